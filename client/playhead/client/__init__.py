@@ -1,0 +1,3 @@
+"""playhead.client."""
+
+__all__: list[str] = []

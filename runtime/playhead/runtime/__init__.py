@@ -1,0 +1,3 @@
+"""playhead.runtime."""
+
+__all__: list[str] = []

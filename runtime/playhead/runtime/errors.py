@@ -1,0 +1,204 @@
+"""Every exception playhead raises, each naming what went wrong, with which value, and what to do.
+
+All derive from `PlayheadError`; the command line prints their text and exits with `exit_code`.
+Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spelling, since callers catch them by it.
+"""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any, ClassVar
+
+__all__ = [
+    "AgentBusyError",
+    "AgentNotFoundError",
+    "BadTargetError",
+    "ContextWindowOverflowException",
+    "EncodingError",
+    "FencedError",
+    "ForeignRecordError",
+    "GapError",
+    "LogUnavailableError",
+    "MaxTokensReachedException",
+    "ModelConfigurationError",
+    "ModelThrottledException",
+    "NoWorkerError",
+    "PlayheadError",
+    "RecordTooLargeError",
+    "RedisAuthError",
+    "RedisTooOldError",
+    "RunFailedError",
+    "RunNotFoundError",
+    "remote_error",
+]
+
+
+class PlayheadError(Exception):
+    """Base of every error of playhead; its text says what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class LogUnavailableError(PlayheadError):
+    """Redis cannot be reached, or it refused for a reason that waiting may cure."""
+
+    exit_code = 69
+
+
+class RedisAuthError(PlayheadError):
+    """Redis refused the user name or password."""
+
+    exit_code = 77
+
+
+class RedisTooOldError(PlayheadError):
+    """The server lacks what the log needs (Redis 6.2)."""
+
+    exit_code = 69
+
+
+class BadTargetError(PlayheadError):
+    """A TARGET that does not import, holds no Agent, or names an agent twice."""
+
+    exit_code = 64
+
+
+class AgentNotFoundError(PlayheadError):
+    """No agent of that name is known here."""
+
+    exit_code = 64
+
+
+class NoWorkerError(PlayheadError):
+    """No live worker serves the run's agent, and the caller chose not to wait."""
+
+    exit_code = 75
+
+
+class AgentBusyError(PlayheadError):
+    """The in-process agent is already running; one invocation at a time keeps its history whole."""
+
+
+class RunNotFoundError(PlayheadError):
+    """No such run: never submitted, or removed when its retention ended."""
+
+    exit_code = 66
+
+
+class GapError(PlayheadError):
+    """Records that a reader must see are no longer (or not yet again) in the log.
+
+    Attributes:
+        run_id: The run.
+        expected: The `seq` the reader needed next.
+        found: The `seq` it met instead, or None when the log ended before it.
+    """
+
+    exit_code = 66
+
+    def __init__(self, run_id: str, *, expected: int, found: int | None) -> None:
+        self.run_id = run_id
+        self.expected = expected
+        self.found = found
+        met = "the log ends before it" if found is None else f"the next one present is {found}"
+        super().__init__(
+            f"run {run_id}: record {expected} is missing ({met}); the log was cut or restored from an older copy. "
+            "Read again from the start (after=0) or from an export."
+        )
+
+
+class FencedError(PlayheadError):
+    """This process no longer owns the run: another took it over. What it appended last may or may not be stored."""
+
+
+class ForeignRecordError(PlayheadError):
+    """A stream entry that playhead did not write, or that is damaged."""
+
+    exit_code = 65
+
+
+class EncodingError(PlayheadError):
+    """A value that has no msgpack form, named with where it was found."""
+
+    exit_code = 65
+
+
+class RecordTooLargeError(PlayheadError):
+    """A prompt or record above the size limit (default 1 MiB of msgpack)."""
+
+    exit_code = 65
+
+    def __init__(self, what: str, *, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{what} is {size:,} bytes, over the limit of {limit:,}. "
+            "Store large content elsewhere and pass a reference, or raise max_record_bytes."
+        )
+
+
+class ModelConfigurationError(PlayheadError):
+    """A model name that cannot be resolved, a missing key, file or optional package."""
+
+    exit_code = 78
+
+
+class ModelThrottledException(PlayheadError):
+    """The model provider asked to slow down (Strands' name)."""
+
+
+class ContextWindowOverflowException(PlayheadError):
+    """The request does not fit the model's context window (Strands' name)."""
+
+
+class MaxTokensReachedException(PlayheadError):
+    """The model stopped at its token limit; the partial message is in the history (Strands' name)."""
+
+
+class RunFailedError(PlayheadError):
+    """A run ended with `run.failed`.
+
+    Raised on the reader's side as a subclass that carries the name of the worker's exception, and that also derives
+    from the built-in of that name where there is one, so `except RuntimeError` works across processes.
+
+    Attributes:
+        run_id: The run.
+        error_type: The class name of the exception on the worker.
+    """
+
+    run_id: str = ""
+    error_type: str = "RunFailedError"
+
+
+_OURS: dict[str, type[PlayheadError]] = {
+    cls.__name__: cls
+    for cls in (
+        MaxTokensReachedException,
+        ModelThrottledException,
+        ContextWindowOverflowException,
+        RecordTooLargeError,
+        ModelConfigurationError,
+    )
+}
+
+
+def remote_error(error_type: str, message: str, *, run_id: str = "") -> RunFailedError:
+    """Rebuild a worker's exception for the reader: same class name, same text, catchable as the built-in it was.
+
+    Only built-in exceptions that take one text argument and playhead's own are used as bases; nothing is imported or
+    executed by name.
+    """
+    base: Any = _OURS.get(error_type) or getattr(builtins, error_type, None)
+    bases: tuple[type, ...] = (RunFailedError,)
+    if isinstance(base, type) and issubclass(base, Exception) and base is not Exception:
+        bases = (RunFailedError, base)
+    try:
+        cls = type(error_type, bases, {"__module__": __name__, "__init__": Exception.__init__})
+        error = cls(message)
+        str(error)
+    except TypeError:  # a base with its own memory layout or signature: keep the name, drop the base
+        error = type(error_type, (RunFailedError,), {"__module__": __name__})(message)
+    assert isinstance(error, RunFailedError)
+    error.run_id = run_id
+    error.error_type = error_type
+    return error

@@ -1,0 +1,107 @@
+"""The Converse-shaped vocabulary that models, tools and messages share (source: Bedrock ConverseStream, as Strands uses it).
+
+These are plain dicts at run time; the TypedDicts only tell readers and type checkers what is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
+
+__all__ = [
+    "Chunk",
+    "ContentBlock",
+    "Message",
+    "Messages",
+    "Metrics",
+    "Model",
+    "Prompt",
+    "ToolChoice",
+    "ToolResult",
+    "ToolSpec",
+    "ToolUse",
+    "Usage",
+]
+
+Chunk = dict[str, Any]
+"""One raw stream chunk: a dict with one key of `messageStart`, `contentBlockStart`, `contentBlockDelta`,
+`contentBlockStop`, `messageStop`, `metadata`, `redactContent`."""
+
+ContentBlock = dict[str, Any]
+"""One of `{"text"}`, `{"image"}`, `{"document"}`, `{"toolUse"}`, `{"toolResult"}`, `{"reasoningContent"}`, …"""
+
+ToolChoice = dict[str, Any]
+"""`{"auto": {}}`, `{"any": {}}` or `{"tool": {"name": …}}`."""
+
+
+class Usage(TypedDict):
+    """Tokens of one model call, or of a whole run."""
+
+    inputTokens: int
+    outputTokens: int
+    totalTokens: int
+
+
+class Metrics(TypedDict):
+    """Times of one model call, in milliseconds."""
+
+    latencyMs: int
+
+
+class Message(TypedDict, total=False):
+    """A message of the history; `metadata` and `tracking_id` are never sent to a model."""
+
+    role: Literal["user", "assistant"]
+    content: list[ContentBlock]
+    metadata: dict[str, Any]
+    tracking_id: str
+
+
+Messages = list[Message]
+
+Prompt = str | list[ContentBlock] | list[Message] | None
+"""Text, content blocks, messages, or None to go on from the history."""
+
+
+class ToolUse(TypedDict):
+    """A model's request to call a tool; `input` is the parsed JSON object."""
+
+    toolUseId: str
+    name: str
+    input: Any
+
+
+class ToolResult(TypedDict):
+    """What a tool call gave: content blocks of `{"text"}`, `{"json"}`, `{"image"}` or `{"document"}`."""
+
+    toolUseId: str
+    status: Literal["success", "error"]
+    content: list[ContentBlock]
+
+
+class ToolSpec(TypedDict):
+    """What a model is told of a tool; `inputSchema` is `{"json": <JSON schema>}`."""
+
+    name: str
+    description: str
+    inputSchema: dict[str, Any]
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model provider: anything with Strands' `stream` shape, so `strands.models` objects fit as they are.
+
+    `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`,
+    `ContextWindowOverflowException` or the vendor's own exception; a closed or cancelled stream releases its
+    connection. `messages` carry neither `metadata` nor `tracking_id`.
+    """
+
+    def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterable[Chunk]: ...

@@ -1,0 +1,3 @@
+"""playhead.workers."""
+
+__all__: list[str] = []
