@@ -6,7 +6,9 @@ These are plain dicts at run time; the TypedDicts only tell readers and type che
 from __future__ import annotations
 
 from collections.abc import AsyncIterable
-from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 __all__ = [
     "Chunk",

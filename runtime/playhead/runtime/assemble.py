@@ -1,0 +1,149 @@
+"""Raw model chunks to what follows from them: the derived event of each chunk and, at the end, the message. Pure.
+
+The loop uses it to build the message, the projection to derive events, so both see one truth. The rules are Strands'
+(`event_loop/streaming.py`, 1.62): tool input that is not JSON becomes `{}`, a tool call without id or name is dropped,
+`end_turn` with tool calls means `tool_use`, a stream without `messageStop` counts as `end_turn`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+from playhead.runtime.types import Chunk, ContentBlock, Message
+
+__all__ = ["MessageAssembler"]
+
+
+class MessageAssembler:
+    """Folds the chunks of one model call.
+
+    Attributes:
+        stop_reason: Of the answer so far.
+        usage: Tokens, zero until the `metadata` chunk came.
+        metrics: `{"latencyMs": int, …}` likewise.
+        text: All text deltas so far, as streamed.
+    """
+
+    def __init__(self) -> None:
+        self.stop_reason = "end_turn"
+        self.usage: dict[str, Any] = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
+        self.metrics: dict[str, Any] = {"latencyMs": 0}
+        self._role = "assistant"
+        self._content: list[ContentBlock] = []
+        self._streamed: list[str] = []
+        self._text: list[str] = []
+        self._tool_use: dict[str, Any] = {}
+        self._reasoning: list[str] = []
+        self._signature: str | None = None
+        self._redacted = b""
+        self._citations: list[Any] = []
+
+    @property
+    def text(self) -> str:
+        return "".join(self._streamed)
+
+    def feed(self, chunk: Chunk) -> dict[str, Any] | None:
+        """Take one chunk in; returns the event it derives beside the raw one (own keys only), or None."""
+        if "contentBlockDelta" in chunk:
+            return self._delta(chunk["contentBlockDelta"]["delta"])
+        if "contentBlockStop" in chunk:
+            self._close_block()
+        elif "contentBlockStart" in chunk:
+            start = chunk["contentBlockStart"].get("start") or {}
+            self._tool_use = {**start["toolUse"], "input": ""} if start.get("toolUse") else {}
+        elif "messageStart" in chunk:
+            self._role = chunk["messageStart"]["role"]
+        elif "messageStop" in chunk:
+            self.stop_reason = chunk["messageStop"]["stopReason"]
+            if self.stop_reason == "end_turn" and any("toolUse" in block for block in self._content):
+                self.stop_reason = "tool_use"
+        elif "metadata" in chunk:
+            self.usage.update(chunk["metadata"].get("usage") or {})
+            self.metrics.update(chunk["metadata"].get("metrics") or {})
+        elif "redactContent" in chunk:
+            replacement = chunk["redactContent"].get("redactAssistantContentMessage")
+            if replacement is not None:
+                self._content = [{"text": replacement}]
+        return None
+
+    def _delta(self, delta: dict[str, Any]) -> dict[str, Any] | None:
+        if "text" in delta:
+            text = delta["text"]
+            self._text.append(text)
+            self._streamed.append(text)
+            return {"data": text, "delta": delta}
+        if "toolUse" in delta:
+            return self._tool_input(delta)
+        if "reasoningContent" in delta:
+            return self._reason(delta)
+        if "citation" in delta:
+            self._citations.append(delta["citation"])
+            return {"citation": delta["citation"], "delta": delta}
+        return None
+
+    def _tool_input(self, delta: dict[str, Any]) -> dict[str, Any]:
+        part = delta["toolUse"]
+        use = self._tool_use
+        use["input"] = use.get("input", "") + part.get("input", "")
+        for field in ("toolUseId", "name"):  # some providers name the call in a delta rather than at its start
+            if field not in use and field in part:
+                use[field] = part[field]
+        return {"type": "tool_use_stream", "delta": delta, "current_tool_use": dict(use)}
+
+    def _reason(self, delta: dict[str, Any]) -> dict[str, Any] | None:
+        part = delta["reasoningContent"]
+        if "text" in part:
+            self._reasoning.append(part["text"])
+            return {"reasoningText": part["text"], "delta": delta, "reasoning": True}
+        if "signature" in part:
+            self._signature = (self._signature or "") + part["signature"]
+            return {"reasoning_signature": part["signature"], "delta": delta, "reasoning": True}
+        if redacted := part.get("redactedContent"):
+            self._redacted += redacted
+            return {"reasoningRedactedContent": redacted, "delta": delta, "reasoning": True}
+        return None
+
+    def _close_block(self) -> None:
+        if self._tool_use:
+            self._close_tool_use(self._tool_use)
+            self._tool_use = {}
+        if self._text:
+            block: ContentBlock = {"text": "".join(self._text)}
+            if self._citations:
+                block = {"citationsContent": {"citations": self._citations, "content": [block]}}
+                self._citations = []
+            self._text = []
+            if block.get("text") != "":
+                self._content.append(block)
+        if self._reasoning or self._signature is not None:
+            reasoning = {"text": "".join(self._reasoning)}
+            if self._signature is not None:
+                reasoning["signature"] = self._signature
+            self._reasoning, self._signature = [], None
+            self._content.append({"reasoningContent": {"reasoningText": reasoning}})
+        if self._redacted:
+            self._content.append({"reasoningContent": {"redactedContent": self._redacted}})
+            self._redacted = b""
+
+    def _close_tool_use(self, use: dict[str, Any]) -> None:
+        if not use.get("toolUseId") or not use.get("name"):
+            return
+        raw = use.get("input", "")
+        try:
+            value: Any = json.loads(raw) if raw.strip() else {}
+        except (ValueError, RecursionError):
+            value = {}
+        done = {"toolUseId": use["toolUseId"], "name": use["name"], "input": value}
+        if "reasoningSignature" in use:
+            done["reasoningSignature"] = use["reasoningSignature"]
+        self._content.append({"toolUse": done})
+
+    def message(self) -> Message:
+        """The finished message, `metadata` included."""
+        message = {
+            "role": self._role,
+            "content": self._content,
+            "metadata": {"usage": self.usage, "metrics": self.metrics},
+        }
+        return cast("Message", message)

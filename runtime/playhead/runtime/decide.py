@@ -1,0 +1,217 @@
+"""What a run does next, given its state. Pure: every rule of the loop is here, every act is in `loop`.
+
+`decide` gives the same step for the same records, whoever asks and however often the run was interrupted; that is what
+makes starting, resuming and replaying one road.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from playhead.runtime.state import RunState, tool_uses
+from playhead.runtime.types import ContentBlock, Message, ToolResult, ToolUse
+
+__all__ = [
+    "AddMessage",
+    "CallModel",
+    "CancelTools",
+    "Fail",
+    "Finish",
+    "RunTools",
+    "SayCancelled",
+    "StartCycle",
+    "Step",
+    "decide",
+    "prompt_messages",
+]
+
+MAX_TOKENS_TEXT: Final = (
+    "Model stopped generating due to maximum token limit. The partial message has been added to the conversation "
+    "history; call the agent again to continue, or raise the model's limit."
+)
+CANCELLED_TEXT: Final = "Cancelled by user"
+TOOL_CANCELLED_TEXT: Final = "Tool execution cancelled"
+_INTERRUPTED_TEXT: Final = "Tool was interrupted."
+_BLOCK_KEYS: Final = frozenset(
+    [
+        "text",
+        "image",
+        "document",
+        "video",
+        "audio",
+        "toolUse",
+        "toolResult",
+        "reasoningContent",
+        "guardContent",
+        "cachePoint",
+        "citationsContent",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AddMessage:
+    """Put `message` into the history; `origin` as in `MessageAdded`."""
+
+    message: Message
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartCycle:
+    """Begin cycle number `cycle`."""
+
+    cycle: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallModel:
+    """Call the model; first withdraw what a dead call left from record `superseded_from` on, if that is set."""
+
+    attempt: int
+    superseded_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SayCancelled:
+    """Answer in the model's place that the run was cancelled."""
+
+    text: str = CANCELLED_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class RunTools:
+    """Run these calls (index in the batch, call). `started` were begun by a former owner and have no result."""
+
+    calls: tuple[tuple[int, ToolUse], ...]
+    started: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTools:
+    """Give these calls an error result without running them."""
+
+    calls: tuple[tuple[int, ToolUse], ...]
+    text: str = TOOL_CANCELLED_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End the run well, or as cancelled; `result` is the `AgentResult` as a dict."""
+
+    result: dict[str, Any]
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the run with an error of this class name and text."""
+
+    error_type: str
+    message: str
+
+
+Step = AddMessage | StartCycle | CallModel | SayCancelled | RunTools | CancelTools | Finish | Fail
+
+
+def decide(state: RunState) -> Step | None:
+    """The next step of the run, or None when it has ended."""
+    if state.status in ("completed", "failed", "cancelled"):
+        return None
+    match state.phase:
+        case "opening":
+            return _open(state)
+        case "cycle":
+            return _await_answer(state)
+        case "answered":
+            return _after_answer(state)
+        case "between":
+            return _finish(state, "cancelled") if state.cancelled else StartCycle(state.cycle + 1)
+
+
+def _open(state: RunState) -> Step:
+    before = state.messages[: state.history]
+    try:
+        prompted = prompt_messages(state.prompt)
+    except ValueError as error:
+        return Fail("ValueError", str(error))
+    opening: list[AddMessage] = [AddMessage(message, "prompt") for message in prompted or ()]
+    if prompted is not None and before and (dangling := tool_uses(before[-1])):
+        opening.insert(0, AddMessage(_interrupted(dangling), "repair"))
+    return opening[state.opened] if state.opened < len(opening) else StartCycle(1)
+
+
+def prompt_messages(prompt: Any) -> list[Message] | None:
+    """A caller's prompt as messages; None stands for "go on from the history".
+
+    Raises:
+        ValueError: If it is not text, a list of content blocks, a list of messages or None.
+    """
+    if prompt is None:
+        return None
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": [{"text": prompt}]}]
+    if isinstance(prompt, list | tuple) and all(isinstance(item, dict) for item in cast("list[Any]", prompt)):
+        items = cast("list[dict[str, Any]]", list(prompt))
+        if all("role" in item and "content" in item for item in items):
+            return cast("list[Message]", items)
+        if all(_BLOCK_KEYS & item.keys() for item in items):
+            return [{"role": "user", "content": items}]
+    raise ValueError("a prompt must be text, a list of content blocks, a list of messages, or None")
+
+
+def _interrupted(calls: list[ToolUse]) -> Message:
+    def block(call: ToolUse) -> ContentBlock:
+        return {"toolResult": _error_result(call, _INTERRUPTED_TEXT)}
+
+    return {"role": "user", "content": [block(call) for call in calls]}
+
+
+def _error_result(call: ToolUse, text: str) -> ToolResult:
+    return {"toolUseId": call["toolUseId"], "status": "error", "content": [{"text": text}]}
+
+
+def _await_answer(state: RunState) -> Step:
+    if state.messages and tool_uses(state.messages[-1]):
+        return _tools(state)
+    if state.cancelled:
+        return SayCancelled()
+    return CallModel(attempt=state.attempts + 1, superseded_from=state.call_open)
+
+
+def _after_answer(state: RunState) -> Step:
+    stop_reason = state.stop_reason or "end_turn"
+    if stop_reason == "tool_use":
+        return _tools(state)
+    if stop_reason == "max_tokens":
+        return Fail("MaxTokensReachedException", MAX_TOKENS_TEXT)
+    return _finish(state, stop_reason)
+
+
+def _tools(state: RunState) -> Step:
+    batch = list(enumerate(tool_uses(state.messages[-1])))
+    open_calls = tuple((index, call) for index, call in batch if index not in state.results)
+    if not open_calls:
+        content: list[ContentBlock] = [{"toolResult": state.results[index]} for index, _ in batch]
+        return AddMessage({"role": "user", "content": content}, "tools")
+    if state.cancelled:
+        return CancelTools(open_calls)
+    return RunTools(open_calls, started=state.started)
+
+
+def _finish(state: RunState, stop_reason: str) -> Finish:
+    answers = [message for message in state.messages if message.get("role") == "assistant"]
+    totals = state.totals
+    result = {
+        "stop_reason": stop_reason,
+        "message": answers[-1] if answers else {"role": "assistant", "content": []},
+        "metrics": {
+            "cycles": state.cycle,
+            "usage": dict(totals.usage),
+            "latency_ms": totals.latency_ms,
+            "tools": {name: dict(counts) for name, counts in totals.tools.items()},
+        },
+        "state": {},
+    }
+    return Finish(result, cancelled=stop_reason == "cancelled")

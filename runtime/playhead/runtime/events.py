@@ -1,0 +1,173 @@
+"""Records to events: what a run's log looks like to a consumer, in the Strands vocabulary. Pure.
+
+Events are derived on the reader's side and never stored. The order and the keys are Strands' (1.62); added are the
+attributes of `Event` and one event of our own, `{"retracted": True, "from_seq", "to_seq", "text"}`, which says that the
+text streamed by those records is withdrawn because the model call died and is made again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any, Final, cast
+
+from playhead.runtime.assemble import MessageAssembler
+from playhead.runtime.errors import RunFailedError, remote_error
+from playhead.runtime.records import (
+    TERMINAL_TYPES,
+    CycleStarted,
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelRetried,
+    ModelStarted,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    ToolProgressed,
+)
+from playhead.runtime.result import AgentResult
+
+__all__ = ["Cursor", "Event", "Projection", "parse_cursor"]
+
+Cursor = int | str
+"""A place in a run: a record's `seq` (the whole record was seen), or an `Event.cursor`."""
+
+_WHOLE: Final = 1 << 30
+
+
+def parse_cursor(cursor: Cursor | None) -> tuple[int, int]:
+    """A cursor as (seq, index of the last event seen within that record).
+
+    Raises:
+        ValueError: If it is neither a non-negative int, its text, nor an `Event.cursor`; the text names the value.
+    """
+    if cursor is None:
+        return 0, _WHOLE
+    try:
+        seq, dot, index = str(cursor).partition(".")
+        place = int(seq), int(index) if dot else _WHOLE
+    except ValueError:
+        place = -1, -1
+    if place[0] < 0 or place[1] < 0 or isinstance(cursor, bool):
+        raise ValueError(
+            f"{cursor!r} is not a cursor: pass a record number such as 41, or an event's .cursor"
+        ) from None
+    return place
+
+
+def _json_default(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"__bytes_encoded__": True, "data": base64.b64encode(value).decode()}
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+class Event(dict[str, Any]):
+    """One event: a plain dict that knows its place.
+
+    Attributes:
+        run_id: The run.
+        seq: The record it came from.
+        at: When that record was made, unix milliseconds.
+        cursor: Where this event stands, exactly: pass it as `after=` to go on behind it.
+    """
+
+    __slots__ = ("at", "cursor", "run_id", "seq")
+
+    run_id: str
+    seq: int
+    at: int
+    cursor: str
+
+    def to_json(self) -> str:
+        """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form."""
+        return json.dumps(self, default=_json_default, ensure_ascii=False)
+
+
+class Projection:
+    """Turns the records of one run into events, in order.
+
+    Feed it record 1, then records without a hole from the start of a model call (or from 2) on: what it gives is the
+    same from wherever it starts. Events at or before `after` are computed but not given out.
+
+    Attributes:
+        ended: The terminal record has been fed.
+        error: What the reader must raise when the run failed.
+    """
+
+    def __init__(self, run_id: str, *, after: Cursor | None = None) -> None:
+        self.run_id = run_id
+        self.ended = False
+        self.error: RunFailedError | None = None
+        self._after = parse_cursor(after)
+        self._state: dict[str, Any] = {}
+        self._answer = MessageAssembler()
+        self._chunks = 0
+
+    def feed(self, entry: Entry) -> list[Event]:
+        """The events of one record that lie behind the cursor; often one or two, sometimes none."""
+        bodies = self._bodies(entry)
+        seq, at = entry.seq, entry.record.at
+        last = len(bodies) - 1
+        events: list[Event] = []
+        for index, body in enumerate(bodies):
+            if (seq, index) <= self._after:
+                continue
+            event = Event(body)
+            event.run_id = self.run_id
+            event.seq = seq
+            event.at = at
+            event.cursor = str(seq) if index == last else f"{seq}.{index}"
+            events.append(event)
+        return events
+
+    def _bodies(self, entry: Entry) -> list[dict[str, Any]]:
+        record = entry.record
+        if type(record) is ModelChunk:
+            return self._chunk(record)
+        if record.type in TERMINAL_TYPES:
+            self.ended = True
+        match record:
+            case RunSubmitted():
+                self._state = record.invocation_state
+            case CycleStarted(cycle=1):
+                return [{"init_event_loop": True, **self._state}, {"start": True}, {"start_event_loop": True}]
+            case CycleStarted():  # Strands' recursion says "start" once more
+                return [{"start": True}, {"start": True}, {"start_event_loop": True}]
+            case ModelStarted():
+                self._answer = MessageAssembler()
+                self._chunks = 0
+            case ModelRetried():
+                return self._retract(record)
+            case MessageAdded(origin="model" | "tools"):
+                return [{"message": record.message}]
+            case ToolProgressed():
+                progress = {"tool_use": record.tool_use, "data": record.data}
+                return [{"type": "tool_stream", "tool_stream_event": progress}]
+            case RunCompleted() | RunCancelled():
+                return [{"result": AgentResult(record.result)}]
+            case RunFailed():
+                self.error = remote_error(record.error_type, record.message, run_id=self.run_id)
+                if record.force_stop:
+                    return [{"force_stop": True, "force_stop_reason": record.message}]
+            case _:
+                pass
+        return []
+
+    def _chunk(self, record: ModelChunk) -> list[dict[str, Any]]:
+        self._chunks += 1
+        derived = self._answer.feed(record.chunk)
+        raw = {"event": record.chunk}
+        if derived is None:
+            return [raw]
+        if self._state:
+            derived.update(cast("dict[str, Any]", self._state))
+        return [raw, derived]
+
+    def _retract(self, record: ModelRetried) -> list[dict[str, Any]]:
+        if not self._chunks:  # the call died before it said anything: there is nothing to withdraw
+            return []
+        self._chunks = 0
+        first, last = record.supersedes
+        return [{"retracted": True, "from_seq": first, "to_seq": last, "text": self._answer.text}]

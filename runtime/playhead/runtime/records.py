@@ -1,0 +1,232 @@
+"""The record types: what may stand in a run's log. Past tense, versioned, plain data.
+
+A record is one fact about one run. Its number (`seq`) and the epoch of its writer are not in it: they are the stream
+entry's id, and travel beside it in an `Entry`. Unknown types and unknown fields, written by a newer version, are
+carried and skipped, never an error. Nested Converse data is taken as it is: only a record's own fields are checked.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, SkipValidation
+
+from playhead.runtime.types import Chunk, Message, ToolResult, ToolUse
+
+__all__ = [
+    "RECORD_TYPES",
+    "TERMINAL_TYPES",
+    "CycleStarted",
+    "Entry",
+    "MessageAdded",
+    "ModelChunk",
+    "ModelRetried",
+    "ModelStarted",
+    "Record",
+    "RunCancelled",
+    "RunClaimed",
+    "RunCompleted",
+    "RunFailed",
+    "RunHandedOver",
+    "RunSubmitted",
+    "SignalReceived",
+    "ToolFinished",
+    "ToolProgressed",
+    "ToolStarted",
+    "UnknownRecord",
+    "now_ms",
+]
+
+
+def now_ms() -> int:
+    """The wall clock in unix milliseconds, for `at` only; no decision is ever taken by it."""
+    return time.time_ns() // 1_000_000
+
+
+class Record(BaseModel):
+    """Base of all records.
+
+    Attributes:
+        v: Version of the record type's fields.
+        type: The type's name, `noun.verb_in_past_tense`.
+        at: When the writer made it, unix milliseconds.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    v: int = 1
+    type: str
+    at: int
+
+
+class RunSubmitted(Record):
+    """Always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
+
+    `options` holds `history` (messages before the first session message; in-process agents put theirs here) and what
+    later versions add; `invocation_state` the caller's serialisable keys, `trace` a W3C trace context.
+    """
+
+    type: str = "run.submitted"
+    agent: str
+    prompt: Any = None
+    session: str | None = None
+    invocation_state: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    trace: dict[str, str] = {}
+
+
+class RunClaimed(Record):
+    """A worker became the owner; the entry's epoch is the new ownership's ordinal."""
+
+    type: str = "run.claimed"
+    worker: str
+    fingerprint: str = ""
+
+
+class RunHandedOver(Record):
+    """The owner gave the run back, on drain; not a crash."""
+
+    type: str = "run.handed_over"
+    worker: str
+
+
+class CycleStarted(Record):
+    """Cycle number `cycle` (1, 2, …) of the event loop began."""
+
+    type: str = "cycle.started"
+    cycle: int
+
+
+class ModelStarted(Record):
+    """A model call began; the chunks that follow are its answer until `message.added`."""
+
+    type: str = "model.started"
+    attempt: int = 1
+
+
+class ModelChunk(Record):
+    """One raw chunk, as the provider yielded it. The frequent record: see `codec` for its compact form."""
+
+    type: str = "model.chunk"
+    chunk: Annotated[Chunk, SkipValidation]
+
+
+class ModelRetried(Record):
+    """A model call died half-way and will be made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
+
+    type: str = "model.retried"
+    supersedes: tuple[int, int]
+    reason: str = ""
+
+
+class MessageAdded(Record):
+    """A message entered the history.
+
+    `origin` says why: `prompt` (the caller's), `repair` (results for calls nobody answered), `model`, `tools`. Only
+    the last two have an event. `stop_reason` is set for `model`.
+    """
+
+    type: str = "message.added"
+    message: Annotated[Message, SkipValidation]
+    origin: Literal["prompt", "repair", "model", "tools"]
+    stop_reason: str | None = None
+
+
+class ToolStarted(Record):
+    """A tool call is about to run: this record is stored before its body starts.
+
+    `index` is the call's place in its batch (tool use ids need not be unique); `effect_key` is what the tool may use
+    as idempotency key.
+    """
+
+    type: str = "tool.started"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    effect_key: str
+
+
+class ToolProgressed(Record):
+    """A tool yielded a value while running."""
+
+    type: str = "tool.progressed"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    data: Any = None
+
+
+class ToolFinished(Record):
+    """A tool call has its result; it is never computed again. `duration_ms` is 0 for calls that never ran."""
+
+    type: str = "tool.finished"
+    index: int
+    name: str
+    result: Annotated[ToolResult, SkipValidation]
+    duration_ms: int = 0
+
+
+class SignalReceived(Record):
+    """The owner took a signal in; from here on it is in force, in the log's order."""
+
+    type: str = "signal.received"
+    signal_id: str
+    kind: str
+    body: Any = None
+
+
+class RunCompleted(Record):
+    """Terminal: the run ended by itself. `result` is an `AgentResult` as a dict."""
+
+    type: str = "run.completed"
+    result: dict[str, Any]
+
+
+class RunFailed(Record):
+    """Terminal: the run ended by an error. `force_stop` asks readers for Strands' `force_stop` event before it."""
+
+    type: str = "run.failed"
+    error_type: str
+    message: str
+    force_stop: bool = False
+
+
+class RunCancelled(Record):
+    """Terminal: the run was cancelled and has said so. `result` is an `AgentResult` as a dict."""
+
+    type: str = "run.cancelled"
+    result: dict[str, Any]
+
+
+class UnknownRecord(Record):
+    """A record of a type this version does not know; kept whole, folded as nothing."""
+
+
+RECORD_TYPES: Final[dict[str, type[Record]]] = {
+    str(cls.model_fields["type"].default): cls
+    for cls in (
+        RunSubmitted,
+        RunClaimed,
+        RunHandedOver,
+        CycleStarted,
+        ModelStarted,
+        ModelChunk,
+        ModelRetried,
+        MessageAdded,
+        ToolStarted,
+        ToolProgressed,
+        ToolFinished,
+        SignalReceived,
+        RunCompleted,
+        RunFailed,
+        RunCancelled,
+    )
+}
+TERMINAL_TYPES: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
+
+
+class Entry(NamedTuple):
+    """A record in its place: number `seq` of its run's log, written by the owner of `epoch`."""
+
+    seq: int
+    epoch: int
+    record: Record

@@ -1,0 +1,85 @@
+"""What a finished run gives: `AgentResult`, a dict that reads like Strands' object."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from playhead.runtime.types import Message
+
+__all__ = ["AgentResult", "RunMetrics"]
+
+
+class RunMetrics(dict[str, Any]):
+    """`{"cycles": int, "usage": {...}, "latency_ms": int, "tools": {name: {"calls", "ok", "errors"}}}`."""
+
+    @property
+    def cycle_count(self) -> int:
+        """Cycles of the event loop in this run."""
+        return int(self.get("cycles", 0))
+
+    @property
+    def accumulated_usage(self) -> dict[str, int]:
+        """Tokens summed over the run's model calls."""
+        return cast("dict[str, int]", self.get("usage", {}))
+
+    @property
+    def accumulated_metrics(self) -> dict[str, int]:
+        """`{"latencyMs": int}`, summed over the run's model calls."""
+        return {"latencyMs": int(self.get("latency_ms", 0))}
+
+    @property
+    def tool_metrics(self) -> dict[str, dict[str, int]]:
+        """Calls, successes and errors by tool name."""
+        return cast("dict[str, dict[str, int]]", self.get("tools", {}))
+
+
+class AgentResult(dict[str, Any]):
+    """The value of a run's last event: plain data with the attributes of Strands' `AgentResult`.
+
+    `str(result)` is the text of the final message, each text block followed by a newline.
+    """
+
+    @property
+    def stop_reason(self) -> str:
+        """Why the run ended: `end_turn`, `tool_use`, `cancelled`, `max_tokens`, …"""
+        return str(self.get("stop_reason", ""))
+
+    @property
+    def message(self) -> Message:
+        """The last assistant message, `metadata` included."""
+        return cast("Message", self.get("message", {}))
+
+    @property
+    def metrics(self) -> RunMetrics:
+        """Usage, latency, cycles and tool counts of this run."""
+        return RunMetrics(self.get("metrics", {}))
+
+    @property
+    def usage(self) -> dict[str, int]:
+        """Tokens summed over the run's model calls."""
+        return self.metrics.accumulated_usage
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Strands' `request_state`; empty."""
+        return cast("dict[str, Any]", self.get("state", {}))
+
+    @property
+    def interrupts(self) -> list[Any] | None:
+        """Questions the run waits for; None when it waits for nothing."""
+        return self.get("interrupts")
+
+    @property
+    def structured_output(self) -> Any:
+        """The structured answer, if one was asked for."""
+        return self.get("structured_output")
+
+    def __str__(self) -> str:
+        return "".join(f"{text}\n" for block in self.message.get("content", []) for text in _texts(block))
+
+
+def _texts(block: dict[str, Any]) -> list[str]:
+    if "text" in block:
+        return [block["text"]]
+    cited = block.get("citationsContent") or {}
+    return [part["text"] for part in cited.get("content", []) if "text" in part]
