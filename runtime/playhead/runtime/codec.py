@@ -63,9 +63,7 @@ def unpack(data: bytes) -> Any:
         ForeignRecordError: If the bytes are not one whole msgpack value.
     """
     try:
-        return msgpack.unpackb(
-            data, ext_hook=_ext_hook, strict_map_key=False, unicode_errors="surrogatepass", max_buffer_size=_MAX_BUFFER
-        )
+        return msgpack.unpackb(data, ext_hook=_ext_hook, strict_map_key=False, unicode_errors="surrogatepass")
     except Exception as error:  # msgpack raises ValueError, its own types and, from the hook, anything int() raises
         raise ForeignRecordError(f"not a playhead record: {error} in {data[:40]!r}") from error
 
@@ -115,10 +113,8 @@ def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
         RecordTooLargeError: If it is over `limit` bytes.
     """
     try:
-        if type(record) is ModelChunk:
-            data = pack(_compact(record.at, record.chunk))
-        else:
-            data = pack(dict(record))
+        plain = _compact(record.at, record.chunk) if isinstance(record, ModelChunk) else dict(record)
+        data = pack(plain)
     except EncodingError as error:
         raise EncodingError(f"{record.type}: {error}") from error
     if len(data) > limit:
@@ -140,8 +136,8 @@ def _revive(value: Any, data: bytes) -> Record:
         if type(value) is list:
             return _expand(cast("list[Any]", value))
         if type(value) is dict:
-            cls = RECORD_TYPES.get(value.get("type"), UnknownRecord)
-            return cls.model_validate(value)
+            fields = cast("dict[str, Any]", value)
+            return RECORD_TYPES.get(fields.get("type", ""), UnknownRecord).model_validate(fields)
     except (ValidationError, IndexError, TypeError) as error:
         raise ForeignRecordError(f"not a playhead record: {error} in {data[:40]!r}") from error
     raise ForeignRecordError(f"not a playhead record: a {type(value).__name__} in {data[:40]!r}")
@@ -158,8 +154,11 @@ def decode_records(data: bytes) -> list[Record]:
     )
     unpacker.feed(data)
     try:
-        return [_revive(value, data) for value in unpacker]
+        records = [_revive(value, data) for value in unpacker]
     except ForeignRecordError:
         raise
     except Exception as error:
         raise ForeignRecordError(f"not a playhead batch: {error} in {data[:40]!r}") from error
+    if unpacker.tell() != len(data):
+        raise ForeignRecordError(f"not a playhead batch: cut off after {unpacker.tell()} of {len(data)} bytes")
+    return records

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from playhead.runtime.assemble import MessageAssembler
 from playhead.runtime.errors import RunFailedError, remote_error
@@ -162,7 +162,7 @@ class Projection:
         if derived is None:
             return [raw]
         if self._state:
-            derived.update(cast("dict[str, Any]", self._state))
+            derived.update(self._state)
         return [raw, derived]
 
     def _retract(self, record: ModelRetried) -> list[dict[str, Any]]:

@@ -1,0 +1,35 @@
+"""The log: one interface, a memory backend and a Redis backend."""
+
+from __future__ import annotations
+
+from playhead.runtime.log.base import (
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    Finish,
+    Log,
+    NewRun,
+    Renewal,
+    RunInfo,
+    Signal,
+    WorkerInfo,
+    new_run_id,
+    new_token,
+)
+
+__all__ = [
+    "Answer",
+    "Batch",
+    "Claim",
+    "Code",
+    "Finish",
+    "Log",
+    "NewRun",
+    "Renewal",
+    "RunInfo",
+    "Signal",
+    "WorkerInfo",
+    "new_run_id",
+    "new_token",
+]
