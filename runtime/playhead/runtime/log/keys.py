@@ -1,0 +1,71 @@
+"""Names of the keys of one shard. All share one hash tag, so that every script is Cluster-safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Keys"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key names under `prefix` (two deployments with two prefixes share a Redis without meeting)."""
+
+    prefix: str = "ph"
+    shard: int = 0
+
+    @property
+    def root(self) -> str:
+        """What every key begins with, the hash tag included."""
+        return f"{{{self.prefix}:{self.shard:x}}}:"
+
+    def run(self, run_id: str) -> str:
+        """Hash: state, epoch, token, head, crashes, agent, session, times, flags."""
+        return f"{self.root}run:{run_id}"
+
+    def log(self, run_id: str) -> str:
+        """Stream of records with ids `<seq>-<epoch>`; also the name of the run's channel."""
+        return f"{self.root}log:{run_id}"
+
+    def inbox(self, run_id: str) -> str:
+        """List of signals not yet acknowledged."""
+        return f"{self.root}inbox:{run_id}"
+
+    def ready(self, agent: str) -> str:
+        """Sorted set: run id → due time."""
+        return f"{self.root}ready:{agent}"
+
+    def bell(self, agent: str) -> str:
+        """List that wakes the workers of an agent; a hint, never the only copy of anything."""
+        return f"{self.root}bell:{agent}"
+
+    def worker_bell(self, worker: str) -> str:
+        """List of run ids with a signal for this worker; a hint, as `bell`."""
+        return f"{self.root}bell@{worker}"
+
+    def claimed(self, token: str) -> str:
+        """The run a token claimed, so that a claim sent twice is one claim."""
+        return f"{self.root}claimed:{token}"
+
+    def messages(self, session: str) -> str:
+        """Stream of a session's messages, ids 1-0, 2-0, …"""
+        return f"{self.root}messages:{session}"
+
+    def worker(self, worker: str) -> str:
+        """A live worker's description."""
+        return f"{self.root}worker:{worker}"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set: run id → lease deadline by the Redis clock."""
+        return f"{self.root}leases"
+
+    @property
+    def runs(self) -> str:
+        """Sorted set: run id → created; the index behind `playhead runs`."""
+        return f"{self.root}runs"
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: worker → when it is forgotten."""
+        return f"{self.root}workers"

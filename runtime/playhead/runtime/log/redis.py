@@ -1,0 +1,220 @@
+"""The Redis log: the interface of `base`, each write one Lua script, each read one command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, cast
+
+from redis.asyncio import Redis
+
+from playhead.runtime.codec import decode_record, encode_record, pack, unpack
+from playhead.runtime.errors import ForeignRecordError
+from playhead.runtime.log.base import (
+    DEFAULT_RETENTION_MS,
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    Finish,
+    NewRun,
+    Renewal,
+    RunInfo,
+    RunStateName,
+    Signal,
+    WorkerInfo,
+)
+from playhead.runtime.log.connection import check_server, connect, redact, translate_errors
+from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.script import Script
+from playhead.runtime.records import Entry
+from playhead.runtime.types import Message
+
+__all__ = ["RedisLog", "check_server", "connect", "redact"]
+
+_SUBMIT, _CLAIM, _APPEND, _RENEW = Script("submit"), Script("claim"), Script("append"), Script("renew")
+_FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script("reap"), Script("signal")
+_ANNOUNCE = Script("announce")
+
+_RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
+_INFO_FIELDS: Final = ("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+class RedisLog:
+    """The logs of one shard of one deployment, over `client` (see `connect` for the options it needs)."""
+
+    def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0) -> None:
+        self.client = client
+        self.keys = Keys(prefix, shard)
+
+    async def aclose(self) -> None:
+        """Close the client's connections."""
+        await self.client.aclose()
+
+    async def _call(self, *command: Any) -> Any:
+        with translate_errors(self.client):
+            return await self.client.execute_command(*command)
+
+    async def _calls(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        if not commands:
+            return []
+        with translate_errors(self.client):
+            pipeline = self.client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            return list(await pipeline.execute())
+
+    async def submit(self, run: NewRun) -> bool:
+        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs]
+        args = [self.keys.root, run.run_id, run.agent, run.session or "", encode_record(run.record)]
+        return bool(await _SUBMIT(self.client, keys, args))
+
+    async def claim(self, agents: Mapping[str, bytes], *, worker: str, token: str, lease_ms: int) -> Claim | None:
+        keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
+        answer = await _CLAIM(self.client, keys, [self.keys.root, token, lease_ms, worker, *agents.values()])
+        if not answer:
+            return None
+        run_id, epoch, head, agent, session, crashes, inbox = map(_text, answer)
+        return Claim(
+            run_id=run_id,
+            token=token,
+            epoch=int(epoch),
+            head=int(head),
+            agent=agent,
+            session=session or None,
+            crashes=int(crashes),
+            inbox=int(inbox),
+        )
+
+    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+        answers: list[Answer] = []
+        for start in range(0, len(batches), _RUNS_PER_CALL):
+            some = batches[start : start + _RUNS_PER_CALL]
+            keys: list[str] = []
+            args: list[Any] = [len(some)]
+            for batch in some:
+                keys += (self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id))
+                args += (batch.token, batch.head, batch.ack, len(batch.records))
+                args += batch.records
+            flat = await _APPEND(self.client, keys, args)
+            answers += [Answer(Code(flat[i]), flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)]
+        return answers
+
+    async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
+        if not owned:
+            return []
+        keys = [self.keys.leases, *(self.keys.run(run_id) for run_id, _ in owned)]
+        flat = await _RENEW(self.client, keys, [lease_ms, *(part for pair in owned for part in pair)])
+        return [Renewal(bool(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
+
+    async def finish(self, end: Finish) -> Answer:
+        batch = end.batch
+        log = self.keys.log(batch.run_id)
+        keys = [self.keys.run(batch.run_id), log, self.keys.messages(end.session) if end.session else log]
+        messages = [pack(dict(message)) for message in end.messages]
+        args = [self.keys.root, batch.run_id, batch.token, batch.head, end.state, end.retention_ms]
+        args += [len(batch.records), *batch.records, len(messages), *messages]
+        code, head, inbox = await _FINISH(self.client, keys, args)
+        return Answer(Code(code), head, inbox)
+
+    async def release(self, batch: Batch) -> Answer:
+        keys = [self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.leases]
+        args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
+        code, head, inbox = await _RELEASE(self.client, keys, args)
+        return Answer(Code(code), head, inbox)
+
+    async def reap(self, *, failure: bytes, crash_limit: int, retention_ms: int, limit: int = 32) -> list[str]:
+        args = [self.keys.root, limit, crash_limit, retention_ms, failure]
+        return [_text(run_id) for run_id in await _REAP(self.client, [self.keys.leases], args)]
+
+    async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
+        keys = [self.keys.run(run_id), self.keys.log(run_id), self.keys.inbox(run_id)]
+        ends_queued = "1" if signal.kind == "cancel" and at_once else "0"
+        args = [self.keys.root, run_id, signal.signal_id, ends_queued, pack(asdict(signal)), DEFAULT_RETENTION_MS]
+        state = await _SIGNAL(self.client, keys, [*args, *at_once])
+        return cast("RunStateName", _text(state)) if state else None
+
+    async def inbox(self, run_id: str) -> list[Signal]:
+        items = await self._call("LRANGE", self.keys.inbox(run_id), 0, -1)
+        return [Signal(**unpack(item)) for item in items]
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        log = self.keys.log(run_id)
+        items = await self._call("XRANGE", log, after + 1, "+", "COUNT", limit)
+        return [_entry(log, item) for item in items]
+
+    async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        log = self.keys.log(run_id)
+        if before <= 1:
+            return []
+        items = await self._call("XREVRANGE", log, before - 1, "-", "COUNT", limit)
+        return [_entry(log, item) for item in items]
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        return _info(run_id, await self._call("HMGET", self.keys.run(run_id), *_INFO_FIELDS))
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        ids = [_text(one) for one in await self._call("ZREVRANGE", self.keys.runs, 0, limit - 1)]
+        rows = await self._calls([("HMGET", self.keys.run(run_id), *_INFO_FIELDS) for run_id in ids])
+        return [info for run_id, values in zip(ids, rows, strict=True) if (info := _info(run_id, values))]
+
+    async def messages(self, session: str) -> list[Message]:
+        items = await self._call("XRANGE", self.keys.messages(session), "-", "+")
+        return [cast("Message", unpack(fields[b"m"])) for _, fields in items]
+
+    async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
+        keys = [self.keys.worker(worker.worker), self.keys.workers]
+        await _ANNOUNCE(self.client, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
+
+    async def retire(self, worker: str) -> None:
+        own = (self.keys.worker(worker), self.keys.worker_bell(worker))
+        await self._calls([("ZREM", self.keys.workers, worker), ("DEL", *own)])
+
+    async def workers(self) -> list[WorkerInfo]:
+        names = [_text(name) for name in await self._call("ZRANGE", self.keys.workers, 0, -1)]
+        rows = await self._calls([("GET", self.keys.worker(name)) for name in names])
+        return [WorkerInfo(**json.loads(row)) for row in rows if row]
+
+    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+        own = self.keys.worker_bell(worker)
+        rung = await self._call("BLPOP", own, *map(self.keys.bell, agents), max(1, round(timeout)))
+        if rung is None or _text(rung[0]) != own:
+            return None
+        return _text(rung[1])
+
+
+def _entry(log: str, item: tuple[bytes, dict[bytes, bytes]]) -> Entry:
+    entry_id, fields = item
+    seq, _, epoch = _text(entry_id).partition("-")
+    if len(fields) != 1 or b"r" not in fields:
+        raise ForeignRecordError(
+            f"stream {log}, entry {_text(entry_id)}: not written by playhead (fields {sorted(map(_text, fields))}). "
+            "Something else writes to this key; give playhead a prefix of its own."
+        )
+    try:
+        return Entry(int(seq), int(epoch), decode_record(fields[b"r"]))
+    except ForeignRecordError as error:
+        raise ForeignRecordError(f"stream {log}, entry {_text(entry_id)}: {error}") from error
+
+
+def _info(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
+    if values[0] is None:
+        return None
+    state, agent, session, head, epoch, crashes, created, updated, worker = map(_text, values)
+    return RunInfo(
+        run_id=run_id,
+        state=cast("RunStateName", state),
+        agent=agent,
+        session=session or None,
+        head=int(head or 0),
+        epoch=int(epoch or 0),
+        crashes=int(crashes or 0),
+        created=int(float(created or 0)),
+        updated=int(float(updated or 0)),
+        worker=worker or None,
+    )

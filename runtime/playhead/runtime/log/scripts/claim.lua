@@ -1,0 +1,45 @@
+-- Takes the run that has been due longest among the agents named, for one worker.
+--
+-- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
+-- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5.. one encoded run.claimed record per ready set
+-- Answers: nil nothing is due; else {id, epoch, head, agent, session, crashes, signals waiting}
+-- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
+--   here on. The memo makes a claim sent twice one claim.
+
+local leases, memo = KEYS[1], KEYS[2]
+local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+
+local function describe(id)
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox')
+  return {id, h[1], h[2], h[3], h[4], h[5], h[6]}
+end
+
+local claimed = redis.call('GET', memo)
+if claimed then
+  local h = redis.call('HMGET', prefix .. 'run:' .. claimed, 'token', 'state')
+  if h[1] == token and h[2] == 'running' then return describe(claimed) end
+  return false
+end
+
+local now = now_ms()
+while true do
+  local id, due, slot
+  for i = 3, #KEYS do
+    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
+    if first[1] and (not due or tonumber(first[2]) < due) then
+      id, due, slot = first[1], tonumber(first[2]), i
+    end
+  end
+  if not id then return false end
+  redis.call('ZREM', KEYS[slot], id)
+  local run = prefix .. 'run:' .. id
+  local h = redis.call('HMGET', run, 'state', 'epoch', 'head')
+  if h[1] == 'queued' then -- anything else is a leftover of a run that ended or vanished while it was in line
+    local epoch = tonumber(h[2]) + 1
+    redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now)
+    write(run, prefix .. 'log:' .. id, tonumber(h[3]), epoch, {ARGV[slot + 2]})
+    redis.call('ZADD', leases, now + lease, id)
+    redis.call('SET', memo, id, 'PX', math.max(lease, 60000))
+    return describe(id)
+  end
+end

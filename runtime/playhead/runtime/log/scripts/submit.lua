@@ -1,0 +1,31 @@
+-- Creates a run with its record 1 and puts it in line, behind its session if another run holds that.
+--
+-- Keys: 1 run hash, 2 log stream, 3 runs index
+-- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1
+-- Answers: 1 created; 0 the id exists already, nothing changed
+-- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once.
+
+local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
+local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if redis.call('EXISTS', run) == 1 then return 0 end
+local now = now_ms()
+redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'head', 0, 'crashes', 0, 'handovers', 0,
+  'inbox', 0, 'agent', agent, 'session', session, 'created', now, 'updated', now)
+write(run, log, 0, 0, {record})
+-- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded.
+for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
+  if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
+end
+redis.call('ZADD', runs, now, id)
+if session ~= '' then
+  local key = prefix .. 'session:' .. session
+  local holder = redis.call('HGET', key, 'run')
+  local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
+  if state and not ended(state) then
+    redis.call('RPUSH', prefix .. 'waiting:' .. session, id)
+    return 1
+  end
+  redis.call('HSET', key, 'run', id)
+end
+enqueue(prefix, id, now)
+return 1
