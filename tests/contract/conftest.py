@@ -1,0 +1,37 @@
+"""The backends every contract test runs against: this process, fakeredis, a real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import fakeredis
+import pytest
+
+from playhead.runtime.log.base import Log
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.redis import RedisLog, connect
+
+__all__: list[str] = []
+
+
+@pytest.fixture(params=["memory", "fakeredis", "redis"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """`memory`, `fakeredis`, or the URL of the real server."""
+    return request.getfixturevalue("redis_url") if request.param == "redis" else request.param
+
+
+@pytest.fixture
+async def log(backend: str, prefix: str) -> AsyncIterator[Log]:
+    """An empty log of that backend."""
+    if backend == "memory":
+        yield MemoryLog()
+        return
+    if backend == "fakeredis":
+        client = fakeredis.FakeAsyncRedis(server=fakeredis.FakeServer(), protocol=2)
+    else:
+        client = connect(backend)
+    redis_log = RedisLog(client, prefix=prefix)
+    try:
+        yield redis_log
+    finally:
+        await redis_log.aclose()

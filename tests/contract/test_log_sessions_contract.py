@@ -1,0 +1,288 @@
+"""What every log backend promises of sessions and signals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.log.base import (
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    Finish,
+    Log,
+    NewRun,
+    Renewal,
+    RunStateName,
+    Signal,
+    new_run_id,
+    new_token,
+)
+from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted, SignalReceived
+from playhead.runtime.types import Message
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+AGENT = "echo"
+CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
+FACT = encode_record(CycleStarted(at=2, cycle=1))
+FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
+AT_ONCE = [
+    encode_record(SignalReceived(at=4, signal_id="s1", kind="cancel")),
+    encode_record(RunCancelled(at=4, result={"stop_reason": "cancelled"})),
+]
+CANCEL = Signal("s1", "cancel")
+MINUTE = 60_000
+
+
+async def submitted(log: Log, run_id: str = "", *, session: str | None = None) -> str:
+    run_id = run_id or new_run_id()
+    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session))
+    return run_id
+
+
+async def try_claim(log: Log, *, lease_ms: int = MINUTE) -> Claim | None:
+    return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms)
+
+
+async def claimed(log: Log, *, lease_ms: int = MINUTE) -> Claim:
+    claim = await try_claim(log, lease_ms=lease_ms)
+    assert claim is not None
+    return claim
+
+
+def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
+    return Batch(claim.run_id, claim.token, claim.head, records, ack)
+
+
+async def append(log: Log, batch: Batch) -> Answer:
+    (answer,) = await log.append([batch])
+    return answer
+
+
+def ending(claim: Claim, *texts: str) -> Finish:
+    messages: list[Message] = [{"role": "user", "content": [{"text": text}]} for text in texts]
+    return Finish(behind(claim, [FACT]), "completed", claim.session, messages)
+
+
+async def state_of(log: Log, run_id: str) -> RunStateName:
+    info = await log.info(run_id)
+    assert info is not None
+    return info.state
+
+
+async def texts(log: Log, session: str) -> list[str]:
+    return [message.get("content", [])[0]["text"] for message in await log.messages(session)]
+
+
+async def reaped(log: Log, *, crash_limit: int = 3) -> list[str]:
+    """The next runs whose leases of a millisecond are over by the log's own clock."""
+    with anyio.fail_after(10):
+        while not (found := await log.reap(failure=FAILED, crash_limit=crash_limit, retention_ms=MINUTE)):
+            await anyio.lowlevel.checkpoint()
+    return found
+
+
+# ---------------------------------------------------------------- sessions
+
+
+async def test_a_session_runs_one_at_a_time_in_order(log: Log) -> None:
+    order = [await submitted(log, session="ada") for _ in range(4)]
+    for run_id in order:
+        claim = await claimed(log)
+        assert (claim.run_id, claim.session) == (run_id, "ada")
+        assert await try_claim(log) is None
+        await log.finish(ending(claim))
+    assert await try_claim(log) is None
+
+
+async def test_sessions_do_not_wait_for_each_other(log: Log) -> None:
+    runs = {await submitted(log, session=name) for name in ("ada", "bob")} | {await submitted(log)}
+    assert {(await claimed(log)).run_id for _ in runs} == runs
+
+
+async def test_a_session_is_free_again_when_its_last_run_has_ended(log: Log) -> None:
+    await submitted(log, session="ada")
+    await log.finish(ending(await claimed(log)))
+    again = await submitted(log, session="ada")
+    assert (await claimed(log)).run_id == again
+
+
+async def test_messages_of_a_finished_run_are_read_by_the_next(log: Log) -> None:
+    await submitted(log, session="ada")
+    await submitted(log, session="ada")
+    assert await log.messages("ada") == []
+    await log.finish(ending(await claimed(log), "one", "two"))
+    assert await texts(log, "ada") == ["one", "two"]
+    await log.finish(ending(await claimed(log), *map(str, range(15))))
+    assert await texts(log, "ada") == ["one", "two", *map(str, range(15))]
+    assert await log.messages("bob") == []
+
+
+async def test_messages_come_back_as_they_went_in(log: Log) -> None:
+    message: Message = {
+        "role": "assistant",
+        "content": [{"text": "naïve \ud83d"}, {"image": {"format": "png", "source": {"bytes": b"\x00\xff"}}}],
+        "metadata": {"usage": {"inputTokens": 2**70}},
+    }
+    await submitted(log, session="ada")
+    claim = await claimed(log)
+    await log.finish(Finish(behind(claim, [FACT]), "completed", "ada", [message]))
+    assert await log.messages("ada") == [message]
+
+
+async def test_a_refused_finish_adds_no_messages(log: Log) -> None:
+    await submitted(log, session="ada")
+    claim = await claimed(log)
+    for batch in (Batch(claim.run_id, "not its token", 2, [FACT]), Batch(claim.run_id, claim.token, 9, [FACT])):
+        await log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": [{"text": "no"}]}]))
+    assert await log.messages("ada") == []
+
+
+async def test_a_released_run_keeps_its_session(log: Log) -> None:
+    first, second = [await submitted(log, session="ada") for _ in range(2)]
+    await log.release(behind(await claimed(log)))
+    again = await claimed(log)
+    assert (again.run_id, await try_claim(log)) == (first, None)
+    await log.finish(ending(again))
+    assert (await claimed(log)).run_id == second
+
+
+async def test_past_crash_limit_next_of_session_runs(log: Log) -> None:
+    first, second = [await submitted(log, session="ada") for _ in range(2)]
+    await claimed(log, lease_ms=1)
+    assert await reaped(log, crash_limit=1) == [first]
+    assert (await claimed(log, lease_ms=1)).run_id == first
+    assert await reaped(log, crash_limit=1) == [first]
+    assert (await state_of(log, first), (await claimed(log)).run_id) == ("failed", second)
+
+
+async def test_cancel_of_the_sessions_queued_run_lets_the_next_one_run(log: Log) -> None:
+    first, second = [await submitted(log, session="ada") for _ in range(2)]
+    assert await log.signal(first, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert (await claimed(log)).run_id == second
+
+
+async def test_cancel_of_a_waiting_run_takes_it_out_of_the_line(log: Log) -> None:
+    first, second, third = [await submitted(log, session="ada") for _ in range(3)]
+    assert await log.signal(second, CANCEL, at_once=AT_ONCE) == "cancelled"
+    claim = await claimed(log)
+    assert (claim.run_id, await try_claim(log)) == (first, None)
+    await log.finish(ending(claim))
+    assert ((await claimed(log)).run_id, await try_claim(log)) == (third, None)
+
+
+# ---------------------------------------------------------------- signals
+
+
+async def test_signals_wait_in_order_until_acknowledged(log: Log) -> None:
+    run_id = await submitted(log)
+    signals = [
+        Signal(f"s{number}", "steer", {"text": "é", "bytes": b"\xff", "n": [number, 2**70]}) for number in (1, 2, 3)
+    ]
+    assert await log.inbox(run_id) == []
+    assert await log.signal(run_id, signals[0]) == "queued"
+    claim = await claimed(log)
+    assert claim.inbox == 1
+    assert [await log.signal(run_id, signal) for signal in signals[1:]] == ["running"] * 2
+    assert await log.inbox(run_id) == signals
+    assert await log.renew([(run_id, claim.token)], lease_ms=MINUTE) == [Renewal(ours=True, inbox=3)]
+    assert await append(log, behind(claim, [FACT], ack=2)) == Answer(Code.OK, head=3, inbox=1)
+    assert await log.inbox(run_id) == signals[2:]
+    last = Batch(run_id, claim.token, 3, [FACT], ack=1)
+    assert await log.release(last) == Answer(Code.OK, head=4, inbox=0)
+    assert await log.inbox(run_id) == []
+
+
+async def test_an_acknowledgement_counts_once(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    for number in range(3):
+        await log.signal(run_id, Signal(f"s{number}", "steer"))
+    batch = behind(claim, [FACT], ack=1)
+    assert await append(log, batch) == Answer(Code.OK, head=3, inbox=2)
+    assert await append(log, batch) == Answer(Code.DUP, head=3, inbox=2)
+    conflict = Batch(run_id, claim.token, 9, [FACT], ack=1)
+    assert await append(log, conflict) == Answer(Code.CONFLICT, head=3, inbox=2)
+    assert [signal.signal_id for signal in await log.inbox(run_id)] == ["s1", "s2"]
+
+
+async def test_signals_count_once(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    assert [await log.signal(run_id, CANCEL) for _ in range(2)] == ["running"] * 2
+    assert await log.inbox(run_id) == [CANCEL]
+    await append(log, behind(claim, [FACT], ack=1))
+    assert await log.signal(run_id, CANCEL) == "running"
+    assert await log.inbox(run_id) == []
+    await log.release(Batch(run_id, claim.token, 3, []))
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "queued"
+
+
+async def test_signals_outlive_their_owner(log: Log) -> None:
+    run_id = await submitted(log)
+    await claimed(log, lease_ms=1)
+    await log.signal(run_id, CANCEL)
+    await reaped(log)
+    assert (await claimed(log)).inbox == 1
+    assert await log.inbox(run_id) == [CANCEL]
+
+
+async def test_a_signal_to_an_unknown_run_finds_no_run(log: Log) -> None:
+    run_id = new_run_id()
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) is None
+    assert (await log.info(run_id), await log.inbox(run_id)) == (None, [])
+
+
+async def test_a_signal_to_an_ended_run_changes_nothing(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    await log.signal(run_id, Signal("s0", "steer"))
+    await log.finish(ending(claim))
+    assert await log.inbox(run_id) == []
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "completed"
+    assert (await log.inbox(run_id), len(await log.read(run_id))) == ([], 3)
+
+
+async def test_cancel_of_a_queued_run_ends_it_at_once(log: Log) -> None:
+    run_id = await submitted(log)
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    entries = [(entry.seq, entry.epoch, entry.record.type) for entry in await log.read(run_id)]
+    assert entries == [(1, 0, "run.submitted"), (2, 0, "signal.received"), (3, 0, "run.cancelled")]
+    info = await log.info(run_id)
+    assert info
+    assert (info.state, info.head, info.ended) == ("cancelled", 3, True)
+    assert (await try_claim(log), await log.inbox(run_id)) == (None, [])
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert len(await log.read(run_id)) == 3
+
+
+async def test_cancel_of_a_released_run_ends_it_in_its_last_epoch(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    await log.release(behind(claim, [FACT]))
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert [(entry.seq, entry.epoch) for entry in await log.read(run_id)] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
+    assert (await log.release(behind(claim, [FACT]))).code is Code.FENCED
+
+
+async def test_other_signals_to_a_queued_run_wait_for_its_owner(log: Log) -> None:
+    run_id = await submitted(log)
+    assert await log.signal(run_id, CANCEL) == "queued"
+    assert await log.signal(run_id, Signal("s2", "steer"), at_once=AT_ONCE) == "queued"
+    assert (len(await log.inbox(run_id)), len(await log.read(run_id))) == (2, 1)
+
+
+async def test_cancel_of_a_running_run_is_left_to_its_owner(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "running"
+    assert len(await log.read(run_id)) == 2
+    assert await append(log, behind(claim, [FACT])) == Answer(Code.OK, head=3, inbox=1)

@@ -1,0 +1,292 @@
+"""What every log backend promises to readers and workers, and to callers whose answers are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.log.base import (
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    Finish,
+    Log,
+    NewRun,
+    Renewal,
+    Signal,
+    WorkerInfo,
+    new_run_id,
+    new_token,
+)
+from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted, SignalReceived
+from playhead.runtime.types import Message
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+AGENT = "echo"
+CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
+FACT = encode_record(CycleStarted(at=2, cycle=1))
+FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
+AT_ONCE = [
+    encode_record(SignalReceived(at=4, signal_id="s1", kind="cancel")),
+    encode_record(RunCancelled(at=4, result={"stop_reason": "cancelled"})),
+]
+CANCEL = Signal("s1", "cancel")
+MINUTE = 60_000
+
+
+async def submitted(log: Log, run_id: str = "", *, session: str | None = None) -> str:
+    run_id = run_id or new_run_id()
+    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session))
+    return run_id
+
+
+async def try_claim(log: Log, *, token: str = "", lease_ms: int = MINUTE) -> Claim | None:
+    return await log.claim({AGENT: CLAIMED}, worker="w1", token=token or new_token(), lease_ms=lease_ms)
+
+
+async def claimed(log: Log, *, lease_ms: int = MINUTE) -> Claim:
+    claim = await try_claim(log, lease_ms=lease_ms)
+    assert claim is not None
+    return claim
+
+
+def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
+    return Batch(claim.run_id, claim.token, claim.head, records, ack)
+
+
+async def append(log: Log, batch: Batch) -> Answer:
+    (answer,) = await log.append([batch])
+    return answer
+
+
+def ending(claim: Claim) -> Finish:
+    message: Message = {"role": "user", "content": [{"text": "kept"}]}
+    return Finish(behind(claim, [FACT]), "completed", claim.session, [message])
+
+
+async def reaped(log: Log) -> list[str]:
+    """The next runs whose leases of a millisecond are over by the log's own clock."""
+    with anyio.fail_after(10):
+        while not (found := await log.reap(failure=FAILED, crash_limit=3, retention_ms=MINUTE)):
+            await anyio.lowlevel.checkpoint()
+    return found
+
+
+# ---------------------------------------------------------------- readers
+
+
+async def long_run(log: Log) -> str:
+    """A run of 10 records, the last 8 by one owner."""
+    run_id = await submitted(log)
+    await append(log, behind(await claimed(log), [FACT] * 8))
+    return run_id
+
+
+async def test_read_pages(log: Log) -> None:
+    run_id = await long_run(log)
+    pages = [[entry.seq for entry in await log.read(run_id, after=after, limit=4)] for after in (0, 4, 8, 10, 99)]
+    assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], [], []]
+    assert [entry.seq for entry in await log.read(run_id, after=3)] == [4, 5, 6, 7, 8, 9, 10]
+
+
+async def test_read_back(log: Log) -> None:
+    run_id = await long_run(log)
+    pages = [
+        [entry.seq for entry in await log.read_back(run_id, before=before, limit=4)] for before in (11, 5, 3, 1, 99)
+    ]
+    assert pages == [[10, 9, 8, 7], [4, 3, 2, 1], [2, 1], [], [10, 9, 8, 7]]
+    assert [entry.seq for entry in await log.read_back(run_id, before=3)] == [2, 1]
+    forth, back = await log.read(run_id), await log.read_back(run_id, before=11)
+    assert forth == back[::-1]
+
+
+async def test_info_of_unknown_is_none(log: Log) -> None:
+    run_id = new_run_id()
+    assert await log.info(run_id) is None
+    assert await log.read(run_id) == []
+    assert await log.read_back(run_id, before=10) == []
+
+
+async def test_what_a_reader_changes_is_its_own(log: Log) -> None:
+    prompt = [{"text": "kept"}]
+    run_id = new_run_id()
+    await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT, prompt=prompt), "ada"))
+    await log.finish(ending(await claimed(log)))
+    for _ in range(2):
+        (message,), (entry, *_) = await log.messages("ada"), await log.read(run_id)
+        assert isinstance(entry.record, RunSubmitted)
+        assert (message.get("content"), entry.record.prompt) == ([{"text": "kept"}],) * 2
+        message.get("content", []).clear()
+        entry.record.prompt.clear()
+        prompt.clear()
+
+
+async def test_runs_are_listed_newest_first(log: Log) -> None:
+    assert await log.runs() == []
+    order = [await submitted(log, f"run-{number}") for number in range(5)]
+    await claimed(log)
+    listed = await log.runs()
+    assert [info.run_id for info in listed] == order[::-1]
+    assert listed == [await log.info(run_id) for run_id in order[::-1]]
+    assert await log.runs(limit=2) == listed[:2]
+
+
+# ---------------------------------------------------------------- workers
+
+ADA = WorkerInfo("w1", ["echo", "assistant"], "host-a", pid=7, concurrency=4, running=2, started=5, extra={"v": "1"})
+
+
+async def test_workers_are_known_while_they_announce_themselves(log: Log) -> None:
+    assert await log.workers() == []
+    await log.announce(ADA, ttl_ms=MINUTE)
+    await log.announce(WorkerInfo("w2", []), ttl_ms=MINUTE)
+    assert sorted(await log.workers(), key=lambda info: info.worker) == [ADA, WorkerInfo("w2", [])]
+    await log.announce(WorkerInfo("w2", ["echo"], running=3), ttl_ms=MINUTE)
+    await log.retire("w1")
+    await log.retire("nobody")
+    assert await log.workers() == [WorkerInfo("w2", ["echo"], running=3)]
+
+
+async def test_worker_announcements_expire(log: Log) -> None:
+    await log.announce(ADA, ttl_ms=1)
+    await log.announce(WorkerInfo("w2", []), ttl_ms=MINUTE)
+    with anyio.fail_after(10):
+        while len(await log.workers()) > 1:
+            await anyio.lowlevel.checkpoint()
+    assert await log.workers() == [WorkerInfo("w2", [])]
+
+
+async def woken(log: Log, cause: Callable[[], Awaitable[object]]) -> str | None:
+    """What `wait_for_work` gives to a worker asleep when `cause` happens; fails if that does not wake it."""
+    result: list[str | None] = []
+
+    async def wait() -> None:
+        with anyio.fail_after(3):
+            result.append(await log.wait_for_work([AGENT, "other"], worker="w1", timeout=5))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        await cause()
+    return result[0]
+
+
+async def test_wait_for_work_wakes_on_submit(log: Log) -> None:
+    assert await woken(log, lambda: submitted(log)) is None
+    assert await claimed(log)
+
+
+async def test_wait_for_work_wakes_when_a_run_comes_back(log: Log) -> None:
+    await submitted(log)
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    claim = await claimed(log)
+    assert await woken(log, lambda: log.release(behind(claim))) is None
+    await claimed(log, lease_ms=1)
+    assert await woken(log, lambda: reaped(log)) is None
+    assert (await claimed(log)).run_id == claim.run_id
+
+
+async def test_wait_for_work_wakes_when_a_session_is_passed_on(log: Log) -> None:
+    await submitted(log, session="ada")
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    claim = await claimed(log)
+    second = await submitted(log, session="ada")
+    assert await woken(log, lambda: log.finish(ending(claim))) is None
+    assert (await claimed(log)).run_id == second
+
+
+async def test_wait_for_work_wakes_on_signal(log: Log) -> None:
+    run_id = await submitted(log)
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    await claimed(log)
+    assert await woken(log, lambda: log.signal(run_id, CANCEL)) == run_id
+
+
+async def test_a_signal_before_the_wait_is_heard(log: Log) -> None:
+    run_id = await submitted(log)
+    await claimed(log)
+    await log.signal(run_id, CANCEL)
+    with anyio.fail_after(5):
+        while await log.wait_for_work([AGENT], worker="w1", timeout=1) != run_id:  # it may hear of the submit first
+            pass
+
+
+async def test_wait_for_work_ends_by_itself(log: Log) -> None:
+    await submitted(log)
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    await claimed(log)
+    start = anyio.current_time()
+    assert await log.wait_for_work([AGENT], worker="w1", timeout=1) is None
+    assert 0.9 <= anyio.current_time() - start < 5
+
+
+# ---------------------------------------------------------------- lost answers
+
+
+async def everything(log: Log) -> Any:
+    """All there is to see of a log."""
+    runs = await log.runs()
+    return [
+        (info, await log.read(info.run_id), await log.inbox(info.run_id), await log.messages(info.session or ""))
+        for info in runs
+    ] + [await log.workers()]
+
+
+async def twice(log: Log, write: Callable[[], Awaitable[Any]]) -> tuple[Any, Any]:
+    """Both answers to one write whose first answer was lost; what the log holds must not change."""
+    first = await write()
+    before = await everything(log)
+    second = await write()
+    assert await everything(log) == before
+    return first, second
+
+
+@pytest.mark.parametrize("name", ["append", "finish", "release"])
+async def test_an_owners_write_sent_twice_is_one(log: Log, name: str) -> None:
+    run_id = await submitted(log, session="ada")
+    await submitted(log, session="ada")
+    claim = await claimed(log)
+    await log.signal(run_id, CANCEL)
+    await log.signal(run_id, Signal("s2", "steer"))
+    batch = behind(claim, [FACT, FACT], ack=1)
+    writes: dict[str, Callable[[], Awaitable[Answer]]] = {
+        "append": lambda: append(log, batch),
+        "release": lambda: log.release(batch),
+        "finish": lambda: log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": []}])),
+    }
+    first, second = await twice(log, writes[name])
+    left = 0 if name == "finish" else 1
+    assert (first, second) == (Answer(Code.OK, 4, left), Answer(Code.DUP, 4, left))
+
+
+@pytest.mark.parametrize("name", ["finish", "release"])
+async def test_an_empty_last_write_sent_twice_is_one(log: Log, name: str) -> None:
+    await submitted(log, session="ada")
+    batch = behind(await claimed(log))
+    writes: dict[str, Callable[[], Awaitable[Answer]]] = {
+        "release": lambda: log.release(batch),
+        "finish": lambda: log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": []}])),
+    }
+    assert await twice(log, writes[name]) == (Answer(Code.OK, 2), Answer(Code.DUP, 2))
+
+
+async def test_every_other_write_sent_twice_is_one(log: Log) -> None:
+    new = NewRun(new_run_id(), AGENT, RunSubmitted(at=0, agent=AGENT), "ada")
+    assert await twice(log, lambda: log.submit(new)) == (True, False)
+    queued = await submitted(log, session="ada")
+    first, second = await twice(log, lambda: try_claim(log, token="t1"))
+    assert first == second
+    assert await twice(log, lambda: log.renew([(new.run_id, "t1")], lease_ms=MINUTE)) == ([Renewal(ours=True)],) * 2
+    assert await twice(log, lambda: log.signal(new.run_id, CANCEL)) == ("running",) * 2
+    assert await twice(log, lambda: log.signal(queued, CANCEL, at_once=AT_ONCE)) == ("cancelled",) * 2
+    await twice(log, lambda: log.announce(ADA, ttl_ms=MINUTE))
+    await twice(log, lambda: log.retire("w1"))
