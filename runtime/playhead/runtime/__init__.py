@@ -1,3 +1,14 @@
-"""playhead.runtime."""
+"""What a run is: agents, tools, models, records, the loop and the log.
 
-__all__: list[str] = []
+from playhead.runtime import Agent, tool
+"""
+
+from __future__ import annotations
+
+from playhead.runtime.agent import Agent
+from playhead.runtime.errors import PlayheadError
+from playhead.runtime.events import Event
+from playhead.runtime.result import AgentResult
+from playhead.runtime.tools import Tool, ToolContext, tool
+
+__all__ = ["Agent", "AgentResult", "Event", "PlayheadError", "Tool", "ToolContext", "tool"]

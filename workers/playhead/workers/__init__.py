@@ -1,3 +1,11 @@
-"""playhead.workers."""
+"""Who runs agents: claim, lease, group commit, takeover, drain.
 
-__all__: list[str] = []
+from playhead.workers import Worker
+"""
+
+from __future__ import annotations
+
+from playhead.workers.targets import load_agents
+from playhead.workers.worker import Worker, WorkerOptions, WorkerStatistics
+
+__all__ = ["Worker", "WorkerOptions", "WorkerStatistics", "load_agents"]

@@ -1,0 +1,219 @@
+"""`Agent`: a definition that a fleet runs, and that also runs here, with no Redis."""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, Literal, cast
+from uuid import uuid4
+
+import anyio
+
+from playhead.runtime.codec import MAX_RECORD_BYTES, pack
+from playhead.runtime.control import Control
+from playhead.runtime.errors import AgentBusyError, EncodingError
+from playhead.runtime.events import Event, Projection
+from playhead.runtime.log.base import Signal, new_run_id
+from playhead.runtime.loop import AgentSpec, Commit, Loop
+from playhead.runtime.models import resolve_model
+from playhead.runtime.records import Entry, RunSubmitted, now_ms
+from playhead.runtime.result import AgentResult
+from playhead.runtime.state import evolve, initial
+from playhead.runtime.tools import tool_index
+from playhead.runtime.types import Messages, Model, Prompt
+
+__all__ = ["Agent", "print_text", "storable"]
+
+CallbackHandler = Callable[..., None]
+
+
+def print_text(**event: Any) -> None:
+    """The default callback handler: prints text as it streams and names the tools that are called."""
+    if "data" in event:
+        print(event["data"], end="", flush=True)
+    elif event.get("event", {}).get("contentBlockStart", {}).get("start", {}).get("toolUse"):
+        print(f"\nTool: {event['event']['contentBlockStart']['start']['toolUse']['name']}", flush=True)
+    elif "result" in event:
+        print(flush=True)
+
+
+def storable(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys whose values are plain data; live objects stay with the caller and are never stored."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            pack(value)
+        except EncodingError:
+            continue
+        kept[key] = value
+    return kept
+
+
+class Agent:
+    """An agent: a model, tools, a system prompt, and the conversation it has in this process.
+
+    Given to a worker it is a definition only: runs there start from `messages` plus their session and leave the
+    object as it is. Called here it keeps its `messages` over calls, as a Strands `Agent` does.
+
+    Args:
+        model: A model object, a name (`"openai/gpt-5-mini"`, `"local/path.gguf"`, `"demo"`), or None for
+            `PLAYHEAD_MODEL`, else OpenAI if its key is set, else the demo model. Resolved at first use.
+        name: What clients ask for; letters, digits, `_`, `-`, `.`.
+        tools: `@tool` functions, plain functions, or lists of them.
+        system_prompt: Sent with every model call.
+        messages: The history to start from.
+        callback_handler: Called with each event as keywords, in this process only. None for silence.
+        tool_executor: Whether calls of one batch run together or one after the other.
+        description: For people.
+        max_record_bytes: The limit of one record.
+
+    Raises:
+        ValueError: If the name or a tool's name is unusable, or two tools share one.
+        TypeError: If a tool is not one.
+    """
+
+    def __init__(
+        self,
+        model: str | Model | None = None,
+        *,
+        name: str = "agent",
+        tools: Sequence[object] = (),
+        system_prompt: str | None = None,
+        messages: Messages | None = None,
+        callback_handler: CallbackHandler | None = print_text,
+        tool_executor: Literal["concurrent", "sequential"] = "concurrent",
+        description: str | None = None,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
+        if not name or len(name) > 128 or not all(c.isalnum() or c in "_-." for c in name):
+            raise ValueError(f"{name!r} cannot name an agent: use 1 to 128 letters, digits, '_', '-' or '.'")
+        if tool_executor not in ("concurrent", "sequential"):
+            raise ValueError(f"tool_executor must be 'concurrent' or 'sequential', not {tool_executor!r}")
+        self.name = name
+        self.description = description
+        self.system_prompt = system_prompt
+        self.messages: Messages = list(messages or [])
+        self.callback_handler = callback_handler
+        self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
+        self.max_record_bytes = max_record_bytes
+        self.tools = tool_index(tools)
+        self._model = model
+        self._resolved: Model | None = None
+        self._control: Control | None = None
+
+    def __repr__(self) -> str:
+        return f"Agent(name={self.name!r}, tools={list(self.tools)})"
+
+    @property
+    def model(self) -> Model:
+        """The model object, resolved at first use.
+
+        Raises:
+            ModelConfigurationError: If the name cannot be resolved.
+        """
+        if self._resolved is None:
+            self._resolved = resolve_model(self._model)
+        return self._resolved
+
+    @property
+    def spec(self) -> AgentSpec:
+        """What the loop needs."""
+        return AgentSpec(
+            name=self.name,
+            model=self.model,
+            tools=self.tools,
+            system_prompt=self.system_prompt,
+            tool_executor=self.tool_executor,
+            max_record_bytes=self.max_record_bytes,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that change when name, model kind, system prompt, tools or their schemas change."""
+        model = self._model if isinstance(self._model, str) else type(self._model).__name__
+        what = [self.name, model, self.system_prompt, self.tool_executor, [t.spec for t in self.tools.values()]]
+        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+    def cancel(self) -> None:
+        """Ask the invocation in progress to stop: its next event is the "Cancelled by user" message. Without one: nothing.
+
+        Call it on the event loop's thread.
+        """
+        if self._control is not None:
+            self._control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
+
+    async def stream_async(
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+    ) -> AsyncGenerator[Event, None]:
+        """Run the agent here and yield its events as they happen, the `result` last.
+
+        Args:
+            prompt: Text, content blocks, messages, or None to go on from the history.
+            invocation_state: Handed to tools as it is; its plain-data keys come back in the events.
+            **kwargs: More keys of `invocation_state`.
+
+        Raises:
+            AgentBusyError: If an invocation is in progress on this object.
+            Exception: What the model raised, after a `force_stop` event.
+            MaxTokensReachedException: If the model stopped at its token limit.
+            ValueError: If the prompt has no known form.
+        """
+        if self._control is not None:
+            raise AgentBusyError(f"agent {self.name!r} is already running; wait for it, or use one Agent per task")
+        self._control = Control()
+        given = {**(invocation_state or {}), **kwargs} if kwargs else (invocation_state or {})
+        loop, projection, events = self._begin(prompt, given, self._control)
+        try:
+            async with aclosing(loop.records()) as items:
+                async for item in items:
+                    if isinstance(item, Commit):
+                        continue
+                    events = projection.feed(Entry(loop.head, 1, item))
+                    for event in events:
+                        if self.callback_handler is not None:
+                            self.callback_handler(**event)
+                        yield event
+        finally:
+            self.messages[:] = loop.state.messages
+            self._control = None
+        if projection.error is not None:
+            raise loop.error or projection.error
+
+    def _begin(
+        self, prompt: Prompt, invocation_state: dict[str, Any], control: Control
+    ) -> tuple[Loop, Projection, list[Event]]:
+        run_id = new_run_id()
+        submitted = RunSubmitted(
+            at=now_ms(), agent=self.name, prompt=prompt, invocation_state=storable(invocation_state)
+        )
+        first = Entry(1, 1, submitted)
+        projection = Projection(run_id)
+        events = projection.feed(first)
+        state = evolve(initial(self.messages), first)
+        loop = Loop(self.spec, run_id=run_id, state=state, head=1, control=control, invocation_state=invocation_state)
+        return loop, projection, events
+
+    async def invoke_async(
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+    ) -> AgentResult:
+        """Run the agent here to its end; raises as `stream_async`."""
+        result: AgentResult | None = None
+        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **kwargs)) as events:
+            async for event in events:
+                result = event.get("result", result)
+        return cast("AgentResult", result)
+
+    def __call__(
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+    ) -> AgentResult:
+        """`invoke_async` for code that is not async; works with and without a running event loop."""
+
+        async def invoke() -> AgentResult:
+            return await self.invoke_async(prompt, invocation_state=invocation_state, **kwargs)
+
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(contextvars.copy_context().run, anyio.run, invoke).result()

@@ -1,0 +1,44 @@
+"""Running several async iterators at once and taking their items as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+__all__ = ["merge"]
+
+T = TypeVar("T")
+
+
+async def merge(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
+    """The items of all sources, each source in its own task and never more than one item ahead of the consumer.
+
+    Closing the generator cancels the tasks and waits until every source is closed.
+
+    asyncio's task group rather than anyio's, since a generator yields while the group is open: anyio's would leave a
+    cancel scope on the consumer's stack between items, and its exit from another task is an error (PEP 789). The tasks
+    here never fail: sources turn their errors into items.
+    """
+    send, receive = anyio.create_memory_object_stream[T](0)
+    async with asyncio.TaskGroup() as tasks:
+        with receive, send:
+            for source in sources:
+                tasks.create_task(_pump(source, send.clone()))
+            send.close()
+            async for item in receive:
+                yield item
+
+
+async def _pump(source: AsyncGenerator[T, None], send: MemoryObjectSendStream[T]) -> None:
+    async with aclosing(source):
+        with send:
+            async for item in source:
+                try:
+                    await send.send(item)
+                except anyio.BrokenResourceError:  # the consumer left
+                    return

@@ -1,0 +1,222 @@
+"""Group commit: while an append is in flight, new records queue; its answer sends them all, of all runs, in one call.
+
+No timer: at light load a record goes out at once, at heavy load batches grow by themselves. The buffers are bounded, so
+a slow Redis slows the reading of the model instead of eating memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import anyio
+
+from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record
+from playhead.runtime.errors import FencedError, LogUnavailableError
+from playhead.runtime.log import Answer, Batch, Log
+from playhead.runtime.records import Record, SignalReceived
+
+__all__ = ["GroupCommit", "RunWriter", "persistently"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+MAX_BUFFERED_RECORDS: Final = 256
+"""Records of one run that may wait; then the loop waits. Several round trips' worth at any sane token rate."""
+
+MAX_BUFFERED_BYTES: Final = 4 << 20
+"""The same in bytes, since a record may be a megabyte."""
+
+_MAX_BATCH_RECORDS: Final = 512
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+
+
+class RunWriter:
+    """The records of one owned run on their way to the log.
+
+    Attributes:
+        head: The `seq` of the last record known to be stored.
+    """
+
+    def __init__(self, commit: GroupCommit, *, run_id: str, token: str, head: int, limit: int) -> None:
+        self.run_id = run_id
+        self.token = token
+        self.head = head
+        self._commit = commit
+        self._limit = limit
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._acks: deque[int] = deque()  # places in the sequence of signal.received records not yet stored
+        self._last = head
+        self._in_flight = 0
+        self._settled = anyio.Event()
+        self._fenced: str | None = None
+
+    @property
+    def last(self) -> int:
+        """The `seq` of the last record given to this writer."""
+        return self._last
+
+    async def put(self, record: Record) -> None:
+        """Queue one record; waits only while the buffer is full.
+
+        Raises:
+            FencedError: The run is no longer ours.
+            EncodingError, RecordTooLargeError: The record cannot be stored; nothing was queued.
+        """
+        data = encode_record(record, limit=self._limit)
+        while len(self._waiting) >= MAX_BUFFERED_RECORDS or self._waiting_bytes > MAX_BUFFERED_BYTES:
+            await self._wait()
+        self._refuse_if_fenced()
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        self._last += 1
+        if isinstance(record, SignalReceived):
+            self._acks.append(self._last)
+        self._commit.mark(self)
+
+    async def flush(self) -> None:
+        """Return when everything put so far is stored.
+
+        Raises:
+            FencedError: The run is no longer ours.
+        """
+        while self._waiting or self._in_flight:
+            await self._wait()
+        self._refuse_if_fenced()
+
+    async def take_rest(self) -> Batch:
+        """Take what is still queued out of the group commit, to be written with the run's end.
+
+        Raises:
+            FencedError: The run is no longer ours.
+        """
+        while self._in_flight:
+            await self._wait()
+        self._refuse_if_fenced()
+        self._commit.forget(self)
+        return self._next_batch(len(self._waiting))
+
+    def fence(self, why: str) -> None:
+        """From now on refuse everything: the run is lost to this process."""
+        self._fenced = self._fenced or why
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._commit.forget(self)
+        self._wake()
+
+    def begin(self) -> Batch | None:
+        """The next batch to send, now in flight; None if there is nothing, or one is in flight already."""
+        if self._in_flight or not self._waiting:
+            return None
+        batch = self._next_batch(_MAX_BATCH_RECORDS)
+        self._in_flight = len(batch.records)
+        return batch
+
+    def settle(self, batch: Batch, answer: Answer) -> int:
+        """Take the answer to `batch` in; returns the number of signals waiting."""
+        self._in_flight = 0
+        if not answer.stored:
+            self.fence(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
+            return 0
+        self.head = batch.head + len(batch.records)
+        if self._waiting:
+            self._commit.mark(self)
+        self._wake()
+        return answer.inbox
+
+    def _next_batch(self, most: int) -> Batch:
+        records = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        self._waiting_bytes -= sum(map(len, records))
+        ack = 0
+        while self._acks and self._acks[0] <= self.head + len(records):
+            self._acks.popleft()
+            ack += 1
+        return Batch(self.run_id, self.token, self.head, records, ack)
+
+    def _refuse_if_fenced(self) -> None:
+        if self._fenced is not None:
+            raise FencedError(f"run {self.run_id}: {self._fenced}")
+
+    async def _wait(self) -> None:
+        self._refuse_if_fenced()
+        await self._settled.wait()
+
+    def _wake(self) -> None:
+        self._settled.set()
+        self._settled = anyio.Event()
+
+
+class GroupCommit:
+    """Sends the queued records of all runs of one worker; run it in a task of its own.
+
+    Attributes:
+        appends: Calls made.
+        records: Records stored.
+        on_signals: Called with a run's id when an append's answer says that signals wait for it.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._dirty: dict[RunWriter, None] = {}
+        self._work = anyio.Event()
+        self.appends = 0
+        self.records = 0
+        self.on_signals: Callable[[str], None] = _ignore
+
+    def writer(self, *, run_id: str, token: str, head: int, limit: int = MAX_RECORD_BYTES) -> RunWriter:
+        """A writer for a run whose log now ends at `head`; records over `limit` bytes are refused."""
+        return RunWriter(self, run_id=run_id, token=token, head=head, limit=limit)
+
+    def mark(self, writer: RunWriter) -> None:
+        """There is something to send for `writer`."""
+        self._dirty[writer] = None
+        self._work.set()
+
+    def forget(self, writer: RunWriter) -> None:
+        """There is nothing to send for `writer` any more."""
+        self._dirty.pop(writer, None)
+
+    async def run(self) -> None:
+        """Send batches for ever; ends by cancellation."""
+        while True:
+            if not self._dirty:
+                self._work = anyio.Event()
+                await self._work.wait()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        writers, self._dirty = list(self._dirty), {}
+        sent = [(writer, batch) for writer in writers if (batch := writer.begin())]
+        if not sent:
+            return
+        batches = [batch for _, batch in sent]
+        answers = await persistently(lambda: self._log.append(batches), "append")
+        self.appends += 1
+        for (writer, batch), answer in zip(sent, answers, strict=True):
+            self.records += len(batch.records) if answer.stored else 0
+            if writer.settle(batch, answer):
+                self.on_signals(writer.run_id)
+
+
+def _ignore(run_id: str) -> None:
+    del run_id
+
+
+async def persistently(call: Callable[[], Awaitable[T]], what: str) -> T:
+    """Send the identical call until the log answers; the caller bounds it with a cancel scope (its lease).
+
+    Only for calls that may be sent twice. The pauses double from 50 ms to 1 s.
+    """
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            return await call()
+        except LogUnavailableError as error:
+            logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,0 +1,166 @@
+"""One ownership of one run: read its log, go on from the last record, end it or hand it over."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+
+import anyio
+
+from playhead.runtime import Agent
+from playhead.runtime.codec import encode_record
+from playhead.runtime.control import Control
+from playhead.runtime.errors import FencedError, GapError
+from playhead.runtime.log import Batch, Claim, Code, Finish, Log
+from playhead.runtime.log.base import RunStateName
+from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.records import (
+    TERMINAL_TYPES,
+    Entry,
+    MessageAdded,
+    Record,
+    RunCancelled,
+    RunFailed,
+    RunHandedOver,
+    now_ms,
+)
+from playhead.runtime.state import RunState, fold
+from playhead.workers.commit import GroupCommit, RunWriter, persistently
+
+__all__ = ["Execution", "read_all"]
+
+logger = logging.getLogger(__name__)
+
+_PAGE = 1000
+
+
+async def read_all(log: Log, run_id: str, *, head: int) -> list[Entry]:
+    """Records 1 to `head` of a run.
+
+    Raises:
+        GapError: If one of them is missing.
+    """
+    entries: list[Entry] = []
+    while len(entries) < head:
+        page = await log.read(run_id, after=len(entries), limit=_PAGE)
+        for entry in page:
+            if entry.seq != len(entries) + 1:
+                raise GapError(run_id, expected=len(entries) + 1, found=entry.seq)
+            entries.append(entry)
+        if not page:
+            raise GapError(run_id, expected=len(entries) + 1, found=None)
+    return entries
+
+
+class Execution:
+    """Runs one claimed run; made by the worker, one per claim.
+
+    Attributes:
+        control: Where signals for the run are delivered.
+        scope: Cancel it to stop here and now: the run is handed over if it is still ours.
+        handing_over: Set it to stop at the next boundary, where nothing begun is lost.
+        outcome: `completed`, `failed`, `cancelled`, `handed_over` or `fenced` once it has ended.
+    """
+
+    def __init__(
+        self, claim: Claim, agent: Agent, *, log: Log, commit: GroupCommit, worker: str, retention_ms: int
+    ) -> None:
+        self.claim = claim
+        self.control = Control()
+        self.scope = anyio.CancelScope()
+        self.handing_over = False
+        self.outcome: str | None = None
+        self._agent = agent
+        self._log = log
+        self._worker = worker
+        self._retention_ms = retention_ms
+        self.writer: RunWriter = commit.writer(
+            run_id=claim.run_id, token=claim.token, head=claim.head, limit=agent.max_record_bytes
+        )
+
+    async def run(self) -> None:
+        """Run it to its end, or until it is lost, handed over or stopped. Never raises but cancellation."""
+        try:
+            with self.scope:
+                await self._run()
+            if self.scope.cancelled_caught and self.outcome is None:
+                await self._hand_over()
+        except FencedError as error:
+            self.outcome = "fenced"
+            logger.warning("%s: stopped here; another worker owns it now", error)
+
+    async def _run(self) -> None:
+        try:
+            loop = await self._loop()
+            async with aclosing(loop.records()) as items:
+                async for item in items:
+                    if isinstance(item, Commit):
+                        await self.writer.flush()
+                    elif item.type in TERMINAL_TYPES:
+                        await self._finish(item, loop.state)
+                    else:
+                        await self.writer.put(item)
+                        if self.handing_over and isinstance(item, MessageAdded):
+                            break
+        except FencedError:
+            raise
+        except Exception as error:
+            # Ours or the agent's: the run ends with it, so that no tail waits for a run that nobody can go on with.
+            logger.exception("run %s failed in the loop", self.claim.run_id)
+            failure = RunFailed(at=now_ms(), error_type=type(error).__name__, message=str(error), force_stop=True)
+            await self._finish(failure, None)
+            return
+        if self.outcome is None:
+            await self._hand_over()
+
+    async def _loop(self) -> Loop:
+        claim = self.claim
+        entries = await persistently(lambda: read_all(self._log, claim.run_id, head=claim.head), "read")
+        history = list(self._agent.messages)
+        if claim.session is not None:
+            session = claim.session
+            history += await persistently(lambda: self._log.messages(session), "messages")
+        if claim.inbox:
+            self.control.deliver(await persistently(lambda: self._log.inbox(claim.run_id), "inbox"))
+        state = fold(entries, history=history)
+        return Loop(
+            self._agent.spec,
+            run_id=claim.run_id,
+            state=state,
+            head=claim.head,
+            epoch=claim.epoch,
+            control=self.control,
+        )
+
+    async def _finish(self, record: Record, state: RunState | None) -> None:
+        rest = await self.writer.take_rest()
+        batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, encode_record(record)], rest.ack)
+        end = Finish(
+            batch,
+            state=_state_after(record),
+            session=self.claim.session,
+            messages=state.added if state else (),
+            retention_ms=self._retention_ms,
+        )
+        answer = await persistently(lambda: self._log.finish(end), "finish")
+        if not answer.stored:
+            raise FencedError(f"run {self.claim.run_id}: finish answered {answer.code.name}")
+        self.outcome = end.state
+
+    async def _hand_over(self) -> None:
+        """Give the run back; shielded, since this is what closing means for an execution, and bounded."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_HAND_OVER_S):
+            rest = await self.writer.take_rest()
+            note = encode_record(RunHandedOver(at=now_ms(), worker=self._worker))
+            batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, note], rest.ack)
+            answer = await persistently(lambda: self._log.release(batch), "release")
+            self.outcome = "handed_over" if answer.code <= Code.DUP else "fenced"
+
+
+_HAND_OVER_S = 5.0  # longer than a slow Redis needs; after that the lease does the same, only later
+
+
+def _state_after(record: Record) -> RunStateName:
+    if isinstance(record, RunFailed):
+        return "failed"
+    return "cancelled" if isinstance(record, RunCancelled) else "completed"

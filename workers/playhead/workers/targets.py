@@ -1,0 +1,97 @@
+"""TARGETs: `module:attribute` or `path/to/file.py:attribute` to agents; without an attribute, every Agent in it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from playhead.runtime import Agent
+from playhead.runtime.errors import BadTargetError
+
+__all__ = ["load_agents"]
+
+
+def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
+    """The agents of all targets, by name.
+
+    Raises:
+        BadTargetError: If a target does not import, has no such attribute or no Agent, or two agents share a name.
+    """
+    agents: dict[str, Agent] = {}
+    origin: dict[str, str] = {}
+    for target in targets:
+        for agent in _agents_of(target):
+            if agents.get(agent.name, agent) is not agent:
+                raise BadTargetError(
+                    f"two agents are named {agent.name!r}: one in {origin[agent.name]}, one in {target}. "
+                    "Give one of them another name=."
+                )
+            agents[agent.name] = agent
+            origin[agent.name] = target
+    return agents
+
+
+def _agents_of(target: str) -> list[Agent]:
+    where, _, attribute = target.rpartition(":") if _has_attribute(target) else (target, "", "")
+    module = _load_file(target, Path(where)) if _is_file(where) else _load_module(target, where)
+    if attribute:
+        value = getattr(module, attribute, None)
+        if isinstance(value, Agent):
+            return [value]
+        what = "no such attribute" if value is None else f"it is a {type(value).__name__}"
+        raise BadTargetError(f"{target}: {attribute} is not an Agent ({what}). Agents there: {_names(module)}")
+    found = list(_agents_in(module))
+    if not found:
+        raise BadTargetError(f"{target}: no Agent in it; define one at module level: assistant = Agent(name=...)")
+    return found
+
+
+def _has_attribute(target: str) -> bool:
+    tail = target.rpartition(":")[2]
+    return ":" in target and tail.isidentifier()
+
+
+def _is_file(where: str) -> bool:
+    return where.endswith(".py") or "/" in where
+
+
+def _agents_in(module: ModuleType) -> Iterable[Agent]:
+    return {id(value): value for value in vars(module).values() if isinstance(value, Agent)}.values()
+
+
+def _names(module: ModuleType) -> str:
+    return ", ".join(name for name, value in vars(module).items() if isinstance(value, Agent)) or "none"
+
+
+def _load_module(target: str, name: str) -> ModuleType:
+    folder = str(Path.cwd())
+    if folder not in sys.path:  # as `python -m` does: people name the modules they see
+        sys.path.insert(0, folder)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise BadTargetError(f"{target}: cannot import {name!r}: {type(error).__name__}: {error}") from error
+
+
+def _load_file(target: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise BadTargetError(f"{target}: there is no file {path}")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # a file may import its neighbours, as when it is run
+        sys.path.insert(0, folder)
+    name = f"playhead_target_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise BadTargetError(f"{target}: {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        sys.modules.pop(name, None)
+        raise BadTargetError(f"{target}: cannot run {path}: {type(error).__name__}: {error}") from error
+    return module
