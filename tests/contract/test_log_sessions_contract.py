@@ -214,6 +214,15 @@ async def test_an_acknowledgement_counts_once(log: Log) -> None:
     assert [signal.signal_id for signal in await log.inbox(run_id)] == ["s1", "s2"]
 
 
+async def test_an_owner_behind_another_head_still_hears_of_its_signals(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    await log.signal(run_id, CANCEL)
+    batch = Batch(run_id, claim.token, 9, [FACT])
+    answers = [await append(log, batch), await log.release(batch), await log.finish(Finish(batch, "completed"))]
+    assert answers == [Answer(Code.CONFLICT, head=2, inbox=1)] * 3
+
+
 async def test_signals_count_once(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
