@@ -17,9 +17,9 @@ from anyio.abc import TaskGroup
 from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import LogUnavailableError
-from playhead.runtime.log import Log, WorkerInfo, new_token
+from playhead.runtime.log import Log, WorkerInfo, crash_failure, new_token
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS, DEFAULT_RETENTION_MS
-from playhead.runtime.records import RunClaimed, RunFailed, now_ms
+from playhead.runtime.records import RunClaimed, now_ms
 from playhead.workers.commit import GroupCommit
 from playhead.workers.execution import Execution
 
@@ -251,9 +251,10 @@ class Worker:
         """Look for runs of dead workers twice a lease, this worker's own former self included."""
         while True:
             try:
-                failure = crash_limit_record(self.options.crash_limit)
                 reaped = await self._log.reap(
-                    failure=failure, crash_limit=self.options.crash_limit, retention_ms=self.options.retention_ms
+                    failure=crash_failure(self.options.crash_limit),
+                    crash_limit=self.options.crash_limit,
+                    retention_ms=self.options.retention_ms,
                 )
             except LogUnavailableError as error:
                 logger.warning("reap: %s; trying again", error)
@@ -319,9 +320,3 @@ class Worker:
                 await self._log.retire(self.name)
             except LogUnavailableError as error:
                 logger.info("retire: %s", error)
-
-
-def crash_limit_record(crash_limit: int) -> bytes:
-    """The encoded `run.failed` record that ends a run which took too many workers down with it."""
-    text = f"the run's worker died {crash_limit + 1} times while running it; it is not tried again"
-    return encode_record(RunFailed(at=now_ms(), error_type="CrashLimitExceeded", message=text))

@@ -14,6 +14,7 @@ from playhead.runtime.log.base import (
     RunInfo,
     Signal,
     WorkerInfo,
+    crash_failure,
     new_run_id,
     new_token,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "RunInfo",
     "Signal",
     "WorkerInfo",
+    "crash_failure",
     "new_run_id",
     "new_token",
 ]

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, Literal, Protocol
 
-from playhead.runtime.records import Entry, Record
+from playhead.runtime.codec import encode_record
+from playhead.runtime.records import Entry, Record, RunFailed, now_ms
 from playhead.runtime.types import Message
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "RunStateName",
     "Signal",
     "WorkerInfo",
+    "crash_failure",
     "new_run_id",
     "new_token",
 ]
@@ -63,6 +65,12 @@ def new_run_id(*, shard: int = 0) -> str:
 def new_token() -> str:
     """A fresh fencing token. Random, since a failover can hand out one epoch twice."""
     return secrets.token_hex(8)
+
+
+def crash_failure(crash_limit: int) -> bytes:
+    """The encoded `run.failed` record that ends a run which took more than `crash_limit` workers down with it."""
+    text = f"the run's worker died {crash_limit + 1} times while running it; it is not tried again"
+    return encode_record(RunFailed(at=now_ms(), error_type="CrashLimitExceeded", message=text))
 
 
 class Code(IntEnum):

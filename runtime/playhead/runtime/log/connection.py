@@ -33,8 +33,8 @@ def redact(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
 
 
-def connect(url: str = DEFAULT_URL, *, connections: int = 4) -> Redis:
-    """A client for the log; connects at first use.
+def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | None = _TIMEOUT_S) -> Redis:
+    """A client for the log; connects at first use. `timeout` bounds each read, in seconds.
 
     Retries are off: the log's scripts are sent again by their callers, who know what that means. A full pool waits
     instead of raising. RESP2, since the tail hub reads published messages below redis-py's `PubSub`.
@@ -49,7 +49,7 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4) -> Redis:
             timeout=None,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=_TIMEOUT_S,
+            socket_timeout=timeout,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
         )
     except ValueError as error:

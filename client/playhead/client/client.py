@@ -1,0 +1,251 @@
+"""`Client`: submits runs, tails them, leaves and rejoins, and controls them. From any process, on any host."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing
+from types import TracebackType
+from typing import Any, Final, Self, cast
+from uuid import uuid4
+
+import anyio
+
+from playhead.client.hub import Hub, HubStatistics
+from playhead.client.remote import RemoteAgent
+from playhead.client.run import Run
+from playhead.client.tail import Notice, Tail
+from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record, pack
+from playhead.runtime.decide import prompt_messages
+from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLargeError
+from playhead.runtime.events import Event
+from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, crash_failure, new_run_id
+from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
+from playhead.runtime.log.connection import DEFAULT_URL, connect
+from playhead.runtime.log.redis import RedisLog, check_server
+from playhead.runtime.records import RunSubmitted, now_ms
+from playhead.runtime.result import AgentResult
+from playhead.runtime.types import Prompt
+
+__all__ = ["Client"]
+
+logger = logging.getLogger(__name__)
+
+_REAP_EVERY_S: Final = 2.0
+
+
+def _log_notice(notice: Notice) -> None:
+    logger.warning("%s", notice.message)
+
+
+class Client:
+    """A connection to a fleet; use it as an async context manager.
+
+        async with Client("redis://localhost:6379") as client:
+            async for event in client.stream_async("assistant", "Calculate 2+2"): ...
+
+    Two connections serve any number of tails: one for commands, one that hears what is published.
+
+    Args:
+        url: `redis://[user:password@]host:port[/db]`.
+        prefix: Of all keys; the workers' must be the same.
+        on_notice: Told what a tail waits for; by default a warning in the log `playhead.client`.
+        max_record_bytes: The limit of a prompt with all that is submitted beside it.
+
+    Raises (on entering):
+        LogUnavailableError, RedisAuthError, RedisTooOldError: As the names say.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        prefix: str = "ph",
+        on_notice: Callable[[Notice], None] = _log_notice,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
+        self.url = url
+        self.prefix = prefix
+        self._on_notice = on_notice
+        self._max_record_bytes = max_record_bytes
+        self._open: tuple[RedisLog, Hub] | None = None
+        self._stack = AsyncExitStack()
+        self._reap_wanted = anyio.Event()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            commands = connect(self.url, connections=1)
+            stack.push_async_callback(commands.aclose)
+            await check_server(commands)
+            tails = connect(self.url, connections=1, timeout=None)
+            stack.push_async_callback(tails.aclose)
+            log, hub = RedisLog(commands, prefix=self.prefix), Hub(tails)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(hub.run)
+            tasks.start_soon(self._reap, log)
+            self._open = log, hub
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open = None
+        await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def log(self) -> RedisLog:
+        """The log beneath; for tools that look deeper."""
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[RedisLog, Hub]:
+        if self._open is None:
+            raise PlayheadError("the client is not open: use `async with Client(url) as client:`")
+        return self._open
+
+    def statistics(self) -> HubStatistics:
+        """A snapshot of the tail hub's counters."""
+        return self._opened()[1].statistics()
+
+    async def start(
+        self,
+        agent: str,
+        prompt: Prompt = None,
+        *,
+        session_id: str | None = None,
+        invocation_state: dict[str, Any] | None = None,
+        run_id: str | None = None,
+    ) -> Run:
+        """Submit a run and return at once; `run.id` is all one needs to keep.
+
+        Args:
+            agent: The agent's name; some worker must serve it for the run to begin.
+            prompt: Text, content blocks, messages, or None to go on from the session.
+            session_id: The conversation to read and extend. Its runs run one at a time, in order of submission.
+            invocation_state: Plain data for the tools; comes back in the events.
+            run_id: Choose it (by `new_run_id`) to be able to submit again after an error: one id is one run.
+
+        Raises:
+            ValueError: The prompt has no known form, or a name is empty.
+            EncodingError: Something in it is not plain data.
+            RecordTooLargeError: It is over the limit.
+            LogUnavailableError: It may or may not have been submitted; with the same `run_id` it is safe to try again.
+        """
+        log = self.log
+        _check_name("agent", agent)
+        if session_id is not None:
+            _check_name("session_id", session_id)
+        prompt_messages(prompt)
+        _check_plain("prompt", prompt)
+        for key, value in (invocation_state or {}).items():
+            _check_plain(f"invocation_state[{key!r}]", value)
+        record = RunSubmitted(
+            at=now_ms(), agent=agent, prompt=prompt, session=session_id, invocation_state=invocation_state or {}
+        )
+        size = len(encode_record(record, limit=1 << 40))
+        if size > self._max_record_bytes:
+            raise RecordTooLargeError("the prompt", size=size, limit=self._max_record_bytes)
+        chosen = run_id or new_run_id()
+        await log.submit(NewRun(chosen, agent, record, session_id))
+        return self.run(chosen)
+
+    async def stream_async(
+        self,
+        agent: str,
+        prompt: Prompt = None,
+        *,
+        session_id: str | None = None,
+        invocation_state: dict[str, Any] | None = None,
+        wait_for_worker: float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
+
+        Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
+        behind it. Raises as `start` and `Run.stream_async`.
+        """
+        run = await self.start(agent, prompt, session_id=session_id, invocation_state=invocation_state)
+        async with aclosing(run.stream_async(wait_for_worker=wait_for_worker)) as events:
+            async for event in events:
+                yield event
+
+    async def invoke_async(
+        self,
+        agent: str,
+        prompt: Prompt = None,
+        *,
+        session_id: str | None = None,
+        invocation_state: dict[str, Any] | None = None,
+    ) -> AgentResult:
+        """`start` a run and wait for its result; raises as `start` and `Run.result`."""
+        run = await self.start(agent, prompt, session_id=session_id, invocation_state=invocation_state)
+        return await run.result()
+
+    def run(self, run_id: str) -> Run:
+        """A handle on a run that exists; nothing is asked of the server yet."""
+        return Run(run_id, log=self.log, open_tail=self.tail)
+
+    def again(self) -> Self:
+        """An unopened client with the same options, for another event loop."""
+        return type(self)(
+            self.url, prefix=self.prefix, on_notice=self._on_notice, max_record_bytes=self._max_record_bytes
+        )
+
+    def agent(self, name: str, *, session_id: str | None = None) -> RemoteAgent:
+        """An object with an in-process `Agent`'s `stream_async`, `invoke_async` and `__call__`, run by the fleet.
+
+        Like an `Agent` it keeps one conversation over its calls: `session_id`, or a fresh one.
+        """
+        return RemoteAgent(name, client=self, session_id=session_id or f"agent-{uuid4().hex}")
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        """The newest runs first."""
+        return await self.log.runs(limit=limit)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """The live workers."""
+        return await self.log.workers()
+
+    def tail(self, run_id: str, *, after: int, wait_for_worker: float | None = None) -> Tail:
+        """A tail on a run; `Run.records` and `Run.stream_async` are what most callers want."""
+        log, hub = self._opened()
+        return Tail(
+            run_id,
+            log=log,
+            hub=hub,
+            after=after,
+            on_notice=self._on_notice,
+            wait_for_worker=wait_for_worker,
+            reap=lambda: self._reap_wanted.set(),
+        )
+
+    async def _reap(self, log: RedisLog) -> None:
+        """When a tail has waited in vain: look for dead workers' runs, so that it ends even if the whole fleet died."""
+        last = 0.0
+        while True:
+            await self._reap_wanted.wait()
+            self._reap_wanted = anyio.Event()
+            if time.monotonic() - last < _REAP_EVERY_S:
+                continue
+            last = time.monotonic()
+            try:
+                await log.reap(
+                    failure=crash_failure(DEFAULT_CRASH_LIMIT),
+                    crash_limit=DEFAULT_CRASH_LIMIT,
+                    retention_ms=DEFAULT_RETENTION_MS,
+                )
+            except PlayheadError as error:
+                logger.info("reap: %s", error)
+
+
+def _check_name(what: str, value: str) -> None:
+    if not value or len(value) > 256 or not value.isprintable():
+        raise ValueError(f"{what} must be 1 to 256 printable characters, not {value[:40]!r}")
+
+
+def _check_plain(what: str, value: object) -> None:
+    try:
+        pack(cast("Any", value))
+    except EncodingError as error:
+        raise EncodingError(f"{what} {error}") from error

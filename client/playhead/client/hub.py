@@ -1,0 +1,223 @@
+"""The tail hub: one subscription connection for all tails of a client.
+
+The stream is the truth; what is published is only a faster copy of it. A tail subscribes first, then reads the stream
+from its cursor, then merges the live batches by `seq`; whenever it may have missed something (a dropped message, a
+reconnect, a full buffer) it reads the stream again. So nothing here needs to be reliable, only prompt.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+import anyio
+from redis import exceptions as redis_errors
+from redis.asyncio import Redis
+
+__all__ = ["Hub", "HubStatistics", "Subscription"]
+
+logger = logging.getLogger(__name__)
+
+_BUFFERED_BATCHES: Final = 256
+"""Live batches a tail may lag behind; beyond that it reads the stream instead, at its own pace."""
+
+_PING_EVERY_S: Final = 5.0
+_SILENT_S: Final = 15.0
+"""A link that answers no ping for this long is dead, whatever TCP thinks of it."""
+
+_CHANNELS_PER_COMMAND: Final = 512
+
+
+class HubStatistics(NamedTuple):
+    """A snapshot of the hub."""
+
+    channels: int
+    """Runs subscribed to."""
+    subscriptions: int
+    """Tails that listen."""
+    connections: int
+    """Links to Redis: 1 while connected."""
+    reconnects: int
+    """Links made after the first."""
+    messages: int
+    """Batches received."""
+    overflows: int
+    """Times a tail was too slow and went back to reading the stream."""
+
+
+class Subscription:
+    """One tail's ear: live batches of one run, newest last, bounded."""
+
+    __slots__ = ("_wake", "batches", "behind", "channel", "confirmed")
+
+    def __init__(self, channel: bytes) -> None:
+        self.channel = channel
+        self.batches: deque[bytes] = deque()
+        self.behind = True  # until it has read the stream for the first time
+        self.confirmed = anyio.Event()
+        self._wake = anyio.Event()
+
+    def push(self, data: bytes) -> bool:
+        """Take one batch in; False if the buffer was full, and everything in it was given up."""
+        if self.behind:
+            return True
+        kept = len(self.batches) < _BUFFERED_BATCHES
+        if kept:
+            self.batches.append(data)
+        else:
+            self.lag()
+        self._wake.set()
+        return kept
+
+    def lag(self) -> None:
+        """Something may have been missed: the stream must be read again."""
+        self.batches.clear()
+        self.behind = True
+        self._wake.set()
+
+    def listen(self) -> None:
+        """Keep live batches from now on; call it before reading the stream, so that nothing falls between."""
+        self.behind = False
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for a batch, or for the need to read; False if neither came within `timeout` seconds."""
+        if not self.batches and not self.behind:
+            self._wake = anyio.Event()
+            with anyio.move_on_after(timeout):
+                await self._wake.wait()
+        return bool(self.batches) or self.behind
+
+
+class Hub:
+    """Run `run` in a task; `subscribe` and `unsubscribe` from others of the same event loop.
+
+    `client` must have been made for one connection and no read timeout.
+    """
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._subscriptions: dict[bytes, list[Subscription]] = {}
+        self._confirmed: set[bytes] = set()
+        self._changed: dict[bytes, None] = {}
+        self._work = anyio.Event()
+        self._connection: Any = None
+        self._heard = 0.0
+        self._links = 0
+        self._messages = 0
+        self._overflows = 0
+
+    def statistics(self) -> HubStatistics:
+        """A snapshot of the counters."""
+        return HubStatistics(
+            channels=len(self._subscriptions),
+            subscriptions=sum(map(len, self._subscriptions.values())),
+            connections=int(self._connection is not None),
+            reconnects=max(0, self._links - 1),
+            messages=self._messages,
+            overflows=self._overflows,
+        )
+
+    def subscribe(self, channel: str) -> Subscription:
+        """A subscription to `channel`; it starts `behind`, so its tail reads the stream first.
+
+        Reading is best begun once it is `confirmed`; a tail that cannot wait may begin before, and is told to read
+        again at the confirmation: what was published in between is in the stream.
+        """
+        name = channel.encode()
+        subscription = Subscription(name)
+        self._subscriptions.setdefault(name, []).append(subscription)
+        if name in self._confirmed:
+            subscription.confirmed.set()
+        else:
+            self._change(name)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """The tail has left; the last one of a run ends the channel."""
+        listeners = self._subscriptions.get(subscription.channel, [])
+        if subscription in listeners:
+            listeners.remove(subscription)
+        if not listeners and self._subscriptions.pop(subscription.channel, None) is not None:
+            self._change(subscription.channel)
+
+    def _change(self, channel: bytes) -> None:
+        self._changed[channel] = None
+        self._work.set()
+
+    async def run(self) -> None:
+        """Keep the link up for ever; ends by cancellation. A lost link is made again, and every tail reads again."""
+        pause = 0.05
+        while True:
+            if not self._subscriptions:  # nobody listens: no link is needed
+                self._work = anyio.Event()
+                await self._work.wait()
+            try:
+                await self._hold_link()
+            except* (redis_errors.RedisError, OSError) as group:
+                logger.info("tail link lost (%s); connecting again", group.exceptions[0])
+            for listeners in self._subscriptions.values():
+                for subscription in listeners:
+                    subscription.lag()
+            pause = 0.05 if time.monotonic() - self._heard < 1 else min(2 * pause, 1.0)
+            await anyio.sleep(pause)
+
+    async def _hold_link(self) -> None:
+        pool: Any = self._client.connection_pool
+        connection = await pool.get_connection()
+        try:
+            self._connection = connection
+            self._links += 1
+            self._heard = time.monotonic()
+            self._confirmed.clear()
+            self._changed = dict.fromkeys(self._subscriptions)
+            self._work.set()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._receive, connection)
+                tasks.start_soon(self._send_changes, connection)
+                tasks.start_soon(self._ping, connection)
+        finally:
+            self._connection = None
+            with anyio.CancelScope(shield=True):
+                await connection.disconnect(nowait=True)
+                await pool.release(connection)
+
+    async def _receive(self, connection: Any) -> None:
+        """Hand every message to its listeners; below redis-py's `PubSub`, which costs three times as much."""
+        while True:
+            kind, *rest = await connection.read_response(disconnect_on_error=False, push_request=True)
+            if kind == b"message":
+                self._messages += 1
+                for subscription in self._subscriptions.get(rest[0], ()):
+                    if not subscription.push(rest[1]):
+                        self._overflows += 1
+            else:
+                self._heard = time.monotonic()
+                if kind == b"subscribe":
+                    self._confirmed.add(rest[0])
+                    for subscription in self._subscriptions.get(rest[0], ()):
+                        subscription.confirmed.set()
+                        subscription.lag()
+                elif kind == b"unsubscribe":
+                    self._confirmed.discard(rest[0])
+
+    async def _send_changes(self, connection: Any) -> None:
+        while True:
+            await self._work.wait()
+            self._work = anyio.Event()
+            changed, self._changed = list(self._changed), {}
+            for start in range(0, len(changed), _CHANNELS_PER_COMMAND):
+                some = changed[start : start + _CHANNELS_PER_COMMAND]
+                wanted = [name for name in some if name in self._subscriptions]
+                unwanted = [name for name in some if name not in self._subscriptions]
+                for command, names in (("SUBSCRIBE", wanted), ("UNSUBSCRIBE", unwanted)):
+                    if names:
+                        await connection.send_command(command, *names, check_health=False)
+
+    async def _ping(self, connection: Any) -> None:
+        while True:
+            await anyio.sleep(_PING_EVERY_S)
+            if time.monotonic() - self._heard > _SILENT_S:
+                raise redis_errors.ConnectionError(f"no answer to a ping for {_SILENT_S:.0f} s")
+            await connection.send_command("PING", check_health=False)
