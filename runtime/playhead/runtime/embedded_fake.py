@@ -1,0 +1,80 @@
+"""The stand-in where no server binary exists: fakeredis behind a socket, in a thread of this process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Any
+
+from fakeredis import TcpFakeServer
+
+__all__ = ["FakeServer"]
+
+_POLL_SECONDS = 0.02
+
+
+class _Listener(TcpFakeServer):
+    """fakeredis' server, which knows its connections so that stopping it ends them, as it does with a real one."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", port))
+        # A handler that serves a blocking command looks up only when that ends: it must not hold up our exit.
+        self.daemon_threads = True
+        self._links: set[socket.socket] = set()
+        self._guard = threading.Lock()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        link, address = super().get_request()
+        with self._guard:
+            self._links.add(link)
+        return link, address
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._guard:
+            self._links.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that left before its answer is no news; socketserver would print a traceback."""
+
+    def end_links(self) -> None:
+        with self._guard:
+            for link in self._links:
+                with suppress(OSError):  # the client was faster
+                    link.shutdown(socket.SHUT_RDWR)
+
+
+class FakeServer:
+    """A running fakeredis server.
+
+    Attributes:
+        port: On 127.0.0.1.
+    """
+
+    def __init__(self, port: int) -> None:
+        """Listen on `port`, 0 for any free one. Raises OSError when it cannot."""
+        self._listener = _Listener(port)
+        self.port: int = self._listener.server_address[1]
+        self._thread = threading.Thread(
+            target=self._listener.serve_forever,
+            kwargs={"poll_interval": _POLL_SECONDS},
+            name="playhead-fakeredis",
+            daemon=True,
+        )
+        self._thread.start()
+        self._stopping = threading.Lock()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still listens."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Stop listening, end the connections and forget the data. May be called again."""
+        with self._stopping:
+            if self._thread.is_alive():
+                self._listener.shutdown()
+                self._thread.join()
+                self._listener.server_close()
+                self._listener.end_links()
