@@ -2,10 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
 import pytest
+import redis
+
+from playhead.runtime.embedded import EmbeddedServer
+
+EXEMPT = {
+    "runs": "the index of runs; an entry goes with its run",
+    "session": "a conversation lives until it is deleted",
+    "messages": "the messages of a conversation",
+    "ready": "runs that wait for a worker",
+    "leases": "runs that a worker holds",
+}
+"""Kinds of keys that may live without a TTL, and why. A key is `{prefix:shard}:kind` or `{prefix:shard}:kind:id`."""
+
+RUN_KINDS = {"run", "log", "inbox"}
+FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """The only backend: redis-py's asyncio client runs on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedServer]:
+    """One real server for all tests, without persistence. Tests that stop or kill a server start their own."""
+    server = EmbeddedServer.start_sync(durable=False)
+    try:
+        yield server
+    finally:
+        server.stop_sync()
+
+
+@pytest.fixture
+def redis_url(redis_server: EmbeddedServer) -> str:
+    """The URL of the shared server, emptied before the test."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"t{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def no_key_leaks(redis_url: str, prefix: str) -> Iterator[Callable[[], list[str]]]:
+    """Fail the test if keys under its `prefix` would stay for ever.
+
+    That is every key without a TTL, except the kinds in `EXEMPT` and those of runs that are not finished. The value
+    is the check itself, which returns the leaked keys.
+    """
+    with redis.Redis.from_url(redis_url) as client:
+
+        def check() -> list[str]:
+            return sorted(key.decode() for key in client.scan_iter(f"*{prefix}*", 1000) if leaked(client, key))
+
+        yield check
+        assert check() == [], "these keys have neither a TTL nor an exemption"
+
+
+def leaked(client: redis.Redis, key: bytes) -> bool:
+    """Whether nothing will ever remove the key."""
+    if client.ttl(key) != -1:
+        return False
+    tag, _, rest = key.decode().partition("}:")
+    kind, _, identifier = rest.partition(":")
+    if kind in RUN_KINDS:
+        state = client.hget(f"{tag}}}:run:{identifier}", "state")
+        return state is None or state in FINISHED_STATES
+    return kind not in EXEMPT

