@@ -14,8 +14,10 @@ EXEMPT = {
     "runs": "the index of runs; an entry goes with its run",
     "session": "a conversation lives until it is deleted",
     "messages": "the messages of a conversation",
+    "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
     "leases": "runs that a worker holds",
+    "workers": "the index of workers; each that announces itself removes the silent ones",
 }
 """Kinds of keys that may live without a TTL, and why. A key is `{prefix:shard}:kind` or `{prefix:shard}:kind:id`."""
 
