@@ -1,0 +1,129 @@
+"""Any Python value as plain data: what the log can store and another process can read.
+
+Plain data is None, bool, int (of any size), float, str, bytes, and lists and string-keyed dicts of plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+__all__ = ["MAX_DEPTH", "NotPlainError", "plain", "plain_strict", "plain_text"]
+
+MAX_DEPTH = 64
+"""Levels of nesting kept: far below what msgpack and the interpreter's stack bear, far above what tools return."""
+
+
+class NotPlainError(TypeError):
+    """A value that is not plain data.
+
+    Attributes:
+        path: Where it was found, such as `[0]['json']`; empty for the value itself.
+        what: The name of its type, or what else is wrong with it.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.path = ""
+        self.what = what
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the value'} is {self.what}"
+
+
+def plain(value: object) -> Any:
+    """Copy `value` as plain data; never raises, and the answer shares nothing mutable with `value`.
+
+    Tuples and sets become lists, keys become strings, pydantic models dicts, anything else its `str()`. What is nested
+    deeper than `MAX_DEPTH`, or contains itself, is replaced by a text that says so.
+    """
+    return _copy(value, [], _lenient)
+
+
+def plain_strict(value: object) -> Any:
+    """Copy `value` if it is plain data already; tuples count as lists, and None, bool, int and float keys as strings.
+
+    Raises:
+        NotPlainError: For any other type, a value that contains itself, or nesting deeper than `MAX_DEPTH`.
+    """
+    return _copy(value, [], _strict)
+
+
+def plain_text(text: str) -> str:
+    """Return `text` as an exact `str` that has a UTF-8 form: surrogate pairs are joined, lone surrogates replaced."""
+    text = str.__str__(text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def _copy(value: object, parents: list[int], other: Callable[[object, list[int], str | None], Any]) -> Any:
+    if isinstance(value, str):
+        return plain_text(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    if not isinstance(value, dict | list | tuple):
+        return other(value, parents, None)
+    if id(cast(object, value)) in parents:
+        return other(cast(object, value), parents, "that contains itself")
+    if len(parents) == MAX_DEPTH:
+        return other(cast(object, value), parents, f"nested deeper than {MAX_DEPTH} levels")
+    parents.append(id(cast(object, value)))
+    try:
+        if isinstance(value, dict):
+            items = cast(dict[object, object], value).items()
+            return {_key(key, other): _at(key, item, parents, other) for key, item in items}
+        return [_at(index, item, parents, other) for index, item in enumerate(cast(list[object], value))]
+    finally:
+        parents.pop()
+
+
+def _at(place: object, item: object, parents: list[int], other: Callable[[object, list[int], str | None], Any]) -> Any:
+    try:
+        return _copy(item, parents, other)
+    except NotPlainError as error:
+        error.path = f"[{place!r}]{error.path}"
+        raise
+
+
+def _key(key: object, other: Callable[[object, list[int], str | None], Any]) -> str:
+    if isinstance(key, str):
+        return plain_text(key)
+    if other is _strict and not isinstance(key, int | float | None):
+        raise NotPlainError(f"a dict with a key of type {type(key).__name__}")
+    return plain_text(_text_of(key))
+
+
+def _strict(value: object, parents: list[int], flaw: str | None) -> Any:
+    raise NotPlainError(f"{type(value).__name__} {flaw}" if flaw else type(value).__name__)
+
+
+def _lenient(value: object, parents: list[int], flaw: str | None) -> Any:
+    if flaw:
+        return f"<{type(value).__name__} {flaw}>"
+    if isinstance(value, Set):
+        return _copy(list(cast(Set[object], value)), parents, _lenient)
+    if isinstance(value, BaseModel | Mapping):
+        try:
+            as_dict = value.model_dump() if isinstance(value, BaseModel) else dict(cast(Mapping[object, object], value))
+        except Exception:  # a serializer of the user's; the text form is the next best
+            return plain_text(_text_of(cast(object, value)))
+        return _copy(as_dict, parents, _lenient)
+    return plain_text(_text_of(value))
+
+
+def _text_of(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # a broken __str__ must not end the run that only wanted to show the value
+        return f"<{type(value).__name__} that has no text form>"
