@@ -1,0 +1,177 @@
+"""One call of a tool's function, taken value by value: in a thread or on the loop, within a time limit.
+
+A plain object rather than an async generator, so that no cancel scope is ever open while somebody else's code runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Final, cast
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
+
+__all__ = ["END", "MAX_TOOL_THREADS", "ToolBody"]
+
+logger = logging.getLogger(__name__)
+
+MAX_TOOL_THREADS = 128
+"""Sync bodies that run at once on one event loop; more wait their turn, which is not counted as their time.
+
+Their own limit, since anyio's 40 threads are shared with file access and name lookups, which slow tools must not hold up.
+"""
+
+_CLOSE_GRACE_S = 5.0  # what a generator may take to clean up before its owner goes on without it
+
+_threads: RunVar[CapacityLimiter] = RunVar("playhead_tool_threads")
+
+
+class _End:
+    def __repr__(self) -> str:
+        return "END"
+
+
+END: Final = _End()
+"""What `ToolBody.take` answers when there is nothing more."""
+
+
+class ToolBody:
+    """A running tool: `take` until `END`, then read `result`; `aclose` in any case.
+
+    Not to be used by two tasks at once.
+
+    Attributes:
+        result: What the body returned, or the last value it yielded; complete after `END`.
+        is_late: Whether the time limit was reached.
+    """
+
+    def __init__(self, call: Callable[[], object], *, on_loop: bool, timeout: float | None, name: str) -> None:
+        """Prepare the call; nothing runs yet.
+
+        Args:
+            call: Calls the function with its arguments. It may return a value, an awaitable, or a sync or async
+                generator, whichever way the function was wrapped.
+            on_loop: Whether `call` returns at once (a coroutine or async generator function); else it gets a thread.
+            timeout: Seconds from the start of the body to its end, None for no limit.
+            name: The tool's name, for messages.
+        """
+        self.result: object = None
+        self.is_late = False
+        self._call = call
+        self._on_loop = on_loop
+        self._timeout = timeout
+        self._name = name
+        self._started = False
+        self._deadline: float | None = None
+        self._values: AsyncGenerator[object, None] | Generator[object, None, None] | None = None
+
+    async def take(self) -> object:
+        """The next value the body yields, or `END`; `result` is then what it returned, or the last value it yielded.
+
+        Raises:
+            TimeoutError: The time limit was reached. A coroutine or async generator has been cancelled; a thread
+                cannot be, and the text says so.
+            BaseException: Whatever the body raised.
+        """
+        if not self._started:
+            self._started = True
+            returned = await self._run()
+            if not (inspect.isasyncgen(returned) or inspect.isgenerator(returned)):
+                self.result = returned
+                return END
+            self._values = cast(AsyncGenerator[object, None] | Generator[object, None, None], returned)
+        if self._values is None:
+            return END
+        if isinstance(self._values, AsyncGenerator):
+            value = await self._next(self._values)
+        else:
+            value = await self._in_thread(next, self._values, END)
+        if value is not END:
+            self.result = value
+        return value
+
+    async def aclose(self) -> None:
+        """Close a generator that has not ended, so that its `finally` blocks run; waits at most a few seconds.
+
+        What its clean-up raises is logged, since whoever closes wants no answer. A generator that is running in an
+        abandoned thread is left to that thread.
+        """
+        values, self._values = self._values, None
+        try:
+            if isinstance(values, AsyncGenerator):
+                # No shield and no cancel scope: the generator may hold a scope of its own open, and scopes nest.
+                async with asyncio.timeout(_CLOSE_GRACE_S):
+                    await values.aclose()
+            elif values is not None and inspect.getgeneratorstate(values) == inspect.GEN_SUSPENDED:
+                with anyio.move_on_after(_CLOSE_GRACE_S, shield=True):
+                    await to_thread.run_sync(values.close, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+        except BaseExceptionGroup as group:
+            # A task group left open around a yield wraps the GeneratorExit it is closed with.
+            rest = group.split(GeneratorExit)[1]
+            if isinstance(rest, Exception):
+                self._log_closing(rest)
+            elif rest is not None:
+                raise
+        except Exception as error:
+            self._log_closing(error)
+
+    async def _run(self) -> object:
+        if self._on_loop:
+            self._start_clock()
+            returned = self._call()
+        else:
+            returned = await self._in_thread(self._call)
+        if not inspect.isawaitable(returned):
+            return returned
+        with anyio.move_on_after(self._remaining()):
+            return cast(object, await returned)
+        raise self._late()
+
+    async def _in_thread(self, call: Callable[..., object], *args: object) -> object:
+        async with _thread_limiter():
+            self._start_clock()
+            with anyio.move_on_after(self._remaining()):
+                # Our own limiter is held already; this one only keeps anyio from queueing the call a second time.
+                return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+        raise self._late(" (its thread may still be running)")
+
+    async def _next(self, values: AsyncGenerator[object, None]) -> object:
+        remaining = self._remaining()
+        if remaining is not None and remaining <= 0:  # a body that never awaits meets no cancellation either
+            raise self._late()
+        # Not an anyio scope: a generator may yield with a scope or task group of its own open (MCP sessions do), and
+        # leaving ours before its own breaks anyio's nesting for the whole task. asyncio's timeout does not nest.
+        scope = asyncio.timeout(remaining)
+        try:
+            async with scope:
+                return await anext(values, END)
+        except TimeoutError:
+            if scope.expired():
+                raise self._late() from None
+            raise
+
+    def _log_closing(self, error: Exception) -> None:
+        logger.warning("tool %s raised %s while it was being closed", self._name, type(error).__name__)
+
+    def _start_clock(self) -> None:
+        if self._timeout is not None and self._deadline is None:
+            self._deadline = anyio.current_time() + self._timeout
+
+    def _remaining(self) -> float | None:
+        return None if self._deadline is None else self._deadline - anyio.current_time()
+
+    def _late(self, addition: str = "") -> TimeoutError:
+        self.is_late = True
+        return TimeoutError(f"tool '{self._name}' did not finish within {self._timeout:g} s{addition}")
+
+
+def _thread_limiter() -> CapacityLimiter:
+    limiter = _threads.get(None)
+    if limiter is None:
+        limiter = CapacityLimiter(MAX_TOOL_THREADS)
+        _threads.set(limiter)
+    return limiter

@@ -1,0 +1,116 @@
+"""The forms of a tool's result: what a body returned or raised, as the `ToolResult` a model is shown.
+
+The texts of errors are Strands', word for word: models and callers have learnt to read them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError
+
+from playhead.runtime.plain import NotPlainError, plain_strict, plain_text
+from playhead.runtime.types import ContentBlock, ToolResult, ToolUse
+
+__all__ = [
+    "TOOL_NAME_MAX_LENGTH",
+    "error_result",
+    "exception_result",
+    "invalid_name",
+    "tool_result",
+    "unknown_tool_result",
+]
+
+TOOL_NAME_MAX_LENGTH = 64
+"""Characters; Converse and the OpenAI API refuse longer names."""
+
+
+def tool_result(tool_use_id: str, value: object, *, tool_name: str) -> ToolResult:
+    """What a body gave, as a result.
+
+    A dict with a `status` of "success" or "error" and `content` is a result already and is copied; text is taken as
+    text, a pydantic model as its JSON, anything else as JSON or, where it has none, its `str()`.
+
+    Raises nothing for an explicit result that cannot be stored: that becomes an error result that names the tool, the
+    place and the type. A broken `__str__` or serializer of the value may raise anything.
+    """
+    if isinstance(value, dict):
+        given = cast(dict[str, Any], value)
+        if "content" in given and given.get("status") in ("success", "error"):
+            return _explicit(tool_use_id, given, tool_name)
+    return _result(tool_use_id, "success", _text(value))
+
+
+def error_result(tool_use_id: str, text: str) -> ToolResult:
+    """An error result whose one content block is `text`."""
+    return _result(tool_use_id, "error", text)
+
+
+def exception_result(tool_use_id: str, error: BaseException) -> ToolResult:
+    """A raised exception as a result: `Error: <text>` for a ValueError, `Error: <Type> - <text>` for all others."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be shown)"
+    prefix = "" if isinstance(error, ValueError) else f"{type(error).__name__} - "
+    return error_result(tool_use_id, f"Error: {prefix}{text}")
+
+
+def unknown_tool_result(tool_use: ToolUse) -> ToolResult:
+    """The result of a call to a tool that does not exist, or whose name no tool could have."""
+    flaw = invalid_name(tool_use.get("name"))
+    text = f"Error: {flaw}" if flaw else f"Unknown tool: {tool_use['name']}"
+    return error_result(tool_use.get("toolUseId", "unknown"), text)
+
+
+def invalid_name(name: object) -> str | None:
+    """What is wrong with a tool name, in Strands' words; None for a name of 1 to 64 letters, digits, `_` and `-`."""
+    if name is None:
+        return "tool name missing"
+    if not isinstance(name, str) or not re.fullmatch(r"[a-zA-Z0-9_-]+", name):
+        return f"tool_name=<{name}> | invalid tool name pattern"
+    if len(name) > TOOL_NAME_MAX_LENGTH:
+        return f"tool_name=<{name}>, tool_name_max_length=<{TOOL_NAME_MAX_LENGTH}> | invalid tool name length"
+    return None
+
+
+def _explicit(tool_use_id: str, given: dict[str, Any], tool_name: str) -> ToolResult:
+    advice = f"Return blocks such as {{'text': …}} or {{'json': …}} of plain data from the tool '{tool_name}'."
+    if not isinstance(given["content"], list | tuple):
+        kind = type(given["content"]).__name__
+        return error_result(
+            tool_use_id, f"Error: tool '{tool_name}' returned content of type {kind}, not list. {advice}"
+        )
+    try:
+        copy = cast(dict[str, Any], plain_strict(given))
+    except NotPlainError as error:
+        where = f"result{error.path}"
+        return error_result(
+            tool_use_id,
+            f"Error: tool '{tool_name}' returned a result that cannot be stored: {where} is {error.what}. {advice}",
+        )
+    odd = next((block for block in cast(list[object], copy["content"]) if not isinstance(block, dict)), None)
+    if odd is not None:
+        kind = type(odd).__name__
+        return error_result(tool_use_id, f"Error: tool '{tool_name}' returned a content block of type {kind}. {advice}")
+    ordered = {"toolUseId": tool_use_id, "status": copy["status"], "content": copy["content"]}
+    return cast(ToolResult, ordered | {key: item for key, item in copy.items() if key not in ordered})
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        if isinstance(value, BaseModel):
+            return value.model_dump_json()
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, PydanticSerializationError):
+        return str(value)
+
+
+def _result(tool_use_id: str, status: Literal["success", "error"], text: str) -> ToolResult:
+    content: list[ContentBlock] = [{"text": plain_text(text)}]
+    return {"toolUseId": tool_use_id, "status": status, "content": content}

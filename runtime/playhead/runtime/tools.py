@@ -1,0 +1,289 @@
+"""Tools: Python functions that a model may call.
+
+    @tool
+    def word_count(text: str) -> int:
+        '''Count the words of a text.
+
+        Args:
+            text: The text.
+        '''
+        return len(text.split())
+
+The decorated function is still called as before; the runtime calls `Tool.stream`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import math
+import reprlib
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, Literal, Self, cast, get_args, overload
+
+from typing_extensions import ParamSpec, TypeVar
+
+from playhead.runtime.plain import plain
+from playhead.runtime.tool_body import END, ToolBody
+from playhead.runtime.tool_context import ToolContext
+from playhead.runtime.tool_results import exception_result, invalid_name, tool_result, unknown_tool_result
+from playhead.runtime.tool_schema import ToolInput, read_description, read_input
+from playhead.runtime.types import ToolResult, ToolSpec, ToolUse
+
+__all__ = [
+    "OnUnknownOutcome",
+    "Outcome",
+    "Progress",
+    "Tool",
+    "ToolContext",
+    "as_tool",
+    "tool",
+    "tool_index",
+    "unknown_tool_result",
+]
+
+OnUnknownOutcome = Literal["retry", "fail", "ask"]
+"""What to do after a takeover with a call that was started and not finished: run it again, tell the model that its
+outcome is unknown, or pause the run for a human."""
+
+P = ParamSpec("P", default=...)
+R = TypeVar("R", default=Any)
+S = TypeVar("S")
+Q = ParamSpec("Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A value that a running tool yielded, as plain data."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a tool call; `result` is plain data."""
+
+    result: ToolResult
+
+
+class Tool(Generic[P, R]):
+    """A function with what a model needs to call it; made by `tool` and `as_tool`, not to be changed afterwards.
+
+    Calling it calls the function. As a class attribute it binds like a method. Safe to share between runs and tasks.
+    """
+
+    __name__: str
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        spec: ToolSpec,
+        *,
+        reads: ToolInput,
+        timeout: float | None = None,
+        on_unknown_outcome: OnUnknownOutcome = "retry",
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self._fn = fn
+        self._spec = spec
+        self._reads = reads
+        self._timeout = timeout
+        self._on_unknown_outcome: OnUnknownOutcome = on_unknown_outcome
+        self._on_loop = inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+
+    @property
+    def name(self) -> str:
+        """What the model calls it by."""
+        return self._spec["name"]
+
+    @property
+    def spec(self) -> ToolSpec:
+        """What a model is told; not to be changed."""
+        return self._spec
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds a call may take, None for no limit."""
+        return self._timeout
+
+    @property
+    def on_unknown_outcome(self) -> OnUnknownOutcome:
+        """What a takeover does with a call that was started and not finished."""
+        return self._on_unknown_outcome
+
+    @property
+    def is_unbound_method(self) -> bool:
+        """Whether it was taken from a class rather than from an instance, so that it lacks its `self`."""
+        return self._reads.method and not inspect.ismethod(self._fn)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._fn(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(self: Tool[Concatenate[S, Q], R], instance: S, owner: type | None = None) -> Tool[Q, R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None) -> Tool[..., R]: ...
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None or not self.is_unbound_method:
+            return self
+        bound = cast(Any, self._fn).__get__(instance, owner)
+        return Tool(
+            bound,
+            self._spec,
+            reads=self._reads,
+            timeout=self._timeout,
+            on_unknown_outcome=self._on_unknown_outcome,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name}>"
+
+    async def stream(self, tool_use: ToolUse, context: ToolContext) -> AsyncGenerator[Progress | Outcome, None]:
+        """Run one call: a `Progress` for every value the body yields, the last included, then exactly one `Outcome`.
+
+        Errors of the input or the body, a time limit and results that cannot be stored are outcomes of status "error".
+        Sync bodies run in a thread. Whoever stops before the `Outcome` must `aclose` the stream in the same task; the
+        body's generator is then closed, `context.cancel_requested` turns true, and a thread is left to end by itself.
+
+        Raises:
+            BaseException: Cancellation of the calling task, and what else a body raises that is no `Exception`.
+        """
+        tool_use_id = tool_use.get("toolUseId", "unknown")
+        body: ToolBody | None = None
+        ended = False
+        try:
+            args, kwargs = self._reads.arguments(tool_use.get("input"), context)
+            call = functools.partial(self._fn, *args, **kwargs)
+            body = ToolBody(call, on_loop=self._on_loop, timeout=self._timeout, name=self.name)
+            while (value := await body.take()) is not END:
+                yield Progress(plain(value))
+            result = tool_result(tool_use_id, body.result, tool_name=self.name)
+            ended = True
+        except Exception as error:
+            result = exception_result(tool_use_id, error)
+            ended = body is None or not body.is_late
+        except asyncio.CancelledError as error:
+            if _is_being_cancelled():
+                raise
+            # The body awaited something that others had cancelled; let through, it would end the run unanswered.
+            result = exception_result(tool_use_id, error)
+        finally:
+            if not ended:
+                context.abandon()
+            if body is not None:
+                await body.aclose()
+        yield Outcome(result)
+
+
+@overload
+def tool(fn: Callable[P, R], /) -> Tool[P, R]: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    inputSchema: dict[str, Any] | None = None,  # noqa: N803
+    context: bool | str = False,
+    timeout: float | None = None,
+    on_unknown_outcome: OnUnknownOutcome = "retry",
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    inputSchema: dict[str, Any] | None = None,  # noqa: N803  (Strands' spelling)
+    context: bool | str = False,
+    timeout: float | None = None,
+    on_unknown_outcome: OnUnknownOutcome = "retry",
+) -> Any:
+    """Make a function a tool, as `@tool` or `@tool(...)`.
+
+    The schema comes from the annotations; texts from the docstring (`Args:`), `Annotated[str, "text"]` or pydantic's
+    `Field`. The function may be sync (it runs in a thread), async, or a generator of either kind: each value it yields
+    is progress, the last one the result. A parameter annotated `ToolContext` gets it and is not shown to the model.
+
+    Args:
+        fn: The function.
+        name: 1 to 64 letters, digits, `_` and `-`; the function's name by default.
+        description: Instead of the docstring.
+        inputSchema: A JSON schema, bare or as `{"json": schema}`, to show instead of the derived one. Input is still
+            validated against the annotations; `**kwargs` takes what they do not name.
+        context: The name of a parameter that gets the `ToolContext`, or True for `tool_context`.
+        timeout: Seconds from the body's start to its end; an async body is then cancelled, a thread abandoned.
+        on_unknown_outcome: After a takeover, what to do with a call that was started and not finished.
+
+    Raises:
+        ValueError: A bad name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
+        TypeError: Not a function, or one whose annotations cannot be read.
+    """
+
+    def decorate(fn: Callable[P, R]) -> Tool[P, R]:
+        if isinstance(fn, staticmethod | classmethod) or not callable(fn):
+            raise TypeError(
+                f"@tool takes a function, not {type(cast(object, fn)).__name__}; write @staticmethod or @classmethod above @tool"
+            )
+        called = name if name is not None else getattr(fn, "__name__", type(fn).__name__)
+        if flaw := invalid_name(called):
+            raise ValueError(f"{flaw}: a tool's name has 1 to 64 letters, digits, '_' and '-'. Pass name=.")
+        if timeout is not None and not (0 < timeout < math.inf):
+            raise ValueError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
+        if on_unknown_outcome not in get_args(OnUnknownOutcome):
+            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry, fail or ask")
+        reads = read_input(fn, context=context)
+        schema = {"json": reads.json_schema()} if inputSchema is None else inputSchema
+        spec: ToolSpec = {
+            "name": called,
+            "description": read_description(fn) if description is None else description,
+            "inputSchema": schema if "json" in schema else {"json": schema},
+        }
+        return Tool(fn, spec, reads=reads, timeout=timeout, on_unknown_outcome=on_unknown_outcome)
+
+    return decorate if fn is None else decorate(fn)
+
+
+def as_tool(obj: object) -> Tool:
+    """A `Tool` as it is, a plain function or bound method as `@tool` makes it.
+
+    Raises:
+        TypeError: For anything else, and for a method tool taken from its class rather than from an instance.
+    """
+    if inspect.ismethod(obj) and isinstance(obj.__func__, Tool):  # @classmethod above @tool, from Python 3.13 on
+        obj = cast(Tool, obj.__func__).__get__(obj.__self__, type(obj.__self__))
+    if isinstance(obj, Tool):
+        if obj.is_unbound_method:
+            raise TypeError(f"tool '{obj.name}' is a method: pass it from an instance, as in tools=[thing.{obj.name}]")
+        return cast(Tool, obj)
+    if inspect.isfunction(obj) or inspect.ismethod(obj):
+        return tool(obj)
+    raise TypeError(
+        f"{reprlib.repr(obj)} of type {type(obj).__name__} is not a tool. "
+        "Pass a function decorated with @tool, a plain function, or a list of these."
+    )
+
+
+def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
+    """Tools by name, in order; nested lists and tuples are flattened.
+
+    Raises:
+        TypeError: As `as_tool`.
+        ValueError: Two tools have one name.
+    """
+    index: dict[str, Tool] = {}
+    for item in tools:
+        nested = tool_index(cast(Sequence[object], item)) if isinstance(item, list | tuple) else None
+        for made in nested.values() if nested is not None else [as_tool(cast(object, item))]:
+            if made.name in index:
+                raise ValueError(f"two tools are named '{made.name}'; give one of them another name with @tool(name=…)")
+            index[made.name] = made
+    return index
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -1,0 +1,473 @@
+"""Progress and outcome of a running tool, its time limit, and what happens to a body that is left."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import gc
+import logging
+import threading
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel
+
+from playhead.runtime import tool_body
+from playhead.runtime.tools import (
+    Outcome,
+    Progress,
+    Tool,
+    ToolContext,
+    tool,
+)
+from playhead.runtime.types import ToolResult, ToolUse
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+SECRET: contextvars.ContextVar[str] = contextvars.ContextVar("SECRET", default="unset")
+
+
+class Item(BaseModel):
+    """A thing on a list."""
+
+    name: str
+    count: int = 1
+
+
+class Stop(BaseException):
+    """Not an error of the tool: it must pass."""
+
+
+def use(name: str, data: Any = None, *, call_id: str = "t1") -> ToolUse:
+    return {"toolUseId": call_id, "name": name, "input": {} if data is None else data}
+
+
+def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
+    return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
+
+
+async def run(made: Tool, data: Any = None, *, given: ToolContext | None = None) -> list[Progress | Outcome]:
+    request = use(made.name, data)
+    return [item async for item in made.stream(request, given or context(request))]
+
+
+async def result(made: Tool, data: Any = None) -> ToolResult:
+    *_, last = await run(made, data)
+    assert isinstance(last, Outcome)
+    return last.result
+
+
+async def text(made: Tool, data: Any = None) -> str:
+    (block,) = (await result(made, data))["content"]
+    return block["text"]
+
+
+def ok(text: str) -> ToolResult:
+    return {"toolUseId": "t1", "status": "success", "content": [{"text": text}]}
+
+
+# Streams
+
+
+async def test_every_yielded_value_is_progress_and_the_last_one_the_result():
+    async def values() -> AsyncGenerator[Any, None]:
+        yield "first"
+        yield Item(name="pen")
+        yield {"status": "success", "content": [{"json": {"n": 1}}]}
+
+    last = {"status": "success", "content": [{"json": {"n": 1}}]}
+    assert await run(tool(values)) == [
+        Progress("first"),
+        Progress({"name": "pen", "count": 1}),
+        Progress(last),
+        Outcome({"toolUseId": "t1", "status": "success", "content": [{"json": {"n": 1}}]}),
+    ]
+
+
+async def test_progress_is_plain_data_whatever_is_yielded():
+    async def values() -> AsyncGenerator[Any, None]:
+        yield {1: (2, {3}), "o": Stop}
+        loop: list[Any] = []
+        loop.append(loop)
+        yield loop
+
+    assert await run(tool(values)) == [
+        Progress({"1": [2, [3]], "o": str(Stop)}),
+        Progress(["<list that contains itself>"]),
+        Outcome(ok("[[...]]")),
+    ]
+
+
+async def test_a_generator_that_yields_nothing_has_the_result_null():
+    async def nothing() -> AsyncGenerator[int, None]:
+        return
+        yield 1
+
+    assert await run(tool(nothing)) == [Outcome(ok("null"))]
+
+
+async def test_a_sync_generator_streams_from_a_thread():
+    threads: set[int] = set()
+
+    def values(upto: int) -> Generator[int, None, None]:
+        for number in range(upto):
+            threads.add(threading.get_ident())
+            yield number
+
+    assert await run(tool(values), {"upto": 3}) == [Progress(0), Progress(1), Progress(2), Outcome(ok("2"))]
+    assert threading.get_ident() not in threads
+
+
+async def test_a_sync_body_does_not_block_the_loop_and_sees_the_context_variables():
+    loop_went_on = threading.Event()
+
+    @tool
+    def wait() -> str:
+        assert loop_went_on.wait(10)
+        return SECRET.get()
+
+    SECRET.set("seen")
+    answers: list[str] = []
+
+    async def collect() -> None:
+        answers.append(await text(wait))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(collect)
+        await anyio.lowlevel.checkpoint()
+        loop_went_on.set()
+    assert answers == ["seen"]
+
+
+async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_their_time(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(tool_body, "MAX_TOOL_THREADS", 1)
+    started, release = threading.Event(), threading.Event()
+
+    @tool
+    def hold() -> None:
+        started.set()
+        release.wait(10)
+
+    @tool(timeout=0.05)
+    def quick() -> str:
+        return "in time"
+
+    answers: list[str] = []
+
+    async def collect() -> None:
+        answers.append(await text(quick))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run, hold)
+        await anyio.to_thread.run_sync(started.wait, 10)
+        group.start_soon(collect)
+        await anyio.sleep(0.2)  # well past the limit of `quick`, which is queued
+        assert not answers
+        release.set()
+    assert answers == ["in time"]
+
+
+async def test_the_context_reaches_the_body():
+    @tool(context="box")
+    def look(box: Any, ctx: ToolContext) -> str:
+        assert box is ctx
+        return f"{ctx.effect_key} {ctx.agent_name} {ctx.attempt} {ctx.invocation_state}"
+
+    request = use("look", {"box": "forged", "ctx": "forged"})
+    given = context(request, agent_name="ada", attempt=2, invocation_state={"user": 7})
+    assert await run(look, request["input"], given=given) == [Outcome(ok("run-1/t1 ada 2 {'user': 7}"))]
+    assert "user" not in repr(given)
+
+
+async def test_a_body_in_a_thread_sees_that_cancelling_is_requested():
+    signal, polling = threading.Event(), threading.Event()
+
+    @tool
+    def poll(ctx: ToolContext) -> str:
+        while not ctx.cancel_requested:
+            polling.set()
+            threading.Event().wait(0.001)
+        return "stopped"
+
+    answers: list[Any] = []
+
+    async def collect() -> None:
+        answers.extend(await run(poll, given=context(cancel_signal=signal)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(collect)
+        await anyio.to_thread.run_sync(polling.wait, 10)
+        signal.set()
+    assert answers == [Outcome(ok("stopped"))]
+
+
+# Time limits
+
+
+async def test_an_async_body_that_is_late_is_cancelled():
+    ended: list[str] = []
+
+    @tool(timeout=0.05)
+    async def slow() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cleaned up")
+
+    given = context()
+    (outcome,) = await run(slow, given=given)
+    assert isinstance(outcome, Outcome)
+    assert outcome.result["content"] == [{"text": "Error: TimeoutError - tool 'slow' did not finish within 0.05 s"}]
+    assert ended == ["cleaned up"]
+    assert given.cancel_requested
+
+
+async def test_a_thread_that_is_late_is_left_and_told():
+    left = threading.Event()
+
+    @tool(timeout=0.05)
+    def slow(ctx: ToolContext) -> None:
+        while not ctx.cancel_requested:
+            threading.Event().wait(0.001)
+        left.set()
+
+    assert await text(slow) == (
+        "Error: TimeoutError - tool 'slow' did not finish within 0.05 s (its thread may still be running)"
+    )
+    assert await anyio.to_thread.run_sync(left.wait, 10)
+
+
+async def test_a_generator_that_is_late_is_closed_and_what_it_yielded_stands():
+    ended: list[str] = []
+
+    @tool(timeout=0.05)
+    async def slow() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cleaned up")
+
+    progress, outcome = await run(slow)
+    assert progress == Progress(1)
+    assert isinstance(outcome, Outcome)
+    assert outcome.result["status"] == "error"
+    assert "'slow' did not finish within 0.05 s" in outcome.result["content"][0]["text"]
+    assert ended == ["cleaned up"]
+
+
+async def test_a_generator_that_never_waits_is_late_too():
+    @tool(timeout=0.05)
+    async def busy() -> AsyncGenerator[int, None]:
+        while True:
+            yield 1
+
+    @tool(timeout=0.05)
+    def busy_in_a_thread() -> Generator[int, None, None]:
+        while True:
+            yield 1
+
+    assert "did not finish" in await text(busy)
+    assert "did not finish" in await text(busy_in_a_thread)
+
+
+async def test_a_generator_may_yield_inside_its_own_task_group_under_a_time_limit():
+    @tool(timeout=30)
+    async def session() -> AsyncGenerator[int, None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            with anyio.fail_after(20):
+                yield 1
+                await anyio.lowlevel.checkpoint()
+                yield 2
+            group.cancel_scope.cancel()
+
+    with anyio.CancelScope():  # a task whose scopes are out of order would fail to leave this one
+        assert await run(session) == [Progress(1), Progress(2), Outcome(ok("2"))]
+
+
+async def test_a_late_generator_with_its_own_task_group_leaves_the_task_in_order():
+    @tool(timeout=0.05)
+    async def session() -> AsyncGenerator[int, None]:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep_forever)
+            yield 1
+            await anyio.sleep_forever()
+
+    with anyio.CancelScope():
+        assert "did not finish" in await text(session)
+    await anyio.lowlevel.checkpoint()
+
+
+async def test_the_result_of_a_body_that_ignores_its_cancellation_counts():
+    @tool(timeout=0.05)
+    async def stubborn() -> str:
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            pass
+        return "done all the same"
+
+    assert await text(stubborn) == "done all the same"
+
+
+# Leaving
+
+
+async def test_a_cancelled_stream_cancels_the_body():
+    started = anyio.Event()
+    seen: list[str] = []
+
+    @tool
+    async def slow() -> AsyncGenerator[int, None]:
+        try:
+            started.set()
+            await anyio.sleep_forever()
+            yield 1
+        finally:
+            seen.append("cleaned up")
+
+    given = context()
+
+    async def consume() -> None:
+        async with aclosing(slow.stream(use("slow"), given)) as stream:
+            await anext(stream)
+            seen.append("value")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(consume)
+        await started.wait()
+        group.cancel_scope.cancel()
+    assert seen == ["cleaned up"]
+    assert given.cancel_requested
+
+
+async def test_a_cancelled_stream_does_not_wait_for_a_thread():
+    started, release = threading.Event(), threading.Event()
+    given = context()
+
+    @tool
+    def hold() -> None:
+        started.set()
+        release.wait(10)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(functools.partial(run, hold, given=given))
+        await anyio.to_thread.run_sync(started.wait, 10)
+        group.cancel_scope.cancel()
+    assert not release.is_set()
+    assert given.cancel_requested
+    release.set()
+
+
+@pytest.mark.parametrize("form", ["async", "sync"])
+async def test_a_closed_stream_closes_the_generator(form: str):
+    ended: list[str] = []
+
+    async def values() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await anyio.lowlevel.checkpoint()
+            ended.append("cleaned up")
+
+    def sync_values() -> Generator[int, None, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.append("cleaned up")
+
+    made = tool(name="values")(values if form == "async" else sync_values)
+    given = context()
+    async with aclosing(made.stream(use("values"), given)) as stream:
+        assert await anext(stream) == Progress(1)
+        assert not given.cancel_requested
+    assert ended == ["cleaned up"]
+    assert given.cancel_requested
+
+
+async def test_a_sync_generator_is_closed_even_where_the_caller_is_cancelled():
+    ended = threading.Event()
+
+    @tool
+    def values() -> Generator[int, None, None]:
+        try:
+            yield 1
+        finally:
+            ended.set()
+
+    with anyio.CancelScope() as scope:
+        async with aclosing(values.stream(use("values"), context())) as stream:
+            await anext(stream)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert ended.is_set()
+
+
+async def test_a_generator_left_running_in_a_thread_is_closed_by_that_thread():
+    started, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    @tool(timeout=0.05)
+    def values() -> Generator[int, None, None]:
+        try:
+            started.set()
+            release.wait(10)
+            yield 1
+        finally:
+            ended.set()
+
+    assert "its thread may still be running" in await text(values)
+    assert not ended.is_set()
+    release.set()
+    while not ended.is_set():  # the last reference goes when the thread hands its result to nobody
+        gc.collect()
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_trouble_in_a_closed_generator_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture):
+    @tool
+    async def untidy() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            raise RuntimeError("secret")
+
+    @tool
+    async def grouped() -> AsyncGenerator[int, None]:
+        async with anyio.create_task_group():
+            yield 1
+
+    with caplog.at_level(logging.WARNING, "playhead"):
+        for made in (untidy, grouped):
+            async with aclosing(made.stream(use("x"), context())) as stream:
+                assert await anext(stream) == Progress(1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "tool untidy raised RuntimeError while it was being closed"
+    ]
+
+
+async def test_the_outcome_comes_after_the_body_is_closed():
+    order: list[str] = []
+
+    @tool
+    async def values() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            order.append("closed")
+
+    given = context()
+    async with aclosing(values.stream(use("values"), given)) as stream:
+        async for item in stream:
+            order.append(type(item).__name__)  # noqa: PERF401  (appended to by the body too)
+    assert order == ["Progress", "closed", "Outcome"]
+    assert not given.cancel_requested
