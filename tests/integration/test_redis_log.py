@@ -1,0 +1,175 @@
+"""The Redis log on a real server: what is Redis' own and no other backend has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from playhead.runtime.codec import decode_records, encode_record
+from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
+from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo, new_run_id
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+CLAIMED = RunClaimed(at=1, worker="w")
+FACTS = [CycleStarted(at=2, cycle=1), CycleStarted(at=3, cycle=2)]
+FAILED = encode_record(RunFailed(at=4, error_type="WorkerLost", message=""))
+CANCELLED = encode_record(RunCancelled(at=5, result={}))
+MINUTE = 60_000
+
+
+@pytest.fixture
+async def log(redis_url: str, prefix: str) -> AsyncIterator[RedisLog]:
+    redis_log = RedisLog(connect(redis_url), prefix=prefix)
+    try:
+        yield redis_log
+    finally:
+        await redis_log.aclose()
+
+
+async def submitted(log: RedisLog, *, session: str | None = None) -> str:
+    run_id = new_run_id()
+    assert await log.submit(NewRun(run_id, "echo", RunSubmitted(at=0, agent="echo"), session))
+    return run_id
+
+
+async def claimed(log: RedisLog, token: str, *, lease_ms: int = MINUTE) -> Claim:
+    claim = await log.claim({"echo": encode_record(CLAIMED)}, worker="w", token=token, lease_ms=lease_ms)
+    assert claim is not None
+    return claim
+
+
+def behind(claim: Claim, *, ack: int = 0) -> Batch:
+    return Batch(claim.run_id, claim.token, claim.head, [encode_record(fact) for fact in FACTS], ack)
+
+
+async def reaped(log: RedisLog, *, crash_limit: int) -> None:
+    with anyio.fail_after(10):
+        while not await log.reap(failure=FAILED, crash_limit=crash_limit, retention_ms=MINUTE):
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("entry_id", "fields"),
+    [
+        ("3-1", {"message": "hello"}),
+        ("3-1", {"r": CANCELLED, "more": "fields"}),
+        ("3-1", {"r": b"\xc1"}),
+        ("3-1", {"r": b""}),
+        ("3-1", {"r": "text"}),
+        ("3-1", {"r": CANCELLED[:-1]}),
+        ("*", {"stdout": b"\xff\xfe"}),
+    ],
+)
+async def test_a_foreign_entry_is_named(log: RedisLog, entry_id: str, fields: dict[Any, Any]) -> None:
+    run_id = await submitted(log)
+    await claimed(log, "t1")
+    added: Any = await log.client.xadd(log.keys.log(run_id), fields, id=entry_id)
+    for read in (log.read(run_id), log.read_back(run_id, before=2**53)):
+        with pytest.raises(ForeignRecordError) as caught:
+            await read
+        assert log.keys.log(run_id) in str(caught.value)
+        assert added.decode() in str(caught.value)
+    assert len(await log.read(run_id, limit=2)) == 2
+
+
+async def test_two_prefixes_share_a_server_without_meeting(log: RedisLog, redis_url: str, prefix: str) -> None:
+    other = RedisLog(connect(redis_url), prefix=f"{prefix}x")
+    try:
+        run_id = await submitted(log)
+        await log.announce(WorkerInfo("w", ["echo"]), ttl_ms=MINUTE)
+        assert (await other.info(run_id), await other.runs(), await other.workers()) == (None, [], [])
+        assert await other.claim({"echo": b"x"}, worker="w", token="t1", lease_ms=MINUTE) is None
+        assert (await claimed(log, "t1")).run_id == run_id
+    finally:
+        await other.aclose()
+
+
+async def test_a_flushed_script_cache_is_not_noticed(log: RedisLog) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log, "t1")
+    await log.client.script_flush()
+    assert await log.append([behind(claim)]) == [Answer(Code.OK, head=4)]
+    await log.client.script_flush()
+    assert (await log.finish(Finish(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))).code is Code.OK
+
+
+async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisLog) -> None:
+    heard: list[tuple[str, list[Any]]] = []
+    run_id = new_run_id()
+    async with log.client.pubsub() as channel:
+        await channel.subscribe(log.keys.log(run_id))
+        await channel.get_message(timeout=5)
+        submission = RunSubmitted(at=0, agent="echo")
+        await log.submit(NewRun(run_id, "echo", submission))
+        batch = behind(await claimed(log, "t1"))
+        for _ in range(2):  # the repeat writes nothing, so it has nothing to tell
+            await log.append([batch])
+        await log.finish(Finish(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))
+        with anyio.fail_after(10):
+            while len(heard) < 4:
+                message: Any = await channel.get_message(ignore_subscribe_messages=True, timeout=5)
+                place, _, records = message["data"].partition(b"\n")
+                heard.append((place.decode(), decode_records(records)))
+    places = [(int(seq), int(epoch)) for seq, epoch in (place.split("-") for place, _ in heard)]
+    assert places == [(1, 0), (2, 1), (3, 1), (5, 1)]
+    assert [records for _, records in heard[:3]] == [[submission], [CLAIMED], FACTS]
+    assert [record for _, records in heard for record in records] == [entry.record for entry in await log.read(run_id)]
+
+
+async def test_no_key_outlives_what_it_is_for(log: RedisLog, no_key_leaks: Callable[[], list[str]]) -> None:
+    ends: Sequence[Callable[[str], Any]] = [
+        lambda token: finished(log, token),
+        lambda token: crashed(log, token),
+        lambda token: cancelled_in_line(log),
+    ]
+    for number, end in enumerate(ends):
+        await submitted(log, session="ada")
+        await submitted(log, session="ada")
+        for attempt in range(2):
+            await end(f"t{number}{attempt}")
+        assert no_key_leaks() == []
+    await log.announce(WorkerInfo("w", ["echo"]), ttl_ms=MINUTE)
+    await log.retire("w")
+
+
+async def finished(log: RedisLog, token: str) -> None:
+    claim = await claimed(log, f"{token}-first")
+    await log.signal(claim.run_id, Signal("s1", "steer"))
+    await log.release(behind(claim))
+    again = await claimed(log, token)
+    await log.signal(claim.run_id, Signal("s2", "steer"))
+    end = Finish(behind(again), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
+    assert (await log.finish(end)).code is Code.OK
+    assert 0 < await log.client.pttl(log.keys.log(claim.run_id)) <= MINUTE
+
+
+async def crashed(log: RedisLog, token: str) -> None:
+    claim = await claimed(log, token, lease_ms=1)
+    await log.signal(claim.run_id, Signal("s1", "steer"))
+    await reaped(log, crash_limit=0)
+
+
+async def cancelled_in_line(log: RedisLog) -> None:
+    for info in await log.runs():
+        await log.signal(info.run_id, Signal("s1", "cancel"), at_once=[CANCELLED])
+
+
+async def test_a_server_that_is_not_there_is_named(prefix: str) -> None:
+    log = RedisLog(connect("redis://:s3cret@127.0.0.1:1"), prefix=prefix)
+    try:
+        with pytest.raises(LogUnavailableError, match=r"127\.0\.0\.1:1\b") as caught:
+            await log.read(new_run_id())
+        assert "s3cret" not in str(caught.value)
+        with pytest.raises(LogUnavailableError):
+            await log.submit(NewRun(new_run_id(), "echo", RunSubmitted(at=0, agent="echo")))
+    finally:
+        await log.aclose()
