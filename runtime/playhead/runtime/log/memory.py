@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 
 from playhead.runtime.codec import decode_record, encode_record, pack, unpack
 from playhead.runtime.log.base import (
@@ -312,7 +313,9 @@ class MemoryLog:
         """See `Log.wait_for_work`. Wakes at once for what came before the call."""
         now = self._now()
         due = any(line[0][0] <= now for line in map(self._line, agents) if line)
-        if not due and worker not in self._rung:
+        if due or worker in self._rung:
+            await anyio.lowlevel.checkpoint()
+        else:
             waiter = _Waiter(frozenset(agents), worker)
             self._waiters.add(waiter)
             try:
@@ -352,13 +355,13 @@ class MemoryLog:
             return Answer(Code.GONE)
         if run.state != "running" or run.token != batch.token:
             return run.answer(Code.FENCED)
-        head, count = len(run.entries), len(batch.records)
+        head = len(run.entries)
         if head == batch.head:
             run.append(batch.records)
             if batch.ack:
                 del run.inbox[: batch.ack]
             return run.answer(Code.OK)
-        return run.answer(Code.DUP if count and head == batch.head + count else Code.CONFLICT)
+        return run.answer(Code.DUP if head == batch.head + len(batch.records) else Code.CONFLICT)
 
     def _owned(self, run_id: str, token: str) -> _Run | None:
         run = self._runs.get(run_id)
