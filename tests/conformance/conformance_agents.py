@@ -1,0 +1,85 @@
+"""Agents from plain data: the scripted model that keeps what it was asked, and the tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+import anyio.lowlevel
+from conformance_scenarios import Scenario, decode, encode
+from conformance_tools import build_tools
+
+from playhead.runtime import Agent
+from playhead.runtime.errors import ContextWindowOverflowException, ModelThrottledException
+from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+
+__all__ = ["Request", "build_agent"]
+
+Request = dict[str, Any]
+"""What one model call was given, in the form of `model_requests` in `expected/<id>.state.json`."""
+
+_ERRORS: Final[dict[str, type[Exception]]] = {
+    "runtime": RuntimeError,
+    "throttled": ModelThrottledException,
+    "context_overflow": ContextWindowOverflowException,
+}
+
+
+class _Model:
+    """Plays `model_calls`, one per call, over all turns of the scenario."""
+
+    def __init__(self, calls: Sequence[dict[str, Any]], note: Callable[[Request], None]) -> None:
+        self._calls = calls
+        self._note = note
+        self._made = 0
+
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Chunk]:
+        del kwargs
+        number = self._made
+        self._made += 1
+        tools = [spec["name"] for spec in tool_specs or []]
+        self._note(
+            {
+                "call": number,
+                "system_prompt": system_prompt,
+                "messages": encode(messages),
+                "tools": tools,
+                "tool_choice": tool_choice,
+            }
+        )
+        if number >= len(self._calls):
+            raise LookupError(f"model call {number + 1} has no script: the scenario has {len(self._calls)}")
+        await anyio.lowlevel.checkpoint()
+        for chunk in self._calls[number]["chunks"]:
+            yield decode(chunk)
+        if error := self._calls[number].get("error"):
+            raise _ERRORS[error["kind"]](error["message"])
+
+
+def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent:
+    """The scenario's agent, named after it. `note` is called with every request to the model.
+
+    Raises:
+        NotImplementedError: It needs what playhead's `Agent` does not have.
+    """
+    options: dict[str, Any] = scenario.get("agent", {})
+    for key in ("approvals", "checkpointing"):
+        if scenario.get(key) or options.get(key):
+            raise NotImplementedError(f"an agent with {key}")
+    return Agent(
+        _Model(scenario["model_calls"], note),
+        name=scenario["id"],
+        tools=build_tools(scenario),
+        system_prompt=options.get("system_prompt"),
+        messages=decode(options.get("messages", [])),
+        tool_executor=options.get("tool_executor", "concurrent"),
+        callback_handler=None,
+    )

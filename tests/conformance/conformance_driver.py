@@ -1,0 +1,192 @@
+"""Drives a scenario's turns, here or through a fleet, and records them as `expected/` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from conformance_agents import Request, build_agent
+from conformance_scenarios import Scenario, decode, encode
+
+from playhead.client import Client
+from playhead.runtime import Agent, AgentResult
+from playhead.runtime.errors import AgentBusyError
+
+__all__ = ["Recording", "drive_fleet", "drive_here"]
+
+_MERGING: Final = ("init_event_loop", "delta")
+
+
+@dataclass
+class Recording:
+    """What a scenario gave.
+
+    Attributes:
+        lines: In the form of `expected/<id>.jsonl`.
+        histories: The messages after each turn.
+        requests: What the model was asked, in order.
+        left_in: The turn after which nothing can be compared, since the consumer left a run that went on without it.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    histories: list[list[dict[str, Any]]] = field(default_factory=list[list[dict[str, Any]]])
+    requests: list[Request] = field(default_factory=list[Request])
+    left_in: int | None = None
+
+    def note(self, turn: int, **what: Any) -> None:
+        """Add a line."""
+        self.lines.append({"seq": len(self.lines), "turn": turn, **what})
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """One turn of a scenario, and the means to play it."""
+
+    number: int
+    step: dict[str, Any]
+    events: AsyncGenerator[dict[str, Any], None]
+    cancel: Callable[[], Awaitable[object]]
+    ask_twice: Callable[[], Awaitable[object]]
+
+    async def play(self, recording: Recording) -> None:
+        """Take its events, note each at the moment it comes, and do what the scenario's consumer does."""
+        counts: dict[str, int] = {}
+        try:
+            async with aclosing(self.events) as events:
+                async for event in events:
+                    recording.note(self.number, **_line(event, self.step))
+                    for key in event:
+                        counts[key] = counts.get(key, 0) + 1
+                    due = [action for action in _ACTIONS if self._is_due(action, event, counts)]
+                    for action in due:
+                        recording.note(self.number, client=action)
+                    if "cancel_after" in due:
+                        await self.cancel()
+                    if "second_prompt_after" in due:
+                        await self.ask_twice()
+                    if "close_after" in due:
+                        return
+        except Exception as error:
+            cause = {"type": type(error).__name__, "message": str(error)}
+            recording.note(self.number, end="raise", **{"raise": cause})
+        else:
+            recording.note(self.number, end="ok")
+
+    def _is_due(self, action: str, event: dict[str, Any], counts: dict[str, int]) -> bool:
+        rule = self.step.get(action)
+        return bool(rule) and rule["key"] in event and counts[rule["key"]] == rule["count"]
+
+
+_ACTIONS: Final = ("cancel_after", "second_prompt_after", "close_after")
+
+
+async def drive_here(scenario: Scenario) -> Recording:
+    """The scenario with an `Agent` in this process.
+
+    Raises:
+        NotImplementedError: It needs what playhead does not have.
+    """
+    recording = Recording()
+    agent = build_agent(scenario, note=recording.requests.append)
+    for number, step in enumerate(scenario["turns"]):
+        prompt = _prompt(step)
+        turn = _Turn(
+            number,
+            step,
+            events=agent.stream_async(prompt, invocation_state=decode(step.get("invocation_state", {}))),
+            cancel=lambda: _cancel(agent),
+            ask_twice=lambda: _ask_twice(agent),
+        )
+        await turn.play(recording)
+        recording.histories.append(encode(agent.messages))
+    return recording
+
+
+async def _cancel(agent: Agent) -> None:
+    agent.cancel()
+
+
+async def _ask_twice(agent: Agent) -> None:
+    try:
+        await agent.invoke_async("again, while it runs")
+    except AgentBusyError:
+        return
+    raise AssertionError("a second call of a running agent was not refused")
+
+
+async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> Recording:
+    """The scenario through a worker that hosts its agent, in a session of its own.
+
+    Args:
+        requests: The file to which that worker writes each request to the scenario's model, one JSON text a line.
+
+    Raises:
+        NotImplementedError: It needs what playhead does not have.
+    """
+    build_agent(scenario, note=lambda _: None)  # a worker leaves out what cannot be built
+    recording = Recording()
+    session = f"conformance-{uuid4().hex}"
+    preloaded = scenario.get("agent", {}).get("messages", [])
+    for number, step in enumerate(scenario["turns"]):
+        prompt = _prompt(step)
+        run = await client.start(
+            scenario["id"],
+            prompt,
+            session_id=session,
+            invocation_state=decode(step.get("invocation_state", {})),
+        )
+        await _Turn(number, step, events=run.stream_async(), cancel=run.cancel, ask_twice=_wait_in_line).play(recording)
+        if step.get("close_after"):
+            recording.left_in = number
+            break
+        recording.histories.append([*preloaded, *encode(await client.log.messages(session))])
+    if requests.exists():
+        recording.requests += [json.loads(line) for line in requests.read_text().splitlines()]
+    return recording
+
+
+async def _wait_in_line() -> None:
+    """A fleet does not refuse a second prompt of a session: its run waits for the first to end. Nothing to refuse."""
+
+
+def _prompt(step: dict[str, Any]) -> Any:
+    for key in ("resume", "resume_checkpoint", "limits", "structured_output"):
+        if key in step:
+            raise NotImplementedError(f"a turn with {key}")
+    return decode(step["prompt"])
+
+
+def _line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+    body = {key: _encode_result(value) if key == "result" else encode(value) for key, value in event.items()}
+    merged: list[str] = []
+    if any(key in event for key in _MERGING):
+        merged = sorted(key for key in step.get("invocation_state", {}) if key in event)
+    return {"event": body, "merged": merged} if merged else {"event": body}
+
+
+def _encode_result(result: AgentResult) -> dict[str, Any]:
+    metrics = result.metrics
+    return {
+        "$live": "AgentResult",
+        "stop_reason": result.stop_reason,
+        "message": encode(result.message),
+        "text": str(result),
+        "state": encode(result.state),
+        "interrupts": result.interrupts,
+        "structured_output": encode(result.structured_output),
+        "checkpoint": None,
+        "metrics": {
+            "$live": "EventLoopMetrics",
+            "cycle_count": metrics.cycle_count,
+            "invocation_cycles": metrics.cycle_count,
+            "invocation_usage": metrics.accumulated_usage,
+            "accumulated_usage": metrics.accumulated_usage,
+            "accumulated_latency_ms": metrics.accumulated_metrics["latencyMs"],
+            "tools": metrics.tool_metrics,
+        },
+    }

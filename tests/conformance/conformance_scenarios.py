@@ -1,0 +1,163 @@
+"""The scenario files: where they are, how bytes are spelt in them, and which features of them playhead lacks."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+__all__ = ["Folder", "Scenario", "decode", "encode", "folders", "missing_features"]
+
+HERE: Final = Path(__file__).resolve().parent
+SCENARIOS_VARIABLE: Final = "PLAYHEAD_SCENARIOS"
+
+Scenario = dict[str, Any]
+"""One entry of `scenarios.json`, as `README.md` describes it."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with `scenarios.json` and `expected/`.
+
+    Attributes:
+        ours: Whether it belongs to the project. Then `missing_features` is held to it exactly: a scenario said to need
+            a missing feature must differ. Of a stranger's folder it only says which differences are no surprise.
+    """
+
+    path: Path
+    ours: bool
+
+    def scenarios(self) -> list[Scenario]:
+        """The scenarios, in order."""
+        return json.loads((self.path / "scenarios.json").read_text())["scenarios"]
+
+    def expected_lines(self, scenario: Scenario) -> list[dict[str, Any]]:
+        """What Strands yielded, line by line."""
+        text = (self.path / "expected" / f"{scenario['id']}.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+    def expected_state(self, scenario: Scenario) -> dict[str, Any]:
+        """The history after each turn, and the requests to the model."""
+        return json.loads((self.path / "expected" / f"{scenario['id']}.state.json").read_text())
+
+
+def folders() -> list[Folder]:
+    """The project's own folders, or the one that `PLAYHEAD_SCENARIOS` names."""
+    if foreign := os.environ.get(SCENARIOS_VARIABLE):
+        return [Folder(Path(foreign).resolve(), ours=False)]
+    return [Folder(HERE / name, ours=True) for name in ("data", "data_extra")]
+
+
+def decode(value: Any) -> Any:
+    """A copy of plain data from a file, with bytes for `{"$bytes": base64}`."""
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value)
+        if set(items) == {"$bytes"}:
+            return base64.b64decode(items["$bytes"])
+        return {key: decode(item) for key, item in items.items()}
+    return [decode(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+def encode(value: Any) -> Any:
+    """A copy of plain data as JSON can hold it, with `{"$bytes": base64}` for bytes."""
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {key: encode(item) for key, item in cast("dict[str, Any]", value).items()}
+    return [encode(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+# What a scenario asks for
+
+
+_TOP_KEYS: Final = {"id", "title", "group", "agent", "tools", "model_calls", "turns", "compare"}
+_AGENT_KEYS: Final = {"system_prompt", "messages", "tool_executor", "retry", "conversation_manager"}
+_TURN_KEYS: Final = {"prompt", "invocation_state", "cancel_after", "close_after", "second_prompt_after"}
+_BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream"}
+_NAMES: Final = {
+    "approvals": "before-tool hooks",
+    "resume": "answers to interrupts",
+    "resume_checkpoint": "checkpoints",
+    "checkpointing": "checkpoints",
+    "limits": "limits",
+    "structured_output": "structured output",
+    "interrupt": "tool interrupts",
+    "stop": "cooperative stop by a tool",
+    "agent": "agents as tools",
+}
+"""Readable names of what we know and lack; whatever else a scenario asks for is named by its key."""
+
+_DEFAULT_ATTEMPTS: Final = 6
+_DEFAULT_WINDOW: Final = 40
+
+
+def missing_features(scenario: Scenario) -> list[str]:
+    """What the scenario needs and playhead does not have, by name; empty when it must pass.
+
+    Decided on the scenario's data alone, never on its id. Keys that nobody here knows count as missing features.
+    """
+    found = [*_unknown_keys(scenario), *_behaviours(scenario), *_model_errors(scenario)]
+    if _outgrows_window(scenario):
+        found.append("context reduction")
+    return sorted({_NAMES.get(name, name) for name in found})
+
+
+def _unknown_keys(scenario: Scenario) -> Iterator[str]:
+    agent: dict[str, Any] = scenario.get("agent", {})
+    yield from _set_keys(scenario) - _TOP_KEYS
+    yield from _set_keys(agent) - _AGENT_KEYS
+    for turn in scenario["turns"]:
+        yield from _set_keys(turn) - _TURN_KEYS
+
+
+def _set_keys(mapping: dict[str, Any]) -> set[str]:
+    return {key for key, value in mapping.items() if value or key in ("turns", "resume_checkpoint")}
+
+
+def _behaviours(scenario: Scenario) -> Iterator[str]:
+    for tool in scenario.get("tools", []):
+        behaviour: dict[str, Any] | None = tool["behaviour"]
+        while behaviour:
+            if behaviour["kind"] not in _BEHAVIOURS:
+                yield behaviour["kind"]
+            behaviour = behaviour.get("then")
+
+
+def _model_errors(scenario: Scenario) -> Iterator[str]:
+    agent: dict[str, Any] = scenario.get("agent", {})
+    attempts: int = (agent.get("retry") or {}).get("max_attempts", _DEFAULT_ATTEMPTS)
+    for index, call in enumerate(scenario["model_calls"]):
+        kind = (call.get("error") or {}).get("kind")
+        if kind == "throttled" and attempts > 1:
+            yield "throttle retry"
+        # Strands raises at once, as we do, where there is nothing to cut: no history but the first prompt.
+        if kind == "context_overflow" and _window(agent) is not None and (index or agent.get("messages")):
+            yield "context reduction"
+
+
+def _window(agent: dict[str, Any]) -> int | None:
+    """Messages the conversation manager keeps; None if it never cuts."""
+    if "conversation_manager" not in agent:
+        return _DEFAULT_WINDOW
+    manager: dict[str, Any] = agent["conversation_manager"] or {"kind": "null"}
+    return manager.get("window_size", _DEFAULT_WINDOW) if manager["kind"] == "sliding_window" else None
+
+
+def _outgrows_window(scenario: Scenario) -> bool:
+    """Whether the history may come to hold more messages than the conversation manager keeps."""
+    agent: dict[str, Any] = scenario.get("agent", {})
+    window = _window(agent)
+    if window is None:
+        return False
+    messages = len(agent.get("messages", [])) + len(scenario["turns"])
+    for call in scenario["model_calls"]:
+        messages += (
+            2
+            if any("toolUse" in chunk.get("contentBlockStart", {}).get("start", {}) for chunk in call["chunks"])
+            else 1
+        )
+    return messages > window

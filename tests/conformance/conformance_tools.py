@@ -1,0 +1,150 @@
+"""Tools from plain data: a real `@tool` function for each input schema and behaviour."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import AsyncIterator, Callable
+from functools import reduce
+from typing import Annotated, Any, Final, Literal, cast
+
+import anyio
+from conformance_scenarios import Scenario, decode
+
+from playhead.runtime import Tool, ToolContext, tool
+
+__all__ = ["build_tools"]
+
+_GIVE_UP_S: Final = 5.0
+_TYPES: Final[dict[str, Any]] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": bool,
+    "array": list[Any],
+    "object": dict[str, Any],
+    "null": None,
+}
+_ERRORS: Final[dict[str, type[Exception]]] = {"ValueError": ValueError, "RuntimeError": RuntimeError}
+
+
+class _Finished:
+    """Which tools of which run have finished."""
+
+    def __init__(self) -> None:
+        self._events: dict[tuple[str, str], anyio.Event] = {}
+
+    def note(self, run_id: str, name: str) -> None:
+        self._of(run_id, name).set()
+
+    async def wait(self, run_id: str, name: str | None) -> None:
+        if name is not None:
+            with anyio.move_on_after(_GIVE_UP_S):
+                await self._of(run_id, name).wait()
+
+    def _of(self, run_id: str, name: str) -> anyio.Event:
+        return self._events.setdefault((run_id, name), anyio.Event())
+
+
+def build_tools(scenario: Scenario) -> list[Tool]:
+    """The scenario's tools. Where one waits for another they are coroutines, else functions that run in threads.
+
+    Raises:
+        NotImplementedError: A behaviour needs what playhead does not have.
+    """
+    specs: list[dict[str, Any]] = scenario.get("tools", [])
+    together = any("wait_for" in spec["behaviour"] for spec in specs)
+    finished = _Finished()
+    return [_build_tool(spec, finished, together=together) for spec in specs]
+
+
+def _build_tool(spec: dict[str, Any], finished: _Finished, *, together: bool) -> Tool:
+    behaviour: dict[str, Any] = spec["behaviour"]
+    if behaviour["kind"] == "stream":
+        body = _streaming(behaviour, name=spec["name"], finished=finished)
+    elif behaviour["kind"] not in ("return", "template", "sum", "tool_result", "raise"):
+        raise NotImplementedError(f"a tool with the behaviour {behaviour['kind']!r}")
+    else:
+        body = _in_turn(behaviour, name=spec["name"], finished=finished) if together else _at_once(behaviour)
+    made = cast("Any", body)
+    made.__name__ = spec["name"]
+    made.__signature__ = _signature(spec["input_schema"])
+    made.__annotations__ = {name: item.annotation for name, item in made.__signature__.parameters.items()}
+    return tool(name=spec["name"], description=spec["description"])(made)
+
+
+def _signature(schema: dict[str, Any]) -> inspect.Signature:
+    required: list[str] = schema.get("required", [])
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=_annotation(item, optional=name not in required and item.get("default") is None),
+            default=inspect.Parameter.empty if name in required else item.get("default"),
+        )
+        for name, item in schema.get("properties", {}).items()
+    ]
+    context = inspect.Parameter("tool_context", inspect.Parameter.KEYWORD_ONLY, annotation=ToolContext)
+    return inspect.Signature([*parameters, context])
+
+
+def _annotation(item: dict[str, Any], *, optional: bool) -> Any:
+    if "enum" in item:
+        kind: Any = Literal[tuple(item["enum"])]
+    else:
+        names = item.get("type", [])
+        kinds = [_TYPES[name] for name in ([names] if isinstance(names, str) else names)]
+        kind = reduce(operator.or_, kinds) if kinds else Any
+    if item.get("type") == "array" and "items" in item:
+        kind = list[_annotation(item["items"], optional=False)]
+    if optional:
+        kind = kind | None
+    return Annotated[kind, item["description"]] if "description" in item else kind
+
+
+def _at_once(behaviour: dict[str, Any]) -> Callable[..., Any]:
+    def body(*, tool_context: ToolContext, **values: Any) -> Any:
+        del tool_context
+        return _outcome(behaviour, values)
+
+    return body
+
+
+def _in_turn(behaviour: dict[str, Any], *, name: str, finished: _Finished) -> Callable[..., Any]:
+    async def body(*, tool_context: ToolContext, **values: Any) -> Any:
+        try:
+            await finished.wait(tool_context.run_id, behaviour.get("wait_for"))
+            return _outcome(behaviour, values)
+        finally:
+            finished.note(tool_context.run_id, name)
+
+    return body
+
+
+def _outcome(behaviour: dict[str, Any], values: dict[str, Any]) -> Any:
+    match behaviour["kind"]:
+        case "return":
+            return decode(behaviour["value"])
+        case "template":
+            return behaviour["text"].format(**values)
+        case "sum":
+            return sum(values[name] for name in behaviour["args"])
+        case "tool_result":
+            return {"status": behaviour["status"], "content": decode(behaviour["content"])}
+        case _:
+            raise _ERRORS[behaviour["error"]](behaviour["message"])
+
+
+def _streaming(behaviour: dict[str, Any], *, name: str, finished: _Finished) -> Callable[..., Any]:
+    async def body(*, tool_context: ToolContext, **values: Any) -> AsyncIterator[Any]:
+        del values
+        try:
+            for value in behaviour["yields"]:
+                yield decode(value)
+            await finished.wait(tool_context.run_id, behaviour.get("wait_for"))
+            if error := behaviour.get("then_raise"):
+                raise _ERRORS[error[0]](error[1])
+        finally:
+            finished.note(tool_context.run_id, name)
+
+    return body
