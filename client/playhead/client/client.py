@@ -93,7 +93,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = None
-        await self._stack.__aexit__(kind, error, trace)
+        # Without the body's exception: a task group would wrap it, and callers could not catch it by its type.
+        del kind, error, trace
+        await self._stack.aclose()
 
     @property
     def log(self) -> RedisLog:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 import anyio
@@ -30,8 +30,6 @@ from playhead.runtime.records import (
 from playhead.runtime.result import AgentResult
 
 __all__ = ["OpenTail", "Run"]
-
-_LONGEST_PAUSE_S: Final = 5.0
 
 
 class OpenTail(Protocol):
@@ -164,31 +162,36 @@ class Run:
             raise run_not_found(self.id)
         return state
 
-    async def replay(
-        self, *, speed: float | None = 1.0, on_wait: Callable[[float], None] = lambda seconds: None
-    ) -> AsyncGenerator[Event, None]:
+    async def replay(self, *, speed: float | None = 1.0) -> AsyncGenerator[Event, None]:
         """The run's events again on its recorded clock; a running run is followed live once caught up.
 
         Args:
             speed: 2.0 is twice as fast; None is as fast as can be.
-            on_wait: Told how many seconds the next pause lasts.
 
         Raises:
             ValueError: `speed` is not positive.
             Exception: As `stream_async`.
         """
+        projection = Projection(self.id)
+        async with aclosing(self.replay_records(speed=speed)) as entries:
+            async for entry in entries:
+                for event in projection.feed(entry):
+                    yield event
+        if projection.error is not None:
+            raise projection.error
+
+    async def replay_records(self, *, speed: float | None = 1.0) -> AsyncGenerator[Entry, None]:
+        """As `replay`, the records."""
         if speed is not None and speed <= 0:
             raise ValueError(f"speed must be above 0, not {speed:g}")
         began, first_at = time.monotonic(), None
-        async with aclosing(self.stream_async()) as events:
-            async for event in events:
-                first_at = event.at if first_at is None else first_at
+        async with aclosing(self.records()) as entries:
+            async for entry in entries:
+                first_at = entry.record.at if first_at is None else first_at
                 if speed is not None:
-                    due = began + (event.at - first_at) / 1000 / speed
-                    if (pause := due - time.monotonic()) > 0:
-                        on_wait(pause)
-                        await anyio.sleep(pause)
-                yield event
+                    due = began + (entry.record.at - first_at) / 1000 / speed
+                    await anyio.sleep(max(0.0, due - time.monotonic()))
+                yield entry
 
 
 def _cancelled_in_line(signal: Signal) -> tuple[SignalReceived, RunCancelled]:

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log import Log, WorkerInfo, crash_failure, new_token
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS, DEFAULT_RETENTION_MS
 from playhead.runtime.records import RunClaimed, now_ms
@@ -127,7 +127,22 @@ class Worker:
         self._may_claim.set()
 
     async def run(self) -> None:
-        """Work until drained. Redis going away is waited out; runs whose lease cannot be held are stopped."""
+        """Work until drained. Redis going away is waited out; runs whose lease cannot be held are stopped.
+
+        Raises:
+            RedisAuthError: Redis refuses the credentials.
+            PlayheadError: Redis refuses for a reason that waiting does not cure.
+        """
+        try:
+            await self._run()
+        except BaseExceptionGroup as group:
+            ours, rest = group.split(PlayheadError)
+            if ours is None or rest is not None:
+                raise
+            raise _first(ours) from None
+        await self._say_goodbye()
+
+    async def _run(self) -> None:
         async with anyio.create_task_group() as background:
             background.start_soon(self._commit.run)
             background.start_soon(self._renew)
@@ -140,7 +155,6 @@ class Worker:
                 await self._draining.wait()
                 await self._let_go()
             background.cancel_scope.cancel()
-        await self._say_goodbye()
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
         while not self._draining.is_set():
@@ -320,3 +334,8 @@ class Worker:
                 await self._log.retire(self.name)
             except LogUnavailableError as error:
                 logger.info("retire: %s", error)
+
+
+def _first(group: BaseExceptionGroup[PlayheadError]) -> PlayheadError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,21 @@
+"""`python -m playhead.workers TARGET…`: a worker process, as `playhead worker` and `playhead dev` start it."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from playhead.runtime.errors import PlayheadError
+from playhead.workers.cli import worker
+
+__all__: list[str] = []
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(worker)
+    try:
+        app()
+    except PlayheadError as error:
+        sys.stderr.write(f"playhead: {error}\n")
+        sys.exit(error.exit_code)

@@ -1,0 +1,110 @@
+"""The commands of the workers' side: `playhead worker` and `playhead dev`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Final
+
+import anyio
+import typer
+
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.log.base import DEFAULT_LEASE_MS
+from playhead.runtime.log.connection import DEFAULT_URL
+from playhead.workers.process import run_worker
+from playhead.workers.supervise import Supervisor
+from playhead.workers.targets import load_agents
+from playhead.workers.worker import WorkerOptions
+
+__all__ = ["dev", "worker"]
+
+_DATA: Final = Path(".playhead")
+
+Targets = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="TARGET...", help="module:attribute or path/to/file.py:attribute; without an attribute, every Agent."
+    ),
+]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs held at once, per process.")]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Worker processes; one that dies is restarted.")]
+Lease = Annotated[float, typer.Option("--lease", min=2.0, help="Seconds until a silent worker's runs are taken over.")]
+Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
+
+
+def worker(
+    targets: Targets,
+    url: Annotated[
+        str, typer.Option("--url", envvar="PLAYHEAD_URL", help="Redis to use: redis://[user:password@]host:port[/db]")
+    ] = DEFAULT_URL,
+    prefix: Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help="Prefix of all keys.")] = "ph",
+    concurrency: Concurrency = 100,
+    processes: Processes = 1,
+    lease: Lease = DEFAULT_LEASE_MS / 1000,
+    drain: Drain = 20.0,
+    stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Run agents until SIGTERM or Ctrl-C; then hand over what is running, and end."""
+    logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
+    agents = load_agents(targets)
+    if processes == 1:
+        options = WorkerOptions(concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain)
+        run_worker(
+            list(agents.values()),
+            url=url,
+            prefix=prefix,
+            options=options,
+            stop_with_stdin=stop_with_stdin,
+            quiet=quiet,
+        )
+        return
+    os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which everybody on the machine can read
+    arguments = [*targets, "--prefix", prefix, "--concurrency", str(concurrency)]
+    arguments += ["--lease", str(lease), "--drain", str(drain), *(["--quiet"] if quiet else [])]
+    anyio.run(_supervise, Supervisor(arguments, processes=processes))
+
+
+async def _supervise(supervisor: Supervisor) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_drain_on_signal, supervisor)
+        await supervisor.run()
+        tasks.cancel_scope.cancel()
+
+
+async def _drain_on_signal(supervisor: Supervisor) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            supervisor.drain()
+
+
+def dev(
+    targets: Targets,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the embedded server; 0 is any.")] = 0,
+    concurrency: Concurrency = 100,
+    processes: Processes = 1,
+    lease: Lease = DEFAULT_LEASE_MS / 1000,
+    drain: Drain = 5.0,
+) -> None:
+    """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
+    logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
+    agents = load_agents(targets)
+    arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain), "--quiet"]
+    anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes))
+
+
+async def _dev(arguments: list[str], *, names: list[str], port: int, processes: int) -> None:
+    async with EmbeddedServer.running(directory=_DATA, port=port) as server:
+        os.environ["PLAYHEAD_URL"] = server.url
+        typer.echo(f"server   {server.kind} at {server.url}, data in {_DATA}/")
+        if server.notice:
+            typer.echo(f"         {server.notice}")
+        typer.echo(f"workers  {processes}, serving {', '.join(names)}")
+        typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (from this folder, in another terminal)')
+        await _supervise(Supervisor(arguments, processes=processes))
+        typer.echo("stopped; the data is kept")

@@ -1,0 +1,17 @@
+"""The agent of `playhead demo`: offline unless PLAYHEAD_MODEL names another model."""
+
+from __future__ import annotations
+
+import os
+
+from playhead.runtime import Agent
+from playhead.runtime.toolbox import calculator
+
+__all__ = ["assistant"]
+
+assistant = Agent(
+    name="assistant",
+    model=os.environ.get("PLAYHEAD_MODEL") or "demo",
+    tools=[calculator],
+    system_prompt="You are a helpful assistant. Use the calculator for arithmetic.",
+)

@@ -1,0 +1,81 @@
+"""One worker process: its signals, its event loop, its end."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+import anyio
+from anyio import to_thread
+
+from playhead.runtime import Agent
+from playhead.runtime.log.redis import RedisLog, check_server, connect, redact
+from playhead.workers.worker import Worker, WorkerOptions
+
+__all__ = ["run_worker"]
+
+logger = logging.getLogger(__name__)
+
+
+def run_worker(
+    agents: Sequence[Agent], *, url: str, prefix: str, options: WorkerOptions, stop_with_stdin: bool, quiet: bool
+) -> None:
+    """Run a worker until SIGTERM, SIGINT or, if wanted, the end of standard input; then drain it.
+
+    Raises:
+        LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used, found out at the start.
+        ModelConfigurationError: An agent's model cannot be resolved, found out at the start.
+    """
+    uvloop = importlib.util.find_spec("uvloop") is not None
+    anyio.run(_main, agents, url, prefix, options, stop_with_stdin, quiet, backend_options={"use_uvloop": uvloop})
+
+
+async def _main(
+    agents: Sequence[Agent], url: str, prefix: str, options: WorkerOptions, stop_with_stdin: bool, quiet: bool
+) -> None:
+    for agent in agents:
+        _ = agent.model  # a missing key or file is told now, not by the first run
+    client = connect(url)
+    try:
+        for warning in await check_server(client):
+            if not quiet:
+                logger.warning("%s: %s", redact(url), warning)
+        worker = Worker(agents, log=RedisLog(client, prefix=prefix), options=options)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_drain_on_signal, worker, tasks.cancel_scope, quiet)
+            if stop_with_stdin:
+                tasks.start_soon(_drain_at_end_of_stdin, worker)
+            if not quiet:
+                names = ", ".join(worker.agents)
+                logger.warning("worker %s serves %s from %s", worker.name, names, redact(url))
+            await worker.run()
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await client.aclose()
+
+
+async def _drain_on_signal(worker: Worker, now: anyio.CancelScope, quiet: bool) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            if not quiet:
+                held = worker.statistics().running
+                logger.warning("draining: %d runs held; a second signal stops at once", held)
+            worker.drain()
+            break
+        async for _ in signals:
+            now.cancel()
+
+
+async def _drain_at_end_of_stdin(worker: Worker) -> None:
+    """The parent holds the other end: its death, however sudden, ends this process too."""
+    await to_thread.run_sync(_read_to_end, abandon_on_cancel=True)
+    worker.drain()
+
+
+def _read_to_end() -> None:
+    while sys.stdin.buffer.read(4096):
+        pass

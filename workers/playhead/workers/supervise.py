@@ -1,0 +1,89 @@
+"""Several worker processes from one command: started, restarted when they die, drained together."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import anyio
+from anyio.abc import Process
+
+from playhead.runtime.errors import PlayheadError
+
+__all__ = ["Supervisor"]
+
+logger = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 30.0
+_HEALTHY_S: Final = 30.0
+"""A child that lived this long starts the pauses over."""
+
+_HOPELESS: Final = frozenset({2, 64, 77, 78})
+"""Exit codes that a restart cannot mend: usage, credentials, configuration."""
+
+
+class Supervisor:
+    """Keeps `processes` worker processes running until `drain`.
+
+    Each has a pipe as standard input whose other end only we hold, so none outlives this process.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, processes: int) -> None:
+        self._command = [sys.executable, "-m", "playhead.workers", *arguments, "--stop-with-stdin"]
+        self._processes = processes
+        self._draining = anyio.Event()
+        self.restarts = 0
+
+    def drain(self) -> None:
+        """Let every child drain; `run` returns when the last is gone."""
+        self._draining.set()
+
+    async def run(self) -> None:
+        """Run the children.
+
+        Raises:
+            PlayheadError: A child ended for a reason that a restart cannot mend; the others are drained first.
+        """
+        hopeless: list[int] = []
+        async with anyio.create_task_group() as tasks:
+            for _ in range(self._processes):
+                tasks.start_soon(self._keep_one, hopeless)
+        if hopeless:
+            error = PlayheadError("a worker process could not start (see above)")
+            error.__dict__["exit_code"] = hopeless[0]
+            raise error
+
+    async def _keep_one(self, hopeless: list[int]) -> None:
+        pause = _FIRST_PAUSE_S
+        while not self._draining.is_set():
+            began = time.monotonic()
+            code = await self._run_one()
+            if code == 0 or self._draining.is_set():
+                return
+            if code in _HOPELESS:
+                hopeless.append(code)
+                self.drain()
+                return
+            pause = _FIRST_PAUSE_S if time.monotonic() - began > _HEALTHY_S else min(2 * pause, _LONGEST_PAUSE_S)
+            logger.warning("a worker process ended with %d; another starts in %.1f s", code, pause)
+            self.restarts += 1
+            with anyio.move_on_after(pause):
+                await self._draining.wait()
+
+    async def _run_one(self) -> int:
+        child = await anyio.open_process(self._command, stdin=subprocess.PIPE, stdout=None, stderr=None)
+        async with child, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._drain_child, child)
+            await child.wait()
+            tasks.cancel_scope.cancel()
+        return child.returncode or 0
+
+    async def _drain_child(self, child: Process) -> None:
+        await self._draining.wait()
+        if child.stdin is not None:
+            await child.stdin.aclose()
