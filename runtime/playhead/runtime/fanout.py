@@ -27,11 +27,14 @@ async def merge(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T,
     send, receive = anyio.create_memory_object_stream[T](0)
     async with asyncio.TaskGroup() as tasks:
         with receive, send:
-            for source in sources:
-                tasks.create_task(_pump(source, send.clone()))
+            pumps = [tasks.create_task(_pump(source, send.clone())) for source in sources]
             send.close()
-            async for item in receive:
-                yield item
+            try:
+                async for item in receive:
+                    yield item
+            except GeneratorExit:  # swallowed, since the group would raise it again, wrapped: an error to who closes us
+                for pump in pumps:
+                    pump.cancel()
 
 
 async def _pump(source: AsyncGenerator[T, None], send: MemoryObjectSendStream[T]) -> None:
