@@ -1,14 +1,10 @@
-"""Progress and outcome of a running tool, its time limit, and what happens to a body that is left."""
+"""Progress and outcome of a running tool, and its time limit."""
 
 from __future__ import annotations
 
 import contextvars
-import functools
-import gc
-import logging
 import threading
 from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -43,8 +39,8 @@ class Stop(BaseException):
     """Not an error of the tool: it must pass."""
 
 
-def use(name: str, data: Any = None, *, call_id: str = "t1") -> ToolUse:
-    return {"toolUseId": call_id, "name": name, "input": {} if data is None else data}
+def use(name: str, data: Any = None) -> ToolUse:
+    return {"toolUseId": "t1", "name": name, "input": {} if data is None else data}
 
 
 def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
@@ -155,7 +151,7 @@ async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_thei
         started.set()
         release.wait(10)
 
-    @tool(timeout=0.05)
+    @tool(timeout=0.3)
     def quick() -> str:
         return "in time"
 
@@ -168,7 +164,7 @@ async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_thei
         group.start_soon(run, hold)
         await anyio.to_thread.run_sync(started.wait, 10)
         group.start_soon(collect)
-        await anyio.sleep(0.2)  # well past the limit of `quick`, which is queued
+        await anyio.sleep(0.5)  # well past the limit of `quick`, which is queued
         assert not answers
         release.set()
     assert answers == ["in time"]
@@ -247,7 +243,7 @@ async def test_a_thread_that_is_late_is_left_and_told():
 async def test_a_generator_that_is_late_is_closed_and_what_it_yielded_stands():
     ended: list[str] = []
 
-    @tool(timeout=0.05)
+    @tool(timeout=0.3)
     async def slow() -> AsyncGenerator[int, None]:
         try:
             yield 1
@@ -259,7 +255,7 @@ async def test_a_generator_that_is_late_is_closed_and_what_it_yielded_stands():
     assert progress == Progress(1)
     assert isinstance(outcome, Outcome)
     assert outcome.result["status"] == "error"
-    assert "'slow' did not finish within 0.05 s" in outcome.result["content"][0]["text"]
+    assert "'slow' did not finish within 0.3 s" in outcome.result["content"][0]["text"]
     assert ended == ["cleaned up"]
 
 
@@ -316,158 +312,3 @@ async def test_the_result_of_a_body_that_ignores_its_cancellation_counts():
         return "done all the same"
 
     assert await text(stubborn) == "done all the same"
-
-
-# Leaving
-
-
-async def test_a_cancelled_stream_cancels_the_body():
-    started = anyio.Event()
-    seen: list[str] = []
-
-    @tool
-    async def slow() -> AsyncGenerator[int, None]:
-        try:
-            started.set()
-            await anyio.sleep_forever()
-            yield 1
-        finally:
-            seen.append("cleaned up")
-
-    given = context()
-
-    async def consume() -> None:
-        async with aclosing(slow.stream(use("slow"), given)) as stream:
-            await anext(stream)
-            seen.append("value")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(consume)
-        await started.wait()
-        group.cancel_scope.cancel()
-    assert seen == ["cleaned up"]
-    assert given.cancel_requested
-
-
-async def test_a_cancelled_stream_does_not_wait_for_a_thread():
-    started, release = threading.Event(), threading.Event()
-    given = context()
-
-    @tool
-    def hold() -> None:
-        started.set()
-        release.wait(10)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(functools.partial(run, hold, given=given))
-        await anyio.to_thread.run_sync(started.wait, 10)
-        group.cancel_scope.cancel()
-    assert not release.is_set()
-    assert given.cancel_requested
-    release.set()
-
-
-@pytest.mark.parametrize("form", ["async", "sync"])
-async def test_a_closed_stream_closes_the_generator(form: str):
-    ended: list[str] = []
-
-    async def values() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-            yield 2
-        finally:
-            await anyio.lowlevel.checkpoint()
-            ended.append("cleaned up")
-
-    def sync_values() -> Generator[int, None, None]:
-        try:
-            yield 1
-            yield 2
-        finally:
-            ended.append("cleaned up")
-
-    made = tool(name="values")(values if form == "async" else sync_values)
-    given = context()
-    async with aclosing(made.stream(use("values"), given)) as stream:
-        assert await anext(stream) == Progress(1)
-        assert not given.cancel_requested
-    assert ended == ["cleaned up"]
-    assert given.cancel_requested
-
-
-async def test_a_sync_generator_is_closed_even_where_the_caller_is_cancelled():
-    ended = threading.Event()
-
-    @tool
-    def values() -> Generator[int, None, None]:
-        try:
-            yield 1
-        finally:
-            ended.set()
-
-    with anyio.CancelScope() as scope:
-        async with aclosing(values.stream(use("values"), context())) as stream:
-            await anext(stream)
-            scope.cancel()
-            await anyio.lowlevel.checkpoint()
-    assert ended.is_set()
-
-
-async def test_a_generator_left_running_in_a_thread_is_closed_by_that_thread():
-    started, release, ended = threading.Event(), threading.Event(), threading.Event()
-
-    @tool(timeout=0.05)
-    def values() -> Generator[int, None, None]:
-        try:
-            started.set()
-            release.wait(10)
-            yield 1
-        finally:
-            ended.set()
-
-    assert "its thread may still be running" in await text(values)
-    assert not ended.is_set()
-    release.set()
-    while not ended.is_set():  # the last reference goes when the thread hands its result to nobody
-        gc.collect()
-        await anyio.lowlevel.checkpoint()
-
-
-async def test_trouble_in_a_closed_generator_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture):
-    @tool
-    async def untidy() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-        finally:
-            raise RuntimeError("secret")
-
-    @tool
-    async def grouped() -> AsyncGenerator[int, None]:
-        async with anyio.create_task_group():
-            yield 1
-
-    with caplog.at_level(logging.WARNING, "playhead"):
-        for made in (untidy, grouped):
-            async with aclosing(made.stream(use("x"), context())) as stream:
-                assert await anext(stream) == Progress(1)
-    assert [record.getMessage() for record in caplog.records] == [
-        "tool untidy raised RuntimeError while it was being closed"
-    ]
-
-
-async def test_the_outcome_comes_after_the_body_is_closed():
-    order: list[str] = []
-
-    @tool
-    async def values() -> AsyncGenerator[int, None]:
-        try:
-            yield 1
-        finally:
-            order.append("closed")
-
-    given = context()
-    async with aclosing(values.stream(use("values"), given)) as stream:
-        async for item in stream:
-            order.append(type(item).__name__)  # noqa: PERF401  (appended to by the body too)
-    assert order == ["Progress", "closed", "Outcome"]
-    assert not given.cancel_requested

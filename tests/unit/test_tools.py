@@ -43,8 +43,8 @@ class Stop(BaseException):
     """Not an error of the tool: it must pass."""
 
 
-def use(name: str, data: Any = None, *, call_id: str = "t1") -> ToolUse:
-    return {"toolUseId": call_id, "name": name, "input": {} if data is None else data}
+def use(name: str, data: Any = None) -> ToolUse:
+    return {"toolUseId": "t1", "name": name, "input": {} if data is None else data}
 
 
 def context(of: ToolUse | None = None, **more: Any) -> ToolContext:

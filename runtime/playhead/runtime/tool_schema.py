@@ -187,8 +187,6 @@ def _clean(schema: dict[str, Any]) -> dict[str, Any]:
         if name not in required and len(options) == 2 and len(real) == 1:
             item.update(real[0])
             del item["anyOf"]
-        if "properties" in item:
-            _clean(item)
         _drop_metadata(item)
     return schema
 
