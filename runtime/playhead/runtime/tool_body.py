@@ -141,7 +141,9 @@ class ToolBody:
 
     async def _next(self, values: AsyncGenerator[object, None]) -> object:
         remaining = self._remaining()
-        if remaining is not None and remaining <= 0:  # a body that never awaits meets no cancellation either
+        if remaining is None:
+            return await anext(values, END)
+        if remaining <= 0:  # a body that never awaits meets no cancellation either
             raise self._late()
         # Not an anyio scope: a generator may yield with a scope or task group of its own open (MCP sessions do), and
         # leaving ours before its own breaks anyio's nesting for the whole task. asyncio's timeout does not nest.
