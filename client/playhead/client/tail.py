@@ -107,6 +107,8 @@ class Tail:
                         yield self._in_order(entry)
                         if entry.record.type in TERMINAL_TYPES:
                             return
+                if self._next == 1:  # every run has a record 1, so there is none of this name
+                    raise run_not_found(self.run_id)
                 if not subscription.behind:
                     await self._wait(subscription)
         finally:

@@ -130,6 +130,11 @@ class Loop:
                         self._count(item)
                     yield item
 
+    @property
+    def ending(self) -> bool:
+        """The next record is the terminal one."""
+        return isinstance(decide(self.state), Finish | Fail)
+
     def _count(self, record: Record) -> None:
         self.head += 1
         self.state = evolve(self.state, Entry(self.head, self.epoch, record))

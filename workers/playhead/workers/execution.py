@@ -63,7 +63,15 @@ class Execution:
     """
 
     def __init__(
-        self, claim: Claim, agent: Agent, *, log: Log, commit: GroupCommit, worker: str, retention_ms: int
+        self,
+        claim: Claim,
+        agent: Agent,
+        *,
+        log: Log,
+        commit: GroupCommit,
+        worker: str,
+        retention_ms: int,
+        lease_ms: int,
     ) -> None:
         self.claim = claim
         self.control = Control()
@@ -74,6 +82,7 @@ class Execution:
         self._log = log
         self._worker = worker
         self._retention_ms = retention_ms
+        self._lease_s = lease_ms / 1000  # what closing may take: after that another owner does the same
         self.writer: RunWriter = commit.writer(
             run_id=claim.run_id, token=claim.token, head=claim.head, limit=agent.max_record_bytes
         )
@@ -100,7 +109,7 @@ class Execution:
                         await self._finish(item, loop.state)
                     else:
                         await self.writer.put(item)
-                        if self.handing_over and isinstance(item, MessageAdded):
+                        if self.handing_over and isinstance(item, MessageAdded) and not loop.ending:
                             break
         except FencedError:
             raise
@@ -133,6 +142,13 @@ class Execution:
         )
 
     async def _finish(self, record: Record, state: RunState | None) -> None:
+        """End the run. Once begun it is not cancelled: a drain that comes now would throw away what it carries."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
+            await self._write_end(record, state)
+            return
+        raise FencedError(f"run {self.claim.run_id}: its end could not be stored within {self._lease_s:g} s")
+
+    async def _write_end(self, record: Record, state: RunState | None) -> None:
         rest = await self.writer.take_rest()
         batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, encode_record(record)], rest.ack)
         end = Finish(
@@ -149,15 +165,12 @@ class Execution:
 
     async def _hand_over(self) -> None:
         """Give the run back; shielded, since this is what closing means for an execution, and bounded."""
-        with anyio.CancelScope(shield=True), anyio.move_on_after(_HAND_OVER_S):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
             rest = await self.writer.take_rest()
             note = encode_record(RunHandedOver(at=now_ms(), worker=self._worker))
             batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, note], rest.ack)
             answer = await persistently(lambda: self._log.release(batch), "release")
             self.outcome = "handed_over" if answer.code <= Code.DUP else "fenced"
-
-
-_HAND_OVER_S = 5.0  # longer than a slow Redis needs; after that the lease does the same, only later
 
 
 def _state_after(record: Record) -> RunStateName:

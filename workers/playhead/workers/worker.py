@@ -96,6 +96,7 @@ class Worker:
         if not agents or len(self.agents) != len(agents):
             raise ValueError("a worker needs at least one agent, each with a name of its own")
         self.options = options or WorkerOptions()
+        self._fingerprints = {agent.name: agent.fingerprint for agent in agents}
         self._log = log
         self._commit = GroupCommit(log)
         self._commit.on_signals = self._signalled
@@ -171,8 +172,8 @@ class Worker:
     async def _claim_one(self, runs: TaskGroup) -> bool:
         sent = time.monotonic()
         notes = {
-            name: encode_record(RunClaimed(at=now_ms(), worker=self.name, fingerprint=agent.fingerprint))
-            for name, agent in self.agents.items()
+            name: encode_record(RunClaimed(at=now_ms(), worker=self.name, fingerprint=fingerprint))
+            for name, fingerprint in self._fingerprints.items()
         }
         claim = await self._log.claim(notes, worker=self.name, token=new_token(), lease_ms=self.options.lease_ms)
         if claim is None:
@@ -184,6 +185,7 @@ class Worker:
             commit=self._commit,
             worker=self.name,
             retention_ms=self.options.retention_ms,
+            lease_ms=self.options.lease_ms,
         )
         execution.handing_over = self._draining.is_set()  # drained while the claim was on its way
         self._claimed += 1

@@ -38,6 +38,7 @@ _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script(
 _ANNOUNCE = Script("announce")
 
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
+_RENEWALS_PER_CALL: Final = 256
 _INFO_FIELDS: Final = ("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker")
 
 
@@ -106,11 +107,13 @@ class RedisLog:
         return answers
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
-        if not owned:
-            return []
-        keys = [self.keys.leases, *(self.keys.run(run_id) for run_id, _ in owned)]
-        flat = await _RENEW(self.client, keys, [lease_ms, *(part for pair in owned for part in pair)])
-        return [Renewal(bool(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
+        renewals: list[Renewal] = []
+        for start in range(0, len(owned), _RENEWALS_PER_CALL):
+            some = owned[start : start + _RENEWALS_PER_CALL]
+            keys = [self.keys.leases, *(self.keys.run(run_id) for run_id, _ in some)]
+            flat = await _RENEW(self.client, keys, [lease_ms, *(part for pair in some for part in pair)])
+            renewals += [Renewal(bool(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
+        return renewals
 
     async def finish(self, end: Finish) -> Answer:
         batch = end.batch
