@@ -1,7 +1,8 @@
-"""Group commit: while an append is in flight, new records queue; its answer sends them all, of all runs, in one call.
+"""Group commit: while a run's append is in flight, its new records queue; the answer sends them all, many runs a call.
 
 No timer: at light load a record goes out at once, at heavy load batches grow by themselves. The buffers are bounded, so
-a slow Redis slows the reading of the model instead of eating memory.
+a slow Redis slows the reading of the model instead of eating memory. Calls are bounded too, since one call is one
+script and nobody else is served while it runs.
 """
 
 from __future__ import annotations
@@ -25,12 +26,24 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_BUFFERED_RECORDS: Final = 256
-"""Records of one run that may wait; then the loop waits. Several round trips' worth at any sane token rate."""
+"""Records of one run that may wait; then its loop waits. Several round trips' worth at any sane token rate."""
+
+MAX_BUFFERED_TOGETHER: Final = 8192
+"""Records of all runs that may wait, beyond a few of each; then whoever has more of the next waits. A fraction of a
+second's worth: it bounds how late a record is when more comes than Redis takes, and for how long models that never
+pause keep the event loop from renewing leases."""
+
+_FEW: Final = 8
 
 MAX_BUFFERED_BYTES: Final = 4 << 20
 """The same in bytes, since a record may be a megabyte."""
 
-_MAX_BATCH_RECORDS: Final = 512
+_SENDERS: Final = 2
+"""Calls in flight at once, each for other runs: the server works on one while the next is made here."""
+
+_MAX_CALL_RUNS: Final = 64
+_MAX_CALL_RECORDS: Final = 1024  # about 3 ms of the server's time
+_MAX_CALL_BYTES: Final = 1 << 20
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 
@@ -69,15 +82,24 @@ class RunWriter:
             EncodingError, RecordTooLargeError: The record cannot be stored; nothing was queued.
         """
         data = encode_record(record, limit=self._limit)
-        while len(self._waiting) >= MAX_BUFFERED_RECORDS or self._waiting_bytes > MAX_BUFFERED_BYTES:
+        while self._full():
             await self._wait()
         self._refuse_if_fenced()
         self._waiting.append(data)
         self._waiting_bytes += len(data)
+        self._commit.waiting += 1
         self._last += 1
         if isinstance(record, SignalReceived):
             self._acks.append(self._last)
         self._commit.mark(self)
+
+    def _full(self) -> bool:
+        waiting = len(self._waiting)
+        return (
+            waiting >= MAX_BUFFERED_RECORDS
+            or self._waiting_bytes > MAX_BUFFERED_BYTES
+            or (waiting >= _FEW and self._commit.waiting >= MAX_BUFFERED_TOGETHER)
+        )
 
     async def flush(self) -> None:
         """Return when everything put so far is stored.
@@ -104,17 +126,19 @@ class RunWriter:
     def fence(self, why: str) -> None:
         """From now on refuse everything: the run is lost to this process."""
         self._fenced = self._fenced or why
+        self._commit.waiting -= len(self._waiting)
         self._waiting.clear()
         self._waiting_bytes = 0
         self._commit.forget(self)
         self._wake()
 
-    def begin(self) -> Batch | None:
-        """The next batch to send, now in flight; None if there is nothing, or one is in flight already."""
+    def begin(self, most: int) -> Batch | None:
+        """Up to `most` records to send, now in flight; None if there are none, or some are in flight already."""
         if self._in_flight or not self._waiting:
             return None
-        batch = self._next_batch(_MAX_BATCH_RECORDS)
+        batch = self._next_batch(most)
         self._in_flight = len(batch.records)
+        self._wake()  # there is room again
         return batch
 
     def settle(self, batch: Batch, answer: Answer) -> int:
@@ -132,6 +156,7 @@ class RunWriter:
     def _next_batch(self, most: int) -> Batch:
         records = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
         self._waiting_bytes -= sum(map(len, records))
+        self._commit.waiting -= len(records)
         ack = 0
         while self._acks and self._acks[0] <= self.head + len(records):
             self._acks.popleft()
@@ -155,6 +180,7 @@ class GroupCommit:
     """Sends the queued records of all runs of one worker; run it in a task of its own.
 
     Attributes:
+        waiting: Records of all runs not yet on their way.
         appends: Calls made.
         records: Records stored.
         on_signals: Called with a run's id when an append's answer says that signals wait for it.
@@ -163,7 +189,8 @@ class GroupCommit:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._dirty: dict[RunWriter, None] = {}
-        self._work = anyio.Event()
+        self._idle: list[anyio.Event] = []  # of the senders that have nothing to send
+        self.waiting = 0
         self.appends = 0
         self.records = 0
         self.on_signals: Callable[[str], None] = _ignore
@@ -175,7 +202,8 @@ class GroupCommit:
     def mark(self, writer: RunWriter) -> None:
         """There is something to send for `writer`."""
         self._dirty[writer] = None
-        self._work.set()
+        if self._idle:
+            self._idle.pop().set()
 
     def forget(self, writer: RunWriter) -> None:
         """There is nothing to send for `writer` any more."""
@@ -183,17 +211,35 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Send batches for ever; ends by cancellation."""
+        async with anyio.create_task_group() as tasks:
+            for _ in range(_SENDERS):
+                tasks.start_soon(self._send)
+
+    async def _send(self) -> None:
         while True:
             if not self._dirty:
-                self._work = anyio.Event()
-                await self._work.wait()
-            await self._flush()
+                work = anyio.Event()
+                self._idle.append(work)
+                await work.wait()
+            if sent := self._take():
+                if self._dirty and self._idle:
+                    self._idle.pop().set()
+                await self._append(sent)
 
-    async def _flush(self) -> None:
-        writers, self._dirty = list(self._dirty), {}
-        sent = [(writer, batch) for writer in writers if (batch := writer.begin())]
-        if not sent:
-            return
+    def _take(self) -> list[tuple[RunWriter, Batch]]:
+        """One call's worth of batches, of the runs that have waited longest."""
+        taken: list[tuple[RunWriter, Batch]] = []
+        records = size = 0
+        while self._dirty and len(taken) < _MAX_CALL_RUNS and records < _MAX_CALL_RECORDS and size < _MAX_CALL_BYTES:
+            writer = next(iter(self._dirty))
+            del self._dirty[writer]
+            if batch := writer.begin(_MAX_CALL_RECORDS - records):
+                taken.append((writer, batch))
+                records += len(batch.records)
+                size += sum(map(len, batch.records))
+        return taken
+
+    async def _append(self, sent: list[tuple[RunWriter, Batch]]) -> None:
         batches = [batch for _, batch in sent]
         answers = await persistently(lambda: self._log.append(batches), "append")
         self.appends += 1

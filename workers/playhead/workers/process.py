@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
-from anyio import to_thread
+from anyio import RunFinishedError, from_thread
+from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent
 from playhead.runtime.log.redis import RedisLog, check_server, connect, redact
@@ -31,6 +35,16 @@ def run_worker(
     """
     uvloop = importlib.util.find_spec("uvloop") is not None
     anyio.run(_main, agents, url, prefix, options, stop_with_stdin, quiet, backend_options={"use_uvloop": uvloop})
+    _leave_stuck_threads()
+
+
+def _leave_stuck_threads() -> None:
+    """End the process now if a tool's thread would hold it: threads cannot be stopped, and every run is let go of."""
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 async def _main(
@@ -47,7 +61,7 @@ async def _main(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_drain_on_signal, worker, tasks.cancel_scope, quiet)
             if stop_with_stdin:
-                tasks.start_soon(_drain_at_end_of_stdin, worker)
+                _drain_at_end_of_stdin(worker)
             if not quiet:
                 names = ", ".join(worker.agents)
                 logger.warning("worker %s serves %s from %s", worker.name, names, redact(url))
@@ -70,12 +84,17 @@ async def _drain_on_signal(worker: Worker, now: anyio.CancelScope, quiet: bool) 
             now.cancel()
 
 
-async def _drain_at_end_of_stdin(worker: Worker) -> None:
-    """The parent holds the other end: its death, however sudden, ends this process too."""
-    await to_thread.run_sync(_read_to_end, abandon_on_cancel=True)
-    worker.drain()
+def _drain_at_end_of_stdin(worker: Worker) -> None:
+    """The parent holds the other end: its death, however sudden, ends this process too.
 
+    In a daemon thread, since a blocked read cannot be cancelled and must not hold the process.
+    """
+    token = current_token()
 
-def _read_to_end() -> None:
-    while sys.stdin.buffer.read(4096):
-        pass
+    def read() -> None:
+        while sys.stdin.buffer.read(4096):
+            pass
+        with suppress(RunFinishedError):  # the loop ended first
+            from_thread.run_sync(worker.drain, token=token)
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
