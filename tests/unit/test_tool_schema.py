@@ -119,13 +119,13 @@ def test_a_tool_is_not_changed_afterwards():
 
 
 def test_keyword_arguments_replace_what_is_derived():
-    @tool(name="sum-2", description="Sums.", inputSchema={"type": "object"}, timeout=2.5, on_unknown_outcome="ask")
+    @tool(name="sum-2", description="Sums.", inputSchema={"type": "object"}, timeout=2.5, on_unknown_outcome="fail")
     def total(a: int) -> int:
         """Unused."""
         return a
 
     assert total.spec == {"name": "sum-2", "description": "Sums.", "inputSchema": {"json": {"type": "object"}}}
-    assert (total.name, total.timeout, total.on_unknown_outcome) == ("sum-2", 2.5, "ask")
+    assert (total.name, total.timeout, total.on_unknown_outcome) == ("sum-2", 2.5, "fail")
     assert (add.timeout, add.on_unknown_outcome) == (None, "retry")
     assert tool(inputSchema={"json": {"type": "object"}})(total.__call__).spec["inputSchema"]["json"] == {
         "type": "object"
@@ -330,5 +330,5 @@ def test_a_time_limit_must_be_a_positive_number(timeout: float):
 
 def test_an_unknown_policy_is_refused():
     odd: Any = "maybe"
-    with pytest.raises(ValueError, match="'maybe' must be retry, fail or ask"):
+    with pytest.raises(ValueError, match="'maybe' must be retry or fail"):
         tool(name="add", on_unknown_outcome=odd)(lambda: None)

@@ -44,7 +44,7 @@ __all__ = [
     "unknown_tool_result",
 ]
 
-OnUnknownOutcome = Literal["retry", "fail", "ask"]
+OnUnknownOutcome = Literal["retry", "fail"]
 """What to do after a takeover with a call that was started and not finished: run it again, tell the model that its
 outcome is unknown, or pause the run for a human."""
 
@@ -216,7 +216,8 @@ def tool(
             validated against the annotations; `**kwargs` takes what they do not name.
         context: The name of a parameter that gets the `ToolContext`, or True for `tool_context`.
         timeout: Seconds from the body's start to its end; an async body is then cancelled, a thread abandoned.
-        on_unknown_outcome: After a takeover, what to do with a call that was started and not finished.
+        on_unknown_outcome: After a takeover, what to do with a call that was started and not finished: `retry` runs it
+            again (with the same `effect_key`), `fail` tells the model that its outcome is unknown.
 
     Raises:
         ValueError: A bad name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
@@ -234,7 +235,7 @@ def tool(
         if timeout is not None and not (0 < timeout < math.inf):
             raise ValueError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
         if on_unknown_outcome not in get_args(OnUnknownOutcome):
-            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry, fail or ask")
+            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry or fail")
         reads = read_input(fn, context=context)
         schema = {"json": reads.json_schema()} if inputSchema is None else inputSchema
         spec: ToolSpec = {

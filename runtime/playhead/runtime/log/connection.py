@@ -83,7 +83,7 @@ def translate_errors(client: Redis) -> Generator[None]:
         raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
         raise LogUnavailableError(
-            f"cannot reach Redis at {_address(client)}: {error}. Is it running? "
+            f"cannot reach Redis at {_address(client)}: {str(error).rstrip('.')}. Is it running? "
             "`playhead dev` starts one; --url or PLAYHEAD_URL names another."
         ) from error
     except redis_errors.ResponseError as error:
