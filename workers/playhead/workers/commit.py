@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 import anyio
 
 from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record
-from playhead.runtime.errors import FencedError, LogUnavailableError
-from playhead.runtime.log import Answer, Batch, Log
+from playhead.runtime.errors import FencedError, LogUnavailableError, PlayheadError
+from playhead.runtime.log import Answer, Batch, Code, Log
 from playhead.runtime.records import Record, SignalReceived
 
 __all__ = ["GroupCommit", "RunWriter", "persistently"]
@@ -240,13 +240,22 @@ class GroupCommit:
         return taken
 
     async def _append(self, sent: list[tuple[RunWriter, Batch]]) -> None:
-        batches = [batch for _, batch in sent]
-        answers = await persistently(lambda: self._log.append(batches), "append")
-        self.appends += 1
+        answers = await self._answers([batch for _, batch in sent])
         for (writer, batch), answer in zip(sent, answers, strict=True):
             self.records += len(batch.records) if answer.stored else 0
             if writer.settle(batch, answer):
                 self.on_signals(writer.run_id)
+
+    async def _answers(self, batches: list[Batch]) -> list[Answer]:
+        """One answer each. A call that the server refuses for good is taken apart: one bad run must not end them all."""
+        self.appends += 1
+        try:
+            return await persistently(lambda: self._log.append(batches), "append")
+        except PlayheadError as error:
+            if len(batches) == 1:
+                logger.error("run %s is given up: %s", batches[0].run_id, error)
+                return [Answer(Code.FENCED, batches[0].head)]
+        return [answer for batch in batches for answer in await self._answers([batch])]
 
 
 def _ignore(run_id: str) -> None:

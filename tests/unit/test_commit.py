@@ -1,0 +1,397 @@
+"""Group commit: one call in flight, everything put is stored once and in order, and one lost run harms no other."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.errors import EncodingError, FencedError, LogUnavailableError, PlayheadError, RecordTooLargeError
+from playhead.runtime.log.base import Answer, Batch, NewRun, Signal, new_token
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
+from playhead.workers.commit import MAX_BUFFERED_RECORDS, GroupCommit, RunWriter, persistently
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+AGENT = "agent"
+
+
+def text(value: str) -> ModelChunk:
+    return ModelChunk(at=1, chunk={"contentBlockDelta": {"delta": {"text": value}}})
+
+
+class Slow(MemoryLog):
+    """A log whose appends wait while `open` is unset, and which can fail before or after it stored them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = anyio.Event()
+        self.open.set()
+        self.asked = anyio.Event()
+        self.calls: list[list[Batch]] = []
+        self.in_flight: set[str] = set()
+        self.lose_calls = 0
+        self.lose_answers = 0
+        self.refused: set[str] = set()
+
+    def hold(self) -> None:
+        self.open, self.asked = anyio.Event(), anyio.Event()
+
+    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+        names = {batch.run_id for batch in batches}
+        assert len(names) == len(batches), "a call holds one batch of a run"
+        assert not names & self.in_flight, "a run has one write in flight"
+        self.calls.append(list(batches))
+        self.in_flight |= names
+        try:
+            return await self._answer_late(batches)
+        finally:
+            self.in_flight -= names
+
+    async def _answer_late(self, batches: Sequence[Batch]) -> list[Answer]:
+        self.asked.set()
+        await self.open.wait()
+        if self.lose_calls:
+            self.lose_calls -= 1
+            raise LogUnavailableError("the link was cut on the way there")
+        if any(batch.run_id in self.refused for batch in batches):
+            raise PlayheadError("the server refused")
+        answers = await super().append(batches)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            raise LogUnavailableError("the link was cut on the way back")
+        return answers
+
+
+@asynccontextmanager
+async def committing(log: MemoryLog) -> AsyncGenerator[GroupCommit]:
+    """A running group commit; the block has ten seconds."""
+    commit = GroupCommit(log)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(commit.run)
+            yield commit
+            tasks.cancel_scope.cancel()
+
+
+async def owned(log: MemoryLog, commit: GroupCommit, run_id: str, *, limit: int = 1 << 20) -> RunWriter:
+    """A writer for a new run that this test owns."""
+    await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=1, agent=AGENT)))
+    note = encode_record(RunClaimed(at=1, worker="w"))
+    claim = await log.claim({AGENT: note}, worker="w", token=new_token(), lease_ms=60_000)
+    assert claim is not None
+    assert claim.run_id == run_id
+    return commit.writer(run_id=run_id, token=claim.token, head=claim.head, limit=limit)
+
+
+async def texts(log: MemoryLog, run_id: str) -> list[str]:
+    """The texts in the log, after a look at its density."""
+    entries = await log.read(run_id, limit=100_000)
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    chunks = [entry.record.chunk for entry in entries if isinstance(entry.record, ModelChunk)]
+    return [chunk["contentBlockDelta"]["delta"]["text"] for chunk in chunks]
+
+
+async def test_what_is_put_while_a_runs_call_is_in_flight_goes_out_together_with_its_next() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        await writer.put(text("first"))
+        await log.asked.wait()
+        for number in range(50):
+            await writer.put(text(str(number)))
+        log.open.set()
+        await writer.flush()
+        assert [[len(batch.records) for batch in call] for call in log.calls] == [[1], [50]]
+        assert commit.appends == 2
+        assert commit.records == 51
+    assert await texts(log, "run") == ["first", *map(str, range(50))]
+
+
+async def test_many_runs_share_a_call() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writers = [await owned(log, commit, f"run-{number}") for number in range(40)]
+        for writer in writers:
+            await writer.put(text("a"))
+        for writer in writers:
+            await writer.flush()
+        assert len(log.calls) <= 3
+    for writer in writers:
+        assert await texts(log, writer.run_id) == ["a"]
+
+
+async def test_a_lone_record_waits_for_nothing() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        one, two = await owned(log, commit, "one"), await owned(log, commit, "two")
+        for number in range(3):
+            await one.put(text(str(number)))
+            await one.flush()
+        await two.put(text("a"))
+        await two.flush()
+        assert [[len(batch.records) for batch in call] for call in log.calls] == [[1]] * 4
+
+
+async def test_flush_returns_only_when_everything_is_stored() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        await writer.put(text("a"))
+        await log.asked.wait()
+        await writer.put(text("b"))
+        flushed = anyio.Event()
+
+        async def flush() -> None:
+            await writer.flush()
+            assert await texts(log, "run") == ["a", "b"]
+            flushed.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(flush)
+            for _ in range(20):
+                await checkpoint()
+            assert not flushed.is_set()
+            log.open.set()
+        assert flushed.is_set()
+        assert writer.head == writer.last == 4
+
+
+@pytest.mark.parametrize("size", [1, 100_000], ids=["by number", "by bytes"])
+async def test_a_slow_log_holds_up_who_puts_instead_of_eating_memory(size: int) -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        await writer.put(text("x" * size))
+        await log.asked.wait()
+        done = 0
+
+        async def put_many() -> None:
+            nonlocal done
+            for _ in range(2 * MAX_BUFFERED_RECORDS):
+                await writer.put(text("x" * size))
+                done += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put_many)
+            for _ in range(3 * MAX_BUFFERED_RECORDS):
+                await checkpoint()
+            assert 0 < done <= (MAX_BUFFERED_RECORDS if size == 1 else 45)
+            log.open.set()
+        await writer.flush()
+    assert len(await texts(log, "run")) == 2 * MAX_BUFFERED_RECORDS + 1
+
+
+async def test_a_put_cancelled_while_it_waits_queues_nothing_and_harms_nothing() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        for number in range(1 + MAX_BUFFERED_RECORDS):
+            await writer.put(text(str(number)))
+            if number == 0:
+                await log.asked.wait()
+        last = writer.last
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await writer.put(text("never"))
+        assert scope.cancelled_caught
+        assert writer.last == last
+        log.open.set()
+        await writer.put(text("after"))
+        await writer.flush()
+    assert await texts(log, "run") == [*(str(number) for number in range(1 + MAX_BUFFERED_RECORDS)), "after"]
+
+
+async def test_a_lost_call_and_a_lost_answer_are_sent_again_identically_and_stored_once() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.lose_calls, log.lose_answers = 1, 1
+        await writer.put(text("a"))
+        await writer.flush()
+        assert len(log.calls) == 3
+        assert log.calls[0] == log.calls[1] == log.calls[2]
+    assert await texts(log, "run") == ["a"]
+
+
+async def test_a_run_taken_over_is_refused_from_then_on_and_its_neighbour_goes_on() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        lost, kept = await owned(log, commit, "lost"), await owned(log, commit, "kept")
+        await log.release(Batch("lost", lost.token, lost.head, []))
+        await lost.put(text("too late"))
+        await kept.put(text("in time"))
+        with pytest.raises(FencedError, match="run lost"):
+            await lost.flush()
+        for attempt in (lost.put(text("again")), lost.flush(), lost.take_rest()):
+            with pytest.raises(FencedError):
+                await attempt
+        await kept.flush()
+    assert await texts(log, "lost") == []
+    assert await texts(log, "kept") == ["in time"]
+
+
+async def test_fencing_wakes_who_waits_for_room() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        await writer.put(text("a"))
+        await log.asked.wait()
+        for _ in range(MAX_BUFFERED_RECORDS):
+            await writer.put(text("b"))
+
+        async def put_one_more() -> None:
+            with pytest.raises(FencedError, match="its lease was lost"):
+                await writer.put(text("c"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(put_one_more)
+            await checkpoint()
+            writer.fence("its lease was lost")
+        log.open.set()
+
+
+async def test_a_run_the_server_refuses_for_good_is_given_up_alone() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        bad, good = await owned(log, commit, "bad"), await owned(log, commit, "good")
+        log.refused.add("bad")
+        await bad.put(text("a"))
+        await good.put(text("b"))
+        await good.flush()
+        with pytest.raises(FencedError, match="run bad"):
+            await bad.flush()
+        await good.put(text("c"))
+        await good.flush()
+    assert await texts(log, "good") == ["b", "c"]
+
+
+async def test_the_rest_is_what_is_not_stored_once_nothing_is_in_flight_and_nothing_sends_it_later() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        await writer.put(text("a"))
+        await log.asked.wait()
+        await writer.put(text("b"))
+        await writer.put(text("c"))
+        rest: list[Batch] = []
+
+        async def take() -> None:
+            rest.append(await writer.take_rest())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await checkpoint()
+            assert rest == []
+            log.open.set()
+        stored = await texts(log, "run")
+        assert rest[0].head == writer.head == len(stored) + 2
+        assert [*map(encode_record, map(text, stored)), *rest[0].records] == [
+            encode_record(text(name)) for name in "abc"
+        ]
+        await writer.put(text("of the end"))
+        assert (await writer.take_rest()).records == [encode_record(text("of the end"))]
+        calls = len(log.calls)
+        for _ in range(20):
+            await checkpoint()
+        assert len(log.calls) == calls
+
+
+async def test_a_signal_is_announced_by_an_answer_and_acknowledged_by_the_batch_that_stores_its_receipt() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        told: list[str] = []
+        commit.on_signals = told.append
+        writer = await owned(log, commit, "run")
+        for name in ("one", "two"):
+            await log.signal("run", Signal(name, "cancel"))
+        await writer.put(text("a"))
+        await writer.flush()
+        assert told == ["run"]
+        assert [len(await log.inbox("run")), log.calls[-1][0].ack] == [2, 0]
+        await writer.put(SignalReceived(at=1, signal_id="one", kind="cancel"))
+        await writer.put(text("b"))
+        await writer.flush()
+        assert [signal.signal_id for signal in await log.inbox("run")] == ["two"]
+        log.hold()
+        await writer.put(text("c"))
+        await log.asked.wait()
+        await writer.put(SignalReceived(at=1, signal_id="two", kind="cancel"))
+        log.open.set()
+        rest = await writer.take_rest()
+        assert sum(batch.ack for call in log.calls for batch in call) + rest.ack == 2
+
+
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [
+        (text("x" * 2000), RecordTooLargeError),
+        (ModelChunk(at=1, chunk={"contentBlockDelta": {"delta": {"text": object()}}}), EncodingError),
+    ],
+    ids=["too large", "not plain"],
+)
+async def test_a_record_that_cannot_be_stored_is_refused_and_leaves_no_hole(
+    record: Record, error: type[Exception]
+) -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run", limit=1000)
+        await writer.put(text("a"))
+        with pytest.raises(error):
+            await writer.put(record)
+        await writer.put(text("b"))
+        await writer.flush()
+    assert await texts(log, "run") == ["a", "b"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_any_mixture_of_lost_calls_and_answers_leaves_dense_logs(seed: int) -> None:
+    dice = random.Random(seed)
+    log = Slow()
+    names = [f"run-{number}" for number in range(5)]
+
+    async def write(writer: RunWriter) -> None:
+        for number in range(60):
+            await writer.put(text(f"{writer.run_id} {number}"))
+            if dice.random() < 0.1:
+                await writer.flush()
+            if dice.random() < 0.02 and log.lose_calls + log.lose_answers < 2:
+                log.lose_calls, log.lose_answers = dice.choice([(1, 0), (0, 1), (1, 1)])
+        await writer.flush()
+
+    async with committing(log) as commit:
+        writers = [await owned(log, commit, name) for name in names]
+        async with anyio.create_task_group() as tasks:
+            for writer in writers:
+                tasks.start_soon(write, writer)
+    for name in names:
+        assert await texts(log, name) == [f"{name} {number}" for number in range(60)]
+
+
+async def test_a_persistent_call_goes_on_until_it_is_answered_and_lets_other_errors_through() -> None:
+    answers = [LogUnavailableError("away"), LogUnavailableError("still away"), "here"]
+
+    async def call() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert await persistently(call, "call") == "here"
+    answers = [PlayheadError("refused")]
+    with pytest.raises(PlayheadError, match="refused"):
+        await persistently(call, "call")
