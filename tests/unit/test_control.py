@@ -1,0 +1,164 @@
+"""Control: a signal reaches the loop once, at once, and without disturbing anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import anyio
+import pytest
+
+from playhead.runtime.control import Control
+from playhead.runtime.log.base import Signal
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+CANCEL = Signal("one", "cancel")
+ANSWER = Signal("two", "respond", {"yes": True})
+
+
+class Stream:
+    """Gives `items` and then waits for ever; knows whether it was closed."""
+
+    def __init__(self, *items: int) -> None:
+        self.items = items
+        self.asked = 0
+        self.waiting = anyio.Event()
+        self.closed = False
+
+    async def stream(self) -> AsyncGenerator[int, None]:
+        try:
+            for item in self.items:
+                self.asked += 1
+                yield item
+            self.waiting.set()
+            await anyio.sleep_forever()
+        finally:
+            self.closed = True
+
+
+async def numbers(count: int) -> AsyncGenerator[int, None]:
+    for number in range(count):
+        yield number
+
+
+async def test_without_signals_it_gives_the_sources_items_and_then_none() -> None:
+    control, source = Control(), numbers(2)
+    assert [await control.next(source) for _ in range(4)] == [0, 1, None, None]
+    assert not control.pending
+
+
+async def test_a_signal_ends_the_wait_at_once_and_closes_the_source() -> None:
+    control, stream = Control(), Stream(7)
+    source = stream.stream()
+    taken: list[int | None] = []
+
+    async def take_two() -> None:
+        taken.append(await control.next(source))
+        taken.append(await control.next(source))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take_two)
+            await stream.waiting.wait()
+            control.deliver([CANCEL])
+    assert taken == [7, None]
+    assert control.pending
+    assert stream.closed
+
+
+async def test_a_signal_leaves_no_cancellation_behind_in_the_waiting_task() -> None:
+    control, stream = Control(), Stream()
+    source = stream.stream()
+
+    async def wait_and_go_on() -> None:
+        assert await control.next(source) is None
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        control.take()
+        assert [await control.next(numbers(1)) for _ in range(2)] == [0, 0]
+        await anyio.lowlevel.checkpoint()
+        went_on.set()
+
+    went_on = anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_and_go_on)
+            await stream.waiting.wait()
+            control.deliver([CANCEL])
+        assert went_on.is_set()
+
+
+async def test_with_a_signal_pending_the_source_is_not_even_asked() -> None:
+    control, stream = Control(), Stream(1)
+    source = stream.stream()
+    control.deliver([CANCEL])
+    assert await control.next(source) is None
+    assert stream.asked == 0
+    control.take()
+    assert await control.next(source) == 1
+    await source.aclose()
+
+
+async def test_a_signal_that_comes_with_an_item_is_not_lost() -> None:
+    control = Control()
+
+    async def signals_itself() -> AsyncGenerator[int, None]:
+        control.deliver([CANCEL])
+        yield 1
+
+    source = signals_itself()
+    await control.next(source)
+    assert control.pending
+    assert control.take() == [CANCEL]
+    await source.aclose()
+
+
+async def test_each_signal_is_taken_once_however_often_it_is_delivered() -> None:
+    control = Control()
+    control.deliver([CANCEL, ANSWER])
+    control.deliver([CANCEL])
+    assert control.take() == [CANCEL, ANSWER]
+    assert control.take() == []
+    control.deliver([CANCEL, ANSWER])  # the inbox is read again before the acknowledgement is stored
+    assert control.take() == []
+    assert not control.pending
+
+
+async def test_only_a_cancel_sets_the_flag_that_tools_look_at() -> None:
+    control = Control()
+    control.deliver([ANSWER])
+    assert control.pending
+    assert not control.cancel_signal.is_set()
+    control.deliver([CANCEL])
+    assert control.cancel_signal.is_set()
+    control.take()
+    assert control.cancel_signal.is_set(), "the flag stays for tools that look late"
+
+
+async def test_cancellation_from_outside_goes_through() -> None:
+    control, stream = Control(), Stream()
+    source = stream.stream()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(control.next, source)
+            await stream.waiting.wait()
+            tasks.cancel_scope.cancel()
+    assert stream.closed
+    assert not control.pending
+    assert await control.next(numbers(1)) == 0, "the control still works"
+
+
+async def test_what_the_source_raises_comes_through() -> None:
+    async def fails() -> AsyncGenerator[int, None]:
+        yield 1
+        raise RuntimeError("the provider is down")
+
+    control, source = Control(), fails()
+    assert await control.next(source) == 1
+    with pytest.raises(RuntimeError, match="provider is down"):
+        await control.next(source)
+    assert await control.next(numbers(1)) == 0
