@@ -11,6 +11,7 @@ form takes a new number, an old one is never given another meaning.
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Final, cast
 
 import msgpack
@@ -28,6 +29,7 @@ MAX_RECORD_BYTES: Final = 1 << 20
 _WHOLE, _TEXT, _TOOL_INPUT, _REASONING = 0, 1, 2, 3
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
 _MAX_BUFFER: Final = 1 << 31
+_ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
 
 
 def _default(value: Any) -> Any:
@@ -40,20 +42,39 @@ def _ext_hook(code: int, data: bytes) -> Any:
     return int(data) if code == _BIG_INT else msgpack.ExtType(code, data)
 
 
-_packer = msgpack.Packer(default=_default, unicode_errors="surrogatepass", autoreset=True)
+class _OfThread(threading.local):
+    """A packer for each thread: on a big int it runs Python code, and another thread would write into its buffer."""
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(default=_default, unicode_errors="surrogatepass", autoreset=True)
+
+
+_of_thread = _OfThread()
 
 
 def pack(value: Any) -> bytes:
     """Encode plain data (dict, list, str, bytes, int of any size, float, bool, None) as msgpack.
 
+    What this returns, `unpack` can read: a value that msgpack writes but cannot read back is refused here.
+
     Raises:
         EncodingError: For anything else, and for data nested deeper than msgpack allows (about 500 levels).
     """
+    data = _pack(value)
     try:
-        return cast("bytes", _packer.pack(value))
+        unpack(data)
+    except ForeignRecordError as error:  # a dict with tuples for keys, say: stored, it would end its run's log
+        raise EncodingError(f"cannot be stored: {error.__cause__}. {_ADVICE}") from error
+    return data
+
+
+def _pack(value: Any) -> bytes:
+    packer = _of_thread.packer
+    try:
+        return cast("bytes", packer.pack(value))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        _packer.reset()
-        raise EncodingError(f"cannot be stored: {error}. Use text, numbers, bytes, lists and dicts.") from error
+        packer.reset()
+        raise EncodingError(f"cannot be stored: {error}. {_ADVICE}") from error
 
 
 def unpack(data: bytes) -> Any:
@@ -66,6 +87,11 @@ def unpack(data: bytes) -> Any:
         return msgpack.unpackb(data, ext_hook=_ext_hook, strict_map_key=False, unicode_errors="surrogatepass")
     except Exception as error:  # msgpack raises ValueError, its own types and, from the hook, anything int() raises
         raise ForeignRecordError(f"not a playhead record: {error} in {data[:40]!r}") from error
+
+
+def _encode_chunk(at: int, chunk: Chunk) -> bytes:
+    items = _compact(at, chunk)
+    return pack(items) if items[0] == _WHOLE else _pack(items)
 
 
 def _compact(at: int, chunk: Chunk) -> list[Any]:
@@ -91,6 +117,9 @@ def _compact(at: int, chunk: Chunk) -> list[Any]:
 
 def _expand(items: list[Any]) -> ModelChunk:
     form, at, value = items[0], items[1], items[2]
+    expected: type[Any] = dict if form == _WHOLE else str
+    if type(value) is not expected:
+        raise TypeError(f"a model.chunk that holds a {type(value).__name__}")
     if form == _WHOLE:
         return ModelChunk(at=at, chunk=value)
     if form == _TEXT:
@@ -113,8 +142,7 @@ def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
         RecordTooLargeError: If it is over `limit` bytes.
     """
     try:
-        plain = _compact(record.at, record.chunk) if isinstance(record, ModelChunk) else dict(record)
-        data = pack(plain)
+        data = _encode_chunk(record.at, record.chunk) if isinstance(record, ModelChunk) else pack(dict(record))
     except EncodingError as error:
         raise EncodingError(f"{record.type}: {error}") from error
     if len(data) > limit:
@@ -153,12 +181,16 @@ def decode_records(data: bytes) -> list[Record]:
         ext_hook=_ext_hook, strict_map_key=False, unicode_errors="surrogatepass", max_buffer_size=_MAX_BUFFER
     )
     unpacker.feed(data)
+    records: list[Record] = []
+    end = 0
     try:
-        records = [_revive(value, data) for value in unpacker]
+        for value in unpacker:
+            records.append(_revive(value, data))
+            end = unpacker.tell()  # only here is it sure to stand between records
     except ForeignRecordError:
         raise
     except Exception as error:
         raise ForeignRecordError(f"not a playhead batch: {error} in {data[:40]!r}") from error
-    if unpacker.tell() != len(data):
-        raise ForeignRecordError(f"not a playhead batch: cut off after {unpacker.tell()} of {len(data)} bytes")
+    if end != len(data):
+        raise ForeignRecordError(f"not a playhead batch: cut off after {end} of {len(data)} bytes")
     return records
