@@ -45,8 +45,8 @@ __all__ = [
 ]
 
 OnUnknownOutcome = Literal["retry", "fail"]
-"""What to do after a takeover with a call that was started and not finished: run it again, tell the model that its
-outcome is unknown, or pause the run for a human."""
+"""What to do after a takeover with a call that was started and not finished: run it again, or tell the model that its
+outcome is unknown."""
 
 P = ParamSpec("P", default=...)
 R = TypeVar("R", default=Any)
