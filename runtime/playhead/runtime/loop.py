@@ -305,8 +305,12 @@ def _filled(block: dict[str, Any]) -> dict[str, Any]:
     return _BLANK if "text" in block and not (block["text"] or "").strip() else block
 
 
+CLOSE_GRACE_S: Final = 5.0
+"""What a provider's stream may take to close: a clean-up that hangs must not hold up a cancel, or a worker's drain."""
+
+
 async def _close(stream: AsyncIterator[Chunk]) -> None:
     close = getattr(stream, "aclose", None)
     if close is not None:
-        with anyio.CancelScope(shield=True):
+        with anyio.move_on_after(CLOSE_GRACE_S, shield=True):
             await close()
