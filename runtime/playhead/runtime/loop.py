@@ -54,7 +54,8 @@ from playhead.runtime.records import (
     now_ms,
 )
 from playhead.runtime.state import RunState, evolve
-from playhead.runtime.tools import Outcome, Tool, ToolContext, unknown_tool_result
+from playhead.runtime.tool_results import exception_result
+from playhead.runtime.tools import Outcome, Progress, Tool, ToolContext, unknown_tool_result
 from playhead.runtime.types import Chunk, Message, Messages, Model, ToolResult, ToolUse
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
@@ -245,7 +246,7 @@ class Loop:
             attempt=2 if again else 1,
         )
         began = time.monotonic_ns()
-        async with aclosing(tool.stream(call, context)) as items:
+        async with aclosing(_surviving(tool.stream(call, context), call)) as items:
             async for item in items:
                 if isinstance(item, Outcome):
                     took = (time.monotonic_ns() - began) // 1_000_000
@@ -263,6 +264,18 @@ class Loop:
                 return _finished(index, call, _error(call, f"Error: {error}"), duration_ms=record.duration_ms)
             return ToolProgressed(at=now_ms(), index=index, tool_use=call, data=f"(not stored: {error})")
         return record
+
+
+async def _surviving(
+    items: AsyncGenerator[Progress | Outcome, None], call: ToolUse
+) -> AsyncGenerator[Progress | Outcome, None]:
+    """The items of a call, also of one that exits the program: `argparse` does, and a worker holds many other runs."""
+    async with aclosing(items):
+        try:
+            async for item in items:
+                yield item
+        except SystemExit as error:
+            yield Outcome(exception_result(call["toolUseId"], error))
 
 
 _OUTCOME_UNKNOWN: Final = (
