@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol, Self
-
-import anyio
 
 from playhead.runtime.events import Event
 from playhead.runtime.result import AgentResult
@@ -90,4 +89,5 @@ class RemoteAgent:
                 return await remote.invoke_async(prompt, invocation_state=invocation_state, **kwargs)
 
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(contextvars.copy_context().run, anyio.run, invoke).result()
+            # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
+            return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import hashlib
 import json
@@ -10,8 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Literal, cast
 from uuid import uuid4
-
-import anyio
 
 from playhead.runtime.codec import MAX_RECORD_BYTES, pack
 from playhead.runtime.control import Control
@@ -216,4 +215,5 @@ class Agent:
             return await self.invoke_async(prompt, invocation_state=invocation_state, **kwargs)
 
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(contextvars.copy_context().run, anyio.run, invoke).result()
+            # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
+            return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
