@@ -1,0 +1,138 @@
+"""A fleet in this process: workers and clients in tasks, over the real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import redis.asyncio
+
+from playhead.client import Client
+from playhead.runtime import Agent
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.models import chunks as c
+from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.workers import Worker, WorkerOptions
+
+__all__: list[str] = []
+
+LIMIT_S = 15.0
+"""What a worker's or a client's block may take: a test that waits for ever fails here instead of hanging."""
+
+
+class HeldModel:
+    """Says `before` word by word, waits until it is let go, says `after`; once let go it waits no more.
+
+    Attributes:
+        held: It waits.
+        go: Set it to let it go on.
+        closed: A stream of it has been closed or has ended.
+        calls: What each call was given.
+    """
+
+    def __init__(self, before: Sequence[str] = ("one ", "two "), after: Sequence[str] = ("three",)) -> None:
+        self.before = before
+        self.after = after
+        self.held = anyio.Event()
+        self.go = anyio.Event()
+        self.closed = anyio.Event()
+        self.calls: list[Messages] = []
+
+    @property
+    def text(self) -> str:
+        """The whole answer."""
+        return "".join([*self.before, *self.after])
+
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Chunk, None]:
+        """One answer."""
+        self.calls.append(messages)
+        try:
+            yield c.message_start()
+            yield c.block_start()
+            for word in self.before:
+                yield c.text_delta(word)
+            self.held.set()
+            await self.go.wait()
+            for word in self.after:
+                yield c.text_delta(word)
+            yield c.block_stop()
+            yield c.message_stop("end_turn")
+            yield c.metadata(input_tokens=1, output_tokens=3, latency_ms=0)
+        finally:
+            self.closed.set()
+
+
+class Fleet:
+    """What belongs to one prefix on the server."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.url = url
+        self.prefix = prefix
+
+    def named(self, name: str) -> str:
+        """The URL whose connections carry `name` on the server."""
+        return f"{self.url}?client_name={name}"
+
+    @asynccontextmanager
+    async def worker(self, *agents: Agent, log: RedisLog | None = None, **options: Any) -> AsyncGenerator[Worker]:
+        """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given."""
+        log = log or self.log("worker")
+        worker = Worker(agents, log=log, options=WorkerOptions(**{"grace_s": 0.0, **options}))
+        try:
+            with anyio.fail_after(LIMIT_S):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(worker.run)
+                    yield worker
+                    worker.drain()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await log.aclose()
+
+    @asynccontextmanager
+    async def client(self, *, name: str = "viewer", **options: Any) -> AsyncGenerator[Client]:
+        """An open client whose connections are called `name` on the server."""
+        with anyio.fail_after(LIMIT_S):
+            async with Client(self.named(name), prefix=self.prefix, **options) as client:
+                yield client
+
+    def log(self, name: str = "test") -> RedisLog:
+        """A log of one's own; the caller closes it."""
+        return RedisLog(connect(self.named(name), connections=8), prefix=self.prefix)
+
+    async def ask(self, *command: Any) -> Any:
+        """The server's answer to one command, on a connection of its own."""
+        async with redis.asyncio.Redis.from_url(self.url) as client:
+            return await client.execute_command(*command)
+
+    async def connections(self, name: str) -> list[dict[str, str]]:
+        """The server's view of the connections called `name`."""
+        return [one for one in await self.ask("CLIENT", "LIST") if one["name"] == name]
+
+    async def until_connections(self, name: str, count: int) -> None:
+        """Wait until the server sees that many; it notices closed ones a little later than we close them."""
+        with anyio.fail_after(5):
+            while len(await self.connections(name)) != count:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+
+@pytest.fixture
+def fleet(redis_url: str, prefix: str) -> Fleet:
+    """A fleet with nobody in it yet."""
+    return Fleet(redis_url, prefix)
+
+
+@pytest.fixture
+def held_model() -> Callable[..., HeldModel]:
+    """Makes models that wait in the middle of their answer; see `HeldModel`."""
+    return HeldModel
