@@ -1,0 +1,154 @@
+"""A model that answers from a script: deterministic, offline, for the tests of people who build on playhead."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from playhead.runtime.models import chunks as c
+from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+
+__all__ = ["ModelRequest", "Script", "ScriptedCall", "ScriptedModel", "text_call", "tool_call"]
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """What one model call was given.
+
+    Attributes:
+        messages: A deep copy of the history at the time of the call.
+        tool_names: Names of the offered tools, in the order offered.
+        tool_choice: The tool choice, or None.
+        system_prompt: The system prompt, or None.
+    """
+
+    messages: Messages
+    tool_names: list[str]
+    tool_choice: ToolChoice | None
+    system_prompt: str | None
+
+
+@dataclass(frozen=True)
+class ScriptedCall:
+    """One scripted answer: its chunks, and then an error to raise, if any."""
+
+    chunks: Sequence[Chunk] = ()
+    error: Exception | None = None
+
+
+Answer = str | Sequence[Chunk] | ScriptedCall
+Script = Answer | Callable[[Messages], Answer]
+"""One model call: text, chunks, a `ScriptedCall`, or a function from the history to one of these."""
+
+
+def text_call(text: str, *, stop_reason: str = "end_turn") -> list[Chunk]:
+    """Chunks of an answer in words, one delta per word; joined, the deltas are exactly `text`.
+
+    The usage says 10 input tokens and one output token per word, so that tests have fixed numbers.
+    """
+    words = _words(text)
+    return [*_opening(), *_text_block(words), *_closing(stop_reason, output_tokens=len(words))]
+
+
+def tool_call(name: str, tool_input: dict[str, Any], tool_use_id: str = "t1", text: str | None = None) -> list[Chunk]:
+    """Chunks of an answer that calls one tool, after `text` if given; the input's JSON comes in two pieces."""
+    words = _words(text or "")
+    json_text = json.dumps(tool_input)
+    middle = len(json_text) // 2
+    call = [
+        c.tool_start(tool_use_id, name),
+        c.tool_delta(json_text[:middle]),
+        c.tool_delta(json_text[middle:]),
+        c.block_stop(),
+    ]
+    said = _text_block(words) if words else []
+    return [*_opening(), *said, *call, *_closing("tool_use", output_tokens=len(words) + 2)]
+
+
+@dataclass(eq=False)
+class ScriptedModel:
+    """A `Model` whose n-th call plays the n-th script.
+
+    Args:
+        calls: One script per model call. A script is text (streamed word by word), a list of chunks, a `ScriptedCall`
+            (chunks, then an error), or a function that gets the messages and returns one of these.
+        delay: Seconds between chunks. At 0 the model yields to the event loop once per call and no more.
+        repeat: Start over after the last script instead of failing.
+
+    Attributes:
+        requests: What each call received, in order.
+
+    `stream` raises ValueError when the scripts are used up, and `ScriptedCall.error` where one is scripted.
+    Chunks are yielded as scripted, not copied: whoever alters one alters the script.
+    The position is this object's: a model built in another process starts at the first script.
+    """
+
+    calls: Sequence[Script]
+    delay: float = field(default=0.0, kw_only=True)
+    repeat: bool = field(default=False, kw_only=True)
+    requests: list[ModelRequest] = field(default_factory=list[ModelRequest], init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.calls, str) or any(isinstance(script, dict) for script in self.calls):
+            raise TypeError(
+                f"ScriptedModel takes a list with one script per model call, not {self.calls!r:.80}; "
+                "for a single call wrap it: ScriptedModel([script])."
+            )
+
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Play the next script; see the class."""
+        number = len(self.requests)
+        names = [spec["name"] for spec in tool_specs or []]
+        self.requests.append(ModelRequest(copy.deepcopy(messages), names, copy.deepcopy(tool_choice), system_prompt))
+        call = self._call(number, messages)
+        await anyio.lowlevel.checkpoint()
+        for chunk in call.chunks:
+            if self.delay > 0:
+                await anyio.sleep(self.delay)
+            yield chunk
+        if call.error is not None:
+            raise call.error
+
+    def _call(self, number: int, messages: Messages) -> ScriptedCall:
+        if not self.calls or (number >= len(self.calls) and not self.repeat):
+            raise ValueError(
+                f"model call {number + 1} has no script: {len(self.calls)} were given. "
+                "Add a script, or pass repeat=True to start over."
+            )
+        script = self.calls[number % len(self.calls)]
+        answer = script(copy.deepcopy(messages)) if callable(script) else script
+        if isinstance(answer, ScriptedCall):
+            return answer
+        return ScriptedCall(text_call(answer) if isinstance(answer, str) else answer)
+
+
+def _words(text: str) -> list[str]:
+    """`text` cut before each gap, so that the pieces joined give the text back."""
+    return re.findall(r"\s*\S+|\s+", text)
+
+
+def _opening() -> list[Chunk]:
+    return [c.message_start()]
+
+
+def _text_block(words: list[str]) -> list[Chunk]:
+    return [c.block_start(), *(c.text_delta(word) for word in words), c.block_stop()]
+
+
+def _closing(stop_reason: str, *, output_tokens: int) -> list[Chunk]:
+    return [c.message_stop(stop_reason), c.metadata(input_tokens=10, output_tokens=output_tokens, latency_ms=0)]
