@@ -1,0 +1,102 @@
+"""A GGUF file as a model, run on this machine by llama.cpp in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anyio.to_thread
+
+from playhead.runtime.models.local_process import LocalOptions, shared_process
+from playhead.runtime.models.openai import OpenAIModel, load_sdk
+from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+
+__all__ = ["LocalModel"]
+
+_CRASH_SHOWS_S = 1.0
+
+
+class _LoopbackModel(OpenAIModel):
+    """Speaks to this machine: a proxy named in the environment must not see it."""
+
+    _trust_env: ClassVar[bool] = False
+
+
+class LocalModel:
+    """A `Model` that runs a GGUF file; needs the extra `playhead-runtime[local]`.
+
+    Args:
+        path: The file.
+        context_tokens: The context window in tokens; memory grows with it. 0 takes what the model was trained with.
+        threads: CPU threads for computing; None leaves it to llama.cpp.
+        params: Further keys of each request, such as `{"temperature": 0, "max_tokens": 200}`.
+        start_timeout: Seconds the file may take to load.
+
+    The file is loaded at the first call, in a child process that serves 127.0.0.1 behind a random key, so a crash of
+    the native code does not take the worker along. Models with the same path, `context_tokens` and `threads` share
+    that process, which computes one answer at a time and queues the rest. It ends at `close()` or with this process,
+    however this process ends; after `close()` or a crash the next call starts it anew.
+
+    Tools are offered by the file's own chat template; one that knows no tools leaves them out, and then none is called.
+
+    `stream` raises ModelConfigurationError when the file is missing, the extra is not installed or the file does not
+    load (with the engine's last words), and otherwise what `OpenAIModel` raises. It may be used from several event
+    loops and threads.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        context_tokens: int = 4096,
+        threads: int | None = None,
+        params: dict[str, Any] | None = None,
+        start_timeout: float = 300.0,
+    ) -> None:
+        self._options = LocalOptions(str(Path(path).absolute()), context_tokens, threads)
+        self._params = params
+        self._start_timeout = start_timeout
+
+    def __repr__(self) -> str:
+        return f"LocalModel({self._options.path!r}, context_tokens={self._options.context_tokens})"
+
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Ask the model, starting its process first where needed; see the class."""
+        process = shared_process(self._options)
+        endpoint = process.running()
+        if endpoint is None:
+            with process.wanted():  # in a thread, since loading takes long
+                endpoint = await anyio.to_thread.run_sync(process.start, self._start_timeout, abandon_on_cancel=True)
+        model = _LoopbackModel(
+            Path(self._options.path).stem, base_url=endpoint.base_url, api_key=endpoint.api_key, params=self._params
+        )
+        await load_sdk()
+        import openai
+
+        answer = model.stream(messages, tool_specs, system_prompt, tool_choice=tool_choice)
+        try:
+            async with aclosing(answer):
+                async for chunk in answer:
+                    yield chunk
+        except openai.APIConnectionError as error:
+            code = await anyio.to_thread.run_sync(process.exit_code, _CRASH_SHOWS_S)
+            if code is None:
+                raise
+            raise openai.APIConnectionError(
+                message=f"The process of model {self._options.path} ended while it answered (exit code {code}).",
+                request=error.request,
+            ) from error
+
+    def close(self) -> None:
+        """End the process that this model shares, at once; answers being computed in it fail."""
+        shared_process(self._options).stop()
