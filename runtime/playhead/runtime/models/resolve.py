@@ -1,0 +1,76 @@
+"""Names of models to models."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any, cast
+
+from playhead.runtime.errors import ModelConfigurationError
+from playhead.runtime.models.demo import DemoModel
+from playhead.runtime.models.local import LocalModel
+from playhead.runtime.models.openai import OpenAIModel
+from playhead.runtime.types import Model
+
+__all__ = ["resolve_model"]
+
+_log = logging.getLogger("playhead.models")
+_DEFAULT = "openai/gpt-5-mini"
+_FORMS = '"openai/<model id>", "local/<path to a .gguf file>" or "demo"'
+
+
+def resolve_model(model: str | Model | None) -> Model:
+    """The model that `model` names.
+
+    * None: what the environment variable `PLAYHEAD_MODEL` names; else `openai/gpt-5-mini` if `OPENAI_API_KEY` is set;
+      else the offline `DemoModel`, with one warning on the logger `playhead.models`.
+    * `"openai/<id>"`: an `OpenAIModel`; the server is OpenAI's, or the one in `OPENAI_BASE_URL`.
+    * `"local/<path>"`: a `LocalModel`; `local//models/m.gguf` is an absolute path, `~` is the home directory.
+    * `"demo"`: a `DemoModel`.
+    * An object with a `stream` method is returned as it is.
+
+    Nothing is loaded and nothing connected to: a missing key or file shows at the first call.
+
+    Raises:
+        ModelConfigurationError: Any other value, named with the accepted forms.
+    """
+    if model is None:
+        return _from_environment()
+    if isinstance(model, str):
+        return _from_name(model, source="model")
+    if not isinstance(model, type) and callable(getattr(model, "stream", None)):
+        return model
+    raise ModelConfigurationError(
+        f"model must be {_FORMS}, or an object with a stream method, not {_described(model)}."
+    )
+
+
+def _from_environment() -> Model:
+    if name := os.environ.get("PLAYHEAD_MODEL", "").strip():
+        return _from_name(name, source="PLAYHEAD_MODEL")
+    if os.environ.get("OPENAI_API_KEY"):
+        return _from_name(_DEFAULT, source="model")
+    _log.warning(
+        "No model is configured, so the offline demo model answers by fixed rules. "
+        "Set OPENAI_API_KEY, or PLAYHEAD_MODEL to %s.",
+        _FORMS,
+    )
+    return DemoModel()
+
+
+def _from_name(name: str, *, source: str) -> Model:
+    kind, slash, rest = name.partition("/")
+    if name == "demo":
+        return DemoModel()
+    if slash and rest:
+        if kind == "openai":
+            return OpenAIModel(rest)
+        if kind == "local":
+            return LocalModel(os.path.expanduser(rest))
+    raise ModelConfigurationError(f"{source}={name!r} is not a model playhead knows: write {_FORMS}.")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {cast('type[Any]', value).__name__} (pass an instance)"
+    return f"an object of type {type(value).__name__}"
