@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from typing import Any, Final
 
 from playhead.runtime.assemble import MessageAssembler
@@ -35,6 +36,7 @@ Cursor = int | str
 """A place in a run: a record's `seq` (the whole record was seen), or an `Event.cursor`."""
 
 _WHOLE: Final = 1 << 30
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse_cursor(cursor: Cursor | None) -> tuple[int, int]:
@@ -81,8 +83,12 @@ class Event(dict[str, Any]):
     cursor: str
 
     def to_json(self) -> str:
-        """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form."""
-        return json.dumps(self, default=_json_default, ensure_ascii=False)
+        """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form.
+
+        It always has a UTF-8 form: half of a character, which some models stream, is written as an escape.
+        """
+        text = json.dumps(self, default=_json_default, ensure_ascii=False)
+        return text if text.isascii() else _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 class Projection:
