@@ -211,6 +211,8 @@ class Hub:
                 some = changed[start : start + _CHANNELS_PER_COMMAND]
                 wanted = [name for name in some if name in self._subscriptions]
                 unwanted = [name for name in some if name not in self._subscriptions]
+                # Now, not at the server's answer: who subscribes in between must know that it has to ask again.
+                self._confirmed.difference_update(unwanted)
                 for command, names in (("SUBSCRIBE", wanted), ("UNSUBSCRIBE", unwanted)):
                     if names:
                         await connection.send_command(command, *names, check_health=False)
