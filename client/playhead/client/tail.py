@@ -156,6 +156,7 @@ class Tail:
                 if info is None:
                     raise run_not_found(self.run_id)
                 if info.head >= self._next:
+                    await self._must_have_next()
                     subscription.lag()
                     return
                 if info.ended:
@@ -166,6 +167,14 @@ class Tail:
                 self._tell("unreachable", str(error))
             self._reap()
             pause = min(_LOOK_EVERY_S, 2 * pause)
+
+    async def _must_have_next(self) -> None:
+        """The run's hash speaks of a record we have not seen: if the log lacks it, it was cut off."""
+        if await self._log.read(self.run_id, after=self._next - 1, limit=1):
+            return
+        if await self._log.info(self.run_id) is None:  # the run went in between
+            raise run_not_found(self.run_id)
+        raise GapError(self.run_id, expected=self._next, found=None)
 
     async def _explain_queue(self, info: RunInfo, *, waited: float) -> None:
         workers = await self._log.workers()
