@@ -74,6 +74,7 @@ class Tail:
         self._log = log
         self._hub = hub
         self._next = after + 1
+        self._epoch: int | None = None
         self._on_notice = on_notice
         self._wait_for_worker = wait_for_worker
         self._reap = reap
@@ -117,6 +118,12 @@ class Tail:
     def _in_order(self, entry: Entry) -> Entry:
         if entry.seq != self._next:
             raise GapError(self.run_id, expected=self._next, found=entry.seq)
+        if entry.epoch != self._epoch:
+            # An ownership begins with its claim. If that is not what comes next, it stands at a number we have read as
+            # something else: a failover lost the end we saw, and the log has been written anew from there.
+            if self._epoch is not None and entry.record.type != "run.claimed":
+                raise GapError(self.run_id, expected=self._next - 1, found=entry.seq)
+            self._epoch = entry.epoch
         self._next += 1
         self._told = None
         return entry
