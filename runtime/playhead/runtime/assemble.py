@@ -30,7 +30,8 @@ class MessageAssembler:
         self.usage: dict[str, Any] = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
         self.metrics: dict[str, Any] = {"latencyMs": 0}
         self._role = "assistant"
-        self._content: list[ContentBlock] = []
+        self._blocks: list[ContentBlock] = []
+        self._content = self._blocks  # what the message holds: the blocks, until a guardrail puts a text in their place
         self._streamed: list[str] = []
         self._text: list[str] = []
         self._tool_use: dict[str, Any] = {}
@@ -115,15 +116,16 @@ class MessageAssembler:
                 self._citations = []
             self._text = []
             if block.get("text") != "":
-                self._content.append(block)
-        if self._reasoning or self._signature is not None:
-            reasoning = {"text": "".join(self._reasoning)}
+                self._blocks.append(block)
+        reasoning = {"text": "".join(self._reasoning)}
+        if reasoning["text"] or self._signature is not None:
             if self._signature is not None:
                 reasoning["signature"] = self._signature
-            self._reasoning, self._signature = [], None
-            self._content.append({"reasoningContent": {"reasoningText": reasoning}})
+            self._signature = None
+            self._blocks.append({"reasoningContent": {"reasoningText": reasoning}})
+        self._reasoning = []
         if self._redacted:
-            self._content.append({"reasoningContent": {"redactedContent": self._redacted}})
+            self._blocks.append({"reasoningContent": {"redactedContent": self._redacted}})
             self._redacted = b""
 
     def _close_tool_use(self, use: dict[str, Any]) -> None:
@@ -137,7 +139,7 @@ class MessageAssembler:
         done = {"toolUseId": use["toolUseId"], "name": use["name"], "input": value}
         if "reasoningSignature" in use:
             done["reasoningSignature"] = use["reasoningSignature"]
-        self._content.append({"toolUse": done})
+        self._blocks.append({"toolUse": done})
 
     def message(self) -> Message:
         """The finished message, `metadata` included."""
