@@ -100,6 +100,7 @@ class Hub:
         self._client = client
         self._subscriptions: dict[bytes, list[Subscription]] = {}
         self._confirmed: set[bytes] = set()
+        self._unanswered: dict[bytes, int] = {}
         self._changed: dict[bytes, None] = {}
         self._work = anyio.Event()
         self._connection: Any = None
@@ -171,6 +172,7 @@ class Hub:
             self._links += 1
             self._heard = time.monotonic()
             self._confirmed.clear()
+            self._unanswered.clear()
             self._changed = dict.fromkeys(self._subscriptions)
             self._work.set()
             async with anyio.create_task_group() as tasks:
@@ -194,13 +196,19 @@ class Hub:
                         self._overflows += 1
             else:
                 self._heard = time.monotonic()
-                if kind == b"subscribe":
-                    self._confirmed.add(rest[0])
-                    for subscription in self._subscriptions.get(rest[0], ()):
-                        subscription.confirmed.set()
-                        subscription.lag()
-                elif kind == b"unsubscribe":
-                    self._confirmed.discard(rest[0])
+                if kind in (b"subscribe", b"unsubscribe"):
+                    self._answered(rest[0], subscribed=kind == b"subscribe")
+
+    def _answered(self, channel: bytes, *, subscribed: bool) -> None:
+        """Only the answer to the last request for a channel says how it stands."""
+        waiting = self._unanswered.pop(channel, 1) - 1
+        if waiting:
+            self._unanswered[channel] = waiting
+        elif subscribed:
+            self._confirmed.add(channel)
+            for subscription in self._subscriptions.get(channel, ()):
+                subscription.confirmed.set()
+                subscription.lag()
 
     async def _send_changes(self, connection: Any) -> None:
         while True:
@@ -211,8 +219,9 @@ class Hub:
                 some = changed[start : start + _CHANNELS_PER_COMMAND]
                 wanted = [name for name in some if name in self._subscriptions]
                 unwanted = [name for name in some if name not in self._subscriptions]
-                # Now, not at the server's answer: who subscribes in between must know that it has to ask again.
-                self._confirmed.difference_update(unwanted)
+                for name in some:  # now, not at the answer: who subscribes in between must know that it has to ask again
+                    self._confirmed.discard(name)
+                    self._unanswered[name] = self._unanswered.get(name, 0) + 1
                 for command, names in (("SUBSCRIBE", wanted), ("UNSUBSCRIBE", unwanted)):
                     if names:
                         await connection.send_command(command, *names, check_health=False)
