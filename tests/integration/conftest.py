@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import pytest
 import redis.asyncio
+from anyio.abc import ByteStream, SocketStream, TaskStatus
 
 from playhead.client import Client
 from playhead.runtime import Agent
+from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.models import chunks as c
 from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
@@ -80,6 +82,10 @@ class Fleet:
         self.url = url
         self.prefix = prefix
 
+    def at(self, url: str) -> Fleet:
+        """The same on another server, or on another way to it."""
+        return Fleet(url, self.prefix)
+
     def named(self, name: str) -> str:
         """The URL whose connections carry `name` on the server."""
         return f"{self.url}?client_name={name}"
@@ -88,7 +94,8 @@ class Fleet:
     async def worker(self, *agents: Agent, log: RedisLog | None = None, **options: Any) -> AsyncGenerator[Worker]:
         """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given."""
         log = log or self.log("worker")
-        worker = Worker(agents, log=log, options=WorkerOptions(**{"grace_s": 0.0, **options}))
+        settings: dict[str, Any] = {"grace_s": 0.0, **options}
+        worker = Worker(agents, log=log, options=WorkerOptions(**settings))
         try:
             with anyio.fail_after(LIMIT_S):
                 async with anyio.create_task_group() as tasks:
@@ -117,13 +124,96 @@ class Fleet:
 
     async def connections(self, name: str) -> list[dict[str, str]]:
         """The server's view of the connections called `name`."""
-        return [one for one in await self.ask("CLIENT", "LIST") if one["name"] == name]
+        async with redis.asyncio.Redis.from_url(self.url) as client:
+            return [one for one in await client.client_list() if one["name"] == name]
 
-    async def until_connections(self, name: str, count: int) -> None:
-        """Wait until the server sees that many; it notices closed ones a little later than we close them."""
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until the server says so: it gives no signal, and notices what we do a little later than we do it."""
         with anyio.fail_after(5):
-            while len(await self.connections(name)) != count:  # noqa: ASYNC110
+            while not await holds():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
+
+
+class Proxy:
+    """A link to the server that can be held up and cut, as a bad network does it.
+
+    Attributes:
+        url: Connect here instead.
+        held: A reply is being held back.
+        lost: Replies that were lost with their links.
+    """
+
+    def __init__(self, server_port: int) -> None:
+        self.url = ""
+        self.held = anyio.Event()
+        self.lost = 0
+        self._server_port = server_port
+        self._flowing = anyio.Event()
+        self._flowing.set()
+        self._links: list[anyio.CancelScope] = []
+        self._replies = 0
+        self._lose_every: int | None = None
+
+    def hold(self) -> None:
+        """From now on requests arrive at the server and replies stay on the way."""
+        self.held, self._flowing = anyio.Event(), anyio.Event()
+
+    def let_go(self) -> None:
+        """Deliver the replies held back, and all others, at once."""
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Break every link."""
+        for link in self._links:
+            link.cancel()
+
+    def lose(self, *, every: int | None) -> None:
+        """Lose every n-th reply: the server has done as asked, the link breaks instead of saying so."""
+        self._lose_every = every
+
+    async def serve(self, *, task_status: TaskStatus[None]) -> None:
+        """Run it in a task."""
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        async with listener:
+            self.url = f"redis://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
+            task_status.started()
+            await listener.serve(self._link)
+
+    async def _link(self, near: SocketStream) -> None:
+        with anyio.CancelScope() as scope:
+            self._links.append(scope)
+            far = await anyio.connect_tcp("127.0.0.1", self._server_port)
+            async with near, far, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._pump, near, far, False, scope)
+                tasks.start_soon(self._pump, far, near, True, scope)
+        self._links.remove(scope)
+
+    async def _pump(self, source: ByteStream, target: ByteStream, replies: bool, scope: anyio.CancelScope) -> None:
+        try:
+            while True:
+                data = await source.receive()
+                if replies:
+                    if not self._flowing.is_set():
+                        self.held.set()
+                        await self._flowing.wait()
+                    self._replies += 1
+                    if self._lose_every and self._replies % self._lose_every == 0:
+                        self.lost += 1
+                        break
+                await target.send(data)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass
+        scope.cancel()
+
+
+@pytest.fixture
+async def proxy(redis_server: EmbeddedServer) -> AsyncIterator[Proxy]:
+    """A proxy before the shared server."""
+    made = Proxy(redis_server.port)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(made.serve)
+        yield made
+        tasks.cancel_scope.cancel()
 
 
 @pytest.fixture
