@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(worker)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(worker)
     try:
         app()
     except PlayheadError as error:

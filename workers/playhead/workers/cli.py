@@ -28,7 +28,7 @@ _DATA: Final = Path(".playhead")
 Targets = Annotated[
     list[str],
     typer.Argument(
-        metavar="TARGET...", help="module:attribute or path/to/file.py:attribute; without an attribute, every Agent."
+        metavar="TARGET", help="module:attribute or path/to/file.py:attribute; without an attribute, every Agent."
     ),
 ]
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs held at once, per process.")]
@@ -40,7 +40,7 @@ Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stoppi
 def worker(
     targets: Targets,
     url: Annotated[
-        str, typer.Option("--url", envvar="PLAYHEAD_URL", help="Redis to use: redis://[user:password@]host:port[/db]")
+        str, typer.Option("--url", envvar="PLAYHEAD_URL", help="Redis to use: redis://user:password@host:port/db")
     ] = DEFAULT_URL,
     prefix: Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help="Prefix of all keys.")] = "ph",
     concurrency: Concurrency = 100,
@@ -51,7 +51,8 @@ def worker(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run agents until SIGTERM or Ctrl-C; then hand over what is running, and end."""
-    logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
+    level = logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="playhead: %(message)s", stream=sys.stderr)
     agents = load_agents(targets)
     if processes == 1:
         options = WorkerOptions(concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain)
@@ -71,16 +72,23 @@ def worker(
 
 
 async def _supervise(supervisor: Supervisor) -> None:
+    code: int | None = None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_drain_on_signal, supervisor)
-        await supervisor.run()
+        tasks.start_soon(_drain_on_signal, supervisor, tasks.cancel_scope)
+        code = await supervisor.run()
         tasks.cancel_scope.cancel()
+    if code is not None:
+        typer.echo("playhead: a worker process cannot start, for the reason above", err=True)
+        raise typer.Exit(code)
 
 
-async def _drain_on_signal(supervisor: Supervisor) -> None:
+async def _drain_on_signal(supervisor: Supervisor, now: anyio.CancelScope) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             supervisor.drain()
+            break
+        async for _ in signals:
+            now.cancel()
 
 
 def dev(
@@ -94,17 +102,19 @@ def dev(
     """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
     logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
     agents = load_agents(targets)
-    arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain), "--quiet"]
+    arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
     anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes))
 
 
 async def _dev(arguments: list[str], *, names: list[str], port: int, processes: int) -> None:
     async with EmbeddedServer.running(directory=_DATA, port=port) as server:
         os.environ["PLAYHEAD_URL"] = server.url
-        typer.echo(f"server   {server.kind} at {server.url}, data in {_DATA}/")
+        kept = "" if server.directory is None else f", data in {_DATA}/"
+        typer.echo(f"server   {server.kind} at {server.url}{kept}")
         if server.notice:
             typer.echo(f"         {server.notice}")
         typer.echo(f"workers  {processes}, serving {', '.join(names)}")
         typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (from this folder, in another terminal)')
         await _supervise(Supervisor(arguments, processes=processes))
-        typer.echo("stopped; the data is kept")
+        if server.directory is not None:
+            typer.echo("stopped; the data is kept")

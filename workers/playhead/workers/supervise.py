@@ -12,8 +12,6 @@ from typing import Final
 import anyio
 from anyio.abc import Process
 
-from playhead.runtime.errors import PlayheadError
-
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
@@ -30,7 +28,8 @@ _HOPELESS: Final = frozenset({2, 64, 77, 78})
 class Supervisor:
     """Keeps `processes` worker processes running until `drain`.
 
-    Each has a pipe as standard input whose other end only we hold, so none outlives this process.
+    Each has a pipe as standard input whose other end only we hold, so none outlives this process; and a session of its
+    own, so that Ctrl-C in a terminal reaches us alone. Cancelling `run` kills them.
     """
 
     def __init__(self, arguments: Sequence[str], *, processes: int) -> None:
@@ -43,20 +42,17 @@ class Supervisor:
         """Let every child drain; `run` returns when the last is gone."""
         self._draining.set()
 
-    async def run(self) -> None:
-        """Run the children.
+    async def run(self) -> int | None:
+        """Run the children until the last one has drained.
 
-        Raises:
-            PlayheadError: A child ended for a reason that a restart cannot mend; the others are drained first.
+        Returns:
+            None; or the exit code of a child that ended for a reason no restart can mend, the others having drained.
         """
         hopeless: list[int] = []
         async with anyio.create_task_group() as tasks:
             for _ in range(self._processes):
                 tasks.start_soon(self._keep_one, hopeless)
-        if hopeless:
-            error = PlayheadError("a worker process could not start (see above)")
-            error.__dict__["exit_code"] = hopeless[0]
-            raise error
+        return hopeless[0] if hopeless else None
 
     async def _keep_one(self, hopeless: list[int]) -> None:
         pause = _FIRST_PAUSE_S
@@ -76,7 +72,9 @@ class Supervisor:
                 await self._draining.wait()
 
     async def _run_one(self) -> int:
-        child = await anyio.open_process(self._command, stdin=subprocess.PIPE, stdout=None, stderr=None)
+        child = await anyio.open_process(
+            self._command, stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
+        )
         async with child, anyio.create_task_group() as tasks:
             tasks.start_soon(self._drain_child, child)
             await child.wait()
