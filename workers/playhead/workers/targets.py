@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +27,9 @@ def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
     for target in targets:
         for agent in _agents_of(target):
             if agents.get(agent.name, agent) is not agent:
+                where = {origin[agent.name]: None, target: None}
                 raise BadTargetError(
-                    f"two agents are named {agent.name!r}: one in {origin[agent.name]}, one in {target}. "
-                    "Give one of them another name=."
+                    f"two agents are named {agent.name!r}, in {' and '.join(where)}. Give one of them another name=."
                 )
             agents[agent.name] = agent
             origin[agent.name] = target
@@ -68,13 +69,17 @@ def _names(module: ModuleType) -> str:
 
 
 def _load_module(target: str, name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise BadTargetError(
+            f"{target!r} is no target: use module:attribute or path/to/file.py:attribute; without :attribute, every Agent"
+        )
     folder = str(Path.cwd())
     if folder not in sys.path:  # as `python -m` does: people name the modules they see
         sys.path.insert(0, folder)
     try:
         return importlib.import_module(name)
-    except Exception as error:
-        raise BadTargetError(f"{target}: cannot import {name!r}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise BadTargetError(f"{target}: cannot import {name!r}: {_what(error)}") from error
 
 
 def _load_file(target: str, path: Path) -> ModuleType:
@@ -91,7 +96,15 @@ def _load_file(target: str, path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
-        raise BadTargetError(f"{target}: cannot run {path}: {type(error).__name__}: {error}") from error
+        raise BadTargetError(f"{target}: cannot run {path}: {_what(error)}") from error
     return module
+
+
+def _what(error: BaseException) -> str:
+    """The error, and the line of the person's own file that it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(("<frozen", __file__, importlib.__file__))]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{where}"
