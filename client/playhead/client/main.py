@@ -16,4 +16,6 @@ def main() -> None:
             raise
         sys.stderr.write(f"playhead: the command line needs {error.name}: pip install 'playhead-client[cli]'\n")
         sys.exit(78)
+    except KeyboardInterrupt:  # while the imports went on
+        sys.exit(130)
     run()

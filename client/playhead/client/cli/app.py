@@ -7,6 +7,7 @@ server, 75 nobody serves the agent, 77 refused credentials, 78 configuration.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from importlib.metadata import entry_points, version
@@ -65,6 +66,9 @@ for _point in entry_points(group="playhead.commands"):
 def run() -> None:
     """Run the command line. Every error is one line on stderr and an exit code, never a traceback."""
     logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show must not end the command
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except PlayheadError as error:
@@ -73,9 +77,6 @@ def run() -> None:
         _stop(str(error), 64)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has enough
-        sys.stderr.close()
-        sys.exit(0)
 
 
 def _stop(message: str, code: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -18,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from playhead.client.cli.reach import reach
-from playhead.client.cli.render import seconds, short
+from playhead.client.cli.render import printable, seconds, short, write_json
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.runtime.errors import PlayheadError, RunFailedError
@@ -32,18 +31,20 @@ __all__ = ["cancel", "doctor", "runs", "show", "workers"]
 _STATE_STYLES = {"completed": "green", "failed": "red", "running": "cyan", "queued": "yellow", "cancelled": "magenta"}
 
 
-def _with_client(
-    url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]], *, look_only: bool = True
-) -> None:
+def _with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]]) -> None:
     async def main() -> int:
-        async with reach(url, look_only=look_only) as where, Client(where, prefix=prefix) as client:
+        async with reach(url, at_rest=True) as where, Client(where, prefix=prefix) as client:
             return await act(client)
 
     raise typer.Exit(anyio.run(main))
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    write_json(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _ago(at_ms: int) -> str:
@@ -152,7 +153,7 @@ async def _print_records(console: Console, client: Client, info: RunInfo, *, as_
             if as_json:
                 _print_json({"seq": entry.seq, "epoch": entry.epoch, **dict(entry.record)})
             else:
-                console.print(Text(_record_line(entry)))
+                console.print(Text(printable(_record_line(entry))))
 
 
 def _record_line(entry: Entry) -> str:
@@ -164,20 +165,20 @@ def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) 
     if as_json:
         _print_json(outcome)
     elif "error" in outcome:
-        console.print(Text(f"\n{outcome['error']['type']}: {outcome['error']['message']}", style="red"))
+        console.print(Text(printable(f"\n{outcome['error']['type']}: {outcome['error']['message']}"), style="red"))
     else:
         metrics = outcome["result"].get("metrics", {})
         usage = metrics.get("usage", {})
         console.print(
             Text(
-                f"\n{outcome['result'].get('stop_reason')} · {metrics.get('cycles', 0)} cycles · "
+                f"\n{outcome['result'].get('stop_reason')} · {_count(metrics.get('cycles', 0), 'cycle')} · "
                 f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)} tokens",
                 style="dim",
             )
         )
         for block in outcome["result"].get("message", {}).get("content", []):
             if "text" in block:
-                console.print(Text(block["text"]))
+                console.print(Text(printable(block["text"])))
 
 
 def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
@@ -212,26 +213,31 @@ def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix
         state = await run.cancel()
         if as_json:
             _print_json({"run": run_id, "state": state, "had_ended": before.ended})
-        elif before.ended:
-            typer.echo(f"run {run_id} had ended already: {state}", err=True)
-        elif state == "running":
+            return 0
+        if state == "running":
             with anyio.move_on_after(5):
                 async with aclosing(run.records(after=before.head)) as entries:
                     async for _ in entries:
                         pass
-            typer.echo(f"run {run_id}: {(await run.info()).state}", err=True)
+            state = (await run.info()).state
+        if before.ended:
+            typer.echo(f"run {run_id} had ended already: {state}", err=True)
+        elif state in ("running", "queued"):
+            typer.echo(
+                f"run {run_id}: {state}; its worker does not answer, whoever takes over will cancel it", err=True
+            )
         else:
             typer.echo(f"run {run_id}: {state}", err=True)
         return 0
 
-    _with_client(url, prefix, act, look_only=False)
+    _with_client(url, prefix, act)
 
 
 def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
     """Check the server, its settings and the fleet; exit 1 if something stands in the way."""
 
     async def main() -> int:
-        async with reach(url, look_only=True) as where:
+        async with reach(url, at_rest=True) as where:
             findings = await _examine(where, prefix)
         if as_json:
             for level, text in findings:
@@ -271,7 +277,7 @@ async def _examine(url: str, prefix: str) -> list[tuple[str, str]]:
         waiting = {run.agent for run in await client.runs(limit=500) if run.state == "queued"}
     served = {name for worker in live for name in worker.agents}
     agents = ", ".join(sorted(served)) or "none"
-    findings.append(("ok" if live else "warning", f"{len(live)} live workers; agents served: {agents}"))
+    findings.append(("ok" if live else "warning", f"{_count(len(live), 'live worker')}; agents served: {agents}"))
     for agent in sorted(waiting - served):
         findings.append(("error", f"runs wait for agent {agent!r}, which no live worker serves"))
     return findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,39 +14,53 @@ from urllib.parse import urlsplit
 import typer
 
 from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.errors import LogUnavailableError
 from playhead.runtime.log.connection import DEFAULT_URL
 
-__all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "reach"]
+__all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "kept_here", "reach"]
 
 DATA_DIRECTORY: Final = Path(".playhead")
 """Where `demo` and `dev` keep their server's data, in the present directory."""
 
-URL_HELP: Final = "Redis to use. Default: the server of `playhead dev` here, else redis://localhost:6379."
+URL_HELP: Final = "Redis to use, or a folder of `playhead dev`. Default: that folder here, else redis://localhost:6379."
 PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
 
 
 @asynccontextmanager
-async def reach(url: str | None, *, look_only: bool = False) -> AsyncGenerator[str]:
+async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str]:
     """The URL to use: the one given, else that of the embedded server running here, else the default.
 
-    A command that only looks (`look_only`) finds the data `demo` and `dev` left here even when nothing runs: a server
-    is started on it for as long as the command takes.
+    A command that needs no worker (`at_rest`) finds the data `demo` and `dev` left here even when nothing runs: a
+    server is started on it for as long as the command takes. `url` may also name the folder of such data.
+
+    Raises:
+        LogUnavailableError: A folder is named whose server does not run, and the command needs one that stays.
     """
-    if url is not None:
+    named = url is not None and "://" not in url and Path(url).is_dir()
+    folder = Path(url) if url is not None and named else DATA_DIRECTORY
+    if url is not None and not named:
         yield url
-    elif (running := _running_here()) is not None:
+    elif (running := _running_in(folder)) is not None:
         yield running
-    elif look_only and (DATA_DIRECTORY / "appendonlydir").is_dir() and not _listening(DEFAULT_URL):
-        async with EmbeddedServer.running(directory=DATA_DIRECTORY) as server:
-            typer.echo(f"(reading {DATA_DIRECTORY}/ through a server of its own; nothing else runs)", err=True)
+    elif at_rest and (named or not _listening(DEFAULT_URL)) and (folder / "appendonlydir").is_dir():
+        async with EmbeddedServer.running(directory=folder) as server:
+            typer.echo(f"(reading {folder}/ through a server of its own; nothing else runs)", err=True)
             yield server.url
+    elif named:
+        raise LogUnavailableError(f"no server runs on {folder}/; `playhead dev TARGET` starts one on {DATA_DIRECTORY}/")
     else:
         yield DEFAULT_URL
 
 
-def _running_here() -> str | None:
+def kept_here() -> str:
+    """What a command that is to look at the data kept here needs besides its arguments; mostly nothing."""
+    elsewhere = os.environ.get("PLAYHEAD_URL") or _listening(DEFAULT_URL)
+    return f" --url {DATA_DIRECTORY}" if elsewhere else ""
+
+
+def _running_in(folder: Path) -> str | None:
     try:
-        info = json.loads((DATA_DIRECTORY / "server.json").read_text(encoding="utf-8"))
+        info = json.loads((folder / "server.json").read_text(encoding="utf-8"))
         url = str(info["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from rich.console import Console
+from rich.control import Control
+from rich.segment import ControlType
 from rich.text import Text
 
 from playhead.runtime.events import Projection
 from playhead.runtime.records import (
     Entry,
     ModelRetried,
+    ModelStarted,
     RunCancelled,
     RunClaimed,
     RunCompleted,
@@ -26,11 +29,20 @@ from playhead.runtime.records import (
     ToolStarted,
 )
 
-__all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "RunView", "seconds", "short"]
+__all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "RunView", "printable", "seconds", "short", "write_json"]
 
 EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
 _LONGEST: Final = 100
+_QUIET_S: Final = 0.5
+"""Silence after which a terminal is told what is being waited for."""
+
+_SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+def printable(text: str) -> str:
+    """Text without terminal escapes, other controls and lone surrogates: a model must not drive the reader's terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() or c in "\u200d\ufe0f" else "\ufffd" for c in text)
 
 
 def short(value: Any, *, longest: int = _LONGEST) -> str:
@@ -38,6 +50,13 @@ def short(value: Any, *, longest: int = _LONGEST) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def write_json(line: str) -> None:
+    """One line of JSON on standard output, in UTF-8 whatever the locale; a lone surrogate becomes its JSON escape."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def seconds(milliseconds: float) -> str:
@@ -60,23 +79,52 @@ class RunView:
         self._run_id = run_id
         self._after = after
         self._began_at: int | None = None
-        self._began = time.monotonic()
-        self._mid_line = False
+        self._unfinished: IO[str] | None = None  # the stream whose last line has no end yet
+        self._waits_for: str | None = None
+        self._waiting = False
+        self._silent_since = time.monotonic()
 
     def note(self, text: str, *, style: str = "dim") -> None:
         """One line about the run."""
-        if self._mid_line:
-            self._out.file.write("\n")
-            self._out.file.flush()
-            self._mid_line = False
-        self._about.print(Text(text, style=style))
+        self._begin(None)
+        self._about.print(Text(printable(text), style=style))
 
-    def feed(self, entry: Entry) -> None:
-        """Show one record; those at or before `after` only prepare what follows."""
+    def tick(self) -> None:
+        """On a terminal, between lines: say what is being waited for, and since when. Call it about ten times a second."""
+        silent = time.monotonic() - self._silent_since
+        if self._waits_for is None or self._unfinished or silent < _QUIET_S or not self._about.is_terminal:
+            return
+        self._erase()
+        spinner = _SPINNER[int(silent * 10) % len(_SPINNER)]
+        line = Text(f"{spinner} {self._waits_for} · {silent:.0f} s", style="dim")
+        line.truncate(self._about.width - 1)
+        self._about.print(line, end="")
+        self._waiting = True
+
+    def clear(self) -> None:
+        """Take the line of `tick` away; whatever is written next goes there."""
+        if self._waiting:
+            self._erase()
+            self._waiting = False
+        self._silent_since = time.monotonic()
+
+    def _begin(self, stream: IO[str] | None) -> None:
+        """Make room for what comes next: on its own line, unless it goes on with the unfinished one of `stream`."""
+        self.clear()
+        if self._unfinished is not None and self._unfinished is not stream:
+            self._unfinished.write("\n")
+            self._unfinished.flush()
+            self._unfinished = None
+
+    def _erase(self) -> None:
+        self._about.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+
+    def feed(self, entry: Entry) -> bool:
+        """Show one record; those at or before `after` only prepare what follows. Returns whether it was behind that."""
         events = self._projection.feed(entry)
         self._began_at = entry.record.at if self._began_at is None else self._began_at
         if entry.seq <= self._after:
-            return
+            return False
         for event in events:
             if "data" in event:
                 self._say(event["data"])
@@ -85,28 +133,40 @@ class RunView:
             elif "retracted" in event:
                 self.note(f"[withdrawn: {short(event['text'])}]", style="yellow")
         self._remark(entry)
+        return True
 
     def _say(self, text: str) -> None:
-        self._out.file.write(_printable(text))
-        self._out.file.flush()
-        self._mid_line = not text.endswith("\n")
+        out = self._out.file
+        self._begin(out)
+        out.write(printable(text))
+        out.flush()
+        self._unfinished = None if text.endswith("\n") else out
 
     def _think(self, text: str) -> None:
-        self._about.print(Text(text, style="dim italic"), end="")
+        self._begin(self._about.file)
+        self._about.print(Text(printable(text), style="dim italic"), end="")
+        self._unfinished = None if text.endswith("\n") else self._about.file
 
     def _remark(self, entry: Entry) -> None:
         record = entry.record
         match record:
             case RunSubmitted():
                 self.note(f"run {self._run_id} · {record.agent}")
-            case RunClaimed() if entry.epoch > 1:
-                self.note(f"[taken over by {record.worker}, owner {entry.epoch}]", style="yellow")
+                self._waits_for = "waiting for a worker"
+            case RunClaimed():
+                if entry.epoch > 1:
+                    self.note(f"[taken over by {record.worker}, owner {entry.epoch}]", style="yellow")
+                self._waits_for = f"{record.worker} has it"
             case RunHandedOver():
                 self.note(f"[handed over by {record.worker}]", style="yellow")
+                self._waits_for = "waiting for a worker"
+            case ModelStarted():
+                self._waits_for = "waiting for the model"
             case ModelRetried():
                 self.note(f"[asking the model again: {record.reason}]", style="yellow")
             case ToolStarted():
                 self.note(f"→ {record.tool_use['name']} {short(record.tool_use['input'])}", style="cyan")
+                self._waits_for = f"running {short(record.tool_use['name'], longest=40)}"
             case ToolProgressed():
                 self.note(f"… {record.tool_use['name']}: {short(record.data)}")
             case ToolFinished():
@@ -116,6 +176,7 @@ class RunView:
             case SignalReceived():
                 self.note(f"[{record.kind} received]", style="yellow")
             case RunCompleted() | RunCancelled() | RunFailed():
+                self._waits_for = None
                 self._end(entry, record)
             case _:
                 pass
@@ -135,10 +196,3 @@ class RunView:
 def _shown(content: list[dict[str, Any]]) -> str:
     parts = [block["text"] if "text" in block else short(block.get("json", list(block))) for block in content]
     return " ".join(parts)
-
-
-def _printable(text: str) -> str:
-    """Text without terminal escapes or lone surrogates: a model must not drive the reader's terminal."""
-    safe = "".join(c if c in "\n\t" or c.isprintable() or c in "\u200d\ufe0f" else "\ufffd" for c in text)
-    encoding = sys.stdout.encoding or "utf-8"
-    return safe.encode(encoding, "replace").decode(encoding)

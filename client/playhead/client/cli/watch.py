@@ -7,23 +7,23 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import typer
 
-from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, reach
-from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView
+from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
+from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, write_json
 from playhead.client.client import Client
 from playhead.client.run import Run
 from playhead.client.tail import Notice
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import AgentNotFoundError, PlayheadError, RunFailedError
-from playhead.runtime.events import Event, parse_cursor
+from playhead.runtime.errors import AgentNotFoundError, RunFailedError
+from playhead.runtime.events import Cursor, Event, parse_cursor
+from playhead.runtime.records import Entry
 
 __all__ = ["ask", "demo", "replay", "tail"]
 
@@ -35,66 +35,110 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `ask
 _DEMO_PROMPT = "What is 17 * 23?"
 
 
-def _tell(notice: Notice) -> None:
-    typer.secho(f"[{notice.message}]", err=True, fg=typer.colors.YELLOW)
-
-
 def _no_wait(wait: bool) -> float | None:
     return None if wait else 2.0
 
 
 class _Place:
-    """Where a reader stands, for the hint when it leaves."""
+    """Where a reader stands: for the hint when it leaves, and for what is said meanwhile."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
-        self.seq = 0
+        self.cursor: Cursor = 0
+        self.view: RunView | None = None
+
+    def say(self, text: str) -> None:
+        """One line on standard error, in its place in what is shown of the run."""
+        if self.view is not None:
+            self.view.note(text, style="yellow")
+        else:
+            typer.secho(text, err=True, fg=typer.colors.YELLOW)
+
+    def tell(self, notice: Notice) -> None:
+        """Pass a client's notice on."""
+        self.say(f"[{notice.message}]")
 
 
-def _watching(follow: Callable[[_Place], Awaitable[int]], *, stays: bool = True) -> None:
-    """Run `follow`; Ctrl-C leaves the run alone and says how to come back to it."""
+def _how_to_rejoin(place: _Place) -> str:
+    return (
+        f"\nleft; the run goes on. Rejoin: playhead tail {place.run_id} --after {place.cursor}\n"
+        f"      stop it: playhead cancel {place.run_id}"
+    )
+
+
+def _watching(follow: Callable[[_Place], Awaitable[int]], *, hint: Callable[[_Place], str] = _how_to_rejoin) -> None:
+    """Run `follow`; Ctrl-C leaves the run alone and gives the hint."""
     place = _Place()
     try:
         code = anyio.run(partial(follow, place))
     except KeyboardInterrupt:
-        if place.run_id is not None and stays:
-            typer.echo(
-                f"\nleft; the run goes on. Rejoin: playhead tail {place.run_id} --after {place.seq}\n"
-                f"      stop it: playhead cancel {place.run_id}",
-                err=True,
-            )
+        if place.run_id is not None:
+            typer.echo(hint(place), err=True)
         raise typer.Exit(130) from None
     raise typer.Exit(code)
 
 
+async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """What `act` returns or raises, with `other` beside it until then; raises what `other` raises."""
+    code = 0
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(other)
+            code = await act()
+            tasks.cancel_scope.cancel()
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):  # the first to fail cancelled the other, so there is one
+            error = error.exceptions[0]
+        raise error from None
+    return code
+
+
 async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wait: float | None) -> int:
     place.run_id = run.id
-    place.seq = parse_cursor(after)[0]
+    place.cursor = after or 0
     if as_json:
         return await _print_events(run.stream_async(after=after, wait_for_worker=wait), place)
-    view = RunView(run.id, after=place.seq)
-    async with aclosing(run.records(wait_for_worker=wait)) as entries:
-        async for entry in entries:
-            view.feed(entry)
-            place.seq = max(place.seq, entry.seq)
-    return view.exit_code
+    return await _print_run(run.records(wait_for_worker=wait), place, RunView(run.id, after=parse_cursor(after)[0]))
+
+
+async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: RunView) -> int:
+    """The run for people; a terminal is kept informed while nothing comes."""
+
+    async def feed() -> int:
+        async with aclosing(records) as entries:
+            async for entry in entries:
+                if view.feed(entry):
+                    place.cursor = entry.seq
+        return view.exit_code
+
+    async def tick() -> None:
+        while True:
+            await anyio.sleep(0.1)
+            view.tick()
+
+    place.view = view
+    try:
+        return await _alongside(feed, tick)
+    finally:
+        place.view = None
+        view.clear()
 
 
 async def _print_events(events: AsyncGenerator[Event, None], place: _Place) -> int:
-    """One line per event; a failed run's error is the last line, on stderr the text."""
+    """One line per event; of a failed run the last line is the error."""
     code = 0
     try:
         async with aclosing(events) as stream:
             async for event in stream:
                 head = json.dumps({"run": event.run_id, "cursor": event.cursor, "seq": event.seq, "at": event.at})
-                sys.stdout.write(f'{head[:-1]}, "event": {event.to_json()}}}\n')
-                sys.stdout.flush()
-                place.seq = event.seq
+                write_json(f'{head[:-1]}, "event": {event.to_json()}}}')
+                place.cursor = event.cursor
                 if "result" in event and event["result"].stop_reason == "cancelled":
                     code = EXIT_CANCELLED
     except RunFailedError as error:
         failure = {"run": error.run_id, "error": {"type": error.error_type, "message": str(error)}}
-        sys.stdout.write(json.dumps(failure) + "\n")
+        write_json(json.dumps(failure, ensure_ascii=False))
         return EXIT_FAILED
     return code
 
@@ -113,7 +157,7 @@ def ask(
     text = sys.stdin.read() if prompt == "-" else prompt
 
     async def follow(place: _Place) -> int:
-        async with reach(url) as where, Client(where, prefix=prefix, on_notice=_tell) as client:
+        async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
             run = await client.start(agent, text, session_id=session)
             if detach:
                 typer.echo(json.dumps({"run": run.id}) if as_json else run.id)
@@ -136,8 +180,8 @@ def tail(
 
     async def follow(place: _Place) -> int:
         async with (
-            reach(url, look_only=True) as where,
-            Client(where, prefix=prefix, on_notice=_tell) as client,
+            reach(url, at_rest=True) as where,
+            Client(where, prefix=prefix, on_notice=place.tell) as client,
         ):
             run = client.run(run_id)
             await run.info()
@@ -155,13 +199,13 @@ def replay(
     prefix: Prefix = "ph",
 ) -> None:
     """Play a past run again on its recorded clock. Nothing is run again: this only reads the log."""
-    if speed <= 0:
+    if not speed > 0:  # nan is not
         raise ValueError(f"--speed must be above 0, not {speed:g}; --fast does not wait at all")
 
     async def follow(place: _Place) -> int:
         async with (
-            reach(url, look_only=True) as where,
-            Client(where, prefix=prefix, on_notice=_tell) as client,
+            reach(url, at_rest=True) as where,
+            Client(where, prefix=prefix, on_notice=place.tell) as client,
         ):
             run = client.run(run_id)
             place.run_id = run_id
@@ -169,13 +213,11 @@ def replay(
             rate = None if fast else speed
             if as_json:
                 return await _print_events(run.replay(speed=rate), place)
-            view = RunView(run_id)
-            async with aclosing(run.replay_records(speed=rate)) as entries:
-                async for entry in entries:
-                    view.feed(entry)
-            return view.exit_code
+            return await _print_run(run.replay_records(speed=rate), place, RunView(run_id))
 
-    _watching(follow, stays=False)
+    _watching(
+        follow, hint=lambda place: f"\nleft; go on from there: playhead tail {place.run_id} --after {place.cursor}"
+    )
 
 
 def demo(
@@ -195,38 +237,56 @@ def demo(
                 typer.echo(server.notice, err=True)
             typer.secho(f"server {server.kind} · {server.url} · data in {DATA_DIRECTORY}/", err=True, dim=True)
             # Silent: the worker is on its way, and that nobody serves the agent yet is no news.
-            async with _demo_worker(server.url, model), Client(server.url, on_notice=lambda _: None) as client:
+            async with Client(server.url, on_notice=lambda _: None) as client:
                 run = await client.start("assistant", prompt)
-                code = await _show(run, place, after=None, as_json=as_json, wait=20.0)
-            kept = f"{DATA_DIRECTORY}/" if server.kind != "fakeredis" else None
-        if kept:
-            typer.echo(
-                f"\nLook at it again: playhead replay {run.id}\n"
-                f"                  playhead show {run.id}   (the log is kept in {kept})",
-                err=True,
-            )
+                place.run_id = run.id
+                show = partial(_show, run, place, after=None, as_json=as_json, wait=20.0)
+                try:
+                    code = await _alongside(show, partial(_keep_worker, server.url, model, place))
+                except typer.Exit:
+                    await run.cancel()  # else the next demo would run it as well
+                    raise
+            if server.directory is not None:
+                typer.echo(_demo_hint(run.id), err=True)
         return code
 
-    _watching(follow, stays=False)
+    _watching(
+        follow, hint=lambda place: f"\nstopped; what there is of the run: playhead show {place.run_id}{kept_here()}"
+    )
 
 
-@asynccontextmanager
-async def _demo_worker(url: str, model: str | None) -> AsyncGenerator[None]:
-    """A worker process for the demo's agent; it stops when its standard input closes, so it never outlives us."""
+def _demo_hint(run_id: str) -> str:
+    return (
+        f"\nLook at it again: playhead replay {run_id}{kept_here()}\n"
+        f"                  playhead show {run_id}{kept_here()}   (the log is kept in {DATA_DIRECTORY}/)"
+    )
+
+
+async def _keep_worker(url: str, model: str | None, place: _Place) -> None:
+    """A worker process for the demo's agent, and another one if somebody kills it: the run is then taken over.
+
+    It stops when its standard input closes, so it never outlives us.
+
+    Raises:
+        typer.Exit: It ended by itself, with its exit code; it has said why.
+    """
     command = [sys.executable, "-m", "playhead.workers", "playhead.workers.demo:assistant"]
+    command += ["--stop-with-stdin", "--quiet", "--lease", "2", "--drain", "0"]
     env = {**os.environ, "PLAYHEAD_URL": url, **({"PLAYHEAD_MODEL": model} if model else {})}
-    began = time.monotonic()
-    async with await anyio.open_process(
-        [*command, "--stop-with-stdin", "--quiet"], stdin=subprocess.PIPE, stdout=None, stderr=None, env=env
-    ) as worker:
-        typer.secho(f"worker process {worker.pid}", err=True, dim=True)
-        try:
-            yield
-        finally:
-            assert worker.stdin is not None
-            with anyio.CancelScope(shield=True):
-                await worker.stdin.aclose()
-                with anyio.move_on_after(10):
-                    await worker.wait()
-    if worker.returncode:
-        raise PlayheadError(f"the demo's worker ended with {worker.returncode} after {time.monotonic() - began:.1f} s")
+    code = -1
+    while code < 0:
+        async with await anyio.open_process(
+            command, stdin=subprocess.PIPE, stdout=None, stderr=None, env=env, start_new_session=True
+        ) as worker:
+            typer.secho(f"worker process {worker.pid}", err=True, dim=True)
+            try:
+                code = await worker.wait()
+            finally:
+                assert worker.stdin is not None
+                with anyio.CancelScope(shield=True):
+                    await worker.stdin.aclose()
+                    with anyio.move_on_after(10):
+                        await worker.wait()
+        if code < 0:
+            place.say(f"[the worker was killed (signal {-code}); another one takes over when its lease of 2 s ends]")
+    raise typer.Exit(code or 1)
