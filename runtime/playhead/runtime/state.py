@@ -111,8 +111,8 @@ def tool_uses(message: Message) -> list[ToolUse]:
 def evolve(state: RunState, entry: Entry) -> RunState:
     """The state after one more record. Unknown records change nothing."""
     record = entry.record
-    if type(record) is ModelChunk:  # by far the most frequent, and nothing is decided on it
-        return state
+    if type(record) is ModelChunk:  # by far the most frequent, and all but one kind change nothing
+        return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
         return replace(state, call_open=entry.seq, attempts=state.attempts + 1)
     handler = _HANDLERS.get(type(record))
@@ -145,6 +145,21 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         stop_reason=record.stop_reason,
         totals=_count_answer(state.totals, record.message),
     )
+
+
+def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
+    """A guardrail withdraws what the model was last told: it must not come up again in the conversation."""
+    text = verdict.get("redactUserContentMessage")
+    if not text or not state.messages:
+        return state
+    last = state.messages[-1]
+    content: list[ContentBlock] = [
+        {**block, "toolResult": {**block["toolResult"], "content": [{"text": text}]}}
+        for block in last.get("content", [])
+        if "toolResult" in block  # the calls before them must stay answered
+    ]
+    message: Message = {**last, "content": content or [{"text": text}]}
+    return replace(state, messages=(*state.messages[:-1], message))
 
 
 def _without_tool_uses(message: Message) -> Message:
