@@ -54,7 +54,7 @@ from playhead.runtime.records import (
     now_ms,
 )
 from playhead.runtime.state import RunState, evolve
-from playhead.runtime.tool_results import exception_result
+from playhead.runtime.tool_results import exception_result, invalid_name
 from playhead.runtime.tools import Outcome, Progress, Tool, ToolContext, unknown_tool_result
 from playhead.runtime.types import Chunk, Message, Messages, Model, ToolResult, ToolUse
 
@@ -307,8 +307,16 @@ def _sendable(message: Message) -> list[dict[str, Any]]:
         return list(content)
     kept = [block for block in content if "text" not in block or (block["text"] or "").strip()]
     if any("toolUse" in block for block in content):
-        return kept
+        return [_callable(block) for block in kept]
     return kept if len(kept) == len(content) and kept else [_filled(block) for block in content] or [_BLANK]
+
+
+def _callable(block: dict[str, Any]) -> dict[str, Any]:
+    """A tool call under a name that providers accept: they refuse a history with one they could not have sent."""
+    call = block.get("toolUse")
+    if call is None or invalid_name(call.get("name")) is None:
+        return block
+    return {**block, "toolUse": {**call, "name": "INVALID_TOOL_NAME"}}
 
 
 _BLANK: Final = {"text": "[blank text]"}
