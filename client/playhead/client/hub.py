@@ -219,7 +219,8 @@ class Hub:
                 some = changed[start : start + _CHANNELS_PER_COMMAND]
                 wanted = [name for name in some if name in self._subscriptions]
                 unwanted = [name for name in some if name not in self._subscriptions]
-                for name in some:  # now, not at the answer: who subscribes in between must know that it has to ask again
+                # Now, not at the answer: who subscribes in between must know that it has to ask again.
+                for name in some:
                     self._confirmed.discard(name)
                     self._unanswered[name] = self._unanswered.get(name, 0) + 1
                 for command, names in (("SUBSCRIBE", wanted), ("UNSUBSCRIBE", unwanted)):
