@@ -83,6 +83,7 @@ class Client:
             log, hub = RedisLog(commands, prefix=self.prefix), Hub(tails)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
+            stack.callback(hub.close)
             tasks.start_soon(hub.run)
             tasks.start_soon(self._reap, log)
             self._open = log, hub

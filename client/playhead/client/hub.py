@@ -94,9 +94,13 @@ class Hub:
     """Run `run` in a task; `subscribe` and `unsubscribe` from others of the same event loop.
 
     `client` must have been made for one connection and no read timeout.
+
+    Attributes:
+        closed: Nothing will be heard any more; tails must end.
     """
 
     def __init__(self, client: Redis) -> None:
+        self.closed = False
         self._client = client
         self._subscriptions: dict[bytes, list[Subscription]] = {}
         self._confirmed: set[bytes] = set()
@@ -142,6 +146,13 @@ class Hub:
             listeners.remove(subscription)
         if not listeners and self._subscriptions.pop(subscription.channel, None) is not None:
             self._change(subscription.channel)
+
+    def close(self) -> None:
+        """Wake every tail, to end."""
+        self.closed = True
+        for listeners in self._subscriptions.values():
+            for subscription in listeners:
+                subscription.lag()
 
     def _change(self, channel: bytes) -> None:
         self._changed[channel] = None

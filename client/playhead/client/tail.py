@@ -11,7 +11,14 @@ import anyio
 
 from playhead.client.hub import Hub, Subscription
 from playhead.runtime.codec import decode_record, decode_records
-from playhead.runtime.errors import ForeignRecordError, GapError, LogUnavailableError, NoWorkerError, RunNotFoundError
+from playhead.runtime.errors import (
+    ForeignRecordError,
+    GapError,
+    LogUnavailableError,
+    NoWorkerError,
+    PlayheadError,
+    RunNotFoundError,
+)
 from playhead.runtime.log import RunInfo
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.records import TERMINAL_TYPES, Entry
@@ -90,6 +97,7 @@ class Tail:
             ForeignRecordError: The log holds something playhead did not write.
             NoWorkerError: Nobody serves the run's agent and `wait_for_worker` is over.
             RedisAuthError: Redis refuses the credentials.
+            PlayheadError: The client was closed.
         """
         subscription = self._hub.subscribe(self._log.keys.log(self.run_id))
         try:
@@ -131,6 +139,8 @@ class Tail:
     async def _page(self) -> list[Entry]:
         """The next entries in the stream; waits while Redis is away."""
         while True:
+            if self._hub.closed:
+                raise PlayheadError(f"the client was closed while run {self.run_id} was read; the run goes on")
             try:
                 return await self._log.read(self.run_id, after=self._next - 1, limit=_PAGE)
             except LogUnavailableError as error:
