@@ -19,6 +19,7 @@ from playhead.runtime.errors import AgentBusyError
 
 __all__ = ["Recording", "drive_fleet", "drive_here"]
 
+_DEAD_WORKER_S: Final = 1.0
 _MERGING: Final = ("init_event_loop", "delta")
 
 
@@ -41,6 +42,11 @@ class Recording:
     def note(self, turn: int, **what: Any) -> None:
         """Add a line."""
         self.lines.append({"seq": len(self.lines), "turn": turn, **what})
+
+    def note_raised(self, turn: int, error: Exception) -> None:
+        """Add the end of a turn that raised."""
+        cause = {"type": type(error).__name__, "message": str(error)}
+        self.note(turn, end="raise", **{"raise": cause})
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,7 @@ class _Turn:
                     if "close_after" in due:
                         return
         except Exception as error:
-            cause = {"type": type(error).__name__, "message": str(error)}
-            recording.note(self.number, end="raise", **{"raise": cause})
+            recording.note_raised(self.number, error)
         else:
             recording.note(self.number, end="ok")
 
@@ -133,14 +138,7 @@ async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> 
     session = f"conformance-{uuid4().hex}"
     preloaded = scenario.get("agent", {}).get("messages", [])
     for number, step in enumerate(scenario["turns"]):
-        prompt = _prompt(step)
-        run = await client.start(
-            scenario["id"],
-            prompt,
-            session_id=session,
-            invocation_state=decode(step.get("invocation_state", {})),
-        )
-        await _Turn(number, step, events=run.stream_async(), cancel=run.cancel, ask_twice=_wait_in_line).play(recording)
+        await _play_in_fleet(recording, number, step, client=client, agent=scenario["id"], session=session)
         if step.get("close_after"):
             recording.left_in = number
             break
@@ -150,15 +148,29 @@ async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> 
     return recording
 
 
+async def _play_in_fleet(
+    recording: Recording, number: int, step: dict[str, Any], *, client: Client, agent: str, session: str
+) -> None:
+    prompt = _prompt(step)
+    state = decode(step.get("invocation_state", {}))
+    try:
+        run = await client.start(agent, prompt, session_id=session, invocation_state=state)
+    except Exception as error:  # refused here already: no run, and no history
+        recording.note_raised(number, error)
+        return
+    events = run.stream_async(wait_for_worker=_DEAD_WORKER_S)
+    await _Turn(number, step, events=events, cancel=run.cancel, ask_twice=_wait_in_line).play(recording)
+
+
 async def _wait_in_line() -> None:
     """A fleet does not refuse a second prompt of a session: its run waits for the first to end. Nothing to refuse."""
 
 
 def _prompt(step: dict[str, Any]) -> Any:
     for key in ("resume", "resume_checkpoint", "limits", "structured_output"):
-        if key in step:
+        if step.get(key) or (key in step and "prompt" not in step):
             raise NotImplementedError(f"a turn with {key}")
-    return decode(step["prompt"])
+    return decode(step.get("prompt"))
 
 
 def _line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:

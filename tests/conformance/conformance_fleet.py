@@ -33,6 +33,12 @@ class Fleet:
     url: str
     prefix: str
     requests: Path
+    process: subprocess.Popen[bytes]
+
+    def check(self) -> None:
+        """Raise RuntimeError if the worker has ended, so that not every test waits for it in vain."""
+        if (status := self.process.poll()) is not None:
+            raise RuntimeError(f"the worker process has ended with status {status}; its output says why")
 
 
 @contextmanager
@@ -40,31 +46,31 @@ def running_fleet(folders: Sequence[Folder], *, url: str, requests: Path) -> Gen
     """A fleet of one worker, under a key prefix of its own, for the length of a `with` block.
 
     Raises:
-        RuntimeError: The worker did not announce itself, or did not end well when it was told to.
+        RuntimeError: The worker ended by itself, or not well when it was told to.
+        TimeoutError: It did not announce itself.
     """
-    fleet = Fleet(url, f"conformance-{uuid4().hex[:8]}", requests)
+    prefix = f"conformance-{uuid4().hex[:8]}"
     name = "conformance-worker"
     script = Path(__file__).resolve().parent / "conformance_worker.py"
-    options = ["--url", url, "--prefix", fleet.prefix, "--name", name, "--requests", str(requests)]
+    options = ["--url", url, "--prefix", prefix, "--name", name, "--requests", str(requests)]
     command = [sys.executable, "-W", "error", str(script), *options, *(str(folder.path) for folder in folders)]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        fleet = Fleet(url, prefix, requests, process)
         try:
-            anyio.run(_announced, fleet, name, process)
+            anyio.run(_announced, fleet, name)
             yield fleet
             assert process.stdin
             process.stdin.close()
-            status = process.wait(_STOP_S)
+            process.wait(_STOP_S)
         finally:
             process.kill()  # does nothing to one that has ended
-        if status:
-            raise RuntimeError(f"the worker process ended with status {status}")
+        if process.returncode:
+            raise RuntimeError(f"the worker process ended with status {process.returncode}")
 
 
-async def _announced(fleet: Fleet, name: str, process: subprocess.Popen[bytes]) -> None:
-    with anyio.move_on_after(_START_S):
+async def _announced(fleet: Fleet, name: str) -> None:
+    with anyio.fail_after(_START_S):
         async with Client(fleet.url, prefix=fleet.prefix) as client:
-            while process.poll() is None:
-                if name in [worker.worker for worker in await client.workers()]:
-                    return
+            while name not in [worker.worker for worker in await client.workers()]:
+                fleet.check()
                 await anyio.sleep(0.02)
-    raise RuntimeError(f"the worker process did not announce itself (status {process.poll()})")

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-__all__ = ["Folder", "Scenario", "decode", "encode", "folders", "missing_features"]
+__all__ = ["HERE", "Folder", "Scenario", "decode", "encode", "folders", "missing_features"]
 
 HERE: Final = Path(__file__).resolve().parent
+"""This folder."""
+
 SCENARIOS_VARIABLE: Final = "PLAYHEAD_SCENARIOS"
 
 Scenario = dict[str, Any]

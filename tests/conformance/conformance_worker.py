@@ -18,14 +18,13 @@ from typing import Any, Final
 from unittest.mock import patch
 
 import anyio
-import anyio.to_thread
 from conformance_agents import Request, build_agent
 from conformance_scenarios import Folder, Scenario
 
 from playhead.runtime import Agent
 from playhead.runtime.control import Control
 from playhead.runtime.events import Projection
-from playhead.runtime.log import Claim, Log
+from playhead.runtime.log import Claim
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.records import Entry, Record
 from playhead.workers import Worker, WorkerOptions, worker
@@ -67,10 +66,8 @@ class _HoldingWriter(RunWriter):
 class _HoldingExecution(Execution):
     """An execution that holds where the scenario's consumer cancels; else as the real one."""
 
-    def __init__(
-        self, claim: Claim, agent: Agent, *, log: Log, commit: GroupCommit, worker: str, retention_ms: int
-    ) -> None:
-        super().__init__(claim, agent, log=log, commit=commit, worker=worker, retention_ms=retention_ms)
+    def __init__(self, claim: Claim, agent: Agent, *, commit: GroupCommit, **options: Any) -> None:
+        super().__init__(claim, agent, commit=commit, **options)
         runs = _RUNS.setdefault(agent.name, [])
         if claim.run_id not in runs:
             runs.append(claim.run_id)
@@ -124,7 +121,7 @@ async def main(arguments: Sequence[str]) -> None:
             )
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(host.run)
-                await anyio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+                await anyio.wait_readable(sys.stdin.fileno())  # nobody writes to it: its end is what can be read
                 host.drain()
     finally:
         await log.aclose()

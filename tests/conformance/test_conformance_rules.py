@@ -1,0 +1,113 @@
+"""The driver's own rules: which scenarios are said to need a missing feature, and that every difference is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conformance_driver import Recording, drive_here
+from conformance_judge import differences
+from conformance_scenarios import HERE, Folder, Scenario, decode, encode, missing_features
+
+__all__: list[str] = []
+
+DATA = Folder(HERE / "data", ours=True)
+USER: dict[str, Any] = {"role": "user", "content": [{"text": "hi"}]}
+THROTTLED = {"chunks": [], "error": {"kind": "throttled", "message": "slow down"}}
+OVERFLOW = {"chunks": [], "error": {"kind": "context_overflow", "message": "too long"}}
+ANSWER: dict[str, Any] = {"chunks": []}
+
+
+def scenario(**parts: Any) -> Scenario:
+    return {"id": "made_up", "model_calls": [ANSWER], "turns": [{"prompt": "hi"}], **parts}
+
+
+def with_tool(**behaviour: Any) -> Scenario:
+    return scenario(tools=[{"name": "t", "description": "", "input_schema": {}, "behaviour": behaviour}])
+
+
+@pytest.mark.parametrize(
+    ("made", "missing"),
+    [
+        (scenario(), []),
+        (scenario(agent={"system_prompt": "x", "messages": [USER], "tool_executor": "sequential"}), []),
+        (scenario(agent={"checkpointing": False, "retry": {"max_attempts": 3}}), []),
+        (scenario(agent={"checkpointing": True}), ["checkpoints"]),
+        (scenario(agent={"novelty": 1}), ["novelty"]),
+        (scenario(approvals=[{"tool": "t"}]), ["before-tool hooks"]),
+        (scenario(turns=[{"prompt": "hi", "limits": {"turns": 1}}]), ["limits"]),
+        (scenario(turns=[{"prompt": "hi", "structured_output": {"name": "P"}}]), ["structured output"]),
+        (scenario(turns=[{"prompt": "hi"}, {"resume": [{"interrupt": 0}]}]), ["answers to interrupts"]),
+        (scenario(turns=[{"resume_checkpoint": 0}]), ["checkpoints"]),
+        (scenario(turns=[{"prompt": None, "invocation_state": {"a": 1}, "cancel_after": {"key": "data"}}]), []),
+        (with_tool(kind="stream", yields=[1], wait_for="t"), []),
+        (with_tool(kind="interrupt", then={"kind": "template"}), ["tool interrupts"]),
+        (with_tool(kind="novelty"), ["novelty"]),
+        (with_tool(kind="agent", model_calls=[ANSWER]), ["agents as tools"]),
+        (with_tool(kind="stop", message="m"), ["cooperative stop by a tool"]),
+        (scenario(model_calls=[THROTTLED, ANSWER]), ["throttle retry"]),
+        (scenario(model_calls=[THROTTLED], agent={"retry": {"max_attempts": 1}}), []),
+        (scenario(model_calls=[OVERFLOW]), []),
+        (scenario(model_calls=[OVERFLOW], agent={"messages": [USER]}), ["context reduction"]),
+        (scenario(model_calls=[ANSWER, OVERFLOW]), ["context reduction"]),
+        (scenario(model_calls=[ANSWER, OVERFLOW], agent={"conversation_manager": None}), []),
+        (scenario(model_calls=[ANSWER, OVERFLOW], agent={"conversation_manager": {"kind": "null"}}), []),
+        (scenario(agent={"conversation_manager": {"kind": "sliding_window", "window_size": 2}}), []),
+        (scenario(agent={"conversation_manager": {"kind": "sliding_window", "window_size": 1}}), ["context reduction"]),
+        (scenario(agent={"messages": [USER] * 40}), ["context reduction"]),
+    ],
+)
+def test_missing_features_follow_from_the_data(made: Scenario, missing: list[str]):
+    assert missing_features(made) == missing
+
+
+def test_bytes_survive_the_files_form():
+    value = {"a": [b"\x00\xff", {"b": b""}], "c": None}
+    assert decode(encode(value)) == value
+
+
+def _drop_event(recording: Recording) -> None:
+    del recording.lines[5]
+
+
+def _alter_event(recording: Recording) -> None:
+    recording.lines[6]["event"]["data"] += "!"
+
+
+def _alter_end(recording: Recording) -> None:
+    recording.lines[-1]["end"] = "raise"
+    recording.lines[-1]["raise"] = {"type": "RuntimeError", "message": ""}
+
+
+def _alter_history(recording: Recording) -> None:
+    recording.histories[0][0]["content"] = []
+
+
+def _drop_turn(recording: Recording) -> None:
+    recording.histories.pop()
+
+
+def _alter_request(recording: Recording) -> None:
+    recording.requests[1]["messages"].pop()
+
+
+def _drop_tools(recording: Recording) -> None:
+    recording.requests[0]["tools"] = []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "tamper", [_drop_event, _alter_event, _alter_end, _alter_history, _drop_turn, _alter_request, _drop_tools]
+)
+async def test_no_difference_goes_unseen(tamper: Callable[[Recording], None], tmp_path: Path):
+    [one_tool] = [item for item in DATA.scenarios() if item["id"] == "one_tool"]
+    recording = await drive_here(one_tool)
+    tampered = deepcopy(recording)
+    tamper(tampered)
+    for name, tried in (("good", recording), ("bad", tampered)):
+        scratch = tmp_path / name
+        scratch.mkdir()
+        assert bool(differences(DATA, one_tool, tried, scratch=scratch)) == (name == "bad")
