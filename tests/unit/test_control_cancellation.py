@@ -1,0 +1,150 @@
+"""Control uses asyncio's own cancellation: it must keep apart whose cancellation is whose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from itertools import permutations
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from playhead.runtime.control import Control
+from playhead.runtime.log.base import Signal
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+CANCEL = Signal("one", "cancel")
+
+
+class Held:
+    """A source that gives nothing, in `next` of `control`: asleep, or going round and round through the event loop."""
+
+    def __init__(self, *, asleep: bool = True) -> None:
+        self.control = Control()
+        self.waiting = anyio.Event()
+        self.asleep = asleep
+
+    async def items(self) -> AsyncGenerator[int, None]:
+        with anyio.fail_after(60):  # providers hold scopes of their own while they wait
+            self.waiting.set()
+            while not self.asleep:
+                await anyio.lowlevel.checkpoint()
+            await anyio.sleep_forever()
+            yield 1
+
+    async def next(self) -> int | None:
+        return await self.control.next(self.items())
+
+
+@pytest.mark.parametrize("asleep", [True, False])
+@pytest.mark.parametrize("signal_first", [True, False])
+async def test_a_scope_cancelled_in_the_same_turn_as_the_signal_still_catches(signal_first: bool, asleep: bool) -> None:
+    held, scope = Held(asleep=asleep), anyio.CancelScope()
+    went_on = False
+
+    async def wait() -> None:
+        nonlocal went_on
+        with scope:
+            await held.next()
+            await anyio.lowlevel.checkpoint()
+            went_on = True
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await anyio.lowlevel.checkpoint()  # nothing of either cancellation is left
+        ended.set()
+
+    ended = anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await held.waiting.wait()
+            steps: list[Callable[[], None]] = [lambda: held.control.deliver([CANCEL]), scope.cancel]
+            for step in steps if signal_first else reversed(steps):
+                step()
+    assert scope.cancelled_caught
+    assert ended.is_set()
+    assert not went_on
+    assert held.control.pending
+
+
+@pytest.mark.parametrize("asleep", [True, False])
+@pytest.mark.parametrize("order", [*permutations(["signal", "scope", "task"]), *permutations(["signal", "task"])])
+async def test_a_task_cancelled_in_the_same_turn_as_the_signal_is_cancelled(
+    order: tuple[str, ...], asleep: bool
+) -> None:
+    held, scope = Held(asleep=asleep), anyio.CancelScope()
+
+    async def wait() -> None:
+        with scope:
+            await held.next()
+            await anyio.lowlevel.checkpoint()
+
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(wait())
+        await held.waiting.wait()
+        steps: dict[str, Callable[[], object]] = {
+            "signal": lambda: held.control.deliver([CANCEL]),
+            "scope": scope.cancel,
+            "task": task.cancel,
+        }
+        for name in order:
+            steps[name]()
+    assert task.cancelled()
+
+
+async def test_a_source_that_ignores_the_cancellation_leaves_none_behind() -> None:
+    held = Held()
+
+    async def stubborn() -> AsyncGenerator[int, None]:
+        try:
+            held.waiting.set()
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            pass
+        yield 1
+
+    source = stubborn()
+
+    async def wait() -> None:
+        await held.control.next(source)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await anyio.lowlevel.checkpoint()
+        went_on.set()
+
+    went_on = anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await held.waiting.wait()
+            held.control.deliver([CANCEL])
+    assert went_on.is_set()
+    assert held.control.pending
+
+
+async def test_two_signals_are_one_interruption() -> None:
+    held = Held()
+
+    async def wait() -> None:
+        assert await held.next() is None
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await anyio.lowlevel.checkpoint()
+        went_on.set()
+
+    went_on = anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await held.waiting.wait()
+            held.control.deliver([CANCEL])
+            held.control.deliver([Signal("two", "cancel")])
+    assert went_on.is_set()
+    assert len(held.control.take()) == 2
