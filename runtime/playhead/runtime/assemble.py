@@ -20,6 +20,7 @@ class MessageAssembler:
 
     Attributes:
         stop_reason: Of the answer so far.
+        complete: The `metadata` chunk has come, a provider's last.
         usage: Tokens, zero until the `metadata` chunk came.
         metrics: `{"latencyMs": int, …}` likewise.
         text: All text deltas so far, as streamed.
@@ -27,6 +28,7 @@ class MessageAssembler:
 
     def __init__(self) -> None:
         self.stop_reason = "end_turn"
+        self.complete = False
         self.usage: dict[str, Any] = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
         self.metrics: dict[str, Any] = {"latencyMs": 0}
         self._role = "assistant"
@@ -60,6 +62,7 @@ class MessageAssembler:
             if self.stop_reason == "end_turn" and any("toolUse" in block for block in self._content):
                 self.stop_reason = "tool_use"
         elif "metadata" in chunk:
+            self.complete = True
             self.usage.update(chunk["metadata"].get("usage") or {})
             self.metrics.update(chunk["metadata"].get("metrics") or {})
         elif "redactContent" in chunk:

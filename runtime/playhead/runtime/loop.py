@@ -191,8 +191,8 @@ class Loop:
                     self.error = error
                     yield RunFailed(at=now_ms(), error_type=type(error).__name__, message=str(error), force_stop=True)
                     return
-                if self.control.pending:
-                    return
+                if self.control.pending and not (chunk is None and answer.complete):
+                    return  # a signal comes before the rest of an answer, but an answer that is all there is kept
                 if chunk is None:
                     break
                 if not first_byte_ms and "contentBlockDelta" in chunk:

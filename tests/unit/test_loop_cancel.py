@@ -1,0 +1,26 @@
+"""Where in an answer a cancel still counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from playhead.runtime import Agent
+from playhead.runtime.models import ScriptedModel
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("last_seen", "stop_reason"),
+    [("contentBlockDelta", "cancelled"), ("messageStop", "cancelled"), ("metadata", "end_turn")],
+)
+async def test_a_cancel_takes_an_answer_back_unless_all_of_it_is_there(last_seen: str, stop_reason: str) -> None:
+    agent = Agent(model=ScriptedModel(["Hello"]), callback_handler=None)
+    result = None
+    async for event in agent.stream_async("Hi"):
+        if last_seen in event.get("event", {}):
+            agent.cancel()
+        result = event.get("result")
+    assert result is not None
+    assert result.stop_reason == stop_reason
+    assert str(result) == ("Hello\n" if stop_reason == "end_turn" else "Cancelled by user\n")
