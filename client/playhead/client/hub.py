@@ -29,6 +29,9 @@ _SILENT_S: Final = 15.0
 
 _CHANNELS_PER_COMMAND: Final = 512
 
+_TICK_S: Final = 0.25
+"""How late a tail's wait may end. One clock for all of them: a timer for every batch costs more than its records."""
+
 
 class HubStatistics(NamedTuple):
     """A snapshot of the hub."""
@@ -50,7 +53,7 @@ class HubStatistics(NamedTuple):
 class Subscription:
     """One tail's ear: live batches of one run, newest last, bounded."""
 
-    __slots__ = ("_wake", "batches", "behind", "channel", "confirmed")
+    __slots__ = ("_deadline", "_wake", "batches", "behind", "channel", "confirmed")
 
     def __init__(self, channel: bytes) -> None:
         self.channel = channel
@@ -58,6 +61,7 @@ class Subscription:
         self.behind = True  # until it has read the stream for the first time
         self.confirmed = anyio.Event()
         self._wake = anyio.Event()
+        self._deadline = 0.0
 
     def push(self, data: bytes) -> bool:
         """Take one batch in; False if the buffer was full, and everything in it was given up."""
@@ -82,12 +86,17 @@ class Subscription:
         self.behind = False
 
     async def wait(self, timeout: float) -> bool:
-        """Wait for a batch, or for the need to read; False if neither came within `timeout` seconds."""
+        """Wait for a batch, or for the need to read; False if neither came within about `timeout` seconds."""
         if not self.batches and not self.behind:
+            self._deadline = time.monotonic() + timeout
             self._wake = anyio.Event()
-            with anyio.move_on_after(timeout):
-                await self._wake.wait()
+            await self._wake.wait()
         return bool(self.batches) or self.behind
+
+    def tick(self, now: float) -> None:
+        """End the wait if its time is over; the hub calls it every `_TICK_S` seconds."""
+        if now >= self._deadline:
+            self._wake.set()
 
 
 class Hub:
@@ -160,6 +169,19 @@ class Hub:
 
     async def run(self) -> None:
         """Keep the link up for ever; ends by cancellation. A lost link is made again, and every tail reads again."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._tick)
+            tasks.start_soon(self._keep_link)
+
+    async def _tick(self) -> None:
+        while True:
+            await anyio.sleep(_TICK_S)
+            now = time.monotonic()
+            for listeners in self._subscriptions.values():
+                for subscription in listeners:
+                    subscription.tick(now)
+
+    async def _keep_link(self) -> None:
         pause = 0.05
         while True:
             if not self._subscriptions:  # nobody listens: no link is needed
