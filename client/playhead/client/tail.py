@@ -106,7 +106,10 @@ class Tail:
             while True:
                 if subscription.behind:
                     subscription.listen()
-                    while page := await self._page():
+                    more = True
+                    while more:
+                        page = await self._page()
+                        more = len(page) == _PAGE  # a short page ends at the head; what came since is in the batches
                         for entry in page:
                             yield self._in_order(entry)
                             if entry.record.type in TERMINAL_TYPES:
