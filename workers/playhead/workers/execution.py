@@ -10,7 +10,7 @@ import anyio
 from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
 from playhead.runtime.control import Control
-from playhead.runtime.errors import FencedError, GapError
+from playhead.runtime.errors import FencedError, GapError, PlayheadError
 from playhead.runtime.log import Batch, Claim, Code, Finish, Log
 from playhead.runtime.log.base import RunStateName
 from playhead.runtime.loop import Commit, Loop
@@ -32,6 +32,7 @@ __all__ = ["Execution", "read_all"]
 logger = logging.getLogger(__name__)
 
 _PAGE = 1000
+_MAX_ERROR_CHARS = 10_000
 
 
 async def read_all(log: Log, run_id: str, *, head: int) -> list[Entry]:
@@ -97,8 +98,12 @@ class Execution:
         except FencedError as error:
             self.outcome = "fenced"
             logger.warning("%s: stopped here; another worker owns it now", error)
+        except PlayheadError as error:  # whoever looks next finds its lease run out
+            self.outcome = "fenced"
+            logger.error("run %s is given up, its log takes not even its end: %s", self.claim.run_id, error)
 
     async def _run(self) -> None:
+        stored: RunState | None = None
         try:
             loop = await self._loop()
             async with aclosing(loop.records()) as items:
@@ -109,6 +114,7 @@ class Execution:
                         await self._finish(item, loop.state)
                     else:
                         await self.writer.put(item)
+                        stored = loop.state
                         if self.handing_over and isinstance(item, MessageAdded) and not loop.ending:
                             break
         except FencedError:
@@ -116,8 +122,7 @@ class Execution:
         except Exception as error:
             # Ours or the agent's: the run ends with it, so that no tail waits for a run that nobody can go on with.
             logger.exception("run %s failed in the loop", self.claim.run_id)
-            failure = RunFailed(at=now_ms(), error_type=type(error).__name__, message=str(error), force_stop=True)
-            await self._finish(failure, None)
+            await self._finish(_failure(error), stored)
             return
         if self.outcome is None:
             await self._hand_over()
@@ -149,8 +154,10 @@ class Execution:
         raise FencedError(f"run {self.claim.run_id}: its end could not be stored within {self._lease_s:g} s")
 
     async def _write_end(self, record: Record, state: RunState | None) -> None:
+        # Before the rest is taken, which would be lost with an error; it holds a message of the limit and metrics.
+        data = encode_record(record, limit=2 * self._agent.max_record_bytes)
         rest = await self.writer.take_rest()
-        batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, encode_record(record)], rest.ack)
+        batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, data], rest.ack)
         end = Finish(
             batch,
             state=_state_after(record),
@@ -171,6 +178,15 @@ class Execution:
             batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, note], rest.ack)
             answer = await persistently(lambda: self._log.release(batch), "release")
             self.outcome = "handed_over" if answer.code <= Code.DUP else "fenced"
+
+
+def _failure(error: Exception) -> RunFailed:
+    """The record of an exception of the loop; always one that can be stored."""
+    try:
+        text = str(error)[:_MAX_ERROR_CHARS]
+    except Exception:  # a broken __str__ must not end the worker
+        text = "(its text cannot be shown)"
+    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=text, force_stop=True)
 
 
 def _state_after(record: Record) -> RunStateName:
