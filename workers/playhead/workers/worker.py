@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.errors import PlayheadError, RedisAuthError
 from playhead.runtime.log import Log, WorkerInfo, crash_failure, new_token
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS, DEFAULT_RETENTION_MS
 from playhead.runtime.records import RunClaimed, now_ms
@@ -132,7 +132,6 @@ class Worker:
 
         Raises:
             RedisAuthError: Redis refuses the credentials.
-            PlayheadError: Redis refuses for a reason that waiting does not cure.
         """
         try:
             await self._run()
@@ -164,8 +163,8 @@ class Worker:
                 while len(self._held) < self.options.concurrency and not self._draining.is_set():
                     if not await self._claim_one(runs):
                         break
-            except LogUnavailableError as error:
-                logger.warning("claim: %s; trying again", error)
+            except PlayheadError as error:
+                _log_refusal("claim", error)
             with anyio.move_on_after(_BELL_WAIT_S):
                 await self._may_claim.wait()
 
@@ -187,7 +186,8 @@ class Worker:
             retention_ms=self.options.retention_ms,
             lease_ms=self.options.lease_ms,
         )
-        execution.handing_over = self._draining.is_set()  # drained while the claim was on its way
+        if self._draining.is_set():  # while the claim was on its way: nothing is begun yet, so it goes straight back
+            execution.scope.cancel()
         self._claimed += 1
         self._held[claim.run_id] = _Held(execution, renewed_at=sent)
         runs.start_soon(self._execute, execution)
@@ -229,8 +229,8 @@ class Worker:
                 with anyio.fail_after(third):
                     owned = [(run_id, execution.claim.token) for run_id, execution in held]
                     renewals = await self._log.renew(owned, lease_ms=self.options.lease_ms)
-            except (LogUnavailableError, TimeoutError) as error:
-                logger.warning("renew: %s; trying again", error)
+            except (PlayheadError, TimeoutError) as error:
+                _log_refusal("renew", error)
                 pause = third / 4
                 continue
             pause = third
@@ -272,8 +272,8 @@ class Worker:
                     crash_limit=self.options.crash_limit,
                     retention_ms=self.options.retention_ms,
                 )
-            except LogUnavailableError as error:
-                logger.warning("reap: %s; trying again", error)
+            except PlayheadError as error:
+                _log_refusal("reap", error)
             else:
                 self._reaped += len(reaped)
                 for run_id in reaped:
@@ -288,7 +288,8 @@ class Worker:
                 wanted = []
             try:
                 signalled = await self._log.wait_for_work(wanted, worker=self.name, timeout=_BELL_WAIT_S)
-            except LogUnavailableError:
+            except PlayheadError as error:
+                _log_refusal("wait for work", error)
                 await anyio.sleep(0.2)
                 continue
             if signalled is not None:
@@ -310,8 +311,8 @@ class Worker:
                     continue
                 try:
                     held.execution.control.deliver(await self._log.inbox(run_id))
-                except LogUnavailableError as error:
-                    logger.warning("inbox of %s: %s; trying again", run_id, error)
+                except PlayheadError as error:
+                    _log_refusal(f"inbox of {run_id}", error)
                     self._inboxes.add(run_id)
                     await anyio.sleep(0.2)
 
@@ -327,15 +328,26 @@ class Worker:
         )
         try:
             await self._log.announce(info, ttl_ms=self.options.lease_ms)
-        except LogUnavailableError as error:
-            logger.warning("announce: %s", error)
+        except PlayheadError as error:
+            _log_refusal("announce", error)
 
     async def _say_goodbye(self) -> None:
         with anyio.move_on_after(2, shield=True):
             try:
                 await self._log.retire(self.name)
-            except LogUnavailableError as error:
+            except PlayheadError as error:
                 logger.info("retire: %s", error)
+
+
+def _log_refusal(what: str, error: Exception) -> None:
+    """Log it and go on: Redis may be away, or one run's keys be damaged, which must not end the worker of all others.
+
+    Raises:
+        RedisAuthError: Credentials are no run's fault and no wait cures them.
+    """
+    if isinstance(error, RedisAuthError):
+        raise error
+    logger.warning("%s: %s; trying again", what, error or type(error).__name__)
 
 
 def _first(group: BaseExceptionGroup[PlayheadError]) -> PlayheadError:
