@@ -1,0 +1,479 @@
+"""The worker: claims, holds, runs, hands over; and survives what the server and its runs do to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from playhead.runtime import Agent, tool
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.errors import ForeignRecordError, ModelConfigurationError, RunNotFoundError
+from playhead.runtime.log import Claim
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.types import Messages
+from playhead.workers import Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from playhead.client import Client, Run
+
+    from .conftest import Fleet, HeldModel
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+def quick(name: str = "quick") -> Agent:
+    return Agent(ScriptedModel(["Done."], repeat=True), name=name, callback_handler=None)
+
+
+def results_in(messages: Messages) -> int:
+    """How many tool results a history holds."""
+    return sum("toolResult" in block for message in messages for block in message.get("content", []))
+
+
+class Steps:
+    """An agent that calls one tool three times, one after the other; the tool can be held.
+
+    The model looks at the history and nothing else, as a real one does, so any worker can go on with a run.
+    """
+
+    def __init__(self, *, hold: int | None = None) -> None:
+        self.done: list[int] = []
+        self.held = anyio.Event()
+        self.go = anyio.Event()
+
+        @tool
+        async def step(number: int) -> str:
+            """One step."""
+            self.done.append(number)
+            if number == hold:
+                self.held.set()
+                await self.go.wait()
+            return f"{number} done"
+
+        def script(messages: Messages) -> Any:
+            number = results_in(messages) + 1
+            return tool_call("step", {"number": number}, f"t{number}") if number < 4 else "All done."
+
+        self.agent = Agent(ScriptedModel([script], repeat=True), name="steps", tools=[step], callback_handler=None)
+
+
+async def assert_dense(run: Run) -> list[str]:
+    """The types of the run's records, whose numbers have no hole."""
+    entries = [entry async for entry in run.records()]
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    assert entries[-1].seq == (await run.info()).head
+    return [entry.record.type for entry in entries]
+
+
+async def completes(client: Client, agent: str = "quick") -> None:
+    """A new run goes through."""
+    assert str(await client.invoke_async(agent, "Hi")) == "Done.\n"
+
+
+# Claiming and holding
+
+
+async def test_a_worker_holds_no_more_runs_than_it_may_and_runs_them_all(
+    fleet: Fleet, no_key_leaks: Callable[[], list[str]]
+) -> None:
+    most = running = 0
+
+    @tool
+    async def work() -> str:
+        """Works."""
+        nonlocal most, running
+        running += 1
+        most = max(most, running)
+        await anyio.sleep(0.01)  # a piece of work, long enough for others to begin if they might
+        running -= 1
+        return "worked"
+
+    def script(messages: Messages) -> Any:
+        return "Done." if results_in(messages) else tool_call("work", {})
+
+    agent = Agent(ScriptedModel([script], repeat=True), name="quick", tools=[work])
+    async with fleet.client() as client:
+        runs = [await client.start("quick", "Hi") for _ in range(20)]
+        async with fleet.worker(agent, concurrency=3) as worker:
+            for run in runs:
+                assert str(await run.result()) == "Done.\n"
+        assert most == 3
+        statistics = worker.statistics()
+        assert (statistics.running, statistics.claimed, statistics.ended) == (0, 20, {"completed": 20})
+        for run in runs:
+            await assert_dense(run)
+    assert no_key_leaks() == []
+
+
+async def test_runs_that_wait_are_taken_in_the_order_they_were_submitted(fleet: Fleet) -> None:
+    order: list[str] = []
+
+    def script(messages: Messages) -> str:
+        order.append(messages[0].get("content", [])[0]["text"])
+        return "Done."
+
+    async with fleet.client() as client:
+        runs = {str(number): await client.start("quick", str(number)) for number in range(10)}
+        async with fleet.worker(Agent(ScriptedModel([script], repeat=True), name="quick"), concurrency=1):
+            for run in runs.values():
+                await run.result()
+        created = [(await runs[name].info()).created for name in order]
+    assert sorted(order) == sorted(runs)
+    assert created == sorted(created), "the server's clock, in milliseconds, is what counts"
+
+
+async def test_two_workers_share_the_work_and_no_run_is_run_twice(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        runs = [await client.start("quick", "Hi") for _ in range(60)]
+        async with fleet.worker(quick(), concurrency=2) as one, fleet.worker(quick(), concurrency=2) as two:
+            for run in runs:
+                await run.result()
+        assert one.statistics().claimed + two.statistics().claimed == 60
+        assert one.statistics().claimed
+        assert two.statistics().claimed
+        assert {(await run.info()).epoch for run in runs} == {1}
+
+
+async def test_a_run_that_comes_while_the_worker_is_idle_begins_at_once(fleet: Fleet) -> None:
+    async with fleet.worker(quick()), fleet.client() as client:
+        await completes(client)
+        with anyio.fail_after(1):
+            await completes(client)
+
+
+@pytest.mark.parametrize(
+    ("bad", "names"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"lease_ms": 1999}, "lease_ms"),
+        ({"grace_s": -1.0}, "grace_s"),
+        ({"crash_limit": -1}, "crash_limit"),
+        ({"retention_ms": 0}, "retention_ms"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_by_name(bad: Mapping[str, Any], names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        WorkerOptions(**bad)
+
+
+async def test_a_worker_needs_agents_with_names_of_their_own(fleet: Fleet) -> None:
+    log = fleet.log()
+    for agents in ([], [quick(), quick()]):
+        with pytest.raises(ValueError, match="at least one agent, each with a name of its own"):
+            Worker(agents, log=log)
+    await log.aclose()
+
+
+# Draining
+
+
+async def test_draining_hands_a_run_over_at_a_boundary_and_no_finished_tool_runs_again(fleet: Fleet) -> None:
+    steps, heir = Steps(hold=2), Steps()
+    async with fleet.client() as client:
+        async with fleet.worker(steps.agent, grace_s=10) as first:
+            run = await client.start("steps", "Go")
+            await steps.held.wait()
+            first.drain()
+            steps.go.set()
+        assert first.statistics().ended == {"handed_over": 1}
+        assert steps.done == [1, 2]
+        async with fleet.worker(heir.agent):
+            assert str(await run.result()) == "All done.\n"
+        assert heir.done == [3]
+        info = await run.info()
+        assert (info.state, info.epoch, info.crashes) == ("completed", 2, 0)
+        types = await assert_dense(run)
+        assert types.count("run.handed_over") == 1
+        assert types.count("tool.started") == types.count("tool.finished") == 3
+
+
+async def test_what_does_not_reach_a_boundary_in_the_grace_is_stopped_and_handed_over(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model, heir = held_model(), held_model()
+    heir.go.set()
+    async with fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        async with fleet.worker(Agent(model, name="agent"), grace_s=0.1) as first:
+            await model.held.wait()
+        assert model.closed.is_set()
+        assert first.statistics().ended == {"handed_over": 1}
+        async with fleet.worker(Agent(heir, name="agent")):
+            events = [event async for event in run.stream_async()]
+        assert [event["text"] for event in events if "retracted" in event] == ["one two "]
+        assert (await run.info()).crashes == 0
+        assert (await assert_dense(run)).count("model.retried") == 1
+
+
+async def test_a_tool_that_is_stopped_by_a_drain_is_run_again_by_the_next_worker(fleet: Fleet) -> None:
+    steps, heir = Steps(hold=2), Steps()
+    async with fleet.client() as client:
+        run = await client.start("steps", "Go")
+        async with fleet.worker(steps.agent, grace_s=0.05):
+            await steps.held.wait()
+        async with fleet.worker(heir.agent):
+            assert str(await run.result()) == "All done.\n"
+        assert (steps.done, heir.done) == ([1, 2], [2, 3])
+        assert (await run.info()).crashes == 0
+
+
+async def test_a_drained_worker_takes_no_new_run(fleet: Fleet) -> None:
+    steps = Steps(hold=1)
+    async with fleet.client() as client, fleet.worker(steps.agent, grace_s=10) as worker:
+        await client.start("steps", "Go")
+        await steps.held.wait()
+        worker.drain()
+        late = await client.start("steps", "Go")
+        steps.go.set()
+    assert worker.statistics().claimed == 1
+    async with fleet.client() as client:
+        assert (await client.run(late.id).info()).state == "queued"
+
+
+class SlowClaims(RedisLog):
+    """A log whose claims are answered late."""
+
+    def __init__(self, beneath: RedisLog) -> None:
+        super().__init__(beneath.client, prefix=beneath.keys.prefix)
+        self.claimed = anyio.Event()
+        self.go = anyio.Event()
+
+    async def claim(self, agents: Mapping[str, bytes], *, worker: str, token: str, lease_ms: int) -> Claim | None:
+        claim = await super().claim(agents, worker=worker, token=token, lease_ms=lease_ms)
+        if claim is not None:
+            self.claimed.set()
+            await self.go.wait()
+        return claim
+
+
+async def test_a_run_claimed_while_the_drain_began_does_not_hold_it_up(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    first, second = held_model(), held_model()
+    log = SlowClaims(fleet.log("slow"))
+    async with fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        async with fleet.worker(Agent(first, name="agent")):
+            await first.held.wait()
+        async with fleet.worker(Agent(second, name="agent"), log=log, grace_s=0.1) as worker:
+            await log.claimed.wait()
+            worker.drain()
+            for _ in range(10):
+                await checkpoint()
+            log.go.set()
+        assert worker.statistics().ended == {"handed_over": 1}
+        info = await run.info()
+        assert (info.state, info.crashes) == ("queued", 0)
+
+
+async def test_draining_an_idle_worker_ends_it_at_once_and_twice_is_once(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        with anyio.fail_after(1):
+            async with fleet.worker(quick()) as worker:
+                await completes(client)
+                worker.drain()
+                worker.drain()
+        assert await client.workers() == []
+    log = fleet.log()
+    with anyio.fail_after(1):
+        worker = Worker([quick()], log=log)
+        worker.drain()
+        await worker.run()
+    await log.aclose()
+
+
+# What the server and the runs do to it
+
+
+async def test_scripts_flushed_in_the_middle_of_a_run_are_loaded_again(fleet: Fleet) -> None:
+    steps = Steps(hold=2)
+    async with fleet.worker(steps.agent), fleet.client() as client:
+        run = await client.start("steps", "Go")
+        await steps.held.wait()
+        await fleet.ask("SCRIPT", "FLUSH")
+        steps.go.set()
+        assert str(await run.result()) == "All done.\n"
+        assert (await run.info()).epoch == 1
+        await assert_dense(run)
+
+
+async def test_a_worker_whose_keys_are_all_deleted_stops_the_run_and_goes_on(fleet: Fleet) -> None:
+    steps = Steps(hold=2)
+    async with fleet.worker(steps.agent, quick(), lease_ms=2000) as worker, fleet.client() as client:
+        run = await client.start("steps", "Go")
+        await steps.held.wait()
+        await fleet.ask("FLUSHALL")
+        steps.go.set()
+        with pytest.raises(RunNotFoundError):
+            await run.result()
+        await completes(client)
+        assert steps.done == [1, 2]
+        assert worker.statistics().ended == {"fenced": 1, "completed": 1}
+        assert await fleet.ask("EXISTS", client.log.keys.run(run.id)) == 0
+
+
+async def test_a_worker_survives_the_death_of_all_its_connections(fleet: Fleet) -> None:
+    steps = Steps(hold=2)
+    log = fleet.log("victim")
+    async with fleet.worker(steps.agent, quick(), log=log), fleet.client() as client:
+        run = await client.start("steps", "Go")
+        await steps.held.wait()
+        for link in await fleet.connections("victim"):
+            await fleet.ask("CLIENT", "KILL", "ID", link["id"])
+        steps.go.set()
+        assert str(await run.result()) == "All done.\n"
+        await completes(client)
+        await assert_dense(run)
+
+
+async def test_a_blocked_read_that_the_server_ends_with_an_error_does_not_end_the_worker(fleet: Fleet) -> None:
+    """A change of roles does that to every blocked client."""
+    log = fleet.log("blocked")
+    async with fleet.worker(quick(), log=log), fleet.client() as client:
+        for _ in range(3):
+
+            async def unblocked() -> bool:
+                links = [link for link in await fleet.connections("blocked") if "b" in link["flags"]]
+                return any([await fleet.ask("CLIENT", "UNBLOCK", link["id"], "ERROR") for link in links])
+
+            await fleet.until(unblocked)
+            await completes(client)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        ("maxmemory", "1", "0"),
+        pytest.param(
+            ("min-replicas-to-write", "3", "0"),
+            marks=pytest.mark.xfail(reason="translate_errors does not know NOREPLICAS as something waiting cures"),
+        ),
+    ],
+)
+async def test_a_server_that_refuses_writes_for_a_while_is_waited_out(
+    fleet: Fleet, held_model: Callable[..., HeldModel], setting: tuple[str, str, str]
+) -> None:
+    name, refusing, usual = setting
+    model = held_model()
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.worker(Agent(model, name="agent")) as worker, there.client() as client:
+            run = await client.start("agent", "Hi")
+            await model.held.wait()
+            await there.ask("CONFIG", "SET", name, refusing)
+            model.go.set()
+
+            async def refused() -> bool:
+                stats = await there.ask("INFO", "errorstats")
+                return "errorstat_OOM" in stats or "errorstat_NOREPLICAS" in stats
+
+            await there.until(refused)
+            await there.ask("CONFIG", "SET", name, usual)
+            assert str(await run.result()) == f"{model.text}\n"
+            assert worker.statistics().ended == {"completed": 1}
+            assert (await run.info()).epoch == 1
+            await assert_dense(run)
+
+
+async def test_a_run_whose_log_somebody_else_wrote_to_is_given_up_and_no_other(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent"), quick()) as worker, fleet.client() as client:
+        bad, good = await client.start("agent", "Hi"), await client.start("agent", "Hi")
+        while len(model.calls) < 2:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        await model.held.wait()
+        await fleet.ask("XADD", client.log.keys.log(bad.id), "*", "not", "ours")
+        model.go.set()
+        assert str(await good.result()) == f"{model.text}\n"
+        with pytest.raises(ForeignRecordError):
+            await bad.result()
+        await completes(client)
+        assert worker.statistics().ended == {"fenced": 1, "completed": 2}
+
+
+async def test_a_run_in_line_whose_log_somebody_else_wrote_to_does_not_end_the_worker(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        bad = await client.start("quick", "Hi")
+        good = await client.start("quick", "Hi")
+        await fleet.ask("XADD", client.log.keys.log(bad.id), "*", "not", "ours")
+        async with fleet.worker(quick()):
+            assert str(await good.result()) == "Done.\n"
+            with pytest.raises(ForeignRecordError):
+                await bad.result()
+            await completes(client)
+
+
+async def test_an_agent_without_a_usable_model_fails_its_runs_and_not_the_worker(fleet: Fleet) -> None:
+    broken = Agent("no-such-provider/model", name="broken")
+    async with fleet.worker(broken, quick()), fleet.client() as client:
+        with pytest.raises(ModelConfigurationError):
+            await client.invoke_async("broken", "Hi")
+        await completes(client)
+
+
+async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_may_take_them(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.worker(Agent(model, name="agent"), lease_ms=2000) as worker, there.client() as client:
+            run = await client.start("agent", "Hi")
+            await model.held.wait()
+            await there.ask("CLIENT", "PAUSE", "2500", "ALL")
+            with anyio.fail_after(1.9):  # the lease is 2 s: by then the run must have been stopped here
+                await model.closed.wait()
+            assert worker.statistics().ended == {"fenced": 1}
+            model.go.set()
+            assert str(await run.result()) == f"{model.text}\n"
+            info = await run.info()
+            assert (info.epoch, info.crashes) == (2, 1)
+            await assert_dense(run)
+
+
+async def test_tools_in_threads_do_not_keep_a_worker_from_renewing(fleet: Fleet) -> None:
+    """A busy worker must not look like a dead one."""
+    go = threading.Event()
+    started = threading.Event()
+
+    @tool
+    def busy() -> str:
+        """Computes without a pause until it is told."""
+        started.set()
+        while not go.is_set():
+            sum(range(10_000))
+        return "computed"
+
+    def script(messages: Messages) -> Any:
+        return "Done." if results_in(messages) else tool_call("busy", {})
+
+    agent = Agent(ScriptedModel([script], repeat=True), name="busy", tools=[busy])
+    try:
+        async with fleet.worker(agent, quick(), lease_ms=2000), fleet.client() as client:
+            run = await client.start("busy", "Hi")
+            await anyio.to_thread.run_sync(started.wait)
+            renewed = [await fleet.ask("ZSCORE", client.log.keys.leases, run.id)]
+
+            async def renewed_again() -> bool:
+                score = await fleet.ask("ZSCORE", client.log.keys.leases, run.id)
+                if score != renewed[-1]:
+                    renewed.append(score)
+                return len(renewed) > 2
+
+            await fleet.until(renewed_again)
+            await completes(client)
+            go.set()
+            assert str(await run.result()) == "Done.\n"
+            assert (await run.info()).epoch == 1
+    finally:
+        go.set()
