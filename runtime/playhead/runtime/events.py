@@ -22,6 +22,7 @@ from playhead.runtime.records import (
     ModelChunk,
     ModelRetried,
     ModelStarted,
+    Record,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -72,15 +73,20 @@ class Event(dict[str, Any]):
         run_id: The run.
         seq: The record it came from.
         at: When that record was made, unix milliseconds.
-        cursor: Where this event stands, exactly: pass it as `after=` to go on behind it.
+        index: Its place among the events of that record, None for the last.
     """
 
-    __slots__ = ("at", "cursor", "run_id", "seq")
+    __slots__ = ("at", "index", "run_id", "seq")
 
     run_id: str
     seq: int
     at: int
-    cursor: str
+    index: int | None
+
+    @property
+    def cursor(self) -> str:
+        """Where this event stands, exactly: pass it as `after=` to go on behind it."""
+        return str(self.seq) if self.index is None else f"{self.seq}.{self.index}"
 
     def to_json(self) -> str:
         """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form.
@@ -113,67 +119,69 @@ class Projection:
 
     def feed(self, entry: Entry) -> list[Event]:
         """The events of one record that lie behind the cursor; often one or two, sometimes none."""
-        bodies = self._bodies(entry)
-        seq, at = entry.seq, entry.record.at
-        last = len(bodies) - 1
-        events: list[Event] = []
-        for index, body in enumerate(bodies):
-            if (seq, index) <= self._after:
-                continue
-            event = Event(body)
-            event.run_id = self.run_id
+        seq, _, record = entry
+        events = self._chunk(record) if type(record) is ModelChunk else self._events(record)
+        if not events:
+            return events
+        run_id, at = self.run_id, record.at
+        for index, event in enumerate(events):
+            event.run_id = run_id
             event.seq = seq
             event.at = at
-            event.cursor = str(seq) if index == last else f"{seq}.{index}"
-            events.append(event)
-        return events
+            event.index = index
+        events[-1].index = None
+        after, seen = self._after
+        if seq > after:
+            return events
+        return events[seen + 1 :] if seq == after else []
 
-    def _bodies(self, entry: Entry) -> list[dict[str, Any]]:
-        record = entry.record
-        if type(record) is ModelChunk:
-            return self._chunk(record)
+    def _events(self, record: Record) -> list[Event]:
         if record.type in TERMINAL_TYPES:
             self.ended = True
         match record:
             case RunSubmitted():
                 self._state = record.invocation_state
             case CycleStarted(cycle=1):
-                return [{"init_event_loop": True, **self._state}, {"start": True}, {"start_event_loop": True}]
+                return [
+                    Event({"init_event_loop": True, **self._state}),
+                    Event(start=True),
+                    Event(start_event_loop=True),
+                ]
             case CycleStarted():  # Strands' recursion says "start" once more
-                return [{"start": True}, {"start": True}, {"start_event_loop": True}]
+                return [Event(start=True), Event(start=True), Event(start_event_loop=True)]
             case ModelStarted():
                 self._answer = MessageAssembler()
                 self._chunks = 0
             case ModelRetried():
                 return self._retract(record)
             case MessageAdded(origin="model" | "tools"):
-                return [{"message": record.message}]
+                return [Event(message=record.message)]
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
-                return [{"type": "tool_stream", "tool_stream_event": progress}]
+                return [Event(type="tool_stream", tool_stream_event=progress)]
             case RunCompleted() | RunCancelled():
-                return [{"result": AgentResult(record.result)}]
+                return [Event(result=AgentResult(record.result))]
             case RunFailed():
                 self.error = remote_error(record.error_type, record.message, run_id=self.run_id)
                 if record.force_stop:
-                    return [{"force_stop": True, "force_stop_reason": record.message}]
+                    return [Event(force_stop=True, force_stop_reason=record.message)]
             case _:
                 pass
         return []
 
-    def _chunk(self, record: ModelChunk) -> list[dict[str, Any]]:
+    def _chunk(self, record: ModelChunk) -> list[Event]:
         self._chunks += 1
-        derived = self._answer.feed(record.chunk)
-        raw = {"event": record.chunk}
+        chunk = record.chunk
+        derived = self._answer.feed(chunk)
         if derived is None:
-            return [raw]
+            return [Event(event=chunk)]
         if self._state:
             derived.update(self._state)
-        return [raw, derived]
+        return [Event(event=chunk), Event(derived)]
 
-    def _retract(self, record: ModelRetried) -> list[dict[str, Any]]:
+    def _retract(self, record: ModelRetried) -> list[Event]:
         if not self._chunks:  # the call died before it said anything: there is nothing to withdraw
             return []
         self._chunks = 0
         first, last = record.supersedes
-        return [{"retracted": True, "from_seq": first, "to_seq": last, "text": self._answer.text}]
+        return [Event(retracted=True, from_seq=first, to_seq=last, text=self._answer.text)]
