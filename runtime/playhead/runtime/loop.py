@@ -36,6 +36,7 @@ from playhead.runtime.decide import (
 )
 from playhead.runtime.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.fanout import merge
+from playhead.runtime.history import for_model
 from playhead.runtime.records import (
     CycleStarted,
     Entry,
@@ -54,9 +55,9 @@ from playhead.runtime.records import (
     now_ms,
 )
 from playhead.runtime.state import RunState, evolve
-from playhead.runtime.tool_results import exception_result, invalid_name
+from playhead.runtime.tool_results import exception_result
 from playhead.runtime.tools import Outcome, Progress, Tool, ToolContext, unknown_tool_result
-from playhead.runtime.types import Chunk, Message, Messages, Model, ToolResult, ToolUse
+from playhead.runtime.types import Chunk, Message, Model, ToolResult, ToolUse
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
 
@@ -210,7 +211,7 @@ class Loop:
 
     def _open_stream(self) -> AsyncIterator[Chunk]:
         specs = [tool.spec for tool in self.spec.tools.values()]
-        return aiter(self.spec.model.stream(_for_model(self.state.messages), specs or None, self.spec.system_prompt))
+        return aiter(self.spec.model.stream(for_model(self.state.messages), specs or None, self.spec.system_prompt))
 
     async def _run_tools(self, step: RunTools) -> AsyncGenerator[Item, None]:
         calls: list[tuple[int, ToolUse, Tool]] = []
@@ -294,36 +295,6 @@ def _error(call: ToolUse, text: str) -> ToolResult:
 
 def _finished(index: int, call: ToolUse, result: ToolResult, *, duration_ms: int = 0) -> ToolFinished:
     return ToolFinished(at=now_ms(), index=index, name=call["name"], result=result, duration_ms=duration_ms)
-
-
-def _for_model(messages: Sequence[Message]) -> Messages:
-    """The history as a provider wants it: no bookkeeping, and no blank assistant text, which several refuse."""
-    return [{"role": message.get("role", "user"), "content": _sendable(message)} for message in messages]
-
-
-def _sendable(message: Message) -> list[dict[str, Any]]:
-    content = message.get("content", [])
-    if message.get("role") != "assistant":
-        return list(content)
-    kept = [block for block in content if "text" not in block or (block["text"] or "").strip()]
-    if any("toolUse" in block for block in content):
-        return [_callable(block) for block in kept]
-    return kept if len(kept) == len(content) and kept else [_filled(block) for block in content] or [_BLANK]
-
-
-def _callable(block: dict[str, Any]) -> dict[str, Any]:
-    """A tool call under a name that providers accept: they refuse a history with one they could not have sent."""
-    call = block.get("toolUse")
-    if call is None or invalid_name(call.get("name")) is None:
-        return block
-    return {**block, "toolUse": {**call, "name": "INVALID_TOOL_NAME"}}
-
-
-_BLANK: Final = {"text": "[blank text]"}
-
-
-def _filled(block: dict[str, Any]) -> dict[str, Any]:
-    return _BLANK if "text" in block and not (block["text"] or "").strip() else block
 
 
 CLOSE_GRACE_S: Final = 5.0
