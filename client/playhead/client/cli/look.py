@@ -205,7 +205,7 @@ def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> No
 
 
 def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Stop a run. A run in line ends at once; a running one within a second."""
+    """Stop a run. A run in line ends at once; a running one at its next word, or when its present tool call returns."""
 
     async def act(client: Client) -> int:
         run = client.run(run_id)
@@ -224,7 +224,9 @@ def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix
             typer.echo(f"run {run_id} had ended already: {state}", err=True)
         elif state in ("running", "queued"):
             typer.echo(
-                f"run {run_id}: {state}; its worker does not answer, whoever takes over will cancel it", err=True
+                f"run {run_id}: still {state}; the cancel is sent, and takes effect when the tool call that runs now "
+                "returns, or when another worker takes the run over",
+                err=True,
             )
         else:
             typer.echo(f"run {run_id}: {state}", err=True)
