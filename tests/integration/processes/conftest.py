@@ -1,0 +1,40 @@
+"""Real processes: the command line, workers, the examples. What the tests share is in `commands.py` beside this file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+from commands import Commands, Fleet
+
+from playhead.runtime.embedded import EmbeddedServer
+
+__all__: list[str] = []
+
+AGENTS = Path(__file__).with_name("process_agents.py")
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    """Runs commands in an empty folder; what still runs at the end of the test is killed."""
+    with Commands(tmp_path) as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A server and one worker process that serves the agents of `process_agents.py`."""
+    server = EmbeddedServer.start_sync()
+    try:
+        with Commands(tmp_path_factory.mktemp("fleet")) as there:
+            worker = there.start("worker", str(AGENTS), "--url", server.url, "--drain", "0", "--lease", "2")
+            worker.until("serves")
+            yield Fleet(server.url, worker)
+            assert worker.stop() == 0
+    finally:
+        server.stop_sync()

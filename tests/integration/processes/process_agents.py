@@ -1,0 +1,65 @@
+"""What the worker processes of these tests serve."""
+
+from __future__ import annotations
+
+import threading
+
+import anyio
+
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.models import DemoModel, ScriptedCall, ScriptedModel, text_call, tool_call
+from playhead.runtime.models import chunks as c
+from playhead.runtime.toolbox import calculator
+from playhead.runtime.types import Chunk
+
+__all__ = ["assistant", "boom", "hostile", "slow", "stuck", "waits"]
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08"
+
+
+@tool
+def escape() -> str:
+    """Give what a terminal would obey."""
+    return f"result {ESCAPES}"
+
+
+@tool
+def hang() -> str:
+    """Never return: a thread that nobody can stop."""
+    threading.Event().wait()
+    return ""
+
+
+@tool
+async def wait(context: ToolContext) -> str:
+    """Wait until the run is cancelled."""
+    while not context.cancel_requested:  # noqa: ASYNC110 - what a tool has is a flag
+        await anyio.sleep(0.01)
+    return "stopped"
+
+
+def _thought(text: str) -> list[Chunk]:
+    delta = {"reasoningContent": {"text": f"thinking {text}"}}
+    return [c.message_start(), c.block_start(), {"contentBlockDelta": {"delta": delta}}, c.block_stop()]
+
+
+def _hostile_answer() -> list[Chunk]:
+    # A lone surrogate as well: it has no UTF-8 form, so it must not stop what writes it.
+    return [*_thought(ESCAPES), *text_call(f"answer {ESCAPES} \ud800 end\u00e9")[1:]]
+
+
+assistant = Agent(name="assistant", model=DemoModel(delay=0.0), tools=[calculator])
+slow = Agent(name="slow", model=ScriptedModel([" ".join(f"word{n}" for n in range(40))], delay=0.04, repeat=True))
+boom = Agent(
+    name="boom",
+    model=ScriptedModel(
+        [ScriptedCall(text_call("half an")[:4], error=RuntimeError(f"no {ESCAPES} luck"))], repeat=True
+    ),
+)
+hostile = Agent(
+    name="hostile",
+    model=ScriptedModel([tool_call("escape", {}, text=f"calling {ESCAPES}"), _hostile_answer()], repeat=True),
+    tools=[escape],
+)
+waits = Agent(name="waits", model=ScriptedModel([tool_call("wait", {})], repeat=True), tools=[wait])
+stuck = Agent(name="stuck", model=ScriptedModel([tool_call("hang", {})], repeat=True), tools=[hang])
