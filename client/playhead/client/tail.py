@@ -169,13 +169,16 @@ class Tail:
 
     async def _wait(self, subscription: Subscription) -> None:
         """Wait for news; in vain, look at the run itself: a tail never waits on a hope."""
-        pause = _FIRST_LOOK_S
+        pause, late = _FIRST_LOOK_S, False
         while not await subscription.wait(pause):
             try:
                 info = await self._log.info(self.run_id)
                 if info is None:
                     raise run_not_found(self.run_id)
                 if info.head >= self._next:
+                    if not late:  # a busy link is late long before it has lost anything
+                        late = True
+                        continue
                     await self._must_have_next()
                     subscription.lag()
                     return
