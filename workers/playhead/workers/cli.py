@@ -16,10 +16,10 @@ import typer
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.base import DEFAULT_LEASE_MS
 from playhead.runtime.log.connection import DEFAULT_URL
+from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
 from playhead.workers.supervise import Supervisor
 from playhead.workers.targets import load_agents
-from playhead.workers.worker import WorkerOptions
 
 __all__ = ["dev", "worker"]
 

@@ -17,7 +17,8 @@ from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent
 from playhead.runtime.log.redis import RedisLog, check_server, connect, redact
-from playhead.workers.worker import Worker, WorkerOptions
+from playhead.workers.options import WorkerOptions
+from playhead.workers.worker import Worker
 
 __all__ = ["run_worker"]
 
