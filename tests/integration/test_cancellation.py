@@ -1,0 +1,419 @@
+"""Cancelling: a run by its signal, in force in the log's order; a caller's await, leaving everything usable."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from playhead.client import Client
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.codec import encode_record
+from playhead.runtime.events import Event
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.models import ScriptedModel
+from playhead.runtime.models import chunks as c
+from playhead.runtime.records import RunClaimed, SignalReceived, ToolFinished
+from playhead.runtime.types import Chunk
+from playhead.workers import Worker
+
+if TYPE_CHECKING:
+    from playhead.client import Run
+
+    from .conftest import Fleet, HeldModel, Proxy
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+def quick() -> Agent:
+    return Agent(ScriptedModel(["Done."], repeat=True), name="quick", callback_handler=None)
+
+
+async def types_of(run: Run) -> list[str]:
+    """The types of the run's records, whose numbers have no hole."""
+    entries = [entry async for entry in run.records()]
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    return [entry.record.type for entry in entries]
+
+
+def calls(*names: str) -> list[Chunk]:
+    """An answer that calls these tools."""
+    middle = [
+        chunk
+        for number, name in enumerate(names)
+        for chunk in (c.tool_start(f"t{number}", name), c.tool_delta("{}"), c.block_stop())
+    ]
+    return [c.message_start(), *middle, c.message_stop("tool_use")]
+
+
+# Cancelling a run
+
+
+async def test_a_cancel_reaches_a_model_that_hangs_within_a_second(
+    fleet: Fleet, held_model: Callable[..., HeldModel], no_key_leaks: Callable[[], list[str]]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent")) as worker, fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        with anyio.fail_after(1):
+            assert await run.cancel() == "running"
+            result = await run.result()
+        assert model.closed.is_set()
+        assert result.stop_reason == "cancelled"
+        assert str(result) == "Cancelled by user\n"
+        assert (await run.info()).state == "cancelled"
+        assert worker.statistics().ended == {"cancelled": 1}
+        types = await types_of(run)
+        assert types[-3:] == ["signal.received", "message.added", "run.cancelled"]
+    assert no_key_leaks() == []
+
+
+async def test_every_run_of_a_busy_worker_can_be_cancelled_within_a_second(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent"), concurrency=30), fleet.client() as client:
+        runs = [await client.start("agent", "Hi") for _ in range(30)]
+        while len(model.calls) < 30:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        await model.held.wait()
+        with anyio.fail_after(2):
+            for run in runs:
+                await run.cancel()
+            for run in runs:
+                assert (await run.result()).stop_reason == "cancelled"
+
+
+async def test_a_run_in_line_is_cancelled_at_once_without_any_worker(
+    fleet: Fleet, no_key_leaks: Callable[[], list[str]]
+) -> None:
+    async with fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        assert await run.cancel() == "cancelled"
+        assert (await run.result()).stop_reason == "cancelled"
+        assert await types_of(run) == ["run.submitted", "signal.received", "run.cancelled"]
+        async with fleet.worker(quick(), Agent(ScriptedModel(["Late."]), name="agent")) as worker:
+            await client.invoke_async("quick", "Hi")
+        assert worker.statistics().claimed == 1
+    assert no_key_leaks() == []
+
+
+@pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
+async def test_a_run_that_has_ended_says_how(fleet: Fleet, state: str) -> None:
+    model = ScriptedModel(["Done."] if state == "completed" else [])
+    async with fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        if state == "cancelled":
+            await run.cancel()
+        else:
+            async with fleet.worker(Agent(model, name="agent")):
+                before = await types_of(run)
+        before = await types_of(run)
+        assert await run.cancel() == state
+        assert await types_of(run) == before
+
+
+async def test_the_same_cancel_sent_twice_counts_once_and_two_end_the_run_once(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        async with anyio.create_task_group() as tasks:
+            for signal_id in ("one", "one", "one", "two"):
+                tasks.start_soon(lambda signal_id=signal_id: run.cancel(signal_id=signal_id))
+        await run.result()
+        entries = [entry.record async for entry in run.records()]
+        received = [record.signal_id for record in entries if isinstance(record, SignalReceived)]
+        assert len(received) == len(set(received))
+        assert set(received) <= {"one", "two"}
+        assert [record.type for record in entries].count("run.cancelled") == 1
+
+
+async def test_a_cancel_in_flight_when_the_run_ends_does_no_harm(fleet: Fleet) -> None:
+    async with fleet.worker(quick()), fleet.client() as client:
+        for _ in range(30):
+            run = await client.start("quick", "Hi")
+            assert await run.cancel() in ("running", "cancelled", "completed")
+            assert (await run.result()).stop_reason in ("cancelled", "end_turn")
+            types = await types_of(run)
+            assert sum(kind in ("run.completed", "run.cancelled") for kind in types) == 1
+
+
+async def test_a_cancel_between_tools_that_run_one_by_one_leaves_the_rest_out(fleet: Fleet) -> None:
+    started = threading.Event()
+    ran: list[str] = []
+
+    @tool
+    def first(context: ToolContext) -> str:
+        """Ends when the cancel is here."""
+        ran.append("first")
+        started.set()
+        assert context.cancel_signal.wait(10)
+        return "first done"
+
+    @tool
+    async def second() -> str:
+        """Must not run."""
+        ran.append("second")
+        return "second done"
+
+    model = ScriptedModel([calls("first", "second")])
+    agent = Agent(model, name="agent", tools=[first, second], tool_executor="sequential")
+    async with fleet.worker(agent), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await anyio.to_thread.run_sync(started.wait)
+        await run.cancel()
+        assert (await run.result()).stop_reason == "cancelled"
+        assert ran == ["first"]
+        records = [entry.record async for entry in run.records()]
+        finished = [record for record in records if isinstance(record, ToolFinished)]
+        texts = [record.result["content"][0]["text"] for record in finished]
+        assert texts == ["first done", "Tool execution cancelled"]
+        assert [record.type for record in records].count("tool.started") == 1
+
+
+async def test_tools_that_run_are_told_and_keep_their_results(fleet: Fleet) -> None:
+    started = threading.Event()
+
+    @tool
+    def patient(context: ToolContext) -> str:
+        """Works until it is told to stop."""
+        started.set()
+        assert context.cancel_signal.wait(10)
+        return "stopped in good order" if context.cancel_requested else "?"
+
+    async with (
+        fleet.worker(Agent(ScriptedModel([calls("patient", "patient")]), name="agent", tools=[patient])),
+        fleet.client() as client,
+    ):
+        run = await client.start("agent", "Hi")
+        await anyio.to_thread.run_sync(started.wait)
+        with anyio.fail_after(2):
+            await run.cancel()
+            assert (await run.result()).stop_reason == "cancelled"
+        events = [event async for event in run.stream_async()]
+        (results,) = [e["message"]["content"] for e in events if e.get("message", {}).get("role") == "user"]
+        assert [block["toolResult"]["content"][0]["text"] for block in results] == ["stopped in good order"] * 2
+
+
+async def claim_and_die(fleet: Fleet, run: Run, *, meanwhile: Callable[[], Awaitable[Any]]) -> None:
+    """A worker claims the run and dies at once; `meanwhile` happens before anybody notices."""
+    log = fleet.log()
+    note = encode_record(RunClaimed(at=1, worker="dead"))
+    claim = await log.claim({"agent": note}, worker="dead", token="t", lease_ms=60_000)
+    assert claim is not None
+    assert claim.run_id == run.id
+    await meanwhile()
+    await fleet.ask("ZADD", log.keys.leases, 1, run.id)
+    await log.aclose()
+
+
+async def test_a_cancel_that_its_worker_did_not_live_to_take_in_is_in_force_for_the_next(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await claim_and_die(fleet, run, meanwhile=run.cancel)
+        async with fleet.worker(Agent(model, name="agent")):
+            assert (await run.result()).stop_reason == "cancelled"
+        assert model.calls == []
+        assert (await types_of(run)).count("signal.received") == 1
+
+
+async def test_a_run_of_a_dead_fleet_can_be_cancelled(fleet: Fleet) -> None:
+    async with fleet.client(on_notice=lambda notice: None) as client:
+        run = await client.start("agent", "Hi")
+
+        async def nothing() -> None: ...
+
+        await claim_and_die(fleet, run, meanwhile=nothing)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.result)  # who watches also looks after the dead
+
+            async def back_in_line() -> bool:
+                return (await run.info()).state == "queued"
+
+            await fleet.until(back_in_line)
+            assert await run.cancel() == "cancelled"
+        assert (await run.result()).stop_reason == "cancelled"
+
+
+# Leaving an await
+
+
+async def nobody_blocked(fleet: Fleet) -> bool:
+    return (await fleet.ask("INFO", "clients"))["blocked_clients"] == 0
+
+
+async def everything_works(fleet: Fleet, client: Client, name: str) -> None:
+    """A run goes through, from start to result, by tail and by asking; and no connection is left behind."""
+    async with fleet.worker(quick()):
+        run = await client.start("quick", "Hi")
+        events = [event async for event in run.stream_async()]
+        assert str(events[-1]["result"]) == "Done.\n"
+        assert (await run.info()).state == "completed"
+        assert str(await client.invoke_async("quick", "Hi")) == "Done.\n"
+    assert client.statistics().subscriptions == 0
+    assert len(await fleet.connections(name)) <= 2
+    await fleet.until(lambda: nobody_blocked(fleet))
+
+
+AWAITS: dict[str, Callable[[Client, Run], Awaitable[Any]]] = {
+    "Client.start": lambda client, run: client.start("nobody", "Hi"),
+    "Client.stream_async": lambda client, run: anext(client.stream_async("nobody", "Hi")),
+    "Client.invoke_async": lambda client, run: client.invoke_async("nobody", "Hi"),
+    "Client.runs": lambda client, run: client.runs(),
+    "Client.workers": lambda client, run: client.workers(),
+    "Run.info": lambda client, run: run.info(),
+    "Run.result": lambda client, run: run.result(),
+    "Run.cancel": lambda client, run: run.cancel(),
+    "Run.records": lambda client, run: anext(run.records()),
+    "Run.stream_async": lambda client, run: anext(run.stream_async()),
+    "Run.stream_async after": lambda client, run: anext(run.stream_async(after=1)),
+    "Run.replay": lambda client, run: anext(run.replay()),
+    "RemoteAgent.stream_async": lambda client, run: anext(client.agent("nobody").stream_async("Hi")),
+    "RemoteAgent.invoke_async": lambda client, run: client.agent("nobody").invoke_async("Hi"),
+}
+
+
+@pytest.mark.parametrize("name", AWAITS)
+async def test_an_await_cancelled_while_the_server_is_slow_leaves_everything_usable(
+    fleet: Fleet, proxy: Proxy, name: str
+) -> None:
+    """The reply comes after the caller has left; it must not become somebody else's."""
+    there = fleet.at(proxy.url)
+    async with there.client(name="leaver") as client:
+        run = await client.start("nobody", "Hi")
+        proxy.hold()
+
+        async def call() -> None:
+            await AWAITS[name](client, run)
+            pytest.fail("there was no reply")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await proxy.held.wait()
+            tasks.cancel_scope.cancel()
+        proxy.let_go()
+        await everything_works(fleet, client, "leaver")
+
+
+@pytest.mark.parametrize("name", ["Client.stream_async", "Client.invoke_async", "Run.result", "Run.records"])
+async def test_an_await_cancelled_while_it_waits_for_the_run_leaves_everything_usable(fleet: Fleet, name: str) -> None:
+    told = anyio.Event()
+    async with fleet.client(name="leaver", on_notice=lambda notice: told.set()) as client:
+        run = await client.start("nobody", "Hi")
+
+        async def call() -> None:
+            if name == "Run.records":
+                async for _ in run.records():
+                    pass
+            else:
+                await AWAITS[name](client, run)
+            pytest.fail("the run cannot have ended")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            await told.wait()
+            tasks.cancel_scope.cancel()
+        await everything_works(fleet, client, "leaver")
+
+
+async def test_an_entry_into_a_client_cancelled_on_the_way_leaves_no_connection(fleet: Fleet, proxy: Proxy) -> None:
+    there = fleet.at(proxy.url)
+    proxy.hold()
+
+    async def enter() -> None:
+        async with there.client(name="leaver"):
+            pytest.fail("there was no reply")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(enter)
+        await proxy.held.wait()
+        tasks.cancel_scope.cancel()
+    proxy.let_go()
+
+    async def all_gone() -> bool:
+        return not await fleet.connections("leaver")
+
+    await fleet.until(all_gone)
+
+
+async def test_cancelled_over_and_over_a_client_gives_every_caller_its_own_answer(fleet: Fleet) -> None:
+    async with fleet.client(name="leaver") as client:
+        runs = [await client.start(f"agent-{number}", "Hi") for number in range(10)]
+        for turn in range(200):
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as tasks:
+                    for run in runs:
+                        tasks.start_soon(run.info)
+                    for _ in range(turn % 7):
+                        await checkpoint()
+                    scope.cancel()
+            number = turn % 10
+            assert (await runs[number].info()).agent == f"agent-{number}"
+        assert len(await fleet.connections("leaver")) <= 2
+
+
+@pytest.mark.parametrize("point", ["idle", "model", "claim"])
+async def test_a_cancelled_worker_leaves_no_connection_blocked_and_its_runs_to_others(
+    fleet: Fleet, proxy: Proxy, held_model: Callable[..., HeldModel], point: str
+) -> None:
+    model, heir = held_model(), held_model()
+    heir.go.set()
+    log = RedisLog(connect(f"{proxy.url}?client_name=worker", connections=8), prefix=fleet.prefix)
+    worker = Worker([Agent(model, name="agent")], log=log)
+    async with fleet.client() as client:
+        run = None if point == "idle" else await client.start("agent", "Hi")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(worker.run)
+            if point == "model":
+                await model.held.wait()
+            elif point == "claim":
+                proxy.hold()
+                await proxy.held.wait()
+            else:
+
+                async def blocked() -> bool:
+                    return any("b" in link["flags"] for link in await fleet.connections("worker"))
+
+                await fleet.until(blocked)
+            tasks.cancel_scope.cancel()
+        proxy.let_go()
+        assert (await log.runs()) is not None, "the log can still be used"
+        await log.aclose()
+
+        async def all_gone() -> bool:
+            return not await fleet.connections("worker")
+
+        await fleet.until(all_gone)
+        await fleet.until(lambda: nobody_blocked(fleet))
+        if run is not None:
+            await fleet.ask("ZADD", client.log.keys.leases, "XX", 1, run.id)  # its lease runs out
+            async with fleet.worker(Agent(heir, name="agent")):
+                assert str(await run.result()) == f"{heir.text}\n"
+            await types_of(run)
+
+
+async def test_leaving_a_stream_from_another_task_raises_nothing(fleet: Fleet) -> None:
+    async with fleet.worker(quick()), fleet.client() as client:
+        held: list[AsyncGenerator[Event, None]] = []
+
+        async def begin() -> None:
+            held.append(client.stream_async("quick", "Hi"))
+            await anext(held[0])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(begin)
+        await held[0].aclose()
+        assert client.statistics().subscriptions == 0
