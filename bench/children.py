@@ -1,0 +1,103 @@
+"""Child processes of the bench: one role each, spoken to in lines of JSON, gone when their parent is.
+
+    parent: {"ask": "snapshot", ...}      child: one line with the answer
+
+The parent's end of the child's standard input is all that keeps a child alive: it ends at end of file, also when the
+parent was killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+__all__ = ["Child", "Role", "Talk", "child", "cpu_seconds", "rss_bytes"]
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LONGEST_LINE = 1 << 26
+_END_S = 5.0
+
+
+class Talk:
+    """A child's side: its questions, one at a time, and the answer to each."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+
+    async def questions(self) -> AsyncGenerator[dict[str, Any], None]:
+        """The parent's questions until it has no more."""
+        while line := await self._reader.readline():
+            yield json.loads(line)
+
+    def answer(self, value: Any = None) -> None:
+        """Answer the present question."""
+        print(json.dumps(value), flush=True)
+
+
+Role = Callable[[dict[str, Any], Talk], Awaitable[None]]
+"""What a child does: gets its configuration and its talk, ends at the last question."""
+
+
+class Child:
+    """A parent's side: `ask` and wait for the answer."""
+
+    def __init__(self, process: Process, role: str) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._role = role
+        self._questions = process.stdin
+        self._answers = BufferedByteReceiveStream(process.stdout)
+
+    async def ask(self, question: str, **details: Any) -> Any:
+        """Its answer. Raises RuntimeError if it died."""
+        try:
+            await self._questions.send(json.dumps({"ask": question, **details}).encode() + b"\n")
+            return json.loads(await self._answers.receive_until(b"\n", _LONGEST_LINE))
+        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError) as error:
+            raise RuntimeError(f"the {self._role} process ended while it was asked to {question}") from error
+
+
+@asynccontextmanager
+async def child(role: Role, config: Mapping[str, Any], *, uvloop: bool) -> AsyncGenerator[Child, None]:
+    """`role`, a function of a module, in a process of its own for the length of the block."""
+    name = f"{role.__module__}:{getattr(role, '__name__', '')}"
+    command = [sys.executable, "-m", "bench.child", name, json.dumps(dict(config)), "uvloop" if uvloop else "asyncio"]
+    process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=_ROOT)
+    try:
+        yield Child(process, name)
+    finally:
+        with anyio.CancelScope(shield=True):
+            assert process.stdin is not None
+            await process.stdin.aclose()
+            with anyio.move_on_after(_END_S):
+                await process.wait()
+            if process.returncode is None:
+                process.kill()
+            await process.aclose()
+
+
+def cpu_seconds() -> float:
+    """CPU this process has used, all threads, user and system."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def rss_bytes() -> int:
+    """Memory this process holds now (Linux), elsewhere the most it has held."""
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,105 @@
+"""The loop alone: an in-process `Agent` on a scripted model, no Redis, no callback; CPU per chunk.
+
+Loop, records and projection are in it. Yardstick: Strands' in-process loop on the same chunks where `strands` can be
+imported (it is no dependency of this project), else the figure noted when the design was made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+from bench.children import Talk, child, cpu_seconds
+from bench.figures import Figure, Sizes, median
+from bench.server import Bench
+from playhead.runtime import Agent
+from playhead.runtime.models import ScriptedModel, text_call
+from playhead.runtime.types import Chunk
+
+__all__ = ["in_process", "measure"]
+
+NOTED_STRANDS_US: Final = 25.0
+_STRANDS_CHUNKS: Final = 20_000
+
+
+def _chunks(count: int) -> list[Chunk]:
+    return text_call(" ".join(["token"] * count))
+
+
+async def _ours(count: int) -> float:
+    agent = Agent(ScriptedModel([_chunks(count)]), callback_handler=None)
+    return await _per_event(agent.stream_async("go"), count)
+
+
+async def _strands(count: int) -> float:
+    strands: Any = importlib.import_module("strands")
+    base: Any = importlib.import_module("strands.models").Model
+    chunks = _chunks(count)
+
+    class Scripted(base):
+        def update_config(self, **config: Any) -> None:
+            del config
+
+        def get_config(self) -> dict[str, Any]:
+            return {}
+
+        async def stream(self, *arguments: Any, **options: Any) -> AsyncGenerator[Chunk, None]:
+            del arguments, options
+            for chunk in chunks:
+                yield chunk
+
+        async def structured_output(self, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
+            del arguments, options
+            raise NotImplementedError
+            yield
+
+    agent = strands.Agent(model=Scripted(), callback_handler=None)
+    return await _per_event(agent.stream_async("go"), count)
+
+
+async def _per_event(stream: Any, count: int) -> float:
+    began, events = cpu_seconds(), 0
+    async with aclosing(stream) as items:
+        async for event in items:
+            events += "data" in event
+    assert events == count, f"{events} of {count} chunks came"
+    return (cpu_seconds() - began) / count * 1e6
+
+
+async def in_process(config: dict[str, Any], talk: Talk) -> None:
+    """Role: runs the loop in a process of its own, so that nobody else's CPU counts. Asks: `ours`, `strands` (`count`)."""
+    del config
+    async for question in talk.questions():
+        run = _ours if question["ask"] == "ours" else _strands
+        talk.answer(await run(question["count"]))
+
+
+async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
+    """The figures of this measurement."""
+    del bench
+    strands = importlib.util.find_spec("strands") is not None
+    ours: list[float] = []
+    theirs: list[float] = []
+    async with child(in_process, {}, uvloop=False) as process:
+        for number in range(sizes.loop_rounds):
+            say(f"loop: round {number + 1} of {sizes.loop_rounds}")
+            ours.append(await process.ask("ours", count=sizes.loop_chunks))
+            if strands:
+                theirs.append(await process.ask("strands", count=min(_STRANDS_CHUNKS, sizes.loop_chunks)))
+    yardstick = "Strands on the same chunks" if strands else "Strands, noted with the design, not measured now"
+    return [
+        Figure(
+            group="loop",
+            name="CPU per chunk, in process",
+            value=median(ours),
+            unit="µs",
+            yardstick=median(theirs) if theirs else NOTED_STRANDS_US,
+            yardstick_name=yardstick,
+            target=("ratio", "<=", 1.0),
+            note=f"{sizes.loop_chunks:,} chunks, loop, records and projection included"
+            + ("" if strands else "; install strands-agents to measure the yardstick here"),
+        )
+    ]

@@ -1,0 +1,84 @@
+"""Logs to read: runs written straight through the log interface, without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
+from playhead.runtime.log.connection import connect
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.models import text_call
+from playhead.runtime.records import (
+    CycleStarted,
+    MessageAdded,
+    ModelChunk,
+    ModelStarted,
+    Record,
+    RunClaimed,
+    RunCompleted,
+    RunSubmitted,
+    now_ms,
+)
+
+__all__ = ["AGENT", "append", "claim_run", "conversation", "finish", "opened_log"]
+
+AGENT = "seeded"
+_LEASE_MS = 600_000
+_RETENTION_MS = 600_000
+_BATCH = 500
+
+_SENTENCE = "the of and to in is that for it as was with be by on not he his but at are this have from or had an they"
+
+
+@asynccontextmanager
+async def opened_log(url: str, *, prefix: str) -> AsyncGenerator[RedisLog, None]:
+    """A log on the server."""
+    log = RedisLog(connect(url, connections=1), prefix=prefix)
+    try:
+        yield log
+    finally:
+        await log.aclose()
+
+
+async def claim_run(log: RedisLog) -> Claim:
+    """A fresh run of `AGENT`, owned by nobody but the caller."""
+    await log.submit(NewRun(new_run_id(), AGENT, RunSubmitted(at=now_ms(), agent=AGENT, prompt="go")))
+    notes = {AGENT: encode_record(RunClaimed(at=now_ms(), worker="bench"))}
+    claim = await log.claim(notes, worker="bench", token=new_token(), lease_ms=_LEASE_MS)
+    assert claim is not None
+    return claim
+
+
+def conversation(tokens: int) -> list[Record]:
+    """A model call of `tokens` text deltas of about five characters, as a worker would log it, its end left out."""
+    words = _SENTENCE.split()
+    text = " ".join(words[number * number % len(words)] for number in range(tokens))
+    chunks = [ModelChunk(at=now_ms(), chunk=chunk) for chunk in text_call(text)]
+    message = MessageAdded(
+        at=now_ms(),
+        message={"role": "assistant", "content": [{"text": text}]},
+        origin="model",
+        stop_reason="end_turn",
+    )
+    return [CycleStarted(at=now_ms(), cycle=1), ModelStarted(at=now_ms()), *chunks, message]
+
+
+async def append(log: RedisLog, claim: Claim, head: int, records: Sequence[Record]) -> int:
+    """Append behind `head`; the new head."""
+    for start in range(0, len(records), _BATCH):
+        data = [encode_record(record) for record in records[start : start + _BATCH]]
+        (answer,) = await log.append([Batch(claim.run_id, claim.token, head, data)])
+        assert answer.stored
+        head = answer.head
+    return head
+
+
+async def finish(log: RedisLog, claim: Claim, head: int) -> None:
+    """End the run."""
+    result = {"stop_reason": "end_turn", "message": {"role": "assistant", "content": []}, "metrics": {}, "state": {}}
+    last = encode_record(RunCompleted(at=now_ms(), result=result))
+    batch = Batch(claim.run_id, claim.token, head, [last])
+    answer = await log.finish(Finish(batch, "completed", retention_ms=_RETENTION_MS))
+    assert answer.stored

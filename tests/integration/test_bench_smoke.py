@@ -1,0 +1,57 @@
+"""The bench runs from end to end, gives every figure, and leaves nothing behind. What it measures is not asked here."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__: list[str] = []
+
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = {"latency", "saturated", "loop", "tails", "memory", "replay"}
+
+
+def bench(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench", "--smoke", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.timeout(120)
+def test_every_measurement_gives_figures_that_make_sense():
+    with bench("--json") as process:
+        out, error = process.communicate(timeout=100)
+    assert process.returncode == 0, error
+    told: dict[str, Any] = json.loads(out)
+    assert {"cpu", "python", "server", "redis"} <= set(told["machine"])
+    assert {figure["group"] for figure in told["figures"]} == GROUPS
+    for figure in told["figures"]:
+        assert math.isfinite(figure["value"]), figure
+        assert figure["value"] >= 0, figure
+        assert figure["ratio"] is None or figure["ratio"] > 0, figure
+        assert (figure["met"] is None) == (figure["target"] is None), figure
+    (connections,) = [one["value"] for one in told["figures"] if one["unit"] == "connections"]
+    assert connections == 2
+
+
+@pytest.mark.timeout(120)
+def test_its_processes_end_when_it_is_killed():
+    with bench("--only", "saturated") as process:
+        assert process.stderr is not None
+        assert any("window" in line for line in process.stderr), "the fleet was never measured"
+        process.kill()
+        process.stderr.read()  # ends when the last process that holds this pipe has ended
+
+
+def test_the_table_says_what_was_missed_and_what_was_met():
+    with bench("--only", "memory") as process:
+        out, error = process.communicate(timeout=50)
+    assert process.returncode == 0, error
+    assert "Redis bytes per token" in out
+    assert "met" in out
+    assert "≤ 64 bytes" in out
