@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -131,7 +132,7 @@ class Client:
             run_id: Choose it (by `new_run_id`) to be able to submit again after an error: one id is one run.
 
         Raises:
-            ValueError: The prompt has no known form, or a name is empty.
+            ValueError: The prompt has no known form, or a name or the run id is not one.
             EncodingError: Something in it is not plain data.
             RecordTooLargeError: It is over the limit.
             LogUnavailableError: It may or may not have been submitted; with the same `run_id` it is safe to try again.
@@ -150,9 +151,9 @@ class Client:
         size = len(encode_record(record, limit=1 << 40))
         if size > self._max_record_bytes:
             raise RecordTooLargeError("the prompt", size=size, limit=self._max_record_bytes)
-        chosen = run_id or new_run_id()
-        await log.submit(NewRun(chosen, agent, record, session_id))
-        return self.run(chosen)
+        run = self.run(new_run_id() if run_id is None else run_id)
+        await log.submit(NewRun(run.id, agent, record, session_id))
+        return run
 
     async def stream_async(
         self,
@@ -186,7 +187,13 @@ class Client:
         return await run.result()
 
     def run(self, run_id: str) -> Run:
-        """A handle on a run that exists; nothing is asked of the server yet."""
+        """A handle on a run that exists; nothing is asked of the server yet.
+
+        Raises:
+            ValueError: That cannot be the id of a run.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id):
+            raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
         return Run(run_id, log=self.log, open_tail=self.tail)
 
     def again(self) -> Self:
