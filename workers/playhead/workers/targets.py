@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -88,7 +89,10 @@ def _load_file(target: str, path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:  # a file may import its neighbours, as when it is run
         sys.path.insert(0, folder)
-    name = f"playhead_target_{path.stem}"
+    # One file is one module, as for an import, and two files of one name are two.
+    name = f"playhead_target_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise BadTargetError(f"{target}: {path} is not a Python file")
