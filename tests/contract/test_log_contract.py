@@ -174,10 +174,14 @@ async def test_claim_sent_twice_is_one_claim(log: Log) -> None:
 
 
 async def test_a_claim_repeated_after_its_ownership_takes_nothing(log: Log) -> None:
-    claim = await owned(log)
-    await log.release(behind(claim))
-    assert await try_claim(log, token=claim.token) is None
-    assert (await known(log, claim.run_id)).state == "queued"
+    first = await owned(log)
+    await log.release(behind(first))
+    assert await try_claim(log, token=first.token) is None
+    second = await claimed(log)
+    assert await try_claim(log, token=first.token) is None
+    await log.finish(Finish(behind(second, [COMPLETED]), "completed"))
+    await submitted(log)
+    assert await try_claim(log, token=second.token) is None
 
 
 async def test_earliest_due_first_among_agents(log: Log) -> None:
@@ -215,6 +219,8 @@ async def test_a_fenced_owner_cannot_append(log: Log) -> None:
     old = await owned(log, lease_ms=1)
     assert await reaped(log) == [old.run_id]
     assert (await append(log, behind(old, facts(1)))).code is Code.FENCED
+    assert (await log.release(behind(old))).code is Code.FENCED
+    assert (await log.finish(Finish(behind(old), "completed"))).code is Code.FENCED
     new = await claimed(log)
     assert (new.run_id, new.epoch, new.head, new.crashes) == (old.run_id, 2, 3, 1)
     for head in (old.head, new.head):
@@ -306,6 +312,12 @@ async def test_a_renewed_lease_outlives_the_first_one(log: Log) -> None:
     await tick(log)
     assert await reap(log) == []
     assert (await append(log, behind(claim, facts(1)))).stored
+
+
+async def test_a_renewed_lease_counts_from_its_renewal(log: Log) -> None:
+    claim = await owned(log)
+    await log.renew([(claim.run_id, claim.token)], lease_ms=1)
+    assert await reaped(log) == [claim.run_id]
 
 
 async def test_a_late_renewal_never_steals_a_run_back(log: Log) -> None:

@@ -163,6 +163,27 @@ async def cancelled_in_line(log: RedisLog) -> None:
         await log.signal(info.run_id, Signal("s1", "cancel"), at_once=[CANCELLED])
 
 
+async def test_bells_that_nobody_hears_do_not_pile_up(log: RedisLog) -> None:
+    for _ in range(120):
+        await submitted(log)
+    claim = await claimed(log, "t1")
+    for number in range(120):
+        await log.signal(claim.run_id, Signal(f"s{number}", "steer"))
+    for bell in (log.keys.bell("echo"), log.keys.worker_bell("w")):
+        assert await log.client.execute_command("LLEN", bell) == 100
+        assert await log.client.pttl(bell) > 0
+
+
+async def test_workers_that_fell_silent_are_forgotten(log: RedisLog) -> None:
+    await log.announce(WorkerInfo("w1", ["echo"]), ttl_ms=1)
+    with anyio.fail_after(10):
+        while await log.client.zcard(log.keys.workers) != 1 or await log.workers():
+            await anyio.lowlevel.checkpoint()
+        while await log.client.zscore(log.keys.workers, "w1") is not None:
+            await log.announce(WorkerInfo("w2", ["echo"]), ttl_ms=MINUTE)
+    assert await log.workers() == [WorkerInfo("w2", ["echo"])]
+
+
 async def test_a_server_that_is_not_there_is_named(prefix: str) -> None:
     log = RedisLog(connect("redis://:s3cret@127.0.0.1:1"), prefix=prefix)
     try:

@@ -403,6 +403,8 @@ def test_prompts_become_messages(prompt: Any, messages: list[Message]) -> None:
         [{"words": "hi"}],
         [user("a"), {"words": 1}],
         [{}],
+        [{"role": "user"}],
+        [{"content": []}],
     ],
 )
 def test_a_prompt_of_another_kind_fails_the_run(prompt: Any) -> None:
