@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from abc import ABC
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
+import hiredis
 from redis import exceptions as redis_errors
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -31,6 +34,18 @@ def redact(url: str) -> str:
     user = parts.username or ""
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+
+
+class _PackedInC(AbstractConnection, ABC):
+    """A connection that packs commands in C, as redis-py's synchronous one does: an append has hundreds of arguments."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        if isinstance(args[0], str) and " " not in args[0]:
+            try:
+                return [hiredis.pack_command(args)]
+            except TypeError:  # redis-py's own packing takes it, or says better why not
+                pass
+        return super().pack_command(*args)
 
 
 def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | None = _TIMEOUT_S) -> Redis:
@@ -56,6 +71,8 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
         raise LogUnavailableError(
             f"{redact(url)!r} is not a Redis URL ({error}); use redis://[user:password@]host:port[/db]"
         ) from error
+    kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
+    pool.connection_class = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
     return Redis.from_pool(pool)
 
 
@@ -89,7 +106,7 @@ def translate_errors(client: Redis) -> Generator[None]:
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
             raise RedisAuthError(f"Redis at {_address(client)} wants a password; put it in the URL") from error
-        if re.match(r"(OOM|LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b", str(error)):
+        if re.match(r"(OOM|LOADING|READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b", str(error)):
             raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {_address(client)} refused: {error}") from error
 
