@@ -123,10 +123,11 @@ def test_what_the_demo_did_can_be_looked_at_while_nothing_runs(
     assert [run["run_id"] for run in call("runs", "--json").lines] == [demo.run_id]
 
 
-def test_people_get_the_same_answer_from_replay_and_show(demo: Demo, there: Commands, call: Callable[..., Finished]):
-    replay = there.run("replay", demo.run_id, "--speed", "50")
-    assert replay.out == demo.told.out
-    shown = call("show", demo.run_id, "--url", str(demo.folder / ".playhead"))
+def test_people_get_the_same_answer_from_replay_and_show(demo: Demo, call: Callable[..., Finished]):
+    kept = str(demo.folder / ".playhead")
+    replay = call("replay", demo.run_id, "--speed", "50", "--url", kept)
+    assert replay.out.rstrip() == demo.told.out
+    shown = call("show", demo.run_id, "--url", kept)
     assert "17 * 23 = 391" in shown.out
     assert "completed" in shown.out
 
@@ -162,9 +163,9 @@ def test_another_process_reads_the_same_records_by_number(fleet: Fleet, commands
 
 
 def test_detached_one_keeps_the_id_and_tails_later(fleet: Fleet, commands: Commands, call: Callable[..., Finished]):
-    asked = commands.run("ask", "assistant", "2+2", "--detach", "--url", fleet.url)
-    assert re.fullmatch(RUN_ID, asked.out)
-    tail = call("tail", asked.out, "--url", fleet.url)
+    run_id = commands.run("ask", "assistant", "2+2", "--detach", "--url", fleet.url).out
+    assert re.fullmatch(RUN_ID, run_id)
+    tail = call("tail", run_id, "--url", fleet.url)
     assert tail.code == 0
     assert "2+2 = 4" in tail.out
 
@@ -334,7 +335,7 @@ def test_no_output_shows_the_password_of_the_url(
     worker = commands.start("worker", "playhead.workers.demo", "--url", url)
     worker.until("serves assistant")
     told = [
-        commands.run("ask", "assistant", "2+2", "--url", url),
+        call("ask", "assistant", "2+2", "--url", url),
         call("doctor", "--url", url),
         call("runs", "--url", url),
         call("runs", "--url", f"http://:{PASSWORD}@127.0.0.1"),
