@@ -193,7 +193,9 @@ def remote_error(error_type: str, message: str, *, run_id: str = "") -> RunFaile
     if isinstance(base, type) and issubclass(base, Exception) and base is not Exception:
         bases = (RunFailedError, base)
     try:
-        cls = type(error_type, bases, {"__module__": __name__, "__init__": Exception.__init__})
+        # Exception's own methods, since some built-ins want other arguments or, as KeyError, quote their text again.
+        methods = {"__init__": Exception.__init__, "__str__": Exception.__str__}
+        cls = type(error_type, bases, {"__module__": __name__, **methods})
         error = cls(message)
         str(error)
     except TypeError:  # a base with its own memory layout or signature: keep the name, drop the base

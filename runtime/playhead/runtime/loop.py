@@ -188,6 +188,8 @@ class Loop:
             while True:
                 try:
                     chunk = await self.control.next(stream)
+                    if chunk is not None and not self.control.pending:
+                        answer.feed(chunk)  # a malformed chunk is the provider's failure too
                 except Exception as error:
                     self.error = error
                     yield RunFailed(at=now_ms(), error_type=type(error).__name__, message=str(error), force_stop=True)
@@ -198,7 +200,6 @@ class Loop:
                     break
                 if not first_byte_ms and "contentBlockDelta" in chunk:
                     first_byte_ms = (time.monotonic_ns() - began) // 1_000_000
-                answer.feed(chunk)
                 yield ModelChunk(at=now_ms(), chunk=chunk)
         finally:
             await _close(stream)

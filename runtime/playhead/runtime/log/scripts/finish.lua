@@ -21,7 +21,7 @@ if head ~= expected then return {2, head, tonumber(h[6])} end
 local records = {}
 for r = 1, count do records[r] = ARGV[7 + r] end
 head = write(run, log, head, tonumber(h[4]), records)
-if h[5] ~= '' then
+if h[5] ~= '' and messages ~= log then
   local length = redis.call('XLEN', messages)
   for m = 1, tonumber(ARGV[8 + count]) do
     redis.call('XADD', messages, string.format('%.0f-0', length + m), 'm', ARGV[8 + count + m])

@@ -1,10 +1,10 @@
-"""Where in an answer a cancel still counts."""
+"""Where in an answer a cancel still counts, and what a broken answer does."""
 
 from __future__ import annotations
 
 import pytest
 
-from playhead.runtime import Agent
+from playhead.runtime import Agent, Event
 from playhead.runtime.models import ScriptedModel
 
 pytestmark = pytest.mark.anyio
@@ -24,3 +24,14 @@ async def test_a_cancel_takes_an_answer_back_unless_all_of_it_is_there(last_seen
     assert result is not None
     assert result.stop_reason == stop_reason
     assert str(result) == ("Hello\n" if stop_reason == "end_turn" else "Cancelled by user\n")
+
+
+async def test_a_malformed_chunk_fails_the_run_as_the_providers_error() -> None:
+    agent = Agent(
+        model=ScriptedModel([[{"messageStart": {"role": "assistant"}}, {"messageStop": {}}]]), callback_handler=None
+    )
+    events: list[Event] = []
+    with pytest.raises(KeyError, match="stopReason"):
+        async for event in agent.stream_async("Hi"):
+            events.append(event)  # noqa: PERF401
+    assert events[-1]["force_stop"] is True
