@@ -61,12 +61,12 @@ class RunWriter:
         self.head = head
         self._commit = commit
         self._limit = limit
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._acks: deque[int] = deque()  # places in the sequence of signal.received records not yet stored
         self._last = head
         self._in_flight = 0
-        self._settled = anyio.Event()
+        self._changed: anyio.Event | None = None  # there only while somebody waits for it
         self._fenced: str | None = None
 
     @property
@@ -91,7 +91,8 @@ class RunWriter:
         self._last += 1
         if isinstance(record, SignalReceived):
             self._acks.append(self._last)
-        self._commit.mark(self)
+        if not self._in_flight:  # else the answer marks it
+            self._commit.mark(self)
 
     def _full(self) -> bool:
         waiting = len(self._waiting)
@@ -154,7 +155,8 @@ class RunWriter:
         return answer.inbox
 
     def _next_batch(self, most: int) -> Batch:
-        records = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        records = self._waiting[:most]
+        del self._waiting[:most]
         self._waiting_bytes -= sum(map(len, records))
         self._commit.waiting -= len(records)
         ack = 0
@@ -169,11 +171,14 @@ class RunWriter:
 
     async def _wait(self) -> None:
         self._refuse_if_fenced()
-        await self._settled.wait()
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
 
     def _wake(self) -> None:
-        self._settled.set()
-        self._settled = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 class GroupCommit:
