@@ -26,6 +26,7 @@ __all__ = ["Worker"]
 
 logger = logging.getLogger(__name__)
 
+_CLAIM_AGAIN_S = 0.3
 _BELL_WAIT_S = 2.0  # every wait ends in a claim: a lost ring costs at most this
 
 
@@ -55,6 +56,7 @@ class Worker:
         self._may_claim = anyio.Event()
         self._draining = anyio.Event()
         self._idle = anyio.Event()
+        self._unanswered: tuple[str, float] | None = None  # the token of a claim, and when it was first sent
         self._claimed = 0
         self._ended: dict[str, int] = {}
         self._started = now_ms()
@@ -106,22 +108,26 @@ class Worker:
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
         while not self._draining.is_set():
             self._may_claim = anyio.Event()
+            pause = _BELL_WAIT_S
             try:
                 while len(self._held) < self.options.concurrency and not self._draining.is_set():
                     if not await self._claim_one(runs):
                         break
             except PlayheadError as error:
                 log_refusal("claim", error)
-            with anyio.move_on_after(_BELL_WAIT_S):
+                pause = _CLAIM_AGAIN_S
+            with anyio.move_on_after(pause):
                 await self._may_claim.wait()
 
     async def _claim_one(self, runs: TaskGroup) -> bool:
-        sent = time.monotonic()
+        # Until it is answered a claim is sent again as the same one: its run, if it took one, would be lost for a lease.
+        token, sent = self._unanswered = self._unanswered or (new_token(), time.monotonic())
         notes = {
             name: encode_record(RunClaimed(at=now_ms(), worker=self.name, fingerprint=fingerprint))
             for name, fingerprint in self._fingerprints.items()
         }
-        claim = await self._log.claim(notes, worker=self.name, token=new_token(), lease_ms=self.options.lease_ms)
+        claim = await self._log.claim(notes, worker=self.name, token=token, lease_ms=self.options.lease_ms)
+        self._unanswered = None
         if claim is None:
             return False
         execution = Execution(
