@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -134,6 +134,17 @@ class Fleet:
                 await anyio.sleep(0.01)
 
 
+_ENDS = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.asked_script = False
+
+
 class Proxy:
     """A link to the server that can be held up and cut, as a bad network does it.
 
@@ -168,7 +179,7 @@ class Proxy:
             link.cancel()
 
     def lose(self, *, every: int | None) -> None:
-        """Lose every n-th reply: the server has done as asked, the link breaks instead of saying so."""
+        """Lose every n-th reply to a script: the server has done as asked, the link breaks instead of saying so."""
         self._lose_every = every
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
@@ -180,30 +191,42 @@ class Proxy:
             await listener.serve(self._link)
 
     async def _link(self, near: SocketStream) -> None:
-        with anyio.CancelScope() as scope:
-            self._links.append(scope)
+        link = _Link()
+        self._links.append(link.scope)
+        with link.scope:
             far = await anyio.connect_tcp("127.0.0.1", self._server_port)
             async with near, far, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._pump, near, far, False, scope)
-                tasks.start_soon(self._pump, far, near, True, scope)
-        self._links.remove(scope)
+                tasks.start_soon(self._carry_requests, near, far, link)
+                tasks.start_soon(self._carry_replies, far, near, link)
+        self._links.remove(link.scope)
 
-    async def _pump(self, source: ByteStream, target: ByteStream, replies: bool, scope: anyio.CancelScope) -> None:
-        try:
+    async def _carry_requests(self, source: ByteStream, target: ByteStream, link: _Link) -> None:
+        with suppress(*_ENDS):
             while True:
                 data = await source.receive()
-                if replies:
-                    if not self._flowing.is_set():
-                        self.held.set()
-                        await self._flowing.wait()
-                    self._replies += 1
-                    if self._lose_every and self._replies % self._lose_every == 0:
-                        self.lost += 1
-                        break
+                link.asked_script = b"\r\nEVAL" in data
                 await target.send(data)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        scope.cancel()
+        link.scope.cancel()
+
+    async def _carry_replies(self, source: ByteStream, target: ByteStream, link: _Link) -> None:
+        with suppress(*_ENDS):
+            while True:
+                data = await source.receive()
+                if not self._flowing.is_set():
+                    self.held.set()
+                    await self._flowing.wait()
+                if self._loses(link):
+                    break
+                await target.send(data)
+        link.scope.cancel()
+
+    def _loses(self, link: _Link) -> bool:
+        if not (self._lose_every and link.asked_script):
+            return False
+        self._replies += 1
+        lost = self._replies % self._lose_every == 0
+        self.lost += lost
+        return lost
 
 
 @pytest.fixture
