@@ -31,7 +31,11 @@ async def test_a_malformed_chunk_fails_the_run_as_the_providers_error() -> None:
         model=ScriptedModel([[{"messageStart": {"role": "assistant"}}, {"messageStop": {}}]]), callback_handler=None
     )
     events: list[Event] = []
-    with pytest.raises(KeyError, match="stopReason"):
+
+    async def collect() -> None:
         async for event in agent.stream_async("Hi"):
-            events.append(event)  # noqa: PERF401
+            events.append(event)  # noqa: PERF401  (a comprehension would lose them with the error)
+
+    with pytest.raises(KeyError, match="stopReason"):
+        await collect()
     assert events[-1]["force_stop"] is True
