@@ -29,7 +29,7 @@ __all__ = ["ask", "demo", "replay", "tail"]
 
 Url = Annotated[str | None, typer.Option("--url", envvar="PLAYHEAD_URL", help=URL_HELP, show_default=False)]
 Prefix = Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object per event, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of text, for programs.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `ask` and `runs` print it.")]
 
 _DEMO_PROMPT = "What is 17 * 23?"
@@ -235,7 +235,8 @@ def demo(
         async with EmbeddedServer.running(directory=DATA_DIRECTORY) as server:
             if server.notice:
                 typer.echo(server.notice, err=True)
-            typer.secho(f"server {server.kind} · {server.url} · data in {DATA_DIRECTORY}/", err=True, dim=True)
+            kept = "" if server.directory is None else f" · data in {DATA_DIRECTORY}/"
+            typer.secho(f"server {server.kind} · {server.url}{kept}", err=True, dim=True)
             # Silent: the worker is on its way, and that nobody serves the agent yet is no news.
             async with Client(server.url, on_notice=lambda _: None) as client:
                 run = await client.start("assistant", prompt)
