@@ -348,10 +348,7 @@ async def test_a_blocked_read_that_the_server_ends_with_an_error_does_not_end_th
             await completes(client)
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [("maxmemory", "1", "0"), ("min-replicas-to-write", "3", "0")],
-)
+@pytest.mark.parametrize("setting", [("maxmemory", "1", "0"), ("min-replicas-to-write", "3", "0")])
 async def test_a_server_that_refuses_writes_for_a_while_is_waited_out(
     fleet: Fleet, held_model: Callable[..., HeldModel], setting: tuple[str, str, str]
 ) -> None:
