@@ -161,7 +161,6 @@ async def test_a_server_that_is_new_enough(version: str) -> None:
     await answering(speaking(version), check=check)
 
 
-@pytest.mark.xfail(reason="translate_errors lets redis-py's InvalidResponse through as it is")
 async def test_something_that_is_not_redis() -> None:
     async def check(url: str) -> None:
         with pytest.raises(LogUnavailableError):

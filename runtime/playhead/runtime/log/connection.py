@@ -98,6 +98,10 @@ def translate_errors(client: Redis) -> Generator[None]:
         ) from error
     except (redis_errors.BusyLoadingError, redis_errors.ReadOnlyError, redis_errors.OutOfMemoryError) as error:
         raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
+    except redis_errors.InvalidResponse as error:
+        raise LogUnavailableError(
+            f"{_address(client)} answers, but does not speak Redis' protocol. Is it the right port?"
+        ) from error
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
         raise LogUnavailableError(
             f"cannot reach Redis at {_address(client)}: {str(error).rstrip('.')}. Is it running? "
