@@ -8,10 +8,31 @@ from contextlib import suppress
 from typing import Any
 
 from fakeredis import TcpFakeServer
+from redis.exceptions import ResponseError
 
 __all__ = ["FakeServer"]
 
 _POLL_SECONDS = 0.02
+
+
+def _outliving_errors(handler: Any) -> Any:
+    """fakeredis' handler hangs up behind every error reply; a server does not, and clients do not expect it."""
+
+    class Handler(handler):
+        def setup(self) -> None:
+            super().setup()
+            client: Any = self.current_client
+            read = client.read_response
+
+            def reply(*args: Any, **kwargs: Any) -> Any:
+                try:
+                    return read(*args, **kwargs)
+                except ResponseError as error:
+                    return error  # written as an error reply, as the handler itself would have done
+
+            client.read_response = reply
+
+    return Handler
 
 
 class _Listener(TcpFakeServer):
@@ -19,6 +40,7 @@ class _Listener(TcpFakeServer):
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port))
+        self.RequestHandlerClass = _outliving_errors(self.RequestHandlerClass)
         # A handler that serves a blocking command looks up only when that ends: it must not hold up our exit.
         self.daemon_threads = True
         self._links: set[socket.socket] = set()
