@@ -5,9 +5,23 @@ from playhead.client import Client
 
 from __future__ import annotations
 
-from playhead.client.client import Client
-from playhead.client.remote import RemoteAgent
-from playhead.client.run import Run
-from playhead.client.tail import Notice
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playhead.client.client import Client
+    from playhead.client.remote import RemoteAgent
+    from playhead.client.run import Run
+    from playhead.client.tail import Notice
 
 __all__ = ["Client", "Notice", "RemoteAgent", "Run"]
+
+_HOMES = {"Client": "client", "Notice": "tail", "RemoteAgent": "remote", "Run": "run"}
+
+
+def __getattr__(name: str) -> Any:
+    """At first use: the command line's entry point is in this package, and Ctrl-C during its second of imports must
+    find that entry point running, or it is a page of traceback."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
