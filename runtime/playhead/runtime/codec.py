@@ -118,10 +118,10 @@ def _compact(at: int, chunk: Chunk) -> list[Any]:
 def _expand(items: list[Any]) -> ModelChunk:
     form, at, value = items[0], items[1], items[2]
     expected: type[Any] = dict if form == _WHOLE else str
-    if type(value) is not expected or type(at) is not int:
-        raise TypeError(f"a model.chunk that holds a {type(value).__name__}, made at {at!r:.40}")
+    if type(value) is not expected:
+        raise TypeError(f"a model.chunk that holds a {type(value).__name__}")
     if form == _WHOLE:
-        return ModelChunk.of(at, value)
+        return ModelChunk(at=at, chunk=value)
     if form == _TEXT:
         delta: dict[str, Any] = {"text": value}
     elif form == _TOOL_INPUT:
@@ -131,7 +131,7 @@ def _expand(items: list[Any]) -> ModelChunk:
     else:
         raise ForeignRecordError(f"a model.chunk of unknown form {form!r}; this run was written by a newer version")
     block = {"contentBlockIndex": items[3], "delta": delta} if len(items) > 3 else {"delta": delta}
-    return ModelChunk.of(at, {"contentBlockDelta": block})
+    return ModelChunk(at=at, chunk={"contentBlockDelta": block})
 
 
 def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:

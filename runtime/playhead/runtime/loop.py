@@ -200,7 +200,7 @@ class Loop:
                     break
                 if not first_byte_ms and "contentBlockDelta" in chunk:
                     first_byte_ms = (time.monotonic_ns() - began) // 1_000_000
-                yield ModelChunk.of(now_ms(), chunk)
+                yield ModelChunk(at=now_ms(), chunk=chunk)
         finally:
             await _close(stream)
         if first_byte_ms:
