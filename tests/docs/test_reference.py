@@ -1,0 +1,220 @@
+"""The documentation's links and tables are those of the code: commands, options, exit codes, records, events, keys."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from docs_markdown import ROOT, anchors, links, pages, section, table
+
+from playhead.client.cli.app import app
+from playhead.runtime import errors
+from playhead.runtime.embedded import EmbeddedServerError
+from playhead.runtime.errors import PlayheadError
+from playhead.runtime.events import Event, Projection
+from playhead.runtime.log import RunInfo, WorkerInfo
+from playhead.runtime.log.keys import Keys
+from playhead.runtime.records import (
+    RECORD_TYPES,
+    CycleStarted,
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelRetried,
+    ModelStarted,
+    Record,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    ToolProgressed,
+)
+
+__all__: list[str] = []
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+SHARED = {"--url", "--prefix", "--json"}
+SOURCES = [file for member in ("runtime", "workers", "client") for file in (ROOT / member / "playhead").rglob("*.py")]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def code(text: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", text)
+
+
+# Links
+
+
+def broken(page: Path) -> list[str]:
+    """Links of a page that lead nowhere on disk."""
+    found: list[str] = []
+    for target in links(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text(encoding="utf-8"))):
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize(
+    "page", [*pages(), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name
+)
+def test_the_links_of_a_page_lead_somewhere(page: Path):
+    assert broken(page) == []
+
+
+def test_the_link_check_finds_missing_files_and_headings(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("# A heading: `x`\n[a](no.md) [b](#a-heading-x) [c](page.md#nope) [d](https://e.org) `[e](f.md)`\n")
+    assert broken(page) == ["no.md", "page.md#nope"]
+
+
+def test_the_readme_leads_to_every_page():
+    named = {target.partition("#")[0] for target in links(read("README.md"))}
+    assert {f"docs/{page.name}" for page in pages()[1:]} <= named
+
+
+# The command line
+
+
+def options(command: Any) -> dict[str, Any]:
+    """The long spelling of each option a person may use → its parameter."""
+    shown = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+    return {name: one for one in shown for name in [*one.opts, *one.secondary_opts] if name.startswith("--")}
+
+
+def default(parameter: Any) -> str:
+    """A default as the tables show it: nothing for what is off or has none."""
+    value = parameter.default
+    return (
+        "" if value is None or isinstance(value, bool) else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    )
+
+
+def wrong(text: str, command: Any) -> list[str]:
+    """What a command's section says amiss: options its first line lacks or invents, defaults its table has otherwise."""
+    wanted = options(command)
+    named = set(re.findall(r"--[a-z-]+", code(text)[0]))
+    found = [f"{option}: not in both" for option in sorted(named ^ wanted.keys())]
+    rows = {words.split()[0]: row[1] for row in table(text) for words in code(row[0])}
+    found += [f"{name}: {value}" for name, value in rows.items() if name in wanted and value != default(wanted[name])]
+    return found + [f"{option}: no row" for option in sorted(wanted.keys() - rows.keys() - SHARED)]
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_a_command_has_a_section_with_all_its_options_and_their_defaults(name: str):
+    assert wrong(section(read("docs/cli.md"), f"`playhead {name}`"), COMMANDS[name]) == []
+
+
+def test_the_check_of_options_finds_what_is_missing_gone_or_changed():
+    head = "`playhead runs [--limit N] [--nope] [--json] [--url URL]`\n| option | default | |\n|---|---|---|\n"
+    assert wrong(f"{head}| `--limit N` | `9` | |", COMMANDS["runs"]) == [
+        "--nope: not in both",
+        "--prefix: not in both",
+        "--limit: `9`",
+    ]
+    assert "--limit: no row" in wrong(head, COMMANDS["runs"])
+
+
+def test_the_options_that_most_commands_share_are_theirs():
+    rows = table(section(read("docs/cli.md"), "Options that most commands share"))
+    assert {code(row[0])[0].split()[0]: row[1] for row in rows} == {
+        option: default(options(COMMANDS["ask"])[option]) for option in SHARED
+    }
+
+
+def test_every_command_is_in_the_overview_and_no_other():
+    named = [code(row[0])[0].split()[1] for row in table(section(read("docs/cli.md"), "Commands"))]
+    assert sorted(named) == sorted(COMMANDS)
+
+
+def test_the_json_of_runs_and_workers_is_named_key_by_key():
+    text = section(read("docs/cli.md"), "What --json prints")
+    assert {field.name for info in (RunInfo, WorkerInfo) for field in fields(info)} <= set(re.findall(r'"(\w+)"', text))
+
+
+def all_errors() -> list[type[PlayheadError]]:
+    found = [getattr(errors, name) for name in errors.__all__]
+    return [*(one for one in found if isinstance(one, type) and issubclass(one, PlayheadError)), EmbeddedServerError]
+
+
+def test_the_exit_codes_are_those_of_the_errors():
+    rows = table(section(read("docs/cli.md"), "Exit codes"))
+    named = {name: int(row[0]) for row in rows for name in code(row[1]) if name[0].isupper()}
+    wanted = {one.__name__: one.exit_code for one in all_errors()}
+    assert named == wanted
+
+
+def test_every_environment_variable_is_documented_and_none_besides():
+    pattern = r"PLAYHEAD_[A-Z_]+[A-Z]"
+    known = {name for file in SOURCES for name in re.findall(pattern, file.read_text(encoding="utf-8"))}
+    named = {name for page in pages() for name in re.findall(pattern, page.read_text(encoding="utf-8"))}
+    assert named == known
+
+
+# Records, events, keys
+
+
+def test_the_table_of_records_has_every_type_with_its_fields():
+    rows = {code(row[0])[0]: row for row in table(section(read("docs/records.md"), "Record types"))}
+    assert rows.keys() == RECORD_TYPES.keys()
+    for name, cls in RECORD_TYPES.items():
+        assert set(code(rows[name][1])) == cls.model_fields.keys() - {"v", "type", "at"}, name
+
+
+def delta(**kind: Any) -> Record:
+    return ModelChunk(at=0, chunk={"contentBlockDelta": {"delta": kind}})
+
+
+def sample() -> Iterable[Event]:
+    """An event of each kind."""
+    call: Any = {"toolUseId": "t", "name": "x", "input": {}}
+    records: list[Record] = [
+        RunSubmitted(at=0, agent="a"),
+        CycleStarted(at=0, cycle=1),
+        ModelStarted(at=0),
+        ModelChunk(at=0, chunk={"contentBlockStart": {"start": {"toolUse": {"toolUseId": "t", "name": "x"}}}}),
+        delta(text="a"),
+        delta(toolUse={"input": "{}"}),
+        delta(reasoningContent={"text": "a"}),
+        delta(reasoningContent={"signature": "a"}),
+        delta(reasoningContent={"redactedContent": b"a"}),
+        delta(citation={}),
+        ModelRetried(at=0, supersedes=(4, 9)),
+        MessageAdded(at=0, message={"role": "assistant", "content": []}, origin="model"),
+        ToolProgressed(at=0, index=0, tool_use=call),
+        RunCompleted(at=0, result={}),
+        RunFailed(at=0, error_type="ValueError", message="", force_stop=True),
+    ]
+    projection = Projection("run")
+    for seq, record in enumerate(records, start=1):
+        yield from projection.feed(Entry(seq, 1, record))
+
+
+def test_the_table_of_events_has_every_kind_with_its_keys():
+    named = [set(code(row[0])) for row in table(section(read("docs/records.md"), "Events"))]
+    assert all(event.keys() in named for event in sample()), [event for event in sample() if event.keys() not in named]
+    assert sorted(map(sorted, named)) == sorted(map(list, {tuple(sorted(event)) for event in sample()}))
+
+
+def test_every_key_is_in_the_table_of_keys():
+    keys = Keys("ph", 0)
+    texts = {"run": "<run>", "log": "<run>", "inbox": "<run>", "ready": "<agent>", "bell": "<agent>"}
+    texts |= {"worker_bell": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
+    wanted = {getattr(keys, name)(text) for name, text in texts.items()} | {keys.leases, keys.runs, keys.workers}
+    assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == texts.keys()
+    for script in (ROOT / "runtime/playhead/runtime/log/scripts").glob("*.lua"):
+        for kind in re.findall(r"prefix \.\. '(session|waiting|\w+):'", script.read_text(encoding="utf-8")):
+            if kind not in texts:
+                wanted.add(f"{keys.root}{kind}:<session>")
+    assert {code(row[0])[0] for row in table(section(read("docs/records.md"), "Keys in Redis"))} == wanted
