@@ -1,0 +1,189 @@
+"""A worker in a process of its own, to be killed, paused and drained by a test.
+
+Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (a place to wait at,
+such as `step 2` or `word 5`) and `options` of the worker. It says what it does as lines of JSON on standard output,
+takes the words `go` and `drain` on standard input, and ends when that ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import anyio
+from anyio import from_thread
+from anyio.lowlevel import current_token
+
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.models import chunks as c
+from playhead.runtime.types import Chunk, Messages
+from playhead.workers import Worker, WorkerOptions
+
+__all__: list[str] = []
+
+CONFIG: dict[str, Any] = {}
+STEPS = 3
+WORDS = [f"word{number} " for number in range(20)]
+
+go = threading.Event()
+
+
+def say(said: str, **more: Any) -> None:
+    print(json.dumps({"said": said, **more}), flush=True)
+
+
+def wait_at(place: str) -> None:
+    """Wait here until told to go on, if this is the place to."""
+    if CONFIG["hold"] == place:
+        say("held")
+        go.wait()
+
+
+def record(line: object) -> None:
+    """Leave a trace that outlives the process."""
+    with Path(CONFIG["effects"]).open("a") as file:
+        file.write(f"{line}\n")
+
+
+@tool
+def step(number: int) -> str:
+    """One step."""
+    record(number)
+    wait_at(f"step {number}")
+    return f"{number} done"
+
+
+@tool(on_unknown_outcome="fail")
+def careful(number: int) -> str:
+    """One step that must not be repeated blindly."""
+    record(number)
+    wait_at(f"step {number}")
+    return f"{number} done"
+
+
+@tool
+def attempt(context: ToolContext) -> str:
+    """Tells which attempt this is, and under which key."""
+    record(f"{context.attempt} {context.effect_key}")
+    wait_at(f"attempt {context.attempt}")
+    return f"attempt {context.attempt}"
+
+
+@tool
+def kill() -> str:
+    """Takes the process down with it."""
+    record("killed")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+@tool
+async def block(seconds: float) -> str:
+    """Blocks the event loop, as no tool should, where the place says so."""
+    record("blocked")
+    if CONFIG["hold"] == "block":
+        say("held")
+        time.sleep(seconds)  # noqa: ASYNC251 - this is the fault
+    return "unblocked"
+
+
+def results_in(messages: Messages) -> int:
+    return sum("toolResult" in block for message in messages for block in message.get("content", []))
+
+
+def one_by_one(name: str) -> Agent:
+    """Three calls of a tool, one after the other."""
+
+    def script(messages: Messages) -> Any:
+        number = results_in(messages) % STEPS + 1
+        fresh = "text" in messages[-1].get("content", [{}])[0]
+        if number == 1 and not fresh:
+            return "All done."
+        return tool_call("careful" if name == "careful" else "step", {"number": number}, f"t{number}")
+
+    model = ScriptedModel([script], repeat=True)
+    return Agent(model, name=name, tools=[careful if name == "careful" else step], callback_handler=None)
+
+
+def together() -> Agent:
+    """Three calls at once."""
+
+    def script(messages: Messages) -> Any:
+        if results_in(messages):
+            return "All done."
+        middle: list[Chunk] = []
+        for number in range(1, STEPS + 1):
+            call = [c.tool_start(f"t{number}", "step"), c.tool_delta(json.dumps({"number": number})), c.block_stop()]
+            middle += call
+        return [c.message_start(), *middle, c.message_stop("tool_use")]
+
+    return Agent(ScriptedModel([script], repeat=True), name="together", tools=[step], callback_handler=None)
+
+
+class Talker:
+    """Says all words, and waits behind one of them."""
+
+    async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
+        yield c.message_start()
+        yield c.block_start()
+        for number, word in enumerate(WORDS):
+            yield c.text_delta(word)
+            if CONFIG["hold"] == f"word {number}":
+                await anyio.to_thread.run_sync(wait_at, f"word {number}", abandon_on_cancel=True)
+        yield c.block_stop()
+        yield c.message_stop("end_turn")
+        yield c.metadata(input_tokens=1, output_tokens=len(WORDS), latency_ms=0)
+
+
+def once(name: str, arguments: dict[str, Any]) -> ScriptedModel:
+    """One call of a tool, and the end."""
+    return ScriptedModel(
+        [lambda messages: "All done." if results_in(messages) else tool_call(name, arguments)], repeat=True
+    )
+
+
+AGENTS = [
+    one_by_one("steps"),
+    one_by_one("careful"),
+    together(),
+    Agent(Talker(), name="talker", callback_handler=None),
+    Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
+    Agent(once("block", {"seconds": 2.6}), name="blocker", tools=[block], callback_handler=None),
+    Agent(once("attempt", {}), name="attempts", tools=[attempt], callback_handler=None),
+]
+
+
+def obey(worker: Worker, token: Any) -> None:
+    """Do what standard input says, and end with it."""
+    for line in sys.stdin:
+        if line.strip() == "go":
+            go.set()
+        elif line.strip() == "drain":
+            from_thread.run_sync(worker.drain, token=token)
+    os._exit(0)
+
+
+async def main() -> None:
+    log = RedisLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"])
+    worker = Worker(AGENTS, log=log, options=WorkerOptions(**CONFIG["options"]))
+    threading.Thread(target=obey, args=(worker, current_token()), daemon=True).start()
+    say("ready", pid=os.getpid())
+    await worker.run()
+    say("ended", statistics=worker.statistics()._asdict())
+    await log.aclose()
+    os._exit(0)  # a tool that is still held in its thread must not hold the process
+
+
+def run(config: dict[str, Any]) -> None:
+    """Be the worker, to the end."""
+    CONFIG.update(config)
+    anyio.run(main)
