@@ -1,90 +1,94 @@
-"""What type checkers know of the public interface. Checked by pyright, never run: the promise is the types alone."""
+"""What type checkers make of the public names. Never run: pyright reads it with the rest of the tests.
+
+A line that ignores an error says that there must be one: an ignore that is not needed is an error itself.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, assert_type
 
 from playhead.client import Client, Notice, RemoteAgent, Run
 from playhead.runtime import Agent, AgentResult, Event, PlayheadError, Tool, ToolContext, tool
-from playhead.runtime.errors import RunFailedError, RunNotFoundError
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.log import RunInfo, WorkerInfo
-from playhead.runtime.models import DemoModel, OpenAIModel, ScriptedModel, text_call
-from playhead.runtime.records import Entry, Record
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.models import (
+    DemoModel,
+    LocalModel,
+    ModelRequest,
+    OpenAIModel,
+    ScriptedCall,
+    ScriptedModel,
+    text_call,
+    tool_call,
+)
+from playhead.runtime.records import Entry, ModelChunk, Record
 from playhead.runtime.result import RunMetrics
-from playhead.runtime.toolbox import calculator, http_request
-from playhead.runtime.types import Message, Messages, Model
+from playhead.runtime.toolbox import calculator, http_request, make_http_request
+from playhead.runtime.types import Chunk, Message, Messages, Model, Prompt, ToolSpec, ToolUse
 from playhead.workers import Worker, WorkerOptions, WorkerStatistics, load_agents
 
 __all__: list[str] = []
 
+RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
 
-# Tools keep the type of what they decorate.
+
+# Tools keep the signature of their function.
 
 
 @tool
-def word_count(text: str, *, minimum: int = 0) -> int:
-    """Count words."""
-    return max(minimum, len(text.split()))
+def count(text: str, *, words: bool = True) -> int:
+    """Count."""
+    return len(text.split()) if words else len(text)
 
 
-@tool(name="other", timeout=3.5, on_unknown_outcome="fail")
-async def lookup(key: str, context: ToolContext) -> dict[str, str]:
-    """Look a key up."""
-    return {key: context.effect_key}
-
-
-assert_type(word_count("a b", minimum=1), int)
-assert_type(word_count.name, str)
-assert_type(word_count.timeout, float | None)
-word_count(1)  # pyright: ignore[reportArgumentType]
-word_count("a", maximum=1)  # pyright: ignore[reportCallIssue]
-tool(on_unknown_outcome="maybe")  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-class Library:
-    """A tool may be a method."""
-
-    @tool
-    def find(self, title: str) -> list[str]:
-        """Find books."""
-        return [title]
-
-
-assert_type(Library().find("a"), list[str])
-Library().find(1)  # pyright: ignore[reportArgumentType]
-
-
-async def tools_are_awaited_as_their_functions(context: ToolContext) -> None:
-    """An async tool's call is awaitable, with the function's result."""
-    assert_type(await lookup("a", context), dict[str, str])
+@tool(name="pay", timeout=20, on_unknown_outcome="fail")
+async def pay(euros: float, context: ToolContext) -> dict[str, str]:
+    """Pay."""
+    assert_type(context.effect_key, str)
     assert_type(context.cancel_requested, bool)
     assert_type(context.invocation_state, dict[str, Any])
+    assert_type(context.tool_use, ToolUse)
+    return {}
 
 
-# An agent in this process.
-
-agent = Agent(
-    "openai/gpt-5-mini", name="a", tools=[word_count, lookup, calculator, http_request], callback_handler=None
-)
-Agent(model=DemoModel(), tools=[len], messages=[{"role": "user", "content": [{"text": "hi"}]}])
-Agent(model=ScriptedModel([text_call("a")]))
-Agent(model=OpenAIModel("gpt-5-mini"), callback_handler=lambda **event: print(event))
-Agent(model=3)  # pyright: ignore[reportArgumentType]
-Agent(tool_executor="parallel")  # pyright: ignore[reportArgumentType]
-Agent("demo", [calculator])  # pyright: ignore[reportCallIssue]
-assert_type(agent.messages, Messages)
-assert_type(agent.model, Model)
-assert_type(agent("hi"), AgentResult)
+class Shop:
+    @tool
+    def order(self, item: str) -> int:
+        """Order."""
+        return len(item)
 
 
-def takes_a_dict(event: dict[str, Any]) -> None:
-    """An event is a plain dict to whoever wants one."""
+async def tools(context: ToolContext) -> None:
+    assert_type(count("a", words=False), int)
+    assert_type(await pay(1.0, context), dict[str, str])
+    assert_type(Shop().order("tea"), int)
+    assert_type(count.name, str)
+    assert_type(count.spec, ToolSpec)
+    assert_type(count.timeout, float | None)
+    any_tool: Tool = count
+    any_tool = http_request
+    any_tool = make_http_request(allow_networks=["10.0.0.0/8"])
+    assert_type(calculator(expression="1"), str)
+    count(1)  # pyright: ignore[reportArgumentType]
+    count("a", letters=True)  # pyright: ignore[reportCallIssue]
+    Shop().order()  # pyright: ignore[reportCallIssue]
+    tool(on_unknown_outcome="ask")  # pyright: ignore[reportArgumentType]
+    del any_tool
 
 
-async def an_agent_yields_events() -> None:
-    """`stream_async` is an async generator of events, `invoke_async` gives the result."""
-    stream = agent.stream_async("hi", invocation_state={"user": 1}, tenant="t")
+# Agents in this process.
+
+
+async def agents(prompt: Prompt, messages: Messages) -> None:
+    agent = Agent(name="a", model="openai/gpt-5-mini", tools=[count, [calculator]], messages=messages)
+    agent = Agent(DemoModel(), callback_handler=None, tool_executor="sequential")
+    stream = agent.stream_async(prompt, invocation_state={"user": "ada"})
     assert_type(stream, AsyncGenerator[Event, None])
     async for event in stream:
         assert_type(event, Event)
@@ -93,93 +97,143 @@ async def an_agent_yields_events() -> None:
         assert_type(event.at, int)
         assert_type(event.cursor, str)
         assert_type(event.to_json(), str)
-        assert_type(event["data"], Any)
-        takes_a_dict(event)
-    result = await agent.invoke_async([{"text": "hi"}])
-    assert_type(result, AgentResult)
+        plain: dict[str, Any] = event
+        del plain
+    assert_type(agent("hi"), AgentResult)
+    assert_type(await agent.invoke_async([{"text": "hi"}]), AgentResult)
+    assert_type(agent.messages, Messages)
+    assert_type(agent.model, Model)
+    assert_type(agent.cancel(), None)
+    Agent(tool_executor="parallel")  # pyright: ignore[reportArgumentType]
+    agent(1)  # pyright: ignore[reportArgumentType]
+
+
+def results(result: AgentResult) -> None:
     assert_type(result.stop_reason, str)
     assert_type(result.message, Message)
     assert_type(result.metrics, RunMetrics)
     assert_type(result.usage, dict[str, int])
-    await agent.invoke_async(3)  # pyright: ignore[reportArgumentType]
+    assert_type(result.metrics.tool_metrics, dict[str, dict[str, int]])
+    plain: dict[str, Any] = result
+    del plain
 
 
-# A fleet's client.
+# Models: ours, and whatever has their shape.
 
 
-def on_notice(notice: Notice) -> None:
-    """What a tail waits for."""
-    assert_type(notice.run_id, str)
-    assert_type(notice.message, str)
+class Parrot:
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Chunk, None]:
+        yield {"messageStart": {"role": "assistant"}}
 
 
-async def a_client_starts_watches_and_controls() -> None:
-    """Entering gives the client; `start` gives a run, whose methods give events, records, results and states."""
-    async with Client("redis://localhost:6379", prefix="ph", on_notice=on_notice) as client:
-        assert_type(client, Client)
-        run = await client.start("assistant", "hi", session_id="ada", invocation_state={"a": 1})
+class Mute:
+    def answer(self) -> str:
+        return ""
+
+
+def models() -> list[Model]:
+    scripted = ScriptedModel(["text", tool_call("count", {"text": "a"}), ScriptedCall(text_call("a"), ValueError())])
+    assert_type(scripted.requests, list[ModelRequest])
+    scripted = ScriptedModel([lambda messages: str(len(messages))], delay=0.1, repeat=True)
+    Agent(model=Mute())  # pyright: ignore[reportArgumentType]
+    return [scripted, DemoModel(), OpenAIModel("gpt-5-mini", params={"temperature": 0}), LocalModel("m.gguf"), Parrot()]
+
+
+def stream_of(model: Model) -> AsyncIterable[Chunk]:
+    return model.stream([])
+
+
+# The client.
+
+
+async def client() -> None:
+    notices: list[Notice] = []
+    async with Client("redis://localhost", prefix="ph", on_notice=notices.append) as opened:
+        assert_type(opened, Client)
+        run = await opened.start("assistant", "hi", session_id="ada", invocation_state={}, run_id=None)
         assert_type(run, Run)
         assert_type(run.id, str)
-        assert_type(client.run(run.id), Run)
-        async for event in run.stream_async(after=41, wait_for_worker=2.0):
-            assert_type(event, Event)
-        async for event in run.stream_async(after="41.0"):
-            assert_type(event, Event)
-        async for event in run.replay(speed=None):
-            assert_type(event, Event)
-        async for event in client.stream_async("assistant", "hi"):
-            assert_type(event, Event)
-        async for entry in run.records(after=2):
-            assert_type(entry, Entry)
-            assert_type(entry.seq, int)
-            assert_type(entry.record, Record)
-        assert_type(await run.result(), AgentResult)
-        assert_type(await client.invoke_async("assistant", "hi"), AgentResult)
-        info = await run.info()
-        assert_type(info, RunInfo)
-        assert_type(info.ended, bool)
-        assert_type(await run.cancel(), Literal["queued", "running", "completed", "failed", "cancelled"])
-        assert_type(await client.runs(limit=5), list[RunInfo])
-        assert_type(await client.workers(), list[WorkerInfo])
-        await client.start("assistant", "hi", "ada")  # pyright: ignore[reportCallIssue]
+        assert_type(opened.run(run.id), Run)
+        assert_type(opened.stream_async("assistant", wait_for_worker=1), AsyncGenerator[Event, None])
+        assert_type(await opened.invoke_async("assistant", "hi"), AgentResult)
+        assert_type(await opened.runs(limit=1), list[RunInfo])
+        assert_type(await opened.workers(), list[WorkerInfo])
+        remote = opened.agent("assistant", session_id="ada")
+        assert_type(remote, RemoteAgent)
+        assert_type(remote.stream_async("hi"), AsyncGenerator[Event, None])
+        assert_type(await remote.invoke_async("hi"), AgentResult)
+        assert_type(remote("hi"), AgentResult)
+        await opened.start(prompt="hi")  # pyright: ignore[reportCallIssue]
+    assert_type(notices[0].kind, Literal["no_worker", "in_line", "unreachable"])
 
 
-async def a_remote_agent_is_used_as_an_agent(client: Client) -> None:
-    """The same calls, whichever it is."""
-    remote = client.agent("assistant", session_id="ada")
-    assert_type(remote, RemoteAgent)
-    either: Agent | RemoteAgent = agent if client.url else remote
-    async for event in either.stream_async("hi"):
+async def run_of_a_fleet(run: Run) -> None:
+    assert_type(run.stream_async(after="41.0", wait_for_worker=2.5), AsyncGenerator[Event, None])
+    assert_type(run.stream_async(after=41), AsyncGenerator[Event, None])
+    assert_type(run.replay(speed=None), AsyncGenerator[Event, None])
+    assert_type(run.records(after=1), AsyncGenerator[Entry, None])
+    async for entry in run.records():
+        assert_type(entry, Entry)
+        seq, epoch, record = entry
+        assert_type(seq, int)
+        assert_type(epoch, int)
+        assert_type(record, Record)
+        assert_type(record.at, int)
+        if isinstance(record, ModelChunk):
+            assert_type(record.chunk, Chunk)
+    assert_type(await run.result(), AgentResult)
+    info = await run.info()
+    assert_type(info, RunInfo)
+    assert_type(info.state, RunState)
+    assert_type(info.ended, bool)
+    assert_type(await run.cancel(signal_id="s"), RunState)
+    run.stream_async(after=1.5)  # pyright: ignore[reportArgumentType]
+
+
+# The same program in this process and with a fleet.
+
+
+async def either(agent: Agent | RemoteAgent) -> AgentResult:
+    async for event in agent.stream_async("hi", invocation_state={"user": "ada"}):
         assert_type(event, Event)
-    assert_type(await either.invoke_async("hi"), AgentResult)
-    assert_type(either("hi"), AgentResult)
+    return await agent.invoke_async("hi")
 
 
-async def errors_are_caught_by_class(run: Run) -> None:
-    """All derive from one."""
-    try:
-        await run.result()
-    except RunFailedError as error:
-        assert_type(error.error_type, str)
-        assert_type(error.run_id, str)
-    except RunNotFoundError as error:
-        base: PlayheadError = error
-        assert_type(base.exit_code, int)
+# Workers.
 
 
-# A worker in one's own program.
-
-
-async def a_worker_runs_until_drained() -> None:
-    """What `playhead worker` does."""
-    async with Client() as client:
-        agents = load_agents(["agents.py:assistant"])
-        assert_type(agents, dict[str, Agent])
-        worker = Worker(list(agents.values()), log=client.log, options=WorkerOptions(concurrency=5))
+async def workers(agents: Sequence[Agent]) -> None:
+    options = WorkerOptions(concurrency=1, lease_ms=2000, grace_s=0, crash_limit=0, retention_ms=1)
+    async with EmbeddedServer.running(durable=False, port=0) as server:
+        assert_type(server, EmbeddedServer)
+        assert_type(server.url, str)
+        worker = Worker(agents, log=RedisLog(connect(server.url), prefix="ph"), options=options, name="w")
+        assert_type(await worker.run(), None)
+        assert_type(worker.drain(), None)
         assert_type(worker.statistics(), WorkerStatistics)
-        worker.drain()
-        await worker.run()
-        WorkerOptions(5)  # pyright: ignore[reportCallIssue]
+        assert_type(worker.statistics().ended, Mapping[str, int])
+    assert_type(load_agents(["agents.py"]), dict[str, Agent])
+    WorkerOptions(1)  # pyright: ignore[reportCallIssue]
 
 
-kept: Tool[..., Any] = word_count
+def server() -> AbstractAsyncContextManager[EmbeddedServer]:
+    return EmbeddedServer.running()
+
+
+# Errors.
+
+
+def errors(error: RunFailedError, gap: GapError) -> list[type[PlayheadError]]:
+    assert_type(error.run_id, str)
+    assert_type(error.error_type, str)
+    assert_type(error.exit_code, int)
+    assert_type(gap.found, int | None)
+    return [RunFailedError, GapError, NoWorkerError, RunNotFoundError]
