@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from playhead.runtime import Agent, tool
@@ -16,7 +18,7 @@ from playhead.runtime.types import Messages
 if TYPE_CHECKING:
     from playhead.client import Run
 
-    from .conftest import Fleet, Proxy
+    from .conftest import Fleet, HeldModel, Proxy
 
 __all__: list[str] = []
 
@@ -75,6 +77,23 @@ async def test_a_worker_that_loses_every_nth_reply_still_does_everything_once(
             await assert_whole(run)
             assert (await run.info()).epoch == 1, "a lost reply is no reason to lose the run"
         assert sorted(steps.done) == sorted((name, number) for name in names for number in range(STEPS))
+
+
+async def test_renewals_whose_replies_are_lost_half_of_the_time_keep_the_lease(
+    fleet: Fleet, proxy: Proxy, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.client() as client, fleet.at(proxy.url).worker(Agent(model, name="agent"), lease_ms=2000):
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        proxy.lose(every=2)
+        with anyio.move_on_after(3):  # one and a half leases
+            await model.closed.wait()
+        assert not model.closed.is_set()
+        proxy.lose(every=None)
+        model.go.set()
+        assert str(await run.result()) == f"{model.text}\n"
+        assert (await run.info()).epoch == 1
 
 
 async def test_a_client_whose_links_are_cut_sees_everything_once(fleet: Fleet, proxy: Proxy) -> None:

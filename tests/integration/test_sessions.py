@@ -119,6 +119,21 @@ async def test_without_a_prompt_a_run_goes_on_from_the_session(fleet: Fleet) -> 
         assert texts(await client.log.messages("ada")) == ["user: Hi", "assistant: 1", "assistant: 2"]
 
 
+async def test_an_agents_own_messages_come_before_the_sessions_and_are_not_stored_in_it(fleet: Fleet) -> None:
+    opening: Messages = [
+        {"role": "user", "content": [{"text": "Who are you?"}]},
+        {"role": "assistant", "content": [{"text": "Ada."}]},
+    ]
+    model = ScriptedModel([lambda messages: str(len(messages))], repeat=True)
+    agent = Agent(model, name="agent", messages=opening)
+    async with fleet.worker(agent), fleet.client() as client:
+        for expected in ("3\n", "5\n"):
+            assert str(await client.invoke_async("agent", "Hi", session_id="ada")) == expected
+        assert texts(model.requests[-1].messages)[:2] == ["user: Who are you?", "assistant: Ada."]
+        assert len(await client.log.messages("ada")) == 4
+    assert agent.messages == opening
+
+
 async def test_a_failed_runs_user_message_stays_and_the_next_run_goes_on(fleet: Fleet) -> None:
     script = [ScriptedCall(text_call("Half an")[:3], RuntimeError("no money left")), echo]
     async with fleet.worker(Agent(ScriptedModel(script), name="agent")), fleet.client() as client:

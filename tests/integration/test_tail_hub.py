@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sized
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -179,6 +179,16 @@ async def test_what_nobody_published_is_found_by_looking_now_and_then(fleet: Fle
         await owner.end()
 
 
+async def test_an_end_that_nobody_published_ends_the_tail(fleet: Fleet) -> None:
+    async with owning(fleet) as owner, fleet.client() as client, anyio.create_task_group() as tasks:
+        viewer = Viewer(client.run(owner.id))
+        tasks.start_soon(viewer.watch)
+        await viewer.seen(owner.head)
+        run_key = owner.log.keys.run(owner.id)
+        await fleet.ask("XADD", owner.stream, "3-1", "r", END)
+        await fleet.ask("HSET", run_key, "head", "3", "state", "completed")
+
+
 async def test_what_is_published_twice_or_late_is_seen_once(fleet: Fleet) -> None:
     async with owning(fleet) as owner, fleet.client() as client, anyio.create_task_group() as tasks:
         viewer = Viewer(client.run(owner.id))
@@ -351,6 +361,34 @@ async def test_two_hundred_tails_on_two_hundred_runs_take_two_connections_and_le
             return all(int(link["sub"]) == 0 for link in await fleet.connections("crowd"))
 
         await fleet.until(nothing_subscribed)
+
+
+async def test_a_hubs_memory_does_not_grow_with_the_runs_it_has_heard(fleet: Fleet) -> None:
+    hub_client = connect(fleet.named("hub"), connections=1, timeout=None)
+    hub = Hub(hub_client)
+    held: list[dict[str, int]] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        with anyio.fail_after(10):
+            for turn in range(3):
+                ears = [hub.subscribe(f"{turn} {number}") for number in range(100)]
+                for ear in ears:
+                    await ear.confirmed.wait()
+                for ear in ears:
+                    hub.unsubscribe(ear)
+
+                async def forgotten() -> bool:
+                    return all(int(link["sub"]) == 0 for link in await fleet.connections("hub"))
+
+                await fleet.until(forgotten)
+                last = hub.subscribe("last")
+                await last.confirmed.wait()  # by now every answer before has been read
+                hub.unsubscribe(last)
+                await fleet.until(forgotten)
+                held.append({name: len(value) for name, value in vars(hub).items() if isinstance(value, Sized)})
+        tasks.cancel_scope.cancel()
+    await hub_client.aclose()
+    assert all(count <= 1 for sizes in held for count in sizes.values()), held
 
 
 # Joining in the middle

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -430,6 +430,54 @@ async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_may_take_
             info = await run.info()
             assert (info.epoch, info.crashes) == (2, 1)
             await assert_dense(run)
+
+
+class DeafLog(RedisLog):
+    """A log whose bells are never heard, as over a link that is dead and does not say so."""
+
+    def __init__(self, beneath: RedisLog) -> None:
+        super().__init__(beneath.client, prefix=beneath.keys.prefix)
+
+    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+        await anyio.sleep_forever()
+
+
+async def test_a_worker_that_hears_no_bell_still_takes_its_work_and_its_signals(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    """The bell is a hint: every wait ends in a claim, and a renewal tells of signals."""
+    model = held_model()
+    log = DeafLog(fleet.log("deaf"))
+    async with fleet.worker(Agent(model, name="agent"), log=log, lease_ms=2000), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        with anyio.fail_after(3):
+            await model.held.wait()
+        await run.cancel()
+        with anyio.fail_after(2):
+            assert (await run.result()).stop_reason == "cancelled"
+
+
+def sizes(thing: Any) -> dict[str, int]:
+    """How much each container among a thing's attributes holds."""
+    return {name: len(value) for name, value in vars(thing).items() if isinstance(value, Sized)}
+
+
+async def test_a_workers_memory_does_not_grow_with_the_runs_it_has_had(fleet: Fleet) -> None:
+    async with fleet.worker(quick()) as worker, fleet.client() as client:
+        parts = [worker, *(value for value in vars(worker).values() if hasattr(value, "__dict__"))]
+        seen: list[list[dict[str, int]]] = []
+        for _ in range(3):
+            runs = [await client.start("quick", "Hi") for _ in range(20)]
+            for run in runs:
+                await run.result()
+                await run.cancel()
+
+            async def idle() -> bool:
+                return worker.statistics().running == 0
+
+            await fleet.until(idle)
+            seen.append([sizes(part) for part in parts])
+        assert seen[0] == seen[-1]
 
 
 async def test_tools_in_threads_do_not_keep_a_worker_from_renewing(fleet: Fleet) -> None:
