@@ -47,7 +47,7 @@ async def numbers(count: int) -> AsyncGenerator[int, None]:
 async def test_without_signals_it_gives_the_sources_items_and_then_none() -> None:
     control, source = Control(), numbers(2)
     assert [await control.next(source) for _ in range(4)] == [0, 1, None, None]
-    assert not control.pending
+    assert not control.cancelling
 
 
 async def test_a_signal_ends_the_wait_at_once_and_closes_the_source() -> None:
@@ -65,7 +65,7 @@ async def test_a_signal_ends_the_wait_at_once_and_closes_the_source() -> None:
             await stream.waiting.wait()
             control.deliver([CANCEL])
     assert taken == [7, None]
-    assert control.pending
+    assert control.cancelling
     assert stream.closed
 
 
@@ -112,7 +112,7 @@ async def test_a_signal_that_comes_with_an_item_is_not_lost() -> None:
 
     source = signals_itself()
     await control.next(source)
-    assert control.pending
+    assert control.cancelling
     assert control.take() == [CANCEL]
     await source.aclose()
 
@@ -125,14 +125,15 @@ async def test_each_signal_is_taken_once_however_often_it_is_delivered() -> None
     assert control.take() == []
     control.deliver([CANCEL, ANSWER])  # the inbox is read again before the acknowledgement is stored
     assert control.take() == []
-    assert not control.pending
+    assert not control.cancelling
 
 
-async def test_only_a_cancel_sets_the_flag_that_tools_look_at() -> None:
+async def test_only_a_cancel_breaks_off_what_runs_and_other_signals_wait_for_a_boundary() -> None:
     control = Control()
     control.deliver([ANSWER])
-    assert control.pending
+    assert not control.cancelling
     assert not control.cancel_signal.is_set()
+    assert await control.next(numbers(1)) == 0
     control.deliver([CANCEL])
     assert control.cancel_signal.is_set()
     control.take()
@@ -148,7 +149,7 @@ async def test_cancellation_from_outside_goes_through() -> None:
             await stream.waiting.wait()
             tasks.cancel_scope.cancel()
     assert stream.closed
-    assert not control.pending
+    assert not control.cancelling
     assert await control.next(numbers(1)) == 0, "the control still works"
 
 

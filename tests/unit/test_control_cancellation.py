@@ -69,7 +69,7 @@ async def test_a_scope_cancelled_in_the_same_turn_as_the_signal_still_catches(si
     assert scope.cancelled_caught
     assert ended.is_set()
     assert not went_on
-    assert held.control.pending
+    assert held.control.cancelling
 
 
 @pytest.mark.parametrize("asleep", [True, False])
@@ -125,7 +125,7 @@ async def test_a_source_that_ignores_the_cancellation_leaves_none_behind() -> No
             await held.waiting.wait()
             held.control.deliver([CANCEL])
     assert went_on.is_set()
-    assert held.control.pending
+    assert held.control.cancelling
 
 
 async def test_two_signals_are_one_interruption() -> None:

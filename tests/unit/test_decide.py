@@ -235,11 +235,14 @@ def test_a_dead_model_call_is_withdrawn_and_made_again() -> None:
     walk = Walk().opened()
     opened = walk.add(ModelStarted(at=0))
     walk.add(CHUNK, CHUNK, RunClaimed(at=0, worker="w2"))
-    assert walk.step == CallModel(attempt=2, superseded_from=opened)
-    walk.add(ModelRetried(at=0, supersedes=(opened, opened + 3)))
+    assert walk.step == CallModel(attempt=2, supersedes=(opened, opened + 2))
+    walk.add(RunHandedOver(at=0, worker="w2"), RunClaimed(at=0, worker="w3"))
+    assert walk.step == CallModel(attempt=2, supersedes=(opened, opened + 2)), "what later owners wrote is no answer"
+    walk.add(ModelRetried(at=0, supersedes=(opened, opened + 2)))
     assert walk.step == CallModel(attempt=2)
     again = walk.add(ModelStarted(at=0, attempt=2))
-    assert walk.step == CallModel(attempt=3, superseded_from=again)
+    walk.add(RunHandedOver(at=0, worker="w3"), RunClaimed(at=0, worker="w4"))
+    assert walk.step == CallModel(attempt=3, supersedes=(again, again))
     walk.add(CHUNK, MessageAdded(at=0, origin="model", message=assistant("hello"), stop_reason="end_turn"))
     assert isinstance(walk.step, Finish)
 

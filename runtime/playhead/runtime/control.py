@@ -30,14 +30,15 @@ class Control:
         self._seen: set[str] = set()
         self._waiting: asyncio.Task[Any] | None = None
         self._interrupted = False
+        self._cancelling = False
 
     @property
-    def pending(self) -> bool:
-        """There are signals the loop has not taken."""
-        return bool(self._signals)
+    def cancelling(self) -> bool:
+        """A cancel is here that the loop has not taken: it breaks off what runs. Other signals wait for a boundary."""
+        return self._cancelling
 
     def deliver(self, signals: Iterable[Signal]) -> None:
-        """Hand signals to the loop, each id once; wakes it when it waits for a model. Call it on the loop's thread."""
+        """Hand signals to the loop, each id once; a cancel ends its wait for a model. Call it on the loop's thread."""
         for signal in signals:
             if signal.signal_id in self._seen:
                 continue
@@ -45,8 +46,9 @@ class Control:
             self._signals.append(signal)
             if signal.kind == "cancel":
                 self.cancel_signal.set()
+                self._cancelling = True
         waiting = self._waiting
-        if self._signals and waiting is not None and not self._interrupted and waiting is not asyncio.current_task():
+        if self._cancelling and waiting is not None and not self._interrupted and waiting is not asyncio.current_task():
             self._interrupted = True
             waiting.cancel()
 
@@ -54,17 +56,18 @@ class Control:
         """The undelivered signals, oldest first; they are the loop's now."""
         taken = list(self._signals)
         self._signals.clear()
+        self._cancelling = False
         return taken
 
     async def next(self, source: AsyncIterator[T]) -> T | None:
-        """The next item of `source`; None at its end, or when a signal came first (then `pending` is true).
+        """The next item of `source`; None at its end, or when a cancel came first (then `cancelling` is true).
 
         A cancelled source is closed by the cancellation that goes through it.
 
         Awaited for every chunk: asyncio's cancellation, counted as `asyncio.timeout` counts it, costs a tenth of an
         anyio scope, which took a quarter of a worker's time.
         """
-        if self._signals:
+        if self._cancelling:
             return None
         task = asyncio.current_task()
         assert task is not None

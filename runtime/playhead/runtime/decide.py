@@ -67,10 +67,10 @@ class StartCycle:
 
 @dataclass(frozen=True, slots=True)
 class CallModel:
-    """Call the model; first withdraw what a dead call left from record `superseded_from` on, if that is set."""
+    """Call the model; first withdraw what a call that stopped half-way left: records `supersedes[0]` to `[1]`."""
 
     attempt: int
-    superseded_from: int | None = None
+    supersedes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,9 @@ def _await_answer(state: RunState) -> Step:
         return _tools(state)
     if state.cancelled:
         return SayCancelled()
-    return CallModel(attempt=state.attempts + 1, superseded_from=state.call_open)
+    if state.call_open is None or state.call_end is None:
+        return CallModel(attempt=state.attempts + 1)
+    return CallModel(attempt=state.attempts + 1, supersedes=(state.call_open, state.call_end))
 
 
 def _after_answer(state: RunState) -> Step:

@@ -176,9 +176,8 @@ class Loop:
                 return []
 
     async def _call_model(self, step: CallModel) -> AsyncGenerator[Item, None]:
-        if step.superseded_from is not None:
-            reason = "the worker that made the call died"
-            yield ModelRetried(at=now_ms(), supersedes=(step.superseded_from, self.head), reason=reason)
+        if step.supersedes is not None:
+            yield ModelRetried(at=now_ms(), supersedes=step.supersedes, reason="its worker stopped half-way")
         yield ModelStarted(at=now_ms(), attempt=step.attempt)
         answer = MessageAssembler()
         began = time.monotonic_ns()
@@ -188,14 +187,14 @@ class Loop:
             while True:
                 try:
                     chunk = await self.control.next(stream)
-                    if chunk is not None and not self.control.pending:
+                    if chunk is not None and not self.control.cancelling:
                         answer.feed(chunk)  # a malformed chunk is the provider's failure too
                 except Exception as error:
                     self.error = error
                     yield RunFailed(at=now_ms(), error_type=type(error).__name__, message=str(error), force_stop=True)
                     return
-                if self.control.pending and not (chunk is None and answer.complete):
-                    return  # a signal comes before the rest of an answer, but an answer that is all there is kept
+                if self.control.cancelling and not (chunk is None and answer.complete):
+                    return  # a cancel comes before the rest of an answer, but an answer that is all there is kept
                 if chunk is None:
                     break
                 if not first_byte_ms and "contentBlockDelta" in chunk:
@@ -226,7 +225,7 @@ class Loop:
                 calls.append((index, call, tool))
         together = 1 if self.spec.tool_executor == "sequential" else max(1, len(calls))
         for start in range(0, len(calls), together):
-            if self.control.pending:  # a cancel between sequential calls: the rest is decided anew
+            if self.control.cancelling:  # a cancel between sequential calls: the rest is decided anew
                 return
             batch = calls[start : start + together]
             for index, call, _ in batch:

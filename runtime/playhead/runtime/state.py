@@ -59,6 +59,7 @@ class RunState:
         phase: `opening` until the first cycle, `cycle` while the model's answer is awaited, `answered` once it is in,
             `between` after the tools' results are in.
         call_open: The `seq` of a `model.started` whose answer is not in yet.
+        call_end: The `seq` of the last record its owner wrote, once it is known to have stopped half-way.
         attempts: Model calls begun in this cycle.
         stop_reason: Of the last answer.
         started, results: Calls of the current tool batch, by their index in it.
@@ -76,6 +77,7 @@ class RunState:
     phase: Phase = "opening"
     cycle: int = 0
     call_open: int | None = None
+    call_end: int | None = None
     attempts: int = 0
     stop_reason: str | None = None
     started: frozenset[int] = frozenset()
@@ -114,7 +116,9 @@ def evolve(state: RunState, entry: Entry) -> RunState:
     if type(record) is ModelChunk:  # by far the most frequent, and all but one kind change nothing
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
-        return replace(state, call_open=entry.seq, attempts=state.attempts + 1)
+        return replace(state, call_open=entry.seq, call_end=None, attempts=state.attempts + 1)
+    if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
+        state = replace(state, call_end=entry.seq - 1)
     handler = _HANDLERS.get(type(record))
     return handler(state, record) if handler else state
 
@@ -142,6 +146,7 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         messages=(*state.messages, message),
         phase="answered",
         call_open=None,
+        call_end=None,
         stop_reason=record.stop_reason,
         totals=_count_answer(state.totals, record.message),
     )
@@ -196,7 +201,9 @@ def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
 
 
 def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
-    return replace(state, cycle=record.cycle, phase="cycle", attempts=0, call_open=None, stop_reason=None)
+    return replace(
+        state, cycle=record.cycle, phase="cycle", attempts=0, call_open=None, call_end=None, stop_reason=None
+    )
 
 
 _HANDLERS: Final[dict[type[Record], Any]] = {
@@ -204,7 +211,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     RunClaimed: lambda state, _: replace(state, status="running"),
     RunHandedOver: lambda state, _: replace(state, status="queued"),
     CycleStarted: _cycle_started,
-    ModelRetried: lambda state, _: replace(state, call_open=None),
+    ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None),
     MessageAdded: _message_added,
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,
