@@ -12,8 +12,8 @@ from playhead.runtime.embedded import EmbeddedServer
 
 EXEMPT = {
     "runs": "the index of runs; an entry goes with its run",
-    "session": "a conversation lives until it is deleted",
-    "messages": "the messages of a conversation",
+    "session": "which run holds a conversation; it goes with the last one",
+    "messages": "the messages of a conversation while a run holds it; else they have a TTL",
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
     "leases": "runs that a worker holds",

@@ -11,7 +11,18 @@ import pytest
 
 from playhead.runtime.codec import decode_records, encode_record
 from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
-from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo, new_run_id
+from playhead.runtime.log.base import (
+    SESSION_RETENTION_MS,
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    Finish,
+    NewRun,
+    Signal,
+    WorkerInfo,
+    new_run_id,
+)
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
 
@@ -194,3 +205,24 @@ async def test_a_server_that_is_not_there_is_named(prefix: str) -> None:
             await log.submit(NewRun(new_run_id(), "echo", RunSubmitted(at=0, agent="echo")))
     finally:
         await log.aclose()
+
+
+async def ttl(log: RedisLog, key: str) -> int:
+    left: Any = await log.client.execute_command("PTTL", key)
+    return int(left)
+
+
+async def test_a_conversation_has_a_ttl_unless_a_run_holds_it(log: RedisLog) -> None:
+    messages = log.keys.messages("ada")
+    await submitted(log, session="ada")
+    claim = await claimed(log, "t1")
+    await log.finish(Finish(behind(claim), "completed", "ada", [{"role": "user", "content": []}]))
+    assert SESSION_RETENTION_MS - MINUTE < await ttl(log, messages) <= SESSION_RETENTION_MS
+    first, _ = await submitted(log, session="ada"), await submitted(log, session="ada")
+    assert await ttl(log, messages) == -1
+    claim = await claimed(log, "t2")
+    assert claim.run_id == first
+    await log.finish(Finish(behind(claim), "completed", "ada"))
+    assert await ttl(log, messages) == -1, "the run behind it holds it now"
+    await log.finish(Finish(behind(await claimed(log, "t3")), "completed", "ada"))
+    assert await ttl(log, messages) > 0

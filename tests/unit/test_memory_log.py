@@ -9,7 +9,7 @@ import pytest
 
 from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import EncodingError
-from playhead.runtime.log.base import Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo
+from playhead.runtime.log.base import SESSION_RETENTION_MS, Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.records import RunClaimed, RunFailed, RunSubmitted
 
@@ -138,3 +138,15 @@ async def test_nothing_stays_of_runs_whose_time_is_over(log: MemoryLog, clock: C
     await owned(log, "last")  # whatever comes next clears what is over
     sizes = {name: len(value) for name, value in vars(log).items() if isinstance(value, Sized)}
     assert {name: size for name, size in sizes.items() if size > 1} == {}
+
+
+async def test_a_conversation_is_kept_for_its_time_after_its_last_run(log: MemoryLog, clock: Clock) -> None:
+    said = [{"role": "user", "content": [{"text": "hello"}]}]
+    await log.finish(ending(await owned(log, "r1", session="ada"), messages=said))
+    clock.now += SESSION_RETENTION_MS - 1
+    second = await owned(log, "r2", session="ada")
+    clock.now += SESSION_RETENTION_MS
+    assert await log.messages("ada") == said, "a run that lasts long does not lose the conversation it has begun from"
+    await log.finish(ending(second))
+    clock.now += SESSION_RETENTION_MS
+    assert await log.messages("ada") == []

@@ -32,7 +32,7 @@ def run_worker(
 
     Raises:
         LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used, found out at the start.
-        ModelConfigurationError: An agent's model cannot be resolved, found out at the start.
+        ModelConfigurationError: An agent's model has no known form, found out at the start.
     """
     uvloop = importlib.util.find_spec("uvloop") is not None
     anyio.run(_main, agents, url, prefix, options, stop_with_stdin, quiet, backend_options={"use_uvloop": uvloop})
@@ -52,7 +52,7 @@ async def _main(
     agents: Sequence[Agent], url: str, prefix: str, options: WorkerOptions, stop_with_stdin: bool, quiet: bool
 ) -> None:
     for agent in agents:
-        _ = agent.model  # a missing key or file is told now, not by the first run
+        _ = agent.model  # a name of no known form is told now, not by the first run
     client = connect(url)
     try:
         for warning in await check_server(client):

@@ -43,6 +43,9 @@ RunStateName = Literal["queued", "running", "completed", "failed", "cancelled"]
 DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """How long a finished run stays readable by default: a week."""
 
+SESSION_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
+"""How long a conversation is kept after its last run ended: thirty days. `common.lua` has the same number."""
+
 DEFAULT_LEASE_MS: Final = 10_000
 """How long a silent worker keeps its runs. Shorter notices death sooner, longer forgives longer pauses."""
 

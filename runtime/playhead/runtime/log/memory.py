@@ -20,6 +20,7 @@ import anyio.lowlevel
 from playhead.runtime.codec import decode_record, encode_record, pack, unpack
 from playhead.runtime.log.base import (
     DEFAULT_RETENTION_MS,
+    SESSION_RETENTION_MS,
     Answer,
     Batch,
     Claim,
@@ -108,6 +109,7 @@ class _Session:
     holder: str | None = None
     waiting: deque[str] = field(default_factory=deque[str])
     messages: list[bytes] = field(default_factory=list[bytes])
+    expires: int | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -158,7 +160,8 @@ class MemoryLog:
         new = _Run(run.run_id, run.agent, run.session, created=now, updated=now, entries=[(0, record)])
         self._runs[run.run_id] = new
         if run.session is not None:
-            session = self._sessions.setdefault(run.session, _Session())
+            session = self._session(run.session) or self._sessions.setdefault(run.session, _Session())
+            session.expires = None
             if session.holder is not None:
                 session.waiting.append(run.run_id)
                 return True
@@ -207,7 +210,7 @@ class MemoryLog:
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""
-        found = self._sessions.get(session)
+        found = self._session(session)
         return [unpack(data) for data in found.messages] if found else []
 
     async def workers(self) -> list[WorkerInfo]:
@@ -397,8 +400,17 @@ class MemoryLog:
         session.holder = session.waiting.popleft() if session.waiting else None
         if session.holder is not None:
             self._enqueue(self._runs[session.holder], now)
-        elif not session.messages:
+        elif session.messages:
+            session.expires = now + SESSION_RETENTION_MS
+        else:
             del self._sessions[name]
+
+    def _session(self, name: str) -> _Session | None:
+        session = self._sessions.get(name)
+        if session is not None and session.expires is not None and session.expires <= self._now():
+            del self._sessions[name]
+            return None
+        return session
 
     def _enqueue(self, run: _Run, due: int) -> None:
         run.ticket = next(self._tickets)

@@ -5,7 +5,9 @@
 -- Arguments: none.
 -- Answers: none.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
---   ready set.
+--   ready set. A session's messages have a TTL if and only if no run holds it.
+
+local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in base.py: a conversation nobody goes on with must not stay
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -55,6 +57,7 @@ local function pass_session_on(prefix, session, id, now)
     next_id = redis.call('LPOP', waiting)
   end
   redis.call('HDEL', key, 'run')
+  redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
 end
 
 -- What every end of a run has in common, whoever writes it. The token stays, so that a repeat is known as such.

@@ -19,6 +19,7 @@ end
 redis.call('ZADD', runs, now, id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
+  redis.call('PERSIST', prefix .. 'messages:' .. session)
   local holder = redis.call('HGET', key, 'run')
   local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
   if state and not ended(state) then
