@@ -143,6 +143,7 @@ class _Link:
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
         self.asked_script = False
+        self.subscriber = False
 
 
 class Proxy:
@@ -164,10 +165,12 @@ class Proxy:
         self._links: list[anyio.CancelScope] = []
         self._replies = 0
         self._lose_every: int | None = None
+        self._only_subscribers = False
 
-    def hold(self) -> None:
-        """From now on requests arrive at the server and replies stay on the way."""
+    def hold(self, *, only_subscribers: bool = False) -> None:
+        """From now on requests arrive at the server and replies stay on the way: a link that is dead and looks alive."""
         self.held, self._flowing = anyio.Event(), anyio.Event()
+        self._only_subscribers = only_subscribers
 
     def let_go(self) -> None:
         """Deliver the replies held back, and all others, at once."""
@@ -205,6 +208,7 @@ class Proxy:
             while True:
                 data = await source.receive()
                 link.asked_script = b"\r\nEVAL" in data
+                link.subscriber |= b"SUBSCRIBE" in data
                 await target.send(data)
         link.scope.cancel()
 
@@ -212,7 +216,7 @@ class Proxy:
         with suppress(*_ENDS):
             while True:
                 data = await source.receive()
-                if not self._flowing.is_set():
+                if not self._flowing.is_set() and (link.subscriber or not self._only_subscribers):
                     self.held.set()
                     await self._flowing.wait()
                 if self._loses(link):

@@ -405,6 +405,26 @@ def test_calling_raises_what_the_run_raised() -> None:
         agent("Hello")
 
 
+def test_a_tool_may_be_an_agent_itself() -> None:
+    """Called in a thread, awaited on the loop, and both at once."""
+    inner = [Agent(ScriptedModel([f"inner {n}"]), name=f"inner{n}", callback_handler=None) for n in range(2)]
+
+    @tool
+    def ask() -> str:
+        """Asks another agent."""
+        return str(inner[0]("Hi"))
+
+    @tool
+    async def consult() -> str:
+        """Asks another agent."""
+        return str(await inner[1].invoke_async("Hi"))
+
+    agent = Agent(ScriptedModel([calls("ask", "consult"), "Done."]), tools=[ask, consult], callback_handler=None)
+    assert str(agent("Hi")) == "Done.\n"
+    results = [block["toolResult"] for block in agent.messages[2].get("content", [])]
+    assert [result["content"][0]["text"] for result in results] == ["inner 0\n", "inner 1\n"]
+
+
 @pytest.mark.parametrize("prompt", [12, [1, 2], [{"no": "block"}], {"text": "Hi"}])
 async def test_a_prompt_of_no_known_form_is_refused(prompt: Any) -> None:
     agent = Agent(ScriptedModel(["Hi"]), callback_handler=None)

@@ -187,6 +187,24 @@ async def test_however_a_tool_fails_the_run_goes_on(fleet: Fleet, what: str) -> 
     assert result["content"][0]["text"].startswith("Error: ")
 
 
+async def test_calls_that_share_an_id_each_get_their_own_result(fleet: Fleet) -> None:
+    """Some providers number calls within one answer only, or not at all."""
+
+    def script(messages: Messages) -> Any:
+        if len(messages) > 1:
+            return "I see."
+        calls = [[c.tool_start("t1", "double"), c.tool_delta(f'{{"number": {n}}}'), c.block_stop()] for n in range(5)]
+        return [c.message_start(), *[chunk for call in calls for chunk in call], c.message_stop("tool_use")]
+
+    agent = Agent(ScriptedModel([script], repeat=True), name="agent", tools=[double])
+    async with fleet.worker(agent), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        events = [event async for event in run.stream_async()]
+        (message,) = [e["message"] for e in events if e.get("message", {}).get("role") == "user"]
+        texts = [block["toolResult"]["content"][0]["text"] for block in message["content"]]
+        assert texts == ["0", "2", "4", "6", "8"]
+
+
 # What models give
 
 

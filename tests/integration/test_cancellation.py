@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -341,6 +342,35 @@ async def test_an_entry_into_a_client_cancelled_on_the_way_leaves_no_connection(
         tasks.start_soon(enter)
         await proxy.held.wait()
         tasks.cancel_scope.cancel()
+    proxy.let_go()
+
+    async def all_gone() -> bool:
+        return not await fleet.connections("leaver")
+
+    await fleet.until(all_gone)
+
+
+async def test_a_client_of_a_server_that_hangs_can_be_left_at_once(fleet: Fleet, proxy: Proxy) -> None:
+    there = fleet.at(proxy.url)
+    hanging, left = anyio.Event(), anyio.Event()
+
+    async def use() -> None:
+        async with there.client(name="leaver") as client, anyio.create_task_group() as tasks:
+            run = await client.start("nobody", "Hi")
+            async with aclosing(run.records()) as records:
+                await anext(records)
+                proxy.hold()
+                tasks.start_soon(run.result)
+                await proxy.held.wait()
+                hanging.set()
+                tasks.cancel_scope.cancel()
+        left.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(use)
+        await hanging.wait()
+        with anyio.fail_after(2):
+            await left.wait()
     proxy.let_go()
 
     async def all_gone() -> bool:

@@ -17,7 +17,7 @@ from anyio.lowlevel import checkpoint
 from playhead.client import Client, Notice, Run
 from playhead.client.hub import Hub, Subscription
 from playhead.runtime import Agent, tool
-from playhead.runtime.codec import encode_record
+from playhead.runtime.codec import encode_record, pack
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.errors import ForeignRecordError, GapError, RunNotFoundError
 from playhead.runtime.events import Event
@@ -27,7 +27,7 @@ from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.records import Entry, ModelChunk, Record, RunClaimed, RunCompleted, RunSubmitted
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel
+    from .conftest import Fleet, HeldModel, Proxy
 
 __all__: list[str] = []
 
@@ -237,6 +237,26 @@ async def test_every_link_killed_over_and_over_loses_nothing(fleet: Fleet) -> No
         viewer.assert_dense(owner.head)
 
 
+async def test_a_dead_link_that_looks_alive_does_not_stop_a_tail(fleet: Fleet, proxy: Proxy) -> None:
+    async with (
+        owning(fleet) as owner,
+        fleet.at(proxy.url).client() as client,
+        anyio.create_task_group() as tasks,
+    ):
+        viewer = Viewer(client.run(owner.id))
+        tasks.start_soon(viewer.watch)
+        await owner.append("heard")
+        await viewer.seen(owner.head)
+        proxy.hold(only_subscribers=True)
+        for number in range(2):
+            await owner.append(f"not heard {number}")
+            await viewer.seen(owner.head)
+        await owner.end()
+        await viewer.seen(owner.head)
+        viewer.assert_dense(owner.head)
+        proxy.let_go()
+
+
 async def test_a_run_watched_again_while_the_server_still_ends_the_former_watch_is_heard_at_once(
     fleet: Fleet,
 ) -> None:
@@ -440,6 +460,40 @@ async def test_joining_live_in_the_middle_of_an_answer_is_as_if_one_had_never_le
         whole = await all_events(run)
         for place, event in enumerate(first):
             assert seen[event.cursor] == whole[place + 1 :]
+
+
+async def test_a_very_long_answer_is_read_and_joined_anywhere(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    """Thousands of records: more than any page, buffer or batch holds."""
+    model, heir = held_model(before=[f"{number} " for number in range(3000)]), held_model()
+    heir.go.set()
+    async with fleet.client() as client:
+        run = await client.start(AGENT, "Hi")
+        async with fleet.worker(Agent(model, name=AGENT)):
+            await model.held.wait()
+        async with fleet.worker(Agent(heir, name=AGENT)):
+            events = await all_events(run)
+        assert [event["text"] for event in events if "retracted" in event] == ["".join(model.before)]
+        assert len(events) > 6000
+        assert [entry.seq for entry in await all_records(run)] == list(range(1, events[-1].seq + 1))
+        for place in (2, 700, 2900, 5999):
+            assert await all_events(run, after=events[place].cursor) == events[place + 1 :]
+
+
+async def test_a_record_of_a_later_version_is_passed_over(fleet: Fleet) -> None:
+    async with owning(fleet) as owner, fleet.client() as client:
+        future = pack({"v": 9, "type": "future.thing", "at": 1, "what": {"new": True}})
+        (answer,) = await owner.log.append([Batch(owner.id, owner.claim.token, owner.head, [future])])
+        owner.head = answer.head
+        await owner.append("a")
+        note = Batch(owner.id, owner.claim.token, owner.head, [future])
+        assert (await owner.log.release(note)).stored
+        async with fleet.worker(Agent(ScriptedModel(["Done."]), name=AGENT)):
+            events = await all_events(client.run(owner.id))
+        assert str(events[-1]["result"]) == "Done.\n"
+        types = [entry.record.type for entry in await all_records(client.run(owner.id))]
+        assert types.count("future.thing") == 2
 
 
 async def test_a_finished_run_is_read_to_its_end_and_behind_its_end_is_nothing(fleet: Fleet) -> None:

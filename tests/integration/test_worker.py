@@ -290,6 +290,24 @@ async def test_draining_an_idle_worker_ends_it_at_once_and_twice_is_once(fleet: 
     await log.aclose()
 
 
+async def test_a_drain_ends_although_the_server_is_gone(fleet: Fleet, held_model: Callable[..., HeldModel]) -> None:
+    model = held_model()
+    server = await EmbeddedServer.start(durable=False)
+    try:
+        there = fleet.at(server.url)
+        async with there.worker(Agent(model, name="agent"), lease_ms=2000) as worker:
+            async with there.client() as client:
+                await client.start("agent", "Hi")
+                await model.held.wait()
+            await server.stop()
+            with anyio.fail_after(6):
+                worker.drain()
+                await model.closed.wait()
+        assert worker.statistics().running == 0
+    finally:
+        await server.stop()
+
+
 # What the server and the runs do to it
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from playhead.runtime.control import Control
 from playhead.runtime.log.base import Signal
@@ -80,7 +81,7 @@ async def test_a_signal_leaves_no_cancellation_behind_in_the_waiting_task() -> N
         assert task.cancelling() == 0
         control.take()
         assert [await control.next(numbers(1)) for _ in range(2)] == [0, 0]
-        await anyio.lowlevel.checkpoint()
+        await checkpoint()
         went_on.set()
 
     went_on = anyio.Event()
@@ -138,6 +139,120 @@ async def test_only_a_cancel_breaks_off_what_runs_and_other_signals_wait_for_a_b
     assert control.cancel_signal.is_set()
     control.take()
     assert control.cancel_signal.is_set(), "the flag stays for tools that look late"
+
+
+async def test_a_signal_that_is_no_cancel_breaks_off_no_wait() -> None:
+    control = Control()
+    go, waiting = anyio.Event(), anyio.Event()
+    taken: list[int | None] = []
+
+    async def slow() -> AsyncGenerator[int, None]:
+        waiting.set()
+        await go.wait()
+        yield 1
+
+    async def take_one() -> None:
+        taken.append(await control.next(slow()))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take_one)
+            await waiting.wait()
+            control.deliver([ANSWER])
+            for _ in range(5):
+                await checkpoint()
+            assert taken == []
+            go.set()
+    assert taken == [1]
+    assert control.take() == [ANSWER]
+
+
+class Stubborn:
+    """Will not be cancelled: says one thing more, or ends, instead."""
+
+    def __init__(self, *, then: int | None) -> None:
+        self.then = then
+        self.waiting = anyio.Event()
+
+    async def stream(self) -> AsyncGenerator[int, None]:
+        self.waiting.set()
+        try:
+            await anyio.sleep_forever()
+        except asyncio.CancelledError:
+            if self.then is not None:
+                yield self.then
+
+
+@pytest.mark.parametrize("then", [1, None])
+async def test_a_source_that_will_not_be_cancelled_leaves_no_cancellation_behind(then: int | None) -> None:
+    control, stubborn = Control(), Stubborn(then=then)
+    done = anyio.Event()
+
+    async def wait_and_go_on() -> None:
+        source = stubborn.stream()
+        assert await control.next(source) == then
+        await source.aclose()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        assert control.take() == [CANCEL]
+        assert await control.next(numbers(1)) == 0
+        await checkpoint()
+        done.set()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait_and_go_on)
+            await stubborn.waiting.wait()
+            control.deliver([CANCEL])
+        assert done.is_set()
+
+
+@pytest.mark.parametrize("first", ["signal", "outside"])
+async def test_a_signal_and_a_cancellation_from_outside_at_once_are_a_cancellation(first: str) -> None:
+    control, stream = Control(), Stream()
+    source = stream.stream()
+    went_on = False
+
+    async def wait() -> None:
+        nonlocal went_on
+        await control.next(source)
+        await checkpoint()
+        went_on = True
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await stream.waiting.wait()
+            if first == "signal":
+                control.deliver([CANCEL])
+                tasks.cancel_scope.cancel()
+            else:
+                tasks.cancel_scope.cancel()
+                control.deliver([CANCEL])
+    assert not went_on
+    assert stream.closed
+    assert control.take() == [CANCEL]
+
+
+async def test_signals_delivered_again_and_again_while_it_waits_are_one_interruption() -> None:
+    control, stream = Control(), Stream()
+    source = stream.stream()
+    done = anyio.Event()
+
+    async def wait() -> None:
+        assert await control.next(source) is None
+        await checkpoint()
+        done.set()
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await stream.waiting.wait()
+            for number in range(5):
+                control.deliver([CANCEL, Signal(f"more {number}", "cancel")])
+        assert done.is_set()
+    assert len(control.take()) == 6
 
 
 async def test_cancellation_from_outside_goes_through() -> None:
