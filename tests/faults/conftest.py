@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -214,6 +214,12 @@ class Programs:
         """As if the lease of the run's owner, which is dead, had run out now: saves the test the wait."""
         async with redis.asyncio.Redis.from_url(self.url) as client:
             await client.zadd(f"{{{self.prefix}:0}}:leases", {run.id: 1}, xx=True)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """Wait for what other processes do, which can give no signal."""
+        with anyio.fail_after(LIMIT_S):
+            while not await holds():  # noqa: ASYNC110
+                await anyio.sleep(0.01)
 
     async def dense_entries(self, run: Run) -> list[Entry]:
         """The run's records, whose numbers have no hole, as a fresh reader gets them."""

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import anyio
 import pytest
 
 from playhead.runtime.records import RunClaimed, ToolFinished, ToolStarted
@@ -51,8 +50,11 @@ async def test_killed_in_the_middle_of_a_tool_only_that_call_is_made_again(progr
         await programs.worker(concurrency=1)
         async with programs.watching(run) as watcher:
             await first.hears("held")
-            while agent == "together" and finishes(await client.log.read(run.id)) < 2:  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+
+            async def others_finished() -> bool:
+                return agent == "steps" or finishes(await client.log.read(run.id)) == 2
+
+            await programs.until(others_finished)
             died = time.time()
             await first.kill()
         assert str(watcher.events[-1]["result"]) == "All done.\n"
@@ -181,8 +183,11 @@ async def test_many_runs_survive_worker_after_worker(programs: Programs) -> None
         runs = [await client.start(agent, "Go") for agent in ("steps", "together", "talker") * 5]
         for _ in range(3):
             worker = await programs.worker(concurrency=6)
-            while not any([(await run.info()).state == "running" for run in runs]):  # noqa: ASYNC110
-                await anyio.sleep(0.01)
+
+            async def at_work() -> bool:
+                return any([(await run.info()).state == "running" for run in runs])
+
+            await programs.until(at_work)
             await worker.kill()
             for run in runs:
                 await programs.expire_lease(run)

@@ -42,6 +42,12 @@ class HeldModel:
         self.go = anyio.Event()
         self.closed = anyio.Event()
         self.calls: list[Messages] = []
+        self._called = anyio.Event()
+
+    async def called(self, times: int) -> None:
+        """Wait until it has been called that often."""
+        while len(self.calls) < times:
+            await self._called.wait()
 
     @property
     def text(self) -> str:
@@ -59,6 +65,8 @@ class HeldModel:
     ) -> AsyncGenerator[Chunk, None]:
         """One answer."""
         self.calls.append(messages)
+        self._called.set()
+        self._called = anyio.Event()
         try:
             yield c.message_start()
             yield c.block_start()

@@ -82,8 +82,7 @@ async def test_every_run_of_a_busy_worker_can_be_cancelled_within_a_second(
     model = held_model()
     async with fleet.worker(Agent(model, name="agent"), concurrency=30), fleet.client() as client:
         runs = [await client.start("agent", "Hi") for _ in range(30)]
-        while len(model.calls) < 30:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+        await model.called(30)
         await model.held.wait()
         with anyio.fail_after(2):
             for run in runs:

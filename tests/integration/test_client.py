@@ -220,7 +220,7 @@ async def test_an_answer_cut_at_the_token_limit_fails_as_such(fleet: Fleet) -> N
 
 async def test_a_run_that_nobody_serves_says_so_once_and_waits(fleet: Fleet) -> None:
     notices: list[Notice] = []
-    told = anyio.Event()
+    told, answered = anyio.Event(), anyio.Event()
 
     def on_notice(notice: Notice) -> None:
         notices.append(notice)
@@ -232,13 +232,13 @@ async def test_a_run_that_nobody_serves_says_so_once_and_waits(fleet: Fleet) -> 
 
         async def ask() -> None:
             results.append(str(await client.invoke_async("adder", "What is 2+2?")))
+            answered.set()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             await told.wait()
             async with fleet.worker(adder()):
-                while not results:  # noqa: ASYNC110 - the client's own task gives no other signal
-                    await anyio.sleep(0.01)
+                await answered.wait()
         assert [notice.kind for notice in notices] == ["no_worker"]
         assert "no live worker serves agent 'adder' (served now: other)" in notices[0].message
         assert results == ["That is four.\n"]

@@ -73,8 +73,7 @@ async def test_runs_of_one_session_run_one_at_a_time_in_the_order_they_came(
         runs = [await client.start("agent", str(number), session_id="ada") for number in range(6)]
         other = await client.start("agent", "other", session_id="bob")
         await model.held.wait()
-        while len(model.calls) < 2:  # noqa: ASYNC110 - the other session's run is not held up
-            await anyio.sleep(0.01)
+        await model.called(2)  # the other session's run is not held up
         assert [(await run.info()).state for run in runs] == ["running"] + ["queued"] * 5
         model.go.set()
         for run in [*runs, other]:

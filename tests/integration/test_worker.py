@@ -398,8 +398,7 @@ async def test_a_run_whose_log_somebody_else_wrote_to_is_given_up_and_no_other(
     model = held_model()
     async with fleet.worker(Agent(model, name="agent"), quick()) as worker, fleet.client() as client:
         bad, good = await client.start("agent", "Hi"), await client.start("agent", "Hi")
-        while len(model.calls) < 2:  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+        await model.called(2)
         await model.held.wait()
         await fleet.ask("XADD", client.log.keys.log(bad.id), "*", "not", "ours")
         model.go.set()
