@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from playhead.runtime.state import RunState, tool_uses
-from playhead.runtime.types import ContentBlock, Message, ToolResult, ToolUse
+from playhead.runtime.tool_results import error_result
+from playhead.runtime.types import ContentBlock, Message, ToolUse
 
 __all__ = [
     "AddMessage",
@@ -163,13 +164,9 @@ def prompt_messages(prompt: Any) -> list[Message] | None:
 
 def _interrupted(calls: list[ToolUse]) -> Message:
     def block(call: ToolUse) -> ContentBlock:
-        return {"toolResult": _error_result(call, _INTERRUPTED_TEXT)}
+        return {"toolResult": error_result(call["toolUseId"], _INTERRUPTED_TEXT)}
 
     return {"role": "user", "content": [block(call) for call in calls]}
-
-
-def _error_result(call: ToolUse, text: str) -> ToolResult:
-    return {"toolUseId": call["toolUseId"], "status": "error", "content": [{"text": text}]}
 
 
 def _await_answer(state: RunState) -> Step:

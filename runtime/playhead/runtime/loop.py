@@ -55,7 +55,7 @@ from playhead.runtime.records import (
     now_ms,
 )
 from playhead.runtime.state import RunState, evolve
-from playhead.runtime.tool_results import exception_result
+from playhead.runtime.tool_results import error_result, exception_result
 from playhead.runtime.tools import Outcome, Progress, Tool, ToolContext, unknown_tool_result
 from playhead.runtime.types import Chunk, Message, Model, ToolResult, ToolUse
 
@@ -167,7 +167,9 @@ class Loop:
                 message = _tracked({**answer.message(), "content": [{"text": step.text}]})
                 return [MessageAdded(at=at, message=message, origin="model", stop_reason="cancelled")]
             case CancelTools():
-                return [_finished(index, call, _error(call, step.text)) for index, call in step.calls]
+                return [
+                    _finished(index, call, error_result(call["toolUseId"], step.text)) for index, call in step.calls
+                ]
             case Finish():
                 return [(RunCancelled if step.cancelled else RunCompleted)(at=at, result=step.result)]
             case Fail():
@@ -220,7 +222,7 @@ class Loop:
             if tool is None:
                 yield _finished(index, call, unknown_tool_result(call))
             elif index in step.started and tool.on_unknown_outcome == "fail":
-                yield _finished(index, call, _error(call, _OUTCOME_UNKNOWN))
+                yield _finished(index, call, error_result(call["toolUseId"], _OUTCOME_UNKNOWN))
             else:
                 calls.append((index, call, tool))
         together = 1 if self.spec.tool_executor == "sequential" else max(1, len(calls))
@@ -262,7 +264,9 @@ class Loop:
             encode_record(record, limit=self.spec.max_record_bytes)
         except (RecordTooLargeError, EncodingError) as error:
             if isinstance(record, ToolFinished):
-                return _finished(index, call, _error(call, f"Error: {error}"), duration_ms=record.duration_ms)
+                return _finished(
+                    index, call, error_result(call["toolUseId"], f"Error: {error}"), duration_ms=record.duration_ms
+                )
             return ToolProgressed(at=now_ms(), index=index, tool_use=call, data=f"(not stored: {error})")
         return record
 
@@ -287,10 +291,6 @@ _OUTCOME_UNKNOWN: Final = (
 
 def _tracked(message: Message) -> Message:
     return message if "tracking_id" in message else {**message, "tracking_id": str(uuid4())}
-
-
-def _error(call: ToolUse, text: str) -> ToolResult:
-    return {"toolUseId": call["toolUseId"], "status": "error", "content": [{"text": text}]}
 
 
 def _finished(index: int, call: ToolUse, result: ToolResult, *, duration_ms: int = 0) -> ToolFinished:
