@@ -176,16 +176,20 @@ class Programs:
         return await self._start("worker", effects=str(self._effects), hold=hold, options=settings)
 
     @asynccontextmanager
-    async def client(self) -> AsyncGenerator[Client]:
+    async def client(self, *, limit_s: float = LIMIT_S) -> AsyncGenerator[Client]:
         """An open client in this process; its block has a time limit."""
-        with anyio.fail_after(LIMIT_S):
+        with anyio.fail_after(limit_s):
             async with Client(self.url, prefix=self.prefix, on_notice=lambda notice: None) as client:
                 yield client
+
+    def watcher(self, run: Run) -> Watcher:
+        """One that has not begun to watch."""
+        return Watcher(run)
 
     @asynccontextmanager
     async def watching(self, run: Run) -> AsyncGenerator[Watcher]:
         """Watch `run` in a task meanwhile; the block ends with the run."""
-        watcher = Watcher(run)
+        watcher = self.watcher(run)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watcher.watch)
             yield watcher
@@ -212,8 +216,12 @@ class Programs:
 
     async def expire_lease(self, run: Run) -> None:
         """As if the lease of the run's owner, which is dead, had run out now: saves the test the wait."""
+        await self.ask("ZADD", f"{{{self.prefix}:0}}:leases", "XX", 1, run.id)
+
+    async def ask(self, *command: Any) -> Any:
+        """The server's answer to one command, on a connection of its own."""
         async with redis.asyncio.Redis.from_url(self.url) as client:
-            await client.zadd(f"{{{self.prefix}:0}}:leases", {run.id: 1}, xx=True)
+            return await client.execute_command(*command)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Wait for what other processes do, which can give no signal."""

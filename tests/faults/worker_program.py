@@ -62,6 +62,14 @@ def step(number: int) -> str:
     return f"{number} done"
 
 
+@tool
+async def traced(number: int, context: ToolContext) -> str:
+    """One step of a run among many, which takes a moment."""
+    record(f"{context.run_id} {number}")
+    await anyio.sleep(0.02)
+    return f"{number} done"
+
+
 @tool(on_unknown_outcome="fail")
 def careful(number: int) -> str:
     """One step that must not be repeated blindly."""
@@ -129,6 +137,19 @@ def together() -> Agent:
     return Agent(ScriptedModel([script], repeat=True), name="together", tools=[step], callback_handler=None)
 
 
+def traced_steps() -> Agent:
+    """Three calls one by one with words before each, then more words."""
+
+    def script(messages: Messages) -> Any:
+        prompts = [n for n, m in enumerate(messages) if m.get("role") == "user" and "text" in m.get("content", [{}])[0]]
+        number = results_in(messages[prompts[-1] :]) + 1
+        words = "".join(WORDS)
+        return words if number > STEPS else tool_call("traced", {"number": number}, f"t{number}", text=words)
+
+    model = ScriptedModel([script], repeat=True, delay=0.002)
+    return Agent(model, name="traced", tools=[traced], callback_handler=None)
+
+
 class Talker:
     """Says all words, and waits behind one of them."""
 
@@ -155,6 +176,7 @@ AGENTS = [
     one_by_one("steps"),
     one_by_one("careful"),
     together(),
+    traced_steps(),
     Agent(Talker(), name="talker", callback_handler=None),
     Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
     Agent(once("block", {"seconds": 2.6}), name="blocker", tools=[block], callback_handler=None),
