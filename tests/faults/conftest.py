@@ -170,10 +170,13 @@ class Programs:
         there._programs = self._programs
         return there
 
-    async def worker(self, *, hold: str = "", **options: Any) -> Program:
-        """A worker that waits at `hold`; returns when it is ready."""
+    async def worker(
+        self, *, hold: str = "", die_at: int | None = None, die_when: str = "after", **options: Any
+    ) -> Program:
+        """A worker that waits at `hold`, or dies as it stores record `die_at`; returns when it is ready."""
         settings = {"lease_ms": LEASE_MS, "grace_s": 5.0, **options}
-        return await self._start("worker", effects=str(self._effects), hold=hold, options=settings)
+        config = {"effects": str(self._effects), "hold": hold, "die_at": die_at, "die_when": die_when}
+        return await self._start("worker", options=settings, **config)
 
     @asynccontextmanager
     async def client(self, *, limit_s: float = LIMIT_S) -> AsyncGenerator[Client]:

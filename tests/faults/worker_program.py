@@ -1,7 +1,7 @@
 """A worker in a process of its own, to be killed, paused and drained by a test.
 
 Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (a place to wait at,
-such as `step 2` or `word 5`) and `options` of the worker. It says what it does as lines of JSON on standard output,
+such as `step 2` or `word 5`), `options` of the worker, and perhaps `die_at` and `die_when` (see `MortalLog`). It says what it does as lines of JSON on standard output,
 takes the words `go` and `drain` on standard input, and ends when that ends.
 """
 
@@ -13,15 +13,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio import from_thread
 from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.log import Answer, Batch, Finish
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
@@ -29,6 +30,8 @@ from playhead.runtime.types import Chunk, Messages
 from playhead.workers import Worker, WorkerOptions
 
 __all__: list[str] = []
+
+T = TypeVar("T")
 
 CONFIG: dict[str, Any] = {}
 STEPS = 3
@@ -172,6 +175,29 @@ def once(name: str, arguments: dict[str, Any]) -> ScriptedModel:
     )
 
 
+class MortalLog(RedisLog):
+    """A log whose writer dies the moment record `die_at` is about to be stored, or has just been."""
+
+    async def _dying(self, head: int, write: Awaitable[T]) -> T:
+        at, when = CONFIG.get("die_at") or 1 << 30, CONFIG.get("die_when")
+        if head >= at and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = await write
+        if head >= at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+        return await self._dying(max(_head(batch) for batch in batches), super().append(batches))
+
+    async def finish(self, end: Finish) -> Answer:
+        return await self._dying(_head(end.batch), super().finish(end))
+
+
+def _head(batch: Batch) -> int:
+    return batch.head + len(batch.records)
+
+
 AGENTS = [
     one_by_one("steps"),
     one_by_one("careful"),
@@ -195,7 +221,7 @@ def obey(worker: Worker, token: Any) -> None:
 
 
 async def main() -> None:
-    log = RedisLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"])
+    log = MortalLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"])
     worker = Worker(AGENTS, log=log, options=WorkerOptions(**CONFIG["options"]))
     threading.Thread(target=obey, args=(worker, current_token()), daemon=True).start()
     say("ready", pid=os.getpid())
