@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import pytest
 import redis.asyncio
 from anyio.abc import ByteStream, SocketStream, TaskStatus
 
-from playhead.client import Client
-from playhead.runtime import Agent
+from playhead.client import Client, Run
+from playhead.runtime import Agent, tool
+from playhead.runtime.codec import encode_record
 from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
 from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
+from playhead.runtime.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.workers import Worker, WorkerOptions
 
@@ -83,6 +87,127 @@ class HeldModel:
             self.closed.set()
 
 
+def text_record(text: str) -> bytes:
+    """An encoded record of one piece of text."""
+    return encode_record(ModelChunk(at=1, chunk=c.text_delta(text)))
+
+
+class Owner:
+    """Owns one run and writes what the test wants: a worker without a will of its own."""
+
+    CLAIMED: ClassVar[dict[str, bytes]] = {"agent": encode_record(RunClaimed(at=1, worker="w"))}
+    END: ClassVar[bytes] = encode_record(
+        RunCompleted(at=1, result={"stop_reason": "end_turn", "message": {}, "metrics": {}, "state": {}})
+    )
+    record = staticmethod(text_record)
+
+    def __init__(self, log: RedisLog, claim: Claim) -> None:
+        self.log = log
+        self.claim = claim
+        self.head = claim.head
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.claim.run_id
+
+    @property
+    def stream(self) -> str:
+        """The key of the run's log, and the name of its channel."""
+        return self.log.keys.log(self.id)
+
+    def of(self, claim: Claim) -> Owner:
+        """The owner by another claim."""
+        return Owner(self.log, claim)
+
+    async def another(self) -> Owner:
+        """The owner of another fresh run."""
+        return await _fresh(self.log)
+
+    def _batch(self, records: list[bytes]) -> Batch:
+        return Batch(self.id, self.claim.token, self.head, records)
+
+    async def append(self, *texts: str) -> None:
+        """One record for each text, in one batch."""
+        (answer,) = await self.log.append([self._batch([text_record(text) for text in texts])])
+        assert answer.stored
+        self.head = answer.head
+
+    async def append_unheard(self, text: str) -> None:
+        """As `append`, but the published message is lost."""
+        self.head += 1
+        entry = (self.stream, f"{self.head}-{self.claim.epoch}", "r", text_record(text))
+        await self.log.client.execute_command("XADD", *entry)
+        await self.log.client.execute_command("HSET", self.log.keys.run(self.id), "head", self.head)
+
+    async def end(self) -> None:
+        """The run completes."""
+        answer = await self.log.finish(Finish(self._batch([self.END]), "completed"))
+        assert answer.stored
+        self.head = answer.head
+
+
+async def _fresh(log: RedisLog) -> Owner:
+    run_id = new_run_id()
+    await log.submit(NewRun(run_id, "agent", RunSubmitted(at=1, agent="agent")))
+    claim = await log.claim(Owner.CLAIMED, worker="w", token=new_token(), lease_ms=60_000)
+    assert claim is not None
+    assert claim.run_id == run_id
+    return Owner(log, claim)
+
+
+class Viewer:
+    """Tails a run in a task and keeps what it saw."""
+
+    def __init__(self, run: Run) -> None:
+        self.entries: list[Entry] = []
+        self._run = run
+        self._grown = anyio.Event()
+
+    async def watch(self) -> None:
+        """To the run's end."""
+        async for entry in self._run.records():
+            self.entries.append(entry)
+            self._grown.set()
+            self._grown = anyio.Event()
+
+    async def seen(self, seq: int) -> None:
+        """Wait until record `seq` has been seen."""
+        while not self.entries or self.entries[-1].seq < seq:
+            await self._grown.wait()
+
+    def assert_dense(self, head: int) -> None:
+        """It saw records 1 to `head`, each once and in order."""
+        assert [entry.seq for entry in self.entries] == list(range(1, head + 1))
+
+
+class Steps:
+    """An agent that calls one tool three times, one after the other; the tool can be held.
+
+    The model looks at the history and nothing else, as a real one does, so any worker can go on with a run.
+    """
+
+    def __init__(self, *, hold: int | None = None) -> None:
+        self.done: list[int] = []
+        self.held = anyio.Event()
+        self.go = anyio.Event()
+
+        @tool
+        async def step(number: int) -> str:
+            """One step."""
+            self.done.append(number)
+            if number == hold:
+                self.held.set()
+                await self.go.wait()
+            return f"{number} done"
+
+        def script(messages: Messages) -> Any:
+            number = sum("toolResult" in block for message in messages for block in message.get("content", [])) + 1
+            return tool_call("step", {"number": number}, f"t{number}") if number < 4 else "All done."
+
+        self.agent = Agent(ScriptedModel([script], repeat=True), name="steps", tools=[step], callback_handler=None)
+
+
 class Fleet:
     """What belongs to one prefix on the server."""
 
@@ -120,6 +245,19 @@ class Fleet:
         with anyio.fail_after(LIMIT_S):
             async with Client(self.named(name), prefix=self.prefix, **options) as client:
                 yield client
+
+    @asynccontextmanager
+    async def owner(self) -> AsyncGenerator[Owner]:
+        """The owner of a fresh run."""
+        log = self.log("owner")
+        try:
+            yield await _fresh(log)
+        finally:
+            await log.aclose()
+
+    def viewer(self, run: Run) -> Viewer:
+        """One that has not begun to watch."""
+        return Viewer(run)
 
     def log(self, name: str = "test") -> RedisLog:
         """A log of one's own; the caller closes it."""
@@ -261,3 +399,9 @@ def fleet(redis_url: str, prefix: str) -> Fleet:
 def held_model() -> Callable[..., HeldModel]:
     """Makes models that wait in the middle of their answer; see `HeldModel`."""
     return HeldModel
+
+
+@pytest.fixture
+def make_steps() -> Callable[..., Steps]:
+    """Makes agents of three steps; see `Steps`."""
+    return Steps

@@ -1,0 +1,273 @@
+"""The worker survives what the server and its runs do to it: refusals, deletions, dead links, foreign writers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence, Sized
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from playhead.runtime import Agent, tool
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.errors import ForeignRecordError, ModelConfigurationError, RunNotFoundError
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.types import Messages
+
+if TYPE_CHECKING:
+    from playhead.client import Client, Run
+
+    from .conftest import Fleet, HeldModel, Steps
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+def quick(name: str = "quick") -> Agent:
+    return Agent(ScriptedModel(["Done."], repeat=True), name=name, callback_handler=None)
+
+
+async def assert_dense(run: Run) -> list[str]:
+    """The types of the run's records, whose numbers have no hole."""
+    entries = [entry async for entry in run.records()]
+    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+    assert entries[-1].seq == (await run.info()).head
+    return [entry.record.type for entry in entries]
+
+
+async def completes(client: Client, agent: str = "quick") -> None:
+    """A new run goes through."""
+    assert str(await client.invoke_async(agent, "Hi")) == "Done.\n"
+
+
+async def test_scripts_flushed_in_the_middle_of_a_run_are_loaded_again(
+    fleet: Fleet, make_steps: Callable[..., Steps]
+) -> None:
+    steps = make_steps(hold=2)
+    async with fleet.worker(steps.agent), fleet.client() as client:
+        run = await client.start("steps", "Go")
+        await steps.held.wait()
+        await fleet.ask("SCRIPT", "FLUSH")
+        steps.go.set()
+        assert str(await run.result()) == "All done.\n"
+        assert (await run.info()).epoch == 1
+        await assert_dense(run)
+
+
+async def test_a_worker_whose_keys_are_all_deleted_stops_the_run_and_goes_on(
+    fleet: Fleet, make_steps: Callable[..., Steps]
+) -> None:
+    steps = make_steps(hold=2)
+    async with fleet.worker(steps.agent, quick(), lease_ms=2000) as worker, fleet.client() as client:
+        run = await client.start("steps", "Go")
+        await steps.held.wait()
+        await fleet.ask("FLUSHALL")
+        steps.go.set()
+        with pytest.raises(RunNotFoundError):
+            await run.result()
+        await completes(client)
+        assert steps.done == [1, 2]
+        assert worker.statistics().ended == {"fenced": 1, "completed": 1}
+        assert await fleet.ask("EXISTS", client.log.keys.run(run.id)) == 0
+
+
+async def test_a_worker_survives_the_death_of_all_its_connections(
+    fleet: Fleet, make_steps: Callable[..., Steps]
+) -> None:
+    steps = make_steps(hold=2)
+    log = fleet.log("victim")
+    async with fleet.worker(steps.agent, quick(), log=log), fleet.client() as client:
+        run = await client.start("steps", "Go")
+        await steps.held.wait()
+        for link in await fleet.connections("victim"):
+            await fleet.ask("CLIENT", "KILL", "ID", link["id"])
+        steps.go.set()
+        assert str(await run.result()) == "All done.\n"
+        await completes(client)
+        await assert_dense(run)
+
+
+async def test_a_blocked_read_that_the_server_ends_with_an_error_does_not_end_the_worker(fleet: Fleet) -> None:
+    """A change of roles does that to every blocked client."""
+    log = fleet.log("blocked")
+    async with fleet.worker(quick(), log=log), fleet.client() as client:
+        for _ in range(3):
+
+            async def unblocked() -> bool:
+                links = [link for link in await fleet.connections("blocked") if "b" in link["flags"]]
+                return any([await fleet.ask("CLIENT", "UNBLOCK", link["id"], "ERROR") for link in links])
+
+            await fleet.until(unblocked)
+            await completes(client)
+
+
+@pytest.mark.parametrize("setting", [("maxmemory", "1", "0"), ("min-replicas-to-write", "3", "0")])
+async def test_a_server_that_refuses_writes_for_a_while_is_waited_out(
+    fleet: Fleet, held_model: Callable[..., HeldModel], setting: tuple[str, str, str]
+) -> None:
+    name, refusing, usual = setting
+    model = held_model()
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.worker(Agent(model, name="agent")) as worker, there.client() as client:
+            run = await client.start("agent", "Hi")
+            await model.held.wait()
+            await there.ask("CONFIG", "SET", name, refusing)
+            model.go.set()
+
+            async def refused() -> bool:
+                stats = await there.ask("INFO", "errorstats")
+                return "errorstat_OOM" in stats or "errorstat_NOREPLICAS" in stats
+
+            await there.until(refused)
+            await there.ask("CONFIG", "SET", name, usual)
+            assert str(await run.result()) == f"{model.text}\n"
+            assert worker.statistics().ended == {"completed": 1}
+            assert (await run.info()).epoch == 1
+            await assert_dense(run)
+
+
+async def test_a_run_whose_log_somebody_else_wrote_to_is_given_up_and_no_other(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent"), quick()) as worker, fleet.client() as client:
+        bad, good = await client.start("agent", "Hi"), await client.start("agent", "Hi")
+        await model.called(2)
+        await model.held.wait()
+        await fleet.ask("XADD", client.log.keys.log(bad.id), "*", "not", "ours")
+        model.go.set()
+        assert str(await good.result()) == f"{model.text}\n"
+        with pytest.raises(ForeignRecordError):
+            await bad.result()
+        await completes(client)
+        assert worker.statistics().ended == {"fenced": 1, "completed": 2}
+
+
+async def test_a_run_in_line_whose_log_somebody_else_wrote_to_does_not_end_the_worker(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        bad = await client.start("quick", "Hi")
+        good = await client.start("quick", "Hi")
+        await fleet.ask("XADD", client.log.keys.log(bad.id), "*", "not", "ours")
+        async with fleet.worker(quick()):
+            assert str(await good.result()) == "Done.\n"
+            with pytest.raises(ForeignRecordError):
+                await bad.result()
+            await completes(client)
+
+
+async def test_an_agent_without_a_usable_model_fails_its_runs_and_not_the_worker(fleet: Fleet) -> None:
+    broken = Agent("no-such-provider/model", name="broken")
+    async with fleet.worker(broken, quick()), fleet.client() as client:
+        with pytest.raises(ModelConfigurationError):
+            await client.invoke_async("broken", "Hi")
+        await completes(client)
+
+
+async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_may_take_them(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.worker(Agent(model, name="agent"), lease_ms=2000) as worker, there.client() as client:
+            run = await client.start("agent", "Hi")
+            await model.held.wait()
+            await there.ask("CLIENT", "PAUSE", "2500", "ALL")
+            with anyio.fail_after(1.9):  # the lease is 2 s: by then the run must have been stopped here
+                await model.closed.wait()
+            assert worker.statistics().ended == {"fenced": 1}
+            model.go.set()
+            assert str(await run.result()) == f"{model.text}\n"
+            info = await run.info()
+            assert (info.epoch, info.crashes) == (2, 1)
+            await assert_dense(run)
+
+
+class DeafLog(RedisLog):
+    """A log whose bells are never heard, as over a link that is dead and does not say so."""
+
+    def __init__(self, beneath: RedisLog) -> None:
+        super().__init__(beneath.client, prefix=beneath.keys.prefix)
+
+    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+        await anyio.sleep_forever()
+
+
+async def test_a_worker_that_hears_no_bell_still_takes_its_work_and_its_signals(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    """The bell is a hint: every wait ends in a claim, and a renewal tells of signals."""
+    model = held_model()
+    log = DeafLog(fleet.log("deaf"))
+    async with fleet.worker(Agent(model, name="agent"), log=log, lease_ms=2000), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        with anyio.fail_after(3):
+            await model.held.wait()
+        await run.cancel()
+        with anyio.fail_after(2):
+            assert (await run.result()).stop_reason == "cancelled"
+
+
+def sizes(thing: Any) -> dict[str, int]:
+    """How much each container among a thing's attributes holds."""
+    return {name: len(value) for name, value in vars(thing).items() if isinstance(value, Sized)}
+
+
+async def test_a_workers_memory_does_not_grow_with_the_runs_it_has_had(fleet: Fleet) -> None:
+    async with fleet.worker(quick()) as worker, fleet.client() as client:
+        parts = [worker, *(value for value in vars(worker).values() if hasattr(value, "__dict__"))]
+        seen: list[list[dict[str, int]]] = []
+        for _ in range(3):
+            runs = [await client.start("quick", "Hi") for _ in range(20)]
+            for run in runs:
+                await run.result()
+                await run.cancel()
+
+            async def idle() -> bool:
+                return worker.statistics().running == 0
+
+            await fleet.until(idle)
+            seen.append([sizes(part) for part in parts])
+        assert seen[0] == seen[-1]
+
+
+async def test_tools_in_threads_do_not_keep_a_worker_from_renewing(fleet: Fleet) -> None:
+    """A busy worker must not look like a dead one."""
+    go = threading.Event()
+    started = threading.Event()
+
+    @tool
+    def busy() -> str:
+        """Computes without a pause until it is told."""
+        started.set()
+        while not go.is_set():
+            sum(range(10_000))
+        return "computed"
+
+    def script(messages: Messages) -> Any:
+        return "Done." if len(messages) > 1 else tool_call("busy", {})
+
+    agent = Agent(ScriptedModel([script], repeat=True), name="busy", tools=[busy])
+    try:
+        async with fleet.worker(agent, quick(), lease_ms=2000), fleet.client() as client:
+            run = await client.start("busy", "Hi")
+            await anyio.to_thread.run_sync(started.wait)
+            renewed = [await fleet.ask("ZSCORE", client.log.keys.leases, run.id)]
+
+            async def renewed_again() -> bool:
+                score = await fleet.ask("ZSCORE", client.log.keys.leases, run.id)
+                if score != renewed[-1]:
+                    renewed.append(score)
+                return len(renewed) > 2
+
+            await fleet.until(renewed_again)
+            await completes(client)
+            go.set()
+            assert str(await run.result()) == "Done.\n"
+            assert (await run.info()).epoch == 1
+    finally:
+        go.set()
