@@ -122,10 +122,15 @@ class Hub:
         self._messages = 0
         self._overflows = 0
 
+    @property
+    def channels(self) -> int:
+        """Runs subscribed to."""
+        return len(self._subscriptions)
+
     def statistics(self) -> HubStatistics:
         """A snapshot of the counters."""
         return HubStatistics(
-            channels=len(self._subscriptions),
+            channels=self.channels,
             subscriptions=sum(map(len, self._subscriptions.values())),
             connections=int(self._connection is not None),
             reconnects=max(0, self._links - 1),

@@ -1,0 +1,87 @@
+"""How often a waiting tail looks at its run: soon at first, and all tails together not too often."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, cast
+
+import pytest
+
+from playhead.client.hub import Hub, Subscription
+from playhead.client.tail import Notice, Tail
+from playhead.runtime.log import RunInfo
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.records import Entry, RunSubmitted
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+class Enough(Exception):
+    """Ends a tail that would wait for ever."""
+
+
+class SilentHub:
+    """A hub with `channels` tails, none of which hears anything; counts how long one of them is ready to wait."""
+
+    closed = False
+
+    def __init__(self, channels: int) -> None:
+        self.channels = channels
+        self.pauses: list[float] = []
+
+    def subscribe(self, channel: str) -> Subscription:
+        return SilentSubscription(channel.encode(), self.pauses)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        pass
+
+
+class SilentSubscription(Subscription):
+    """Lets every wait end in vain, at once."""
+
+    def __init__(self, channel: bytes, pauses: list[float]) -> None:
+        super().__init__(channel)
+        self.confirmed.set()
+        self.waited = pauses
+
+    async def wait(self, timeout: float) -> bool:
+        if len(self.waited) == 9:
+            raise Enough
+        self.waited.append(timeout)
+        return False
+
+
+class RunningLog:
+    """The log of one run that has one record and runs on and on."""
+
+    class keys:
+        log = staticmethod(str)
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        return [Entry(1, 0, RunSubmitted(at=1, agent="a"))][after:]
+
+    async def info(self, run_id: str) -> RunInfo:
+        return RunInfo(run_id, "running", "a", None, head=1, epoch=1, crashes=0, created=1, updated=1)
+
+
+def ignore(notice: Notice) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("channels", "pauses"),
+    [
+        (1, [1, 2, 4, 5, 5, 5, 5, 5, 5]),
+        (1_000, [1, 2, 4, 5, 5, 5, 5, 5, 5]),
+        (10_000, [1, 2, 4, 8, 16, 32, 50, 50, 50]),
+    ],
+)
+async def test_waiting_tails_look_ever_more_rarely(channels: int, pauses: list[float]) -> None:
+    hub: Any = SilentHub(channels)
+    log: Any = RunningLog()
+    tail = Tail("r", log=cast("RedisLog", log), hub=cast("Hub", hub), after=0, on_notice=ignore)
+    with suppress(Enough):
+        assert [entry.seq async for entry in tail.entries()] == []
+    assert hub.pauses == pauses
