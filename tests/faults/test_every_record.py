@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-STRIDES = {"steps": 2, "together": 3, "talker": 5}
+STRIDES = {"steps": 3, "together": 4, "talker": 8}
 """Batches hold several records, so neighbours die in the same state; more would cost time and find nothing."""
 
 TEXTS = {"steps": "All done.", "together": "All done.", "talker": "".join(f"word{number} " for number in range(20))}

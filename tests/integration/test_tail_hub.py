@@ -154,9 +154,8 @@ async def test_a_dead_link_that_looks_alive_does_not_stop_a_tail(fleet: Fleet, p
         await owner.append("heard")
         await viewer.seen(owner.head)
         proxy.hold(only_subscribers=True)
-        for number in range(2):
-            await owner.append(f"not heard {number}")
-            await viewer.seen(owner.head)
+        await owner.append("not heard")
+        await viewer.seen(owner.head)
         await owner.end()
         await viewer.seen(owner.head)
         viewer.assert_dense(owner.head)
