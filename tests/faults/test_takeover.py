@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from playhead.runtime.errors import RunFailedError
 from playhead.runtime.records import RunClaimed, ToolFinished, ToolStarted
 
 if TYPE_CHECKING:
@@ -257,3 +258,16 @@ async def test_a_run_that_kills_its_worker_takes_no_other_runs_session_or_worker
         assert str(await next_one.result()) == f"{TEXT}\n"
         assert (await killer.info()).state == "failed"
         assert worker.alive
+
+
+@pytest.mark.xfail(reason="a client reaps by the default crash limit, not by that of the fleet")
+async def test_the_fleets_own_crash_limit_counts_whoever_looks_next(programs: Programs) -> None:
+    """`crash_limit=0` says that a run which took a worker down is never to be tried again."""
+    async with programs.client() as client:
+        run = await client.start("killer", "Go")
+        worker = await programs.worker(crash_limit=0)
+        await worker.rest()
+        await programs.expire_lease(run)
+        with pytest.raises(RunFailedError, match="died 1 times"):
+            async for _ in run.stream_async(wait_for_worker=1):
+                pass

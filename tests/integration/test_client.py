@@ -348,6 +348,26 @@ async def test_a_client_that_is_not_open_says_how_to_open_it(fleet: Fleet) -> No
         assert (await client.run(run.id).info()).state == "queued"
 
 
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), ExceptionGroup("mine", [OSError()])])
+async def test_an_error_in_a_clients_block_comes_out_as_it_is(fleet: Fleet, error: BaseException) -> None:
+    client = Client(fleet.named("thrower"), prefix=fleet.prefix)
+
+    async def use() -> None:
+        async with client:
+            run = await client.start("nobody", "Hi")
+            async for _ in run.records():
+                raise error
+
+    with pytest.raises(type(error)) as raised:
+        await use()
+    assert raised.value is error
+
+    async def all_gone() -> bool:
+        return not await fleet.connections("thrower")
+
+    await fleet.until(all_gone)
+
+
 async def test_a_closed_client_leaves_no_connection(fleet: Fleet) -> None:
     async with fleet.client(name="leaver") as client:
         run = await client.start("nobody", "Hi")
