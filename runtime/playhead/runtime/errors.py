@@ -177,6 +177,9 @@ _OURS: dict[str, type[PlayheadError]] = {
         ModelThrottledException,
         ContextWindowOverflowException,
         RecordTooLargeError,
+        EncodingError,
+        ForeignRecordError,
+        GapError,
         ModelConfigurationError,
     )
 }

@@ -21,7 +21,7 @@ class ToolContext:
         invocation_state: The caller's own values for this invocation; never sent to a model.
         agent_name: The agent that runs the tool.
         cancel_signal: Set when the run is being cancelled. Read-only for tools.
-        attempt: 1 for the first start of this call, 2 after a takeover or a retry, …
+        attempt: 1 for the first start of this call, 2 if a former owner of the run had started it.
     """
 
     tool_use: ToolUse

@@ -110,7 +110,7 @@ def translate_errors(client: Redis) -> Generator[None]:
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
             raise RedisAuthError(f"Redis at {_address(client)} wants a password; put it in the URL") from error
-        if re.match(r"(OOM|LOADING|READONLY|NOREPLICAS|MISCONF|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b", str(error)):
+        if re.match(r"(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b", str(error)):
             raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {_address(client)} refused: {error}") from error
 
