@@ -33,7 +33,9 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--quick", dest="size", action="store_const", const="quick", help="about 20 seconds, rougher")
+    scale.add_argument(
+        "--quick", dest="size", action="store_const", const="quick", help="half a minute instead of two, rougher"
+    )
     scale.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="does it run at all?")
     parser.add_argument("--full", action="store_true", help="10,000 tails instead of 1,000")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")

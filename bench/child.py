@@ -10,14 +10,14 @@ from typing import Any
 
 import anyio
 
-from bench.children import Role, Talk
+from bench.children import LONGEST_LINE, Role, Talk
 
 __all__ = ["main"]
 
 
 async def main(role: Role, config: dict[str, Any]) -> None:
     """Run `role` until standard input ends."""
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     await role(config, Talk(reader))
 

@@ -17,16 +17,16 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-__all__ = ["Child", "Role", "Talk", "child", "cpu_seconds", "rss_bytes"]
+__all__ = ["LONGEST_LINE", "Child", "Role", "Talk", "child", "cpu_seconds", "rss_bytes"]
 
 _ROOT = Path(__file__).resolve().parents[1]
-_LONGEST_LINE = 1 << 26
+LONGEST_LINE: Final = 1 << 26
 _END_S = 5.0
 
 
@@ -64,7 +64,7 @@ class Child:
         """Its answer. Raises RuntimeError if it died."""
         try:
             await self._questions.send(json.dumps({"ask": question, **details}).encode() + b"\n")
-            return json.loads(await self._answers.receive_until(b"\n", _LONGEST_LINE))
+            return json.loads(await self._answers.receive_until(b"\n", LONGEST_LINE))
         except (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError) as error:
             raise RuntimeError(f"the {self._role} process ended while it was asked to {question}") from error
 

@@ -114,7 +114,7 @@ SIZES = {
 
 
 def size(name: Literal["normal", "quick", "smoke"]) -> Sizes:
-    """The preset of that name: `normal` takes about two minutes, `quick` 20 seconds, `smoke` measures nothing useful."""
+    """The preset of that name: `normal` takes about two minutes, `quick` half a minute, `smoke` measures nothing useful."""
     return SIZES[name]
 
 

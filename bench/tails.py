@@ -85,9 +85,9 @@ def _figures(tails: int, opened: dict[str, float], connections: int, wrote: floa
     return [
         Figure(
             group="tails",
-            name=f"connections of a client with {tails:,} open tails",
+            name=f"connections, {tails:,} open tails",
             value=connections,
-            unit="connections",
+            unit="",
             target=("value", "<=", 2.0),
             note="counted by CLIENT LIST; one shard",
         ),
@@ -101,10 +101,8 @@ def _figures(tails: int, opened: dict[str, float], connections: int, wrote: floa
         Figure(group="tails", name="memory per tail", value=opened["rss"] / tails / 1024, unit="KiB"),
         Figure(
             group="tails",
-            name="one chunk to each, until all have yielded it",
-            value=woken,
+            name="one chunk to each, lag of the last",
+            value=woken - wrote,
             unit="s",
-            yardstick=wrote,
-            yardstick_name="writing alone, one append after the other",
         ),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def test_every_measurement_gives_figures_that_make_sense():
         assert figure["value"] >= 0, figure
         assert figure["ratio"] is None or figure["ratio"] > 0, figure
         assert (figure["met"] is None) == (figure["target"] is None), figure
-    (connections,) = [one["value"] for one in told["figures"] if one["unit"] == "connections"]
+    (connections,) = [one["value"] for one in told["figures"] if one["name"].startswith("connections")]
     assert connections == 2
 
 
@@ -52,6 +53,5 @@ def test_the_table_says_what_was_missed_and_what_was_met():
     with bench("--only", "memory") as process:
         out, error = process.communicate(timeout=50)
     assert process.returncode == 0, error
-    assert "Redis bytes per token" in out
-    assert "met" in out
-    assert "≤ 64 bytes" in out
+    assert "per token" in out
+    assert re.search(r"≤ 64 bytes +yes", out)
