@@ -22,6 +22,11 @@ __all__ = ["DEFAULT_URL", "check_server", "connect", "redact", "redis_info", "tr
 
 DEFAULT_URL: Final = "redis://localhost:6379"
 _MINIMUM: Final = (6, 2)
+_PASSING: Final = re.compile(
+    r"(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+)
+"""Refusals that waiting may cure; nothing was written."""
+
 _TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), below what a person takes for a hang
 _CONNECT_TIMEOUT_S: Final = 5.0
 
@@ -110,7 +115,7 @@ def translate_errors(client: Redis) -> Generator[None]:
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
             raise RedisAuthError(f"Redis at {_address(client)} wants a password; put it in the URL") from error
-        if re.match(r"(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b", str(error)):
+        if _PASSING.match(str(error)):
             raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {_address(client)} refused: {error}") from error
 
