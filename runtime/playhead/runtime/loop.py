@@ -55,6 +55,7 @@ from playhead.runtime.records import (
     now_ms,
 )
 from playhead.runtime.state import RunState, evolve
+from playhead.runtime.tool_context import effect_key
 from playhead.runtime.tool_results import error_result, exception_result
 from playhead.runtime.tools import Outcome, Progress, Tool, ToolContext, unknown_tool_result
 from playhead.runtime.types import Chunk, Message, Model, ToolResult, ToolUse
@@ -231,7 +232,7 @@ class Loop:
                 return
             batch = calls[start : start + together]
             for index, call, _ in batch:
-                key = f"{self.run_id}/{call['toolUseId']}"
+                key = effect_key(self.run_id, call)
                 yield ToolStarted(at=now_ms(), index=index, tool_use=call, effect_key=key)
             yield COMMIT
             runs = [self._run_tool(index, call, tool, again=index in step.started) for index, call, tool in batch]

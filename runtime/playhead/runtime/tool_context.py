@@ -8,7 +8,12 @@ from typing import Any
 
 from playhead.runtime.types import ToolUse
 
-__all__ = ["ToolContext"]
+__all__ = ["ToolContext", "effect_key"]
+
+
+def effect_key(run_id: str, tool_use: ToolUse) -> str:
+    """`<run id>/<toolUseId>`: what `tool.started` stores and the tool is given must be one key."""
+    return f"{run_id}/{tool_use['toolUseId']}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,7 +40,7 @@ class ToolContext:
     @property
     def effect_key(self) -> str:
         """`<run id>/<toolUseId>`: the same over retries and takeovers, so fit to be an idempotency key."""
-        return f"{self.run_id}/{self.tool_use['toolUseId']}"
+        return effect_key(self.run_id, self.tool_use)
 
     @property
     def cancel_requested(self) -> bool:
