@@ -36,7 +36,6 @@ class Supervisor:
         self._command = [sys.executable, "-m", "playhead.workers", *arguments, "--stop-with-stdin"]
         self._processes = processes
         self._draining = anyio.Event()
-        self.restarts = 0
 
     def drain(self) -> None:
         """Let every child drain; `run` returns when the last is gone."""
@@ -67,7 +66,6 @@ class Supervisor:
                 return
             pause = _FIRST_PAUSE_S if time.monotonic() - began > _HEALTHY_S else min(2 * pause, _LONGEST_PAUSE_S)
             logger.warning("a worker process ended with %d; another starts in %.1f s", code, pause)
-            self.restarts += 1
             with anyio.move_on_after(pause):
                 await self._draining.wait()
 
