@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 
 from playhead.runtime.errors import LogUnavailableError, PlayheadError, RedisAuthError, RedisTooOldError
 
-__all__ = ["DEFAULT_URL", "check_server", "connect", "redact", "redis_info", "translate_errors"]
+__all__ = ["DEFAULT_URL", "again", "check_server", "connect", "redact", "redis_info", "translate_errors"]
 
 DEFAULT_URL: Final = "redis://localhost:6379"
 _MINIMUM: Final = (6, 2)
@@ -79,6 +79,21 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
     kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
     pool.connection_class = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
     return Redis.from_pool(pool)
+
+
+_OF_ONE_POOL: Final = ("himport_registry", "event_dispatcher")  # made by the pool itself; hold locks and connections
+
+
+def again(client: Redis) -> Redis:
+    """A client with the options of `client` and connections of its own, made at first use: for another event loop."""
+    pool: Any = client.connection_pool  # a wrapped or stand-in client's pool differs in its kind of connection only
+    options = {name: value for name, value in pool.connection_kwargs.items() if name not in _OF_ONE_POOL}
+    if isinstance(pool, BlockingConnectionPool):
+        options["timeout"] = pool.timeout
+    kind: Any = type(pool)
+    return Redis.from_pool(
+        kind(connection_class=pool.connection_class, max_connections=pool.max_connections, **options)
+    )
 
 
 def _address(client: Redis) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from redis.asyncio import Redis
 
@@ -25,7 +26,7 @@ from playhead.runtime.log.base import (
     Signal,
     WorkerInfo,
 )
-from playhead.runtime.log.connection import check_server, connect, redact, translate_errors
+from playhead.runtime.log.connection import again, check_server, connect, redact, translate_errors
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import Entry
@@ -52,6 +53,15 @@ class RedisLog:
     def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0) -> None:
         self.client = client
         self.keys = Keys(prefix, shard)
+
+    def again(self) -> Self:
+        """The same log over connections of its own, for another event loop or thread; close it as this one.
+
+        A subclass' attributes are shared between the two.
+        """
+        other = copy.copy(self)
+        other.client = again(self.client)
+        return other
 
     async def aclose(self) -> None:
         """Close the client's connections."""
