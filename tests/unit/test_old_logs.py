@@ -1,0 +1,80 @@
+"""Logs written by earlier versions, kept byte for byte in `logs/<version>/`, fold and play as they did then.
+
+A file holds a run: its entries (id, and the record's bytes in base64), the events they gave (with their cursors), and
+the error raised at the end, or null. Files are added, never changed: what stands in somebody's Redis does not change
+either.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.runtime.codec import decode_record
+from playhead.runtime.decide import decide
+from playhead.runtime.events import Event, Projection
+from playhead.runtime.records import Entry
+from playhead.runtime.state import evolve, fold, initial
+
+__all__: list[str] = []
+
+FILES = sorted(Path(__file__).parent.glob("logs/*/*.jsonl"))
+
+
+class OldRun:
+    """One file, read."""
+
+    def __init__(self, file: Path) -> None:
+        lines: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        self.entries = [self._entry(line["id"], line["record"]) for line in lines if "id" in line]
+        self.events = [(line["event"], line["value"]) for line in lines if "event" in line]
+        self.error: list[str] | None = lines[-1]["error"]
+
+    @staticmethod
+    def _entry(place: str, data: str) -> Entry:
+        seq, epoch = map(int, place.split("-"))
+        return Entry(seq, epoch, decode_record(base64.b64decode(data)))
+
+    def play(self, after: str | None = None) -> tuple[list[Event], Projection]:
+        """The events behind a cursor, by today's code."""
+        projection = Projection("old", after=after)
+        return [event for entry in self.entries for event in projection.feed(entry)], projection
+
+
+@pytest.fixture(params=FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def old(request: pytest.FixtureRequest) -> OldRun:
+    """One run of an earlier version."""
+    return OldRun(request.param)
+
+
+def test_an_old_log_gives_the_events_it_gave_then(old: OldRun) -> None:
+    events, projection = old.play()
+    assert [json.loads(event.to_json()) for event in events] == [value for _, value in old.events]
+    error = projection.error
+    assert (error and [error.error_type, str(error)]) == old.error
+    assert projection.ended
+
+
+def test_a_cursor_kept_from_then_goes_on_behind_its_event(old: OldRun) -> None:
+    whole, _ = old.play()
+    for place, (cursor, _) in enumerate(old.events, start=1):
+        assert old.play(cursor)[0] == whole[place:]
+
+
+def test_an_old_log_folds_from_every_record_to_the_same_end(old: OldRun) -> None:
+    whole = fold(old.entries)
+    assert decide(whole) is None, "an ended run has no next step"
+    state = initial()
+    for entry in old.entries[:-1]:
+        state = evolve(state, entry)
+        assert state.status in ("queued", "running")
+        decide(state)  # whoever takes it over here knows what to do
+    assert evolve(state, old.entries[-1]) == whole
+
+
+def test_there_are_old_logs_of_every_kind_of_end() -> None:
+    assert {OldRun(file).entries[-1].record.type for file in FILES} == {"run.completed", "run.failed", "run.cancelled"}
