@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from conformance_agents import Request, build_agent
-from conformance_scenarios import Scenario, decode, encode
+from conformance_scenarios import Scenario, decode, encode, missing_features
 
 from playhead.client import Client
 from playhead.runtime import Agent, AgentResult
@@ -99,7 +99,7 @@ async def drive_here(scenario: Scenario) -> Recording:
     recording = Recording()
     agent = build_agent(scenario, note=recording.requests.append)
     for number, step in enumerate(scenario["turns"]):
-        prompt = _prompt(step)
+        prompt = _prompt(step, recording)
         turn = _Turn(
             number,
             step,
@@ -134,6 +134,10 @@ async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> 
         NotImplementedError: It needs what playhead does not have.
     """
     build_agent(scenario, note=lambda _: None)  # a worker leaves out what cannot be built
+    if "tool interrupts" in missing_features(scenario, fleet=True):
+        raise NotImplementedError(
+            "a run that pauses"
+        )  # a worker that cannot pause a run would claim it again and again
     recording = Recording()
     session = f"conformance-{uuid4().hex}"
     preloaded = scenario.get("agent", {}).get("messages", [])
@@ -151,7 +155,7 @@ async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> 
 async def _play_in_fleet(
     recording: Recording, number: int, step: dict[str, Any], *, client: Client, agent: str, session: str
 ) -> None:
-    prompt = _prompt(step)
+    prompt = _prompt(step, recording)
     state = decode(step.get("invocation_state", {}))
     try:
         run = await client.start(agent, prompt, session_id=session, invocation_state=state)
@@ -166,11 +170,17 @@ async def _wait_in_line() -> None:
     """A fleet does not refuse a second prompt of a session: its run waits for the first to end. Nothing to refuse."""
 
 
-def _prompt(step: dict[str, Any]) -> Any:
-    for key in ("resume", "resume_checkpoint", "limits", "structured_output"):
+def _prompt(step: dict[str, Any], recording: Recording) -> Any:
+    for key in ("resume_checkpoint", "limits", "structured_output"):
         if step.get(key) or (key in step and "prompt" not in step):
             raise NotImplementedError(f"a turn with {key}")
-    return decode(step.get("prompt"))
+    if "resume" not in step:
+        return decode(step.get("prompt"))
+    asked = next(line["event"]["result"]["interrupts"] for line in reversed(recording.lines) if "event" in line)
+    return [
+        {"interruptResponse": {"interruptId": asked[answer["interrupt"]]["id"], "response": decode(answer["response"])}}
+        for answer in step["resume"]
+    ]
 
 
 def _line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
@@ -195,8 +205,8 @@ def _encode_result(result: AgentResult) -> dict[str, Any]:
         "metrics": {
             "$live": "EventLoopMetrics",
             "cycle_count": metrics.cycle_count,
-            "invocation_cycles": metrics.cycle_count,
-            "invocation_usage": metrics.accumulated_usage,
+            "invocation_cycles": metrics.invocation_cycles,
+            "invocation_usage": metrics.invocation_usage,
             "accumulated_usage": metrics.accumulated_usage,
             "accumulated_latency_ms": metrics.accumulated_metrics["latencyMs"],
             "tools": metrics.tool_metrics,

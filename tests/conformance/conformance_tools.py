@@ -62,7 +62,7 @@ def _build_tool(spec: dict[str, Any], finished: _Finished, *, together: bool) ->
     behaviour: dict[str, Any] = spec["behaviour"]
     if behaviour["kind"] == "stream":
         body = _streaming(behaviour, name=spec["name"], finished=finished)
-    elif behaviour["kind"] not in ("return", "template", "sum", "tool_result", "raise"):
+    elif behaviour["kind"] not in ("return", "template", "sum", "tool_result", "raise", "interrupt"):
         raise NotImplementedError(f"a tool with the behaviour {behaviour['kind']!r}")
     else:
         body = _in_turn(behaviour, name=spec["name"], finished=finished) if together else _at_once(behaviour)
@@ -104,8 +104,7 @@ def _annotation(item: dict[str, Any], *, optional: bool) -> Any:
 
 def _at_once(behaviour: dict[str, Any]) -> Callable[..., Any]:
     def body(*, tool_context: ToolContext, **values: Any) -> Any:
-        del tool_context
-        return _outcome(behaviour, values)
+        return _outcome(behaviour, values, tool_context)
 
     return body
 
@@ -114,14 +113,14 @@ def _in_turn(behaviour: dict[str, Any], *, name: str, finished: _Finished) -> Ca
     async def body(*, tool_context: ToolContext, **values: Any) -> Any:
         try:
             await finished.wait(tool_context.run_id, behaviour.get("wait_for"))
-            return _outcome(behaviour, values)
+            return _outcome(behaviour, values, tool_context)
         finally:
             finished.note(tool_context.run_id, name)
 
     return body
 
 
-def _outcome(behaviour: dict[str, Any], values: dict[str, Any]) -> Any:
+def _outcome(behaviour: dict[str, Any], values: dict[str, Any], context: ToolContext) -> Any:
     match behaviour["kind"]:
         case "return":
             return decode(behaviour["value"])
@@ -129,6 +128,9 @@ def _outcome(behaviour: dict[str, Any], values: dict[str, Any]) -> Any:
             return behaviour["text"].format(**values)
         case "sum":
             return sum(values[name] for name in behaviour["args"])
+        case "interrupt":
+            response = context.interrupt(behaviour["name"], decode(behaviour.get("reason")))
+            return _outcome(behaviour["then"], {**values, "response": response}, context)
         case "tool_result":
             return {"status": behaviour["status"], "content": decode(behaviour["content"])}
         case _:

@@ -40,11 +40,11 @@ def with_tool(**behaviour: Any) -> Scenario:
         (scenario(approvals=[{"tool": "t"}]), ["before-tool hooks"]),
         (scenario(turns=[{"prompt": "hi", "limits": {"turns": 1}}]), ["limits"]),
         (scenario(turns=[{"prompt": "hi", "structured_output": {"name": "P"}}]), ["structured output"]),
-        (scenario(turns=[{"prompt": "hi"}, {"resume": [{"interrupt": 0}]}]), ["answers to interrupts"]),
+        (scenario(turns=[{"prompt": "hi"}, {"resume": [{"interrupt": 0}]}]), []),
         (scenario(turns=[{"resume_checkpoint": 0}]), ["checkpoints"]),
         (scenario(turns=[{"prompt": None, "invocation_state": {"a": 1}, "cancel_after": {"key": "data"}}]), []),
         (with_tool(kind="stream", yields=[1], wait_for="t"), []),
-        (with_tool(kind="interrupt", then={"kind": "template"}), ["tool interrupts"]),
+        (with_tool(kind="interrupt", then={"kind": "template"}), []),
         (with_tool(kind="novelty"), ["novelty"]),
         (with_tool(kind="agent", model_calls=[ANSWER]), ["agents as tools"]),
         (with_tool(kind="stop", message="m"), ["cooperative stop by a tool"]),
@@ -62,6 +62,13 @@ def with_tool(**behaviour: Any) -> Scenario:
 )
 def test_missing_features_follow_from_the_data(made: Scenario, missing: list[str]):
     assert missing_features(made) == missing
+
+
+def test_a_fleet_lacks_more():
+    asking = with_tool(kind="interrupt", then={"kind": "template"})
+    answering = scenario(turns=[{"prompt": "hi"}, {"resume": [{"interrupt": 0}]}])
+    assert missing_features(asking, fleet=True) == ["tool interrupts"]
+    assert missing_features(answering, fleet=True) == ["answers to interrupts"]
 
 
 def test_bytes_survive_the_files_form():

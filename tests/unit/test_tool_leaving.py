@@ -15,6 +15,7 @@ import pytest
 
 from playhead.runtime import tool_body
 from playhead.runtime.tools import (
+    Interruption,
     Outcome,
     Progress,
     Tool,
@@ -40,7 +41,9 @@ def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
     return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
 
 
-async def run(made: Tool, data: Any = None, *, given: ToolContext | None = None) -> list[Progress | Outcome]:
+async def run(
+    made: Tool, data: Any = None, *, given: ToolContext | None = None
+) -> list[Progress | Outcome | Interruption]:
     request = use(made.name, data)
     return [item async for item in made.stream(request, given or context(request))]
 

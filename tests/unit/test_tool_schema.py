@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from playhead.runtime.tools import (
+    Interruption,
     Outcome,
     Progress,
     Tool,
@@ -43,7 +44,9 @@ def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
     return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
 
 
-async def run(made: Tool, data: Any = None, *, given: ToolContext | None = None) -> list[Progress | Outcome]:
+async def run(
+    made: Tool, data: Any = None, *, given: ToolContext | None = None
+) -> list[Progress | Outcome | Interruption]:
     request = use(made.name, data)
     return [item async for item in made.stream(request, given or context(request))]
 
@@ -330,5 +333,5 @@ def test_a_time_limit_must_be_a_positive_number(timeout: float):
 
 def test_an_unknown_policy_is_refused():
     odd: Any = "maybe"
-    with pytest.raises(ValueError, match="'maybe' must be retry or fail"):
+    with pytest.raises(ValueError, match="'maybe' must be retry, fail or ask"):
         tool(name="add", on_unknown_outcome=odd)(lambda: None)

@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from playhead.runtime.tools import (
+    Interruption,
     Outcome,
     Progress,
     Tool,
@@ -51,7 +52,9 @@ def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
     return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
 
 
-async def run(made: Tool, data: Any = None, *, given: ToolContext | None = None) -> list[Progress | Outcome]:
+async def run(
+    made: Tool, data: Any = None, *, given: ToolContext | None = None
+) -> list[Progress | Outcome | Interruption]:
     request = use(made.name, data)
     return [item async for item in made.stream(request, given or context(request))]
 
@@ -364,7 +367,7 @@ async def test_one_tool_serves_many_calls_at_once():
         await anyio.lowlevel.checkpoint()
         yield n
 
-    outcomes: dict[int, list[Progress | Outcome]] = {}
+    outcomes: dict[int, list[Progress | Outcome | Interruption]] = {}
 
     async def collect(n: int) -> None:
         outcomes[n] = await run(echo, {"n": n})

@@ -9,16 +9,20 @@ import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 from uuid import uuid4
 
+from playhead.runtime.agent_spec import AgentSpec, Commit
 from playhead.runtime.codec import MAX_RECORD_BYTES, pack
 from playhead.runtime.control import Control
-from playhead.runtime.errors import AgentBusyError, EncodingError
+from playhead.runtime.errors import AgentBusyError, AgentPausedError, EncodingError, InterruptNotOpenError
 from playhead.runtime.events import Event, Projection
+from playhead.runtime.interrupts import interrupt_responses
 from playhead.runtime.log.base import Signal, new_run_id
-from playhead.runtime.loop import AgentSpec, Commit, Loop
+from playhead.runtime.loop import Loop
 from playhead.runtime.models import resolve_model
+from playhead.runtime.plain import plain
 from playhead.runtime.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.result import AgentResult
 from playhead.runtime.state import evolve, initial
@@ -50,6 +54,15 @@ def storable(values: dict[str, Any]) -> dict[str, Any]:
             continue
         kept[key] = value
     return kept
+
+
+@dataclass(frozen=True)
+class _Invocation:
+    """A run in this process, up to its end or its next pause."""
+
+    loop: Loop
+    projection: Projection
+    invocation_state: dict[str, Any]
 
 
 class Agent:
@@ -103,6 +116,7 @@ class Agent:
         self._model = model
         self._resolved: Model | None = None
         self._control: Control | None = None
+        self._paused: _Invocation | None = None
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)})"
@@ -138,10 +152,11 @@ class Agent:
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     def cancel(self) -> None:
-        """Ask the invocation in progress to stop: its next event is the "Cancelled by user" message. Without one: nothing.
+        """Ask the invocation in progress to stop: its next event is the "Cancelled by user" message.
 
-        Call it on the event loop's thread.
+        Without one: give up the invocation that waits for answers, if one does. Call it on the event loop's thread.
         """
+        self._paused = None
         if self._control is not None:
             self._control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
 
@@ -150,22 +165,28 @@ class Agent:
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
 
+        Where a tool asks a human, the result has stop reason `interrupt`; the next call answers and goes on.
+
         Args:
-            prompt: Text, content blocks, messages, or None to go on from the history.
+            prompt: Text, content blocks, messages, or None to go on from the history. After an interrupt: a list of
+                `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Handed to tools as it is; its plain-data keys come back in the events.
             **kwargs: More keys of `invocation_state`.
 
         Raises:
             AgentBusyError: If an invocation is in progress on this object.
+            AgentPausedError: If the last one waits for answers, and the prompt is something else.
+            InterruptNotOpenError: If the prompt answers what is not asked; nothing is changed.
             Exception: What the model raised, after a `force_stop` event.
             MaxTokensReachedException: If the model stopped at its token limit.
             ValueError: If the prompt has no known form.
         """
         if self._control is not None:
             raise AgentBusyError(f"agent {self.name!r} is already running; wait for it, or use one Agent per task")
-        self._control = Control()
         given = {**(invocation_state or {}), **kwargs} if kwargs else (invocation_state or {})
-        loop, projection, events = self._begin(prompt, given, self._control)
+        now = self._resume(prompt, given) if self._paused else self._begin(prompt, given)
+        loop, projection = now.loop, now.projection
+        self._control, self._paused = loop.control, None
         try:
             async with aclosing(loop.records()) as items:
                 async for item in items:
@@ -179,22 +200,40 @@ class Agent:
         finally:
             self.messages[:] = loop.state.messages
             self._control = None
+            if loop.state.status == "paused" and not loop.control.cancelling:
+                self._paused = now
         if projection.error is not None:
             raise loop.error or projection.error
 
-    def _begin(
-        self, prompt: Prompt, invocation_state: dict[str, Any], control: Control
-    ) -> tuple[Loop, Projection, list[Event]]:
+    def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> _Invocation:
+        if answers := interrupt_responses(prompt):
+            raise InterruptNotOpenError("", list(answers))
         run_id = new_run_id()
         submitted = RunSubmitted(
             at=now_ms(), agent=self.name, prompt=prompt, invocation_state=storable(invocation_state)
         )
         first = Entry(1, 1, submitted)
         projection = Projection(run_id)
-        events = projection.feed(first)
+        projection.feed(first)
         state = evolve(initial(self.messages), first)
-        loop = Loop(self.spec, run_id=run_id, state=state, head=1, control=control, invocation_state=invocation_state)
-        return loop, projection, events
+        loop = Loop(self.spec, run_id=run_id, state=state, head=1, invocation_state=invocation_state)
+        return _Invocation(loop, projection, invocation_state)
+
+    def _resume(self, prompt: Prompt, invocation_state: dict[str, Any]) -> _Invocation:
+        """The paused invocation with the answers in `prompt`, on its way."""
+        paused = cast("_Invocation", self._paused)
+        before = paused.loop
+        answers = interrupt_responses(prompt)
+        if answers is None:
+            raise AgentPausedError(self.name, list(before.state.interrupts))
+        if unknown := [key for key in answers if key not in before.state.interrupts]:
+            raise InterruptNotOpenError(before.run_id, unknown)
+        if invocation_state:
+            paused.projection.invocation_state = storable(invocation_state)
+        values = invocation_state or paused.invocation_state
+        loop = Loop(self.spec, run_id=before.run_id, state=before.state, head=before.head, invocation_state=values)
+        loop.control.deliver([Signal(signal_id=uuid4().hex, kind="respond", body=plain(answers))])
+        return _Invocation(loop, paused.projection, values)
 
     async def invoke_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import anyio.lowlevel
@@ -27,6 +28,7 @@ class Control:
     def __init__(self) -> None:
         self.cancel_signal = threading.Event()
         self._signals: deque[Signal] = deque()
+        self._stops: list[Callable[[], None]] = []
         self._seen: set[str] = set()
         self._waiting: asyncio.Task[Any] | None = None
         self._interrupted = False
@@ -38,7 +40,10 @@ class Control:
         return self._cancelling
 
     def deliver(self, signals: Iterable[Signal]) -> None:
-        """Hand signals to the loop, each id once; a cancel ends its wait for a model. Call it on the loop's thread."""
+        """Hand signals to the loop, each id once; a cancel ends its wait for a model, and stops the tools that run.
+
+        Call it on the loop's thread.
+        """
         for signal in signals:
             if signal.signal_id in self._seen:
                 continue
@@ -47,10 +52,23 @@ class Control:
             if signal.kind == "cancel":
                 self.cancel_signal.set()
                 self._cancelling = True
+                for stop in list(self._stops):
+                    stop()
         waiting = self._waiting
         if self._cancelling and waiting is not None and not self._interrupted and waiting is not asyncio.current_task():
             self._interrupted = True
             waiting.cancel()
+
+    @contextmanager
+    def stopping(self, stop: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `stop` when a cancel is delivered within the block, or at once if one is here already."""
+        self._stops.append(stop)
+        try:
+            if self._cancelling:
+                stop()
+            yield
+        finally:
+            self._stops.remove(stop)
 
     def take(self) -> list[Signal]:
         """The undelivered signals, oldest first; they are the loop's now."""

@@ -7,9 +7,10 @@ makes starting, resuming and replaying one road.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from playhead.runtime.state import RunState, tool_uses
+from playhead.runtime.prompts import prompt_messages
+from playhead.runtime.state import RunState, Totals, tool_uses
 from playhead.runtime.tool_results import error_result
 from playhead.runtime.types import ContentBlock, Message, ToolUse
 
@@ -19,12 +20,13 @@ __all__ = [
     "CancelTools",
     "Fail",
     "Finish",
+    "Pause",
+    "Resume",
     "RunTools",
     "SayCancelled",
     "StartCycle",
     "Step",
     "decide",
-    "prompt_messages",
 ]
 
 MAX_TOKENS_TEXT: Final = (
@@ -34,21 +36,6 @@ MAX_TOKENS_TEXT: Final = (
 CANCELLED_TEXT: Final = "Cancelled by user"
 TOOL_CANCELLED_TEXT: Final = "Tool execution cancelled"
 _INTERRUPTED_TEXT: Final = "Tool was interrupted."
-_BLOCK_KEYS: Final = frozenset(
-    [
-        "text",
-        "image",
-        "document",
-        "video",
-        "audio",
-        "toolUse",
-        "toolResult",
-        "reasoningContent",
-        "guardContent",
-        "cachePoint",
-        "citationsContent",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +70,7 @@ class SayCancelled:
 
 @dataclass(frozen=True, slots=True)
 class RunTools:
-    """Run these calls (index in the batch, call). `started` were begun by a former owner and have no result."""
+    """Run these calls (index in the batch, call). `started` were begun by a former owner and have no known outcome."""
 
     calls: tuple[tuple[int, ToolUse], ...]
     started: frozenset[int]
@@ -95,6 +82,19 @@ class CancelTools:
 
     calls: tuple[tuple[int, ToolUse], ...]
     text: str = TOOL_CANCELLED_TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait for answers to `interrupts`, all that are open; `result` is the `AgentResult` as a dict."""
+
+    interrupts: list[dict[str, Any]]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on after a pause: everything asked is answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,22 +113,30 @@ class Fail:
     message: str
 
 
-Step = AddMessage | StartCycle | CallModel | SayCancelled | RunTools | CancelTools | Finish | Fail
+Step = AddMessage | StartCycle | CallModel | SayCancelled | RunTools | CancelTools | Pause | Resume | Finish | Fail
 
 
-def decide(state: RunState) -> Step | None:
-    """The next step of the run, or None when it has ended."""
-    if state.status in ("completed", "failed", "cancelled"):
+def decide(state: RunState, *, in_turn: bool = False) -> Step | None:
+    """The next step of the run, or None when it has ended or waits for answers.
+
+    `in_turn`: the agent runs the calls of an answer one after the other.
+    """
+    if state.status in ("completed", "failed", "cancelled", "paused"):
         return None
     match state.phase:
         case "opening":
             return _open(state)
         case "cycle":
-            return _await_answer(state)
+            return _await_answer(state, in_turn=in_turn)
         case "answered":
-            return _after_answer(state)
+            return _after_answer(state, in_turn=in_turn)
         case "between":
-            return _finish(state, "cancelled") if state.cancelled else StartCycle(state.cycle + 1)
+            return _finish(state, "cancelled") if state.cancelled else _next_cycle(state)
+
+
+def _next_cycle(state: RunState) -> Step:
+    """The boundary at which what was said to the running run comes into its history."""
+    return AddMessage(state.steers[0], "steer") if state.steers else StartCycle(state.cycle + 1)
 
 
 def _open(state: RunState) -> Step:
@@ -140,26 +148,7 @@ def _open(state: RunState) -> Step:
     opening: list[AddMessage] = [AddMessage(message, "prompt") for message in prompted or ()]
     if prompted is not None and before and (dangling := tool_uses(before[-1])):
         opening.insert(0, AddMessage(_interrupted(dangling), "repair"))
-    return opening[state.opened] if state.opened < len(opening) else StartCycle(1)
-
-
-def prompt_messages(prompt: Any) -> list[Message] | None:
-    """A caller's prompt as messages; None stands for "go on from the history".
-
-    Raises:
-        ValueError: If it is not text, a list of content blocks, a list of messages or None.
-    """
-    if prompt is None:
-        return None
-    if isinstance(prompt, str):
-        return [{"role": "user", "content": [{"text": prompt}]}]
-    if isinstance(prompt, list | tuple) and all(isinstance(item, dict) for item in cast("list[Any]", prompt)):
-        items = cast("list[dict[str, Any]]", list(prompt))
-        if all("role" in item and "content" in item for item in items):
-            return cast("list[Message]", items)
-        if all(_BLOCK_KEYS & item.keys() for item in items):
-            return [{"role": "user", "content": items}]
-    raise ValueError("a prompt must be text, a list of content blocks, a list of messages, or None")
+    return opening[state.opened] if state.opened < len(opening) else _next_cycle(state)
 
 
 def _interrupted(calls: list[ToolUse]) -> Message:
@@ -169,9 +158,9 @@ def _interrupted(calls: list[ToolUse]) -> Message:
     return {"role": "user", "content": [block(call) for call in calls]}
 
 
-def _await_answer(state: RunState) -> Step:
+def _await_answer(state: RunState, *, in_turn: bool) -> Step:
     if state.messages and tool_uses(state.messages[-1]):
-        return _tools(state)
+        return _tools(state, in_turn=in_turn)
     if state.cancelled:
         return SayCancelled()
     if state.call_open is None or state.call_end is None:
@@ -179,16 +168,18 @@ def _await_answer(state: RunState) -> Step:
     return CallModel(attempt=state.attempts + 1, supersedes=(state.call_open, state.call_end))
 
 
-def _after_answer(state: RunState) -> Step:
+def _after_answer(state: RunState, *, in_turn: bool) -> Step:
     stop_reason = state.stop_reason or "end_turn"
     if stop_reason == "tool_use":
-        return _tools(state)
+        return _tools(state, in_turn=in_turn)
     if stop_reason == "max_tokens":
         return Fail("MaxTokensReachedException", MAX_TOKENS_TEXT)
+    if state.steers and not state.cancelled:
+        return _next_cycle(state)
     return _finish(state, stop_reason)
 
 
-def _tools(state: RunState) -> Step:
+def _tools(state: RunState, *, in_turn: bool) -> Step:
     batch = list(enumerate(tool_uses(state.messages[-1])))
     open_calls = tuple((index, call) for index, call in batch if index not in state.results)
     if not open_calls:
@@ -196,21 +187,46 @@ def _tools(state: RunState) -> Step:
         return AddMessage({"role": "user", "content": content}, "tools")
     if state.cancelled:
         return CancelTools(open_calls)
-    return RunTools(open_calls, started=state.started)
+    waiting = [index for index, _ in open_calls if state.is_waiting(index)]
+    if state.paused:
+        return _pause(state) if waiting else Resume()
+    ready = tuple(
+        (index, call)
+        for index, call in open_calls
+        if index not in waiting and not (in_turn and waiting and index > waiting[0])
+    )
+    return RunTools(ready, started=state.started) if ready else _pause(state)
+
+
+def _pause(state: RunState) -> Pause:
+    interrupts = [dict(interrupt) for interrupt in state.interrupts.values()]
+    return Pause(interrupts, {**_result(state, "interrupt"), "interrupts": interrupts})
 
 
 def _finish(state: RunState, stop_reason: str) -> Finish:
+    return Finish(_result(state, stop_reason), cancelled=stop_reason == "cancelled")
+
+
+def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
     answers = [message for message in state.messages if message.get("role") == "assistant"]
     totals = state.totals
-    result = {
+    metrics: dict[str, Any] = {
+        "cycles": state.cycle,
+        "usage": dict(totals.usage),
+        "latency_ms": totals.latency_ms,
+        "tools": {name: dict(counts) for name, counts in totals.tools.items()},
+    }
+    if state.resumed is not None:
+        metrics["resumed"] = _since(state.resumed, totals, state.cycle)
+    return {
         "stop_reason": stop_reason,
         "message": answers[-1] if answers else {"role": "assistant", "content": []},
-        "metrics": {
-            "cycles": state.cycle,
-            "usage": dict(totals.usage),
-            "latency_ms": totals.latency_ms,
-            "tools": {name: dict(counts) for name, counts in totals.tools.items()},
-        },
+        "metrics": metrics,
         "state": {},
     }
-    return Finish(result, cancelled=stop_reason == "cancelled")
+
+
+def _since(resumed: tuple[Totals, int], totals: Totals, cycle: int) -> dict[str, Any]:
+    before, paused_in = resumed
+    usage = {name: count - before.usage.get(name, 0) for name, count in totals.usage.items()}
+    return {"cycles": cycle - paused_in + 1, "usage": usage}

@@ -7,17 +7,20 @@ Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spell
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 __all__ = [
     "AgentBusyError",
     "AgentNotFoundError",
+    "AgentPausedError",
     "BadTargetError",
     "ContextWindowOverflowException",
     "EncodingError",
     "FencedError",
     "ForeignRecordError",
     "GapError",
+    "InterruptNotOpenError",
     "LogUnavailableError",
     "MaxTokensReachedException",
     "ModelConfigurationError",
@@ -77,6 +80,41 @@ class NoWorkerError(PlayheadError):
 
 class AgentBusyError(PlayheadError):
     """The in-process agent is already running; one invocation at a time keeps its history whole."""
+
+
+class AgentPausedError(PlayheadError, ValueError):
+    """The in-process agent waits for answers, and was given another prompt.
+
+    Attributes:
+        interrupt_ids: What it waits for.
+    """
+
+    def __init__(self, agent: str, interrupt_ids: Sequence[str]) -> None:
+        self.interrupt_ids = list(interrupt_ids)
+        super().__init__(
+            f"agent {agent!r} waits for answers to {', '.join(self.interrupt_ids)}; pass a list of "
+            '{"interruptResponse": {"interruptId": …, "response": …}}, or give the invocation up with cancel().'
+        )
+
+
+class InterruptNotOpenError(PlayheadError, ValueError):
+    """An answer to an interrupt that is not open: never asked, or answered already. Nothing was changed.
+
+    Attributes:
+        run_id: The run, empty for an agent in this process that waits for nothing.
+        ids: The interrupt ids that are not open, in the order given.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str, ids: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.ids = list(ids)
+        where = f"run {run_id} does not wait" if run_id else "nothing here waits"
+        super().__init__(
+            f"{where} for an answer to {', '.join(self.ids)}: never asked, or answered already. Nothing was changed; "
+            "answer the interrupts of the result whose stop_reason is 'interrupt'."
+        )
 
 
 class RunNotFoundError(PlayheadError):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from playhead.runtime.assemble import MessageAssembler
 from playhead.runtime.errors import RunFailedError, remote_error
+from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.records import (
     TERMINAL_TYPES,
     CycleStarted,
@@ -26,7 +27,10 @@ from playhead.runtime.records import (
     RunCancelled,
     RunCompleted,
     RunFailed,
+    RunPaused,
+    RunResumed,
     RunSubmitted,
+    ToolInterrupted,
     ToolProgressed,
 )
 from playhead.runtime.result import AgentResult
@@ -106,6 +110,7 @@ class Projection:
     Attributes:
         ended: The terminal record has been fed.
         error: What the reader must raise when the run failed.
+        invocation_state: The caller's values that come back in events.
     """
 
     def __init__(self, run_id: str, *, after: Cursor | None = None) -> None:
@@ -113,7 +118,7 @@ class Projection:
         self.ended = False
         self.error: RunFailedError | None = None
         self._after = parse_cursor(after)
-        self._state: dict[str, Any] = {}
+        self.invocation_state: dict[str, Any] = {}
         self._answer = MessageAssembler()
         self._chunks = 0
 
@@ -140,10 +145,10 @@ class Projection:
             self.ended = True
         match record:
             case RunSubmitted():
-                self._state = record.invocation_state
-            case CycleStarted(cycle=1):
+                self.invocation_state = record.invocation_state
+            case CycleStarted(cycle=1) | RunResumed():
                 return [
-                    Event({"init_event_loop": True, **self._state}),
+                    Event({"init_event_loop": True, **self.invocation_state}),
                     Event(start=True),
                     Event(start_event_loop=True),
                 ]
@@ -159,7 +164,10 @@ class Projection:
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
                 return [Event(type="tool_stream", tool_stream_event=progress)]
-            case RunCompleted() | RunCancelled():
+            case ToolInterrupted():
+                asked = [Interrupt(interrupt) for interrupt in record.interrupts]
+                return [Event(tool_interrupt_event={"tool_use": record.tool_use, "interrupts": asked})]
+            case RunCompleted() | RunCancelled() | RunPaused():
                 return [Event(result=AgentResult(record.result))]
             case RunFailed():
                 self.error = remote_error(record.error_type, record.message, run_id=self.run_id)
@@ -175,8 +183,8 @@ class Projection:
         derived = self._answer.feed(chunk)
         if derived is None:
             return [Event(event=chunk)]
-        if self._state:
-            derived.update(self._state)
+        if self.invocation_state:
+            derived.update(self.invocation_state)
         return [Event(event=chunk), Event(derived)]
 
     def _retract(self, record: ModelRetried) -> list[Event]:

@@ -29,9 +29,12 @@ __all__ = [
     "RunCompleted",
     "RunFailed",
     "RunHandedOver",
+    "RunPaused",
+    "RunResumed",
     "RunSubmitted",
     "SignalReceived",
     "ToolFinished",
+    "ToolInterrupted",
     "ToolProgressed",
     "ToolStarted",
     "UnknownRecord",
@@ -99,10 +102,14 @@ class CycleStarted(Record):
 
 
 class ModelStarted(Record):
-    """A model call began; the chunks that follow are its answer until `message.added`."""
+    """A model call began; the chunks that follow are its answer until `message.added`.
+
+    `continues`: it goes on behind the text that the chunks before it hold, those of the call that died half-way.
+    """
 
     type: str = "model.started"
     attempt: int = 1
+    continues: bool = False
 
 
 class ModelChunk(Record):
@@ -123,13 +130,13 @@ class ModelRetried(Record):
 class MessageAdded(Record):
     """A message entered the history.
 
-    `origin` says why: `prompt` (the caller's), `repair` (results for calls nobody answered), `model`, `tools`. Only
-    the last two have an event. `stop_reason` is set for `model`.
+    `origin` says why: `prompt` (the caller's), `repair` (results for calls nobody answered), `steer` (said to the
+    running run), `model`, `tools`. Only the last two have an event. `stop_reason` is set for `model`.
     """
 
     type: str = "message.added"
     message: Annotated[Message, SkipValidation]
-    origin: Literal["prompt", "repair", "model", "tools"]
+    origin: Literal["prompt", "repair", "steer", "model", "tools"]
     stop_reason: str | None = None
 
 
@@ -165,8 +172,42 @@ class ToolFinished(Record):
     duration_ms: int = 0
 
 
+class ToolInterrupted(Record):
+    """A tool call stopped to ask a human; once all of `interrupts` are answered its body is run again from its top.
+
+    Written when the body has stopped, so a crash before it means that the call's outcome is unknown. Each of
+    `interrupts` is `{"id", "name", "reason", "response": None}`.
+    """
+
+    type: str = "tool.interrupted"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    interrupts: list[dict[str, Any]]
+
+
+class RunPaused(Record):
+    """The run waits for answers and has no owner. `interrupts` are all that are open.
+
+    `result` is an `AgentResult` as a dict, its stop reason `interrupt`. An owner that dies before this is stored only
+    leaves it to its successor. Not terminal.
+    """
+
+    type: str = "run.paused"
+    interrupts: list[dict[str, Any]]
+    result: dict[str, Any]
+
+
+class RunResumed(Record):
+    """Every open interrupt is answered: the run goes on. Written by the owner before it runs the calls again."""
+
+    type: str = "run.resumed"
+
+
 class SignalReceived(Record):
-    """The owner took a signal in; from here on it is in force, in the log's order."""
+    """The owner took a signal in; from here on it is in force, in the log's order.
+
+    `body` is None for `cancel`, `{interrupt id: answer}` for `respond`, a prompt for `steer`.
+    """
 
     type: str = "signal.received"
     signal_id: str
@@ -215,6 +256,9 @@ RECORD_TYPES: Final[dict[str, type[Record]]] = {
         ToolStarted,
         ToolProgressed,
         ToolFinished,
+        ToolInterrupted,
+        RunPaused,
+        RunResumed,
         SignalReceived,
         RunCompleted,
         RunFailed,

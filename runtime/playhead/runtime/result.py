@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.types import Message
 
 __all__ = ["AgentResult", "RunMetrics"]
 
 
 class RunMetrics(dict[str, Any]):
-    """`{"cycles": int, "usage": {...}, "latency_ms": int, "tools": {name: {"calls", "ok", "errors"}}}`."""
+    """`{"cycles": int, "usage": {...}, "latency_ms": int, "tools": {name: {"calls", "ok", "errors"}}}`.
+
+    Of the whole run. One that had paused also has `"resumed": {"cycles", "usage"}`, the part since it last went on.
+    """
 
     @property
     def cycle_count(self) -> int:
@@ -21,6 +25,16 @@ class RunMetrics(dict[str, Any]):
     def accumulated_usage(self) -> dict[str, int]:
         """Tokens summed over the run's model calls."""
         return cast("dict[str, int]", self.get("usage", {}))
+
+    @property
+    def invocation_cycles(self) -> int:
+        """Cycles since the run began or last went on after a pause; the cycle it paused in counts again."""
+        return int(self.get("resumed", self).get("cycles", 0))
+
+    @property
+    def invocation_usage(self) -> dict[str, int]:
+        """Tokens of the model calls since the run began or last went on after a pause."""
+        return cast("dict[str, int]", self.get("resumed", self).get("usage", {}))
 
     @property
     def accumulated_metrics(self) -> dict[str, int]:
@@ -36,12 +50,13 @@ class RunMetrics(dict[str, Any]):
 class AgentResult(dict[str, Any]):
     """The value of a run's last event: plain data with the attributes of Strands' `AgentResult`.
 
-    `str(result)` is the text of the final message, each text block followed by a newline.
+    `str(result)` is the text of the final message, each text block followed by a newline; of a run that waits for
+    answers, its interrupts.
     """
 
     @property
     def stop_reason(self) -> str:
-        """Why the run ended: `end_turn`, `tool_use`, `cancelled`, `max_tokens`, …"""
+        """Why the run ended: `end_turn`, `cancelled`, `max_tokens`, …; or `interrupt`: it waits for answers."""
         return str(self.get("stop_reason", ""))
 
     @property
@@ -65,9 +80,10 @@ class AgentResult(dict[str, Any]):
         return cast("dict[str, Any]", self.get("state", {}))
 
     @property
-    def interrupts(self) -> list[Any] | None:
+    def interrupts(self) -> list[Interrupt] | None:
         """Questions the run waits for; None when it waits for nothing."""
-        return self.get("interrupts")
+        interrupts = self.get("interrupts")
+        return None if interrupts is None else [Interrupt(interrupt) for interrupt in interrupts]
 
     @property
     def structured_output(self) -> Any:
@@ -75,6 +91,8 @@ class AgentResult(dict[str, Any]):
         return self.get("structured_output")
 
     def __str__(self) -> str:
+        if self.get("interrupts"):
+            return str(self["interrupts"])
         return "".join(f"{text}\n" for block in self.message.get("content", []) for text in _texts(block))
 
 

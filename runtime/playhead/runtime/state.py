@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
+from playhead.runtime.interrupts import is_outcome_question
+from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.records import (
     CycleStarted,
     Entry,
@@ -24,16 +26,19 @@ from playhead.runtime.records import (
     RunCompleted,
     RunFailed,
     RunHandedOver,
+    RunPaused,
+    RunResumed,
     RunSubmitted,
     SignalReceived,
     ToolFinished,
+    ToolInterrupted,
     ToolStarted,
 )
 from playhead.runtime.types import ContentBlock, Message, ToolResult, ToolUse
 
-__all__ = ["RunState", "Status", "Totals", "evolve", "fold", "initial", "tool_uses"]
+__all__ = ["RunState", "Status", "Totals", "effect_key", "evolve", "fold", "initial", "tool_uses"]
 
-Status = Literal["queued", "running", "completed", "failed", "cancelled"]
+Status = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 Phase = Literal["opening", "cycle", "answered", "between"]
 
 _TRUNCATED: Final = "The selected tool {name}'s tool use was incomplete due to maximum token limits being reached."
@@ -62,8 +67,17 @@ class RunState:
         call_end: The `seq` of the last record its owner wrote, once it is known to have stopped half-way.
         attempts: Model calls begun in this cycle.
         stop_reason: Of the last answer.
-        started, results: Calls of the current tool batch, by their index in it.
+        started, results: Calls of the current tool batch, by their index in it. `started` are those whose body began
+            and has neither ended nor stopped at an interrupt.
+        keys: Effect keys of the batch's calls that were ever begun.
+        spent: Effect keys of earlier batches.
+        interrupted: By call, the ids of what it stopped to ask.
+        interrupts: What is asked and not answered, by id.
+        answers: What was answered in this batch, by id.
+        paused: The run waits, or waited, for answers and has not gone on yet.
+        steers: Messages said to the running run that are not in the history yet.
         cancelled: A cancel is in force.
+        resumed: `totals` when the run last went on after a pause, and the cycle it paused in.
     """
 
     messages: tuple[Message, ...] = ()
@@ -82,13 +96,25 @@ class RunState:
     stop_reason: str | None = None
     started: frozenset[int] = frozenset()
     results: Mapping[int, ToolResult] = field(default_factory=dict[int, ToolResult])
+    keys: Mapping[int, str] = field(default_factory=dict[int, str])
+    spent: frozenset[str] = frozenset()
+    interrupted: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
+    interrupts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    answers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    paused: bool = False
+    steers: tuple[Message, ...] = ()
     cancelled: bool = False
     totals: Totals = Totals()
+    resumed: tuple[Totals, int] | None = None
 
     @property
     def added(self) -> tuple[Message, ...]:
         """The messages this run adds to its session, in order."""
         return self.messages[self.history :]
+
+    def is_waiting(self, index: int) -> bool:
+        """Whether the call at `index` asked something that is not answered yet."""
+        return any(asked in self.interrupts for asked in self.interrupted.get(index, ()))
 
 
 def initial(history: Iterable[Message] = ()) -> RunState:
@@ -108,6 +134,22 @@ def fold(entries: Iterable[Entry], *, history: Iterable[Message] = ()) -> RunSta
 def tool_uses(message: Message) -> list[ToolUse]:
     """The tool calls a message asks for, in order."""
     return [cast("ToolUse", block["toolUse"]) for block in message.get("content", []) if "toolUse" in block]
+
+
+def effect_key(state: RunState, index: int, call: ToolUse, *, run_id: str) -> str:
+    """What tells the call at `index` of the current batch from every other call of the run, whoever runs it.
+
+    `<run id>/<toolUseId>`, and for a call whose id the run has met before, as some providers count from 1 in each
+    answer, that with `~2`, `~3`, … behind it. Once a call has begun, the key is the one in its record.
+    """
+    if index in state.keys:
+        return state.keys[index]
+    key = first = f"{run_id}/{call['toolUseId']}"
+    times = 1
+    while key in state.spent or key in state.keys.values():
+        times += 1
+        key = f"{first}~{times}"
+    return key
 
 
 def evolve(state: RunState, entry: Entry) -> RunState:
@@ -137,8 +179,11 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
     message = record.message
     if record.origin in ("prompt", "repair"):
         return replace(state, messages=(*state.messages, message), opened=state.opened + 1)
+    if record.origin == "steer":
+        phase: Phase = "between" if state.phase == "answered" else state.phase
+        return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
     if record.origin == "tools":
-        return replace(state, messages=(*state.messages, message), phase="between", started=frozenset(), results={})
+        return replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
     if record.stop_reason == "max_tokens":
         message = _without_tool_uses(message)
     return replace(
@@ -149,6 +194,20 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         call_end=None,
         stop_reason=record.stop_reason,
         totals=_count_answer(state.totals, record.message),
+    )
+
+
+def _batch_ended(state: RunState) -> RunState:
+    return replace(
+        state,
+        started=frozenset(),
+        results={},
+        keys={},
+        spent=state.spent.union(state.keys.values()),
+        interrupted={},
+        interrupts={},
+        answers={},
+        paused=False,
     )
 
 
@@ -189,7 +248,63 @@ def _count_answer(totals: Totals, message: Message) -> Totals:
 
 
 def _tool_started(state: RunState, record: ToolStarted) -> RunState:
-    return replace(state, started=state.started | {record.index})
+    keys = {**state.keys, record.index: record.effect_key}
+    state = replace(state, started=state.started | {record.index}, keys=keys)
+    asked = state.interrupted.get(record.index)
+    if asked is None:
+        return state
+    # What became of the call before is settled; what becomes of it now is a new question.
+    answers = {key: answer for key, answer in state.answers.items() if not (key in asked and is_outcome_question(key))}
+    return replace(state, answers=answers, interrupted=_without(state.interrupted, record.index))
+
+
+def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
+    asked = {str(interrupt["id"]): interrupt for interrupt in record.interrupts}
+    known = not any(is_outcome_question(key) for key in asked)
+    return replace(
+        state,
+        started=state.started - {record.index} if known else state.started,
+        interrupted={**state.interrupted, record.index: tuple(asked)},
+        interrupts={**state.interrupts, **asked},
+        answers={key: answer for key, answer in state.answers.items() if key not in asked},
+    )
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _without(mapping: Mapping[K, V], left_out: K) -> dict[K, V]:
+    return {key: value for key, value in mapping.items() if key != left_out}
+
+
+def _signal(state: RunState, record: SignalReceived) -> RunState:
+    if state.status == "paused":  # whoever took it in owns the run now
+        state = replace(state, status="running")
+    match record.kind:
+        case "cancel":
+            return replace(state, cancelled=True)
+        case "respond":
+            return _answered(state, record.body)
+        case "steer":
+            return replace(state, steers=(*state.steers, *_said(record.body)))
+        case _:
+            return state
+
+
+def _answered(state: RunState, body: Any) -> RunState:
+    """Takes the answers to what is open; None answers nothing, as in Strands."""
+    given = cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {}
+    answers = {key: answer for key, answer in given.items() if key in state.interrupts and answer is not None}
+    left = {key: interrupt for key, interrupt in state.interrupts.items() if key not in answers}
+    return replace(state, interrupts=left, answers={**state.answers, **answers})
+
+
+def _said(body: Any) -> list[Message]:
+    try:
+        return prompt_messages(body) or []
+    except ValueError:  # refused by clients; one that came through nevertheless must not end the run
+        return []
 
 
 def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
@@ -215,7 +330,10 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     MessageAdded: _message_added,
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,
-    SignalReceived: lambda state, record: replace(state, cancelled=state.cancelled or record.kind == "cancel"),
+    ToolInterrupted: _tool_interrupted,
+    RunPaused: lambda state, _: replace(state, status="paused", paused=True),
+    RunResumed: lambda state, _: replace(state, status="running", paused=False, resumed=(state.totals, state.cycle)),
+    SignalReceived: _signal,
     RunCompleted: lambda state, _: replace(state, status="completed"),
     RunFailed: lambda state, _: replace(state, status="failed"),
     RunCancelled: lambda state, _: replace(state, status="cancelled"),

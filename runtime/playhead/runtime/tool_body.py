@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
 from typing import Final, cast
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-__all__ = ["END", "MAX_TOOL_THREADS", "ToolBody"]
+__all__ = ["END", "MAX_TOOL_THREADS", "BodyStopped", "ToolBody"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,7 @@ MAX_TOOL_THREADS = 128
 Their own limit, since anyio's 40 threads are shared with file access and name lookups, which slow tools must not hold up.
 """
 
+_STOP_GRACE_S = 1.0  # what a generator that never waits may still yield after it was stopped
 _CLOSE_GRACE_S = 5.0  # what a generator may take to clean up before its owner goes on without it
 
 _threads: RunVar[CapacityLimiter] = RunVar("playhead_tool_threads")
@@ -39,6 +42,10 @@ END: Final = _End()
 """What `ToolBody.take` answers when there is nothing more."""
 
 
+class BodyStopped(Exception):
+    """The body was stopped by `ToolBody.stop`; the text is for the model."""
+
+
 class ToolBody:
     """A running tool: `take` until `END`, then read `result`; `aclose` in any case.
 
@@ -47,6 +54,7 @@ class ToolBody:
     Attributes:
         result: What the body returned, or the last value it yielded; complete after `END`.
         is_late: Whether the time limit was reached.
+        is_stopped: Whether `stop` was called.
     """
 
     def __init__(self, call: Callable[[], object], *, on_loop: bool, timeout: float | None, name: str) -> None:
@@ -61,12 +69,16 @@ class ToolBody:
         """
         self.result: object = None
         self.is_late = False
+        self.is_stopped = False
         self._call = call
         self._on_loop = on_loop
         self._timeout = timeout
         self._name = name
         self._started = False
         self._deadline: float | None = None
+        self._stop_deadline = 0.0
+        self._scope: anyio.CancelScope | None = None
+        self._timer: asyncio.Timeout | None = None
         self._values: AsyncGenerator[object, None] | Generator[object, None, None] | None = None
 
     async def take(self) -> object:
@@ -75,6 +87,7 @@ class ToolBody:
         Raises:
             TimeoutError: The time limit was reached. A coroutine or async generator has been cancelled; a thread
                 cannot be, and the text says so.
+            BodyStopped: Likewise, after `stop`.
             BaseException: Whatever the body raised.
         """
         if not self._started:
@@ -93,6 +106,21 @@ class ToolBody:
         if value is not END:
             self.result = value
         return value
+
+    def stop(self) -> None:
+        """Stop the body, on the event loop's thread, whether or not somebody is in `take`.
+
+        A coroutine or async generator is cancelled where it waits, or at its next wait; a thread is abandoned. What
+        the body nevertheless returns is its result.
+        """
+        if self.is_stopped:
+            return
+        self.is_stopped = True
+        self._stop_deadline = anyio.current_time() + _STOP_GRACE_S
+        if self._scope is not None:
+            self._scope.cancel()
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(anyio.current_time())
 
     async def aclose(self) -> None:
         """Close a generator that has not ended, so that its `finally` blocks run; waits at most a few seconds.
@@ -120,41 +148,58 @@ class ToolBody:
             self._log_closing(error)
 
     async def _run(self) -> object:
-        if self._on_loop:
+        if not self._on_loop:
+            returned = await self._in_thread(self._call)
+        else:
             self._start_clock()
             returned = self._call()
-        else:
-            returned = await self._in_thread(self._call)
         if not inspect.isawaitable(returned):
             return returned
-        with anyio.move_on_after(self._remaining()):
+        with self._scoped():
             return cast(object, await returned)
-        raise self._late()
+        raise self._ended()
 
     async def _in_thread(self, call: Callable[..., object], *args: object) -> object:
-        async with _thread_limiter():
-            self._start_clock()
-            with anyio.move_on_after(self._remaining()):
+        begun = False
+        with self._scoped() as scope:
+            async with _thread_limiter():
+                self._start_clock()
+                scope.deadline = math.inf if self._deadline is None else self._deadline
+                begun = True
                 # Our own limiter is held already; this one only keeps anyio from queueing the call a second time.
                 return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))
-        raise self._late(" (its thread may still be running)")
+        raise self._ended(" (its thread may still be running)" if begun else "")
+
+    @contextmanager
+    def _scoped(self) -> Generator[anyio.CancelScope, None, None]:
+        """A scope that ends at the time limit, or at once when the body is stopped."""
+        with anyio.CancelScope(deadline=math.inf if self._deadline is None else self._deadline) as scope:
+            self._scope = scope
+            try:
+                if self.is_stopped:
+                    scope.cancel()
+                yield scope
+            finally:
+                self._scope = None
 
     async def _next(self, values: AsyncGenerator[object, None]) -> object:
-        remaining = self._remaining()
-        if remaining is None:
-            return await anext(values, END)
-        if remaining <= 0:  # a body that never awaits meets no cancellation either
-            raise self._late()
+        now = anyio.current_time()
+        deadline = self._deadline
+        if (deadline is not None and deadline <= now) or (self.is_stopped and self._stop_deadline <= now):
+            raise self._ended()  # a body that never awaits meets no cancellation either
         # Not an anyio scope: a generator may yield with a scope or task group of its own open (MCP sessions do), and
         # leaving ours before its own breaks anyio's nesting for the whole task. asyncio's timeout does not nest.
-        scope = asyncio.timeout(remaining)
+        timer = asyncio.timeout_at(now if self.is_stopped else deadline)
+        self._timer = timer
         try:
-            async with scope:
+            async with timer:
                 return await anext(values, END)
         except TimeoutError:
-            if scope.expired():
-                raise self._late() from None
+            if timer.expired():
+                raise self._ended() from None
             raise
+        finally:
+            self._timer = None
 
     def _log_closing(self, error: Exception) -> None:
         logger.warning("tool %s raised %s while it was being closed", self._name, type(error).__name__)
@@ -163,12 +208,14 @@ class ToolBody:
         if self._timeout is not None and self._deadline is None:
             self._deadline = anyio.current_time() + self._timeout
 
-    def _remaining(self) -> float | None:
-        return None if self._deadline is None else self._deadline - anyio.current_time()
-
-    def _late(self, addition: str = "") -> TimeoutError:
+    def _ended(self, addition: str = "") -> Exception:
+        if self.is_stopped:
+            return BodyStopped(f"{STOPPED_TEXT}{addition}")
         self.is_late = True
         return TimeoutError(f"tool '{self._name}' did not finish within {self._timeout:g} s{addition}")
+
+
+STOPPED_TEXT: Final = "Tool execution cancelled while it ran"
 
 
 def _thread_limiter() -> CapacityLimiter:

@@ -1,19 +1,25 @@
-"""What a tool may know about the call it serves."""
+"""What a tool may know about the call it serves, and how it asks a human."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from playhead.runtime.interrupts import tool_interrupt_id
+from playhead.runtime.plain import plain
 from playhead.runtime.types import ToolUse
 
-__all__ = ["ToolContext", "effect_key"]
+__all__ = ["BodyInterrupted", "ToolContext"]
 
 
-def effect_key(run_id: str, tool_use: ToolUse) -> str:
-    """`<run id>/<toolUseId>`: what `tool.started` stores and the tool is given must be one key."""
-    return f"{run_id}/{tool_use['toolUseId']}"
+class BodyInterrupted(BaseException):
+    """Leaves a tool's body at `ToolContext.interrupt`. No `Exception`, so that a body's own handlers let it through."""
+
+    def __init__(self, interrupt: dict[str, Any]) -> None:
+        self.interrupt = interrupt
+        super().__init__(interrupt["name"])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +33,9 @@ class ToolContext:
         agent_name: The agent that runs the tool.
         cancel_signal: Set when the run is being cancelled. Read-only for tools.
         attempt: 1 for the first start of this call, 2 if a former owner of the run had started it.
+        effect_key: The same over retries and takeovers and no other call's, so fit to be an idempotency key:
+            `<run id>/<toolUseId>`, with `~2`, `~3`, … behind it where the model uses an id again in one run.
+        answers: What humans answered to this call's interrupts, by id.
     """
 
     tool_use: ToolUse
@@ -35,12 +44,27 @@ class ToolContext:
     agent_name: str = ""
     cancel_signal: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     attempt: int = 1
+    effect_key: str = ""
+    answers: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
+    _stop: Callable[[], None] | None = field(default=None, init=False, repr=False, compare=False)
 
-    @property
-    def effect_key(self) -> str:
-        """`<run id>/<toolUseId>`: the same over retries and takeovers, so fit to be an idempotency key."""
-        return effect_key(self.run_id, self.tool_use)
+    _stopped: bool = field(default=False, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.effect_key:
+            self.effect_key = f"{self.run_id}/{self.tool_use.get('toolUseId', 'unknown')}"
+
+    def interrupt(self, name: str, reason: Any = None) -> Any:
+        """Ask a human: the answer, if there is one, else the body ends here and the run pauses.
+
+        Once every question of the run is answered the body is run again from its top: what it does before this call
+        happens again. `name` tells the questions of one call apart; `reason` is shown with it, as plain data.
+        """
+        interrupt_id = tool_interrupt_id(self.effect_key.removeprefix(f"{self.run_id}/"), name)
+        if interrupt_id in self.answers:
+            return self.answers[interrupt_id]
+        raise BodyInterrupted({"id": interrupt_id, "name": name, "reason": plain(reason), "response": None})
 
     @property
     def cancel_requested(self) -> bool:
@@ -53,3 +77,15 @@ class ToolContext:
     def abandon(self) -> None:
         """Tell the body that its result is no longer awaited (its time is up, or its stream was closed)."""
         self._abandoned.set()
+
+    def stop(self) -> None:
+        """Stop the body for a cancel, as `ToolBody.stop`. For the runtime, on the event loop's thread."""
+        self._stopped = True
+        if self._stop is not None:
+            self._stop()
+
+    def stops_by(self, stop: Callable[[], None]) -> None:
+        """Set what `stop` does, and do it if it was called already. For the runtime."""
+        self._stop = stop
+        if self._stopped:
+            stop()

@@ -26,13 +26,20 @@ from typing import Any, Concatenate, Generic, Literal, Self, cast, get_args, ove
 from typing_extensions import ParamSpec, TypeVar
 
 from playhead.runtime.plain import plain
-from playhead.runtime.tool_body import END, ToolBody
-from playhead.runtime.tool_context import ToolContext
-from playhead.runtime.tool_results import exception_result, invalid_name, tool_result, unknown_tool_result
+from playhead.runtime.tool_body import END, BodyStopped, ToolBody
+from playhead.runtime.tool_context import BodyInterrupted, ToolContext
+from playhead.runtime.tool_results import (
+    error_result,
+    exception_result,
+    invalid_name,
+    tool_result,
+    unknown_tool_result,
+)
 from playhead.runtime.tool_schema import ToolInput, read_description, read_input
 from playhead.runtime.types import ToolResult, ToolSpec, ToolUse
 
 __all__ = [
+    "Interruption",
     "OnUnknownOutcome",
     "Outcome",
     "Progress",
@@ -44,9 +51,9 @@ __all__ = [
     "unknown_tool_result",
 ]
 
-OnUnknownOutcome = Literal["retry", "fail"]
-"""What to do after a takeover with a call that was started and not finished: run it again, or tell the model that its
-outcome is unknown."""
+OnUnknownOutcome = Literal["retry", "fail", "ask"]
+"""What to do after a takeover with a call that was started and not finished: run it again, tell the model that its
+outcome is unknown, or pause the run and ask a human."""
 
 P = ParamSpec("P", default=...)
 R = TypeVar("R", default=Any)
@@ -66,6 +73,13 @@ class Outcome:
     """The end of a tool call; `result` is plain data."""
 
     result: ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """The end of an attempt that stopped to ask: each of `interrupts` is `{"id", "name", "reason", "response"}`."""
+
+    interrupts: list[dict[str, Any]]
 
 
 class Tool(Generic[P, R]):
@@ -142,11 +156,14 @@ class Tool(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Tool {self.name}>"
 
-    async def stream(self, tool_use: ToolUse, context: ToolContext) -> AsyncGenerator[Progress | Outcome, None]:
+    async def stream(
+        self, tool_use: ToolUse, context: ToolContext
+    ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
         """Run one call: a `Progress` for every value the body yields, the last included, then exactly one `Outcome`.
 
-        Errors of the input or the body, a time limit and results that cannot be stored are outcomes of status "error".
-        Sync bodies run in a thread. Whoever stops before the `Outcome` must `aclose` the stream in the same task; the
+        Or, when the body asks what is not answered, one `Interruption` in its place. Errors of the input or the body, a
+        time limit, `context.stop` and results that cannot be stored are outcomes of status "error". Sync bodies run in
+        a thread. Whoever stops before the end must `aclose` the stream in the same task; the
         body's generator is then closed, `context.cancel_requested` turns true, and a thread is left to end by itself.
 
         Raises:
@@ -154,29 +171,36 @@ class Tool(Generic[P, R]):
         """
         tool_use_id = tool_use.get("toolUseId", "unknown")
         body: ToolBody | None = None
+        end: Outcome | Interruption
         ended = False
         try:
             args, kwargs = self._reads.arguments(tool_use.get("input"), context)
             call = functools.partial(self._fn, *args, **kwargs)
             body = ToolBody(call, on_loop=self._on_loop, timeout=self._timeout, name=self.name)
+            context.stops_by(body.stop)
             while (value := await body.take()) is not END:
                 yield Progress(plain(value))
-            result = tool_result(tool_use_id, body.result, tool_name=self.name)
+            end = Outcome(tool_result(tool_use_id, body.result, tool_name=self.name))
             ended = True
+        except BodyStopped as stopped:
+            end = Outcome(error_result(tool_use_id, str(stopped)))
         except Exception as error:
-            result = exception_result(tool_use_id, error)
+            end = Outcome(exception_result(tool_use_id, error))
             ended = body is None or not body.is_late
+        except (BodyInterrupted, BaseExceptionGroup) as asked:
+            end = Interruption(_questions(asked))
+            ended = True
         except asyncio.CancelledError as error:
             if _is_being_cancelled():
                 raise
             # The body awaited something that others had cancelled; let through, it would end the run unanswered.
-            result = exception_result(tool_use_id, error)
+            end = Outcome(exception_result(tool_use_id, error))
         finally:
             if not ended:
                 context.abandon()
             if body is not None:
                 await body.aclose()
-        yield Outcome(result)
+        yield end
 
 
 @overload
@@ -217,7 +241,8 @@ def tool(
         context: The name of a parameter that gets the `ToolContext`, or True for `tool_context`.
         timeout: Seconds from the body's start to its end; an async body is then cancelled, a thread abandoned.
         on_unknown_outcome: After a takeover, what to do with a call that was started and not finished: `retry` runs it
-            again (with the same `effect_key`), `fail` tells the model that its outcome is unknown.
+            again (with the same `effect_key`), `fail` tells the model that its outcome is unknown, `ask` pauses the
+            run with the interrupt `unknown_outcome`, to be answered "retry", "fail" or `{"result": <what it gave>}`.
 
     Raises:
         ValueError: A bad name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
@@ -235,7 +260,7 @@ def tool(
         if timeout is not None and not (0 < timeout < math.inf):
             raise ValueError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
         if on_unknown_outcome not in get_args(OnUnknownOutcome):
-            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry or fail")
+            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry, fail or ask")
         reads = read_input(fn, context=context)
         schema = {"json": reads.json_schema()} if inputSchema is None else inputSchema
         spec: ToolSpec = {
@@ -283,6 +308,22 @@ def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
                 raise ValueError(f"two tools are named '{made.name}'; give one of them another name with @tool(name=…)")
             index[made.name] = made
     return index
+
+
+def _questions(asked: BodyInterrupted | BaseExceptionGroup[BaseException]) -> list[dict[str, Any]]:
+    """What a body asked; several at once if its own task group wrapped them.
+
+    What failed beside them fails again or not when the body is run again; a cancellation or an exit goes through.
+    """
+    if isinstance(asked, BodyInterrupted):
+        return [asked.interrupt]
+    questions, rest = asked.split(BodyInterrupted)
+    if questions is None or not (rest is None or isinstance(rest, Exception)):
+        raise asked
+    found: list[dict[str, Any]] = []
+    for inner in questions.exceptions:
+        found += _questions(cast("BodyInterrupted", inner))
+    return found
 
 
 def _is_being_cancelled() -> bool:

@@ -1,0 +1,41 @@
+"""What the loop is given of an agent, and what it yields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Literal
+
+from playhead.runtime.codec import MAX_RECORD_BYTES
+from playhead.runtime.records import Record
+from playhead.runtime.tools import Tool
+from playhead.runtime.types import Model
+
+__all__ = ["COMMIT", "AgentSpec", "Commit", "Item"]
+
+
+class Commit(Enum):
+    """The type of `COMMIT`."""
+
+    COMMIT = "commit"
+
+
+COMMIT: Final = Commit.COMMIT
+"""Yielded between records: store everything before this, then go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """What the loop needs of an agent."""
+
+    name: str
+    model: Model
+    tools: Mapping[str, Tool] = field(default_factory=dict[str, Tool])
+    system_prompt: str | None = None
+    tool_executor: Literal["concurrent", "sequential"] = "concurrent"
+    max_record_bytes: int = MAX_RECORD_BYTES
+
+
+Item = Record | Commit
+"""What the loop yields: a record, or the wish to have all before it stored."""

@@ -1,0 +1,86 @@
+"""Interrupts: a tool's question to a human, by an id that names the call. Pure.
+
+The forms are Strands' (1.62): an interrupt is `{"id", "name", "reason", "response"}`, an answer in a prompt is
+`{"interruptResponse": {"interruptId", "response"}}`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Final, cast
+
+__all__ = [
+    "UNKNOWN_OUTCOME",
+    "Interrupt",
+    "interrupt_responses",
+    "is_outcome_question",
+    "outcome_question_id",
+    "tool_interrupt_id",
+]
+
+UNKNOWN_OUTCOME: Final = "unknown_outcome"
+"""The name of the interrupt that asks what became of a call: `@tool(on_unknown_outcome="ask")`."""
+
+_ANSWER: Final = "interruptResponse"
+_OUTCOME_PREFIX: Final = f"v1:{UNKNOWN_OUTCOME}:"
+
+
+class Interrupt(dict[str, Any]):
+    """A question a run waits for: plain data with the attributes of Strands' `Interrupt`."""
+
+    @property
+    def id(self) -> str:
+        """What an answer names; not to be parsed."""
+        return str(self["id"])
+
+    @property
+    def name(self) -> str:
+        """What the tool called it."""
+        return str(self.get("name", ""))
+
+    @property
+    def reason(self) -> Any:
+        """What the tool gave with it, as plain data."""
+        return self.get("reason")
+
+    @property
+    def response(self) -> Any:
+        """The answer; None while there is none."""
+        return self.get("response")
+
+
+def tool_interrupt_id(call: str, name: str) -> str:
+    """The id of the question `name` of a call; `call` is the call's part of its effect key."""
+    return f"v1:tool_call:{call}:{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
+
+
+def outcome_question_id(call: str) -> str:
+    """The id of the question what became of a call that a former owner had started."""
+    return f"{_OUTCOME_PREFIX}{call}"
+
+
+def is_outcome_question(interrupt_id: str) -> bool:
+    """Whether the id is one of `outcome_question_id`."""
+    return interrupt_id.startswith(_OUTCOME_PREFIX)
+
+
+def interrupt_responses(prompt: Any) -> dict[str, Any] | None:
+    """The answers by interrupt id, if `prompt` is a list of `interruptResponse` blocks; else None.
+
+    Raises:
+        ValueError: If only some of its items are such blocks, or one lacks `interruptId` or `response`.
+    """
+    if not isinstance(prompt, list | tuple) or not prompt:
+        return None
+    blocks = [cast("dict[str, Any]", item) for item in cast("list[Any]", prompt) if isinstance(item, dict)]
+    found = [block[_ANSWER] for block in blocks if _ANSWER in block]
+    if not found:
+        return None
+    if len(found) < len(cast("list[Any]", prompt)) or any(len(block) != 1 for block in blocks):
+        raise ValueError("a prompt that answers interrupts must hold nothing but interruptResponse blocks")
+    answers: dict[str, Any] = {}
+    for answer in found:
+        if not isinstance(answer, dict) or not isinstance(answer.get("interruptId"), str) or "response" not in answer:
+            raise ValueError('an interruptResponse must be {"interruptId": <text>, "response": <answer>}')
+        answers[answer["interruptId"]] = answer["response"]
+    return answers
