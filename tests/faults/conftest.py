@@ -33,8 +33,9 @@ LIMIT_S = 20.0
 class Program:
     """A running program that says lines of JSON."""
 
-    def __init__(self, link: SocketStream) -> None:
+    def __init__(self, link: SocketStream, log: Path) -> None:
         self.pid = 0
+        self._log = log
         self._ended = False
         self._link = link
         self._said = BufferedByteReceiveStream(link)
@@ -62,6 +63,11 @@ class Program:
                 lines.append(await self.next_line())
         self._ended = True
         return lines
+
+    @property
+    def logged(self) -> str:
+        """What it has written to its own log so far."""
+        return self._log.read_text()
 
     async def tell(self, word: str) -> None:
         """Say a word to it."""
@@ -202,10 +208,12 @@ class Programs:
         return await self._start("viewer", run=run.id, after=after)
 
     async def _start(self, program: str, **config: Any) -> Program:
-        log = str(self._folder / f"{program}.{len(self._programs)}.log")
-        made = Program(await anyio.connect_unix(self._template))
+        log = self._folder / f"{program}.{len(self._programs)}.log"
+        made = Program(await anyio.connect_unix(self._template), log)
         self._programs.append(made)
-        await made.tell(json.dumps({"program": program, "log": log, "url": self.url, "prefix": self.prefix, **config}))
+        await made.tell(
+            json.dumps({"program": program, "log": str(log), "url": self.url, "prefix": self.prefix, **config})
+        )
         made.pid = (await made.hears("ready"))["pid"]
         return made
 

@@ -162,22 +162,6 @@ async def test_a_worker_that_wakes_up_before_anybody_noticed_goes_on(programs: P
         assert (await run.info()).epoch == 1
 
 
-async def test_a_tool_that_blocks_the_event_loop_past_the_lease_loses_the_run_and_not_the_log(
-    programs: Programs,
-) -> None:
-    async with programs.client() as client:
-        run = await client.start("blocker", "Go")
-        blocked = await programs.worker(hold="block")
-        await blocked.hears("held")
-        await programs.worker()
-        assert str(await run.result()) == "All done.\n"
-        entries = await programs.dense_entries(run)
-        await blocked.tell("drain")
-        assert (await blocked.hears("ended"))["statistics"]["ended"] == {"fenced": 1}
-        assert await programs.dense_entries(run) == entries
-        assert programs.effects() == ["blocked", "blocked"]
-
-
 async def test_many_runs_survive_worker_after_worker(programs: Programs) -> None:
     """Kills at whatever point each run happens to be: three workers, one after the other, with all their runs."""
     async with programs.client() as client:

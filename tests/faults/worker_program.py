@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -98,12 +97,10 @@ def kill() -> str:
 
 
 @tool
-async def block(seconds: float) -> str:
+async def block() -> str:
     """Blocks the event loop, as no tool should, where the place says so."""
     record("blocked")
-    if CONFIG["hold"] == "block":
-        say("held")
-        time.sleep(seconds)  # noqa: ASYNC251 - this is the fault
+    wait_at("block")
     return "unblocked"
 
 
@@ -205,7 +202,7 @@ AGENTS = [
     traced_steps(),
     Agent(Talker(), name="talker", callback_handler=None),
     Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
-    Agent(once("block", {"seconds": 2.6}), name="blocker", tools=[block], callback_handler=None),
+    Agent(once("block", {}), name="blocker", tools=[block], callback_handler=None),
     Agent(once("attempt", {}), name="attempts", tools=[attempt], callback_handler=None),
 ]
 

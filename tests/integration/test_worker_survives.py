@@ -271,3 +271,48 @@ async def test_tools_in_threads_do_not_keep_a_worker_from_renewing(fleet: Fleet)
             assert (await run.info()).epoch == 1
     finally:
         go.set()
+
+
+async def test_a_run_whose_keys_are_damaged_costs_no_other_run_its_lease(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent"), lease_ms=2000) as worker, fleet.client() as client:
+        bad, good = await client.start("agent", "Hi"), await client.start("agent", "Hi")
+        await model.called(2)
+        await fleet.ask("SET", client.log.keys.run(bad.id), "not ours")
+        first = float(await fleet.ask("ZSCORE", client.log.keys.leases, good.id))
+
+        async def renewed_past_its_lease() -> bool:
+            score = await fleet.ask("ZSCORE", client.log.keys.leases, good.id)
+            return float(score) > first + 2000
+
+        await fleet.until(renewed_past_its_lease)
+        await fleet.ask("DEL", client.log.keys.run(bad.id), client.log.keys.log(bad.id))
+        model.go.set()
+        assert str(await good.result()) == f"{model.text}\n"
+        assert worker.statistics().renewals > 2
+
+
+async def test_leases_are_renewed_by_connections_of_their_own(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    """All the worker's other connections may be blocked, or wait in line for a slow call."""
+    model = held_model()
+    log = fleet.log("busy")
+    async with fleet.worker(Agent(model, name="agent"), log=log, lease_ms=2000) as worker, fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):  # the whole pool
+                tasks.start_soon(log.client.execute_command, "BLPOP", "nothing", 4)
+            before = worker.statistics().renewals
+
+            async def renewed() -> bool:
+                return worker.statistics().renewals > before + 2
+
+            await fleet.until(renewed)
+            tasks.cancel_scope.cancel()
+        model.go.set()
+        assert str(await run.result()) == f"{model.text}\n"
+        assert (await run.info()).epoch == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import anyio
 
@@ -11,7 +11,7 @@ from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
 from playhead.runtime.control import Control
 from playhead.runtime.errors import FencedError, GapError, PlayheadError
-from playhead.runtime.log import Batch, Claim, Code, Finish, Log
+from playhead.runtime.log import Batch, Claim, Code, Finish, Log, RunInfo
 from playhead.runtime.log.base import RunStateName
 from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.records import (
@@ -26,6 +26,7 @@ from playhead.runtime.records import (
 )
 from playhead.runtime.state import RunState, fold
 from playhead.workers.commit import GroupCommit, RunWriter, persistently
+from playhead.workers.leases import Lease
 
 __all__ = ["Execution", "read_all"]
 
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _PAGE = 1000
 _MAX_ERROR_CHARS = 10_000
+_ASK_S = 2.0  # what a line of the log may wait for Redis
 
 
 async def read_all(log: Log, run_id: str, *, head: int) -> list[Entry]:
@@ -70,15 +72,18 @@ class Execution:
         *,
         log: Log,
         commit: GroupCommit,
+        lease: Lease,
         worker: str,
         retention_ms: int,
         lease_ms: int,
     ) -> None:
         self.claim = claim
+        self.lease = lease
         self.control = Control()
         self.scope = anyio.CancelScope()
         self.handing_over = False
         self.outcome: str | None = None
+        self._lost: FencedError | None = None
         self._agent = agent
         self._log = log
         self._worker = worker
@@ -87,6 +92,7 @@ class Execution:
         self.writer: RunWriter = commit.writer(
             run_id=claim.run_id, token=claim.token, head=claim.head, limit=agent.max_record_bytes
         )
+        lease.on_lost = self._lose
 
     async def run(self) -> None:
         """Run it to its end, or until it is lost, handed over or stopped. Never raises but cancellation."""
@@ -97,10 +103,31 @@ class Execution:
                 await self._hand_over()
         except FencedError as error:
             self.outcome = "fenced"
-            logger.warning("%s: stopped here; another worker owns it now", error)
+            self._lost = error
         except PlayheadError as error:  # whoever looks next finds its lease run out
             self.outcome = "fenced"
             logger.error("run %s is given up, its log takes not even its end: %s", self.claim.run_id, error)
+
+    def _lose(self, why: str) -> None:
+        if self.outcome is None:
+            self.writer.fence(why)
+            self.scope.cancel()
+
+    async def tell_why_lost(self) -> None:
+        """If the run was lost, log what happened, what kept this worker from holding it, and who may go on with it."""
+        if self._lost is None:
+            return
+        story = self.lease.story()
+        owner = "any worker that serves its agent may have taken it over"
+        with anyio.move_on_after(_ASK_S, shield=True), suppress(PlayheadError):
+            owner = _owner(await self._log.info(self.claim.run_id), claim=self.claim)
+        logger.warning(
+            "%s%s. Stopped here behind record %d, nothing more is written or begun: %s",
+            self._lost,
+            f"; {story}" if story else "",
+            self.writer.head,
+            owner,
+        )
 
     async def _run(self) -> None:
         stored: RunState | None = None
@@ -178,6 +205,16 @@ class Execution:
             batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, note], rest.ack)
             answer = await persistently(lambda: self._log.release(batch), "release")
             self.outcome = "handed_over" if answer.code <= Code.DUP else "fenced"
+
+
+def _owner(info: RunInfo | None, *, claim: Claim) -> str:
+    if info is None:
+        return "the run is gone from Redis"
+    if info.ended:
+        return f"the run is {info.state} (epoch {info.epoch})"
+    if info.epoch != claim.epoch:
+        return f"{info.worker or 'no worker'} owns it now (epoch {info.epoch})"
+    return "any worker that serves its agent takes it over when its lease has run out"
 
 
 def _failure(error: Exception) -> RunFailed:

@@ -1,4 +1,4 @@
-"""Leases: renewing those of this worker's runs, letting go of runs whose lease cannot be held, finding dead workers'.
+"""Leases: which runs this worker holds, letting go of those whose lease cannot be held, finding dead workers' runs.
 
 Deadlines are by two clocks that are never compared: Redis' in the scripts decides when a run may be taken over; ours,
 monotonic, decides when to stop by ourselves, earlier.
@@ -7,18 +7,18 @@ monotonic, decides when to stop by ourselves, earlier.
 from __future__ import annotations
 
 import logging
-import time
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import anyio
 
-from playhead.runtime.errors import PlayheadError, RedisAuthError
+from playhead.runtime.errors import FencedError, PlayheadError, RedisAuthError
 from playhead.runtime.log import Log, crash_failure
-from playhead.workers.execution import Execution
 from playhead.workers.options import WorkerOptions
+from playhead.workers.pulse import Pulse, now_s
+from playhead.workers.renewal import Renewer
 
-__all__ = ["Held", "Leases", "log_refusal"]
+__all__ = ["Lease", "Leases", "log_refusal"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,77 +26,114 @@ _REAP_EVERY_S = 0.5
 """How much the look-out adds to a lease before a dead worker's run goes on."""
 
 
-@dataclass(slots=True)
-class Held:
-    """A run this worker holds. `renewed_at` is when its last successful renewal was *sent*, by the monotonic clock."""
+class Lease:
+    """One run's lease, as far as this worker knows. Its attributes may be read on any thread.
 
-    execution: Execution
-    renewed_at: float
+    Attributes:
+        renewed_at: When its last successful renewal (at first its claim) was *sent*, by `now_s`.
+        lost: Why it is lost, once it is.
+        on_lost: Called once with that reason, on the worker's thread.
+    """
+
+    def __init__(self, run_id: str, token: str, *, sent: float, limit_s: float, pulse: Pulse) -> None:
+        self.run_id = run_id
+        self.token = token
+        self.renewed_at = sent
+        self.lost: str | None = None
+        self.on_lost: Callable[[str], None] = _ignore
+        self._limit_s = limit_s
+        self._pulse = pulse
+
+    @property
+    def expired(self) -> bool:
+        """It was not renewed for two thirds of its time: others may soon take the run."""
+        return now_s() - self.renewed_at > self._limit_s
+
+    def refuse_if_lost(self) -> None:
+        """To be called before an act that only the run's owner may begin, such as a tool's body; from any thread.
+
+        Raises:
+            FencedError: The run is lost, or may be.
+        """
+        if self.lost is not None or self.expired:
+            raise FencedError(f"run {self.run_id}: {self.lost or self.overdue()}")
+
+    def lose(self, why: str) -> None:
+        """Tell the run's execution, once; on the worker's thread."""
+        self.lost = self.lost or why
+        on_lost, self.on_lost = self.on_lost, _ignore
+        on_lost(self.lost)
+
+    def overdue(self) -> str:
+        """How long no renewal has gone through, in words."""
+        return f"no renewal went through for {now_s() - self.renewed_at:.1f} s"
+
+    def story(self) -> str:
+        """What kept this worker from holding it, in words; empty if nothing here did."""
+        return self._pulse.story(since=self.renewed_at)
 
 
 class Leases:
-    """Looks after the leases of the runs in `held` (run id → `Held`); the worker adds and removes them.
+    """Looks after the leases of the runs this worker holds.
 
     Attributes:
         reaped: Runs of dead workers put back in line, or failed.
     """
 
-    def __init__(
-        self, held: dict[str, Held], *, log: Log, options: WorkerOptions, on_signals: Callable[[str], None]
-    ) -> None:
+    def __init__(self, *, log: Log, options: WorkerOptions, on_signals: Callable[[str], None]) -> None:
         self.reaped = 0
-        self._held = held
         self._log = log
         self._options = options
-        self._on_signals = on_signals
+        lease_s = options.lease_ms / 1000
+        self._limit_s = lease_s * 2 / 3
+        self._pulse = Pulse(every_s=lease_s / 20, stall_s=options.longest_stall_s)
+        self._held: dict[str, Lease] = {}
+        self._lock = threading.Lock()  # the renewing thread takes snapshots
+        self._renewer = Renewer(self._snapshot, log=log, lease_ms=options.lease_ms, pulse=self._pulse)
+        self._renewer.on_signals = on_signals
+
+    @property
+    def renewals(self) -> int:
+        """Renewals that went through, each of all runs held."""
+        return self._renewer.renewals
+
+    def hold(self, run_id: str, token: str, *, sent: float) -> Lease:
+        """The lease of a run just claimed, looked after from now on; `sent` is when the claim was."""
+        lease = Lease(run_id, token, sent=sent, limit_s=self._limit_s, pulse=self._pulse)
+        with self._lock:
+            self._held[run_id] = lease
+        return lease
+
+    def drop(self, lease: Lease) -> None:
+        """Look after it no more; the run may have been lost and claimed anew meanwhile, which is another lease."""
+        with self._lock:
+            if self._held.get(lease.run_id) is lease:
+                del self._held[lease.run_id]
+
+    def _snapshot(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held.values())
 
     async def run(self) -> None:
         """Look after them for ever; ends by cancellation. Redis going away does not end it."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._renew)
+            tasks.start_soon(self._tick)
+            tasks.start_soon(self._renewer.run)
             tasks.start_soon(self._guard)
             tasks.start_soon(self._reap)
 
-    async def _renew(self) -> None:
-        """Renew every third of the lease; errors are retried sooner, and never end this task."""
-        third = self._options.lease_ms / 3000
-        pause = third
+    async def _tick(self) -> None:
         while True:
-            await anyio.sleep(pause)
-            sent = time.monotonic()
-            executions = [held.execution for held in self._held.values()]
-            owned = [(execution.claim.run_id, execution.claim.token) for execution in executions]
-            try:
-                with anyio.fail_after(third):
-                    renewals = await self._log.renew(owned, lease_ms=self._options.lease_ms)
-            except (PlayheadError, TimeoutError) as error:
-                log_refusal("renew", error)
-                pause = third / 4
-                continue
-            pause = third
-            for execution, renewal in zip(executions, renewals, strict=True):
-                self._take(execution, ours=renewal.ours, inbox=renewal.inbox, sent=sent)
-
-    def _take(self, execution: Execution, *, ours: bool, inbox: int, sent: float) -> None:
-        held = self._held.get(execution.claim.run_id)
-        if held is None or held.execution is not execution:
-            return
-        if not ours:
-            _lose(execution, "its lease was lost")
-            return
-        held.renewed_at = sent
-        if inbox:
-            self._on_signals(execution.claim.run_id)
+            self._pulse.tick()
+            await anyio.sleep(self._pulse.every_s)
 
     async def _guard(self) -> None:
         """Stop a run at two thirds of its lease without a renewal: nobody else can have claimed it yet."""
-        limit = self._options.lease_ms / 1000 * 2 / 3
         while True:
-            await anyio.sleep(limit / 10)
-            now = time.monotonic()
-            for held in list(self._held.values()):
-                if now - held.renewed_at > limit:
-                    _lose(held.execution, f"no renewal went through for {limit:.1f} s")
+            await anyio.sleep(self._limit_s / 10)
+            for lease in self._snapshot():
+                if lease.expired:
+                    lease.lose(lease.overdue())
 
     async def _reap(self) -> None:
         """Look for runs of dead workers, this worker's own former self included."""
@@ -117,10 +154,8 @@ class Leases:
             await anyio.sleep(_REAP_EVERY_S)
 
 
-def _lose(execution: Execution, why: str) -> None:
-    if execution.outcome is None:
-        execution.writer.fence(why)
-        execution.scope.cancel()
+def _ignore(why: str) -> None:
+    del why
 
 
 def log_refusal(what: str, error: Exception) -> None:
@@ -131,4 +166,4 @@ def log_refusal(what: str, error: Exception) -> None:
     """
     if isinstance(error, RedisAuthError):
         raise error
-    logger.warning("%s: %s; trying again", what, error or type(error).__name__)
+    logger.warning("%s: %s; trying again", what, str(error) or type(error).__name__)

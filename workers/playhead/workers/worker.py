@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections.abc import Sequence
 from uuid import uuid4
 
@@ -19,8 +18,9 @@ from playhead.runtime.log import Log, WorkerInfo, new_token
 from playhead.runtime.records import RunClaimed, now_ms
 from playhead.workers.commit import GroupCommit
 from playhead.workers.execution import Execution
-from playhead.workers.leases import Held, Leases, log_refusal
+from playhead.workers.leases import Leases, log_refusal
 from playhead.workers.options import WorkerOptions, WorkerStatistics
+from playhead.workers.pulse import now_s
 
 __all__ = ["Worker"]
 
@@ -49,8 +49,8 @@ class Worker:
         self._log = log
         self._commit = GroupCommit(log)
         self._commit.on_signals = self._signalled
-        self._held: dict[str, Held] = {}
-        self._leases = Leases(self._held, log=log, options=self.options, on_signals=self._signalled)
+        self._held: dict[str, Execution] = {}
+        self._leases = Leases(log=log, options=self.options, on_signals=self._signalled)
         self._inboxes: set[str] = set()
         self._look = anyio.Event()
         self._may_claim = anyio.Event()
@@ -70,6 +70,7 @@ class Worker:
             appends=self._commit.appends,
             records=self._commit.records,
             reaped=self._leases.reaped,
+            renewals=self._leases.renewals,
         )
 
     def drain(self) -> None:
@@ -121,7 +122,7 @@ class Worker:
 
     async def _claim_one(self, runs: TaskGroup) -> bool:
         # Until it is answered a claim is sent again as the same one: its run, if it took one, would be lost for a lease.
-        token, sent = self._unanswered = self._unanswered or (new_token(), time.monotonic())
+        token, sent = self._unanswered = self._unanswered or (new_token(), now_s())
         notes = {
             name: encode_record(RunClaimed(at=now_ms(), worker=self.name, fingerprint=fingerprint))
             for name, fingerprint in self._fingerprints.items()
@@ -135,6 +136,7 @@ class Worker:
             self.agents[claim.agent],
             log=self._log,
             commit=self._commit,
+            lease=self._leases.hold(claim.run_id, token, sent=sent),
             worker=self.name,
             retention_ms=self.options.retention_ms,
             lease_ms=self.options.lease_ms,
@@ -142,7 +144,7 @@ class Worker:
         if self._draining.is_set():  # while the claim was on its way: nothing is begun yet, so it goes straight back
             execution.scope.cancel()
         self._claimed += 1
-        self._held[claim.run_id] = Held(execution, renewed_at=sent)
+        self._held[claim.run_id] = execution
         runs.start_soon(self._execute, execution)
         return True
 
@@ -152,22 +154,23 @@ class Worker:
         finally:
             outcome = execution.outcome or "stopped"
             self._ended[outcome] = self._ended.get(outcome, 0) + 1
-            held = self._held.get(execution.claim.run_id)
-            if held is not None and held.execution is execution:  # else it was lost and claimed anew, here
+            self._leases.drop(execution.lease)
+            if self._held.get(execution.claim.run_id) is execution:  # else it was lost and claimed anew, here
                 del self._held[execution.claim.run_id]
             self._may_claim.set()
             if not self._held:
                 self._idle.set()
+        await execution.tell_why_lost()
 
     async def _let_go(self) -> None:
-        for held in self._held.values():
-            held.execution.handing_over = True
+        for execution in self._held.values():
+            execution.handing_over = True
         with anyio.move_on_after(self.options.grace_s):
             while self._held:
                 self._idle = anyio.Event()
                 await self._idle.wait()
-        for held in list(self._held.values()):
-            held.execution.scope.cancel()
+        for execution in list(self._held.values()):
+            execution.scope.cancel()
 
     async def _listen(self) -> None:
         """Wait for the bells: of the agents while there is room for a run, of this worker always."""
@@ -195,11 +198,11 @@ class Worker:
             self._look = anyio.Event()
             while self._inboxes:
                 run_id = self._inboxes.pop()
-                held = self._held.get(run_id)
-                if held is None:
+                execution = self._held.get(run_id)
+                if execution is None:
                     continue
                 try:
-                    held.execution.control.deliver(await self._log.inbox(run_id))
+                    execution.control.deliver(await self._log.inbox(run_id))
                 except PlayheadError as error:
                     log_refusal(f"inbox of {run_id}", error)
                     self._inboxes.add(run_id)

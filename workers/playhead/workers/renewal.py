@@ -1,0 +1,185 @@
+"""Renewing leases: from a thread of its own, so that code which blocks the worker's event loop costs no healthy run.
+
+The thread has an event loop and connections of its own. It stops renewing once the worker's loop has given no sign of
+life for `stall_s`: a stuck worker's runs must go to others. A log that cannot be opened again (`Log.again`), such as
+the memory log, is renewed on the worker's own loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import anyio
+
+from playhead.runtime.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.log import Log, Renewal
+from playhead.workers.pulse import Pulse, now_s
+
+__all__ = ["Renewable", "Renewer"]
+
+logger = logging.getLogger(__name__)
+
+_JOIN_S = 2.0
+
+
+class Renewable(Protocol):
+    """What is renewed: see `Lease`."""
+
+    run_id: str
+    token: str
+    renewed_at: float
+    lost: str | None
+
+    def lose(self, why: str) -> None:
+        """Tell whoever runs it, on the worker's thread."""
+        ...
+
+
+class Renewer:
+    """Renews whatever `held` gives (called on any thread), all in one call, every third of the lease.
+
+    Attributes:
+        renewals: Calls that went through.
+        on_signals: Called on the worker's thread with the id of a run for which signals wait.
+    """
+
+    def __init__(self, held: Callable[[], Sequence[Renewable]], *, log: Log, lease_ms: int, pulse: Pulse) -> None:
+        self.renewals = 0
+        self.on_signals: Callable[[str], None] = _ignore
+        self._held = held
+        self._log = log
+        self._lease_ms = lease_ms
+        self._third = lease_ms / 3000
+        self._pulse = pulse
+        self._worker_thread = 0
+        self._worker_loop: asyncio.AbstractEventLoop | None = None  # None: this is it
+        self._thread_loop: asyncio.AbstractEventLoop | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Renew for ever; ends by cancellation, and by nothing else."""
+        again: Callable[[], Log] | None = getattr(self._log, "again", None)
+        if again is None:
+            await self._renew(self._log)
+            return
+        self._worker_loop, self._worker_thread = asyncio.get_running_loop(), threading.get_ident()
+        thread = threading.Thread(target=self._be_the_thread, args=(again,), name="playhead leases", daemon=True)
+        thread.start()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._stop()
+            with anyio.move_on_after(_JOIN_S, shield=True):
+                await anyio.to_thread.run_sync(thread.join, _JOIN_S, abandon_on_cancel=True)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        if self._thread_loop is not None and self._scope is not None:
+            with suppress(RuntimeError):  # it has ended already
+                self._thread_loop.call_soon_threadsafe(self._scope.cancel)
+
+    def _be_the_thread(self, again: Callable[[], Log]) -> None:
+        anyio.run(self._renew_in_thread, again)
+
+    async def _renew_in_thread(self, again: Callable[[], Log]) -> None:
+        log: Any = again()
+        try:
+            with anyio.CancelScope() as self._scope:
+                self._thread_loop = asyncio.get_running_loop()
+                if not self._stopping:
+                    await self._look_and_renew(log)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await log.aclose()
+
+    async def _look_and_renew(self, log: Log) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look)
+            tasks.start_soon(self._renew, log)
+
+    async def _look(self) -> None:
+        while True:
+            self._pulse.look()
+            await anyio.sleep(self._pulse.every_s)
+
+    async def _renew(self, log: Log) -> None:
+        """Errors are retried sooner, and never end it."""
+        pause, told = self._third, False
+        while True:
+            await anyio.sleep(pause)
+            stalled = self._pulse.stalled_s()
+            if stalled:
+                pause = self._pulse.every_s
+                if not told:
+                    logger.error("%s", self._stall_report(stalled))
+                told = True
+                continue
+            told = False
+            try:
+                await self._renew_all(log)
+            except Exception as error:  # whatever it is: without renewals every run of this worker is lost
+                logger.warning("renew: %s; trying again", str(error) or f"no answer within {self._third:.1f} s")
+                pause = self._third / 4
+            else:
+                pause = self._third
+
+    async def _renew_all(self, log: Log) -> None:
+        sent = now_s()
+        leases = self._held()
+        with anyio.fail_after(self._third):
+            renewals = await self._ask(log, [(lease.run_id, lease.token) for lease in leases])
+        self.renewals += 1
+        for lease, renewal in zip(leases, renewals, strict=True):
+            if renewal is None:
+                continue
+            if renewal.ours:
+                lease.renewed_at = sent
+                if renewal.inbox:
+                    self._tell(self.on_signals, lease.run_id)
+            elif lease.lost is None:
+                lease.lost = "its lease was lost"  # at once: a tool that is about to start looks here
+                self._tell(lease.lose, lease.lost)
+
+    async def _ask(self, log: Log, owned: list[tuple[str, str]]) -> list[Renewal | None]:
+        """One answer each; None where the server refuses for good: one damaged run must not cost all others theirs."""
+        try:
+            return list(await log.renew(owned, lease_ms=self._lease_ms))
+        except LogUnavailableError:
+            raise
+        except PlayheadError as error:
+            if len(owned) < 2:
+                logger.warning("renew: %s", error)
+                return [None] * len(owned)
+        half = len(owned) // 2
+        return [*await self._ask(log, owned[:half]), *await self._ask(log, owned[half:])]
+
+    def _tell(self, what: Callable[[str], None], word: str) -> None:
+        """Call `what` on the worker's thread, without waiting for it: it may be blocked."""
+        if self._worker_loop is None:
+            what(word)
+            return
+        with suppress(RuntimeError):  # the worker has ended
+            self._worker_loop.call_soon_threadsafe(what, word)
+
+    def _stall_report(self, stalled: float) -> str:
+        frame = sys._current_frames().get(self._worker_thread)  # pyright: ignore[reportPrivateUsage]
+        where = ""
+        if frame is not None:
+            innermost = traceback.extract_stack(frame)[-1]
+            where = f" (it is in {innermost.name}, {innermost.filename}, line {innermost.lineno})"
+        return (
+            f"the event loop has been blocked for {stalled:.1f} s{where}: the leases of {len(self._held())} runs "
+            "are not renewed any more, so that other workers take them over"
+        )
+
+
+def _ignore(run_id: str) -> None:
+    del run_id
