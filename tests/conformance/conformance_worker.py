@@ -28,8 +28,9 @@ from playhead.runtime.log import Claim
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.records import Entry, Record
 from playhead.workers import Worker, WorkerOptions, worker
-from playhead.workers.commit import GroupCommit, RunWriter
+from playhead.workers.commit import GroupCommit
 from playhead.workers.execution import Execution
+from playhead.workers.writer import RunWriter
 
 __all__ = ["main"]
 

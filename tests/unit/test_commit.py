@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import pytest
@@ -15,7 +17,8 @@ from playhead.runtime.errors import EncodingError, FencedError, LogUnavailableEr
 from playhead.runtime.log.base import Answer, Batch, NewRun, Signal, new_token
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
-from playhead.workers.commit import MAX_BUFFERED_RECORDS, GroupCommit, RunWriter, persistently
+from playhead.workers.commit import GroupCommit, persistently
+from playhead.workers.writer import MAX_BUFFERED_RECORDS, MAX_KEPT_RECORDS, RunWriter
 
 __all__: list[str] = []
 
@@ -380,6 +383,136 @@ async def test_any_mixture_of_lost_calls_and_answers_leaves_dense_logs(seed: int
                 tasks.start_soon(write, writer)
     for name in names:
         assert await texts(log, name) == [f"{name} {number}" for number in range(60)]
+
+
+# A failover loses what was acknowledged
+
+
+class Forgetful(Slow):
+    """A log that can be put back to where it was, as a replica that lags behind takes over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._copies: dict[int, Any] = {}
+
+    def remember(self, head: int) -> None:
+        self._copies[head] = copy.deepcopy(self._runs)
+
+    def lose_everything(self) -> None:
+        self._runs.clear()
+
+    def fail_over(self, head: int) -> None:
+        """The log ends at `head` again, where it was remembered."""
+        self._runs = copy.deepcopy(self._copies[head])
+
+
+@asynccontextmanager
+async def written(*groups: str) -> AsyncGenerator[tuple[Forgetful, GroupCommit, RunWriter]]:
+    """A run with one stored batch for each group of letters; the log is remembered behind each."""
+    log = Forgetful()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.remember(writer.head)
+        for group in groups:
+            log.hold()
+            for letter in group:
+                await writer.put(text(letter))
+            log.open.set()
+            await writer.flush()
+            log.remember(writer.head)
+        yield log, commit, writer
+
+
+@pytest.mark.parametrize("kept", [2, 4, 5])
+async def test_what_a_failover_lost_is_sent_again_before_what_is_new(kept: int) -> None:
+    async with written("ab", "c", "d") as (log, commit, writer):
+        log.fail_over(kept)
+        await writer.put(text("e"))
+        await writer.flush()
+        assert writer.head == writer.last == 7
+        assert commit.records == 5
+        await writer.put(text("f"))
+        await writer.flush()
+        assert await texts(log, "run") == list("abcdef")
+
+
+async def test_one_failover_after_the_other_is_made_good_and_lost_answers_with_it() -> None:
+    async with written("a", "b", "c") as (log, _, writer):
+        log.fail_over(4)
+        log.hold()
+        await writer.put(text("d"))
+        await log.asked.wait()
+        log.fail_over(3)
+        log.lose_calls, log.lose_answers = 1, 1
+        log.open.set()
+        await writer.flush()
+        assert await texts(log, "run") == list("abcd")
+
+
+async def test_what_a_failover_lost_goes_out_with_the_runs_end() -> None:
+    async with written("a", "b") as (log, commit, writer):
+        log.fail_over(3)
+        await writer.put(text("c"))
+        rest = await writer.take_rest()
+        again = await commit.rewound(writer, rest, head=3)
+        assert again is not None
+        assert again.head == 3
+        assert again.records == [encode_record(text(letter)) for letter in "bc"]
+        assert (await log.append([again]))[0].stored
+
+
+async def test_a_run_that_lost_more_than_is_kept_is_given_up_and_nothing_is_written() -> None:
+    async with written("a") as (log, _, writer):
+        for number in range(MAX_KEPT_RECORDS + 1):
+            await writer.put(text(str(number)))
+        await writer.flush()
+        log.fail_over(3)
+        await writer.put(text("z"))
+        with pytest.raises(FencedError, match=r"append answered CONFLICT \(head 3, expected 516\)"):
+            await writer.flush()
+        assert await texts(log, "run") == ["a"]
+
+
+@pytest.mark.parametrize("number", [MAX_KEPT_RECORDS * 3, 10])
+async def test_what_is_kept_is_bounded_in_number_and_in_bytes(number: int) -> None:
+    size = 1 if number > 10 else 100_000
+    async with written("a") as (_, _, writer):
+        for _ in range(number):
+            await writer.put(text("x" * size))
+            await writer.flush()
+        for back in (writer.head - 1, writer.head - 2):
+            kept = writer.acknowledged_behind(back)
+            assert kept is not None
+            assert len(kept) == writer.head - back
+        assert writer.acknowledged_behind(2) is None
+
+
+async def test_a_run_that_a_failover_lost_is_given_up_and_not_made_again() -> None:
+    async with written("a") as (log, _, writer):
+        log.lose_everything()
+        await writer.put(text("b"))
+        with pytest.raises(FencedError, match="append answered GONE"):
+            await writer.flush()
+        assert await log.info("run") is None
+
+
+async def test_receipts_sent_again_acknowledge_the_signals_that_are_still_there_and_no_others() -> None:
+    async with written() as (log, _, writer):
+        await log.signal("run", Signal("kept", "cancel"))
+        log.remember(2)
+        await log.signal("run", Signal("lost", "cancel"))
+        for name in ("kept", "lost"):
+            await writer.put(SignalReceived(at=1, signal_id=name, kind="cancel"))
+        await writer.flush()
+        assert await log.inbox("run") == []
+        log.fail_over(2)
+        await log.signal("run", Signal("new", "cancel"))
+        await writer.put(text("a"))
+        await writer.flush()
+        assert [signal.signal_id for signal in await log.inbox("run")] == ["new"]
+        info = await log.info("run")
+        assert info is not None
+        assert info.head == 5
 
 
 async def test_a_persistent_call_goes_on_until_it_is_answered_and_lets_other_errors_through() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from dataclasses import replace
+from functools import partial
 
 import anyio
 
@@ -11,7 +14,7 @@ from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
 from playhead.runtime.control import Control
 from playhead.runtime.errors import FencedError, GapError, PlayheadError
-from playhead.runtime.log import Batch, Claim, Code, Finish, Log, RunInfo
+from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log, RunInfo
 from playhead.runtime.log.base import RunStateName
 from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.records import (
@@ -25,8 +28,10 @@ from playhead.runtime.records import (
     now_ms,
 )
 from playhead.runtime.state import RunState, fold
-from playhead.workers.commit import GroupCommit, RunWriter, persistently
+from playhead.workers.checkpoints import Place, Visit
+from playhead.workers.commit import GroupCommit, persistently
 from playhead.workers.leases import Lease
+from playhead.workers.writer import RunWriter
 
 __all__ = ["Execution", "read_all"]
 
@@ -76,6 +81,7 @@ class Execution:
         worker: str,
         retention_ms: int,
         lease_ms: int,
+        visit: Visit | None = None,
     ) -> None:
         self.claim = claim
         self.lease = lease
@@ -86,6 +92,8 @@ class Execution:
         self._lost: FencedError | None = None
         self._agent = agent
         self._log = log
+        self._commit = commit
+        self._visit = visit
         self._worker = worker
         self._retention_ms = retention_ms
         self._lease_s = lease_ms / 1000  # what closing may take: after that another owner does the same
@@ -93,13 +101,20 @@ class Execution:
             run_id=claim.run_id, token=claim.token, head=claim.head, limit=agent.max_record_bytes
         )
         lease.on_lost = self._lose
+        self.control.begin = self._refuse_to_begin
 
     async def run(self) -> None:
         """Run it to its end, or until it is lost, handed over or stopped. Never raises but cancellation."""
         try:
-            with self.scope:
-                await self._run()
-            if self.scope.cancelled_caught and self.outcome is None:
+            try:
+                with self.scope:
+                    await self._at(Place.CLAIMED)
+                    await self._run()
+            except FencedError as error:
+                if not self._only_stopped:
+                    raise
+                logger.info("%s", error)
+            if self.scope.cancel_called and self.outcome is None:
                 await self._hand_over()
         except FencedError as error:
             self.outcome = "fenced"
@@ -107,6 +122,21 @@ class Execution:
         except PlayheadError as error:  # whoever looks next finds its lease run out
             self.outcome = "fenced"
             logger.error("run %s is given up, its log takes not even its end: %s", self.claim.run_id, error)
+
+    @property
+    def _only_stopped(self) -> bool:
+        """It ends because it is told to, not because it is lost: it can be handed over."""
+        return self.scope.cancel_called and self.lease.lost is None and not self.lease.expired
+
+    def _refuse_to_begin(self) -> None:
+        """See `Control.begin`; on any thread. A cancelled task that has not begun yet runs up to its first wait."""
+        self.lease.refuse_if_lost()
+        if self.scope.cancel_called:
+            raise FencedError(f"run {self.claim.run_id}: its execution here is being stopped")
+
+    async def _at(self, place: Place) -> None:
+        if self._visit is not None:
+            await self._visit(place, self.claim.run_id)
 
     def _lose(self, why: str) -> None:
         if self.outcome is None:
@@ -117,6 +147,7 @@ class Execution:
         """If the run was lost, log what happened, what kept this worker from holding it, and who may go on with it."""
         if self._lost is None:
             return
+        await self._at(Place.LOST)
         story = self.lease.story()
         owner = "any worker that serves its agent may have taken it over"
         with anyio.move_on_after(_ASK_S, shield=True), suppress(PlayheadError):
@@ -137,6 +168,7 @@ class Execution:
                 async for item in items:
                     if isinstance(item, Commit):
                         await self.writer.flush()
+                        await self._at(Place.TOOLS_STORED)
                     elif item.type in TERMINAL_TYPES:
                         await self._finish(item, loop.state)
                     else:
@@ -185,6 +217,7 @@ class Execution:
         data = encode_record(record, limit=2 * self._agent.max_record_bytes)
         rest = await self.writer.take_rest()
         batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, data], rest.ack)
+        await self._at(Place.FINISHING)
         end = Finish(
             batch,
             state=_state_after(record),
@@ -192,10 +225,11 @@ class Execution:
             messages=state.added if state else (),
             retention_ms=self._retention_ms,
         )
-        answer = await persistently(lambda: self._log.finish(end), "finish")
+        answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, "finish")
         if not answer.stored:
             raise FencedError(f"run {self.claim.run_id}: finish answered {answer.code.name}")
         self.outcome = end.state
+        await self._at(Place.FINISHED)
 
     async def _hand_over(self) -> None:
         """Give the run back; shielded, since this is what closing means for an execution, and bounded."""
@@ -203,8 +237,24 @@ class Execution:
             rest = await self.writer.take_rest()
             note = encode_record(RunHandedOver(at=now_ms(), worker=self._worker))
             batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, note], rest.ack)
-            answer = await persistently(lambda: self._log.release(batch), "release")
-            self.outcome = "handed_over" if answer.code <= Code.DUP else "fenced"
+            await self._at(Place.RELEASING)
+            answer = await self._send(self._log.release, batch, "release")
+            if not answer.stored:
+                raise FencedError(f"run {self.claim.run_id}: release answered {answer.code.name}")
+            self.outcome = "handed_over"
+            await self._at(Place.RELEASED)
+
+    async def _send(self, write: Callable[[Batch], Awaitable[Answer]], batch: Batch, what: str) -> Answer:
+        """Send it until it is answered, with what a failover lost before it where that is kept."""
+        sent = batch
+        while True:
+            answer = await persistently(partial(write, sent), what)
+            again = None
+            if answer.code is Code.CONFLICT:
+                again = await self._commit.rewound(self.writer, batch, head=answer.head)
+            if again is None:
+                return answer
+            sent = again
 
 
 def _owner(info: RunInfo | None, *, claim: Claim) -> str:

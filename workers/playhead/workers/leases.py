@@ -14,6 +14,7 @@ import anyio
 
 from playhead.runtime.errors import FencedError, PlayheadError, RedisAuthError
 from playhead.runtime.log import Log, crash_failure
+from playhead.workers.checkpoints import Visit
 from playhead.workers.options import WorkerOptions
 from playhead.workers.pulse import Pulse, now_s
 from playhead.workers.renewal import Renewer
@@ -80,7 +81,9 @@ class Leases:
         reaped: Runs of dead workers put back in line, or failed.
     """
 
-    def __init__(self, *, log: Log, options: WorkerOptions, on_signals: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, log: Log, options: WorkerOptions, on_signals: Callable[[str], None], visit: Visit | None = None
+    ) -> None:
         self.reaped = 0
         self._log = log
         self._options = options
@@ -89,7 +92,7 @@ class Leases:
         self._pulse = Pulse(every_s=lease_s / 20, stall_s=options.longest_stall_s)
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()  # the renewing thread takes snapshots
-        self._renewer = Renewer(self._snapshot, log=log, lease_ms=options.lease_ms, pulse=self._pulse)
+        self._renewer = Renewer(self._snapshot, log=log, lease_ms=options.lease_ms, pulse=self._pulse, visit=visit)
         self._renewer.on_signals = on_signals
 
     @property

@@ -20,6 +20,7 @@ import anyio
 
 from playhead.runtime.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log import Log, Renewal
+from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.pulse import Pulse, now_s
 
 __all__ = ["Renewable", "Renewer"]
@@ -50,7 +51,15 @@ class Renewer:
         on_signals: Called on the worker's thread with the id of a run for which signals wait.
     """
 
-    def __init__(self, held: Callable[[], Sequence[Renewable]], *, log: Log, lease_ms: int, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        held: Callable[[], Sequence[Renewable]],
+        *,
+        log: Log,
+        lease_ms: int,
+        pulse: Pulse,
+        visit: Visit | None = None,
+    ) -> None:
         self.renewals = 0
         self.on_signals: Callable[[str], None] = _ignore
         self._held = held
@@ -58,6 +67,7 @@ class Renewer:
         self._lease_ms = lease_ms
         self._third = lease_ms / 3000
         self._pulse = pulse
+        self._visit = visit
         self._worker_thread = 0
         self._worker_loop: asyncio.AbstractEventLoop | None = None  # None: this is it
         self._thread_loop: asyncio.AbstractEventLoop | None = None
@@ -137,6 +147,8 @@ class Renewer:
         with anyio.fail_after(self._third):
             renewals = await self._ask(log, [(lease.run_id, lease.token) for lease in leases])
         self.renewals += 1
+        if self._visit is not None:
+            await self._visit(Place.RENEWED, "")
         for lease, renewal in zip(leases, renewals, strict=True):
             if renewal is None:
                 continue

@@ -16,6 +16,7 @@ from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import PlayheadError
 from playhead.runtime.log import Log, WorkerInfo, new_token
 from playhead.runtime.records import RunClaimed, now_ms
+from playhead.workers.checkpoints import Visit
 from playhead.workers.commit import GroupCommit
 from playhead.workers.execution import Execution
 from playhead.workers.leases import Leases, log_refusal
@@ -34,11 +35,17 @@ class Worker:
     """Runs the given agents' runs from `log` until it is told to drain.
 
     Use `run` in a task; call `drain` to end it: it stops claiming, lets runs reach a boundary, hands over the rest, and
-    only then stops renewing leases.
+    only then stops renewing leases. `visit` is for tests: see `checkpoints`.
     """
 
     def __init__(
-        self, agents: Sequence[Agent], *, log: Log, options: WorkerOptions | None = None, name: str | None = None
+        self,
+        agents: Sequence[Agent],
+        *,
+        log: Log,
+        options: WorkerOptions | None = None,
+        name: str | None = None,
+        visit: Visit | None = None,
     ) -> None:
         self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         self.agents = {agent.name: agent for agent in agents}
@@ -47,10 +54,11 @@ class Worker:
         self.options = options or WorkerOptions()
         self._fingerprints = {agent.name: agent.fingerprint for agent in agents}
         self._log = log
-        self._commit = GroupCommit(log)
+        self._commit = GroupCommit(log, visit=visit)
         self._commit.on_signals = self._signalled
         self._held: dict[str, Execution] = {}
-        self._leases = Leases(log=log, options=self.options, on_signals=self._signalled)
+        self._leases = Leases(log=log, options=self.options, on_signals=self._signalled, visit=visit)
+        self._visit = visit
         self._inboxes: set[str] = set()
         self._look = anyio.Event()
         self._may_claim = anyio.Event()
@@ -140,6 +148,7 @@ class Worker:
             worker=self.name,
             retention_ms=self.options.retention_ms,
             lease_ms=self.options.lease_ms,
+            visit=self._visit,
         )
         if self._draining.is_set():  # while the claim was on its way: nothing is begun yet, so it goes straight back
             execution.scope.cancel()
