@@ -177,11 +177,11 @@ class Programs:
         return there
 
     async def worker(
-        self, *, hold: str = "", die_at: int | None = None, die_when: str = "after", **options: Any
+        self, *, hold: str = "", sleep: str = "", die_at: int | None = None, die_when: str = "after", **options: Any
     ) -> Program:
-        """A worker that waits at `hold`, or dies as it stores record `die_at`; returns when it is ready."""
+        """A worker that waits at `hold`, is stopped at `sleep`, or dies as it stores record `die_at`; returns when ready."""
         settings = {"lease_ms": LEASE_MS, "grace_s": 5.0, **options}
-        config = {"effects": str(self._effects), "hold": hold, "die_at": die_at, "die_when": die_when}
+        config = {"effects": str(self._effects), "hold": hold, "sleep": sleep, "die_at": die_at, "die_when": die_when}
         return await self._start("worker", options=settings, **config)
 
     @asynccontextmanager

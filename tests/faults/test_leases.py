@@ -83,3 +83,37 @@ async def test_a_worker_that_was_stopped_says_so_and_names_the_new_owner(program
         assert f"{owner} owns it now (epoch 2)" in sleeper.logged
         await heir.tell("go")
         await run.result()
+
+
+@pytest.mark.parametrize(
+    ("agent", "place", "before"),
+    [
+        ("in-turn", "tools stored 2", "1"),
+        ("in-turn", "step 2", "12"),
+        ("together", "tools stored 1", ""),
+        ("together-on-loop", "tools stored 1", ""),
+        ("together-on-loop", "step 1", "1"),
+        ("steps", "tools stored 2", "1"),
+    ],
+)
+async def test_a_worker_that_slept_past_its_lease_begins_no_further_tool_and_writes_nothing(
+    programs: Programs, agent: str, place: str, before: str
+) -> None:
+    """It is stopped between the start in the log and the body, or in one body while others have not begun."""
+    async with programs.client() as client:
+        run = await client.start(agent, "Go")
+        sleeper = await programs.worker(sleep=place)
+        await sleeper.hears("asleep")
+        assert programs.effects() == list(before)
+        await programs.worker()
+        assert str(await run.result()) == "All done.\n"
+        entries, effects = await programs.dense_entries(run), programs.effects()
+        unfinished = 1 if "step" in place else 0
+        assert len(effects) == 3 + unfinished, "the next owner ran what had no result"
+        sleeper.resume()
+        await sleeper.tell("drain")
+        assert (await sleeper.hears("ended"))["statistics"]["ended"] == {"fenced": 1}
+        assert programs.effects() == effects, "no body began after the sleep"
+        assert await programs.dense_entries(run) == entries
+        assert "this process stood still" in sleeper.logged
+        assert "the run is completed (epoch 2)" in sleeper.logged

@@ -1,7 +1,7 @@
 """A worker in a process of its own, to be killed, paused and drained by a test.
 
 Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (a place to wait at,
-such as `step 2` or `word 5`), `options` of the worker, and perhaps `die_at` and `die_when` (see `MortalLog`). It says what it does as lines of JSON on standard output,
+such as `step 2` or `word 5`), `sleep` (one to stop the process at), `options` of the worker, and perhaps `die_at` and `die_when` (see `MortalLog`). It says what it does as lines of JSON on standard output,
 takes the words `go` and `drain` on standard input, and ends when that ends.
 """
 
@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.types import Chunk, Messages
 from playhead.workers import Worker, WorkerOptions
+from playhead.workers.checkpoints import Place
 
 __all__: list[str] = []
 
@@ -37,6 +39,7 @@ STEPS = 3
 WORDS = [f"word{number} " for number in range(20)]
 
 go = threading.Event()
+visits: Counter[str] = Counter()
 
 
 def say(said: str, **more: Any) -> None:
@@ -44,10 +47,20 @@ def say(said: str, **more: Any) -> None:
 
 
 def wait_at(place: str) -> None:
-    """Wait here until told to go on, if this is the place to."""
+    """Wait here until told to go on, or be stopped until woken, if this is the place to."""
     if CONFIG["hold"] == place:
         say("held")
         go.wait()
+    if CONFIG["sleep"] == place:
+        CONFIG["sleep"] = ""
+        say("asleep")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def visit(place: Place, run_id: str) -> None:
+    """Do at a checkpoint what is to be done there: `hold` and `sleep` name one as `tools stored 2`, its second visit."""
+    visits[place] += 1
+    await anyio.to_thread.run_sync(wait_at, f"{place} {visits[place]}", abandon_on_cancel=True)
 
 
 def record(line: object) -> None:
@@ -59,6 +72,14 @@ def record(line: object) -> None:
 @tool
 def step(number: int) -> str:
     """One step."""
+    record(number)
+    wait_at(f"step {number}")
+    return f"{number} done"
+
+
+@tool
+async def async_step(number: int) -> str:
+    """One step on the event loop."""
     record(number)
     wait_at(f"step {number}")
     return f"{number} done"
@@ -122,19 +143,24 @@ def one_by_one(name: str) -> Agent:
     return Agent(model, name=name, tools=[careful if name == "careful" else step], callback_handler=None)
 
 
-def together() -> Agent:
-    """Three calls at once."""
+def at_once(name: str, called: Any, **options: Any) -> Agent:
+    """Three calls in one answer."""
 
     def script(messages: Messages) -> Any:
         if results_in(messages):
             return "All done."
         middle: list[Chunk] = []
         for number in range(1, STEPS + 1):
-            call = [c.tool_start(f"t{number}", "step"), c.tool_delta(json.dumps({"number": number})), c.block_stop()]
+            call = [
+                c.tool_start(f"t{number}", called.name),
+                c.tool_delta(json.dumps({"number": number})),
+                c.block_stop(),
+            ]
             middle += call
         return [c.message_start(), *middle, c.message_stop("tool_use")]
 
-    return Agent(ScriptedModel([script], repeat=True), name="together", tools=[step], callback_handler=None)
+    model = ScriptedModel([script], repeat=True)
+    return Agent(model, name=name, tools=[called], callback_handler=None, **options)
 
 
 def traced_steps() -> Agent:
@@ -198,7 +224,9 @@ def _head(batch: Batch) -> int:
 AGENTS = [
     one_by_one("steps"),
     one_by_one("careful"),
-    together(),
+    at_once("together", step),
+    at_once("together-on-loop", async_step),
+    at_once("in-turn", step, tool_executor="sequential"),
     traced_steps(),
     Agent(Talker(), name="talker", callback_handler=None),
     Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
@@ -219,7 +247,7 @@ def obey(worker: Worker, token: Any) -> None:
 
 async def main() -> None:
     log = MortalLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"])
-    worker = Worker(AGENTS, log=log, options=WorkerOptions(**CONFIG["options"]))
+    worker = Worker(AGENTS, log=log, options=WorkerOptions(**CONFIG["options"]), visit=visit)
     threading.Thread(target=obey, args=(worker, current_token()), daemon=True).start()
     say("ready", pid=os.getpid())
     await worker.run()

@@ -23,10 +23,13 @@ class Control:
 
     Attributes:
         cancel_signal: Set as soon as a cancel has been delivered; tools may look at it from any thread.
+        begin: Asked right before each tool body starts, on the body's thread, and before each model call; raises
+            `FencedError` if the run may be another owner's by now, and it is not begun.
     """
 
     def __init__(self) -> None:
         self.cancel_signal = threading.Event()
+        self.begin: Callable[[], None] = _freely
         self._signals: deque[Signal] = deque()
         self._stops: list[Callable[[], None]] = []
         self._seen: set[str] = set()
@@ -111,3 +114,7 @@ class Control:
         if self._interrupted:
             self._interrupted = False
             task.uncancel()
+
+
+def _freely() -> None:
+    """In process nobody else can own a run."""

@@ -166,6 +166,7 @@ class Loop:
                 return []
 
     async def _call_model(self, step: CallModel) -> AsyncGenerator[Item, None]:
+        self.control.begin()  # an answer that nobody can store must not be paid
         if step.supersedes is not None:
             yield ModelRetried(at=now_ms(), supersedes=step.supersedes, reason="its worker stopped half-way")
         yield ModelStarted(at=now_ms(), attempt=step.attempt)

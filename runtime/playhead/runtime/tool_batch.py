@@ -16,6 +16,7 @@ from playhead.runtime.fanout import merge
 from playhead.runtime.interrupts import UNKNOWN_OUTCOME, outcome_question_id
 from playhead.runtime.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
 from playhead.runtime.state import RunState, effect_key
+from playhead.runtime.tool_context import NotBegunError
 from playhead.runtime.tool_results import error_result, exception_result, tool_result
 from playhead.runtime.tools import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
 from playhead.runtime.types import ToolResult, ToolUse
@@ -53,9 +54,14 @@ class ToolBatch:
         self._control = control
         self._invocation_state = invocation_state
         self._state = state
+        self._refused: NotBegunError | None = None
 
     async def run(self, step: RunTools) -> AsyncGenerator[Item, None]:
-        """The records of the calls; ends early for a cancel, or at an interrupt of calls that run in turn."""
+        """The records of the calls; ends early for a cancel, or at an interrupt of calls that run in turn.
+
+        Raises:
+            FencedError: A body was not begun, since the run may be another owner's by now (`Control.begin`).
+        """
         calls: list[tuple[int, ToolUse, Tool]] = []
         for index, call in step.calls:
             tool = self._spec.tools.get(call["name"])
@@ -79,6 +85,8 @@ class ToolBatch:
             async with aclosing(runs[0] if len(runs) == 1 else merge(runs)) as records:
                 async for record in records:
                     yield record
+            if self._refused is not None:
+                raise self._refused
 
     def _must_not_begin(self, batch: list[tuple[int, ToolUse, Tool]]) -> bool:
         """A cancel came, or calls in turn met one that waits for a human: the rest is decided anew."""
@@ -128,13 +136,17 @@ class ToolBatch:
             attempt=2 if again else 1,
             effect_key=effect_key(state, index, call, run_id=self._run_id),
             answers=state.answers,
+            may_begin=self._control.begin,
         )
         began = time.monotonic_ns()
         async with aclosing(_surviving(tool.stream(call, context), call)) as items:
             with self._control.stopping(context.stop):
-                async for item in items:
-                    took = (time.monotonic_ns() - began) // 1_000_000
-                    yield self._fitting(_record(item, index, call, took), index, call)
+                try:
+                    async for item in items:
+                        took = (time.monotonic_ns() - began) // 1_000_000
+                        yield self._fitting(_record(item, index, call, took), index, call)
+                except NotBegunError as refused:  # kept, since calls that run together must not fail
+                    self._refused = refused
 
     def _fitting(self, record: Record, index: int, call: ToolUse) -> Record:
         """The record, or where it cannot be stored an honest one in its place: the model learns what was wrong."""

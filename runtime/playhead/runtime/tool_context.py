@@ -7,11 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from playhead.runtime.errors import FencedError
 from playhead.runtime.interrupts import tool_interrupt_id
 from playhead.runtime.plain import plain
 from playhead.runtime.types import ToolUse
 
-__all__ = ["BodyInterrupted", "ToolContext"]
+__all__ = ["BodyInterrupted", "NotBegunError", "ToolContext"]
+
+
+class NotBegunError(FencedError):
+    """A tool's body was not begun, since the run may be another owner's by now."""
 
 
 class BodyInterrupted(BaseException):
@@ -36,6 +41,7 @@ class ToolContext:
         effect_key: The same over retries and takeovers and no other call's, so fit to be an idempotency key:
             `<run id>/<toolUseId>`, with `~2`, `~3`, … behind it where the model uses an id again in one run.
         answers: What humans answered to this call's interrupts, by id.
+        may_begin: For the runtime: see `Control.begin`.
     """
 
     tool_use: ToolUse
@@ -46,6 +52,7 @@ class ToolContext:
     attempt: int = 1
     effect_key: str = ""
     answers: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    may_begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _stop: Callable[[], None] | None = field(default=None, init=False, repr=False, compare=False)
 
@@ -73,6 +80,18 @@ class ToolContext:
         A body in a thread cannot be stopped from outside; a long one asks this between its steps.
         """
         return self.cancel_signal.is_set() or self._abandoned.is_set()
+
+    def begin(self) -> None:
+        """To be called right before the body, on its thread.
+
+        Raises:
+            NotBegunError: The run may be another owner's by now.
+        """
+        if self.may_begin is not None:
+            try:
+                self.may_begin()
+            except FencedError as error:
+                raise NotBegunError(str(error)) from None
 
     def abandon(self) -> None:
         """Tell the body that its result is no longer awaited (its time is up, or its stream was closed)."""

@@ -27,7 +27,7 @@ from typing_extensions import ParamSpec, TypeVar
 
 from playhead.runtime.plain import plain
 from playhead.runtime.tool_body import END, BodyStopped, ToolBody
-from playhead.runtime.tool_context import BodyInterrupted, ToolContext
+from playhead.runtime.tool_context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tool_results import (
     error_result,
     exception_result,
@@ -167,6 +167,7 @@ class Tool(Generic[P, R]):
         body's generator is then closed, `context.cancel_requested` turns true, and a thread is left to end by itself.
 
         Raises:
+            NotBegunError: `context.begin` refused; the body was not called.
             BaseException: Cancellation of the calling task, and what else a body raises that is no `Exception`.
         """
         tool_use_id = tool_use.get("toolUseId", "unknown")
@@ -175,13 +176,15 @@ class Tool(Generic[P, R]):
         ended = False
         try:
             args, kwargs = self._reads.arguments(tool_use.get("input"), context)
-            call = functools.partial(self._fn, *args, **kwargs)
+            call = functools.partial(_begun, context, self._fn, *args, **kwargs)
             body = ToolBody(call, on_loop=self._on_loop, timeout=self._timeout, name=self.name)
             context.stops_by(body.stop)
             while (value := await body.take()) is not END:
                 yield Progress(plain(value))
             end = Outcome(tool_result(tool_use_id, body.result, tool_name=self.name))
             ended = True
+        except NotBegunError:
+            raise
         except BodyStopped as stopped:
             end = Outcome(error_result(tool_use_id, str(stopped)))
         except Exception as error:
@@ -324,6 +327,12 @@ def _questions(asked: BodyInterrupted | BaseExceptionGroup[BaseException]) -> li
     for inner in questions.exceptions:
         found += _questions(cast("BodyInterrupted", inner))
     return found
+
+
+def _begun(context: ToolContext, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
+    # Here and not earlier: a body may have waited for a thread, and the process may have slept meanwhile.
+    context.begin()
+    return fn(*args, **kwargs)
 
 
 def _is_being_cancelled() -> bool:
