@@ -223,3 +223,68 @@ async def test_the_metrics_tell_the_whole_run_from_the_part_since_it_went_on() -
     result = await desk.agent.invoke_async(answers(paused, "yes"))
     assert (result.usage["inputTokens"], result.metrics.invocation_usage["inputTokens"]) == (17, 10)
     assert (result.metrics.cycle_count, result.metrics.invocation_cycles) == (2, 2)
+
+
+# Leaving
+
+
+async def test_leaving_a_resumed_call_closes_its_tools_and_leaves_the_agent_usable() -> None:
+    asked, running, closed = anyio.Event(), anyio.Event(), anyio.Event()
+
+    @tool
+    async def pay(context: ToolContext) -> None:
+        """Asks, and then never ends."""
+        asked.set()
+        context.interrupt("approve")
+        running.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            closed.set()
+
+    agent = Agent(ScriptedModel([calls("pay"), "Hello."]), tools=[pay], callback_handler=None)
+    paused = await agent.invoke_async("go")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: agent.invoke_async(answers(paused, "yes")))
+        await running.wait()
+        tasks.cancel_scope.cancel()
+    assert closed.is_set()
+    assert str(await agent.invoke_async("hello")) == "Hello.\n"
+    assert texts(agent) == ["Tool was interrupted."]
+
+
+async def test_leaving_at_the_question_leaves_it_open() -> None:
+    desk = Desk(calls("pay"), "Done.")
+    events = desk.agent.stream_async("go")
+    while "result" not in (event := await anext(events)):
+        if "tool_interrupt_event" in event:
+            assert event["tool_interrupt_event"]["interrupts"][0].name == "approve"
+    await events.aclose()
+    result = await desk.agent.invoke_async(answers(event["result"], "yes"))
+    assert result.stop_reason == "end_turn"
+
+
+async def test_a_cancel_of_a_resumed_call_stops_its_tools() -> None:
+    running = anyio.Event()
+
+    @tool
+    async def pay(context: ToolContext) -> None:
+        """Asks, and then never ends."""
+        context.interrupt("approve")
+        running.set()
+        await anyio.sleep_forever()
+
+    agent = Agent(ScriptedModel([calls("pay")]), tools=[pay], callback_handler=None)
+    paused = await agent.invoke_async("go")
+    results: list[AgentResult] = []
+
+    async def resume() -> None:
+        results.append(await agent.invoke_async(answers(paused, "yes")))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(resume)
+            await running.wait()
+            agent.cancel()
+    assert results[0].stop_reason == "cancelled"
+    assert texts(agent) == ["Tool execution cancelled while it ran"]

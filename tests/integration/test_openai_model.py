@@ -192,6 +192,24 @@ async def test_the_request_carries_key_model_params_tools_and_asks_for_usage() -
     }
 
 
+async def test_a_request_that_ends_in_a_partial_answer_says_so_the_servers_way() -> None:
+    partial: Messages = [*HELLO, {"role": "assistant", "content": [{"text": "Good mor"}]}]
+    async with serving(answering(delta(content="ning"), delta(finish="stop"))) as server:
+        params = {"continue_final_message": True, "add_generation_prompt": False}
+        model = model_of(server, params={"temperature": 0}, continue_params=params)
+        assert model.continues_partial
+        for messages in (HELLO, partial):
+            async for _ in model.stream(messages):
+                pass
+    asked, went_on = [call.body for call in server.calls]
+    assert not params.keys() & asked.keys()
+    assert went_on == {
+        **asked,
+        **params,
+        "messages": [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Good mor"}],
+    }
+
+
 async def test_interleaved_tool_calls_come_out_as_whole_blocks() -> None:
     events = (
         called(0, "", call_id="a", name="add"),

@@ -18,13 +18,13 @@ from playhead.client.remote import RemoteAgent
 from playhead.client.run import Run
 from playhead.client.tail import Notice, Tail
 from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record, pack
-from playhead.runtime.decide import prompt_messages
 from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLargeError
 from playhead.runtime.events import Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, crash_failure, new_run_id
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
 from playhead.runtime.log.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis import RedisLog, check_server
+from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.records import RunSubmitted, now_ms
 from playhead.runtime.result import AgentResult
 from playhead.runtime.types import Prompt

@@ -19,10 +19,7 @@ from playhead.runtime.log import RunInfo, Signal
 from playhead.runtime.log.base import RunStateName
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.records import (
-    CycleStarted,
     Entry,
-    MessageAdded,
-    ModelStarted,
     RunCancelled,
     SignalReceived,
     now_ms,
@@ -102,13 +99,13 @@ class Run:
             raise GapError(self.id, expected=1, found=None)
         back: list[Entry] = []
         before = seq + 1
-        while before > 1 and not (back and isinstance(back[-1].record, ModelStarted | MessageAdded | CycleStarted)):
+        while before > 1 and not (back and Projection.may_begin_at(back[-1].record)):
             page = await self._log.read_back(self.id, before=before)
             if not page or page[0].seq != before - 1:
                 raise GapError(self.id, expected=before - 1, found=page[0].seq if page else None)
             for entry in page:
                 back.append(entry)
-                if isinstance(entry.record, ModelStarted | MessageAdded | CycleStarted):
+                if Projection.may_begin_at(entry.record):
                     break
             before = back[-1].seq
         back.reverse()

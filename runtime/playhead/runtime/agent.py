@@ -10,13 +10,19 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
-from playhead.runtime.agent_spec import AgentSpec, Commit
+from playhead.runtime.agent_spec import AgentSpec, Commit, OnPartial
 from playhead.runtime.codec import MAX_RECORD_BYTES, pack
 from playhead.runtime.control import Control
-from playhead.runtime.errors import AgentBusyError, AgentPausedError, EncodingError, InterruptNotOpenError
+from playhead.runtime.errors import (
+    AgentBusyError,
+    AgentPausedError,
+    EncodingError,
+    InterruptNotOpenError,
+    ModelConfigurationError,
+)
 from playhead.runtime.events import Event, Projection
 from playhead.runtime.interrupts import interrupt_responses
 from playhead.runtime.log.base import Signal, new_run_id
@@ -80,6 +86,9 @@ class Agent:
         messages: The history to start from.
         callback_handler: Called with each event as keywords, in this process only. None for silence.
         tool_executor: Whether calls of one batch run together or one after the other.
+        on_partial: After a takeover, what becomes of the text of a model call that died half-way: `retract` withdraws it
+            and makes the call again; `continue` keeps it, where the call had said nothing but text, and lets the model
+            go on behind it, if it can (its attribute `continues_partial` is true).
         description: For people.
         max_record_bytes: The limit of one record.
 
@@ -98,6 +107,7 @@ class Agent:
         messages: Messages | None = None,
         callback_handler: CallbackHandler | None = print_text,
         tool_executor: Literal["concurrent", "sequential"] = "concurrent",
+        on_partial: OnPartial = "retract",
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -105,12 +115,15 @@ class Agent:
             raise ValueError(f"{name!r} cannot name an agent: use 1 to 128 letters, digits, '_', '-' or '.'")
         if tool_executor not in ("concurrent", "sequential"):
             raise ValueError(f"tool_executor must be 'concurrent' or 'sequential', not {tool_executor!r}")
+        if on_partial not in get_args(OnPartial):
+            raise ValueError(f"on_partial must be 'retract' or 'continue', not {on_partial!r}")
         self.name = name
         self.description = description
         self.system_prompt = system_prompt
         self.messages: Messages = list(messages or [])
         self.callback_handler = callback_handler
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
+        self.on_partial: OnPartial = on_partial
         self.max_record_bytes = max_record_bytes
         self.tools = tool_index(tools)
         self._model = model
@@ -126,10 +139,17 @@ class Agent:
         """The model object, resolved at first use.
 
         Raises:
-            ModelConfigurationError: If the name cannot be resolved.
+            ModelConfigurationError: If the name cannot be resolved, or `on_partial` is `continue` and the model cannot.
         """
         if self._resolved is None:
-            self._resolved = resolve_model(self._model)
+            model = resolve_model(self._model)
+            if self.on_partial == "continue" and not getattr(model, "continues_partial", False):
+                raise ModelConfigurationError(
+                    f"agent {self.name!r} has on_partial='continue', but {model!r} cannot go on from a partial answer. "
+                    "Use a model whose continues_partial is true, such as an OpenAIModel with continue_params, or "
+                    "on_partial='retract'."
+                )
+            self._resolved = model
         return self._resolved
 
     @property
@@ -142,6 +162,7 @@ class Agent:
             system_prompt=self.system_prompt,
             tool_executor=self.tool_executor,
             max_record_bytes=self.max_record_bytes,
+            on_partial=self.on_partial,
         )
 
     @property

@@ -12,7 +12,12 @@ from playhead.runtime.records import Record
 from playhead.runtime.tools import Tool
 from playhead.runtime.types import Model
 
-__all__ = ["COMMIT", "AgentSpec", "Commit", "Item"]
+__all__ = ["COMMIT", "AgentSpec", "Commit", "Item", "OnPartial"]
+
+
+OnPartial = Literal["retract", "continue"]
+"""What becomes of the text of a model call that died half-way: it is withdrawn and the call made again, or, where it can
+be, the model goes on behind it."""
 
 
 class Commit(Enum):
@@ -35,6 +40,7 @@ class AgentSpec:
     system_prompt: str | None = None
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     max_record_bytes: int = MAX_RECORD_BYTES
+    on_partial: OnPartial = "retract"
 
 
 Item = Record | Commit

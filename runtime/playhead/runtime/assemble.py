@@ -8,11 +8,33 @@ The loop uses it to build the message, the projection to derive events, so both 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any, cast
 
 from playhead.runtime.types import Chunk, ContentBlock, Message
 
-__all__ = ["MessageAssembler"]
+__all__ = ["MessageAssembler", "partial_text"]
+
+
+def partial_text(chunks: Iterable[Chunk]) -> str | None:
+    """What a call said that died half-way, if a model can go on behind it; else None.
+
+    It can behind one block of text that has not ended. Behind the beginning of a tool call or of reasoning it cannot,
+    and providers refuse an answer to go on from that is blank or ends in whitespace.
+    """
+    text: list[str] = []
+    for chunk in chunks:
+        delta = (chunk.get("contentBlockDelta") or {}).get("delta")
+        if delta is not None and delta.keys() == {"text"}:
+            text.append(delta["text"])
+        elif not ("messageStart" in chunk or _starts_text(chunk)):
+            return None
+    said = "".join(text)
+    return said if said.strip() and said == said.rstrip() else None
+
+
+def _starts_text(chunk: Chunk) -> bool:
+    return "contentBlockStart" in chunk and not chunk["contentBlockStart"].get("start")
 
 
 class MessageAssembler:
@@ -24,6 +46,7 @@ class MessageAssembler:
         usage: Tokens, zero until the `metadata` chunk came.
         metrics: `{"latencyMs": int, …}` likewise.
         text: All text deltas so far, as streamed.
+        repeated: The last chunk that only began what had begun already: see `go_on`.
     """
 
     def __init__(self) -> None:
@@ -41,10 +64,19 @@ class MessageAssembler:
         self._signature: str | None = None
         self._redacted = b""
         self._citations: list[Any] = []
+        self._goes_on = False
+        self.repeated: Chunk | None = None
 
     @property
     def text(self) -> str:
         return "".join(self._streamed)
+
+    def go_on(self) -> None:
+        """What is fed from here on is another call's, which goes on behind the open text of this answer.
+
+        Its message and its first block of text do not begin anew.
+        """
+        self._goes_on = True
 
     def feed(self, chunk: Chunk) -> dict[str, Any] | None:
         """Take one chunk in; returns the event it derives beside the raw one (own keys only), or None."""
@@ -52,11 +84,20 @@ class MessageAssembler:
             return self._delta(chunk["contentBlockDelta"]["delta"])
         if "contentBlockStop" in chunk:
             self._close_block()
+            self._goes_on = False
         elif "contentBlockStart" in chunk:
+            if self._goes_on:
+                self._goes_on = False
+                if _starts_text(chunk):
+                    self.repeated = chunk
+                    return None
+                self._close_block()  # no more text: the call goes on with a tool call
             start = chunk["contentBlockStart"].get("start") or {}
             self._tool_use = {**start["toolUse"], "input": ""} if start.get("toolUse") else {}
         elif "messageStart" in chunk:
             self._role = chunk["messageStart"]["role"]
+            if self._goes_on:
+                self.repeated = chunk
         elif "messageStop" in chunk:
             self.stop_reason = chunk["messageStop"]["stopReason"]
             if self.stop_reason == "end_turn" and any("toolUse" in block for block in self._content):

@@ -6,13 +6,15 @@ makes starting, resuming and replaying one road.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from playhead.runtime.assemble import partial_text
 from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.state import RunState, Totals, tool_uses
 from playhead.runtime.tool_results import error_result
-from playhead.runtime.types import ContentBlock, Message, ToolUse
+from playhead.runtime.types import Chunk, ContentBlock, Message, ToolUse
 
 __all__ = [
     "AddMessage",
@@ -55,10 +57,15 @@ class StartCycle:
 
 @dataclass(frozen=True, slots=True)
 class CallModel:
-    """Call the model; first withdraw what a call that stopped half-way left: records `supersedes[0]` to `[1]`."""
+    """Call the model.
+
+    After a call that stopped half-way either withdraw what it left, the records `supersedes[0]` to `[1]`, or let the
+    model go on behind it: behind the text `behind`.
+    """
 
     attempt: int
     supersedes: tuple[int, int] | None = None
+    behind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +123,13 @@ class Fail:
 Step = AddMessage | StartCycle | CallModel | SayCancelled | RunTools | CancelTools | Pause | Resume | Finish | Fail
 
 
-def decide(state: RunState, *, in_turn: bool = False) -> Step | None:
+def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = ()) -> Step | None:
     """The next step of the run, or None when it has ended or waits for answers.
 
-    `in_turn`: the agent runs the calls of an answer one after the other.
+    Args:
+        state: The fold of its records.
+        in_turn: The agent runs the calls of an answer one after the other.
+        partial: What a model call said that stopped half-way, if the model can go on behind it.
     """
     if state.status in ("completed", "failed", "cancelled", "paused"):
         return None
@@ -127,7 +137,7 @@ def decide(state: RunState, *, in_turn: bool = False) -> Step | None:
         case "opening":
             return _open(state)
         case "cycle":
-            return _await_answer(state, in_turn=in_turn)
+            return _await_answer(state, in_turn=in_turn, partial=partial)
         case "answered":
             return _after_answer(state, in_turn=in_turn)
         case "between":
@@ -158,13 +168,15 @@ def _interrupted(calls: list[ToolUse]) -> Message:
     return {"role": "user", "content": [block(call) for call in calls]}
 
 
-def _await_answer(state: RunState, *, in_turn: bool) -> Step:
+def _await_answer(state: RunState, *, in_turn: bool, partial: Sequence[Chunk]) -> Step:
     if state.messages and tool_uses(state.messages[-1]):
         return _tools(state, in_turn=in_turn)
     if state.cancelled:
         return SayCancelled()
     if state.call_open is None or state.call_end is None:
         return CallModel(attempt=state.attempts + 1)
+    if (said := partial_text(partial)) is not None:
+        return CallModel(attempt=state.attempts + 1, behind=said)
     return CallModel(attempt=state.attempts + 1, supersedes=(state.call_open, state.call_end))
 
 

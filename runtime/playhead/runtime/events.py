@@ -122,6 +122,13 @@ class Projection:
         self._answer = MessageAssembler()
         self._chunks = 0
 
+    @staticmethod
+    def may_begin_at(record: Record) -> bool:
+        """Whether what a projection gives from this record on needs none before it but record 1."""
+        if isinstance(record, ModelStarted):
+            return not record.continues
+        return isinstance(record, MessageAdded | CycleStarted)
+
     def feed(self, entry: Entry) -> list[Event]:
         """The events of one record that lie behind the cursor; often one or two, sometimes none."""
         seq, _, record = entry
@@ -154,6 +161,8 @@ class Projection:
                 ]
             case CycleStarted():  # Strands' recursion says "start" once more
                 return [Event(start=True), Event(start=True), Event(start_event_loop=True)]
+            case ModelStarted(continues=True):
+                self._answer.go_on()
             case ModelStarted():
                 self._answer = MessageAssembler()
                 self._chunks = 0
@@ -182,7 +191,7 @@ class Projection:
         chunk = record.chunk
         derived = self._answer.feed(chunk)
         if derived is None:
-            return [Event(event=chunk)]
+            return [] if chunk is self._answer.repeated else [Event(event=chunk)]
         if self.invocation_state:
             derived.update(self.invocation_state)
         return [Event(event=chunk), Event(derived)]

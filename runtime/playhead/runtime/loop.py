@@ -78,7 +78,20 @@ class Loop:
         epoch: int = 1,
         control: Control | None = None,
         invocation_state: dict[str, Any] | None = None,
+        partial: Sequence[Chunk] = (),
     ) -> None:
+        """Take the run up.
+
+        Args:
+            spec: The agent.
+            run_id: The run.
+            state: The fold of its records so far.
+            head: The `seq` of the last of them.
+            epoch: The ordinal of this ownership.
+            control: Where signals are delivered.
+            invocation_state: What tools get; None for what the run was submitted with.
+            partial: `state.open_chunks` of the records, for an agent that goes on from a partial answer.
+        """
         self.spec = spec
         self.run_id = run_id
         self.state = state
@@ -86,6 +99,7 @@ class Loop:
         self.epoch = epoch
         self.control = control or Control()
         self.error: Exception | None = None
+        self._partial = partial if spec.on_partial == "continue" else ()
         self._tools = ToolBatch(
             spec,
             run_id=run_id,
@@ -121,7 +135,7 @@ class Loop:
         return isinstance(self._next_step(), Finish | Fail)
 
     def _next_step(self) -> Step | None:
-        return decide(self.state, in_turn=self.spec.tool_executor == "sequential")
+        return decide(self.state, in_turn=self.spec.tool_executor == "sequential", partial=self._partial)
 
     def _count(self, record: Record) -> None:
         self.head += 1
@@ -169,11 +183,11 @@ class Loop:
         self.control.begin()  # an answer that nobody can store must not be paid
         if step.supersedes is not None:
             yield ModelRetried(at=now_ms(), supersedes=step.supersedes, reason="its worker stopped half-way")
-        yield ModelStarted(at=now_ms(), attempt=step.attempt)
-        answer = MessageAssembler()
+        yield ModelStarted(at=now_ms(), attempt=step.attempt, continues=step.behind is not None)
+        answer, asked_at = self._answer(step), self.head
         began = time.monotonic_ns()
         first_byte_ms = 0
-        stream = self._open_stream()
+        stream = self._open_stream(step.behind)
         try:
             while True:
                 try:
@@ -181,6 +195,12 @@ class Loop:
                     if chunk is not None and not self.control.cancelling:
                         answer.feed(chunk)  # a malformed chunk is the provider's failure too
                 except Exception as error:
+                    if step.behind is not None and self.head == asked_at:  # a server may refuse to go on from an answer
+                        first = cast("int", self.state.call_open)
+                        yield ModelRetried(
+                            at=now_ms(), supersedes=(first, asked_at), reason=f"it did not go on: {error}"
+                        )
+                        return
                     self.error = error
                     yield RunFailed(at=now_ms(), error_type=type(error).__name__, message=str(error), force_stop=True)
                     return
@@ -200,9 +220,21 @@ class Loop:
             message = _tracked(message)
         yield MessageAdded(at=now_ms(), message=message, origin="model", stop_reason=answer.stop_reason)
 
-    def _open_stream(self) -> AsyncIterator[Chunk]:
+    def _answer(self, step: CallModel) -> MessageAssembler:
+        answer = MessageAssembler()
+        if step.behind is not None:
+            for chunk in self._partial:
+                answer.feed(chunk)
+            answer.go_on()
+        self._partial = ()
+        return answer
+
+    def _open_stream(self, behind: str | None) -> AsyncIterator[Chunk]:
         specs = [tool.spec for tool in self.spec.tools.values()]
-        return aiter(self.spec.model.stream(for_model(self.state.messages), specs or None, self.spec.system_prompt))
+        messages = for_model(self.state.messages)
+        if behind is not None:
+            messages.append({"role": "assistant", "content": [{"text": behind}]})
+        return aiter(self.spec.model.stream(messages, specs or None, self.spec.system_prompt))
 
 
 def _tracked(message: Message) -> Message:

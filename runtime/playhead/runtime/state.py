@@ -7,7 +7,8 @@ An empty log, half a log and a finished log go through the same code; `decide` r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -34,9 +35,9 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.types import ContentBlock, Message, ToolResult, ToolUse
+from playhead.runtime.types import Chunk, ContentBlock, Message, ToolResult, ToolUse
 
-__all__ = ["RunState", "Status", "Totals", "effect_key", "evolve", "fold", "initial", "tool_uses"]
+__all__ = ["RunState", "Status", "Totals", "effect_key", "evolve", "fold", "initial", "open_chunks", "tool_uses"]
 
 Status = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 Phase = Literal["opening", "cycle", "answered", "between"]
@@ -63,12 +64,13 @@ class RunState:
         opened: How many opening messages (repair and prompt) are in.
         phase: `opening` until the first cycle, `cycle` while the model's answer is awaited, `answered` once it is in,
             `between` after the tools' results are in.
-        call_open: The `seq` of a `model.started` whose answer is not in yet.
+        call_open: The `seq` of a `model.started` whose answer is not in yet; of calls that go on behind each other, of
+            the first.
         call_end: The `seq` of the last record its owner wrote, once it is known to have stopped half-way.
         attempts: Model calls begun in this cycle.
         stop_reason: Of the last answer.
         started, results: Calls of the current tool batch, by their index in it. `started` are those whose body began
-            and has neither ended nor stopped at an interrupt.
+            and did not stop at an interrupt.
         keys: Effect keys of the batch's calls that were ever begun.
         spent: Effect keys of earlier batches.
         interrupted: By call, the ids of what it stopped to ask.
@@ -131,6 +133,14 @@ def fold(entries: Iterable[Entry], *, history: Iterable[Message] = ()) -> RunSta
     return state
 
 
+def open_chunks(state: RunState, entries: Sequence[Entry]) -> list[Chunk]:
+    """What the model call that is open said so far: its chunks among `entries`, of which `state` is the fold."""
+    if state.call_open is None:
+        return []
+    rest = itertools.dropwhile(lambda entry: entry.seq < cast("int", state.call_open), entries)
+    return [entry.record.chunk for entry in rest if isinstance(entry.record, ModelChunk)]
+
+
 def tool_uses(message: Message) -> list[ToolUse]:
     """The tool calls a message asks for, in order."""
     return [cast("ToolUse", block["toolUse"]) for block in message.get("content", []) if "toolUse" in block]
@@ -158,7 +168,8 @@ def evolve(state: RunState, entry: Entry) -> RunState:
     if type(record) is ModelChunk:  # by far the most frequent, and all but one kind change nothing
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
-        return replace(state, call_open=entry.seq, call_end=None, attempts=state.attempts + 1)
+        opened = state.call_open if record.continues and state.call_open is not None else entry.seq
+        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1)
     if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
         state = replace(state, call_end=entry.seq - 1)
     handler = _HANDLERS.get(type(record))
@@ -259,7 +270,7 @@ def _tool_started(state: RunState, record: ToolStarted) -> RunState:
 
 
 def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
-    asked = {str(interrupt["id"]): interrupt for interrupt in record.interrupts}
+    asked = {str(interrupt.get("id")): interrupt for interrupt in record.interrupts}
     known = not any(is_outcome_question(key) for key in asked)
     return replace(
         state,

@@ -96,6 +96,9 @@ class Model(Protocol):
     `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`,
     `ContextWindowOverflowException` or the vendor's own exception; a closed or cancelled stream releases its
     connection. `messages` carry neither `metadata` nor `tracking_id`.
+
+    A model that can go on from a partial answer, an assistant message at the end of `messages`, says so by an attribute
+    `continues_partial` that is true. It then yields only what comes behind that text.
     """
 
     def stream(

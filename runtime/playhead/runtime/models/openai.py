@@ -65,6 +65,12 @@ class OpenAIModel:
             `timeout` (seconds), `extra_headers`, `extra_query` and `extra_body` mean what they mean to the SDK.
         client_args: Further arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. An `http_client` given
             here stays open and is the caller's to close.
+        continue_params: Further keys of a request that ends in a partial answer, for servers that go on behind one; None
+            if this one does not. vLLM takes `{"continue_final_message": True, "add_generation_prompt": False}`;
+            llama.cpp needs no key, so `{}`, but refuses it to models that think.
+
+    Attributes:
+        continues_partial: Whether `continue_params` were given, so that an agent may have `on_partial="continue"`.
 
     `stream` delivers text, reasoning and tool input as they arrive. It raises:
 
@@ -91,8 +97,11 @@ class OpenAIModel:
         api_key: str | None = None,
         params: dict[str, Any] | None = None,
         client_args: dict[str, Any] | None = None,
+        continue_params: dict[str, Any] | None = None,
     ) -> None:
         self.model_id = model_id
+        self.continues_partial = continue_params is not None
+        self._continue_params = dict(continue_params or {})
         self._params = dict(params or {})
         self._client_args: dict[str, Any] = {"max_retries": 0, **(client_args or {})}
         if base_url is not None:
@@ -143,6 +152,8 @@ class OpenAIModel:
         options = {key: value for key, value in self._params.items() if key in _SDK_OPTIONS}
         ours = {**conversation, "model": self.model_id, "stream": True}
         body = {"stream_options": {"include_usage": True}, **self._params, **options.pop("extra_body", {})}
+        if conversation["messages"][-1:] and conversation["messages"][-1]["role"] == "assistant":
+            body |= self._continue_params
         body = {key: value for key, value in body.items() if key not in ours and key not in _SDK_OPTIONS}
         return {**options, **ours, "extra_body": body}
 

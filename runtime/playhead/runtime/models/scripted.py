@@ -81,6 +81,8 @@ class ScriptedModel:
             (chunks, then an error), or a function that gets the messages and returns one of these.
         delay: Seconds between chunks. At 0 the model yields to the event loop once per call and no more.
         repeat: Start over after the last script instead of failing.
+        continues_partial: Whether the model can go on from a partial answer. A script that is text is then played from
+            where the assistant message at the end of the history leaves off, if that is how it begins.
 
     Attributes:
         requests: What each call received, in order.
@@ -93,6 +95,7 @@ class ScriptedModel:
     calls: Sequence[Script]
     delay: float = field(default=0.0, kw_only=True)
     repeat: bool = field(default=False, kw_only=True)
+    continues_partial: bool = field(default=False, kw_only=True)
     requests: list[ModelRequest] = field(default_factory=list[ModelRequest], init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -134,7 +137,15 @@ class ScriptedModel:
         answer = script(copy.deepcopy(messages)) if callable(script) else script
         if isinstance(answer, ScriptedCall):
             return answer
+        if isinstance(answer, str) and self.continues_partial:
+            answer = answer.removeprefix(_partial_answer(messages))
         return ScriptedCall(text_call(answer) if isinstance(answer, str) else answer)
+
+
+def _partial_answer(messages: Messages) -> str:
+    if not messages or messages[-1].get("role") != "assistant":
+        return ""
+    return "".join(block.get("text", "") for block in messages[-1].get("content", []))
 
 
 def _words(text: str) -> list[str]:
