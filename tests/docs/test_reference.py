@@ -31,6 +31,7 @@ from playhead.runtime.records import (
     RunCompleted,
     RunFailed,
     RunSubmitted,
+    ToolInterrupted,
     ToolProgressed,
 )
 
@@ -193,6 +194,7 @@ def sample() -> Iterable[Event]:
         ModelRetried(at=0, supersedes=(4, 9)),
         MessageAdded(at=0, message={"role": "assistant", "content": []}, origin="model"),
         ToolProgressed(at=0, index=0, tool_use=call),
+        ToolInterrupted(at=0, index=0, tool_use=call, interrupts=[]),
         RunCompleted(at=0, result={}),
         RunFailed(at=0, error_type="ValueError", message="", force_stop=True),
     ]
