@@ -13,6 +13,7 @@ from anyio.lowlevel import checkpoint
 from playhead.client import Run
 from playhead.runtime import Agent, tool
 from playhead.runtime.codec import pack
+from playhead.runtime.errors import GapError
 from playhead.runtime.events import Event
 from playhead.runtime.log.base import Batch
 from playhead.runtime.models import ScriptedModel, tool_call
@@ -127,3 +128,12 @@ async def test_a_finished_run_is_read_to_its_end_and_behind_its_end_is_nothing(f
         assert [entry.seq for entry in await all_records(run, after=3)] == [4]
         assert (await all_events(run))[-1]["result"].stop_reason == "end_turn"
         assert await all_events(run, after=4) == []
+
+
+async def test_who_left_behind_the_last_record_comes_back_to_the_end_and_not_to_a_gap(fleet: Fleet) -> None:
+    async with fleet.worker(Agent(ScriptedModel(["Fine."]), name=AGENT)), fleet.client() as client:
+        run = await client.start(AGENT, "How are you?")
+        head = (await all_records(run))[-1].seq
+        assert await all_records(run, after=head) == []
+        with pytest.raises(GapError):  # there never was such a record to have seen
+            await all_records(run, after=head + 1)

@@ -83,6 +83,7 @@ class Tail:
         self._hub = hub
         self._next = after + 1
         self._epoch: int | None = None
+        self._read_any = False
         self._on_notice = on_notice
         self._wait_for_worker = wait_for_worker
         self._reap = reap
@@ -122,8 +123,8 @@ class Tail:
                             return
                 if self._next == 1:  # every run has a record 1, so there is none of this name
                     raise run_not_found(self.run_id)
-                if not subscription.behind:
-                    await self._wait(subscription)
+                if not subscription.behind and await self._wait(subscription):
+                    return
         finally:
             self._hub.unsubscribe(subscription)
 
@@ -137,6 +138,7 @@ class Tail:
                 raise GapError(self.run_id, expected=self._next - 1, found=entry.seq)
             self._epoch = entry.epoch
         self._next += 1
+        self._read_any = True
         self._told = None
         return entry
 
@@ -168,9 +170,10 @@ class Tail:
             return None
         return _decode(body, first=first, epoch=epoch, wanted=self._next)
 
-    async def _wait(self, subscription: Subscription) -> None:
-        """Wait for news; in vain, look at the run itself: a tail never waits on a hope."""
-        pause, late = _FIRST_LOOK_S, False
+    async def _wait(self, subscription: Subscription) -> bool:
+        """Wait for news; in vain, look at the run itself: a tail never waits on a hope. True if no news will ever come."""
+        # Who rejoins and finds nothing may have left right behind the terminal record: that is looked at soon.
+        pause, late = (_FIRST_LOOK_S if self._read_any else 0.0), False
         while not await subscription.wait(pause):
             try:
                 info = await self._log.info(self.run_id)
@@ -182,15 +185,18 @@ class Tail:
                         continue
                     await self._must_have_next()
                     subscription.lag()
-                    return
+                    return False
                 if info.ended:
+                    if info.head == self._next - 1:
+                        return True
                     raise GapError(self.run_id, expected=self._next, found=None)
                 if info.state == "queued":
                     await self._explain_queue(info, waited=pause)
             except LogUnavailableError as error:
                 self._tell("unreachable", str(error))
             self._reap()
-            pause = min(max(_LOOK_EVERY_S, self._hub.channels / _LOOKS_PER_S), 2 * pause)
+            pause = min(max(_LOOK_EVERY_S, self._hub.channels / _LOOKS_PER_S), max(_FIRST_LOOK_S, 2 * pause))
+        return False
 
     async def _must_have_next(self) -> None:
         """The run's hash speaks of a record we have not seen: if the log lacks it, it was cut off."""
