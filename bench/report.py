@@ -19,12 +19,14 @@ def print_json(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
     print(json.dumps({"machine": dict(machine), "figures": [figure.as_json() for figure in figures]}, indent=2))
 
 
-def print_table(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
+def print_table(
+    machine: Mapping[str, str], figures: Sequence[Figure], *, title: str = "playhead, measured here and now"
+) -> None:
     """A table for people, 80 columns wide, and below it what each figure needs to be believed."""
     console = Console(highlight=False)
     for name, value in machine.items():
         console.print(f"[dim]{name:>9}[/] {value}")
-    table = Table(title="playhead, measured here and now", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("what")
     for column in ("measured", "yardstick", "ratio", "target"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -64,8 +66,8 @@ def _with_unit(value: float, unit: str) -> str:
 
 
 def _number(value: float) -> str:
-    if value >= 1000:
+    if value >= 1000 or isinstance(value, int):
         return f"{value:,.0f}"
     if value >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if value >= 0.1 or value == 0 else f"{value:.1g}"
+    return f"{value:.2f}" if value >= 0.1 or not value else f"{value:.1g}"

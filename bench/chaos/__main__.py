@@ -1,0 +1,99 @@
+"""`python -m bench.chaos`: injures a real fleet at random and checks that no promise breaks.
+
+Exit code 0: nothing broke. 1: a promise broke; the first violations are printed, and a folder with the logs is kept.
+2: the time bound came before the last injury.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+from typing import Final
+
+import anyio
+
+from bench.chaos.chaos import Outcome, run_chaos
+from bench.chaos.stage import Options
+from bench.report import print_table
+from bench.server import describe_machine
+
+__all__ = ["main"]
+
+_SHOWN: Final = 20
+
+
+def main() -> None:
+    """The command."""
+    arguments = _arguments()
+    options = Options(
+        seed=random.randrange(1 << 32) if arguments.seed is None else arguments.seed,
+        injuries=arguments.injuries,
+        workers=arguments.workers,
+        viewers=arguments.viewers,
+        runs=arguments.runs,
+        lease_s=arguments.lease,
+        pace_s=arguments.pace,
+        limit_s=arguments.limit or 60 + 4 * arguments.pace * arguments.injuries,
+    )
+    _say(f"seed {options.seed}")
+    # What ends us in order on Ctrl-C does so too when we are asked to end.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        outcome = anyio.run(run_chaos, options, _say)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    _report(options, outcome, as_json=arguments.json)
+    sys.exit(1 if outcome.violations else 0 if outcome.complete else 2)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--injuries", type=int, default=100, metavar="N", help="how many (100)")
+    parser.add_argument("--seed", type=int, help="of what is drawn; a fresh one is printed by default")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="worker processes, 2 or more (4)")
+    parser.add_argument("--viewers", type=int, default=2, metavar="N", help="viewer processes (2)")
+    parser.add_argument("--runs", type=int, default=24, metavar="N", help="conversations at once (24)")
+    parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="seconds, 2 or more (2)")
+    parser.add_argument(
+        "--pace", type=float, default=0.9, metavar="S", help="seconds between injuries, on average (0.9)"
+    )
+    parser.add_argument("--limit", type=float, metavar="S", help="no injury after this many seconds")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    arguments = parser.parse_args()
+    if arguments.workers < 2 or arguments.viewers < 1 or arguments.runs < 1 or arguments.lease < 2:
+        parser.error("it takes 2 workers, 1 viewer, 1 run and a lease of 2 seconds at least")
+    return arguments
+
+
+def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
+    machine = {
+        **describe_machine(outcome.server),
+        "seed": str(options.seed),
+        "fleet": f"{options.workers} workers, {options.viewers} viewers, {options.runs} conversations at once",
+        "took": f"{outcome.took_s:.0f} s",
+    }
+    broken = [str(violation) for violation in outcome.violations]
+    if as_json:
+        told = {"machine": machine, "complete": outcome.complete, "violations": broken, "folder": str(outcome.folder)}
+        print(json.dumps({**told, "figures": [figure.as_json() for figure in outcome.figures]}, indent=2))
+        return
+    print_table(machine, outcome.figures, title="chaos: what was done to it, and what came of it")
+    for line in broken[:_SHOWN]:
+        print(line)
+    if len(broken) > _SHOWN:
+        print(f"and {len(broken) - _SHOWN} more")
+    if outcome.folder is not None:
+        print(f"the logs are in {outcome.folder}")
+    if not outcome.complete:
+        print("the time bound came before the last injury")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

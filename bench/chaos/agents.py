@@ -1,0 +1,154 @@
+"""The agents of the fleet: one model, which follows the plan in its prompt, and tools that leave traces.
+
+A body's first act is to write that it has begun, to a file of its run that outlives the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import msgpack
+import redis
+
+from bench.chaos.plan import Answer, answer, plan_in, tool_text
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.log.keys import Keys
+from playhead.runtime.models import chunks as c
+from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+
+__all__ = ["AGENTS", "TRACES", "ChainedModel", "Traces"]
+
+
+class Traces:
+    """Where bodies write, and where they look whether their start is in the log; set before the first run."""
+
+    def __init__(self) -> None:
+        self.folder = Path()
+        self.url = ""
+        self.keys = Keys()
+
+    def begin(self, context: ToolContext, *, look: bool = False) -> None:
+        """Write that a body has begun; with `look`, after asking the server itself whether its start is stored."""
+        line = {
+            "call": context.tool_use["toolUseId"],
+            "key": context.effect_key,
+            "attempt": context.attempt,
+            "at": time.time_ns() // 1_000_000,
+            "pid": os.getpid(),
+            "stored": self._is_stored(context) if look else None,
+        }
+        file = os.open(self.folder / context.run_id, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(file, json.dumps(line).encode() + b"\n")
+        finally:
+            os.close(file)
+
+    def _is_stored(self, context: ToolContext) -> bool | None:
+        """Whether the log has a `tool.started` of this call; None if the server is away."""
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=2.0) as client:
+                entries: Any = client.xrevrange(self.keys.log(context.run_id), count=500)
+        except (redis.RedisError, OSError):
+            return None
+        records = [msgpack.unpackb(fields[b"r"], strict_map_key=False) for _, fields in entries]
+        started = [record for record in records if isinstance(record, dict) and record.get("type") == "tool.started"]
+        return context.effect_key in [record["effect_key"] for record in started]
+
+
+TRACES: Final = Traces()
+
+
+@tool
+async def swift(link: str, ms: int, context: ToolContext) -> str:
+    """A body on the event loop."""
+    TRACES.begin(context)
+    await anyio.sleep(ms / 1000)
+    return tool_text("swift", link)
+
+
+@tool
+def threaded(link: str, ms: int, context: ToolContext) -> str:
+    """A body in a thread."""
+    TRACES.begin(context)
+    time.sleep(ms / 1000)
+    return tool_text("threaded", link)
+
+
+@tool
+def witness(link: str, ms: int, context: ToolContext) -> str:
+    """A body that asks the server whether its start is in the log."""
+    TRACES.begin(context, look=True)
+    time.sleep(ms / 1000)
+    return tool_text("witness", link)
+
+
+@tool(on_unknown_outcome="fail")
+def careful(link: str, ms: int, context: ToolContext) -> str:
+    """A body that must not be run again blindly."""
+    TRACES.begin(context)
+    time.sleep(ms / 1000)
+    return tool_text("careful", link)
+
+
+@tool
+async def talking(link: str, ms: int, context: ToolContext) -> AsyncGenerator[str, None]:
+    """A body that tells how far it is."""
+    TRACES.begin(context)
+    for third in range(3):
+        await anyio.sleep(ms / 3000)
+        yield f"{third} of 3"
+    yield tool_text("talking", link)
+
+
+class ScriptedFailure(RuntimeError):
+    """The model's own failure, where the plan wants one."""
+
+
+class ChainedModel:
+    """Says what the plan in its history asks for; see `plan`."""
+
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Chunk, None]:
+        """The chunks of one answer."""
+        plan, answers = plan_in(messages)
+        said = answer(plan, answers + 1, messages)
+        yield c.message_start()
+        yield c.block_start()
+        for word in said.words:
+            await anyio.sleep(plan.pause_ms / 1000)
+            yield c.text_delta(word)
+        if said.breaks:
+            raise ScriptedFailure(f"as run {plan.run} asked for")
+        for chunk in _ending(said):
+            yield chunk
+
+
+def _ending(said: Answer) -> list[Chunk]:
+    chunks = [c.block_stop()]
+    for call in said.calls:
+        text = json.dumps(call["input"])
+        halves = text[: len(text) // 2], text[len(text) // 2 :]
+        chunks += [c.tool_start(call["toolUseId"], call["name"]), *map(c.tool_delta, halves), c.block_stop()]
+    usage = c.metadata(input_tokens=1, output_tokens=len(said.words), latency_ms=0)
+    return [*chunks, c.message_stop("tool_use" if said.calls else "end_turn"), usage]
+
+
+_TOOLS: Final = [swift, threaded, witness, careful, talking]
+
+AGENTS: Final = [
+    Agent(ChainedModel(), name="together", tools=_TOOLS, callback_handler=None),
+    Agent(ChainedModel(), name="in_turn", tools=_TOOLS, callback_handler=None, tool_executor="sequential"),
+]

@@ -1,0 +1,78 @@
+"""Who watches: views of runs, handed to viewer processes, and to others when those are killed."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import anyio
+
+from bench.chaos.evidence import View
+from bench.chaos.stage import Stage, Victim
+
+__all__ = ["Audience"]
+
+
+@dataclass(eq=False, slots=True)
+class _Order:
+    name: str
+    run: str
+    what: Literal["records", "events"]
+    viewer: Victim | None = None
+    done: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Audience:
+    """The views of all runs.
+
+    Attributes:
+        joins: How often viewers joined, at the start and again.
+    """
+
+    def __init__(self, stage: Stage, dice: random.Random) -> None:
+        self.joins = 0
+        self._stage = stage
+        self._dice = dice
+        self._orders: dict[str, _Order] = {}
+        stage.hear = self._done
+        stage.gone = self._gone
+
+    async def watch(self, run: str, what: Literal["records", "events"]) -> None:
+        """Have the run seen to its end by some viewer."""
+        order = _Order(f"{run}.{what}", run, what)
+        self._orders[order.name] = order
+        await self._assign(order)
+        await order.done.wait()
+
+    def view(self, run: str, what: Literal["records", "events"]) -> View:
+        """What was seen so far."""
+        name = f"{run}.{what}"
+        file = self._stage.folder / "views" / name
+        lines: list[Any] = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+        self.joins += sum(line[0] == "join" for line in lines)
+        seen = [(line[1], line[2]) for line in lines if line[0] == "saw"]
+        error, failed = lines[-1][1:] if lines and lines[-1][0] == "end" else ("it did not end", None)
+        return View(name=name, what=what, seen=seen, error=error, failed=failed)
+
+    def forget(self, run: str) -> None:
+        """Remove the notes of a run that was found whole."""
+        for what in ("records", "events"):
+            self._orders.pop(f"{run}.{what}", None)
+            (self._stage.folder / "views" / f"{run}.{what}").unlink(missing_ok=True)
+
+    async def _assign(self, order: _Order) -> None:
+        while not (viewers := self._stage.those("viewer") or self._stage.those("viewer", healthy=False)):  # noqa: ASYNC110
+            await anyio.sleep(0.05)  # the last one was killed; another is about to be there
+        order.viewer = self._dice.choice(viewers)
+        await order.viewer.process.tell({"view": order.name, "run": order.run, "what": order.what})
+
+    def _done(self, name: str) -> None:
+        if (order := self._orders.get(name)) is not None:
+            order.done.set()
+
+    async def _gone(self, victim: Victim) -> None:
+        for order in list(self._orders.values()):
+            if order.viewer is victim and not order.done.is_set():
+                await self._assign(order)

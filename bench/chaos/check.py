@@ -1,0 +1,161 @@
+"""The checker: what a run left behind, held to the promises. Pure: no I/O, no clock.
+
+`check_run` and `check_session` return every violation they find, each with its kind (see `evidence.KINDS`); nothing is
+raised for a broken log, however broken it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Final
+
+from bench.chaos.check_content import check_content
+from bench.chaos.check_model import check_model
+from bench.chaos.check_tools import check_bodies, check_tools
+from bench.chaos.check_views import check_views
+from bench.chaos.evidence import Evidence, Violation
+from playhead.runtime.records import (
+    TERMINAL_TYPES,
+    Entry,
+    MessageAdded,
+    RunClaimed,
+    RunHandedOver,
+    SignalReceived,
+)
+from playhead.runtime.types import Message
+
+__all__ = ["check_log", "check_run", "check_session"]
+
+_WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
+"""What the server itself may write behind an owner that has let go."""
+
+_STATES: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
+
+Check = Callable[[Evidence], list[Violation]]
+
+
+def check_run(evidence: Evidence, *, history: Sequence[Message] = ()) -> list[Violation]:
+    """Every promise that one run can break; `history` are the messages its session held before it."""
+    checks: list[Check] = [check_log, _end, _signals, check_model, check_tools, check_bodies, check_views]
+    found = [violation for check in checks for violation in check(evidence)]
+    return found + check_content(evidence, history)
+
+
+def check_session(runs: Sequence[Evidence], messages: Sequence[Message]) -> list[Violation]:
+    """`check_run` for the runs of one session, in the order of their submits, and what it holds after the last.
+
+    A run that was ended by its owner has all its messages in the session; one that was not may have none.
+    """
+    found: list[Violation] = []
+    history: list[Message] = []
+    rest = list(messages)
+    for evidence in runs:
+        found += check_run(evidence, history=history)
+        added = [entry.record.message for entry in evidence.entries if isinstance(entry.record, MessageAdded)]
+        ended = evidence.entries[-1].record.type if evidence.entries else ""
+        if _content(rest[: len(added)]) == _content(added):
+            history += added
+            del rest[: len(added)]
+        elif ended == "run.completed":
+            what = f"its {len(added)} messages do not stand behind the {len(history)} before them in its session"
+            found.append(Violation("session", evidence.plan.run, None, what))
+            return found
+    if rest:
+        session = runs[0].plan.session if runs else None
+        found.append(Violation("session", str(session), None, f"{len(rest)} messages are of none of its runs"))
+    return found
+
+
+def _content(messages: Sequence[Message]) -> list[object]:
+    return [(message.get("role"), message.get("content")) for message in messages]
+
+
+def check_log(evidence: Evidence) -> list[Violation]:
+    """Dense, each number once, and every ownership one stretch that begins with its claim."""
+    return [*_dense(evidence), *_owned(evidence)]
+
+
+def _dense(evidence: Evidence) -> list[Violation]:
+    run = evidence.plan.run
+    numbers = [entry.seq for entry in evidence.entries]
+    found = [
+        Violation("duplicate", run, seq, f"stands {times} times")
+        for seq, times in Counter(numbers).items()
+        if times > 1
+    ]
+    last = max(numbers, default=0)
+    missing = sorted(set(range(1, last + 1)) - set(numbers))
+    found += [Violation("gap", run, seq, f"is not there, though the log goes on to {last}") for seq in missing]
+    found += [Violation("order", run, b, f"stands behind {a}") for a, b in pairwise(numbers) if b < a]
+    if not numbers:
+        found.append(Violation("gap", run, 1, "the log is empty"))
+    elif evidence.entries[0].record.type != "run.submitted":
+        found.append(Violation("order", run, numbers[0], f"begins with {evidence.entries[0].record.type}"))
+    return found
+
+
+def _owned(evidence: Evidence) -> list[Violation]:
+    found: list[Violation] = []
+    let_go = False
+    for before, entry in pairwise(evidence.entries):
+        let_go = let_go or isinstance(before.record, RunHandedOver)
+        if what := _owner_flaw(before, entry, let_go=let_go):
+            found.append(Violation("fenced", evidence.plan.run, entry.seq, what))
+        if isinstance(entry.record, RunClaimed):
+            let_go = False
+    return found
+
+
+def _owner_flaw(before: Entry, entry: Entry, *, let_go: bool) -> str:
+    kind, claims = entry.record.type, isinstance(entry.record, RunClaimed)
+    if entry.epoch < before.epoch:
+        return f"{kind} of owner {entry.epoch} stands behind a record of owner {before.epoch}"
+    if entry.epoch > before.epoch:
+        if not claims:
+            return f"{kind} of owner {entry.epoch} stands where its claim should be"
+        return "" if entry.epoch == before.epoch + 1 else f"owner {entry.epoch} follows owner {before.epoch}"
+    if claims:
+        return f"owner {entry.epoch} claims the run a second time"
+    return f"{kind} of owner {entry.epoch}, which had let go" if let_go and kind not in _WITHOUT_OWNER else ""
+
+
+def _end(evidence: Evidence) -> list[Violation]:
+    run, entries = evidence.plan.run, evidence.entries
+    ends = [entry for entry in entries if entry.record.type in TERMINAL_TYPES]
+    if not ends:
+        state = f"the run is {evidence.state or 'gone'}"
+        return [Violation("hung", run, len(entries), f"there is no terminal record; {state}")]
+    found = [Violation("end", run, entry.seq, "a second terminal record") for entry in ends[1:]]
+    last = entries[-1].record.type
+    if last not in TERMINAL_TYPES:
+        found.append(Violation("end", run, entries[-1].seq, f"{last} stands behind the terminal record"))
+    elif evidence.state not in (None, _STATES[last]):
+        found.append(Violation("end", run, entries[-1].seq, f"{last}, but the run's state is {evidence.state}"))
+    return [*found, *_fitting(evidence, ends[0])]
+
+
+def _fitting(evidence: Evidence, end: Entry) -> list[Violation]:
+    """Whether the run may end so: cancelled only if somebody asked, failed only as planned."""
+    plan, kind = evidence.plan, end.record.type
+    asked = "cancel" in evidence.signals.values()
+    wanted = "run.failed" if plan.fails else "run.completed"
+    if kind == wanted or (kind == "run.cancelled" and asked):
+        return []
+    more = getattr(end.record, "message", "")
+    return [Violation("end", plan.run, end.seq, f"{kind} instead of {wanted}: {more}".rstrip(": "))]
+
+
+def _signals(evidence: Evidence) -> list[Violation]:
+    found: list[Violation] = []
+    taken: set[str] = set()
+    for entry in evidence.entries:
+        if isinstance(entry.record, SignalReceived):
+            signal, kind = entry.record.signal_id, entry.record.kind
+            if signal in taken:
+                found.append(Violation("signal", evidence.plan.run, entry.seq, f"{kind} {signal} counts twice"))
+            elif evidence.signals.get(signal) != kind:
+                found.append(Violation("signal", evidence.plan.run, entry.seq, f"nobody sent {kind} {signal}"))
+            taken.add(signal)
+    return found

@@ -1,0 +1,115 @@
+"""What the model and the tools said, word for word, against the plan: nothing lost, swapped or another run's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.chaos.check_model import text_of
+from bench.chaos.check_tools import tool_calls
+from bench.chaos.evidence import Evidence, Violation
+from bench.chaos.plan import Answer, answer, plan_in, prompt, tool_text
+from playhead.runtime.history import for_model
+from playhead.runtime.records import (
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelStarted,
+    RunCompleted,
+    RunSubmitted,
+    ToolFinished,
+    ToolStarted,
+)
+from playhead.runtime.types import Message
+
+__all__ = ["check_content"]
+
+
+def check_content(evidence: Evidence, history: Sequence[Message]) -> list[Violation]:
+    """Every word against the chain that this run's history gives, every result against its call."""
+    return [*_words(evidence, history), *_results(evidence), *_result(evidence)]
+
+
+def _words(evidence: Evidence, history: Sequence[Message]) -> list[Violation]:
+    plan, found = evidence.plan, list[Violation]()
+    messages = list(history)
+    expected: Answer | None = None
+    place = 0
+    for entry in evidence.entries:
+        record = entry.record
+
+        def flaw(what: str, seq: int = entry.seq) -> None:
+            found.append(Violation("chain", plan.run, seq, what))
+
+        if isinstance(record, RunSubmitted) and record.prompt != prompt(plan):
+            flaw("the prompt is not the one that was submitted")
+        elif isinstance(record, ModelStarted):
+            expected, place = _expected(evidence, messages), 0
+            if expected is None:
+                flaw("the model is asked without its prompt")
+        elif isinstance(record, ModelChunk) and expected is not None and (text := text_of(record.chunk)):
+            wanted = expected.words[place] if place < len(expected.words) else None
+            if text != wanted:
+                flaw(f"word {place} is {text!r}, not {wanted!r}")
+                expected = None  # what follows is wrong by that alone
+            place += 1
+        elif isinstance(record, MessageAdded):
+            messages.append(record.message)
+            if record.origin == "model" and record.stop_reason != "cancelled" and expected is not None:
+                if record.message.get("content") != expected.content or expected.breaks:
+                    flaw("the answer is not the one that this history gives")
+                elif place != len(expected.words):
+                    flaw(f"{place} words were streamed of {len(expected.words)}")
+                expected = None
+    return found
+
+
+def _expected(evidence: Evidence, messages: Sequence[Message]) -> Answer | None:
+    told = for_model(messages)
+    try:
+        plan, answers = plan_in(told)
+    except ValueError:
+        return None
+    return answer(evidence.plan, answers + 1, told) if plan == evidence.plan else None
+
+
+def _results(evidence: Evidence) -> list[Violation]:
+    """A result is what the body gives for the call's input; an error only where the plan or a takeover allows one."""
+    found: list[Violation] = []
+    cancelled = "cancel" in evidence.signals.values()
+    for name, call in tool_calls(evidence.entries).items():
+        for entry in call.results:
+            record = entry.record
+            if not isinstance(record, ToolFinished):
+                continue
+            taken_over = any(start.epoch < entry.epoch for start in call.starts)
+            if record.result["status"] == "error":
+                if not cancelled and not (record.name == "careful" and taken_over):
+                    what = f"call {name} of {record.name} failed: {record.result['content']}"
+                    found.append(Violation("result", evidence.plan.run, entry.seq, what))
+            elif call.starts and record.result["content"] != [{"text": _text(call.starts[0])}]:
+                what = f"call {name} of {record.name} gave {record.result['content']}, not what its body gives"
+                found.append(Violation("result", evidence.plan.run, entry.seq, what))
+    return found
+
+
+def _text(start: Entry) -> str:
+    record = start.record
+    assert isinstance(record, ToolStarted)
+    given = record.tool_use["input"]
+    return tool_text(record.tool_use["name"], given.get("link", "") if isinstance(given, dict) else "")
+
+
+def _result(evidence: Evidence) -> list[Violation]:
+    """The run's result is its last answer."""
+    last = evidence.entries[-1] if evidence.entries else None
+    if last is None or not isinstance(last.record, RunCompleted):
+        return []
+    answers = [
+        entry.record.message
+        for entry in evidence.entries
+        if isinstance(entry.record, MessageAdded) and entry.record.origin == "model"
+    ]
+    told = last.record.result.get("message") or {}
+    if answers and told.get("content") == answers[-1].get("content"):
+        return []
+    return [Violation("chain", evidence.plan.run, last.seq, "the result is not the last answer")]

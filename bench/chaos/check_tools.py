@@ -1,0 +1,151 @@
+"""Tools: what the log says of their calls, and what their bodies did. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.chaos.evidence import Begun, Evidence, Violation
+from playhead.runtime.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolStarted
+from playhead.runtime.types import ToolUse
+
+__all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """One call as the log shows it: the entries of its starts and of its results."""
+
+    starts: list[Entry] = field(default_factory=list[Entry])
+    results: list[Entry] = field(default_factory=list[Entry])
+
+
+def tool_calls(entries: Sequence[Entry]) -> dict[str, ToolCall]:
+    """The calls by their id; ids differ within a run here."""
+    calls: dict[str, ToolCall] = defaultdict(ToolCall)
+    for entry in entries:
+        if isinstance(entry.record, ToolStarted):
+            calls[entry.record.tool_use["toolUseId"]].starts.append(entry)
+        elif isinstance(entry.record, ToolFinished):
+            calls[entry.record.result["toolUseId"]].results.append(entry)
+    return calls
+
+
+def check_tools(evidence: Evidence) -> list[Violation]:
+    """A start for each owner at most, none behind the result; one result; the message holds the results in order."""
+    run, found = evidence.plan.run, list[Violation]()
+    for name, call in tool_calls(evidence.entries).items():
+        owners: set[int] = set()
+        for start in call.starts:
+            if any(result.seq < start.seq for result in call.results):
+                found.append(Violation("finished_rerun", run, start.seq, f"call {name} has its result already"))
+            if start.epoch in owners:
+                found.append(Violation("rerun", run, start.seq, f"owner {start.epoch} starts call {name} twice"))
+            owners.add(start.epoch)
+        found += [Violation("result", run, one.seq, f"call {name} has one already") for one in call.results[1:]]
+        for result in call.results:
+            if _succeeded(result) and not any(start.seq < result.seq for start in call.starts):
+                found.append(Violation("unstarted", run, result.seq, f"call {name} has a result and no start"))
+    return [*found, *_batches(evidence)]
+
+
+def _succeeded(result: Entry) -> bool:
+    return isinstance(result.record, ToolFinished) and result.record.result["status"] == "success"
+
+
+def _batches(evidence: Evidence) -> list[Violation]:
+    """What the model is told of a batch is each call's result, once, in the order it asked for them."""
+    found: list[Violation] = []
+    wanted: list[ToolUse] = []
+    results: dict[str, object] = {}
+    for entry in evidence.entries:
+        record = entry.record
+        if isinstance(record, ToolFinished):
+            results.setdefault(record.result["toolUseId"], record.result)
+        elif isinstance(record, MessageAdded) and record.origin == "model":
+            wanted = [block["toolUse"] for block in record.message.get("content", []) if "toolUse" in block]
+        elif isinstance(record, MessageAdded) and record.origin == "tools":
+            told = [block.get("toolResult") for block in record.message.get("content", [])]
+            if told != [results.get(call["toolUseId"]) for call in wanted]:
+                what = "what the model is told is not the results of its calls in their order"
+                found.append(Violation("result", evidence.plan.run, entry.seq, what))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Ownership:
+    epoch: int
+    worker: str
+    since: int
+    """When its claim was made, at the earliest the moment it owned the run."""
+    surely_by: int | None
+    """When it wrote its first record behind the claim: by then it did own the run."""
+
+    def is_of(self, pid: int) -> bool:
+        return f"-{pid}-" in self.worker
+
+
+def _ownerships(entries: Sequence[Entry]) -> list[_Ownership]:
+    """All of them; a worker's name holds its process id between dashes."""
+    found: list[_Ownership] = []
+    for place, entry in enumerate(entries):
+        if isinstance(entry.record, RunClaimed):
+            behind = entries[place + 1] if place + 1 < len(entries) else None
+            surely_by = behind.record.at if behind is not None and behind.epoch == entry.epoch else None
+            found.append(_Ownership(entry.epoch, entry.record.worker, entry.record.at, surely_by))
+    return found
+
+
+def check_bodies(evidence: Evidence) -> list[Violation]:
+    """What the bodies themselves tell, beside the log: all ran on one machine, by one clock."""
+    calls = tool_calls(evidence.entries)
+    owners = _ownerships(evidence.entries)
+    bodies: dict[str, list[Begun]] = defaultdict(list)
+    for begun in evidence.begun:
+        bodies[begun.call].append(begun)
+    found: list[Violation] = []
+    for name, begun in bodies.items():
+        found += _check_call(evidence.plan.run, name, calls.get(name) or ToolCall(), begun, owners)
+    for name, call in calls.items():
+        if any(map(_succeeded, call.results)) and name not in bodies:
+            what = f"call {name} has a result, but no body ran"
+            found.append(Violation("result", evidence.plan.run, call.results[0].seq, what))
+    return found
+
+
+def _check_call(
+    run: str, name: str, call: ToolCall, begun: Sequence[Begun], owners: Sequence[_Ownership]
+) -> list[Violation]:
+    found: list[Violation] = []
+    epochs: set[int] = set()
+    for body in begun:
+
+        def flaw(kind: str, what: str, body: Begun = body) -> None:
+            place = call.starts[0].seq if call.starts else None
+            found.append(Violation(kind, run, place, f"call {name} in process {body.pid} at {body.at}: {what}"))
+
+        if body.key != f"{run}/{name}":
+            flaw("rerun", f"its effect key is {body.key}")
+        if body.stored is False:
+            flaw("unstarted", "it found no tool.started of its own in the log")
+        epoch = _owner_of(body, owners)
+        if epoch is None or epoch not in [start.epoch for start in call.starts]:
+            flaw("unstarted", f"owner {epoch} has no tool.started of it")
+            continue
+        if epoch in epochs:
+            flaw("rerun", f"owner {epoch} ran it before")
+        epochs.add(epoch)
+        if any(body.at > result.record.at and result.epoch <= epoch for result in call.results):
+            flaw("finished_rerun", "it has its result already")
+        late = [one.epoch for one in owners if one.epoch > epoch and one.surely_by is not None]
+        late = [one.epoch for one in owners if one.epoch in late and body.at > (one.surely_by or 0)]
+        if late:
+            flaw("fenced", f"owner {epoch} ran it when owner {late[0]} had the run")
+    return found
+
+
+def _owner_of(body: Begun, owners: Sequence[_Ownership]) -> int | None:
+    """The last ownership of the body's process that had begun when the body did."""
+    mine = [one.epoch for one in owners if one.is_of(body.pid) and one.since <= body.at]
+    return mine[-1] if mine else None

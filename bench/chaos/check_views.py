@@ -1,0 +1,113 @@
+"""What viewers were shown, over all their leaving and rejoining: exactly the log. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+from bench.chaos.check_model import model_calls
+from bench.chaos.evidence import Evidence, View, Violation
+from playhead.runtime.codec import encode_record
+from playhead.runtime.events import Event, Projection
+from playhead.runtime.records import Entry, RunFailed
+
+__all__ = ["check_views", "seen_event", "seen_record"]
+
+
+def seen_record(entry: Entry) -> tuple[str, str]:
+    """How a view of records notes one."""
+    return f"{entry.seq}-{entry.epoch}", _digest(encode_record(entry.record, limit=1 << 30))
+
+
+def seen_event(event: Event) -> tuple[str, str]:
+    """How a view of events notes one."""
+    return event.cursor, _digest(event.to_json().encode())
+
+
+def _digest(data: bytes) -> str:
+    return blake2b(data, digest_size=6).hexdigest()
+
+
+def check_views(evidence: Evidence) -> list[Violation]:
+    """Every view is the log: each record or event once, in order, the same bytes; and it ended as the run did."""
+    projection = Projection(evidence.plan.run)
+    events = [event for entry in evidence.entries for event in projection.feed(entry)]
+    wanted = {
+        "records": [seen_record(entry) for entry in evidence.entries],
+        "events": [seen_event(event) for event in events],
+    }
+    last = evidence.entries[-1].record if evidence.entries else None
+    failure = last.error_type if isinstance(last, RunFailed) else None
+    found = _folded(evidence, events)
+    for view in evidence.views:
+        found += _compare(evidence.plan.run, view, wanted[view.what])
+        if view.error is not None:
+            found.append(Violation("reader", evidence.plan.run, None, f"{view.name}: {view.error}"))
+        elif view.what == "events" and view.failed != failure:
+            what = f"{view.name}: ended with {view.failed}, the run with {failure}"
+            found.append(Violation("reader", evidence.plan.run, None, what))
+    return found
+
+
+def _compare(run: str, view: View, wanted: Sequence[tuple[str, str]]) -> list[Violation]:
+    seen = list(view.seen)
+    if seen == list(wanted):
+        return []
+    places = [place for place, _ in seen]
+    there = dict(wanted)
+
+    def flaw(kind: str, place: str, what: str) -> Violation:
+        return Violation(kind, run, int(place.partition("-")[0].partition(".")[0]), f"{view.name}: {what}")
+
+    found = [flaw("duplicate", place, f"saw {place} twice") for place, n in Counter(places).items() if n > 1]
+    found += [flaw("gap", place, f"was not shown {place}") for place, _ in wanted if place not in set(places)]
+    for place, digest in seen:
+        if place not in there:
+            found.append(flaw("unlogged", place, f"saw {place}, which is not in the log"))
+        elif there[place] != digest:
+            found.append(flaw("unlogged", place, f"saw something else at {place} than the log holds"))
+    if not found:
+        at = next(i for i, (a, b) in enumerate(zip(seen, wanted, strict=True)) if a != b)
+        found.append(flaw("order", places[at], f"saw {places[at]} where {wanted[at][0]} stands"))
+    return found
+
+
+def _folded(evidence: Evidence, events: Sequence[Event]) -> list[Violation]:
+    """The text a folding client is left with: that of the calls that stand, and nothing of those withdrawn."""
+    pieces: list[tuple[int, str]] = []
+    found: list[Violation] = []
+    for event in events:
+        if "data" in event:
+            pieces.append((event.seq, event["data"]))
+        elif event.get("retracted"):
+            first, last = event["from_seq"], event["to_seq"]
+            taken = "".join(text for seq, text in pieces if first <= seq <= last)
+            if taken != event["text"]:
+                what = f"takes back {_short(event['text'])}, but {_short(taken)} stands there"
+                found.append(Violation("text", evidence.plan.run, event.seq, what))
+            pieces = [(seq, text) for seq, text in pieces if not first <= seq <= last]
+    calls = model_calls(evidence.entries)
+    # Of a call without an answer only the last one's text may stay: the run was cancelled or failed in it.
+    stand = [call for call in calls if call.withdrawn is None and (call.answer is not None or call is calls[-1])]
+    standing = [piece for call in stand for piece in call.chunks]
+    if pieces != standing:
+        extra = next((piece for piece in pieces if piece not in standing), (None, "less text"))
+        what = f"a folding client is left with {_short(extra[1])} that no standing call said"
+        found.append(Violation("text", evidence.plan.run, extra[0], what))
+    answers = [(call.answer, call.text) for call in calls if call.withdrawn is None]
+    other = [answer.seq for answer, text in answers if answer is not None and text != _text(answer)]
+    return [
+        *found,
+        *(Violation("text", evidence.plan.run, seq, "the message is not what was streamed") for seq in other),
+    ]
+
+
+def _text(answer: Entry) -> str:
+    message: Any = getattr(answer.record, "message", {})
+    return "".join(block.get("text", "") for block in message.get("content", []))
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) < 40 else f"{text[:37]}…")

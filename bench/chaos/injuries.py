@@ -1,0 +1,211 @@
+"""The injuries, and the hand that inflicts them: drawn from a seed, several at once, one healthy worker always left.
+
+What is drawn depends on the seed alone; at which record it strikes, on the machine.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from bench.chaos.stage import Stage, Victim
+
+__all__ = ["DECK", "Injurer", "Injury"]
+
+_PATIENCE_S: Final = 20.0
+_DRAIN_S: Final = 15.0
+
+
+@dataclass(slots=True)
+class Injury:
+    """One injury: `at` is when it struck, unix milliseconds; `pid` of the process it struck, 0 for the server."""
+
+    kind: str
+    at: int
+    pid: int
+    took_s: float = 0.0
+
+
+class Injurer:
+    """Injures what is on the stage.
+
+    Attributes:
+        done: Every injury so far, in the order in which they began.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self.done: list[Injury] = []
+        self._stage = stage
+        self._lease_s = stage.options.lease_s
+        self._dice = random.Random(stage.options.seed)
+        self._free = anyio.Condition()
+
+    async def run(self, tell: Callable[[Injury], None]) -> None:
+        """Inflict as many as the options say; returns when the last one is over."""
+        options = self._stage.options
+        deck: list[str] = []
+        async with anyio.create_task_group() as tasks:
+            for _ in range(options.injuries):
+                if not deck:
+                    deck = self._dice.sample(DECK, len(DECK))
+                kind = deck.pop()
+                # All is drawn here, in one order, however long each injury takes.
+                dice = random.Random(self._dice.getrandbits(64))
+                victim = await self._victim(kind, dice)
+                if victim is not None:
+                    victim.busy = True
+                injury = Injury(kind, _now(), victim.process.pid if victim else 0)
+                self.done.append(injury)
+                tell(injury)
+                tasks.start_soon(self._inflict, injury, victim, dice)
+                await anyio.sleep(self._dice.uniform(0, 2 * options.pace_s))
+
+    async def _victim(self, kind: str, dice: random.Random) -> Victim | None:
+        """One that is not injured yet; waits until there is one and another worker stays healthy."""
+        program = _OF.get(kind)
+        if program is None:
+            return None
+        async with self._free:
+            while len(self._stage.those(program)) <= (program == "worker"):
+                with anyio.move_on_after(0.5):  # replacements come without a word
+                    await self._free.wait()
+            return dice.choice(self._stage.those(program))
+
+    async def _inflict(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        began = time.monotonic()
+        try:
+            await _KINDS[injury.kind](self, injury, victim, dice)
+        finally:
+            injury.took_s = time.monotonic() - began
+            if victim is not None:
+                victim.busy = False
+            async with self._free:
+                self._free.notify_all()
+
+    async def kill(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """`kill -9`; another takes its place."""
+        injury.at = _now()
+        await self._stage.kill(victim)
+
+    async def stop_past(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """Paused until well past its lease, then woken."""
+        await self._pause(victim, self._lease_s + dice.uniform(0.3, 2.0))
+
+    async def stop_below(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """Paused for less than its lease."""
+        await self._pause(victim, self._lease_s * dice.uniform(0.05, 0.9))
+
+    async def _pause(self, victim: Victim, seconds: float) -> None:
+        victim.process.signal(signal.SIGSTOP)
+        try:
+            await anyio.sleep(seconds)
+        finally:
+            victim.process.signal(signal.SIGCONT)
+
+    async def cut(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """All its connections cut, up to three times."""
+        for _ in range(dice.randint(1, 3)):
+            victim.proxy.cut()
+            await anyio.sleep(dice.uniform(0, 0.3))
+
+    async def delay(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """All it sends and hears is late."""
+        victim.proxy.delay_s = dice.uniform(0.02, 0.3)
+        await anyio.sleep(dice.uniform(0.5, 2.0))
+        victim.proxy.delay_s = 0.0
+
+    async def partition(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """Nothing it sends arrives until well past its lease; then all of it does."""
+        victim.proxy.hold()
+        try:
+            await anyio.sleep(self._lease_s + dice.uniform(0.3, 2.0))
+        finally:
+            victim.proxy.release()
+
+    async def lose_replies(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """Its next replies are lost, and their connections with them."""
+        await victim.proxy.lose_replies(dice.randint(1, 4), within=1.0)
+
+    async def drain(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
+        """SIGTERM; another takes its place."""
+        victim.leaving = True
+        victim.process.signal(signal.SIGTERM)
+        with anyio.move_on_after(_DRAIN_S):
+            await victim.process.ended.wait()
+        if not victim.process.ended.is_set():
+            self._stage.died.append(f"worker {victim.process.pid} did not drain within {_DRAIN_S:.0f} s")
+            victim.process.kill()
+        await self._stage.start(victim.program)
+
+    async def kill_server(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """`kill -9` of the server, which comes back."""
+        await self._stage.kill_server(dice.uniform(0, 0.5))
+
+    async def stall_server(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """The server stops for a while, up to one and a half leases."""
+        await self._stage.stall_server(self._lease_s * dice.uniform(0.05, 1.5))
+
+    async def flush_scripts(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """The server forgets every script."""
+        with anyio.move_on_after(_PATIENCE_S):
+            while True:
+                try:
+                    async with redis.asyncio.Redis.from_url(self._stage.server.url) as client:
+                        await client.script_flush()
+                    return
+                except (RedisError, OSError):  # it is being killed
+                    await anyio.sleep(0.1)
+
+    async def cut_load(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """The connections of the client that submits and controls are cut."""
+        self._stage.load_proxy.cut()
+
+    async def lose_load_replies(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """That client's next replies are lost: was it submitted, or not?"""
+        await self._stage.load_proxy.lose_replies(dice.randint(1, 3), within=2.0)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+_KINDS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
+    "kill -9 a worker": Injurer.kill,
+    "stop a worker past its lease": Injurer.stop_past,
+    "stop a worker below its lease": Injurer.stop_below,
+    "cut a worker off": Injurer.cut,
+    "slow a worker's network": Injurer.delay,
+    "hold a worker's network past its lease": Injurer.partition,
+    "lose replies to a worker": Injurer.lose_replies,
+    "drain a worker": Injurer.drain,
+    "kill -9 the server": Injurer.kill_server,
+    "stall the server": Injurer.stall_server,
+    "SCRIPT FLUSH": Injurer.flush_scripts,
+    "kill -9 a viewer": Injurer.kill,
+    "cut a viewer off": Injurer.cut,
+    "lose replies to a viewer": Injurer.lose_replies,
+    "stop a viewer": Injurer.stop_past,
+    "cut the submitting client off": Injurer.cut_load,
+    "lose replies to the submitting client": Injurer.lose_load_replies,
+}
+_OF: Final = {kind: program for kind in _KINDS for program in ("worker", "viewer") if program in kind}
+
+DECK: Final = [
+    *_KINDS,
+    *["kill -9 a worker"] * 4,
+    *["stop a worker past its lease"] * 2,
+    "hold a worker's network past its lease",
+    "lose replies to a worker",
+    "drain a worker",
+    "cut a worker off",
+    "kill -9 the server",
+]
+"""Dealt out shuffled, and again when it is used up: every kind comes, the grave ones more often."""

@@ -1,0 +1,199 @@
+"""The load: runs submitted as others end, controlled, watched, and checked as soon as they are over."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import anyio
+
+from bench.chaos.audience import Audience
+from bench.chaos.check import check_run, check_session
+from bench.chaos.evidence import Begun, Evidence, Violation
+from bench.chaos.plan import prompt
+from bench.chaos.scenarios import Conversation, Turn, draw
+from bench.chaos.stage import PREFIX, Stage
+from bench.chaos.tally import Tally
+from playhead.client import Client
+from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.records import Entry
+
+__all__ = ["Load", "read_begun"]
+
+T = TypeVar("T")
+
+_AGAIN_S: Final = 0.1
+_PAGE: Final = 1000
+
+
+class Load:
+    """Keeps runs going.
+
+    Attributes:
+        tally: Counts of the runs that are over.
+        violations: All that was found.
+    """
+
+    def __init__(self, stage: Stage, audience: Audience, dice: random.Random) -> None:
+        self.tally = Tally()
+        self.violations: list[Violation] = []
+        self._stage = stage
+        self._audience = audience
+        self._dice = dice
+        self._stopped = anyio.Event()
+        self._open: dict[str, Turn] = {}
+        self._signals: dict[str, dict[str, str]] = {}
+        self._over: dict[str, tuple[int, int]] = {}  # run → length of its log and number of bodies, when checked
+        self._client: Client
+        self._log: RedisLog
+
+    async def open(self, stack: AsyncExitStack) -> None:
+        """Connect: a client through the load's proxy, and a look at the server itself."""
+        client = Client(self._stage.load_proxy.url, prefix=PREFIX, on_notice=lambda notice: None)
+        self._client = await stack.enter_async_context(client)
+        self._log = RedisLog(connect(self._stage.server.url), prefix=PREFIX)
+        stack.push_async_callback(self._log.aclose)
+
+    def stop(self) -> None:
+        """Submit nothing more."""
+        self._stopped.set()
+
+    async def run(self, *, settle_s: float) -> None:
+        """Until `stop`, and then until all runs are over; those that are not within `settle_s` have hung."""
+        room = anyio.Semaphore(self._stage.options.runs)
+        async with anyio.create_task_group() as tasks:
+            while not self._stopped.is_set():
+                talk = draw(self._dice)
+                await room.acquire()
+                tasks.start_soon(self._converse, talk, room)
+            tasks.start_soon(self._settle, tasks.cancel_scope, settle_s)
+        for turn in list(self._open.values()):
+            self._judge(check_run, await self._evidence(turn))
+        await self._look_again()
+
+    async def _settle(self, everything: anyio.CancelScope, settle_s: float) -> None:
+        with anyio.move_on_after(settle_s):
+            while self._open:  # noqa: ASYNC110 - what is waited for is that every task's own wait has ended
+                await anyio.sleep(0.1)
+            return
+        everything.cancel()
+
+    async def _converse(self, talk: Conversation, room: anyio.Semaphore) -> None:
+        try:
+            self._open |= {turn.plan.run: turn for turn in talk}
+            async with anyio.create_task_group() as tasks:
+                for turn in talk:
+                    await self._submit(turn)
+                    tasks.start_soon(self._attend, turn)
+            runs = [await self._evidence(turn) for turn in talk]
+            if session := talk[0].plan.session:
+                messages = await _persistently(lambda: self._log.messages(session))
+                self._judge(lambda *several: check_session(several, messages), *runs)
+            else:
+                self._judge(check_run, *runs)
+            for turn in talk:
+                del self._open[turn.plan.run]
+        finally:
+            room.release()
+
+    async def _submit(self, turn: Turn) -> None:
+        plan = turn.plan
+        start = partial(
+            self._client.start, plan.agent, prompt(plan), session_id=plan.session, run_id=plan.run
+        )  # one id is one run, however often it is submitted
+        await _persistently(start)
+
+    async def _attend(self, turn: Turn) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._audience.watch, turn.plan.run, "records")
+            tasks.start_soon(self._audience.watch, turn.plan.run, "events")
+            if turn.cancel_after is not None:
+                tasks.start_soon(self._cancel, turn.plan.run, turn.cancel_after)
+
+    async def _cancel(self, run_id: str, after_s: float) -> None:
+        await anyio.sleep(after_s)
+        signal_id = uuid4().hex
+        self._signals[run_id] = {signal_id: "cancel"}
+        for _ in range(2):  # it counts once
+            await _persistently(lambda: self._client.run(run_id).cancel(signal_id=signal_id))
+
+    async def _evidence(self, turn: Turn) -> Evidence:
+        run_id = turn.plan.run
+        try:
+            entries = await self._entries(run_id)
+        except ForeignRecordError as error:
+            self.violations.append(Violation("foreign", run_id, None, str(error)))
+            entries = []
+        info = await _persistently(lambda: self._log.info(run_id))
+        evidence = Evidence(
+            plan=turn.plan,
+            entries=entries,
+            state=info.state if info else None,
+            views=[self._audience.view(run_id, what) for what in ("records", "events")],
+            begun=self._begun(run_id),
+            signals=self._signals.pop(run_id, {}),
+        )
+        self._over[run_id] = len(entries), len(evidence.begun)
+        self.tally.add(evidence)
+        return evidence
+
+    async def _entries(self, run_id: str) -> list[Entry]:
+        entries: list[Entry] = []
+        while page := await _persistently(partial(self._log.read, run_id, after=len(entries), limit=_PAGE)):
+            entries += page
+        return entries
+
+    def _begun(self, run_id: str) -> list[Begun]:
+        return read_begun(self._stage.folder / "traces" / run_id)
+
+    def _judge(self, check: Callable[..., list[Violation]], *runs: Evidence) -> None:
+        """Check, keep what is found, and the notes of what is broken."""
+        found = check(*runs)
+        self.violations += found
+        for evidence in runs:
+            if found:
+                self._dump(evidence, found)
+            else:
+                self._audience.forget(evidence.plan.run)
+
+    def _dump(self, evidence: Evidence, found: Sequence[Violation]) -> None:
+        lines: list[Any] = [{"plan": prompt(evidence.plan), "state": evidence.state, "signals": dict(evidence.signals)}]
+        lines += [{"violation": str(one)} for one in found]
+        lines += [{"seq": seq, "epoch": epoch, **dict(record)} for seq, epoch, record in evidence.entries]
+        lines += [body._asdict() for body in evidence.begun]
+        folder = self._stage.folder / "broken"
+        folder.mkdir(exist_ok=True)
+        text = "".join(f"{json.dumps(line, default=str)}\n" for line in lines)
+        (folder / f"{evidence.plan.run}.jsonl").write_text(text)
+
+    async def _look_again(self) -> None:
+        """What has ended stays as it was: no record and no body came later, of a worker that woke up, say."""
+        for run_id, (records, bodies) in self._over.items():
+            info = await _persistently(partial(self._log.info, run_id))
+            if info is not None and info.head != records:
+                what = f"the log had {records} records when the run was over, and has {info.head} now"
+                self.violations.append(Violation("end", run_id, info.head, what))
+            if (now := len(self._begun(run_id))) != bodies:
+                what = f"{bodies} bodies had begun when the run was over, and {now} have now"
+                self.violations.append(Violation("fenced", run_id, None, what))
+
+
+def read_begun(file: Path) -> list[Begun]:
+    """What the bodies of a run have left in its file, which is there if any has begun."""
+    return [Begun(**json.loads(line)) for line in file.read_bytes().splitlines()] if file.exists() else []
+
+
+async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while the server is away or the line is cut."""
+    while True:
+        try:
+            return await call()
+        except LogUnavailableError:
+            await anyio.sleep(_AGAIN_S)

@@ -1,0 +1,123 @@
+"""What a run is asked to do, and what its model must then say to the letter. Pure.
+
+The prompt holds the plan, so any worker's model can go on from the history alone. Every word of an answer is a hash over
+the run, the call, the place and the word before; the first one over all that the model was told. So a word that is lost,
+repeated, swapped or another run's is seen, and so is a model that was told anything else than the log says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
+
+from playhead.runtime.types import Message, ToolUse
+
+__all__ = ["Answer", "Plan", "answer", "digest", "plan_in", "prompt", "tool_text"]
+
+_MARK: Final = "chaos "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One run.
+
+    Attributes:
+        scenario: The name of what this is an example of.
+        words: Of each answer.
+        pause_ms: Between two words.
+        batches: The tools that the first answers call, a batch each; the answer after them is the last.
+        tool_ms: How long each body takes.
+        fails: The model breaks down in the middle of its last answer.
+        session: The conversation it belongs to.
+    """
+
+    run: str
+    scenario: str
+    agent: str
+    words: int
+    pause_ms: float
+    batches: tuple[tuple[str, ...], ...] = ()
+    tool_ms: int = 0
+    fails: bool = False
+    session: str | None = None
+
+
+class Answer(NamedTuple):
+    """One answer of the model."""
+
+    words: list[str]
+    calls: list[ToolUse]
+    breaks: bool
+    """It breaks down behind the words, which are then the first half."""
+
+    @property
+    def content(self) -> list[dict[str, Any]]:
+        """The content of its message."""
+        return [{"text": "".join(self.words)}, *({"toolUse": dict(call)} for call in self.calls)]
+
+
+def digest(*parts: object) -> str:
+    """Eight hex digits over the parts."""
+    return blake2b("|".join(map(str, parts)).encode(), digest_size=4).hexdigest()
+
+
+def prompt(plan: Plan) -> str:
+    """The text to submit."""
+    return _MARK + json.dumps(asdict(plan))
+
+
+def plan_in(messages: Sequence[Message]) -> tuple[Plan, int]:
+    """The newest plan in a history, and how many answers of the model stand behind it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    answers = 0
+    for message in reversed(messages):
+        if message.get("role") == "assistant":
+            answers += 1
+        for block in message.get("content", []):
+            if str(block.get("text", "")).startswith(_MARK) and message.get("role") == "user":
+                fields: dict[str, Any] = json.loads(block["text"].removeprefix(_MARK))
+                fields["batches"] = tuple(map(tuple, fields["batches"]))
+                return Plan(**fields), answers
+    raise ValueError("the history holds no plan: the prompt is lost")
+
+
+def answer(plan: Plan, call: int, told: Sequence[Message]) -> Answer:
+    """The whole of answer number `call` (1, 2, …), given all that the model is told before it."""
+    last = call > len(plan.batches)
+    breaks = plan.fails and last
+    words: list[str] = []
+    link = _digest_of(told)
+    for place in range(plan.words // 2 if breaks else plan.words):
+        link = digest(plan.run, call, place, link)
+        words.append(f"{link} ")
+    names = () if last else plan.batches[call - 1]
+    calls = [_tool_use(plan, call, number, name, link) for number, name in enumerate(names)]
+    return Answer(words, calls, breaks)
+
+
+def _tool_use(plan: Plan, call: int, number: int, name: str, link: str) -> ToolUse:
+    own = digest(plan.run, call, "tool", number, link)
+    return {
+        "toolUseId": f"{call}.{number}-{plan.run[-6:]}",
+        "name": name,
+        "input": {"link": own, "ms": plan.tool_ms},
+    }
+
+
+def tool_text(name: str, link: str) -> str:
+    """What the tool gives back."""
+    return f"{name} {digest('result', link)}"
+
+
+def _digest_of(messages: Sequence[Message]) -> str:
+    return digest(*(part for message in messages for part in _parts(message)))
+
+
+def _parts(message: Message) -> list[str]:
+    return [str(message.get("role")), *(json.dumps(block, sort_keys=True) for block in message.get("content", []))]

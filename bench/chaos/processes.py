@@ -1,0 +1,100 @@
+"""The injured processes from outside: started, spoken to, killed, and gone when the chaos is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+__all__ = ["Process", "Template"]
+
+_ROOT: Final = Path(__file__).resolve().parents[2]
+_START_S: Final = 30.0
+
+
+class Process:
+    """One process. `run` must be awaited in a task: it hears what the process says, to its end."""
+
+    def __init__(self, link: SocketStream, pid: int, lines: BufferedByteReceiveStream) -> None:
+        self.pid = pid
+        self.ended = anyio.Event()
+        self._link = link
+        self._lines = lines
+
+    async def run(self, hear: Callable[[Any], None]) -> None:
+        """Hand every line of JSON it says to `hear`; returns at its end. Cancelled, it kills the process."""
+        try:
+            with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
+                while True:
+                    hear(json.loads(await self._lines.receive_until(b"\n", 1 << 20)))
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            self.ended.set()
+            with anyio.CancelScope(shield=True):
+                await self._link.aclose()
+
+    async def tell(self, value: Any) -> None:
+        """Say one line to it; nothing if it has ended."""
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._link.send(json.dumps(value).encode() + b"\n")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended: its id may be another's by then."""
+        if not self.ended.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """`kill -9`, paused or not."""
+        self.signal(signal.SIGKILL)
+
+
+class Template:
+    """Starts processes; see `template.py`."""
+
+    def __init__(self, path: str, folder: Path) -> None:
+        self._path = path
+        self._folder = folder
+        self._started = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, path: str, folder: Path) -> AsyncGenerator[Template, None]:
+        """One for the length of the block, listening at `path` (of a socket); the processes' logs go into `folder`."""
+        command = [sys.executable, "-m", "bench.chaos.template", path]
+        # In a session of its own: Ctrl-C is ours alone, and we end the rest in order.
+        process = await anyio.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=_ROOT, start_new_session=True
+        )
+        try:
+            assert process.stdout is not None
+            with anyio.fail_after(_START_S):
+                await process.stdout.receive()
+            yield cls(path, folder)
+        finally:
+            with anyio.CancelScope(shield=True):
+                process.kill()
+                await process.wait()
+                await process.aclose()
+
+    async def start(self, program: str, **config: Any) -> Process:
+        """A new process of that program; returns when it is there."""
+        self._started += 1
+        log = str(self._folder / f"{self._started:04}-{program}.log")
+        link = await anyio.connect_unix(self._path)
+        await link.send(json.dumps({"program": program, "log": log, **config}).encode() + b"\n")
+        lines = BufferedByteReceiveStream(link)
+        with anyio.fail_after(_START_S):
+            return Process(link, int(await lines.receive_until(b"\n", 100)), lines)

@@ -1,0 +1,158 @@
+"""What the processes that are injured do: a worker as the command runs it, and a viewer that leaves and rejoins.
+
+Both leave what matters in files, a line at a time, since they may be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import os
+import random
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from bench.chaos.agents import AGENTS, TRACES
+from bench.chaos.check_views import seen_event, seen_record
+from playhead.client import Client
+from playhead.runtime.errors import LogUnavailableError, PlayheadError, RunFailedError
+from playhead.runtime.log import Answer, Code
+from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.redis import RedisLog
+from playhead.workers import WorkerOptions
+from playhead.workers.process import run_worker
+
+__all__ = ["append_line", "viewer", "worker"]
+
+_LONGEST_STAY: Final = 80
+_AWAY_S: Final = 0.7
+
+
+def append_line(file: Path, value: Any) -> None:
+    """Add one line of JSON, in one write: it is there whole, or not at all."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(descriptor, json.dumps(value).encode() + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def worker(config: dict[str, Any]) -> None:
+    """Be a worker. Its configuration: `url`, `direct` (the server itself), `prefix`, `options`, `traces`, `refused`."""
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    TRACES.folder, TRACES.url, TRACES.keys = Path(config["traces"]), config["direct"], Keys(config["prefix"])
+    _note_refusals(Path(config["refused"]))
+    options = WorkerOptions(**config["options"])
+    while True:
+        try:
+            run_worker(
+                AGENTS, url=config["url"], prefix=config["prefix"], options=options, stop_with_stdin=False, quiet=True
+            )
+        except LogUnavailableError as error:  # the server is away at the start: whoever starts workers tries again
+            logging.warning("not started: %s", error)
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _note_refusals(file: Path) -> None:
+    """Have every write that the log refuses in this process noted in `file`."""
+
+    def noted(name: str) -> None:
+        write: Callable[..., Awaitable[Any]] = getattr(RedisLog, name)
+
+        @functools.wraps(write)
+        async def call(self: RedisLog, *args: Any, **kwargs: Any) -> Any:
+            answer = await write(self, *args, **kwargs)
+            answers: Sequence[Answer] = answer if isinstance(answer, list) else [answer]
+            for one in answers:
+                if one.code in (Code.FENCED, Code.CONFLICT, Code.GONE):
+                    append_line(file, [name, one.code.name, os.getpid()])
+            return answer
+
+        setattr(RedisLog, name, call)
+
+    for name in ("append", "finish", "release"):
+        noted(name)
+
+
+def viewer(config: dict[str, Any]) -> None:
+    """Be a viewer. Its configuration: `url`, `prefix`, `views` (a folder); then a line for each view to take up."""
+    anyio.run(_view_all, config)
+
+
+async def _view_all(config: dict[str, Any]) -> None:
+    reader = asyncio.StreamReader(limit=1 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async with AsyncExitStack() as stack:
+        clients = [await _client(config, stack) for _ in range(2)]
+        async with anyio.create_task_group() as tasks:
+            while line := await reader.readline():
+                order = json.loads(line)
+                tasks.start_soon(_watch, clients, order, Path(config["views"]) / order["view"])
+            tasks.cancel_scope.cancel()
+
+
+async def _client(config: dict[str, Any], stack: AsyncExitStack) -> Client:
+    while True:
+        try:
+            return await stack.enter_async_context(
+                Client(config["url"], prefix=config["prefix"], on_notice=lambda notice: None)
+            )
+        except LogUnavailableError:
+            await anyio.sleep(0.1)
+
+
+async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -> None:
+    """See one run to its end, leaving and rejoining at random; goes on where the last line of `file` says."""
+    lines = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+    if lines and lines[-1][0] == "end":  # killed between the note and the word of it
+        print(json.dumps(order["view"]), flush=True)
+        return
+    place = next((line[1] for line in reversed(lines) if line[0] == "saw"), None)
+    dice = random.Random(f"{order['view']} {len(lines)}")
+    ended, failed, error = False, None, None
+    while not ended and error is None:
+        append_line(file, ["join", place])
+        try:
+            source = _shown(dice.choice(clients), order, place)
+            async with aclosing(source) as items:
+                stay = dice.randint(1, _LONGEST_STAY)
+                async for place, digest in items:
+                    append_line(file, ["saw", place, digest])
+                    stay -= 1
+                    if not stay:
+                        break
+                else:
+                    ended = True
+        except RunFailedError as failure:
+            ended, failed = True, failure.error_type
+        except LogUnavailableError:
+            await anyio.sleep(0.1)
+        except PlayheadError as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        if not ended and dice.random() < 0.3:
+            await anyio.sleep(dice.uniform(0, _AWAY_S))
+    append_line(file, ["end", error, failed])
+    print(json.dumps(order["view"]), flush=True)
+
+
+async def _shown(client: Client, order: dict[str, Any], place: str | None) -> AsyncGenerator[tuple[str, str], None]:
+    """(place, digest) of what comes behind `place`."""
+    run = client.run(order["run"])
+    if order["what"] == "records":
+        async with aclosing(run.records(after=int((place or "0").partition("-")[0]))) as entries:
+            async for entry in entries:
+                yield seen_record(entry)
+    else:
+        async with aclosing(run.stream_async(after=place)) as events:
+            async for event in events:
+                yield seen_event(event)

@@ -1,0 +1,146 @@
+"""A TCP proxy before the server, one for each process that is to be injured: it cuts, delays, holds and loses.
+
+What a sender has written is delivered even if the sender has gone in the meantime, as a network does: a write held for
+longer than a lease reaches the server when its run has another owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+__all__ = ["Proxy"]
+
+_GONE: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream, OSError)
+
+
+class Proxy:
+    """Forwards connections at `port` of the loopback to `target`.
+
+    Attributes:
+        delay_s: How long each piece of data is late, in either direction.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self.delay_s = 0.0
+        self._target = target
+        self._links: set[_Link] = set()
+        self._open = anyio.Event()
+        self._open.set()
+        self._to_lose = 0
+        self._lost = anyio.Event()
+
+    @property
+    def url(self) -> str:
+        """What a client connects to."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncGenerator[Proxy, None]:
+        """Serve for the length of the block; then every connection is cut."""
+        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        self.port = listener.extra(SocketAttribute.local_port)
+        async with listener, anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, self._forward)
+            yield self
+            tasks.cancel_scope.cancel()
+
+    def cut(self) -> int:
+        """Cut every connection, whatever is on its way; how many there were."""
+        links = list(self._links)
+        for link in links:
+            link.scope.cancel()
+        return len(links)
+
+    def hold(self) -> None:
+        """Let nothing through until `release`."""
+        if self._open.is_set():
+            self._open = anyio.Event()
+
+    def release(self) -> None:
+        """Let everything through that was held, and what comes."""
+        self._open.set()
+
+    async def lose_replies(self, count: int, *, within: float) -> int:
+        """Cut the next `count` connections at their next reply, which is lost; how many there were `within` seconds."""
+        self._to_lose, self._lost = count, anyio.Event()
+        with anyio.move_on_after(within):
+            await self._lost.wait()
+        left, self._to_lose = self._to_lose, 0
+        return count - left
+
+    def take_loss(self) -> bool:
+        """Whether the reply that is here now is to be lost."""
+        if not self._to_lose:
+            return False
+        self._to_lose -= 1
+        if not self._to_lose:
+            self._lost.set()
+        return True
+
+    async def passage(self) -> None:
+        """Wait as long as data must wait now."""
+        if self.delay_s:
+            await anyio.sleep(self.delay_s)
+        await self._open.wait()
+
+    async def _forward(self, client: SocketStream) -> None:
+        async with client:
+            try:
+                server = await anyio.connect_tcp("127.0.0.1", self._target)
+            except OSError:  # the server is away: whoever connects finds the line dead
+                return
+            async with server:
+                link = _Link(self, client, server)
+                self._links.add(link)
+                try:
+                    await link.run()
+                finally:
+                    self._links.discard(link)
+
+
+class _Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy, client: SocketStream, server: SocketStream) -> None:
+        self.scope = anyio.CancelScope()
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+
+    async def run(self) -> None:
+        with self.scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._requests)
+                await self._replies()
+                tasks.cancel_scope.cancel()
+
+    async def _requests(self) -> None:
+        """From the client; at its end the server is told, and may still answer what came before."""
+        with suppress(*_GONE):
+            while True:
+                data = await self._client.receive()
+                await self._proxy.passage()
+                await self._server.send(data)
+        with suppress(*_GONE):
+            await self._server.send_eof()
+
+    async def _replies(self) -> None:
+        """From the server; a client that has gone hears no more, but what it sent is still delivered."""
+        listening = True
+        with suppress(*_GONE):
+            while True:
+                data = await self._server.receive()
+                if self._proxy.take_loss():
+                    return
+                await self._proxy.passage()
+                if listening:
+                    try:
+                        await self._client.send(data)
+                    except _GONE:
+                        listening = False

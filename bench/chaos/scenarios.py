@@ -1,0 +1,96 @@
+"""The mix of runs: what there is to be injured. A new kind is a function in `SCENARIOS`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from bench.chaos.plan import Plan
+from playhead.runtime.log import new_run_id
+
+__all__ = ["SCENARIOS", "Conversation", "Turn", "draw"]
+
+_TOOLS: Final = ("swift", "threaded", "witness", "careful", "talking")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One run, and what its client does meanwhile.
+
+    Attributes:
+        cancel_after: Seconds from the submit to a cancel, sent twice; None for none.
+    """
+
+    plan: Plan
+    cancel_after: float | None = None
+
+
+Conversation = list[Turn]
+"""Runs of one session, submitted at once and run one by one; or one run without a session."""
+
+
+def _plan(dice: random.Random, scenario: str, **more: Any) -> Plan:
+    wanted: dict[str, Any] = {"agent": dice.choice(["together", "in_turn"]), "words": dice.randint(5, 60), **more}
+    return Plan(run=new_run_id(), scenario=scenario, pause_ms=dice.uniform(10, 60), **wanted)
+
+
+def _short(dice: random.Random) -> Conversation:
+    return [Turn(plan=_plan(dice, "short", words=dice.randint(1, 5)))]
+
+
+def _long(dice: random.Random) -> Conversation:
+    return [Turn(plan=_plan(dice, "long", words=dice.randint(60, 200)))]
+
+
+def _in_turn(dice: random.Random) -> Conversation:
+    batches = tuple((dice.choice(_TOOLS),) for _ in range(dice.randint(1, 3)))
+    return [Turn(plan=_plan(dice, "tools in turn", batches=batches, tool_ms=dice.randint(5, 1500)))]
+
+
+def _together(dice: random.Random) -> Conversation:
+    batches = tuple(_batch(dice) for _ in range(dice.randint(1, 2)))
+    return [Turn(plan=_plan(dice, "tools together", batches=batches, tool_ms=dice.randint(5, 1500)))]
+
+
+def _batch(dice: random.Random) -> tuple[str, ...]:
+    return tuple(dice.choices(_TOOLS, k=dice.randint(2, 5)))
+
+
+def _cancelled(dice: random.Random) -> Conversation:
+    plan = _plan(dice, "cancelled", batches=(_batch(dice),), tool_ms=dice.randint(100, 1500))
+    return [Turn(plan=plan, cancel_after=dice.uniform(0, 3))]
+
+
+def _failing(dice: random.Random) -> Conversation:
+    return [Turn(plan=_plan(dice, "failing", fails=True))]
+
+
+def _session(dice: random.Random) -> Conversation:
+    session = str(UUID(int=dice.getrandbits(128)))
+    turns: Conversation = []
+    for _ in range(dice.randint(2, 4)):
+        batches = (_batch(dice),) if dice.random() < 0.5 else ()
+        plan = _plan(dice, "session", words=dice.randint(5, 20), batches=batches, tool_ms=200, session=session)
+        turns.append(Turn(plan=plan, cancel_after=dice.uniform(0, 3) if dice.random() < 0.15 else None))
+    return turns
+
+
+SCENARIOS: Final[dict[Callable[[random.Random], Conversation], int]] = {
+    _short: 2,
+    _long: 3,
+    _in_turn: 4,
+    _together: 4,
+    _cancelled: 2,
+    _failing: 1,
+    _session: 2,
+}
+"""Each kind with its share of the load."""
+
+
+def draw(dice: random.Random) -> Conversation:
+    """What to submit next."""
+    (kind,) = dice.choices(list(SCENARIOS), weights=list(SCENARIOS.values()))
+    return kind(dice)

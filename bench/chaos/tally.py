@@ -1,0 +1,176 @@
+"""What happened to many runs, counted from their logs, and the figures of it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench.chaos.check_model import model_calls
+from bench.chaos.check_tools import tool_calls
+from bench.chaos.evidence import Evidence
+from bench.figures import Figure, percentile
+from playhead.runtime.records import Entry, RunClaimed, RunHandedOver
+
+__all__ = ["Takeover", "Tally", "figures", "takeovers"]
+
+
+class Takeover(NamedTuple):
+    """A run changed hands: when, in unix milliseconds, its former owner last wrote, and the next one first did.
+
+    `next_at` is the first record behind the claim, None if there was none.
+    """
+
+    former: str
+    handed_over: bool
+    last_at: int
+    claimed_at: int
+    next_at: int | None
+
+
+def takeovers(entries: Sequence[Entry]) -> list[Takeover]:
+    """Every change of owner in a log, in order."""
+    found: list[Takeover] = []
+    owner, let_go = "", False
+    for place, entry in enumerate(entries):
+        if isinstance(entry.record, RunHandedOver):
+            let_go = True
+        elif isinstance(entry.record, RunClaimed):
+            if owner:
+                behind = entries[place + 1].record.at if place + 1 < len(entries) else None
+                last = entries[place - 1].record.at
+                found.append(Takeover(owner, let_go, last, entry.record.at, behind))
+            owner, let_go = entry.record.worker, False
+    return found
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters over all runs."""
+
+    runs: Counter[str] = field(default_factory=Counter[str])
+    """By scenario."""
+    ends: Counter[str] = field(default_factory=Counter[str])
+    """By terminal record."""
+    records: int = 0
+    views: int = 0
+    crashes: int = 0
+    hand_overs: int = 0
+    bodies: int = 0
+    tools_again: int = 0
+    """Starts of unfinished calls after a takeover."""
+    calls_again: int = 0
+    chunks: int = 0
+    chunks_again: int = 0
+    takeovers: list[Takeover] = field(default_factory=list[Takeover])
+
+    def add(self, evidence: Evidence) -> None:
+        """Count one run."""
+        entries = evidence.entries
+        self.runs[evidence.plan.scenario] += 1
+        self.ends[entries[-1].record.type if entries else "none"] += 1
+        self.records += len(entries)
+        self.views += len(evidence.views)
+        changes = takeovers(entries)
+        self.hand_overs += sum(change.handed_over for change in changes)
+        self.crashes += sum(not change.handed_over for change in changes)
+        self.takeovers += [change for change in changes if not change.handed_over]
+        self.bodies += len(evidence.begun)
+        self.tools_again += sum(len(call.starts) - 1 for call in tool_calls(entries).values() if call.starts)
+        calls = model_calls(entries)
+        self.chunks += sum(len(call.chunks) for call in calls)
+        withdrawn = [call for call in calls if call.withdrawn is not None]
+        self.calls_again += len(withdrawn)
+        self.chunks_again += sum(len(call.chunks) for call in withdrawn)
+
+    def after_kills(self, kills: Mapping[int, Sequence[int]]) -> list[tuple[int, int | None]]:
+        """Milliseconds from a kill to the claim and to the first record behind it, of each run that the victim held.
+
+        `kills` are the moments at which a process id was killed, unix milliseconds.
+        """
+        found: list[tuple[int, int | None]] = []
+        for change in self.takeovers:
+            pid = int(change.former.split("-")[-2])
+            moments = [at for at in kills.get(pid, ()) if change.last_at <= at + 1 and at <= change.claimed_at]
+            if moments:
+                behind = None if change.next_at is None else change.next_at - moments[-1]
+                found.append((change.claimed_at - moments[-1], behind))
+        return found
+
+
+def figures(
+    tally: Tally,
+    *,
+    injuries: Mapping[str, int],
+    violations: Mapping[str, int],
+    kills: Mapping[int, Sequence[int]],
+    refused: int,
+    joins: int,
+    lease_s: float,
+) -> list[Figure]:
+    """The table's lines."""
+
+    def count(group: str, name: str, value: float, note: str = "") -> Figure:
+        return Figure(group=group, name=name, value=value, unit="", note=note)
+
+    lines = [count("injuries", kind, number) for kind, number in sorted(injuries.items())]
+    lines.append(count("injuries", "all", sum(injuries.values())))
+    lines += [count("load", f"runs, {kind}", number) for kind, number in sorted(tally.runs.items())]
+    lines += [count("load", "runs, all", sum(tally.runs.values()))]
+    lines += [count("load", f"ended with {kind}", number) for kind, number in sorted(tally.ends.items())]
+    lines.append(count("load", "records", tally.records))
+    lines.append(count("load", "views", tally.views, "each of the whole run, records or events"))
+    lines.append(count("load", "joinings of views", joins, "they leave at random and come back at their cursor"))
+    lines.append(count("load", "tool bodies run", tally.bodies))
+    return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally, kills, lease_s)]
+
+
+def _costs(tally: Tally, refused: int) -> list[Figure]:
+    def count(name: str, value: int, note: str = "") -> Figure:
+        return Figure(group="what it came to", name=name, value=value, unit="", note=note)
+
+    return [
+        count("crashes", tally.crashes, "leases that ran out under a run"),
+        count("hand-overs", tally.hand_overs),
+        count("fenced writes refused", refused, "of owners that had lost their run"),
+        count("unfinished tools run again", tally.tools_again, "started, and not finished when their owner was lost"),
+        count("model calls made again", tally.calls_again, "they had died half-way, and were withdrawn"),
+        count("chunks paid twice", tally.chunks_again, f"of {tally.chunks:,}"),
+    ]
+
+
+def _promises(violations: Mapping[str, int]) -> list[Figure]:
+    shown = {"gaps": "gap", "duplicates": "duplicate", "finished tools run again": "finished_rerun"}
+    shown |= {"records and bodies of fenced owners": "fenced", "finished model calls paid again": "paid_again"}
+    shown |= {"runs and viewers that did not end": "hung"}
+    numbers = {name: violations.get(kind, 0) for name, kind in shown.items()}
+    numbers["promises broken otherwise"] = sum(violations.values()) - sum(numbers.values())
+    return [
+        Figure(group="promises", name=name, value=number, unit="", target=("value", "<=", 0))
+        for name, number in numbers.items()
+    ]
+
+
+def _latencies(tally: Tally, kills: Mapping[int, Sequence[int]], lease_s: float) -> list[Figure]:
+    measured = tally.after_kills(kills)
+    claims = [claim / 1000 for claim, _ in measured]
+    behind = [record / 1000 for _, record in measured if record is not None]
+    lines: list[Figure] = []
+    for name, values in (("next record", claims), ("the one behind it", behind)):
+        for which, percent in (("p50", 50), ("p99", 99), ("max", 100)):
+            if values:
+                note = f"{len(values)} runs that killed workers held; the server was injured in some of them"
+                lines.append(
+                    Figure(
+                        group="kill -9 of a worker",
+                        name=f"until {name}, {which}",
+                        value=percentile(values, percent),
+                        unit="s",
+                        yardstick=lease_s,
+                        yardstick_name="the lease",
+                        target=("value", "<=", lease_s + 1) if which == "p50" and name == "next record" else None,
+                        note=note if which == "p50" and name == "next record" else "",
+                    )
+                )
+    return lines
