@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
 
 EXEMPT = {
     "runs": "the index of runs; an entry goes with its run",
@@ -47,6 +48,32 @@ def redis_url(redis_server: EmbeddedServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def sentinels() -> Iterator[EmbeddedSentinels]:
+    """A primary, a replica and a sentinel for all tests. Tests that stop one of them start their own."""
+    with EmbeddedSentinels() as servers:
+        yield servers
+
+
+@pytest.fixture
+def sentinel_url(sentinels: EmbeddedSentinels) -> str:
+    """The URL of the shared sentinel. The server behind it is not emptied: a test has its `prefix`."""
+    return sentinels.url
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedCluster]:
+    """A cluster of three nodes for all tests. Tests that stop one of them start their own."""
+    with EmbeddedCluster() as servers:
+        yield servers
+
+
+@pytest.fixture
+def cluster_url(cluster: EmbeddedCluster) -> str:
+    """The URL of the shared cluster. It is not emptied: a test has its `prefix`, and so its slot."""
+    return cluster.url
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The backends every contract test runs against: this process, fakeredis, a real server."""
+"""The backends every contract test runs against: this process, fakeredis, a real server, sentinels, a cluster."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from playhead.runtime.log.redis import RedisLog, connect
 __all__: list[str] = []
 
 
-@pytest.fixture(params=["memory", "fakeredis", "redis"])
+@pytest.fixture(params=["memory", "fakeredis", "redis", "sentinel", "cluster"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """`memory`, `fakeredis`, or the URL of the real server."""
-    return request.getfixturevalue("redis_url") if request.param == "redis" else request.param
+    """`memory`, `fakeredis`, or the URL of a real server, of sentinels, or of a cluster."""
+    kind: str = request.param
+    if kind in ("memory", "fakeredis"):
+        return kind
+    return request.getfixturevalue("redis_url" if kind == "redis" else f"{kind}_url")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ async def test_a_log_is_used_from_another_thread_by_again(log: Log) -> None:
 async def test_again_has_the_keys_and_the_options_of_the_log(log: Log) -> None:
     if not isinstance(log, RedisLog):
         pytest.skip("a log in memory has no connections")
-    named = NamedLog(log.client, prefix=log.keys.prefix, shard=3)
+    named = NamedLog(log.client, prefix=log.keys.prefix)
     named.name = "somebody"
     other = named.again()
     try:

@@ -252,8 +252,8 @@ async def test_a_number_that_is_no_port_is_named() -> None:
 async def test_a_random_port_taken_by_another_server_in_between_is_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     async with EmbeddedServer.running(durable=False) as other:
         ports = [other.port, other.port]
-        free = embedded_process._free_port  # pyright: ignore[reportPrivateUsage]
-        monkeypatch.setattr(embedded_process, "_free_port", lambda: ports.pop() if ports else free())
+        free = embedded_process.free_port
+        monkeypatch.setattr(embedded_process, "free_port", lambda: ports.pop() if ports else free())
         async with EmbeddedServer.running(durable=False) as server:
             assert server.port != other.port
             assert server.pid != other.pid

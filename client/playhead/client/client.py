@@ -22,7 +22,7 @@ from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLarge
 from playhead.runtime.events import Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, crash_failure, new_run_id
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
-from playhead.runtime.log.connection import DEFAULT_URL, connect
+from playhead.runtime.log.connection import DEFAULT_URL, connect, point
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.records import RunSubmitted, now_ms
@@ -49,7 +49,7 @@ class Client:
     Two connections serve any number of tails: one for commands, one that hears what is published.
 
     Args:
-        url: `redis://[user:password@]host:port[/db]`.
+        url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
         prefix: Of all keys; the workers' must be the same.
         on_notice: Told what a tail waits for; by default a warning in the log `playhead.client`.
         max_record_bytes: The limit of a prompt with all that is submitted beside it.
@@ -78,10 +78,12 @@ class Client:
         async with AsyncExitStack() as stack:
             commands = connect(self.url, connections=1)
             stack.push_async_callback(commands.aclose)
+            log = RedisLog(commands, prefix=self.prefix)
             await check_server(commands)
             tails = connect(self.url, connections=1, timeout=None)
             stack.push_async_callback(tails.aclose)
-            log, hub = RedisLog(commands, prefix=self.prefix), Hub(tails)
+            point(tails, log.keys)
+            hub = Hub(tails)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             stack.callback(hub.close)

@@ -16,7 +16,7 @@ from pathlib import Path
 from playhead.runtime.embedded_directory import ServerDirectory
 from playhead.runtime.redis_binary import EmbeddedServerError
 
-__all__ = ["PortTakenError", "ServerProcess", "start_process"]
+__all__ = ["PortTakenError", "ServerProcess", "free_port", "start_process"]
 
 START_SECONDS = 10.0
 # How long a server may take to write its data after SIGTERM, before SIGKILL.
@@ -182,7 +182,7 @@ def start_process(
     for attempt in range(_PORT_ATTEMPTS):
         if port:
             _check_port(port)
-        chosen = port or _free_port()
+        chosen = port or free_port()
         arguments = _arguments(directory, port=chosen, durable=durable)
         try:
             return ServerProcess(directory, binary=binary, port=chosen, arguments=[*arguments, *extra_args])
@@ -215,7 +215,8 @@ def _check_port(port: int) -> None:
         ) from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens; another program may take it the next moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

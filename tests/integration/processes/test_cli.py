@@ -408,10 +408,11 @@ def test_doctor_warns_of_what_weakens_the_promises_and_fails_on_what_stands_in_t
     try:
         told = call("doctor", "--json", "--url", server.url)
         assert told.code == 0
-        assert [line["level"] for line in told.lines] == ["ok", "warning", "warning", "warning"]
+        assert [line["level"] for line in told.lines] == ["ok", "ok", "warning", "warning", "warning"]
         text = "\n".join(line["text"] for line in told.lines)
         assert "maxmemory-policy is allkeys-lru" in text
         assert "appendonly is off" in text
+        assert "one server, 0 replicas" in text
         assert "0 live workers" in text
         call("ask", "nobody", "hi", "--detach", "--url", server.url)
         told = call("doctor", "--url", server.url)

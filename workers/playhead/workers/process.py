@@ -54,11 +54,12 @@ async def _main(
     for agent in agents:
         _ = agent.model  # a name of no known form is told now, not by the first run
     client = connect(url)
+    log = RedisLog(client, prefix=prefix)
     try:
         for warning in await check_server(client):
             if not quiet:
                 logger.warning("%s: %s", redact(url), warning)
-        worker = Worker(agents, log=RedisLog(client, prefix=prefix), options=options)
+        worker = Worker(agents, log=log, options=options)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_drain_on_signal, worker, tasks.cancel_scope, quiet)
             if stop_with_stdin:

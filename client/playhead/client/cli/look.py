@@ -22,7 +22,8 @@ from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.runtime.errors import PlayheadError, RunFailedError
 from playhead.runtime.log import RunInfo
-from playhead.runtime.log.connection import redact, redis_info
+from playhead.runtime.log.connection import point, redact, redis_info, tell_topology
+from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.redis import check_server, connect
 from playhead.runtime.records import Entry
 
@@ -257,6 +258,7 @@ def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> Non
 async def _examine(url: str, prefix: str) -> list[tuple[str, str]]:
     findings: list[tuple[str, str]] = []
     redis = connect(url, connections=1)
+    point(redis, Keys(prefix))
     try:
         info = await redis_info(redis)
         warnings = await check_server(redis)
@@ -273,6 +275,8 @@ async def _examine(url: str, prefix: str) -> list[tuple[str, str]]:
         version = info.get("valkey_version") or info.get("redis_version")
         name = f"{info.get('server_name', 'redis')} {version}"
     findings.append(("ok", f"{redact(url)}: {name}, {trip:.2f} ms a round trip"))
+    if info:
+        findings.append(("ok", tell_topology(redis, info)))
     findings += [("warning", text) for text in warnings]
     async with Client(url, prefix=prefix) as client:
         live = await client.workers()

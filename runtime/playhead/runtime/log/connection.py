@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from abc import ABC
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
 
 import hiredis
 from redis import exceptions as redis_errors
@@ -17,28 +17,43 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from playhead.runtime.errors import LogUnavailableError, PlayheadError, RedisAuthError, RedisTooOldError
+from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.topology import LocatedConnection, NowhereError, finder_of, read_topology
 
-__all__ = ["DEFAULT_URL", "again", "check_server", "connect", "redact", "redis_info", "translate_errors"]
+__all__ = [
+    "DEFAULT_URL",
+    "again",
+    "check_server",
+    "connect",
+    "point",
+    "redact",
+    "redis_info",
+    "tell_topology",
+    "translate_errors",
+]
 
 DEFAULT_URL: Final = "redis://localhost:6379"
 _MINIMUM: Final = (6, 2)
-_PASSING: Final = re.compile(
-    r"(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+_CANNOT_NOW: Final = (
+    redis_errors.BusyLoadingError,
+    redis_errors.ReadOnlyError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+    redis_errors.TryAgainError,
 )
-"""Refusals that waiting may cure; nothing was written."""
+_PASSING: Final = re.compile(r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED)\b|access a non local key")
+"""Refusals that waiting may cure; nothing was written. The last is what a script meets in a slot on the move."""
 
 _TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), below what a person takes for a hang
 _CONNECT_TIMEOUT_S: Final = 5.0
 
 
 def redact(url: str) -> str:
-    """The URL without its password, for messages and logs."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user = parts.username or ""
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{user}:***@{host}"))
+    """The URL without its passwords, for messages and logs. What is no URL loses all that might be one."""
+    # The last @, wherever it is: a password with a / or ? in it that should have been escaped is a password still.
+    hidden = re.sub(r"^([^/]*//[^:@/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 
 
 class _PackedInC(AbstractConnection, ABC):
@@ -59,11 +74,15 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
     Retries are off: the log's scripts are sent again by their callers, who know what that means. A full pool waits
     instead of raising. RESP2, since the tail hub reads published messages below redis-py's `PubSub`.
 
+    Args:
+        url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts behind
+            `redis+sentinel://…/service[/db]` or `redis+cluster://` for a primary that moves (see `topology`).
+
     Raises:
-        LogUnavailableError: If the URL is not one redis-py understands.
+        LogUnavailableError: The URL is none of these; the text says which part is wrong.
     """
     try:
-        pool: Any = BlockingConnectionPool.from_url(
+        pool = _pool(
             url,
             max_connections=connections,
             timeout=None,
@@ -72,13 +91,36 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
             socket_timeout=timeout,
             socket_connect_timeout=_CONNECT_TIMEOUT_S,
         )
-    except ValueError as error:
+        pool.make_connection()  # connects nothing, but refuses options that do not exist
+    except (ValueError, TypeError, redis_errors.RedisError) as error:
+        wrong = re.sub(r".*unexpected keyword argument", "it has no option", str(error))
         raise LogUnavailableError(
-            f"{redact(url)!r} is not a Redis URL ({error}); use redis://[user:password@]host:port[/db]"
+            f"{redact(url)!r} is not a Redis URL ({wrong}); use redis://[user:password@]host:port[/db], "
+            "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
         ) from error
-    kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
-    pool.connection_class = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
     return Redis.from_pool(pool)
+
+
+def _pool(url: str, **options: Any) -> Any:
+    """The pool of connections that `url` asks for. Raises ValueError, or TypeError for an option it cannot have."""
+    behind = re.sub(r"^[^/?#]*:/*[^/?#]*", "", url)
+    if "@" in behind and not url.startswith("unix:"):
+        # Said without the part concerned, which may be half a password.
+        raise ValueError("a / ? # or @ that is not one of the URL's own must be escaped, as %2F %3F %23 or %40")
+    topology = read_topology(url)
+    plain, finder = topology or (url, None)
+    pool: Any = BlockingConnectionPool.from_url(plain, **options)
+    kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
+    packed = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
+    if finder is None:
+        pool.connection_class = packed
+    else:
+        finder.use(packed, pool.connection_kwargs)
+        pool.connection_class = type(f"Located{kind.__name__}", (LocatedConnection, packed), {})
+        pool.connection_kwargs["finder"] = finder
+        # Not a retry of what may have happened: who answers so has done nothing. The second try goes to whom they named.
+        pool.connection_kwargs["retry"] = Retry(NoBackoff(), 1, (redis_errors.MovedError, redis_errors.ReadOnlyError))
+    return pool
 
 
 _OF_ONE_POOL: Final = ("himport_registry", "event_dispatcher")  # made by the pool itself; hold locks and connections
@@ -88,6 +130,8 @@ def again(client: Redis) -> Redis:
     """A client with the options of `client` and connections of its own, made at first use: for another event loop."""
     pool: Any = client.connection_pool  # a wrapped or stand-in client's pool differs in its kind of connection only
     options = {name: value for name, value in pool.connection_kwargs.items() if name not in _OF_ONE_POOL}
+    if (finder := finder_of(client)) is not None:
+        options["finder"] = copy.copy(finder)
     if isinstance(pool, BlockingConnectionPool):
         options["timeout"] = pool.timeout
     kind: Any = type(pool)
@@ -96,8 +140,20 @@ def again(client: Redis) -> Redis:
     )
 
 
+def point(client: Redis, keys: Keys) -> None:
+    """Connect to the server that has `keys`: of a cluster, the owner of their slot. Costs nothing elsewhere.
+
+    Raises:
+        ValueError: The client serves other keys already: on a cluster, each prefix needs a client of its own.
+    """
+    if (finder := finder_of(client)) is not None:
+        finder.point(keys.root)
+
+
 def _address(client: Redis) -> str:
     options = client.connection_pool.connection_kwargs
+    if (finder := finder_of(client)) is not None:
+        return f"{finder.found}, found by {finder}" if finder.found else str(finder)
     if "path" in options:
         return str(options["path"])
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
@@ -111,12 +167,21 @@ def translate_errors(client: Redis) -> Generator[None]:
     """
     try:
         yield
+    except NowhereError as error:
+        raise LogUnavailableError(str(error)) from error
     except (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError) as error:
         raise RedisAuthError(
             f"Redis at {_address(client)} refused the credentials ({error}); "
             "put them in the URL: redis://user:password@host:port"
         ) from error
-    except (redis_errors.BusyLoadingError, redis_errors.ReadOnlyError, redis_errors.OutOfMemoryError) as error:
+    except redis_errors.AskError as error:  # MOVED too
+        if finder_of(client) is None:
+            raise PlayheadError(
+                f"Redis at {_address(client)} is a node of a cluster and has not all the keys; "
+                "use redis+cluster://host:port,host:port"
+            ) from error
+        raise LogUnavailableError(f"Redis at {_address(client)} has given the keys away: {error}") from error
+    except _CANNOT_NOW as error:
         raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
     except redis_errors.InvalidResponse as error:
         raise LogUnavailableError(
@@ -130,7 +195,7 @@ def translate_errors(client: Redis) -> Generator[None]:
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
             raise RedisAuthError(f"Redis at {_address(client)} wants a password; put it in the URL") from error
-        if _PASSING.match(str(error)):
+        if _PASSING.search(str(error)):
             raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {_address(client)} refused: {error}") from error
 
@@ -149,15 +214,27 @@ async def redis_info(client: Redis) -> dict[str, Any] | None:
     return dict(info)
 
 
+def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
+    """What kind of server the log is on, and where: one line for a person. `info` is the server's `INFO`."""
+    replicas = int(info.get("connected_slaves", 0))
+    followed = f"{replicas} {'replica' if replicas == 1 else 'replicas'}"
+    if finder_of(client) is None:
+        return f"one server, {followed}" if info.get("role") == "master" else "a replica: it takes no writes"
+    return f"{_address(client)}, {followed}"
+
+
 async def check_server(client: Redis) -> list[str]:
     """Refuse a server that cannot keep the promises, and name what weakens them.
 
+    Of a cluster that is the owner of the slot of the prefix, so make the `RedisLog` first.
+
     Returns:
-        Warnings, one line each: an evicting `maxmemory-policy`, no persistence.
+        Warnings, one line each: an evicting `maxmemory-policy`, no persistence, a URL that will not follow a failover.
 
     Raises:
         RedisTooOldError: Below Redis 6.2.
-        LogUnavailableError, RedisAuthError: As the names say.
+        LogUnavailableError: It cannot be reached, or it is a sentinel.
+        RedisAuthError: As the name says.
     """
     info = await redis_info(client)
     if info is None:
@@ -166,7 +243,13 @@ async def check_server(client: Redis) -> list[str]:
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers < _MINIMUM:
         raise RedisTooOldError(f"Redis at {_address(client)} is {version}; playhead needs 6.2 or newer")
+    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
+        raise LogUnavailableError(
+            f"{_address(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
+        )
     warnings: list[str] = []
+    if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
+        warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
         warnings.append(

@@ -26,7 +26,7 @@ from playhead.runtime.log.base import (
     Signal,
     WorkerInfo,
 )
-from playhead.runtime.log.connection import again, check_server, connect, redact, translate_errors
+from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import Entry
@@ -53,6 +53,7 @@ class RedisLog:
     def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0) -> None:
         self.client = client
         self.keys = Keys(prefix, shard)
+        point(client, self.keys)
 
     def again(self) -> Self:
         """The same log over connections of its own, for another event loop or thread; close it as this one.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from playhead.runtime.log.connection import translate_errors
+from playhead.runtime.log.topology import finder_of
 
 __all__ = ["Script"]
+
+_DECLARE_ALL: Final = ("append", "renew", "claim")
+"""Scripts that need no guard: they declare what they write, or (`claim`'s memo of the token) a key that is not there."""
 
 
 class Script:
@@ -30,6 +34,9 @@ class Script:
         Raises:
             LogUnavailableError: It may or may not have run; send the identical call again.
         """
+        finder = finder_of(client)
+        if finder is not None and finder.guard is not None and self.name not in _DECLARE_ALL:
+            keys = [*keys, finder.guard]
         with translate_errors(client):
             try:
                 return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)

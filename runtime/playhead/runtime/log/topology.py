@@ -1,0 +1,344 @@
+"""Sentinel and Cluster: which server has the log now, found out anew for every connection.
+
+All keys of a deployment lie in one hash slot, so of a cluster too only one server is asked at a time: the slot's owner.
+What differs from a single server is therefore no more than where a connection goes. A connection finds that out as it
+connects; when its server turns out not to be the right one any more, or is lost, the others of its pool connect again
+before their next use. The call that found it out fails, and its caller sends it again, as after any lost connection.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlencode, urlunsplit
+
+from redis import exceptions as redis_errors
+from redis.asyncio.connection import AbstractConnection
+from redis.crc import key_slot
+
+__all__ = ["Finder", "LocatedConnection", "NowhereError", "finder_of", "read_topology"]
+
+_SENTINEL_PORT: Final = 26379
+_CLUSTER_PORT: Final = 6379
+_URL: Final = re.compile(r"([^:/?#]+)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?")
+_LINK_OPTIONS: Final = re.compile("ssl_|socket_|retry$|protocol$|username$|password$")
+_ELSEWHERE: Final = (
+    redis_errors.AskError,  # MOVED too
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+)
+"""What says that the log is elsewhere by now, or may be."""
+
+
+class NowhereError(redis_errors.ConnectionError):
+    """Nobody could say where the log is; the text says who was asked, and what they answered."""
+
+
+class Node(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class _NotHereError(Exception):
+    """This node does not know; another may."""
+
+
+class Finder(ABC):
+    """Knows whom to ask where the log is, and asks them. One for each `connect`, for all its connections.
+
+    Attributes:
+        generation: Goes up when the server found is not to be used any more: older connections connect again.
+        found: The server found last.
+        guard: A key that no script touches and that never exists, to be declared by each; None where none is needed.
+            A cluster's node that is giving the slot away key by key refuses a call whose keys are not all there, before
+            the script begins; without it, the script might meet a key that has left in the middle of its writes.
+    """
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.generation = 0
+        self.found: Node | None = None
+        self.guard: str | None = None
+        self._nodes = tuple(nodes)
+        self._named = ", ".join(map(str, nodes))
+        self._kind: type[Any] = AbstractConnection
+        self._options: dict[str, Any] = {}
+
+    def use(self, kind: type[AbstractConnection], options: Mapping[str, Any]) -> None:
+        """How to ask: by connections of this kind, with the time limits, credentials and certificates of `options`."""
+        self._kind = kind
+        self._options = {name: value for name, value in options.items() if _LINK_OPTIONS.match(name)}
+
+    def point(self, root: str) -> None:
+        """Look for the keys that begin with `root`, hash tag included. Only a cluster cares; raises ValueError there."""
+        del root
+
+    def lost(self, generation: int) -> None:
+        """A connection of that generation met a server that is gone, or is not the right one: look again."""
+        if generation == self.generation:
+            self.generation += 1
+            self.turn()
+
+    def turn(self) -> None:
+        """Ask another one first next time: who sent us to the wrong server may be cut off from the rest."""
+        self._nodes = (*self._nodes[1:], *self._nodes[:1])
+
+    async def find(self) -> Node:
+        """The server that has the log, as told by the first who knows.
+
+        Raises:
+            NowhereError: Nobody does, or nobody answers.
+            AuthenticationError: The credentials were refused.
+        """
+        problems: list[str] = []
+        for node in self._nodes:
+            link = self._kind(host=node.host, port=node.port, **self._options)
+            try:
+                await link.connect()
+                self.found = await self._ask(link, node)
+            except redis_errors.AuthenticationError as error:
+                raise redis_errors.AuthenticationError(f"{node}: {error}{self._credentials()}") from error
+            except _NotHereError as error:
+                problems.append(str(error))
+            except (redis_errors.RedisError, OSError) as error:
+                problems.append(f"{node}: {str(error).rstrip('.')}")
+            else:
+                return self.found
+            finally:
+                await link.disconnect(nowait=True)
+        raise NowhereError(f"{self} cannot be reached now: {'; '.join(problems)}")
+
+    @abstractmethod
+    async def check(self, connection: Any) -> None:
+        """Make sure that the server connected to is what it was said to be. Raises ConnectionError."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+    @abstractmethod
+    async def _ask(self, link: Any, node: Node) -> Node: ...
+
+    def _credentials(self) -> str:
+        return ""
+
+
+class SentinelFinder(Finder):
+    """The primary of one service, by its sentinels."""
+
+    def __init__(self, nodes: Sequence[Node], service: str, credentials: Mapping[str, str]) -> None:
+        super().__init__(nodes)
+        self.service = service
+        self._sentinel_credentials = dict(credentials)
+
+    def use(self, kind: type[AbstractConnection], options: Mapping[str, Any]) -> None:
+        own = {name: value for name, value in options.items() if name not in ("username", "password")}
+        super().use(kind, {**own, **self._sentinel_credentials})
+
+    def __str__(self) -> str:
+        return f"service {self.service!r} of the sentinels {self._named}"
+
+    async def _ask(self, link: Any, node: Node) -> Node:
+        await link.send_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.service)
+        try:
+            told: Any = await link.read_response()
+        except redis_errors.NoPermissionError:
+            raise
+        except redis_errors.ResponseError as error:
+            raise _NotHereError(f"{node} is no sentinel ({error})") from error
+        if told is None:
+            raise _NotHereError(f"{node} knows no service of that name; it is the NAME of `sentinel monitor NAME …`")
+        primary = Node(_text(told[0]), int(told[1]))
+        await link.send_command("SENTINEL", "MASTER", self.service)
+        flat = [_text(part) for part in await link.read_response()]
+        state = dict(zip(flat[::2], flat[1::2], strict=True))
+        # In a failover the first answer names the new primary a little before the second does.
+        if (state["ip"], int(state["port"])) == primary and {"s_down", "o_down"} & set(state["flags"].split(",")):
+            raise _NotHereError(f"{node} says that the primary {primary} is down, and no replica in its place yet")
+        return primary
+
+    async def check(self, connection: Any) -> None:
+        """A sentinel may name a server that was demoted a moment ago: a replica refuses writes, but lets us read."""
+        await connection.send_command("ROLE", check_health=False)
+        try:
+            role = _text((await connection.read_response())[0])
+        except redis_errors.NoPermissionError:  # a user that may not ask: writes will tell
+            return
+        if role != "master":
+            raise redis_errors.ConnectionError(f"{self.found} was named as the primary, but says that it is a {role}")
+
+    def _credentials(self) -> str:
+        return " (those for sentinels are `?sentinel_username=…&sentinel_password=…` of the URL)"
+
+
+class ClusterFinder(Finder):
+    """The owner of the hash slot of the keys, by any node of the cluster."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        super().__init__(nodes)
+        self.root = "{ph:0}:"
+        self.guard = f"{self.root}nothing"
+        self._pointed = False
+        self._seeds = self._nodes
+
+    @property
+    def slot(self) -> int:
+        """The hash slot of all keys, those of prefix `ph` until it is pointed elsewhere."""
+        return key_slot(self.root.encode())
+
+    def point(self, root: str) -> None:
+        if self._pointed and root != self.root:
+            raise ValueError(f"these connections are for the keys {self.root}…; use another `connect` for {root}…")
+        self._pointed = True
+        if root != self.root:
+            self.root = root
+            self.guard = f"{root}nothing"
+            self.generation += 1
+
+    def __str__(self) -> str:
+        return f"the cluster of {self._named}"
+
+    async def _ask(self, link: Any, node: Node) -> Node:
+        await link.send_command("CLUSTER", "SLOTS")
+        try:
+            ranges = await link.read_response()
+        except redis_errors.ClusterDownError as error:
+            raise _NotHereError(f"{node}: {error}") from error
+        except redis_errors.NoPermissionError:
+            raise
+        except redis_errors.ResponseError as error:
+            raise _NotHereError(f"{node} is no node of a cluster ({error})") from error
+        owners = [_node(owner, node) for first, last, owner, *_ in ranges if first <= self.slot <= last]
+        if not owners:
+            raise _NotHereError(
+                f"{node} says that no node owns slot {self.slot}, where the keys {self.root}… belong "
+                f"({len(ranges)} ranges are owned)"
+            )
+        everyone = (_node(server, node) for _, _, *servers in ranges for server in servers)
+        self._nodes = tuple(dict.fromkeys((node, *everyone, *self._seeds)))  # those named to us may all be gone one day
+        return owners[0]
+
+    async def check(self, connection: Any) -> None:
+        """Nothing: a node that does not own the slot says so to every command."""
+
+
+class LocatedConnection(AbstractConnection, ABC):
+    """A connection to wherever its finder says the log is; mixed into redis-py's connections over TCP and TLS."""
+
+    host: str
+    port: int
+
+    def __init__(self, *, finder: Finder, **options: Any) -> None:
+        super().__init__(**options)
+        self._finder = finder
+        self._generation = finder.generation
+
+    async def connect(self) -> None:
+        if self.is_connected and self._generation != self._finder.generation:
+            await self.disconnect(nowait=True)
+        await super().connect()
+
+    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
+        if self.is_connected:
+            return
+        finder = self._finder
+        self._generation = finder.generation
+        self.host, self.port = await finder.find()
+        try:
+            await super().connect_check_health(check_health, retry_socket_connect)
+            await finder.check(self)
+        except (redis_errors.RedisError, OSError):
+            finder.turn()
+            await self.disconnect(nowait=True)
+            raise
+
+    async def read_response(
+        self,
+        disable_decoding: bool = False,
+        timeout: float | None = None,
+        *,
+        disconnect_on_error: bool = True,
+        push_request: bool | None = False,
+    ) -> Any:
+        try:
+            return await super().read_response(
+                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
+            )
+        except _ELSEWHERE:
+            self._finder.lost(self._generation)
+            raise
+
+
+def finder_of(client: Any) -> Finder | None:
+    """The finder behind a client made by `connect`; None if its URL names one server."""
+    found = client.connection_pool.connection_kwargs.get("finder")
+    return found if isinstance(found, Finder) else None
+
+
+def read_topology(url: str) -> tuple[str, Finder] | None:
+    """Read `redis+sentinel://`, `redis+cluster://` and their `rediss+` forms.
+
+    Returns:
+        The URL of the first node, which has the options of the connections to be made; and who finds the server. None
+        for every other URL.
+
+    Raises:
+        ValueError: Which part of the URL is wrong.
+    """
+    parts = _URL.fullmatch(url)  # not `urlsplit`, which cannot read more than one host
+    scheme, plus, kind = parts[1].partition("+") if parts else ("", "", "")
+    if parts is None or not plus:
+        return None
+    if scheme not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
+        raise ValueError(f"{parts[1]}:// is none of redis[s]://, redis[s]+sentinel:// and redis[s]+cluster://")
+    userinfo, at, hosts = parts[2].rpartition("@")
+    nodes = _nodes(hosts, _SENTINEL_PORT if kind == "sentinel" else _CLUSTER_PORT)
+    query = dict(parse_qsl(parts[4] or "", keep_blank_values=True))
+    path = [unquote(part) for part in parts[3].split("/") if part]
+    if kind == "sentinel":
+        service, database = _service(path)
+        own = {name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query}
+        finder: Finder = SentinelFinder(nodes, service, own)
+    else:
+        if path not in ([], ["0"]):
+            raise ValueError(f"a cluster has database 0 only, not {'/'.join(path)!r}")
+        database, finder = "", ClusterFinder(nodes)
+    plain = (scheme, f"{userinfo}{at}{nodes[0]}", f"/{database}", urlencode(query), "")
+    return urlunsplit(plain), finder
+
+
+def _service(path: list[str]) -> tuple[str, str]:
+    if not path:
+        raise ValueError("the name of the service is missing: redis+sentinel://host:port/SERVICE")
+    service, *rest = path
+    if rest and (len(rest) > 1 or not rest[0].isdigit()):
+        raise ValueError(f"{'/'.join(rest)!r} behind the service {service!r} is no database number")
+    return service, rest[0] if rest else ""
+
+
+def _nodes(hosts: str, default_port: int) -> list[Node]:
+    nodes: list[Node] = []
+    for one in hosts.split(","):
+        found = re.fullmatch(r"\s*(?:\[([0-9a-fA-F:.%]+)\]|([^\s:\[\]]+))(?::(\d+))?\s*", one)
+        if found is None or not 0 < int(found[3] or default_port) < 65536:
+            raise ValueError(f"{one!r} is no host:port")
+        nodes.append(Node(found[1] or found[2], int(found[3] or default_port)))
+    return nodes
+
+
+def _node(told: Sequence[Any], by: Node) -> Node:
+    """A node of CLUSTER SLOTS. One that does not know its own address, or must not tell, says nothing or `?`."""
+    host = _text(told[0] or b"")
+    return Node(by.host if host in ("", "?") else host, int(told[1]))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
