@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +14,8 @@ from anyio.lowlevel import checkpoint
 
 from playhead.runtime import Agent, tool
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.log import Claim
+from playhead.runtime.errors import LeaseTooShortError
+from playhead.runtime.log import Claim, RunInfo
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.types import Messages
@@ -56,13 +60,17 @@ async def test_a_worker_holds_no_more_runs_than_it_may_and_runs_them_all(
     fleet: Fleet, no_key_leaks: Callable[[], list[str]]
 ) -> None:
     most = running = 0
+    full = anyio.Event()
 
     @tool
     async def work() -> str:
-        """Works."""
+        """Works; the first ones until all that may have begun."""
         nonlocal most, running
         running += 1
         most = max(most, running)
+        if running == 3:
+            full.set()
+        await full.wait()
         await anyio.sleep(0.01)  # a piece of work, long enough for others to begin if they might
         running -= 1
         return "worked"
@@ -141,6 +149,29 @@ async def test_a_worker_needs_agents_with_names_of_their_own(fleet: Fleet) -> No
         with pytest.raises(ValueError, match="at least one agent, each with a name of its own"):
             Worker(agents, log=log)
     await log.aclose()
+
+
+class FarLog(RedisLog):
+    """A log whose answers are long on the way."""
+
+    delay_s = 0.4
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        await anyio.sleep(self.delay_s)  # the way
+        return await super().info(run_id)
+
+
+async def test_a_lease_that_cannot_be_kept_over_the_way_to_redis_is_refused_with_one_that_can(fleet: Fleet) -> None:
+    log = fleet.log()
+    far = FarLog(log.client, prefix=fleet.prefix)
+    with pytest.raises(
+        LeaseTooShortError, match=r"a lease of 2 s cannot be kept.* takes 0\.4\d s.*lease of \d s or more"
+    ):
+        await Worker([quick()], log=far, options=WorkerOptions(lease_ms=2000)).run()
+    await log.aclose()
+    far = FarLog(fleet.log().client, prefix=fleet.prefix)
+    async with fleet.worker(quick(), log=far, lease_ms=5000), fleet.client() as client:
+        await completes(client)
 
 
 # Draining
@@ -280,4 +311,27 @@ async def test_a_drain_ends_although_the_server_is_gone(fleet: Fleet, held_model
                 await model.closed.wait()
         assert worker.statistics().running == 0
     finally:
+        await server.stop()
+
+
+async def test_a_drain_ends_in_bounded_time_although_the_server_hangs(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    """Links that are up and never answer: nothing fails until something here has waited long enough."""
+    model = held_model()
+    server = await EmbeddedServer.start(durable=False)
+    try:
+        there = fleet.at(server.url)
+        async with there.worker(Agent(model, name="agent"), lease_ms=2000, concurrency=2) as worker:
+            async with there.client() as client:
+                await client.start("agent", "Hi")
+                await model.held.wait()
+            os.kill(server.pid, signal.SIGSTOP)
+            model.go.set()
+            worker.drain()
+            began = time.monotonic()
+        assert time.monotonic() - began < 2 + 2 + 3, "the lease, the good-bye, and a busy machine"
+        assert worker.statistics().running == 0
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
         await server.stop()

@@ -21,6 +21,7 @@ __all__ = [
     "ForeignRecordError",
     "GapError",
     "InterruptNotOpenError",
+    "LeaseTooShortError",
     "LogUnavailableError",
     "MaxTokensReachedException",
     "ModelConfigurationError",
@@ -58,6 +59,12 @@ class RedisTooOldError(PlayheadError):
     """The server lacks what the log needs (Redis 6.2)."""
 
     exit_code = 69
+
+
+class LeaseTooShortError(PlayheadError):
+    """A worker's lease that cannot be kept, since the way to Redis takes too much of it."""
+
+    exit_code = 69  # not 78: the way may be shorter when a supervisor tries again
 
 
 class BadTargetError(PlayheadError):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -10,9 +13,9 @@ from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.models import DemoModel, ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.toolbox import calculator
-from playhead.runtime.types import Chunk
+from playhead.runtime.types import Chunk, Messages
 
-__all__ = ["assistant", "boom", "hostile", "slow", "stuck", "waits"]
+__all__ = ["assistant", "boom", "hostile", "slow", "steps", "stuck", "waits"]
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08"
 
@@ -36,6 +39,22 @@ async def wait(context: ToolContext) -> str:
     while not context.cancel_requested:  # noqa: ASYNC110 - what a tool has is a flag
         await anyio.sleep(0.01)
     return "stopped"
+
+
+@tool
+def step(number: int, context: ToolContext) -> str:
+    """One step, which leaves a trace where the environment says."""
+    with Path(os.environ["EFFECTS"]).open("a") as file:
+        file.write(f"{context.run_id} {number}\n")
+    return f"{number} done"
+
+
+def _next_step(messages: Messages) -> Any:
+    number = sum("toolResult" in block for message in messages for block in message.get("content", [])) + 1
+    return tool_call("step", {"number": number}, f"t{number}", text=_WORDS) if number <= 3 else f"All done. {_WORDS}"
+
+
+_WORDS = " ".join(f"word{n}" for n in range(20))
 
 
 def _thought(text: str) -> list[Chunk]:
@@ -62,4 +81,5 @@ hostile = Agent(
     tools=[escape],
 )
 waits = Agent(name="waits", model=ScriptedModel([tool_call("wait", {})], repeat=True), tools=[wait])
+steps = Agent(name="steps", model=ScriptedModel([_next_step], delay=0.01, repeat=True), tools=[step])
 stuck = Agent(name="stuck", model=ScriptedModel([tool_call("hang", {})], repeat=True), tools=[hang])

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 from anyio.abc import Process
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "SupervisorStatistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,17 @@ _HEALTHY_S: Final = 30.0
 
 _HOPELESS: Final = frozenset({2, 64, 77, 78})
 """Exit codes that a restart cannot mend: usage, credentials, configuration."""
+
+
+class SupervisorStatistics(NamedTuple):
+    """What a supervisor has done since it started, and looks after now."""
+
+    pids: tuple[int, ...]
+    """The processes that run now, oldest first."""
+    restarts: int
+    """Processes started in the place of one that died."""
+    last_exit: int | None
+    """How the last of those that died ended: its exit code, or minus the signal that killed it; None if none has."""
 
 
 class Supervisor:
@@ -36,6 +47,13 @@ class Supervisor:
         self._command = [sys.executable, "-m", "playhead.workers", *arguments, "--stop-with-stdin"]
         self._processes = processes
         self._draining = anyio.Event()
+        self._children: dict[int, None] = {}
+        self._restarts = 0
+        self._last_exit: int | None = None
+
+    def statistics(self) -> SupervisorStatistics:
+        """A snapshot of the counters."""
+        return SupervisorStatistics(tuple(self._children), self._restarts, self._last_exit)
 
     def drain(self) -> None:
         """Let every child drain; `run` returns when the last is gone."""
@@ -60,6 +78,7 @@ class Supervisor:
             code = await self._run_one()
             if code == 0 or self._draining.is_set():
                 return
+            self._last_exit = code
             if code in _HOPELESS:
                 hopeless.append(code)
                 self.drain()
@@ -68,15 +87,20 @@ class Supervisor:
             logger.warning("a worker process ended with %d; another starts in %.1f s", code, pause)
             with anyio.move_on_after(pause):
                 await self._draining.wait()
+            self._restarts += not self._draining.is_set()
 
     async def _run_one(self) -> int:
         child = await anyio.open_process(
             self._command, stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
         )
-        async with child, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._drain_child, child)
-            await child.wait()
-            tasks.cancel_scope.cancel()
+        self._children[child.pid] = None
+        try:
+            async with child, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._drain_child, child)
+                await child.wait()
+                tasks.cancel_scope.cancel()
+        finally:
+            del self._children[child.pid]
         return child.returncode or 0
 
     async def _drain_child(self, child: Process) -> None:

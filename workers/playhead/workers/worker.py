@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.log import Log, WorkerInfo, new_token
 from playhead.runtime.records import RunClaimed, now_ms
 from playhead.workers.checkpoints import Visit
@@ -28,6 +29,8 @@ __all__ = ["Worker"]
 logger = logging.getLogger(__name__)
 
 _CLAIM_AGAIN_S = 0.3
+_ROUND_TRIPS = 3  # tries: one may meet a busy moment
+_NO_RUN = "nobody"
 _BELL_WAIT_S = 2.0  # every wait ends in a claim: a lost ring costs at most this
 
 
@@ -64,6 +67,7 @@ class Worker:
         self._may_claim = anyio.Event()
         self._draining = anyio.Event()
         self._idle = anyio.Event()
+        self._claiming = anyio.CancelScope()
         self._unanswered: tuple[str, float] | None = None  # the token of a claim, and when it was first sent
         self._claimed = 0
         self._ended: dict[str, int] = {}
@@ -90,8 +94,10 @@ class Worker:
         """Work until drained. Redis going away is waited out; runs whose lease cannot be held are stopped.
 
         Raises:
+            LeaseTooShortError: A round trip to the log takes so long that the lease could not be kept.
             RedisAuthError: Redis refuses the credentials.
         """
+        await self._refuse_a_lease_too_short()
         try:
             await self._run()
         except BaseExceptionGroup as group:
@@ -100,6 +106,25 @@ class Worker:
                 raise
             raise _first(ours) from None
         await self._say_goodbye()
+
+    async def _refuse_a_lease_too_short(self) -> None:
+        """A renewal may take a third of the lease; one round trip must not take half of that."""
+        limit = self.options.lease_ms / 6000
+        best = math.inf
+        for _ in range(_ROUND_TRIPS):
+            sent = now_s()
+            try:
+                await self._log.info(_NO_RUN)
+            except PlayheadError:  # Redis is away: that is waited out, as later
+                return
+            best = min(best, now_s() - sent)
+            if best <= limit:
+                return
+        raise LeaseTooShortError(
+            f"a lease of {self.options.lease_ms / 1000:g} s cannot be kept: a round trip to Redis takes {best:.2f} s, and "
+            f"a renewal needs several in that time. Use a lease of {math.ceil(12 * best)} s or more (--lease, lease_ms), "
+            "or a Redis that is nearer."
+        )
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as background:
@@ -115,6 +140,10 @@ class Worker:
             background.cancel_scope.cancel()
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
+        with self._claiming:
+            await self._claim(runs)
+
+    async def _claim(self, runs: TaskGroup) -> None:
         while not self._draining.is_set():
             self._may_claim = anyio.Event()
             pause = _BELL_WAIT_S
@@ -180,6 +209,8 @@ class Worker:
                 await self._idle.wait()
         for execution in list(self._held.values()):
             execution.scope.cancel()
+        # A claim that a server which hangs does not answer; if it was taken, the run's lease has nearly run out by then.
+        self._claiming.deadline = anyio.current_time() + self.options.lease_ms / 1000
 
     async def _listen(self) -> None:
         """Wait for the bells: of the agents while there is room for a run, of this worker always."""
