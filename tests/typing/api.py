@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, assert_type
 
 from playhead.client import Client, Notice, RemoteAgent, Run
-from playhead.runtime import Agent, AgentResult, Event, PlayheadError, Tool, ToolContext, tool
+from playhead.runtime import Agent, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.log import RunInfo, WorkerInfo
@@ -47,13 +47,14 @@ def count(text: str, *, words: bool = True) -> int:
     return len(text.split()) if words else len(text)
 
 
-@tool(name="pay", timeout=20, on_unknown_outcome="fail")
+@tool(name="pay", timeout=20, on_unknown_outcome="ask")
 async def pay(euros: float, context: ToolContext) -> dict[str, str]:
     """Pay."""
     assert_type(context.effect_key, str)
     assert_type(context.cancel_requested, bool)
     assert_type(context.invocation_state, dict[str, Any])
     assert_type(context.tool_use, ToolUse)
+    assert_type(context.interrupt("approve", {"euros": euros}), Any)
     return {}
 
 
@@ -78,7 +79,7 @@ async def tools(context: ToolContext) -> None:
     count(1)  # pyright: ignore[reportArgumentType]
     count("a", letters=True)  # pyright: ignore[reportCallIssue]
     Shop().order()  # pyright: ignore[reportCallIssue]
-    tool(on_unknown_outcome="ask")  # pyright: ignore[reportArgumentType]
+    tool(on_unknown_outcome="guess")  # pyright: ignore[reportArgumentType]
     del any_tool
 
 
@@ -113,6 +114,7 @@ def results(result: AgentResult) -> None:
     assert_type(result.message, Message)
     assert_type(result.metrics, RunMetrics)
     assert_type(result.usage, dict[str, int])
+    assert_type(result.interrupts, list[Interrupt] | None)
     assert_type(result.metrics.tool_metrics, dict[str, dict[str, int]])
     plain: dict[str, Any] = result
     del plain
