@@ -36,6 +36,7 @@ def main() -> None:
         runs=arguments.runs,
         lease_s=arguments.lease,
         pace_s=arguments.pace,
+        keep=arguments.keep,
         limit_s=arguments.limit or 60 + 4 * arguments.pace * arguments.injuries,
     )
     _say(f"seed {options.seed}")
@@ -61,6 +62,7 @@ def _arguments() -> argparse.Namespace:
         "--pace", type=float, default=0.9, metavar="S", help="seconds between injuries, on average (0.9)"
     )
     parser.add_argument("--limit", type=float, metavar="S", help="no injury after this many seconds")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if nothing broke")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     if arguments.workers < 2 or arguments.viewers < 1 or arguments.runs < 1 or arguments.lease < 2:

@@ -7,7 +7,7 @@ import random
 import shutil
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ import anyio
 
 from bench.chaos.audience import Audience
 from bench.chaos.evidence import Violation
-from bench.chaos.injuries import Injurer, Injury
+from bench.chaos.injuries import Injurer, Injury, summary
 from bench.chaos.load import Load
 from bench.chaos.processes import Template
 from bench.chaos.stage import Options, Stage
@@ -39,7 +39,7 @@ class Outcome:
         server: Its name and version.
         took_s: From the first injury to the last run's end.
         complete: All injuries were inflicted within the time bound.
-        folder: Where the logs, views and processes' own logs of what broke are; None if nothing broke.
+        folder: Where the logs and views of what broke are, the processes' own logs and the injuries; None if not kept.
     """
 
     server: str
@@ -53,16 +53,19 @@ class Outcome:
 async def run_chaos(options: Options, say: Callable[[str], None]) -> Outcome:
     """Start everything, injure it, let it come to rest, check it, and end everything."""
     folder = Path(tempfile.mkdtemp(prefix="playhead-chaos-"))
-    violations: list[Violation] | None = None
+    keep = True
     try:
         outcome = await _chaos(options, folder, say)
-        violations = outcome.violations
+        keep = outcome.folder is not None
         return outcome
+    except anyio.get_cancelled_exc_class():
+        keep = (folder / "broken").exists()
+        raise
     finally:
-        if violations == []:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
+        if keep:
             say(f"what it left is in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _chaos(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
@@ -95,20 +98,21 @@ async def _chaos(options: Options, folder: Path, say: Callable[[str], None]) -> 
             say("letting the runs come to their ends")
         took_s = time.monotonic() - began
         violations = [*load.violations, *(Violation("worker", one, None, "ended by itself") for one in stage.died)]
-        kills: dict[int, list[int]] = defaultdict(list)
-        for injury in injurer.done:
-            if injury.kind == "kill -9 a worker":
-                kills[injury.pid].append(injury.at)
         refused = folder / "refused"
+        done = summary(injurer.done)
+        for name, several in (
+            ("injuries", map(asdict, injurer.done)),
+            ("latencies", (latency._asdict() for latency in load.tally.after_kills(done))),
+        ):
+            (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in several))
         lines = figures(
             load.tally,
-            injuries=Counter(injury.kind for injury in injurer.done),
+            injuries=done,
             violations=Counter(violation.kind for violation in violations),
-            kills=kills,
             refused=len(refused.read_bytes().splitlines()) if refused.exists() else 0,
             joins=audience.joins,
             lease_s=options.lease_s,
         )
         kind = stage.server.kind
     complete = not bound.cancelled_caught
-    return Outcome(kind, lines, violations, took_s, complete, folder if violations else None)
+    return Outcome(kind, lines, violations, took_s, complete, folder if violations or options.keep else None)

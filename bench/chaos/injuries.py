@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,8 +18,9 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from bench.chaos.stage import Stage, Victim
+from bench.chaos.tally import Injuries
 
-__all__ = ["DECK", "Injurer", "Injury"]
+__all__ = ["DECK", "KINDS", "Injurer", "Injury", "summary"]
 
 _PATIENCE_S: Final = 20.0
 _DRAIN_S: Final = 15.0
@@ -82,7 +84,7 @@ class Injurer:
     async def _inflict(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         began = time.monotonic()
         try:
-            await _KINDS[injury.kind](self, injury, victim, dice)
+            await KINDS[injury.kind](self, injury, victim, dice)
         finally:
             injury.took_s = time.monotonic() - began
             if victim is not None:
@@ -173,11 +175,23 @@ class Injurer:
         await self._stage.load_proxy.lose_replies(dice.randint(1, 3), within=2.0)
 
 
+def summary(done: Sequence[Injury]) -> Injuries:
+    """What figures need to know of them."""
+    kills: dict[int, list[int]] = defaultdict(list)
+    outages: list[tuple[int, int]] = []
+    for injury in done:
+        if injury.kind == "kill -9 a worker":
+            kills[injury.pid].append(injury.at)
+        elif injury.kind in ("kill -9 the server", "stall the server"):
+            outages.append((injury.at, injury.at + round(injury.took_s * 1000)))
+    return Injuries(Counter(injury.kind for injury in done), kills, outages)
+
+
 def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-_KINDS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
+KINDS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "kill -9 a worker": Injurer.kill,
     "stop a worker past its lease": Injurer.stop_past,
     "stop a worker below its lease": Injurer.stop_below,
@@ -196,10 +210,10 @@ _KINDS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "cut the submitting client off": Injurer.cut_load,
     "lose replies to the submitting client": Injurer.lose_load_replies,
 }
-_OF: Final = {kind: program for kind in _KINDS for program in ("worker", "viewer") if program in kind}
+_OF: Final = {kind: program for kind in KINDS for program in ("worker", "viewer") if program in kind}
 
 DECK: Final = [
-    *_KINDS,
+    *KINDS,
     *["kill -9 a worker"] * 4,
     *["stop a worker past its lease"] * 2,
     "hold a worker's network past its lease",

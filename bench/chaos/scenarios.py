@@ -34,7 +34,7 @@ Conversation = list[Turn]
 
 def _plan(dice: random.Random, scenario: str, **more: Any) -> Plan:
     wanted: dict[str, Any] = {"agent": dice.choice(["together", "in_turn"]), "words": dice.randint(5, 60), **more}
-    return Plan(run=new_run_id(), scenario=scenario, pause_ms=dice.uniform(10, 60), **wanted)
+    return Plan(run=new_run_id(), scenario=scenario, pause_ms=dice.uniform(10, 40), **wanted)
 
 
 def _short(dice: random.Random) -> Conversation:
@@ -42,7 +42,7 @@ def _short(dice: random.Random) -> Conversation:
 
 
 def _long(dice: random.Random) -> Conversation:
-    return [Turn(plan=_plan(dice, "long", words=dice.randint(60, 200)))]
+    return [Turn(plan=_plan(dice, "long", words=dice.randint(60, 150)))]
 
 
 def _in_turn(dice: random.Random) -> Conversation:

@@ -31,6 +31,7 @@ class Options:
         runs: At once.
         lease_s: Of the workers.
         limit_s: For all injuries together.
+        keep: Keep the folder even if nothing broke.
     """
 
     seed: int
@@ -41,6 +42,7 @@ class Options:
     lease_s: float = 2.0
     pace_s: float = 0.9
     limit_s: float = 3600.0
+    keep: bool = False
 
     @property
     def worker_options(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bench.chaos.evidence import Evidence
 from bench.figures import Figure, percentile
 from playhead.runtime.records import Entry, RunClaimed, RunHandedOver
 
-__all__ = ["Takeover", "Tally", "figures", "takeovers"]
+__all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "takeovers"]
 
 
 class Takeover(NamedTuple):
@@ -22,6 +22,7 @@ class Takeover(NamedTuple):
     `next_at` is the first record behind the claim, None if there was none.
     """
 
+    run: str
     former: str
     handed_over: bool
     last_at: int
@@ -29,7 +30,19 @@ class Takeover(NamedTuple):
     next_at: int | None
 
 
-def takeovers(entries: Sequence[Entry]) -> list[Takeover]:
+class Latency(NamedTuple):
+    """Of one run that a killed worker held: milliseconds from the kill to the claim, and to the first record behind it.
+
+    `served` is false if the server was killed or stalled in between.
+    """
+
+    run: str
+    claim: int
+    behind: int | None
+    served: bool
+
+
+def takeovers(run: str, entries: Sequence[Entry]) -> list[Takeover]:
     """Every change of owner in a log, in order."""
     found: list[Takeover] = []
     owner, let_go = "", False
@@ -40,9 +53,24 @@ def takeovers(entries: Sequence[Entry]) -> list[Takeover]:
             if owner:
                 behind = entries[place + 1].record.at if place + 1 < len(entries) else None
                 last = entries[place - 1].record.at
-                found.append(Takeover(owner, let_go, last, entry.record.at, behind))
+                found.append(Takeover(run, owner, let_go, last, entry.record.at, behind))
             owner, let_go = entry.record.worker, False
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Injuries:
+    """What was done, as far as figures need it. Times are unix milliseconds.
+
+    Attributes:
+        kinds: How many of each.
+        kills: When each process id was killed.
+        outages: From when to when the server could not serve.
+    """
+
+    kinds: Mapping[str, int]
+    kills: Mapping[int, Sequence[int]]
+    outages: Sequence[tuple[int, int]]
 
 
 @dataclass(slots=True)
@@ -72,7 +100,7 @@ class Tally:
         self.ends[entries[-1].record.type if entries else "none"] += 1
         self.records += len(entries)
         self.views += len(evidence.views)
-        changes = takeovers(entries)
+        changes = takeovers(evidence.plan.run, entries)
         self.hand_overs += sum(change.handed_over for change in changes)
         self.crashes += sum(not change.handed_over for change in changes)
         self.takeovers += [change for change in changes if not change.handed_over]
@@ -84,27 +112,25 @@ class Tally:
         self.calls_again += len(withdrawn)
         self.chunks_again += sum(len(call.chunks) for call in withdrawn)
 
-    def after_kills(self, kills: Mapping[int, Sequence[int]]) -> list[tuple[int, int | None]]:
-        """Milliseconds from a kill to the claim and to the first record behind it, of each run that the victim held.
-
-        `kills` are the moments at which a process id was killed, unix milliseconds.
-        """
-        found: list[tuple[int, int | None]] = []
+    def after_kills(self, what: Injuries) -> list[Latency]:
+        """How long the runs that killed workers held were nobody's."""
+        found: list[Latency] = []
         for change in self.takeovers:
             pid = int(change.former.split("-")[-2])
-            moments = [at for at in kills.get(pid, ()) if change.last_at <= at + 1 and at <= change.claimed_at]
+            moments = [at for at in what.kills.get(pid, ()) if change.last_at <= at + 1 and at <= change.claimed_at]
             if moments:
-                behind = None if change.next_at is None else change.next_at - moments[-1]
-                found.append((change.claimed_at - moments[-1], behind))
+                at = moments[-1]
+                behind = None if change.next_at is None else change.next_at - at
+                served = not any(start <= change.claimed_at and at <= end for start, end in what.outages)
+                found.append(Latency(change.run, change.claimed_at - at, behind, served))
         return found
 
 
 def figures(
     tally: Tally,
     *,
-    injuries: Mapping[str, int],
+    injuries: Injuries,
     violations: Mapping[str, int],
-    kills: Mapping[int, Sequence[int]],
     refused: int,
     joins: int,
     lease_s: float,
@@ -114,8 +140,8 @@ def figures(
     def count(group: str, name: str, value: float, note: str = "") -> Figure:
         return Figure(group=group, name=name, value=value, unit="", note=note)
 
-    lines = [count("injuries", kind, number) for kind, number in sorted(injuries.items())]
-    lines.append(count("injuries", "all", sum(injuries.values())))
+    lines = [count("injuries", kind, number) for kind, number in sorted(injuries.kinds.items())]
+    lines.append(count("injuries", "all", sum(injuries.kinds.values())))
     lines += [count("load", f"runs, {kind}", number) for kind, number in sorted(tally.runs.items())]
     lines += [count("load", "runs, all", sum(tally.runs.values()))]
     lines += [count("load", f"ended with {kind}", number) for kind, number in sorted(tally.ends.items())]
@@ -123,7 +149,7 @@ def figures(
     lines.append(count("load", "views", tally.views, "each of the whole run, records or events"))
     lines.append(count("load", "joinings of views", joins, "they leave at random and come back at their cursor"))
     lines.append(count("load", "tool bodies run", tally.bodies))
-    return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally, kills, lease_s)]
+    return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally.after_kills(injuries), lease_s)]
 
 
 def _costs(tally: Tally, refused: int) -> list[Figure]:
@@ -152,25 +178,28 @@ def _promises(violations: Mapping[str, int]) -> list[Figure]:
     ]
 
 
-def _latencies(tally: Tally, kills: Mapping[int, Sequence[int]], lease_s: float) -> list[Figure]:
-    measured = tally.after_kills(kills)
-    claims = [claim / 1000 for claim, _ in measured]
-    behind = [record / 1000 for _, record in measured if record is not None]
-    lines: list[Figure] = []
-    for name, values in (("next record", claims), ("the one behind it", behind)):
-        for which, percent in (("p50", 50), ("p99", 99), ("max", 100)):
-            if values:
-                note = f"{len(values)} runs that killed workers held; the server was injured in some of them"
-                lines.append(
-                    Figure(
-                        group="kill -9 of a worker",
-                        name=f"until {name}, {which}",
-                        value=percentile(values, percent),
-                        unit="s",
-                        yardstick=lease_s,
-                        yardstick_name="the lease",
-                        target=("value", "<=", lease_s + 1) if which == "p50" and name == "next record" else None,
-                        note=note if which == "p50" and name == "next record" else "",
-                    )
-                )
-    return lines
+def _latencies(measured: Sequence[Latency], lease_s: float) -> list[Figure]:
+    served = [one for one in measured if one.served]
+    lines = _percentiles("kill -9 of a worker", "next record", [one.claim for one in served], lease_s)
+    behind = [one.behind for one in served if one.behind is not None]
+    lines += _percentiles("kill -9 of a worker", "the one behind it", behind, lease_s)
+    both = [one.claim for one in measured if not one.served]
+    return [*lines, *_percentiles("kill -9 of a worker and the server", "next record", both, lease_s)]
+
+
+def _percentiles(group: str, name: str, values_ms: Sequence[int], lease_s: float) -> list[Figure]:
+    if not values_ms:
+        return []
+    notes = {"p50": f"{len(values_ms)} runs that the worker held", "p99": "", "max": ""}
+    return [
+        Figure(
+            group=group,
+            name=f"until {name}, {which}",
+            value=percentile(values_ms, percent) / 1000,
+            unit="s",
+            yardstick=lease_s,
+            target=("value", "<=", lease_s + 1) if which == "p50" else None,
+            note=notes[which],
+        )
+        for which, percent in (("p50", 50), ("p99", 99), ("max", 100))
+    ]

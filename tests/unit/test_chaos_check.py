@@ -17,7 +17,7 @@ from bench.chaos.check_views import seen_event, seen_record
 from bench.chaos.evidence import KINDS, Begun, Evidence, View
 from bench.chaos.load import read_begun
 from bench.chaos.plan import Plan, prompt
-from bench.chaos.tally import Tally, takeovers
+from bench.chaos.tally import Injuries, Tally, takeovers
 from playhead.runtime.control import Control
 from playhead.runtime.events import Projection
 from playhead.runtime.log.base import Signal
@@ -439,10 +439,13 @@ async def test_the_tally_counts_what_takeovers_cost(tmp_path: Path) -> None:
     tally.add(evidence)
     assert (tally.crashes, tally.hand_overs, tally.calls_again, tally.chunks_again) == (1, 0, 1, 1)
     assert (tally.runs, tally.ends) == ({"test": 1}, {"run.completed": 1})
-    (change,) = takeovers(evidence.entries)
+    (change,) = takeovers("0-aaaaaa", evidence.entries)
     kill = change.claimed_at
-    assert tally.after_kills({os.getpid(): [kill]}) == [(0, (change.next_at or 0) - kill)]
-    assert tally.after_kills({1: [kill]}) == []
+    behind = (change.next_at or 0) - kill
+    killed = {os.getpid(): [kill]}
+    assert tally.after_kills(Injuries({}, killed, [])) == [("0-aaaaaa", 0, behind, True)]
+    assert tally.after_kills(Injuries({}, killed, [(kill - 9, kill)])) == [("0-aaaaaa", 0, behind, False)]
+    assert tally.after_kills(Injuries({}, {1: [kill]}, [])) == []
 
 
 def test_every_kind_of_violation_is_made_by_some_test() -> None:
