@@ -39,7 +39,7 @@ from playhead.runtime.records import (
     UnknownRecord,
 )
 from playhead.runtime.state import fold, open_chunks
-from playhead.runtime.types import Chunk, Messages
+from playhead.runtime.types import Chunk, Message, Messages
 
 __all__: list[str] = []
 
@@ -127,6 +127,7 @@ class Fleet:
     world: World
     log: list[Entry] = field(default_factory=list[Entry])
     epoch: int = 0
+    cancelled: bool = False
 
     def append(self, record: Record) -> None:
         """Store it, as bytes do."""
@@ -135,6 +136,8 @@ class Fleet:
     def inbox(self) -> Iterator[Signal]:
         """What was sent and is not taken in: the steer comes during the last answer, the answers at each pause."""
         received = {entry.record.signal_id for entry in self.log if isinstance(entry.record, SignalReceived)}
+        if self.cancelled and "cancel" not in received:
+            yield Signal("cancel", "cancel")
         cycles = sum(entry.record.type == "cycle.started" for entry in self.log)
         if cycles >= 3 and "steer" not in received:
             yield Signal("steer", "steer", "And the weather?")
@@ -302,6 +305,30 @@ async def test_text_is_kept_where_a_model_can_go_on_behind_it_and_withdrawn_else
             withdrawn += 1
     assert kept > 15
     assert withdrawn > 15
+
+
+@pytest.mark.parametrize("on_partial", ["retract", "continue"])
+async def test_cancelled_behind_any_record_it_ends_and_begins_nothing_more(on_partial: OnPartial) -> None:
+    whole = await whole_run(World(on_partial))
+    ends: Counter[str] = Counter()
+    for cut in range(1, len(whole.log)):
+        fleet = Fleet(World(on_partial), list(whole.log[:cut]), epoch=whole.log[cut - 1].epoch, cancelled=True)
+        await fleet.own()
+        end = fleet.log[-1].record
+        ends[end.type] += 1
+        assert end.type in ("run.cancelled", "run.completed"), cut
+        assert end.type == "run.cancelled" or fold(whole.log[:cut]).phase == "answered", cut
+        assert not fleet.world.effects, cut
+        assert not any(isinstance(record, ModelStarted | ToolStarted) for record in fleet.records[cut:]), cut
+        used = [block["toolUse"] for message in fold(fleet.log).messages for block in blocks(message, "toolUse")]
+        results = [block for message in fold(fleet.log).messages for block in blocks(message, "toolResult")]
+        assert len(used) == len(results), "every call is answered, so that the session can go on"
+    assert ends["run.cancelled"] > 50
+    assert ends["run.completed"] >= 1
+
+
+def blocks(message: Message, kind: str) -> list[dict[str, Any]]:
+    return [block for block in message.get("content", []) if kind in block]
 
 
 # An older version
