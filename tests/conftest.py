@@ -18,6 +18,7 @@ EXEMPT = {
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
     "leases": "runs that a worker holds",
+    "deadlines": "runs that have a deadline and have not ended; each leaves it with its end",
     "workers": "the index of workers; each that announces itself removes the silent ones",
 }
 """Kinds of keys that may live without a TTL, and why. A key is `{prefix:shard}:kind` or `{prefix:shard}:kind:id`."""

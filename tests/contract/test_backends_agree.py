@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from playhead.runtime.codec import encode_record
+from playhead.runtime.errors import InterruptNotOpenError
 from playhead.runtime.log.base import Answer, Batch, Claim, Finish, Log, NewRun, Renewal, RunStateName, Signal
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
@@ -30,6 +31,7 @@ CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
 FAILED = encode_record(RunFailed(at=0, error_type="WorkerLost", message=""))
 CANCELLED = encode_record(RunCancelled(at=0, result={}))
 HOUR = 3_600_000
+ASKED = ["i1", "i2", "i3"]
 
 Call = Callable[[Log], Awaitable[Any]]
 
@@ -48,7 +50,7 @@ class Walk:
             return self.last
         run_id = self.rng.choice(RUNS)
         draws = [self.submit, self.claim, self.claim, self.signal, self.reap, self.renew]
-        draws += [self.append, self.append, self.append, self.release, self.finish]
+        draws += [self.append, self.append, self.append, self.release, self.finish, self.pause]
         self.last = self.rng.choice(draws)(run_id, heads.get(run_id, 0))
         return self.last
 
@@ -60,7 +62,9 @@ class Walk:
         lease_ms = self.rng.choice([HOUR, HOUR, -1000])
         self.tokens += 1
         token = f"t{self.tokens}"
-        return lambda log: log.claim({run_id: CLAIMED}, worker="w", token=token, lease_ms=lease_ms)
+        return lambda log: log.claim(
+            {run_id: CLAIMED}, worker="w", token=token, lease_ms=lease_ms, crash_limit=2, retention_ms=HOUR
+        )
 
     def batch(self, run_id: str, head: int) -> Batch:
         claims = self.claims[run_id]
@@ -68,7 +72,8 @@ class Walk:
         records = [
             encode_record(CycleStarted(at=0, cycle=self.rng.randrange(99))) for _ in range(self.rng.choice([0, 1, 3]))
         ]
-        return Batch(run_id, token, max(0, head + self.rng.choice([0, 0, 0, 0, -1, -3, 1])), records)
+        head = max(0, head + self.rng.choice([0, 0, 0, 0, -1, -3, 1]))
+        return Batch(run_id, token, head, records)
 
     def append(self, run_id: str, head: int) -> Call:
         batch = self.batch(run_id, head)
@@ -77,6 +82,10 @@ class Walk:
     def release(self, run_id: str, head: int) -> Call:
         batch = self.batch(run_id, head)
         return lambda log: log.release(batch)
+
+    def pause(self, run_id: str, head: int) -> Call:
+        batch, asked = self.batch(run_id, head), self.rng.sample(ASKED, 2)
+        return lambda log: log.pause(batch, interrupts=asked)
 
     def finish(self, run_id: str, head: int) -> Call:
         message: Any = {"role": "user", "content": [{"text": f"{run_id} {head}"}]}
@@ -89,14 +98,22 @@ class Walk:
 
     def reap(self, _: str, __: int) -> Call:
         async def reap(log: Log) -> list[str]:
-            return sorted(await log.reap(failure=FAILED, crash_limit=2, retention_ms=HOUR))
+            return sorted(await log.reap())
 
         return reap
 
     def signal(self, run_id: str, _: int) -> Call:
-        signal = Signal(f"s{self.rng.randrange(8)}", self.rng.choice(["cancel", "steer"]), {"for": run_id})
+        kind = self.rng.choice(["cancel", "steer", "respond", "respond"])
+        signal = Signal(f"s{self.rng.randrange(20)}", kind, {self.rng.choice(ASKED): run_id})
         at_once = [CANCELLED] if self.rng.random() < 0.3 else []
-        return lambda log: log.signal(run_id, signal, at_once=at_once)
+
+        async def send(log: Log) -> Any:
+            try:
+                return await log.signal(run_id, signal, at_once=at_once)
+            except InterruptNotOpenError as error:
+                return error.ids
+
+        return send
 
 
 async def seen(log: Log) -> dict[str, Any]:

@@ -48,22 +48,24 @@ async def submitted(log: Log, run_id: str = "", *, agent: str = AGENT, session: 
 
 
 async def try_claim(
-    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE
+    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: int
 ) -> Claim | None:
     wanted = dict.fromkeys(agents or (AGENT,), CLAIMED)
-    return await log.claim(wanted, worker=worker, token=token or new_token(), lease_ms=lease_ms)
+    return await log.claim(wanted, worker=worker, token=token or new_token(), lease_ms=lease_ms, **limits)
 
 
-async def claimed(log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE) -> Claim:
-    claim = await try_claim(log, *agents, token=token, worker=worker, lease_ms=lease_ms)
+async def claimed(
+    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: int
+) -> Claim:
+    claim = await try_claim(log, *agents, token=token, worker=worker, lease_ms=lease_ms, **limits)
     assert claim is not None
     return claim
 
 
-async def owned(log: Log, *, lease_ms: int = MINUTE) -> Claim:
+async def owned(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3, retention_ms: int = MINUTE) -> Claim:
     """A fresh run, claimed."""
     await submitted(log)
-    return await claimed(log, lease_ms=lease_ms)
+    return await claimed(log, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms)
 
 
 def behind(claim: Claim, records: Sequence[bytes] = (), *, head: int | None = None, ack: int = 0) -> Batch:
@@ -90,16 +92,12 @@ async def cycles(log: Log, run_id: str) -> list[int]:
     return [record.cycle for record in records if isinstance(record, CycleStarted)]
 
 
-async def reap(log: Log, *, crash_limit: int = 3, limit: int = 32, retention_ms: int = MINUTE) -> list[str]:
-    return await log.reap(failure=FAILED, crash_limit=crash_limit, retention_ms=retention_ms, limit=limit)
-
-
-async def reaped(log: Log, count: int = 1, *, crash_limit: int = 3) -> list[str]:
+async def reaped(log: Log, count: int = 1) -> list[str]:
     """The next `count` runs whose leases of a millisecond are over by the log's own clock."""
     found: list[str] = []
     with anyio.fail_after(10):
         while len(found) < count:
-            found += await reap(log, crash_limit=crash_limit)
+            found += await log.reap()
             await anyio.lowlevel.checkpoint()
     assert len(found) == count
     return found
@@ -310,7 +308,7 @@ async def test_a_renewed_lease_outlives_the_first_one(log: Log) -> None:
     assert renewal.ours
     await tick(log)
     await tick(log)
-    assert await reap(log) == []
+    assert await log.reap() == []
     assert (await append(log, behind(claim, facts(1)))).stored
 
 
@@ -337,7 +335,7 @@ async def test_reaper_puts_a_dead_owners_run_back_in_line(log: Log) -> None:
     assert await reaped(log) == [claim.run_id]
     info = await known(log, claim.run_id)
     assert (info.state, info.crashes, info.worker, info.head) == ("queued", 1, None, 2)
-    assert await reap(log) == []
+    assert await log.reap() == []
     assert (await claimed(log)).run_id == claim.run_id
 
 
@@ -348,18 +346,18 @@ async def test_reaper_takes_the_longest_dead_first_and_no_more_than_asked(log: L
         dead.append((await owned(log, lease_ms=1)).run_id)
         await tick(log)
     await tick(log)
-    assert [await reap(log, limit=limit) for limit in (1, 2, 2)] == [dead[:1], dead[1:], []]
+    assert [await log.reap(limit=limit) for limit in (1, 2, 2)] == [dead[:1], dead[1:], []]
     assert (await known(log, live.run_id)).state == "running"
 
 
 async def test_reaper_fails_a_run_past_the_crash_limit(log: Log) -> None:
     run_id = await submitted(log)
     for crashes in (1, 2):
-        await claimed(log, lease_ms=1)
-        assert await reaped(log, crash_limit=2) == [run_id]
+        await claimed(log, lease_ms=1, crash_limit=2)
+        assert await reaped(log) == [run_id]
         assert ((await known(log, run_id)).state, (await known(log, run_id)).crashes) == ("queued", crashes)
-    last = await claimed(log, lease_ms=1)
-    assert await reaped(log, crash_limit=2) == [run_id]
+    last = await claimed(log, lease_ms=1, crash_limit=2)
+    assert await reaped(log) == [run_id]
     info = await known(log, run_id)
     assert (info.state, info.crashes, info.ended) == ("failed", 3, True)
     assert (await places(log, run_id))[-2:] == [(4, 3, "run.claimed"), (5, 3, "run.failed")]
@@ -377,7 +375,8 @@ async def test_release_is_not_a_crash(log: Log) -> None:
     assert [renewal.ours for renewal in await log.renew([(claim.run_id, claim.token)], lease_ms=1)] == [False]
     again = await claimed(log, worker="w2")
     assert (again.run_id, again.epoch, again.head, again.crashes) == (claim.run_id, 2, 4, 0)
-    assert (await log.release(behind(claim, facts(1)))).code is Code.FENCED
+    assert (await log.release(behind(claim, facts(1)))).code is Code.DUP, "a repeat gets the first one's answer"
+    assert (await log.release(behind(claim, facts(2)))).code is Code.FENCED
     assert (await known(log, claim.run_id)).worker == "w2"
 
 
@@ -386,7 +385,7 @@ async def test_a_released_run_has_no_lease_to_reap(log: Log) -> None:
     await log.release(behind(claim))
     await tick(log)
     await tick(log)
-    assert await reap(log) == []
+    assert await log.reap() == []
 
 
 async def test_a_release_behind_another_head_releases_nothing(log: Log) -> None:
@@ -408,7 +407,7 @@ async def test_a_finished_run_is_ended_with_its_last_records(log: Log, state: Ru
     assert (info.state, info.head, info.ended) == (state, 4, True)
     await tick(log)
     await tick(log)
-    assert (await reap(log), await try_claim(log)) == ([], None)
+    assert (await log.reap(), await try_claim(log)) == ([], None)
     assert (await append(log, behind(claim, facts(1), head=4))).code is Code.FENCED
     assert (await log.release(behind(claim, facts(1), head=4))).code is Code.FENCED
     assert len(await log.read(claim.run_id)) == 4
@@ -447,9 +446,9 @@ async def test_finished_run_has_a_ttl(log: Log) -> None:
 
 
 async def test_a_run_failed_by_the_reaper_has_a_ttl(log: Log) -> None:
-    claim = await owned(log, lease_ms=1)
+    claim = await owned(log, lease_ms=1, crash_limit=0, retention_ms=1)
     with anyio.fail_after(10):
-        while not await reap(log, crash_limit=0, retention_ms=1):
+        while not await log.reap():
             await anyio.lowlevel.checkpoint()
         while await log.runs():
             await anyio.lowlevel.checkpoint()

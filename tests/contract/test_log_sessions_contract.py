@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import anyio
 import anyio.lowlevel
@@ -48,12 +49,12 @@ async def submitted(log: Log, run_id: str = "", *, session: str | None = None) -
     return run_id
 
 
-async def try_claim(log: Log, *, lease_ms: int = MINUTE) -> Claim | None:
-    return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms)
+async def try_claim(log: Log, *, lease_ms: int = MINUTE, **limits: int) -> Claim | None:
+    return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms, **limits)
 
 
-async def claimed(log: Log, *, lease_ms: int = MINUTE) -> Claim:
-    claim = await try_claim(log, lease_ms=lease_ms)
+async def claimed(log: Log, *, lease_ms: int = MINUTE, **limits: int) -> Claim:
+    claim = await try_claim(log, lease_ms=lease_ms, **limits)
     assert claim is not None
     return claim
 
@@ -82,10 +83,10 @@ async def texts(log: Log, session: str) -> list[str]:
     return [message.get("content", [])[0]["text"] for message in await log.messages(session)]
 
 
-async def reaped(log: Log, *, crash_limit: int = 3) -> list[str]:
+async def reaped(log: Log) -> list[str]:
     """The next runs whose leases of a millisecond are over by the log's own clock."""
     with anyio.fail_after(10):
-        while not (found := await log.reap(failure=FAILED, crash_limit=crash_limit, retention_ms=MINUTE)):
+        while not (found := await log.reap()):
             await anyio.lowlevel.checkpoint()
     return found
 
@@ -157,10 +158,10 @@ async def test_a_released_run_keeps_its_session(log: Log) -> None:
 
 async def test_past_crash_limit_next_of_session_runs(log: Log) -> None:
     first, second = [await submitted(log, session="ada") for _ in range(2)]
-    await claimed(log, lease_ms=1)
-    assert await reaped(log, crash_limit=1) == [first]
-    assert (await claimed(log, lease_ms=1)).run_id == first
-    assert await reaped(log, crash_limit=1) == [first]
+    await claimed(log, lease_ms=1, crash_limit=1)
+    assert await reaped(log) == [first]
+    assert (await claimed(log, lease_ms=1, crash_limit=1)).run_id == first
+    assert await reaped(log) == [first]
     assert (await state_of(log, first), (await claimed(log)).run_id) == ("failed", second)
 
 
@@ -254,7 +255,7 @@ async def test_a_signal_to_an_ended_run_changes_nothing(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
     await log.signal(run_id, Signal("s0", "steer"))
-    await log.finish(ending(claim))
+    await log.finish(replace(ending(claim), batch=behind(claim, [FACT], ack=1)))
     assert await log.inbox(run_id) == []
     assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "completed"
     assert (await log.inbox(run_id), len(await log.read(run_id))) == ([], 3)
@@ -279,7 +280,7 @@ async def test_cancel_of_a_released_run_ends_it_in_its_last_epoch(log: Log) -> N
     await log.release(behind(claim, [FACT]))
     assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
     assert [(entry.seq, entry.epoch) for entry in await log.read(run_id)] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
-    assert (await log.release(behind(claim, [FACT]))).code is Code.FENCED
+    assert (await log.release(behind(claim, [FACT]))).code is Code.DUP, "a repeat gets the first one's answer"
 
 
 async def test_other_signals_to_a_queued_run_wait_for_its_owner(log: Log) -> None:

@@ -76,7 +76,7 @@ def ending(claim: Claim) -> Finish:
 async def reaped(log: Log) -> list[str]:
     """The next runs whose leases of a millisecond are over by the log's own clock."""
     with anyio.fail_after(10):
-        while not (found := await log.reap(failure=FAILED, crash_limit=3, retention_ms=MINUTE)):
+        while not (found := await log.reap()):
             await anyio.lowlevel.checkpoint()
     return found
 
@@ -251,17 +251,18 @@ async def twice(log: Log, write: Callable[[], Awaitable[Any]]) -> tuple[Any, Any
     return first, second
 
 
-@pytest.mark.parametrize("name", ["append", "finish", "release"])
+@pytest.mark.parametrize("name", ["append", "finish", "release", "pause"])
 async def test_an_owners_write_sent_twice_is_one(log: Log, name: str) -> None:
     run_id = await submitted(log, session="ada")
     await submitted(log, session="ada")
     claim = await claimed(log)
     await log.signal(run_id, CANCEL)
     await log.signal(run_id, Signal("s2", "steer"))
-    batch = behind(claim, [FACT, FACT], ack=1)
+    batch = behind(claim, [FACT, FACT], ack=2 if name == "finish" else 1)
     writes: dict[str, Callable[[], Awaitable[Answer]]] = {
         "append": lambda: append(log, batch),
         "release": lambda: log.release(batch),
+        "pause": lambda: log.pause(batch, interrupts=["i1"]),
         "finish": lambda: log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": []}])),
     }
     first, second = await twice(log, writes[name])
@@ -269,12 +270,13 @@ async def test_an_owners_write_sent_twice_is_one(log: Log, name: str) -> None:
     assert (first, second) == (Answer(Code.OK, 4, left), Answer(Code.DUP, 4, left))
 
 
-@pytest.mark.parametrize("name", ["finish", "release"])
+@pytest.mark.parametrize("name", ["finish", "release", "pause"])
 async def test_an_empty_last_write_sent_twice_is_one(log: Log, name: str) -> None:
     await submitted(log, session="ada")
     batch = behind(await claimed(log))
     writes: dict[str, Callable[[], Awaitable[Answer]]] = {
         "release": lambda: log.release(batch),
+        "pause": lambda: log.pause(batch, interrupts=["i1"]),
         "finish": lambda: log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": []}])),
     }
     assert await twice(log, writes[name]) == (Answer(Code.OK, 2), Answer(Code.DUP, 2))

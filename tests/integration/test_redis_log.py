@@ -52,8 +52,8 @@ async def submitted(log: RedisLog, *, session: str | None = None) -> str:
     return run_id
 
 
-async def claimed(log: RedisLog, token: str, *, lease_ms: int = MINUTE) -> Claim:
-    claim = await log.claim({"echo": encode_record(CLAIMED)}, worker="w", token=token, lease_ms=lease_ms)
+async def claimed(log: RedisLog, token: str, *, lease_ms: int = MINUTE, **limits: int) -> Claim:
+    claim = await log.claim({"echo": encode_record(CLAIMED)}, worker="w", token=token, lease_ms=lease_ms, **limits)
     assert claim is not None
     return claim
 
@@ -62,9 +62,9 @@ def behind(claim: Claim, *, ack: int = 0) -> Batch:
     return Batch(claim.run_id, claim.token, claim.head, [encode_record(fact) for fact in FACTS], ack)
 
 
-async def reaped(log: RedisLog, *, crash_limit: int) -> None:
+async def reaped(log: RedisLog) -> None:
     with anyio.fail_after(10):
-        while not await log.reap(failure=FAILED, crash_limit=crash_limit, retention_ms=MINUTE):
+        while not await log.reap():
             await anyio.lowlevel.checkpoint()
 
 
@@ -158,15 +158,15 @@ async def finished(log: RedisLog, token: str) -> None:
     await log.release(behind(claim))
     again = await claimed(log, token)
     await log.signal(claim.run_id, Signal("s2", "steer"))
-    end = Finish(behind(again), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
+    end = Finish(behind(again, ack=2), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
     assert (await log.finish(end)).code is Code.OK
     assert 0 < await log.client.pttl(log.keys.log(claim.run_id)) <= MINUTE
 
 
 async def crashed(log: RedisLog, token: str) -> None:
-    claim = await claimed(log, token, lease_ms=1)
+    claim = await claimed(log, token, lease_ms=1, crash_limit=0)
     await log.signal(claim.run_id, Signal("s1", "steer"))
-    await reaped(log, crash_limit=0)
+    await reaped(log)
 
 
 async def cancelled_in_line(log: RedisLog) -> None:

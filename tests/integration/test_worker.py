@@ -16,6 +16,7 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.errors import LeaseTooShortError
 from playhead.runtime.log import Claim, RunInfo
+from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.types import Messages
@@ -252,8 +253,24 @@ class SlowClaims(RedisLog):
         self.claimed = anyio.Event()
         self.go = anyio.Event()
 
-    async def claim(self, agents: Mapping[str, bytes], *, worker: str, token: str, lease_ms: int) -> Claim | None:
-        claim = await super().claim(agents, worker=worker, token=token, lease_ms=lease_ms)
+    async def claim(
+        self,
+        agents: Mapping[str, bytes],
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        crash_limit: int = DEFAULT_CRASH_LIMIT,
+        retention_ms: int = DEFAULT_RETENTION_MS,
+    ) -> Claim | None:
+        claim = await super().claim(
+            agents,
+            worker=worker,
+            token=token,
+            lease_ms=lease_ms,
+            crash_limit=crash_limit,
+            retention_ms=retention_ms,
+        )
         if claim is not None:
             self.claimed.set()
             await self.go.wait()

@@ -35,7 +35,7 @@ from playhead.workers import Worker, WorkerOptions, WorkerStatistics, load_agent
 
 __all__: list[str] = []
 
-RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
+RunState = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
 
 # Tools keep the signature of their function.

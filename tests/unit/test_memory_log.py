@@ -48,12 +48,12 @@ async def owned(log: MemoryLog, run_id: str = "r1", *, session: str | None = Non
     return claim
 
 
-def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000) -> Finish:
-    return Finish(Batch(claim.run_id, claim.token, 2, []), "completed", claim.session, messages, retention_ms)
+def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000, ack: int = 0) -> Finish:
+    return Finish(Batch(claim.run_id, claim.token, 2, [], ack), "completed", claim.session, messages, retention_ms)
 
 
 async def reap(log: MemoryLog) -> list[str]:
-    return await log.reap(failure=FAILED, crash_limit=3, retention_ms=5000)
+    return await log.reap()
 
 
 async def test_a_lease_ends_after_its_last_millisecond(log: MemoryLog, clock: Clock) -> None:
@@ -131,7 +131,7 @@ async def test_nothing_stays_of_runs_whose_time_is_over(log: MemoryLog, clock: C
     for number in range(20):
         first = await owned(log, f"a{number}", session=f"s{number}")
         await log.signal(first.run_id, Signal("s1", "steer"))
-        await log.finish(ending(first))
+        await log.finish(ending(first, ack=1))
         await log.submit(NewRun(f"b{number}", "echo", RunSubmitted(at=0, agent="echo"), f"s{number}"))
         await log.signal(f"b{number}", Signal("s1", "cancel"), at_once=[FAILED])
     clock.now += 8 * 24 * 3600 * 1000

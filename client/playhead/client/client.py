@@ -20,8 +20,7 @@ from playhead.client.tail import Notice, Tail
 from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record, pack
 from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLargeError
 from playhead.runtime.events import Event
-from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, crash_failure, new_run_id
-from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
+from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import DEFAULT_URL, connect, point
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
@@ -242,11 +241,7 @@ class Client:
                 continue
             last = time.monotonic()
             try:
-                await log.reap(
-                    failure=crash_failure(DEFAULT_CRASH_LIMIT),
-                    crash_limit=DEFAULT_CRASH_LIMIT,
-                    retention_ms=DEFAULT_RETENTION_MS,
-                )
+                await log.reap()
             except PlayheadError as error:
                 logger.info("reap: %s", error)
 

@@ -31,6 +31,7 @@ __all__ = [
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
+    "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
     "remote_error",
@@ -122,6 +123,12 @@ class InterruptNotOpenError(PlayheadError, ValueError):
             f"{where} for an answer to {', '.join(self.ids)}: never asked, or answered already. Nothing was changed; "
             "answer the interrupts of the result whose stop_reason is 'interrupt'."
         )
+
+
+class RunEndedError(PlayheadError):
+    """A run that has ended was told something that only a live one can take: an answer, or what to do next."""
+
+    exit_code = 65
 
 
 class RunNotFoundError(PlayheadError):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import anyio
 
 from playhead.runtime.errors import FencedError, PlayheadError, RedisAuthError
-from playhead.runtime.log import Log, crash_failure
+from playhead.runtime.log import Log
 from playhead.workers.checkpoints import Visit
 from playhead.workers.options import WorkerOptions
 from playhead.workers.pulse import Pulse, now_s
@@ -139,21 +139,16 @@ class Leases:
                     lease.lose(lease.overdue())
 
     async def _reap(self) -> None:
-        """Look for runs of dead workers, this worker's own former self included."""
-        options = self._options
+        """Look for runs of dead workers, this worker's own former self included, and for passed deadlines."""
         while True:
             try:
-                reaped = await self._log.reap(
-                    failure=crash_failure(options.crash_limit),
-                    crash_limit=options.crash_limit,
-                    retention_ms=options.retention_ms,
-                )
+                reaped = await self._log.reap()
             except PlayheadError as error:
                 log_refusal("reap", error)
             else:
                 self.reaped += len(reaped)
                 for run_id in reaped:
-                    logger.warning("run %s: its worker stopped renewing; put back in line", run_id)
+                    logger.warning("run %s: taken from an owner that is silent, or past its deadline", run_id)
             await anyio.sleep(_REAP_EVERY_S)
 
 

@@ -164,7 +164,14 @@ class Worker:
             name: encode_record(RunClaimed(at=now_ms(), worker=self.name, fingerprint=fingerprint))
             for name, fingerprint in self._fingerprints.items()
         }
-        claim = await self._log.claim(notes, worker=self.name, token=token, lease_ms=self.options.lease_ms)
+        claim = await self._log.claim(
+            notes,
+            worker=self.name,
+            token=token,
+            lease_ms=self.options.lease_ms,
+            crash_limit=self.options.crash_limit,
+            retention_ms=self.options.retention_ms,
+        )
         self._unanswered = None
         if claim is None:
             return False

@@ -14,7 +14,6 @@ from playhead.runtime.log.base import (
     RunInfo,
     Signal,
     WorkerInfo,
-    crash_failure,
     new_run_id,
     new_token,
 )
@@ -31,7 +30,6 @@ __all__ = [
     "RunInfo",
     "Signal",
     "WorkerInfo",
-    "crash_failure",
     "new_run_id",
     "new_token",
 ]

@@ -33,12 +33,15 @@ __all__ = [
     "RunStateName",
     "Signal",
     "WorkerInfo",
+    "answered_interrupts",
+    "check_signal",
     "crash_failure",
+    "deadline_failure",
     "new_run_id",
     "new_token",
 ]
 
-RunStateName = Literal["queued", "running", "completed", "failed", "cancelled"]
+RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
 DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """How long a finished run stays readable by default: a week."""
@@ -70,10 +73,16 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
-def crash_failure(crash_limit: int) -> bytes:
-    """The encoded `run.failed` record that ends a run which took more than `crash_limit` workers down with it."""
-    text = f"the run's worker died {crash_limit + 1} times while running it; it is not tried again"
+def crash_failure() -> bytes:
+    """The encoded `run.failed` record that ends a run which took more workers down with it than its crash limit."""
+    text = "the run's worker died more often while running it than the crash limit allows; it is not tried again"
     return encode_record(RunFailed(at=now_ms(), error_type="CrashLimitExceeded", message=text))
+
+
+def deadline_failure() -> bytes:
+    """The encoded `run.failed` record that ends a run which is past its deadline."""
+    text = "the deadline that was set when the run was submitted has passed"
+    return encode_record(RunFailed(at=now_ms(), error_type="DeadlineExceeded", message=text))
 
 
 class Code(IntEnum):
@@ -89,16 +98,22 @@ class Code(IntEnum):
     """Another owner, or none, holds the run; nothing was stored by this call."""
     GONE = 4
     """There is no such run; nothing was stored."""
+    WAITING = 5
+    """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to submit. `record` is record 1 and must be `run.submitted`."""
+    """A run to submit. `record` is record 1 and must be `run.submitted`.
+
+    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
+    """
 
     run_id: str
     agent: str
     record: Record
     session: str | None = None
+    deadline_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,16 +187,43 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A request to a run: `kind` is `cancel`; the same `signal_id` counts once."""
+    """A request to a run; the same `signal_id` counts once.
+
+    `kind` is `cancel` (no body), `respond` (`{interrupt id: answer}`) or `steer` (a prompt).
+    """
 
     signal_id: str
     kind: str
     body: Any = None
 
 
+SIGNAL_KINDS: Final = frozenset({"cancel", "respond", "steer"})
+
+
+def check_signal(signal: Signal) -> None:
+    """Refuse what is no signal.
+
+    Raises:
+        ValueError: An unknown kind, or a `respond` whose body answers nothing.
+    """
+    if signal.kind not in SIGNAL_KINDS:
+        raise ValueError(f"a signal's kind must be one of {', '.join(sorted(SIGNAL_KINDS))}, not {signal.kind!r}")
+    if signal.kind == "respond" and not (isinstance(signal.body, dict) and signal.body):
+        raise ValueError(f"a respond signal needs answers as {{interrupt id: answer}}, not {signal.body!r}")
+
+
+def answered_interrupts(signal: Signal) -> list[str]:
+    """The ids of the interrupts that a signal answers."""
+    return [str(interrupt) for interrupt in signal.body] if signal.kind == "respond" else []
+
+
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is known of a run without reading its log. Times are unix milliseconds by the log's clock."""
+    """What is known of a run without reading its log. Times are unix milliseconds by the log's clock.
+
+    Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner gave it back), `errors` (an owner ended
+    it as failed). `deadline` is None if the caller set none.
+    """
 
     run_id: str
     state: RunStateName
@@ -193,6 +235,9 @@ class RunInfo:
     created: int
     updated: int
     worker: str | None = None
+    handovers: int = 0
+    errors: int = 0
+    deadline: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -229,11 +274,21 @@ class Log(Protocol):
         """
         ...
 
-    async def claim(self, agents: Mapping[str, bytes], *, worker: str, token: str, lease_ms: int) -> Claim | None:
+    async def claim(
+        self,
+        agents: Mapping[str, bytes],
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        crash_limit: int = DEFAULT_CRASH_LIMIT,
+        retention_ms: int = DEFAULT_RETENTION_MS,
+    ) -> Claim | None:
         """Take the run that has been due longest among `agents` (name → encoded `run.claimed` record).
 
         The run goes to `running`, its epoch goes up by one, the record is appended, the lease starts. The same token
-        gives the same claim again. None when nothing is due.
+        gives the same claim again. None when nothing is due. `crash_limit` and `retention_ms` become the run's own: who
+        reaps it goes by them.
         """
         ...
 
@@ -246,17 +301,30 @@ class Log(Protocol):
         ...
 
     async def finish(self, end: Finish) -> Answer:
-        """Append the last records and end the run, all at once: state, session messages, lease, next of the session."""
+        """Append the last records and end the run, all at once: state, session messages, lease, next of the session.
+
+        A completion with signals waiting beyond those it acknowledges is answered `WAITING`, and nothing is stored: no
+        signal sent before the end is lost in it.
+        """
         ...
 
     async def release(self, batch: Batch) -> Answer:
-        """Append and hand the run back, due now. Not a crash."""
+        """Append and hand the run back, due now. Not a crash. A cancel not taken in takes effect there and then."""
         ...
 
-    async def reap(self, *, failure: bytes, crash_limit: int, retention_ms: int, limit: int = 32) -> list[str]:
-        """Deal with up to `limit` expired leases, oldest first: back in line, or past `crash_limit` crashes failed.
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+        """Append, the last record being `run.paused`, and set the run aside until one of `interrupts` is answered.
 
-        `failure` is the encoded `run.failed` record to append in the second case.
+        A paused run has no owner, no lease and no place in line, and keeps its session. With signals waiting beyond
+        those acknowledged it goes back in line at once instead.
+        """
+        ...
+
+    async def reap(self, *, limit: int = 32) -> list[str]:
+        """Deal with up to `limit` passed deadlines and expired leases, oldest first.
+
+        A run past its deadline is failed, whatever its state, and its owner is fenced. One whose lease has run out goes
+        back in line; past its crash limit it is failed; with a cancel that its owner did not take in it is cancelled.
 
         Returns:
             The ids of the runs dealt with.
@@ -264,13 +332,18 @@ class Log(Protocol):
         ...
 
     async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
-        """Send a signal to a run's owner.
+        """Send a signal to a run's owner; an answer also puts a paused run back in line.
 
-        A cancel of a queued run needs no owner: it ends there and then with the `at_once` records
-        (`signal.received`, `run.cancelled`).
+        A cancel of a run that nobody holds needs no owner: it ends there and then with the `at_once` records
+        (`signal.received`, `run.cancelled`). For a run that somebody holds they are kept: should its owner die or part
+        with it without having taken the cancel in, it ends with them.
 
         Returns:
             The run's state after the call; None if there is no such run. A signal to an ended run changes nothing.
+
+        Raises:
+            ValueError: An unknown kind, or a `respond` without answers.
+            InterruptNotOpenError: It answers what is not asked, or has been answered; nothing is changed.
         """
         ...
 

@@ -61,6 +61,11 @@ class Keys:
         return f"{self.root}leases"
 
     @property
+    def deadlines(self) -> str:
+        """Sorted set: run id → its caller's deadline by the Redis clock; those that have one and have not ended."""
+        return f"{self.root}deadlines"
+
+    @property
     def runs(self) -> str:
         """Sorted set: run id → created; the index behind `playhead runs`."""
         return f"{self.root}runs"

@@ -9,16 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import anyio
 import anyio.lowlevel
 
 from playhead.runtime.codec import decode_record, encode_record, pack, unpack
+from playhead.runtime.errors import InterruptNotOpenError
 from playhead.runtime.log.base import (
+    DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
     SESSION_RETENTION_MS,
     Answer,
@@ -32,7 +33,12 @@ from playhead.runtime.log.base import (
     RunStateName,
     Signal,
     WorkerInfo,
+    answered_interrupts,
+    check_signal,
+    crash_failure,
+    deadline_failure,
 )
+from playhead.runtime.log.memory_state import MemoryRun, MemorySession, MemoryWaiter
 from playhead.runtime.records import Entry
 from playhead.runtime.types import Message
 
@@ -40,85 +46,6 @@ __all__ = ["MemoryLog"]
 
 _CLAIM_MEMO_MS: Final = 60_000
 """How long at least a claim's token is remembered: a late repeat must not take a second run."""
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run. `entries[seq - 1]` is (epoch, record bytes), so the head is their number.
-
-    `ticket` marks the run's one valid place in its agent's line; older places are skipped when met. `last_token` is the
-    token of the last release, kept to tell a repeat of it.
-    """
-
-    run_id: str
-    agent: str
-    session: str | None
-    created: int
-    updated: int
-    entries: list[tuple[int, bytes]]
-    state: RunStateName = "queued"
-    epoch: int = 0
-    token: str | None = None
-    last_token: str | None = None
-    crashes: int = 0
-    worker: str | None = None
-    ticket: int = 0
-    expires: int | None = None
-    inbox: list[Signal] = field(default_factory=list[Signal])
-    seen: set[str] = field(default_factory=set[str])
-
-    def append(self, records: Sequence[bytes]) -> None:
-        epoch = self.epoch
-        self.entries.extend((epoch, record) for record in records)
-
-    def answer(self, code: Code) -> Answer:
-        return Answer(code, len(self.entries), len(self.inbox))
-
-    def info(self) -> RunInfo:
-        return RunInfo(
-            run_id=self.run_id,
-            state=self.state,
-            agent=self.agent,
-            session=self.session,
-            head=len(self.entries),
-            epoch=self.epoch,
-            crashes=self.crashes,
-            created=self.created,
-            updated=self.updated,
-            worker=self.worker,
-        )
-
-    def claim(self) -> Claim:
-        assert self.token is not None
-        return Claim(
-            run_id=self.run_id,
-            token=self.token,
-            epoch=self.epoch,
-            head=len(self.entries),
-            agent=self.agent,
-            session=self.session,
-            crashes=self.crashes,
-            inbox=len(self.inbox),
-        )
-
-
-@dataclass(slots=True)
-class _Session:
-    """A conversation: the run that holds it, the runs behind that one, and its messages, encoded."""
-
-    holder: str | None = None
-    waiting: deque[str] = field(default_factory=deque[str])
-    messages: list[bytes] = field(default_factory=list[bytes])
-    expires: int | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    """A worker asleep in `wait_for_work`."""
-
-    agents: frozenset[str]
-    worker: str
-    woken: anyio.Event = field(default_factory=anyio.Event)
 
 
 def _wall_clock() -> Callable[[], int]:
@@ -137,15 +64,16 @@ class MemoryLog:
 
     def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
         self._now = clock or _wall_clock()
-        self._runs: dict[str, _Run] = {}
-        self._sessions: dict[str, _Session] = {}
+        self._runs: dict[str, MemoryRun] = {}
+        self._sessions: dict[str, MemorySession] = {}
         self._ready: dict[str, list[tuple[int, int, str]]] = {}  # agent -> heap of (due, ticket, run id)
         self._tickets = itertools.count(1)
         self._leases: dict[str, int] = {}  # run id -> deadline
+        self._deadlines: dict[str, int] = {}  # run id -> deadline, of those that have one and have not ended
         self._claims: dict[str, tuple[int, str]] = {}  # token -> (when to forget it, run id), oldest first
         self._expiring: list[tuple[int, str]] = []  # heap of (expiry, run id)
         self._workers: dict[str, tuple[int, WorkerInfo]] = {}  # name -> (expiry, announcement)
-        self._waiters: set[_Waiter] = set()
+        self._waiters: set[MemoryWaiter] = set()
         self._rung: dict[str, dict[str, None]] = {}  # worker -> its runs signalled and not yet told, oldest first
 
     # ------------------------------------------------------------------ clients
@@ -157,10 +85,12 @@ class MemoryLog:
         if run.run_id in self._runs:
             return False
         record = encode_record(run.record)
-        new = _Run(run.run_id, run.agent, run.session, created=now, updated=now, entries=[(0, record)])
+        new = MemoryRun(run.run_id, run.agent, run.session, created=now, updated=now, entries=[(0, record)])
         self._runs[run.run_id] = new
+        if run.deadline_ms:
+            new.deadline = self._deadlines[run.run_id] = now + run.deadline_ms
         if run.session is not None:
-            session = self._session(run.session) or self._sessions.setdefault(run.session, _Session())
+            session = self._session(run.session) or self._sessions.setdefault(run.session, MemorySession())
             session.expires = None
             if session.holder is not None:
                 session.waiting.append(run.run_id)
@@ -171,21 +101,31 @@ class MemoryLog:
 
     async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""
+        check_signal(signal)
         run = self._find(run_id)
         if run is None:
             return None
         if run.expires is not None or signal.signal_id in run.seen:
             return run.state
-        body = unpack(pack(signal.body))
+        answers = answered_interrupts(signal)
+        if refused := [interrupt for interrupt in answers if interrupt not in run.asked]:
+            raise InterruptNotOpenError(run_id, refused)
+        signal = replace(signal, body=unpack(pack(signal.body)))
         run.seen.add(signal.signal_id)
-        if run.state == "queued" and signal.kind == "cancel" and at_once:
-            run.append(at_once)
-            self._end(run, "cancelled", retention_ms=DEFAULT_RETENTION_MS)
-            return run.state
-        run.inbox.append(replace(signal, body=body))
+        ending = at_once if signal.kind == "cancel" else ()
+        if ending and run.state != "running":
+            return self._end_cancelled(run, ending)
+        run.asked.difference_update(answers)
+        run.inbox.append(signal)
+        if ending:
+            run.cancel = signal, ending
         if run.worker is not None:
             self._rung.setdefault(run.worker, {})[run_id] = None
             self._wake(lambda waiter: waiter.worker == run.worker)
+        if run.state == "paused" and signal.kind != "steer":
+            now = self._now()
+            run.state, run.updated = "queued", now
+            self._enqueue(run, now)
         return run.state
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
@@ -221,7 +161,16 @@ class MemoryLog:
 
     # ------------------------------------------------------------------ workers
 
-    async def claim(self, agents: Mapping[str, bytes], *, worker: str, token: str, lease_ms: int) -> Claim | None:
+    async def claim(
+        self,
+        agents: Mapping[str, bytes],
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        crash_limit: int = DEFAULT_CRASH_LIMIT,
+        retention_ms: int = DEFAULT_RETENTION_MS,
+    ) -> Claim | None:
         """See `Log.claim`."""
         now = self._now()
         if claimed := self._claims.get(token):
@@ -237,6 +186,7 @@ class MemoryLog:
         run.epoch += 1
         run.append([agents[run.agent]])
         run.state, run.token, run.worker, run.updated = "running", token, worker, now
+        run.crash_limit, run.retention_ms = crash_limit, retention_ms
         self._leases[run.run_id] = now + lease_ms
         self._claims[token] = now + max(lease_ms, _CLAIM_MEMO_MS), run.run_id
         return run.claim()
@@ -263,41 +213,53 @@ class MemoryLog:
         run = self._find(batch.run_id)
         if run and run.state == end.state and _repeats(run, batch, run.token):
             return run.answer(Code.DUP)
+        if run and end.state == "completed" and self._would_lose_signals(run, batch):
+            return run.answer(Code.WAITING)
         answer = self._append(batch)
         if run is None or answer.code is not Code.OK:
             return _not_ended(answer)
+        run.errors += end.state == "failed"
         if end.session is not None:
-            self._sessions.setdefault(end.session, _Session()).messages.extend(messages)
+            self._sessions.setdefault(end.session, MemorySession()).messages.extend(messages)
         self._end(run, end.state, retention_ms=end.retention_ms)
         return run.answer(Code.OK)
 
     async def release(self, batch: Batch) -> Answer:
         """See `Log.release`."""
-        run = self._find(batch.run_id)
-        if run and run.state == "queued" and _repeats(run, batch, run.last_token):
-            return run.answer(Code.DUP)
-        answer = self._append(batch)
-        if run is None or answer.code is not Code.OK:
-            return _not_ended(answer)
-        self._requeue(run, self._now())
-        run.last_token = batch.token
+        run, answer = self._part(batch)
+        if run is not None:
+            run.handovers += 1
+            self._let_go(run, self._now())
         return answer
 
-    async def reap(self, *, failure: bytes, crash_limit: int, retention_ms: int, limit: int = 32) -> list[str]:
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+        """See `Log.pause`."""
+        run, answer = self._part(batch)
+        if run is None:
+            return answer
+        run.asked.update(interrupts)
+        if run.inbox:
+            self._let_go(run, self._now())
+        else:
+            self._disown(run)
+            run.state, run.worker, run.updated = "paused", None, self._now()
+        return answer
+
+    async def reap(self, *, limit: int = 32) -> list[str]:
         """See `Log.reap`."""
         now = self._now()
-        expired = ((deadline, run_id) for run_id, deadline in self._leases.items() if deadline < now)
-        reaped = [run_id for _, run_id in heapq.nsmallest(limit, expired)]
-        for run_id in reaped:
+        late = _passed(self._deadlines, now, limit)
+        for run_id in late:
+            self._fail(self._runs[run_id], deadline_failure())
+        dead = _passed(self._leases, now, limit - len(late))
+        for run_id in dead:
             run = self._runs[run_id]
             run.crashes += 1
-            if run.crashes > crash_limit:
-                run.append([failure])
-                self._end(run, "failed", retention_ms=retention_ms)
-                run.token = None  # the dead owner's repeat must meet the fence
+            if run.crashes > run.crash_limit:
+                self._fail(run, crash_failure())
             else:
-                self._requeue(run, now)
-        return reaped
+                self._let_go(run, now)
+        return late + dead
 
     async def inbox(self, run_id: str) -> list[Signal]:
         """See `Log.inbox`."""
@@ -319,7 +281,7 @@ class MemoryLog:
         if due or worker in self._rung:
             await anyio.lowlevel.checkpoint()
         else:
-            waiter = _Waiter(frozenset(agents), worker)
+            waiter = MemoryWaiter(frozenset(agents), worker)
             self._waiters.add(waiter)
             try:
                 with anyio.move_on_after(timeout):
@@ -330,7 +292,7 @@ class MemoryLog:
 
     # ------------------------------------------------------------------ inside
 
-    def _find(self, run_id: str) -> _Run | None:
+    def _find(self, run_id: str) -> MemoryRun | None:
         run = self._runs.get(run_id)
         if run is None or run.expires is None:  # no look at the clock on the owner's path
             return run
@@ -366,11 +328,11 @@ class MemoryLog:
             return run.answer(Code.OK)
         return run.answer(Code.DUP if head == batch.head + len(batch.records) else Code.CONFLICT)
 
-    def _owned(self, run_id: str, token: str) -> _Run | None:
+    def _owned(self, run_id: str, token: str) -> MemoryRun | None:
         run = self._runs.get(run_id)
         return run if run and run.state == "running" and run.token == token else None
 
-    def _disown(self, run: _Run) -> None:
+    def _disown(self, run: MemoryRun) -> None:
         """Drop what an ownership brings, but not its token: `finish` knows its own repeat by it."""
         self._leases.pop(run.run_id, None)
         if run.worker is not None and (rung := self._rung.get(run.worker)):
@@ -378,14 +340,44 @@ class MemoryLog:
             if not rung:
                 del self._rung[run.worker]
 
-    def _requeue(self, run: _Run, now: int) -> None:
+    def _part(self, batch: Batch) -> tuple[MemoryRun | None, Answer]:
+        """The owner's last batch of an ownership it ends by itself; the run if that is this call's doing."""
+        run = self._find(batch.run_id)
+        if run and run.released == (batch.token, batch.head + len(batch.records)):
+            return None, run.answer(Code.DUP)
+        answer = self._append(batch)
+        if run is None or answer.code is not Code.OK:
+            return None, _not_ended(answer)
+        run.token, run.released = None, (batch.token, len(run.entries))
+        return run, answer
+
+    def _would_lose_signals(self, run: MemoryRun, batch: Batch) -> bool:
+        owned = run.state == "running" and run.token == batch.token and len(run.entries) == batch.head
+        return owned and len(run.inbox) > batch.ack
+
+    def _let_go(self, run: MemoryRun, now: int) -> None:
+        """Nobody holds the run any more: back in line, or, if its owner left a cancel untaken, to its end."""
         self._disown(run)
         run.state, run.token, run.worker, run.updated = "queued", None, None, now
-        self._enqueue(run, now)
+        if run.cancel is not None and run.cancel[0] in run.inbox:
+            self._end_cancelled(run, run.cancel[1])
+        else:
+            self._enqueue(run, now)
 
-    def _end(self, run: _Run, state: RunStateName, *, retention_ms: int) -> None:
+    def _end_cancelled(self, run: MemoryRun, records: Sequence[bytes]) -> RunStateName:
+        run.append(records)
+        self._end(run, "cancelled", retention_ms=run.retention_ms)
+        return run.state
+
+    def _fail(self, run: MemoryRun, record: bytes) -> None:
+        run.append([record])
+        self._end(run, "failed", retention_ms=run.retention_ms)
+        run.token = None  # the former owner's repeat must meet the fence
+
+    def _end(self, run: MemoryRun, state: RunStateName, *, retention_ms: int) -> None:
         now = self._now()
         self._disown(run)
+        self._deadlines.pop(run.run_id, None)
         run.state, run.updated, run.expires, run.ticket = state, now, now + retention_ms, 0
         run.inbox.clear()
         heapq.heappush(self._expiring, (run.expires, run.run_id))
@@ -405,14 +397,14 @@ class MemoryLog:
         else:
             del self._sessions[name]
 
-    def _session(self, name: str) -> _Session | None:
+    def _session(self, name: str) -> MemorySession | None:
         session = self._sessions.get(name)
         if session is not None and session.expires is not None and session.expires <= self._now():
             del self._sessions[name]
             return None
         return session
 
-    def _enqueue(self, run: _Run, due: int) -> None:
+    def _enqueue(self, run: MemoryRun, due: int) -> None:
         run.ticket = next(self._tickets)
         heapq.heappush(self._ready.setdefault(run.agent, []), (due, run.ticket, run.run_id))
         self._wake(lambda waiter: run.agent in waiter.agents)
@@ -428,7 +420,7 @@ class MemoryLog:
         run = self._runs.get(place[2])
         return run is not None and run.ticket == place[1]
 
-    def _wake(self, concerned: Callable[[_Waiter], bool]) -> None:
+    def _wake(self, concerned: Callable[[MemoryWaiter], bool]) -> None:
         for waiter in self._waiters:
             if concerned(waiter):
                 waiter.woken.set()
@@ -444,11 +436,17 @@ class MemoryLog:
         return run_id
 
 
+def _passed(times: Mapping[str, int], now: int, limit: int) -> list[str]:
+    """The keys whose time is before `now`, the oldest first."""
+    passed = ((time, key) for key, time in times.items() if time < now)
+    return [key for _, key in heapq.nsmallest(limit, passed)]
+
+
 def _not_ended(answer: Answer) -> Answer:
     """What a refused append means to a call that ends an ownership: while it holds, there was no earlier try."""
     return replace(answer, code=Code.CONFLICT) if answer.code is Code.DUP else answer
 
 
-def _repeats(run: _Run, batch: Batch, token: str | None) -> bool:
+def _repeats(run: MemoryRun, batch: Batch, token: str | None) -> bool:
     """The batch is an earlier try of a call that ended the ownership `token` and left the head where it is."""
     return token == batch.token and len(run.entries) == batch.head + len(batch.records)

@@ -11,8 +11,9 @@ from typing import Any, Final, Self, cast
 from redis.asyncio import Redis
 
 from playhead.runtime.codec import decode_record, encode_record, pack, unpack
-from playhead.runtime.errors import ForeignRecordError
+from playhead.runtime.errors import ForeignRecordError, InterruptNotOpenError
 from playhead.runtime.log.base import (
+    DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
     Answer,
     Batch,
@@ -25,6 +26,10 @@ from playhead.runtime.log.base import (
     RunStateName,
     Signal,
     WorkerInfo,
+    answered_interrupts,
+    check_signal,
+    crash_failure,
+    deadline_failure,
 )
 from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
 from playhead.runtime.log.keys import Keys
@@ -36,11 +41,14 @@ __all__ = ["RedisLog", "check_server", "connect", "redact"]
 
 _SUBMIT, _CLAIM, _APPEND, _RENEW = Script("submit"), Script("claim"), Script("append"), Script("renew")
 _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script("reap"), Script("signal")
-_ANNOUNCE = Script("announce")
+_ANNOUNCE, _PAUSE = Script("announce"), Script("pause")
 
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
 _RENEWALS_PER_CALL: Final = 256
-_INFO_FIELDS: Final = ("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker")
+_INFO_FIELDS: Final = (
+    *("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker"),
+    *("handovers", "errors", "deadline"),
+)
 
 
 def _text(value: Any) -> str:
@@ -82,13 +90,24 @@ class RedisLog:
             return list(await pipeline.execute())
 
     async def submit(self, run: NewRun) -> bool:
-        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs]
-        args = [self.keys.root, run.run_id, run.agent, run.session or "", encode_record(run.record)]
+        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs, self.keys.deadlines]
+        args: list[Any] = [self.keys.root, run.run_id, run.agent, run.session or "", encode_record(run.record)]
+        args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS]
         return bool(await _SUBMIT(self.client, keys, args))
 
-    async def claim(self, agents: Mapping[str, bytes], *, worker: str, token: str, lease_ms: int) -> Claim | None:
+    async def claim(
+        self,
+        agents: Mapping[str, bytes],
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        crash_limit: int = DEFAULT_CRASH_LIMIT,
+        retention_ms: int = DEFAULT_RETENTION_MS,
+    ) -> Claim | None:
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
-        answer = await _CLAIM(self.client, keys, [self.keys.root, token, lease_ms, worker, *agents.values()])
+        args = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms, *agents.values()]
+        answer = await _CLAIM(self.client, keys, args)
         if not answer:
             return None
         run_id, epoch, head, agent, session, crashes, inbox = map(_text, answer)
@@ -131,27 +150,41 @@ class RedisLog:
         log = self.keys.log(batch.run_id)
         keys = [self.keys.run(batch.run_id), log, self.keys.messages(end.session) if end.session else log]
         messages = [pack(dict(message)) for message in end.messages]
-        args = [self.keys.root, batch.run_id, batch.token, batch.head, end.state, end.retention_ms]
+        args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, end.state, end.retention_ms]
         args += [len(batch.records), *batch.records, len(messages), *messages]
         code, head, inbox = await _FINISH(self.client, keys, args)
         return Answer(Code(code), head, inbox)
 
     async def release(self, batch: Batch) -> Answer:
-        keys = [self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.leases]
+        return await self._part(_RELEASE, batch)
+
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+        return await self._part(_PAUSE, batch, len(interrupts), *interrupts)
+
+    async def _part(self, script: Script, batch: Batch, *more: Any) -> Answer:
+        keys = [self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id)]
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
-        code, head, inbox = await _RELEASE(self.client, keys, args)
+        code, head, inbox = await script(self.client, keys, [*args, *more])
         return Answer(Code(code), head, inbox)
 
-    async def reap(self, *, failure: bytes, crash_limit: int, retention_ms: int, limit: int = 32) -> list[str]:
-        args = [self.keys.root, limit, crash_limit, retention_ms, failure]
-        return [_text(run_id) for run_id in await _REAP(self.client, [self.keys.leases], args)]
+    async def reap(self, *, limit: int = 32) -> list[str]:
+        args = [self.keys.root, limit, crash_failure(), deadline_failure()]
+        return [_text(run_id) for run_id in await _REAP(self.client, [self.keys.leases, self.keys.deadlines], args)]
 
     async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
+        check_signal(signal)
         keys = [self.keys.run(run_id), self.keys.log(run_id), self.keys.inbox(run_id)]
-        ends_queued = "1" if signal.kind == "cancel" and at_once else "0"
-        args = [self.keys.root, run_id, signal.signal_id, ends_queued, pack(asdict(signal)), DEFAULT_RETENTION_MS]
-        state = await _SIGNAL(self.client, keys, [*args, *at_once])
-        return cast("RunStateName", _text(state)) if state else None
+        ending = at_once if signal.kind == "cancel" else ()
+        answers = answered_interrupts(signal)
+        args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
+        args += [len(ending), *ending, len(answers), *answers]
+        answer = await _SIGNAL(self.client, keys, args)
+        if not answer:
+            return None
+        state, *refused = map(_text, answer)
+        if refused:
+            raise InterruptNotOpenError(run_id, refused)
+        return cast("RunStateName", state)
 
     async def inbox(self, run_id: str) -> list[Signal]:
         items = await self._call("LRANGE", self.keys.inbox(run_id), 0, -1)
@@ -219,7 +252,8 @@ def _entry(log: str, item: tuple[bytes, dict[bytes, bytes]]) -> Entry:
 def _info(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
     if values[0] is None:
         return None
-    state, agent, session, head, epoch, crashes, created, updated, worker = map(_text, values)
+    state, agent, session, head, epoch, crashes, created, updated, worker, *more = map(_text, values)
+    handovers, errors, deadline = more
     return RunInfo(
         run_id=run_id,
         state=cast("RunStateName", state),
@@ -231,4 +265,7 @@ def _info(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
         created=int(float(created or 0)),
         updated=int(float(updated or 0)),
         worker=worker or None,
+        handovers=int(handovers or 0),
+        errors=int(errors or 0),
+        deadline=int(float(deadline)) if deadline else None,
     )

@@ -1,10 +1,12 @@
 -- Takes the run that has been due longest among the agents named, for one worker.
 --
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
--- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5.. one encoded run.claimed record per ready set
+-- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. one encoded run.claimed
+--   record per ready set
 -- Answers: nil nothing is due; else {id, epoch, head, agent, session, crashes, signals waiting}
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
---   here on. The memo makes a claim sent twice one claim.
+--   here on. The memo makes a claim sent twice one claim. A run whose log takes no record, since somebody else wrote to
+--   its key, is set aside as failed: it would stop the line for all others.
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -31,15 +33,27 @@ while true do
     end
   end
   if not id then return false end
-  redis.call('ZREM', KEYS[slot], id)
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'state', 'epoch', 'head')
-  if h[1] == 'queued' then -- anything else is a leftover of a run that ended or vanished while it was in line
+  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention')
+  if h[1] ~= 'queued' then -- a leftover of a run that ended or vanished while it was in line
+    redis.call('ZREM', KEYS[slot], id)
+  else
     local epoch = tonumber(h[2]) + 1
-    redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now)
-    write(run, prefix .. 'log:' .. id, tonumber(h[3]), epoch, {ARGV[slot + 2]})
-    redis.call('ZADD', leases, now + lease, id)
-    redis.call('SET', memo, id, 'PX', math.max(lease, 60000))
-    return describe(id)
+    local log = prefix .. 'log:' .. id
+    -- The first write of all: a refusal for want of memory must leave the run in line.
+    local stored = redis.pcall('XADD', log, string.format('%.0f-%.0f', h[3] + 1, epoch), 'r', ARGV[slot + 4])
+    local refusal = type(stored) == 'table' and stored.err
+    if refusal and not (refusal:find('equal or smaller') or refusal:find('WRONGTYPE')) then return stored end
+    redis.call('ZREM', KEYS[slot], id)
+    if refusal then
+      retire(prefix, id, 'failed', tonumber(h[4]), now)
+    else
+      redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
+        'crash limit', ARGV[5], 'retention', ARGV[6])
+      wrote(run, log, tonumber(h[3]), epoch, {ARGV[slot + 4]})
+      redis.call('ZADD', leases, now + lease, id)
+      redis.call('SET', memo, id, 'PX', math.max(lease, 60000))
+      return describe(id)
+    end
   end
 end

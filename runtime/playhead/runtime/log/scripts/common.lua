@@ -14,14 +14,19 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Appends records behind `head` and publishes them as one batch: "<first seq>-<epoch>\n" and the records, joined.
+-- What follows the writing of records: the head, and one batch on the channel, "<first seq>-<epoch>\n" and the records.
+local function wrote(run, log, head, epoch, records)
+  redis.call('HSET', run, 'head', string.format('%.0f', head + #records))
+  redis.call('PUBLISH', log, string.format('%.0f-%.0f\n', head + 1, epoch) .. table.concat(records))
+end
+
+-- Appends records behind `head`; the new head.
 local function write(run, log, head, epoch, records)
   if #records == 0 then return head end
   for i = 1, #records do
     redis.call('XADD', log, string.format('%.0f-%.0f', head + i, epoch), 'r', records[i])
   end
-  redis.call('HSET', run, 'head', string.format('%.0f', head + #records))
-  redis.call('PUBLISH', log, string.format('%.0f-%.0f\n', head + 1, epoch) .. table.concat(records))
+  wrote(run, log, head, epoch, records)
   return head + #records
 end
 
@@ -63,10 +68,62 @@ end
 -- What every end of a run has in common, whoever writes it. The token stays, so that a repeat is known as such.
 local function retire(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
+  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline')
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
   redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
+  if h[3] then redis.call('ZREM', prefix .. 'deadlines', id) end
   redis.call('DEL', prefix .. 'inbox:' .. id)
   redis.call('PEXPIRE', run, retention)
   redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
-  pass_session_on(prefix, redis.call('HGET', run, 'session') or '', id, now)
+  pass_session_on(prefix, h[2] or '', id, now)
+end
+
+-- The end that a cancel asked for, written by whoever finds the run without an owner: the records came with the signal.
+local function end_cancelled(prefix, id, now, records)
+  local run, log = prefix .. 'run:' .. id, prefix .. 'log:' .. id
+  local h = redis.call('HMGET', run, 'head', 'epoch', 'retention')
+  write(run, log, tonumber(h[1]), tonumber(h[2]), records)
+  retire(prefix, id, 'cancelled', tonumber(h[3]), now)
+end
+
+-- Nobody holds the run any more: back in line, due now; or, if its owner left a cancel untaken, to its end.
+local function let_go(prefix, id, now)
+  local run = prefix .. 'run:' .. id
+  redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
+  local h = redis.call('HMGET', run, 'cancel', 'last words')
+  for _, signal in ipairs(h[1] and redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1) or {}) do
+    if signal == h[1] then
+      local records = {}
+      for r = 1, tonumber(h[2]) do records[r] = redis.call('HGET', run, 'last words ' .. r) end
+      return end_cancelled(prefix, id, now, records)
+    end
+  end
+  enqueue(prefix, id, now)
+end
+
+-- The owner's last batch of an ownership that it ends by itself. Answers code, head, signals waiting; after 0 the caller
+-- says what becomes of the run. The token is set aside, with the head it left, only to know a repeat as DUP.
+local function part(run, log, inbox, token, expected, ack, records)
+  local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox', 'released', 'released head')
+  if not h[1] then return 4, 0, 0 end
+  local head, waiting = tonumber(h[3]), tonumber(h[5])
+  if h[6] == token and tonumber(h[7]) == expected + #records then return 1, head, waiting end
+  if h[1] ~= token or h[2] ~= 'running' then return 3, head, waiting end
+  if head ~= expected then return 2, head, waiting end
+  head = write(run, log, head, tonumber(h[4]), records)
+  if ack > 0 then
+    redis.call('LTRIM', inbox, ack, -1)
+    waiting = redis.call('HINCRBY', run, 'inbox', -ack)
+  end
+  redis.call('HSET', run, 'token', '', 'released', token, 'released head', string.format('%.0f', head))
+  return 0, head, waiting
+end
+
+-- `count` arguments from ARGV[from] on.
+local function arguments(from, count)
+  local some = {}
+  for i = 1, count do some[i] = ARGV[from + i - 1] end
+  return some
 end

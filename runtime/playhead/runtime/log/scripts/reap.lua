@@ -1,27 +1,43 @@
--- Deals with expired leases, oldest first: the run goes back in line, or past the crash limit it is failed.
+-- Deals with passed deadlines and expired leases, the oldest first: a run past its deadline is failed; one whose owner
+-- is dead goes back in line, or past its crash limit is failed.
 --
--- Keys: 1 leases
--- Arguments: 1 prefix, 2 how many at most, 3 crash limit, 4 retention in ms, 5 encoded run.failed record
+-- Keys: 1 leases, 2 deadlines
+-- Arguments: 1 prefix, 2 how many at most, 3 encoded run.failed record past the crash limit, 4 one past the deadline
 -- Answers: the ids of the runs dealt with
 -- Invariant: a dead owner is fenced before anybody else can claim its run; a run that takes every owner down with it
---   ends. Any worker or client may call this, at any time, at once.
+--   ends; so does one past its deadline, whatever its state, and its owner is fenced. Limits and retention are the run's
+--   own, so any worker or client may call this, at any time, at once.
 
-local leases = KEYS[1]
-local prefix, limit, crash_limit, retention = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local prefix, limit = ARGV[1], tonumber(ARGV[2])
 local now, dealt_with = now_ms(), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. now, 'LIMIT', 0, limit)) do
+
+local function fail(id, h, record)
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'state', 'head', 'epoch')
-  redis.call('ZREM', leases, id)
+  write(run, prefix .. 'log:' .. id, tonumber(h[2]), tonumber(h[3]), {record})
+  redis.call('HSET', run, 'token', '')
+  retire(prefix, id, 'failed', tonumber(h[5]), now)
+end
+
+local function state_of(id)
+  return redis.call('HMGET', prefix .. 'run:' .. id, 'state', 'head', 'epoch', 'crash limit', 'retention')
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now, 'LIMIT', 0, limit)) do
+  local h = state_of(id)
+  redis.call('ZREM', KEYS[2], id)
+  if h[1] and not ended(h[1]) then
+    fail(id, h, ARGV[4])
+    dealt_with[#dealt_with + 1] = id
+  end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'LIMIT', 0, limit - #dealt_with)) do
+  local h = state_of(id)
+  redis.call('ZREM', KEYS[1], id)
   if h[1] == 'running' then
-    local crashes = redis.call('HINCRBY', run, 'crashes', 1)
-    if crashes > crash_limit then
-      write(run, prefix .. 'log:' .. id, tonumber(h[2]), tonumber(h[3]), {ARGV[5]})
-      redis.call('HSET', run, 'token', '')
-      retire(prefix, id, 'failed', retention, now)
+    if redis.call('HINCRBY', prefix .. 'run:' .. id, 'crashes', 1) > tonumber(h[4]) then
+      fail(id, h, ARGV[3])
     else
-      redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
-      enqueue(prefix, id, now)
+      let_go(prefix, id, now)
     end
     dealt_with[#dealt_with + 1] = id
   end

@@ -1,28 +1,49 @@
 -- Sends a signal to a run: into its inbox, or, a cancel of a run nobody holds, into effect at once.
 --
 -- Keys: 1 run hash, 2 log stream, 3 inbox
--- Arguments: 1 prefix, 2 run id, 3 signal id, 4 '1' if the records that follow end a queued run, else '0',
---   5 encoded signal, 6 retention in ms, 7.. records to append at once
--- Answers: the run's state after the call; nil if there is no such run
--- Invariant: the same signal id counts once; a signal to an ended run changes nothing; a cancelled run that nobody
---   holds has its terminal record when this returns.
+-- Arguments: 1 prefix, 2 run id, 3 signal id, 4 kind (cancel, respond or steer), 5 encoded signal, 6 number of records,
+--   records that end a run which nobody holds (cancel only), number of interrupts answered, their ids (respond only)
+-- Answers: {the run's state after the call}; {its state, ids} if these interrupts are not open and nothing was changed;
+--   nil if there is no such run
+-- Invariant: the same signal id counts once; an interrupt is answered once; a signal to an ended run changes nothing. A
+--   cancelled run that nobody holds has its terminal record when this returns; one that somebody holds has it at the
+--   latest when it has no owner any more, since the records to write then are kept.
 
-local run, log, inbox = KEYS[1], KEYS[2], KEYS[3]
-local prefix, id, mark = ARGV[1], ARGV[2], 'sig:' .. ARGV[3]
-local h = redis.call('HMGET', run, 'state', 'head', 'epoch', 'worker', mark)
+local run, inbox = KEYS[1], KEYS[3]
+local prefix, id, mark, kind = ARGV[1], ARGV[2], 'sig:' .. ARGV[3], ARGV[4]
+if kind ~= 'cancel' and kind ~= 'respond' and kind ~= 'steer' then
+  return redis.error_reply('ERR playhead: unknown kind of signal: ' .. kind)
+end
+local records = arguments(7, tonumber(ARGV[6]))
+local answered = arguments(8 + #records, tonumber(ARGV[7 + #records]))
+local h = redis.call('HMGET', run, 'state', 'worker', mark)
 local state = h[1]
 if not state then return false end
-if ended(state) or h[5] then return state end
-redis.call('HSET', run, mark, 1)
-if state == 'queued' and ARGV[4] == '1' then
-  local records = {}
-  for r = 7, #ARGV do records[r - 6] = ARGV[r] end
-  write(run, log, tonumber(h[2]), tonumber(h[3]), records)
-  redis.call('ZREM', prefix .. 'ready:' .. redis.call('HGET', run, 'agent'), id)
-  retire(prefix, id, 'cancelled', tonumber(ARGV[6]), now_ms())
-  return 'cancelled'
+if ended(state) or h[3] then return {state} end
+
+local refused = {state}
+for _, interrupt in ipairs(answered) do
+  if redis.call('HEXISTS', run, 'ask:' .. interrupt) == 0 then refused[#refused + 1] = interrupt end
 end
+if #refused > 1 then return refused end
+
+local now = now_ms()
+redis.call('HSET', run, mark, 1)
+if #records > 0 and state ~= 'running' then
+  end_cancelled(prefix, id, now, records)
+  return {'cancelled'}
+end
+for _, interrupt in ipairs(answered) do redis.call('HDEL', run, 'ask:' .. interrupt) end
 redis.call('RPUSH', inbox, ARGV[5])
 redis.call('HINCRBY', run, 'inbox', 1)
-if state == 'running' then ring(prefix .. 'bell@' .. h[4], id) end
-return state
+if #records > 0 then
+  redis.call('HSET', run, 'cancel', ARGV[5], 'last words', #records)
+  for r, record in ipairs(records) do redis.call('HSET', run, 'last words ' .. r, record) end
+end
+if state == 'running' then ring(prefix .. 'bell@' .. h[2], id) end
+if state == 'paused' and kind ~= 'steer' then
+  state = 'queued'
+  redis.call('HSET', run, 'state', state, 'updated', now)
+  enqueue(prefix, id, now)
+end
+return {state}

@@ -1,7 +1,8 @@
 -- Creates a run with its record 1 and puts it in line, behind its session if another run holds that.
 --
--- Keys: 1 run hash, 2 log stream, 3 runs index
--- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1
+-- Keys: 1 run hash, 2 log stream, 3 runs index, 4 deadlines
+-- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1, 6 deadline in ms from now or 0, 7 crash limit,
+--   8 retention in ms; the last two hold until a worker brings its own
 -- Answers: 1 created; 0 the id exists already, nothing changed
 -- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once.
 
@@ -10,7 +11,13 @@ local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], A
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
 redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'head', 0, 'crashes', 0, 'handovers', 0,
-  'inbox', 0, 'agent', agent, 'session', session, 'created', now, 'updated', now)
+  'errors', 0, 'inbox', 0, 'crash limit', ARGV[7], 'retention', ARGV[8], 'agent', agent, 'session', session,
+  'created', now, 'updated', now)
+local deadline = tonumber(ARGV[6])
+if deadline > 0 then
+  redis.call('HSET', run, 'deadline', now + deadline)
+  redis.call('ZADD', KEYS[4], now + deadline, id)
+end
 write(run, log, 0, 0, {record})
 -- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded.
 for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do

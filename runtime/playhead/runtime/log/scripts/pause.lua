@@ -1,0 +1,24 @@
+-- Sets a run aside until somebody answers its questions: no owner, no lease, not in line. It keeps its session.
+--
+-- Keys: 1 run hash, 2 log stream, 3 inbox
+-- Arguments: 1 prefix, 2 run id, 3 token, 4 head expected, 5 signals acknowledged, 6 number of records, records (the
+--   last is run.paused), number of open interrupts, their ids
+-- Answers: {code, head, signals waiting} as append
+-- Invariant: after OK the former owner is fenced. A run with signals that its owner has not taken in is never paused: it
+--   goes back in line at once, or, with a cancel among them, to its end.
+
+local prefix, id, count = ARGV[1], ARGV[2], tonumber(ARGV[6])
+local code, head, waiting =
+  part(KEYS[1], KEYS[2], KEYS[3], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), arguments(7, count))
+if code == 0 then
+  for _, interrupt in ipairs(arguments(8 + count, tonumber(ARGV[7 + count]))) do
+    redis.call('HSET', KEYS[1], 'ask:' .. interrupt, 1)
+  end
+  if waiting > 0 then
+    let_go(prefix, id, now_ms())
+  else
+    redis.call('ZREM', prefix .. 'leases', id)
+    redis.call('HSET', KEYS[1], 'state', 'paused', 'worker', '', 'updated', now_ms())
+  end
+end
+return {code, head, waiting}

@@ -1,0 +1,307 @@
+"""The log's contract for what is asked of runs from outside: answers, steers, cancels nobody takes in, deadlines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.errors import InterruptNotOpenError
+from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log, NewRun, RunInfo, Signal, new_run_id, new_token
+from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunSubmitted, SignalReceived
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+AGENT = "echo"
+MINUTE = 60_000
+CLAIMED = encode_record(RunClaimed(at=0, worker="w1"))
+FACT = encode_record(CycleStarted(at=0, cycle=1))
+AT_ONCE = [
+    encode_record(SignalReceived(at=0, signal_id="s1", kind="cancel")),
+    encode_record(RunCancelled(at=0, result={"stop_reason": "cancelled"})),
+]
+CANCEL = Signal("s1", "cancel")
+STEER = Signal("s2", "steer", "go left")
+
+
+async def submitted(log: Log, *, session: str | None = None, deadline_ms: int | None = None) -> str:
+    run_id = new_run_id()
+    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session, deadline_ms))
+    return run_id
+
+
+async def try_claim(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3) -> Claim | None:
+    return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms, crash_limit=crash_limit)
+
+
+async def claimed(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3) -> Claim:
+    claim = await try_claim(log, lease_ms=lease_ms, crash_limit=crash_limit)
+    assert claim is not None
+    return claim
+
+
+async def owned(log: Log, *, session: str | None = None, lease_ms: int = MINUTE) -> Claim:
+    await submitted(log, session=session)
+    return await claimed(log, lease_ms=lease_ms)
+
+
+def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
+    return Batch(claim.run_id, claim.token, claim.head, records, ack)
+
+
+async def paused(log: Log, *interrupts: str, session: str | None = None) -> Claim:
+    """A run that waits for answers, by its former owner's claim."""
+    claim = await owned(log, session=session)
+    assert (await log.pause(behind(claim, [FACT]), interrupts=interrupts)).code is Code.OK
+    return claim
+
+
+async def known(log: Log, run_id: str) -> RunInfo:
+    info = await log.info(run_id)
+    assert info is not None
+    return info
+
+
+async def state_of(log: Log, run_id: str) -> str:
+    return (await known(log, run_id)).state
+
+
+async def types(log: Log, run_id: str) -> list[str]:
+    return [entry.record.type for entry in await log.read(run_id)]
+
+
+async def reaped(log: Log) -> list[str]:
+    """The next runs whose time, of a millisecond, is over by the log's own clock."""
+    with anyio.fail_after(10):
+        while not (found := await log.reap()):
+            await anyio.lowlevel.checkpoint()
+    return found
+
+
+# ---------------------------------------------------------------- pauses and answers
+
+
+async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_line(log: Log) -> None:
+    claim = await owned(log, lease_ms=1)
+    assert await log.pause(behind(claim, [FACT]), interrupts=["i1"]) == Answer(Code.OK, 3)
+    info = await known(log, claim.run_id)
+    assert (info.state, info.worker, info.head, info.crashes, info.handovers) == ("paused", None, 3, 0, 0)
+    assert await try_claim(log) is None
+    later = await owned(log, lease_ms=1)
+    assert await reaped(log) == [later.run_id], "the paused run's lease, which was older, is gone"
+    (answer,) = await log.append([Batch(claim.run_id, claim.token, 3, [FACT])])
+    assert answer.code is Code.FENCED
+
+
+async def test_an_answer_puts_a_paused_run_back_in_line_with_the_answer(log: Log) -> None:
+    claim = await paused(log, "i1")
+    signal = Signal("a1", "respond", {"i1": {"approved": True}})
+    assert await log.signal(claim.run_id, signal) == "queued"
+    again = await claimed(log)
+    assert (again.run_id, again.epoch, again.inbox, again.head) == (claim.run_id, 2, 1, 4)
+    assert await log.inbox(claim.run_id) == [signal]
+
+
+async def test_an_answer_to_what_is_not_open_is_refused_and_changes_nothing(log: Log) -> None:
+    claim = await paused(log, "i1", "i2")
+    with pytest.raises(InterruptNotOpenError, match="nope") as caught:
+        await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "yes", "nope": "no"}))
+    assert (caught.value.run_id, caught.value.ids) == (claim.run_id, ["nope"])
+    assert (await state_of(log, claim.run_id), await log.inbox(claim.run_id)) == ("paused", [])
+    assert await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "yes"})) == "queued", "the id was not used up"
+    running = await owned(log)
+    with pytest.raises(InterruptNotOpenError):
+        await log.signal(running.run_id, Signal("a2", "respond", {"i1": "yes"}))
+
+
+async def test_an_interrupt_is_answered_once(log: Log) -> None:
+    claim = await paused(log, "i1", "i2")
+    first = Signal("a1", "respond", {"i1": "ada's"})
+    assert await log.signal(claim.run_id, first) == "queued"
+    assert await log.signal(claim.run_id, first) == "queued", "sent twice it counts once"
+    with pytest.raises(InterruptNotOpenError):
+        await log.signal(claim.run_id, Signal("a2", "respond", {"i1": "bob's"}))
+    assert await log.signal(claim.run_id, Signal("a3", "respond", {"i2": "bob's"})) == "queued"
+    assert [signal.signal_id for signal in await log.inbox(claim.run_id)] == ["a1", "a3"]
+
+
+async def test_a_paused_run_keeps_its_session(log: Log) -> None:
+    claim = await paused(log, "i1", session="ada")
+    await submitted(log, session="ada")
+    assert await try_claim(log) is None
+    await log.signal(claim.run_id, Signal("a1", "respond", {"i1": 1}))
+    assert (await claimed(log)).run_id == claim.run_id
+
+
+@pytest.mark.parametrize("signal", [STEER, CANCEL])
+async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: Log, signal: Signal) -> None:
+    claim = await owned(log)
+    await log.signal(claim.run_id, signal)
+    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is Code.OK
+    assert (await claimed(log)).inbox == 1
+
+
+async def test_a_pause_acknowledges_the_signals_it_carries(log: Log) -> None:
+    claim = await owned(log)
+    await log.signal(claim.run_id, STEER)
+    assert await log.pause(behind(claim, [FACT], ack=1), interrupts=["i1"]) == Answer(Code.OK, 3)
+    assert (await state_of(log, claim.run_id), await log.inbox(claim.run_id)) == ("paused", [])
+
+
+async def test_a_pause_behind_another_head_or_by_a_former_owner_changes_nothing(log: Log) -> None:
+    claim = await owned(log)
+    wrong = Batch(claim.run_id, claim.token, 7, [FACT])
+    assert (await log.pause(wrong, interrupts=["i1"])).code is Code.CONFLICT
+    await log.release(behind(claim))
+    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is Code.FENCED
+    assert (await log.pause(Batch("0-none", "t", 1, []), interrupts=["i1"])).code is Code.GONE
+    assert (await state_of(log, claim.run_id), await types(log, claim.run_id)) == (
+        "queued",
+        ["run.submitted", "run.claimed"],
+    )
+
+
+async def test_a_paused_run_can_be_cancelled_and_is_ended_there_and_then(log: Log) -> None:
+    claim = await paused(log, "i1", session="ada")
+    waiting = await submitted(log, session="ada")
+    assert await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert (await types(log, claim.run_id))[-2:] == ["signal.received", "run.cancelled"]
+    assert (await claimed(log)).run_id == waiting
+    assert await log.signal(claim.run_id, Signal("a1", "respond", {"i1": 1})) == "cancelled", (
+        "it says that it has ended"
+    )
+
+
+async def test_a_steer_leaves_a_paused_run_paused_and_waits_for_its_next_owner(log: Log) -> None:
+    claim = await paused(log, "i1")
+    assert await log.signal(claim.run_id, STEER) == "paused"
+    await log.signal(claim.run_id, Signal("a1", "respond", {"i1": 1}))
+    assert [signal.kind for signal in await log.inbox((await claimed(log)).run_id)] == ["steer", "respond"]
+
+
+# ---------------------------------------------------------------- kinds of signals
+
+
+@pytest.mark.parametrize(
+    "signal", [Signal("s", "stop"), Signal("s", ""), Signal("s", "respond"), Signal("s", "respond", {})]
+)
+async def test_what_is_no_signal_is_refused_and_changes_nothing(log: Log, signal: Signal) -> None:
+    claim = await owned(log)
+    with pytest.raises(ValueError, match="signal"):
+        await log.signal(claim.run_id, signal)
+    assert await log.inbox(claim.run_id) == []
+
+
+async def test_a_completion_with_signals_waiting_is_refused_so_that_none_is_lost(log: Log) -> None:
+    claim = await owned(log, session="ada")
+    await log.signal(claim.run_id, STEER)
+    end = Finish(behind(claim, [FACT]), "completed", "ada", [{"role": "user", "content": []}])
+    assert await log.finish(end) == Answer(Code.WAITING, 2, 1)
+    info = await known(log, claim.run_id)
+    assert (info.state, info.head, await log.messages("ada")) == ("running", 2, [])
+    taken_in = Finish(behind(claim, [FACT], ack=1), "completed", "ada")
+    assert (await log.finish(taken_in)).code is Code.OK
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
+    claim = await owned(log)
+    await log.signal(claim.run_id, STEER)
+    end = Finish(behind(claim, [FACT]), "failed" if state == "failed" else "cancelled")
+    assert (await log.finish(end)).code is Code.OK
+    assert await log.inbox(claim.run_id) == []
+
+
+# ---------------------------------------------------------------- cancels nobody took in
+
+
+async def test_a_cancel_that_its_owner_did_not_live_to_take_in_ends_the_run_with_no_other_owner(log: Log) -> None:
+    claim = await owned(log, lease_ms=1)
+    assert await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE) == "running"
+    assert await reaped(log) == [claim.run_id]
+    assert (await types(log, claim.run_id))[2:] == ["signal.received", "run.cancelled"]
+    info = await known(log, claim.run_id)
+    assert (info.state, info.crashes, await try_claim(log)) == ("cancelled", 1, None)
+
+
+async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes_effect(log: Log) -> None:
+    for part in ("release", "pause"):
+        claim = await owned(log)
+        await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE)
+        batch = behind(claim, [FACT])
+        answer = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
+        assert (answer.code, await state_of(log, claim.run_id)) == (Code.OK, "cancelled")
+        again = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
+        assert (again.code, again.head) == (Code.DUP, 5)
+
+
+async def test_a_cancel_that_was_taken_in_is_left_to_the_next_owner(log: Log) -> None:
+    claim = await owned(log)
+    await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE)
+    await log.release(behind(claim, [AT_ONCE[0]], ack=1))
+    assert (await claimed(log)).run_id == claim.run_id
+
+
+# ---------------------------------------------------------------- deadlines
+
+
+async def test_a_run_past_its_deadline_is_failed_whatever_its_state(log: Log) -> None:
+    waiting = await submitted(log, deadline_ms=1)
+    assert await reaped(log) == [waiting]
+    running_id = await submitted(log, deadline_ms=50)
+    running = await claimed(log)
+    assert (running.run_id, await reaped(log)) == (running_id, [running_id])
+    assert (await log.append([behind(running, [FACT])]))[0].code is Code.FENCED
+    assert (await log.finish(Finish(behind(running, [FACT]), "completed"))).code is Code.FENCED
+    asking_id = await submitted(log, deadline_ms=50)
+    await log.pause(behind(await claimed(log), [FACT]), interrupts=["i1"])
+    assert await reaped(log) == [asking_id]
+    for run_id in (waiting, running_id, asking_id):
+        assert (await types(log, run_id))[-1] == "run.failed"
+        info = await known(log, run_id)
+        assert (info.state, info.crashes) == ("failed", 0)
+    assert await try_claim(log) is None
+
+
+async def test_a_deadline_passes_the_session_on(log: Log) -> None:
+    late = await submitted(log, session="ada", deadline_ms=1)
+    other = await submitted(log, session="ada")
+    assert await reaped(log) == [late]
+    assert (await claimed(log)).run_id == other
+
+
+async def test_a_deadline_met_is_forgotten_with_the_run(log: Log) -> None:
+    run_id = await submitted(log, deadline_ms=MINUTE)
+    info = await known(log, run_id)
+    assert info.deadline is not None
+    assert info.deadline - info.created == MINUTE
+    claim = await claimed(log)
+    assert (await log.finish(Finish(behind(claim, [FACT]), "completed"))).code is Code.OK
+    dead = await owned(log, lease_ms=1)
+    assert await reaped(log) == [dead.run_id]
+    assert (await known(log, dead.run_id)).deadline is None
+
+
+# ---------------------------------------------------------------- counters
+
+
+async def test_errors_crashes_and_hand_overs_are_counted_apart(log: Log) -> None:
+    claim = await owned(log, lease_ms=1)
+    assert await reaped(log) == [claim.run_id]
+    await log.release(behind(await claimed(log)))
+    await log.release(behind(await claimed(log)))
+    await log.finish(Finish(behind(await claimed(log), [FACT]), "failed"))
+    info = await known(log, claim.run_id)
+    assert (info.errors, info.crashes, info.handovers, info.epoch) == (1, 1, 2, 4)
+
+
+async def test_the_last_owners_crash_limit_counts_whoever_looks_next(log: Log) -> None:
+    run_id = await submitted(log)
+    await claimed(log, lease_ms=1, crash_limit=0)
+    assert await reaped(log) == [run_id]
+    info = await known(log, run_id)
+    assert (info.state, info.crashes, info.errors) == ("failed", 1, 0)
