@@ -22,6 +22,7 @@ from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLarge
 from playhead.runtime.events import Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import DEFAULT_URL, connect, point
+from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.records import RunSubmitted, now_ms
@@ -52,6 +53,8 @@ class Client:
         prefix: Of all keys; the workers' must be the same.
         on_notice: Told what a tail waits for; by default a warning in the log `playhead.client`.
         max_record_bytes: The limit of a prompt with all that is submitted beside it.
+        durability: What a submission, a cancel or another signal waits for before it is acknowledged: `memory`,
+            `replicated` (one replica has it) or `fsynced` (it is on the primary's disk).
 
     Raises (on entering):
         LogUnavailableError, RedisAuthError, RedisTooOldError: As the names say.
@@ -64,11 +67,13 @@ class Client:
         prefix: str = "ph",
         on_notice: Callable[[Notice], None] = _log_notice,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        durability: Durability = "memory",
     ) -> None:
         self.url = url
         self.prefix = prefix
         self._on_notice = on_notice
         self._max_record_bytes = max_record_bytes
+        self._durability: Durability = durability
         self._open: tuple[RedisLog, Hub] | None = None
         self._stack = AsyncExitStack()
         self._reap_wanted = anyio.Event()
@@ -77,8 +82,8 @@ class Client:
         async with AsyncExitStack() as stack:
             commands = connect(self.url, connections=1)
             stack.push_async_callback(commands.aclose)
-            log = RedisLog(commands, prefix=self.prefix)
-            await check_server(commands)
+            log = RedisLog(commands, prefix=self.prefix, durability=self._durability)
+            await check_server(commands, durability=self._durability)
             tails = connect(self.url, connections=1, timeout=None)
             stack.push_async_callback(tails.aclose)
             point(tails, log.keys)

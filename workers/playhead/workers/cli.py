@@ -16,6 +16,7 @@ import typer
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.base import DEFAULT_LEASE_MS
 from playhead.runtime.log.connection import DEFAULT_URL
+from playhead.runtime.log.durability import Durability
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
 from playhead.workers.supervise import Supervisor
@@ -34,6 +35,7 @@ Targets = Annotated[
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs held at once, per process.")]
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Worker processes; one that dies is restarted.")]
 Lease = Annotated[float, typer.Option("--lease", min=2.0, help="Seconds until a silent worker's runs are taken over.")]
+Safety = Annotated[Durability, typer.Option("--durability", help="Where records must be before they count as stored.")]
 Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
 
 
@@ -47,6 +49,7 @@ def worker(
     processes: Processes = 1,
     lease: Lease = DEFAULT_LEASE_MS / 1000,
     drain: Drain = 20.0,
+    durability: Safety = "memory",
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -60,6 +63,7 @@ def worker(
             list(agents.values()),
             url=url,
             prefix=prefix,
+            durability=durability,
             options=options,
             stop_with_stdin=stop_with_stdin,
             quiet=quiet,
@@ -67,7 +71,15 @@ def worker(
         return
     os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which everybody on the machine can read
     arguments = [*targets, "--prefix", prefix, "--concurrency", str(concurrency)]
-    arguments += ["--lease", str(lease), "--drain", str(drain), *(["--quiet"] if quiet else [])]
+    arguments += [
+        "--lease",
+        str(lease),
+        "--drain",
+        str(drain),
+        "--durability",
+        durability,
+        *(["--quiet"] if quiet else []),
+    ]
     anyio.run(_supervise, Supervisor(arguments, processes=processes))
 
 

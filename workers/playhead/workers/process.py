@@ -16,6 +16,7 @@ from anyio import RunFinishedError, from_thread
 from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent
+from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server, connect, redact
 from playhead.workers.options import WorkerOptions
 from playhead.workers.worker import Worker
@@ -26,7 +27,14 @@ logger = logging.getLogger(__name__)
 
 
 def run_worker(
-    agents: Sequence[Agent], *, url: str, prefix: str, options: WorkerOptions, stop_with_stdin: bool, quiet: bool
+    agents: Sequence[Agent],
+    *,
+    url: str,
+    prefix: str,
+    durability: Durability,
+    options: WorkerOptions,
+    stop_with_stdin: bool,
+    quiet: bool,
 ) -> None:
     """Run a worker until SIGTERM, SIGINT or, if wanted, the end of standard input; then drain it.
 
@@ -35,7 +43,9 @@ def run_worker(
         ModelConfigurationError: An agent's model has no known form, found out at the start.
     """
     uvloop = importlib.util.find_spec("uvloop") is not None
-    anyio.run(_main, agents, url, prefix, options, stop_with_stdin, quiet, backend_options={"use_uvloop": uvloop})
+    anyio.run(
+        _main, agents, url, prefix, durability, options, stop_with_stdin, quiet, backend_options={"use_uvloop": uvloop}
+    )
     _leave_stuck_threads()
 
 
@@ -49,14 +59,20 @@ def _leave_stuck_threads() -> None:
 
 
 async def _main(
-    agents: Sequence[Agent], url: str, prefix: str, options: WorkerOptions, stop_with_stdin: bool, quiet: bool
+    agents: Sequence[Agent],
+    url: str,
+    prefix: str,
+    durability: Durability,
+    options: WorkerOptions,
+    stop_with_stdin: bool,
+    quiet: bool,
 ) -> None:
     for agent in agents:
         _ = agent.model  # a name of no known form is told now, not by the first run
     client = connect(url)
-    log = RedisLog(client, prefix=prefix)
+    log = RedisLog(client, prefix=prefix, durability=durability)
     try:
-        for warning in await check_server(client):
+        for warning in await check_server(client, durability=durability):
             if not quiet:
                 logger.warning("%s: %s", redact(url), warning)
         worker = Worker(agents, log=log, options=options)

@@ -17,6 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from playhead.runtime.errors import LogUnavailableError, PlayheadError, RedisAuthError, RedisTooOldError
+from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.topology import LocatedConnection, NowhereError, finder_of, read_topology
 
@@ -34,6 +35,7 @@ __all__ = [
 
 DEFAULT_URL: Final = "redis://localhost:6379"
 _MINIMUM: Final = (6, 2)
+_WAITAOF_MINIMUM: Final = (7, 2)
 _CANNOT_NOW: Final = (
     redis_errors.BusyLoadingError,
     redis_errors.ReadOnlyError,
@@ -42,8 +44,10 @@ _CANNOT_NOW: Final = (
     redis_errors.MasterDownError,
     redis_errors.TryAgainError,
 )
-_PASSING: Final = re.compile(r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED)\b|access a non local key")
-"""Refusals that waiting may cure; nothing was written. The last is what a script meets in a slot on the move."""
+_PASSING: Final = re.compile(
+    r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED)\b|access a non local key|WAIT(AOF)? cannot be used"
+)
+"""Refusals that waiting may cure; nothing was written. The last but one is what a script meets in a slot on the move."""
 
 _TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), below what a person takes for a hang
 _CONNECT_TIMEOUT_S: Final = 5.0
@@ -223,8 +227,8 @@ def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
     return f"{_address(client)}, {followed}"
 
 
-async def check_server(client: Redis) -> list[str]:
-    """Refuse a server that cannot keep the promises, and name what weakens them.
+async def check_server(client: Redis, *, durability: Durability = "memory") -> list[str]:
+    """Refuse a server that cannot keep the promises, or that `durability`, and name what weakens them.
 
     Of a cluster that is the owner of the slot of the prefix, so make the `RedisLog` first.
 
@@ -232,12 +236,15 @@ async def check_server(client: Redis) -> list[str]:
         Warnings, one line each: an evicting `maxmemory-policy`, no persistence, a URL that will not follow a failover.
 
     Raises:
-        RedisTooOldError: Below Redis 6.2.
-        LogUnavailableError: It cannot be reached, or it is a sentinel.
+        RedisTooOldError: Below Redis 6.2, or below 7.2 for `fsynced`.
+        LogUnavailableError: It cannot be reached, it is a sentinel, or the durability needs a replica, or an
+            append-only file that is synced always, which it does not have.
         RedisAuthError: As the name says.
     """
     info = await redis_info(client)
     if info is None:
+        if durability != "memory":
+            raise LogUnavailableError(f"durability `{durability}`: {_address(client)} is a stand-in in memory")
         return []
     version = str(info.get("redis_version", "0.0"))
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
@@ -247,7 +254,10 @@ async def check_server(client: Redis) -> list[str]:
         raise LogUnavailableError(
             f"{_address(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
         )
+    _check_durability(client, durability, info, numbers)
     warnings: list[str] = []
+    if durability == "fsynced":
+        warnings += await _check_fsync(client)
     if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
         warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
     policy = str(info.get("maxmemory_policy", "noeviction"))
@@ -259,3 +269,28 @@ async def check_server(client: Redis) -> list[str]:
     if str(info.get("aof_enabled", "0")) == "0":
         warnings.append("appendonly is off: a restart of Redis may lose runs. Set appendonly yes.")
     return warnings
+
+
+def _check_durability(client: Redis, durability: Durability, info: Mapping[str, Any], version: tuple[int, ...]) -> None:
+    what = f"durability `{durability}`: Redis at {_address(client)}"
+    if durability == "replicated" and int(info.get("connected_slaves", 0)) < 1:
+        raise LogUnavailableError(f"{what} has no replica, so nothing could be stored")
+    if durability == "fsynced" and version < _WAITAOF_MINIMUM:
+        raise RedisTooOldError(f"{what} is {'.'.join(map(str, version))} and has no WAITAOF; it needs 7.2 or newer")
+    if durability == "fsynced" and str(info.get("aof_enabled", "0")) == "0":
+        raise LogUnavailableError(f"{what} has appendonly off, so nothing could be stored. Set appendonly yes.")
+
+
+async def _check_fsync(client: Redis) -> list[str]:
+    try:
+        with translate_errors(client):
+            setting: Any = await client.execute_command("CONFIG", "GET", "appendfsync")
+    except PlayheadError as error:  # not every user may, and some services have renamed it
+        return [f"durability `fsynced` needs appendfsync always, which could not be checked ({error})."]
+    policy = dict(zip(setting[::2], setting[1::2], strict=True)).get(b"appendfsync", b"").decode()
+    if policy != "always":
+        raise LogUnavailableError(
+            f"durability `fsynced`: Redis at {_address(client)} has appendfsync {policy}, with which some versions "
+            "acknowledge too early. Set appendfsync always."
+        )
+    return []

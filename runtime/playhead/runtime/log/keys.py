@@ -56,6 +56,11 @@ class Keys:
         return f"{self.root}worker:{worker}"
 
     @property
+    def waited(self) -> str:
+        """What is written behind a write whose durability is waited for; it says nothing."""
+        return f"{self.root}waited"
+
+    @property
     def leases(self) -> str:
         """Sorted set: run id → lease deadline by the Redis clock."""
         return f"{self.root}leases"

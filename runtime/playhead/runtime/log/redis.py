@@ -32,6 +32,7 @@ from playhead.runtime.log.base import (
     deadline_failure,
 )
 from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
+from playhead.runtime.log.durability import Durability, Wait
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import Entry
@@ -56,11 +57,18 @@ def _text(value: Any) -> str:
 
 
 class RedisLog:
-    """The logs of one shard of one deployment, over `client` (see `connect` for the options it needs)."""
+    """The logs of one shard of one deployment, over `client` (see `connect` for the options it needs).
 
-    def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0) -> None:
+    `durability` says what `submit`, `append`, `finish`, `release`, `pause` and `signal` wait for before they answer; a
+    wait in vain raises `LogUnavailableError`, and the identical call waits again. A claim is not waited for: the wait of
+    the owner's first append covers it, and a claim made and not answered would count as a crash when its lease ends.
+    """
+
+    def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0, durability: Durability = "memory") -> None:
         self.client = client
         self.keys = Keys(prefix, shard)
+        self.durability: Durability = durability
+        self._wait = None if durability == "memory" else Wait(durability, marker=self.keys.waited)
         point(client, self.keys)
 
     def again(self) -> Self:
@@ -89,11 +97,19 @@ class RedisLog:
                 pipeline.execute_command(*command)
             return list(await pipeline.execute())
 
+    async def _write(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script whose answer means that something is stored, and wait until it is as safe as asked for."""
+        if self._wait is None:
+            return await script(self.client, keys, args)
+        answer, *_, reply = await script(self.client, keys, args, behind=self._wait.commands)
+        self._wait.check(reply)
+        return answer
+
     async def submit(self, run: NewRun) -> bool:
         keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs, self.keys.deadlines]
         args: list[Any] = [self.keys.root, run.run_id, run.agent, run.session or "", encode_record(run.record)]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS]
-        return bool(await _SUBMIT(self.client, keys, args))
+        return bool(await self._write(_SUBMIT, keys, args))
 
     async def claim(
         self,
@@ -132,7 +148,7 @@ class RedisLog:
                 keys += (self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id))
                 args += (batch.token, batch.head, batch.ack, len(batch.records))
                 args += batch.records
-            flat = await _APPEND(self.client, keys, args)
+            flat = await self._write(_APPEND, keys, args)
             answers += [Answer(Code(flat[i]), flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)]
         return answers
 
@@ -152,7 +168,7 @@ class RedisLog:
         messages = [pack(dict(message)) for message in end.messages]
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, end.state, end.retention_ms]
         args += [len(batch.records), *batch.records, len(messages), *messages]
-        code, head, inbox = await _FINISH(self.client, keys, args)
+        code, head, inbox = await self._write(_FINISH, keys, args)
         return Answer(Code(code), head, inbox)
 
     async def release(self, batch: Batch) -> Answer:
@@ -164,7 +180,7 @@ class RedisLog:
     async def _part(self, script: Script, batch: Batch, *more: Any) -> Answer:
         keys = [self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id)]
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
-        code, head, inbox = await script(self.client, keys, [*args, *more])
+        code, head, inbox = await self._write(script, keys, [*args, *more])
         return Answer(Code(code), head, inbox)
 
     async def reap(self, *, limit: int = 32) -> list[str]:
@@ -178,7 +194,7 @@ class RedisLog:
         answers = answered_interrupts(signal)
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
         args += [len(ending), *ending, len(answers), *answers]
-        answer = await _SIGNAL(self.client, keys, args)
+        answer = await self._write(_SIGNAL, keys, args)
         if not answer:
             return None
         state, *refused = map(_text, answer)

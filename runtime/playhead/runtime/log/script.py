@@ -28,8 +28,13 @@ class Script:
         self.text = "".join(folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    async def __call__(self, client: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run it.
+    async def __call__(
+        self, client: Redis, keys: Sequence[str], args: Sequence[Any], *, behind: Sequence[tuple[Any, ...]] = ()
+    ) -> Any:
+        """Run it, and `behind` it these commands, over the same connection and in the same round trip.
+
+        Returns:
+            The script's answer; with commands behind it, a list of that and theirs.
 
         Raises:
             LogUnavailableError: It may or may not have run; send the identical call again.
@@ -39,6 +44,19 @@ class Script:
             keys = [*keys, finder.guard]
         with translate_errors(client):
             try:
-                return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+                return await _send(client, ("EVALSHA", self.sha, len(keys), *keys, *args), behind)
             except redis_errors.NoScriptError:  # the cache is per server and lost on restart: nothing has run yet
-                return await client.execute_command("EVAL", self.text, len(keys), *keys, *args)
+                return await _send(client, ("EVAL", self.text, len(keys), *keys, *args), behind)
+
+
+async def _send(client: Redis, command: tuple[Any, ...], behind: Sequence[tuple[Any, ...]]) -> Any:
+    if not behind:
+        return await client.execute_command(*command)
+    pipeline = client.pipeline(transaction=False)
+    for one in (command, *behind):
+        pipeline.execute_command(*one)
+    replies = await pipeline.execute(raise_on_error=False)  # redis-py's own error would quote the arguments
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

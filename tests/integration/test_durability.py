@@ -1,0 +1,184 @@
+"""`durability`: what is acknowledged has come as far as was asked for, also when the call was sent again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+import redis.asyncio
+
+from playhead.client import Client
+from playhead.runtime.codec import encode_record
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded_topology import EmbeddedSentinels
+from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Signal, new_run_id, new_token
+from playhead.runtime.log.connection import check_server
+from playhead.runtime.log.durability import Durability
+from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+CLAIMED = {"agent": encode_record(RunClaimed(at=1, worker="w"))}
+FACT = encode_record(CycleStarted(at=2, cycle=1))
+END = encode_record(RunCompleted(at=3, result={}))
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[EmbeddedSentinels]:
+    """A primary and its replica, and nobody who would put one in the other's place."""
+    with EmbeddedSentinels(sentinels=0) as servers:
+        yield servers
+
+
+@pytest.fixture
+def stopped(pair: EmbeddedSentinels) -> Iterator[Callable[[], None]]:
+    """The replica hears nothing until the value is called."""
+    pid = pair.replicas[0].pid
+    os.kill(pid, signal.SIGSTOP)
+
+    def go() -> None:
+        os.kill(pid, signal.SIGCONT)
+
+    try:
+        yield go
+    finally:
+        go()
+
+
+def log_on(server: EmbeddedServer, prefix: str, durability: Durability) -> RedisLog:
+    return RedisLog(connect(server.url, connections=8), prefix=prefix, durability=durability)
+
+
+async def command(server: EmbeddedServer, *words: Any) -> Any:
+    async with redis.asyncio.Redis(port=server.port) as admin:
+        return await admin.execute_command(*words)
+
+
+async def owned(server: EmbeddedServer, prefix: str) -> Claim:
+    """A fresh run and its owner's claim, made by a log that waits for nothing."""
+    log = log_on(server, prefix, "memory")
+    await log.submit(NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent")))
+    claim = await log.claim(CLAIMED, worker="w", token=new_token(), lease_ms=60_000)
+    await log.aclose()
+    assert claim is not None
+    return claim
+
+
+def batch(claim: Claim, record: bytes = FACT) -> Batch:
+    return Batch(claim.run_id, claim.token, claim.head, [record])
+
+
+async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it_is_sent_again(
+    pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
+) -> None:
+    """A repeat writes nothing, and another connection has written nothing before: a bare `WAIT` answers at once."""
+    runs = [await owned(pair.primary, prefix) for _ in range(4)]
+    fresh, sent = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent")), Signal("s1", "cancel")
+    calls: list[Callable[[RedisLog], Awaitable[Any]]] = [
+        lambda log: log.submit(fresh),
+        lambda log: log.append([batch(runs[0])]),
+        lambda log: log.finish(Finish(batch(runs[1], END), "completed")),
+        lambda log: log.release(batch(runs[2])),
+        lambda log: log.signal(runs[3].run_id, sent),
+    ]
+    log = log_on(pair.primary, prefix, "replicated")
+
+    async def refused(log: RedisLog, call: Callable[[RedisLog], Awaitable[Any]]) -> None:
+        with pytest.raises(LogUnavailableError, match=r"durability `replicated`: written, but no replica had it"):
+            await call(log)
+
+    for each in (log, log.again()):
+        async with anyio.create_task_group() as tasks:
+            for call in calls:
+                tasks.start_soon(refused, each, call)
+        await each.aclose()
+    stopped()
+    submitted, appended, finished, released, signalled = [await call(log) for call in calls]
+    assert submitted is False
+    assert appended == [Answer(Code.DUP, 3, 0)]
+    assert (finished.code, released.code, signalled) == (Code.DUP, Code.DUP, "running")
+    replica = log_on(pair.replicas[0], prefix, "memory")
+    assert len(await replica.read(runs[0].run_id)) == 3
+    assert (await replica.info(fresh.run_id)) is not None
+    await log.aclose()
+    await replica.aclose()
+
+
+async def test_a_claim_is_answered_though_no_replica_has_it(
+    pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
+) -> None:
+    """Else it would be claimed and not owned until its lease ends, and count as a crash each time."""
+    waiting = log_on(pair.primary, prefix, "memory")
+    await waiting.submit(NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent")))
+    await waiting.aclose()
+    log = log_on(pair.primary, prefix, "replicated")
+    with anyio.fail_after(0.9):
+        assert await log.claim(CLAIMED, worker="w", token=new_token(), lease_ms=60_000) is not None
+    await log.aclose()
+
+
+async def test_what_is_on_disk_is_acknowledged(prefix: str) -> None:
+    async with EmbeddedServer.running(extra_args=("--appendfsync", "always")) as server:
+        async with Client(server.url, durability="fsynced") as client:
+            assert await client.runs() == []
+        log = log_on(server, prefix, "fsynced")
+        claim = await owned(server, prefix)
+        assert await log.append([batch(claim)]) == [Answer(Code.OK, 3, 0)]
+        assert await log.append([batch(claim)]) == [Answer(Code.DUP, 3, 0)]
+        await log.client.script_flush()
+        assert (await log.finish(Finish(Batch(claim.run_id, claim.token, 3, [END]), "completed"))).code == Code.OK
+        await log.aclose()
+
+
+async def test_what_is_not_on_disk_is_not_acknowledged(prefix: str) -> None:
+    async with EmbeddedServer.running(extra_args=("--appendfsync", "no")) as server:
+        log = log_on(server, prefix, "fsynced")
+        claim = await owned(server, prefix)
+        with pytest.raises(LogUnavailableError, match="durability `fsynced`: written, but not on disk"):
+            await log.append([batch(claim)])
+        await command(server, "CONFIG", "SET", "appendfsync", "always")
+        assert await log.append([batch(claim)]) == [Answer(Code.DUP, 3, 0)]
+        await command(server, "CONFIG", "SET", "appendonly", "no")
+        with pytest.raises(LogUnavailableError, match="WAITAOF cannot be used"):
+            await log.append([batch(claim)])
+        await log.aclose()
+
+
+async def test_memory_waits_for_nothing(pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]) -> None:
+    await command(pair.primary, "CONFIG", "RESETSTAT")
+    log = log_on(pair.primary, prefix, "memory")
+    claim = await owned(pair.primary, prefix)
+    await log.finish(Finish(batch(claim, END), "completed"))
+    await log.aclose()
+    async with redis.asyncio.Redis(port=pair.primary.port) as admin:
+        counted: dict[str, Any] = await admin.info("commandstats")
+    assert not {"cmdstat_wait", "cmdstat_waitaof"} & counted.keys()
+    assert await command(pair.primary, "EXISTS", log.keys.waited) == 0
+
+
+async def refuses(url: str, durability: Durability, error: type[Exception], match: str) -> None:
+    async with connect(url) as client:
+        with pytest.raises(error, match=match):
+            await check_server(client, durability=durability)
+
+
+async def test_a_server_that_cannot_is_refused_at_the_start(pair: EmbeddedSentinels, redis_url: str) -> None:
+    await refuses(redis_url, "replicated", LogUnavailableError, "`replicated`: .* has no replica")
+    await refuses(redis_url, "fsynced", LogUnavailableError, "`fsynced`: .* has appendonly off.* Set appendonly yes")
+    async with EmbeddedServer.running() as server:
+        await refuses(
+            server.url, "fsynced", LogUnavailableError, "`fsynced`: .* has appendfsync everysec.* Set appendf"
+        )
+    async with connect(pair.primary.url) as client:
+        assert any("appendonly is off" in warning for warning in await check_server(client, durability="replicated"))
+    with pytest.raises(LogUnavailableError, match="has no replica"):
+        async with Client(redis_url, durability="replicated"):
+            pass
