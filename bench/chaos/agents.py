@@ -20,7 +20,7 @@ from bench.chaos.plan import Answer, answer, plan_in, tool_text
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.types import Chunk, Message, Messages, ToolChoice, ToolSpec
 
 __all__ = ["AGENTS", "TRACES", "ChainedModel", "Traces"]
 
@@ -111,7 +111,9 @@ class ScriptedFailure(RuntimeError):
 
 
 class ChainedModel:
-    """Says what the plan in its history asks for; see `plan`."""
+    """Says what the plan in its history asks for; see `plan`. It can go on behind a part of its answer."""
+
+    continues_partial = True
 
     async def stream(
         self,
@@ -123,17 +125,28 @@ class ChainedModel:
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
         """The chunks of one answer."""
-        plan, answers = plan_in(messages)
-        said = answer(plan, answers + 1, messages)
+        begun = messages[-1] if messages[-1].get("role") == "assistant" else None
+        told = messages[:-1] if begun else messages
+        plan, answers = plan_in(told)
+        said = answer(plan, answers + 1, told)
         yield c.message_start()
         yield c.block_start()
-        for word in said.words:
+        for word in said.words[_place(said, begun) :]:
             await anyio.sleep(plan.pause_ms / 1000)
             yield c.text_delta(word)
         if said.breaks:
             raise ScriptedFailure(f"as run {plan.run} asked for")
         for chunk in _ending(said):
             yield chunk
+
+
+def _place(said: Answer, begun: Message | None) -> int:
+    """How many of the words were said before; an answer that begins otherwise is never gone on with."""
+    text = "".join(block.get("text", "") for block in begun.get("content", [])) if begun else ""
+    for place in range(len(said.words) + 1):
+        if "".join(said.words[:place]) == text:
+            return place
+    raise ValueError(f"{text!r} is not how this answer begins")
 
 
 def _ending(said: Answer) -> list[Chunk]:
@@ -151,4 +164,6 @@ _TOOLS: Final = [swift, threaded, witness, careful, talking]
 AGENTS: Final = [
     Agent(ChainedModel(), name="together", tools=_TOOLS, callback_handler=None),
     Agent(ChainedModel(), name="in_turn", tools=_TOOLS, callback_handler=None, tool_executor="sequential"),
+    Agent(ChainedModel(), name="going_on", tools=_TOOLS, callback_handler=None, on_partial="continue"),
 ]
+"""`going_on` keeps what a lost owner's model had said, and has it go on from there; the others withdraw it."""

@@ -42,7 +42,7 @@ def _words(evidence: Evidence, history: Sequence[Message]) -> list[Violation]:
 
         if isinstance(record, RunSubmitted) and record.prompt != prompt(plan):
             flaw("the prompt is not the one that was submitted")
-        elif isinstance(record, ModelStarted):
+        elif isinstance(record, ModelStarted) and not record.continues:
             expected, place = _expected(evidence, messages), 0
             if expected is None:
                 flaw("the model is asked without its prompt")

@@ -17,11 +17,13 @@ class ModelCall:
 
     Attributes:
         chunks: The chunks with text, as (seq, text).
+        gone_on: How often another owner's model went on behind what was said.
         withdrawn: The `seq` of the `model.retried` that took it back.
         answer: The entry of its message.
     """
 
     start: Entry
+    gone_on: int = 0
     chunks: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     withdrawn: int | None = None
     answer: Entry | None = None
@@ -44,10 +46,12 @@ def model_calls(entries: Sequence[Entry]) -> list[ModelCall]:
     calls: list[ModelCall] = []
     for entry in entries:
         record = entry.record
-        if isinstance(record, ModelStarted):
+        if isinstance(record, ModelStarted) and not (record.continues and calls):
             calls.append(ModelCall(entry))
         elif not calls:
             continue
+        elif isinstance(record, ModelStarted):
+            calls[-1].gone_on += 1
         elif isinstance(record, ModelChunk) and (text := text_of(record.chunk)):
             calls[-1].chunks.append((entry.seq, text))
         elif isinstance(record, ModelRetried):
@@ -58,11 +62,12 @@ def model_calls(entries: Sequence[Entry]) -> list[ModelCall]:
 
 
 def check_model(evidence: Evidence) -> list[Violation]:
-    """No answer is paid for twice; what died half-way is withdrawn, all of it and nothing else."""
+    """No answer is paid for twice; what died half-way is gone on with or withdrawn, all of it and nothing else."""
     run, found = evidence.plan.run, list[Violation]()
     call: Entry | None = None  # the one whose answer is awaited
+    speaker = 0  # the owner whose model speaks
     answered = False  # in this cycle
-    before: Entry | None = None
+    spoken = 0  # the last chunk
     for entry in evidence.entries:
         record = entry.record
         if isinstance(record, CycleStarted):
@@ -70,33 +75,31 @@ def check_model(evidence: Evidence) -> list[Violation]:
         elif isinstance(record, ModelStarted):
             if answered:
                 found.append(Violation("paid_again", run, entry.seq, "a call whose answer is in the log is made again"))
-            if call is not None:
-                found.append(Violation("retraction", run, entry.seq, f"call {call.seq} died and was not withdrawn"))
-            call = entry
+            if (call is not None) != record.continues:
+                what = "goes on with no call" if call is None else f"call {call.seq} died and was not withdrawn"
+                found.append(Violation("retraction", run, entry.seq, what))
+            if not record.continues:
+                call, spoken = entry, entry.seq
+            speaker = entry.epoch
         elif isinstance(record, ModelRetried):
-            if what := _withdrawal_flaw(evidence.entries, record, call, before):
+            if what := _withdrawal_flaw(record, call, spoken=spoken, seq=entry.seq):
                 found.append(Violation("retraction", run, entry.seq, what))
             call = None
-        elif isinstance(record, ModelChunk) and (call is None or call.epoch != entry.epoch):
-            found.append(Violation("retraction", run, entry.seq, "a chunk of no call that its owner began"))
+        elif isinstance(record, ModelChunk):
+            if call is None or speaker != entry.epoch:
+                found.append(Violation("retraction", run, entry.seq, "a chunk of no call that its owner began"))
+            spoken = entry.seq
         elif isinstance(record, MessageAdded) and record.origin == "model":
             call, answered = None, True
-        before = entry
     return found
 
 
-def _withdrawal_flaw(
-    entries: Sequence[Entry], record: ModelRetried, call: Entry | None, before: Entry | None
-) -> str | None:
-    if call is None or before is None:
+def _withdrawal_flaw(record: ModelRetried, call: Entry | None, *, spoken: int, seq: int) -> str | None:
+    if call is None:
         return "withdraws a call, but none is open"
     first, last = record.supersedes
     if first != call.seq:
         return f"withdraws from {first} on, but the call that died began at {call.seq}"
-    said = [entry.seq for entry in entries if entry.epoch == call.epoch and call.seq <= entry.seq < before.seq]
-    chunks = [entry.seq for entry in entries if entry.seq in said and isinstance(entry.record, ModelChunk)]
-    if chunks and last < chunks[-1]:
-        return f"withdraws up to {last}, but the call that died spoke until {chunks[-1]}"
-    if last > before.seq:
-        return f"withdraws up to {last}, which nobody had written yet"
-    return None
+    if last < spoken:
+        return f"withdraws up to {last}, but the call that died spoke until {spoken}"
+    return f"withdraws up to {last}, which nobody had written yet" if last >= seq else None

@@ -95,7 +95,7 @@ def answer(plan: Plan, call: int, told: Sequence[Message]) -> Answer:
     link = _digest_of(told)
     for place in range(plan.words // 2 if breaks else plan.words):
         link = digest(plan.run, call, place, link)
-        words.append(f"{link} ")
+        words.append(f" {link}")  # in front: providers go on behind no text that ends in a gap
     names = () if last else plan.batches[call - 1]
     calls = [_tool_use(plan, call, number, name, link) for number, name in enumerate(names)]
     return Answer(words, calls, breaks)

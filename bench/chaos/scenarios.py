@@ -33,7 +33,11 @@ Conversation = list[Turn]
 
 
 def _plan(dice: random.Random, scenario: str, **more: Any) -> Plan:
-    wanted: dict[str, Any] = {"agent": dice.choice(["together", "in_turn"]), "words": dice.randint(5, 60), **more}
+    wanted: dict[str, Any] = {
+        "agent": dice.choice(["together", "in_turn", "going_on"]),
+        "words": dice.randint(5, 60),
+        **more,
+    }
     return Plan(run=new_run_id(), scenario=scenario, pause_ms=dice.uniform(10, 40), **wanted)
 
 

@@ -89,6 +89,7 @@ class Tally:
     tools_again: int = 0
     """Starts of unfinished calls after a takeover."""
     calls_again: int = 0
+    calls_gone_on: int = 0
     chunks: int = 0
     chunks_again: int = 0
     takeovers: list[Takeover] = field(default_factory=list[Takeover])
@@ -107,6 +108,7 @@ class Tally:
         self.bodies += len(evidence.begun)
         self.tools_again += sum(len(call.starts) - 1 for call in tool_calls(entries).values() if call.starts)
         calls = model_calls(entries)
+        self.calls_gone_on += sum(call.gone_on for call in calls)
         self.chunks += sum(len(call.chunks) for call in calls)
         withdrawn = [call for call in calls if call.withdrawn is not None]
         self.calls_again += len(withdrawn)
@@ -162,6 +164,7 @@ def _costs(tally: Tally, refused: int) -> list[Figure]:
         count("fenced writes refused", refused, "of owners that had lost their run"),
         count("unfinished tools run again", tally.tools_again, "started, and not finished when their owner was lost"),
         count("model calls made again", tally.calls_again, "they had died half-way, and were withdrawn"),
+        count("model calls gone on with", tally.calls_gone_on, "they had died half-way, and nothing was paid again"),
         count("chunks paid twice", tally.chunks_again, f"of {tally.chunks:,}"),
     ]
 

@@ -42,7 +42,7 @@ from playhead.runtime.records import (
     ToolStarted,
     now_ms,
 )
-from playhead.runtime.state import fold
+from playhead.runtime.state import fold, open_chunks
 from playhead.runtime.types import Message
 
 __all__: list[str] = []
@@ -77,7 +77,15 @@ async def made(
         entries.append(Entry(len(entries) + 1, epoch, RunClaimed(at=a_moment_later(), worker=WORKER)))
         state = fold(entries, history=history)
         control = Control()
-        loop = Loop(spec, run_id=what.run, state=state, head=len(entries), epoch=epoch, control=control)
+        loop = Loop(
+            spec,
+            run_id=what.run,
+            state=state,
+            head=len(entries),
+            epoch=epoch,
+            control=control,
+            partial=open_chunks(state, entries),
+        )
         async with aclosing(loop.records()) as items:
             async for item in items:
                 if not isinstance(item, Commit):
@@ -323,10 +331,11 @@ async def test_each_kind_of_breach_is_found(tmp_path: Path, name: str, expected:
     assert {"reader", "gap", "duplicate", "unlogged", "order"} & found <= expected, "nothing else is blamed"
 
 
-async def test_every_cut_of_a_log_of_the_real_loop_passes(tmp_path: Path) -> None:
-    whole = await made(plan(), folder=tmp_path)
+@pytest.mark.parametrize("agent", ["together", "in_turn", "going_on"])
+async def test_every_cut_of_a_log_of_the_real_loop_passes(tmp_path: Path, agent: str) -> None:
+    whole = await made(plan(agent=agent), folder=tmp_path)
     for cut in range(3, len(whole.entries) - 1):
-        taken_over = await made(plan(f"0-{cut:06}"), cut, cut + 3, folder=tmp_path)
+        taken_over = await made(plan(f"0-{cut:06}", agent=agent), cut, cut + 3, folder=tmp_path)
         assert check_run(taken_over) == [], cut
 
 
@@ -377,6 +386,18 @@ async def test_a_body_that_begins_when_another_owner_has_the_run_is_found(tmp_pa
     assert check_run(numbered(before, entries)) == []
     woken = replace(before, begun=[ran, ran._replace(pid=77, at=ran.at + 500)])
     assert "fenced" in kinds(numbered(woken, entries))
+
+
+async def test_a_call_that_went_on_is_held_to_every_word(tmp_path: Path) -> None:
+    whole = await made(plan(agent="going_on"), 8, folder=tmp_path)
+    tally = Tally()
+    tally.add(whole)
+    assert (tally.calls_gone_on, tally.calls_again) == (1, 0)
+    assert check_run(whole) == []
+    assert {"chain", "text"} <= kinds(without(ModelChunk, 2)(whole))
+    assert {"chain", "text"} <= kinds(again(ModelChunk, 2)(whole))
+    assert "retraction" in kinds(instead(ModelStarted, 1, continues=False)(whole))
+    assert "retraction" in kinds(instead(ModelStarted, 0, continues=True)(whole))
 
 
 @pytest.fixture
