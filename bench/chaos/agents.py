@@ -106,6 +106,24 @@ async def talking(link: str, ms: int, context: ToolContext) -> AsyncGenerator[st
     yield tool_text("talking", link)
 
 
+@tool
+async def asking(link: str, ms: int, context: ToolContext) -> str:
+    """A body that asks a human, and so runs twice."""
+    TRACES.begin(context)
+    await anyio.sleep(ms / 2000)
+    said = context.interrupt("which", reason=link)
+    await anyio.sleep(ms / 2000)
+    return f"{tool_text('asking', link)} {said}"
+
+
+@tool(on_unknown_outcome="ask")
+async def unsure(link: str, ms: int, context: ToolContext) -> str:
+    """A body of which a human must tell what became of it, should its worker die."""
+    TRACES.begin(context)
+    await anyio.sleep(ms / 1000)
+    return tool_text("unsure", link)
+
+
 class ScriptedFailure(RuntimeError):
     """The model's own failure, where the plan wants one."""
 
@@ -159,7 +177,7 @@ def _ending(said: Answer) -> list[Chunk]:
     return [*chunks, c.message_stop("tool_use" if said.calls else "end_turn"), usage]
 
 
-_TOOLS: Final = [swift, threaded, witness, careful, talking]
+_TOOLS: Final = [swift, threaded, witness, careful, talking, asking, unsure]
 
 AGENTS: Final = [
     Agent(ChainedModel(), name="together", tools=_TOOLS, callback_handler=None),

@@ -13,6 +13,7 @@ from typing import Final
 
 from bench.chaos.check_content import check_content
 from bench.chaos.check_model import check_model
+from bench.chaos.check_signals import check_signals
 from bench.chaos.check_tools import check_bodies, check_tools
 from bench.chaos.check_views import check_views
 from bench.chaos.evidence import Evidence, Violation
@@ -22,7 +23,7 @@ from playhead.runtime.records import (
     MessageAdded,
     RunClaimed,
     RunHandedOver,
-    SignalReceived,
+    RunPaused,
 )
 from playhead.runtime.types import Message
 
@@ -31,6 +32,9 @@ __all__ = ["check_log", "check_run", "check_session"]
 _WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
 """What the server itself may write behind an owner that has let go."""
 
+_CLOCK_MS: Final = 50
+"""By how much the clocks of two processes of one machine, and of the server in it, may seem to differ."""
+
 _STATES: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 
 Check = Callable[[Evidence], list[Violation]]
@@ -38,7 +42,7 @@ Check = Callable[[Evidence], list[Violation]]
 
 def check_run(evidence: Evidence, *, history: Sequence[Message] = ()) -> list[Violation]:
     """Every promise that one run can break; `history` are the messages its session held before it."""
-    checks: list[Check] = [check_log, _end, _signals, check_model, check_tools, check_bodies, check_views]
+    checks: list[Check] = [check_log, _end, check_signals, check_model, check_tools, check_bodies, check_views]
     found = [violation for check in checks for violation in check(evidence)]
     return found + check_content(evidence, history)
 
@@ -100,7 +104,7 @@ def _owned(evidence: Evidence) -> list[Violation]:
     found: list[Violation] = []
     let_go = False
     for before, entry in pairwise(evidence.entries):
-        let_go = let_go or isinstance(before.record, RunHandedOver)
+        let_go = let_go or isinstance(before.record, RunHandedOver | RunPaused)
         if what := _owner_flaw(before, entry, let_go=let_go):
             found.append(Violation("fenced", evidence.plan.run, entry.seq, what))
         if isinstance(entry.record, RunClaimed):
@@ -137,25 +141,15 @@ def _end(evidence: Evidence) -> list[Violation]:
 
 
 def _fitting(evidence: Evidence, end: Entry) -> list[Violation]:
-    """Whether the run may end so: cancelled only if somebody asked, failed only as planned."""
+    """Whether the run may end so: cancelled only if somebody asked, failed only as planned or past its deadline."""
     plan, kind = evidence.plan, end.record.type
     asked = "cancel" in evidence.signals.values()
     wanted = "run.failed" if plan.fails else "run.completed"
     if kind == wanted or (kind == "run.cancelled" and asked):
         return []
+    if plan.deadline_s is not None and getattr(end.record, "error_type", "") == "DeadlineExceeded":
+        early = evidence.entries[0].record.at + plan.deadline_s * 1000 - end.record.at
+        what = f"{early:.0f} ms before its deadline"
+        return [Violation("end", plan.run, end.seq, what)] if early > _CLOCK_MS else []
     more = getattr(end.record, "message", "")
     return [Violation("end", plan.run, end.seq, f"{kind} instead of {wanted}: {more}".rstrip(": "))]
-
-
-def _signals(evidence: Evidence) -> list[Violation]:
-    found: list[Violation] = []
-    taken: set[str] = set()
-    for entry in evidence.entries:
-        if isinstance(entry.record, SignalReceived):
-            signal, kind = entry.record.signal_id, entry.record.kind
-            if signal in taken:
-                found.append(Violation("signal", evidence.plan.run, entry.seq, f"{kind} {signal} counts twice"))
-            elif evidence.signals.get(signal) != kind:
-                found.append(Violation("signal", evidence.plan.run, entry.seq, f"nobody sent {kind} {signal}"))
-            taken.add(signal)
-    return found

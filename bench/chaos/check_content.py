@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from bench.chaos.check_model import text_of
-from bench.chaos.check_tools import tool_calls
+from bench.chaos.check_tools import ToolCall, tool_calls
 from bench.chaos.evidence import Evidence, Violation
-from bench.chaos.plan import Answer, answer, plan_in, prompt, tool_text
+from bench.chaos.plan import FAIL, RETRY, TOLD, Answer, answer, human_answer, plan_in, prompt, tool_text
 from playhead.runtime.history import for_model
+from playhead.runtime.interrupts import UNKNOWN_OUTCOME
 from playhead.runtime.records import (
     Entry,
     MessageAdded,
@@ -17,6 +19,7 @@ from playhead.runtime.records import (
     RunCompleted,
     RunSubmitted,
     ToolFinished,
+    ToolInterrupted,
     ToolStarted,
 )
 from playhead.runtime.types import Message
@@ -73,7 +76,7 @@ def _expected(evidence: Evidence, messages: Sequence[Message]) -> Answer | None:
 
 
 def _results(evidence: Evidence) -> list[Violation]:
-    """A result is what the body gives for the call's input; an error only where the plan or a takeover allows one."""
+    """A result is what the body gives for the call's input; an error only where a cancel or a takeover allows one."""
     found: list[Violation] = []
     cancelled = "cancel" in evidence.signals.values()
     for name, call in tool_calls(evidence.entries).items():
@@ -81,22 +84,37 @@ def _results(evidence: Evidence) -> list[Violation]:
             record = entry.record
             if not isinstance(record, ToolFinished):
                 continue
-            taken_over = any(start.epoch < entry.epoch for start in call.starts)
-            if record.result["status"] == "error":
-                if not cancelled and not (record.name == "careful" and taken_over):
-                    what = f"call {name} of {record.name} failed: {record.result['content']}"
-                    found.append(Violation("result", evidence.plan.run, entry.seq, what))
-            elif call.starts and record.result["content"] != [{"text": _text(call.starts[0])}]:
-                what = f"call {name} of {record.name} gave {record.result['content']}, not what its body gives"
+            allowed = _allowed(call, entry)
+            given = None if record.result["status"] == "error" else record.result["content"]
+            if given not in allowed and not (given is None and cancelled):
+                what = f"call {name} of {record.name} gave {record.result}, not what its body gives"
                 found.append(Violation("result", evidence.plan.run, entry.seq, what))
     return found
+
+
+def _allowed(call: ToolCall, result: Entry) -> list[list[dict[str, Any]] | None]:
+    """What the call may have given; None for an error."""
+    assert isinstance(result.record, ToolFinished)
+    taken_over = any(start.epoch < result.epoch for start in call.starts)
+    asked = [one["id"] for entry in call.interruptions for one in _asked(entry) if one["name"] == UNKNOWN_OUTCOME]
+    if asked:
+        told = human_answer({"name": UNKNOWN_OUTCOME, "id": asked[0]})
+        if told != RETRY:
+            return [None if told == FAIL else [{"text": TOLD}]]
+    own = [{"text": _text(call.starts[0])}] if call.starts else []
+    return [own, None] if result.record.name == "careful" and taken_over else [own]
+
+
+def _asked(interruption: Entry) -> list[dict[str, Any]]:
+    return interruption.record.interrupts if isinstance(interruption.record, ToolInterrupted) else []
 
 
 def _text(start: Entry) -> str:
     record = start.record
     assert isinstance(record, ToolStarted)
-    given = record.tool_use["input"]
-    return tool_text(record.tool_use["name"], given.get("link", "") if isinstance(given, dict) else "")
+    name, link = record.tool_use["name"], (record.tool_use["input"] or {}).get("link", "")
+    text = tool_text(name, link)
+    return f"{text} {human_answer({'name': 'which', 'reason': link})}" if name == "asking" else text
 
 
 def _result(evidence: Evidence) -> list[Violation]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.chaos.evidence import Begun, Evidence, Violation
-from playhead.runtime.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolStarted
+from playhead.runtime.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolInterrupted, ToolStarted
 from playhead.runtime.types import ToolUse
 
 __all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
@@ -15,9 +15,10 @@ __all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
 
 @dataclass(slots=True)
 class ToolCall:
-    """One call as the log shows it: the entries of its starts and of its results."""
+    """One call as the log shows it: the entries of its starts, its questions to a human, and its results."""
 
     starts: list[Entry] = field(default_factory=list[Entry])
+    interruptions: list[Entry] = field(default_factory=list[Entry])
     results: list[Entry] = field(default_factory=list[Entry])
 
 
@@ -27,6 +28,8 @@ def tool_calls(entries: Sequence[Entry]) -> dict[str, ToolCall]:
     for entry in entries:
         if isinstance(entry.record, ToolStarted):
             calls[entry.record.tool_use["toolUseId"]].starts.append(entry)
+        elif isinstance(entry.record, ToolInterrupted):
+            calls[entry.record.tool_use["toolUseId"]].interruptions.append(entry)
         elif isinstance(entry.record, ToolFinished):
             calls[entry.record.result["toolUseId"]].results.append(entry)
     return calls
@@ -108,7 +111,8 @@ def check_bodies(evidence: Evidence) -> list[Violation]:
     for name, begun in bodies.items():
         found += _check_call(evidence.plan.run, name, calls.get(name) or ToolCall(), begun, owners)
     for name, call in calls.items():
-        if any(map(_succeeded, call.results)) and name not in bodies:
+        told = bool(call.interruptions)  # by a human, of a body that never began: its worker died before
+        if any(map(_succeeded, call.results)) and name not in bodies and not told:
             what = f"call {name} has a result, but no body ran"
             found.append(Violation("result", evidence.plan.run, call.results[0].seq, what))
     return found

@@ -26,7 +26,7 @@ KINDS: Final[dict[str, str]] = {
     "chain": "the text is not the one that this run's model says at this place",
     "text": "the text that a viewer is left with is not that of the messages",
     "end": "there is not exactly one terminal record, at the end, fitting the run's state",
-    "signal": "a signal counts twice, or nobody sent it",
+    "signal": "a signal is lost, counts twice or was sent by nobody; a question or what was said is not heeded",
     "session": "a conversation's messages are not those of its runs, whole and in order",
     "hung": "a run or a viewer did not end",
     "reader": "a viewer was stopped by an error",
@@ -101,6 +101,7 @@ class Evidence:
         views: Of its viewers.
         begun: The bodies that began, in the order they wrote.
         signals: Ids of the signals that were sent, with their kind.
+        acknowledged: Those that were accepted while the run had not ended, in the order of their sending.
     """
 
     plan: Plan
@@ -109,3 +110,4 @@ class Evidence:
     views: Sequence[View] = ()
     begun: Sequence[Begun] = ()
     signals: Mapping[str, str] = field(default_factory=dict[str, str])
+    acknowledged: Sequence[str] = ()

@@ -8,16 +8,32 @@ repeated, swapped or another run's is seen, and so is a model that was told anyt
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
+from playhead.runtime.interrupts import UNKNOWN_OUTCOME
 from playhead.runtime.types import Message, ToolUse
 
-__all__ = ["Answer", "Plan", "answer", "digest", "plan_in", "prompt", "tool_text"]
+__all__ = [
+    "FAIL",
+    "RETRY",
+    "TOLD",
+    "Answer",
+    "Plan",
+    "answer",
+    "digest",
+    "human_answer",
+    "plan_in",
+    "prompt",
+    "tool_text",
+]
 
 _MARK: Final = "chaos "
+RETRY: Final = "retry"
+FAIL: Final = "fail"
+TOLD: Final = "told by a human"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +48,7 @@ class Plan:
         tool_ms: How long each body takes.
         fails: The model breaks down in the middle of its last answer.
         session: The conversation it belongs to.
+        deadline_s: By which it must have ended, from its submit on.
     """
 
     run: str
@@ -43,6 +60,7 @@ class Plan:
     tool_ms: int = 0
     fails: bool = False
     session: str | None = None
+    deadline_s: float | None = None
 
 
 class Answer(NamedTuple):
@@ -111,8 +129,15 @@ def _tool_use(plan: Plan, call: int, number: int, name: str, link: str) -> ToolU
 
 
 def tool_text(name: str, link: str) -> str:
-    """What the tool gives back."""
+    """What the tool gives back, of itself."""
     return f"{name} {digest('result', link)}"
+
+
+def human_answer(interrupt: Mapping[str, Any]) -> Any:
+    """What a human answers to a question."""
+    if interrupt["name"] == UNKNOWN_OUTCOME:
+        return (RETRY, FAIL, {"result": TOLD})[int(digest(interrupt["id"]), 16) % 3]
+    return digest("human", interrupt["reason"])
 
 
 def _digest_of(messages: Sequence[Message]) -> str:

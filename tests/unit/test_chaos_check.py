@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from bench.chaos.check import check_run, check_session
 from bench.chaos.check_views import seen_event, seen_record
 from bench.chaos.evidence import KINDS, Begun, Evidence, View
 from bench.chaos.load import read_begun
-from bench.chaos.plan import Plan, prompt
+from bench.chaos.plan import Plan, human_answer, prompt
 from bench.chaos.tally import Injuries, Tally, takeovers
 from playhead.runtime.control import Control
 from playhead.runtime.events import Projection
@@ -36,9 +36,12 @@ from playhead.runtime.records import (
     RunCompleted,
     RunFailed,
     RunHandedOver,
+    RunPaused,
+    RunResumed,
     RunSubmitted,
     SignalReceived,
     ToolFinished,
+    ToolInterrupted,
     ToolStarted,
     now_ms,
 )
@@ -49,6 +52,7 @@ __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
+CANCEL = Signal(signal_id="c1", kind="cancel")
 WORKER = f"host-{os.getpid()}-abc"
 Change = Callable[[Evidence], Evidence]
 
@@ -65,40 +69,53 @@ def plan(run: str = "0-aaaaaa", **more: Any) -> Plan:
 
 
 async def made(
-    what: Plan, *cuts: int, folder: Path, history: Sequence[Message] = (), cancel_at: int | None = None
+    what: Plan,
+    *cuts: int,
+    folder: Path,
+    history: Sequence[Message] = (),
+    said: Mapping[int, Signal] | None = None,
 ) -> Evidence:
-    """What the real loop leaves behind, its owner lost behind each record of `cuts`."""
+    """What the real loop leaves behind, its owner lost behind each record of `cuts`, `said` to it behind its keys.
+
+    Where it pauses its questions are answered, and another owner goes on.
+    """
     TRACES.folder = folder
     (spec,) = [agent.spec for agent in AGENTS if agent.name == what.agent]
-    submitted = RunSubmitted(at=now_ms(), agent=what.agent, prompt=prompt(what), session=what.session)
-    entries = [Entry(1, 0, submitted)]
-    signals: dict[str, str] = {}
-    for epoch, cut in enumerate([*cuts, None], 1):
+    entries = [Entry(1, 0, RunSubmitted(at=now_ms(), agent=what.agent, prompt=prompt(what), session=what.session))]
+    sent: list[Signal] = []
+    answers: list[Signal] = []
+    lost_at = list(cuts)
+    while entries[-1].record.type not in TERMINAL_TYPES:
+        epoch, cut = entries[-1].epoch + 1, lost_at.pop(0) if lost_at else None
         entries.append(Entry(len(entries) + 1, epoch, RunClaimed(at=a_moment_later(), worker=WORKER)))
-        state = fold(entries, history=history)
-        control = Control()
-        loop = Loop(
-            spec,
-            run_id=what.run,
-            state=state,
-            head=len(entries),
-            epoch=epoch,
-            control=control,
-            partial=open_chunks(state, entries),
-        )
+        state, control = fold(entries, history=history), Control()
+        control.deliver(answers)
+        sent += answers
+        partial, head = open_chunks(state, entries), len(entries)
+        loop = Loop(spec, run_id=what.run, state=state, head=head, epoch=epoch, control=control, partial=partial)
         async with aclosing(loop.records()) as items:
             async for item in items:
-                if not isinstance(item, Commit):
-                    entries.append(Entry(len(entries) + 1, epoch, item))
-                if len(entries) == cancel_at:
-                    signals["s1"] = "cancel"
-                    control.deliver([Signal(signal_id="s1", kind="cancel")])
+                if isinstance(item, Commit):
+                    continue
+                entries.append(Entry(len(entries) + 1, epoch, item))
+                if said and len(entries) in said:
+                    sent.append(said[len(entries)])
+                    control.deliver(sent[-1:])
                 if cut is not None and len(entries) >= cut:
                     break
-    state = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
-    begun = read_begun(folder / what.run)
-    ended = state[entries[-1].record.type]
-    return seen(Evidence(plan=what, entries=entries, state=ended, begun=begun, signals=signals))
+        last = entries[-1].record
+        asked = last.interrupts if isinstance(last, RunPaused) else []
+        answers = [Signal(f"r{epoch}", "respond", {one["id"]: human_answer(one) for one in asked})] if asked else []
+    return seen(
+        Evidence(
+            plan=what,
+            entries=entries,
+            state=entries[-1].record.type.removeprefix("run."),
+            begun=read_begun(folder / what.run),
+            signals={signal.signal_id: signal.kind for signal in sent},
+            acknowledged=[signal.signal_id for signal in sent],
+        )
+    )
 
 
 def a_moment_later() -> int:
@@ -130,6 +147,10 @@ def kinds(evidence: Evidence) -> set[str]:
 def place(evidence: Evidence, kind: type[Record], which: int = 0) -> int:
     """Where in the list that record stands."""
     return [n for n, entry in enumerate(evidence.entries) if isinstance(entry.record, kind)][which]
+
+
+def steer(text: str) -> Signal:
+    return Signal(signal_id=text, kind="steer", body=text)
 
 
 def numbered(evidence: Evidence, entries: Sequence[Entry]) -> Evidence:
@@ -339,15 +360,17 @@ async def test_every_cut_of_a_log_of_the_real_loop_passes(tmp_path: Path, agent:
         assert check_run(taken_over) == [], cut
 
 
-@pytest.mark.parametrize("agent", ["together", "in_turn"])
+@pytest.mark.parametrize("agent", ["together", "in_turn", "going_on"])
 async def test_every_kind_of_run_passes(tmp_path: Path, agent: str) -> None:
     tools = ("swift", "threaded", "careful", "talking")
     several = [
         await made(plan("0-aaaaaa", agent=agent, batches=()), folder=tmp_path),
         await made(plan("0-bbbbbb", agent=agent, batches=(tools, ("swift",))), folder=tmp_path),
         await made(plan("0-cccccc", agent=agent, fails=True), folder=tmp_path),
-        await made(plan("0-dddddd", agent=agent), folder=tmp_path, cancel_at=7),
-        await made(plan("0-eeeeee", agent=agent), 14, folder=tmp_path, cancel_at=18),
+        await made(plan("0-ffffff", agent=agent, batches=(("asking", "swift", "asking"),)), 19, folder=tmp_path),
+        await made(plan("0-gggggg", agent=agent), folder=tmp_path, said={5: steer("a"), 9: steer("b")}),
+        await made(plan("0-dddddd", agent=agent), folder=tmp_path, said={7: CANCEL}),
+        await made(plan("0-eeeeee", agent=agent), 14, folder=tmp_path, said={18: CANCEL}),
     ]
     assert [violation for evidence in several for violation in check_run(evidence)] == []
     ends = [evidence.entries[-1].record.type for evidence in several]
@@ -355,9 +378,83 @@ async def test_every_kind_of_run_passes(tmp_path: Path, agent: str) -> None:
 
 
 async def test_a_cancel_that_counts_twice_is_found(tmp_path: Path) -> None:
-    whole = await made(plan(), folder=tmp_path, cancel_at=7)
+    whole = await made(plan(), folder=tmp_path, said={7: CANCEL})
     assert check_run(whole) == []
     assert kinds(again(SignalReceived)(whole)) == {"signal"}
+
+
+QUESTIONS: list[tuple[str, Change]] = [
+    ("the run waits for nothing", instead(RunPaused, interrupts=[])),
+    ("an answer is missing", without(SignalReceived)),
+    ("an answer counts twice", lambda e: with_more(lambda e: second_answer(e))(e)),
+    ("the answer is to no question", instead(SignalReceived, body={"other": 1})),
+    ("an answer was sent by nobody", lambda evidence: replace(evidence, signals={})),
+    ("the run goes on too soon", again(RunResumed, behind=RunPaused, epoch=2)),
+    ("the call begins before it is answered", again(ToolStarted, behind=RunPaused, epoch=2)),
+    (
+        "an answer was acknowledged and is lost",
+        lambda evidence: replace(evidence, acknowledged=["r1", "r9"], signals={"r1": "respond", "r9": "cancel"}),
+    ),
+]
+
+
+def second_answer(evidence: Evidence) -> tuple[int, Entry]:
+    at = place(evidence, SignalReceived)
+    entry = evidence.entries[at]
+    return at + 1, entry._replace(record=entry.record.model_copy(update={"signal_id": "r0"}))
+
+
+@pytest.mark.parametrize(("name", "change"), QUESTIONS, ids=[name for name, _ in QUESTIONS])
+async def test_a_question_that_is_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
+    whole = await made(plan(batches=(("asking",),)), folder=tmp_path)
+    assert check_run(whole) == []
+    assert "signal" in kinds(change(whole)), name
+    assert ToolInterrupted in {type(entry.record) for entry in whole.entries}
+
+
+STEERS: list[tuple[str, Change]] = [
+    ("what was said is not told", lambda evidence: without(MessageAdded, 2)(evidence)),
+    ("it is told before it was said", without(SignalReceived, 0)),
+    (
+        "they count in another order",
+        lambda evidence: replace(evidence, acknowledged=list(reversed(evidence.acknowledged))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), STEERS, ids=[name for name, _ in STEERS])
+async def test_what_is_said_to_a_run_and_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
+    whole = await made(plan(batches=()), folder=tmp_path, said={7: steer("a"), 8: steer("b")})
+    origins = [entry.record.origin for entry in whole.entries if isinstance(entry.record, MessageAdded)]
+    assert origins == ["prompt", "model", "steer", "steer", "model"]
+    assert check_run(whole) == []
+    assert "signal" in kinds(change(whole)), name
+
+
+async def test_what_a_human_tells_of_an_unknown_outcome_is_the_result(tmp_path: Path) -> None:
+    wanted = plan(batches=(("unsure", "unsure", "unsure"),))
+    started = place(await made(wanted, folder=tmp_path), ToolStarted, 2) + 1
+    lost = [await made(replace(wanted, run=f"0-{n:06}"), started, folder=tmp_path) for n in range(4)]
+    assert [violation for evidence in lost for violation in check_run(evidence)] == []
+    given = {
+        entry.record.result["status"] for e in lost for entry in e.entries if isinstance(entry.record, ToolFinished)
+    }
+    assert given == {"success", "error"}, "the humans of this test say all there is to say"
+    assert "result" in kinds(result_changed(lost[0], content=[{"text": "made up"}], status="success"))
+
+
+def overdue(at: int) -> Evidence:
+    """A run with a deadline of a second that ended with it, `at` milliseconds after its submit."""
+    what = plan(deadline_s=1.0)
+    submitted = RunSubmitted(at=10_000, agent=what.agent, prompt=prompt(what))
+    failed = RunFailed(at=10_000 + at, error_type="DeadlineExceeded", message="too late")
+    return seen(Evidence(plan=what, entries=[Entry(1, 0, submitted), Entry(2, 0, failed)], state="failed"))
+
+
+def test_a_run_may_fail_by_its_deadline_and_not_before() -> None:
+    assert check_run(overdue(1200)) == []
+    assert kinds(overdue(500)) == {"end"}
+    assert kinds(seen(replace(overdue(1200), plan=plan()))) >= {"end"}
 
 
 async def test_a_careful_tool_may_fail_behind_a_takeover_and_not_otherwise(tmp_path: Path) -> None:
