@@ -80,14 +80,14 @@ async def running_server() -> AsyncGenerator[Bench, None]:
             await admin.aclose()
 
 
-def describe_machine(server: str) -> dict[str, str]:
+def describe_machine(server: str, *, appendfsync: str = "everysec") -> dict[str, str]:
     """What the figures depend on."""
     return {
         "cpu": f"{os.cpu_count()} x {_cpu_model()}",
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "server": f"{server}, appendonly yes, appendfsync everysec",
+        "server": f"{server}, appendonly yes, appendfsync {appendfsync}",
         **{name: _version(name) for name in ("redis", "hiredis", "uvloop", "anyio", "msgpack", "pydantic")},
     }
 

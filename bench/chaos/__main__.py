@@ -36,6 +36,7 @@ def main() -> None:
         runs=arguments.runs,
         lease_s=arguments.lease,
         pace_s=arguments.pace,
+        appendfsync=arguments.appendfsync,
         keep=arguments.keep,
         limit_s=arguments.limit or 60 + 4 * arguments.pace * arguments.injuries,
     )
@@ -62,6 +63,9 @@ def _arguments() -> argparse.Namespace:
         "--pace", type=float, default=0.9, metavar="S", help="seconds between injuries, on average (0.9)"
     )
     parser.add_argument("--limit", type=float, metavar="S", help="no injury after this many seconds")
+    parser.add_argument(
+        "--appendfsync", choices=["always", "everysec"], default="always", help="of the server (always)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if nothing broke")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
@@ -72,7 +76,7 @@ def _arguments() -> argparse.Namespace:
 
 def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
     machine = {
-        **describe_machine(outcome.server),
+        **describe_machine(outcome.server, appendfsync=options.appendfsync),
         "seed": str(options.seed),
         "fleet": f"{options.workers} workers, {options.viewers} viewers, {options.runs} conversations at once",
         "took": f"{outcome.took_s:.0f} s",

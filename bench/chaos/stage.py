@@ -31,6 +31,8 @@ class Options:
         runs: At once.
         lease_s: Of the workers.
         limit_s: For all injuries together.
+        appendfsync: Of the server. With `everysec` a killed server may lose what it acknowledged while a sync of its
+            disk went on: it then writes late. That breaks promises, as it would with any store.
         keep: Keep the folder even if nothing broke.
     """
 
@@ -42,6 +44,7 @@ class Options:
     lease_s: float = 2.0
     pace_s: float = 0.9
     limit_s: float = 3600.0
+    appendfsync: Literal["always", "everysec"] = "always"
     keep: bool = False
 
     @property
@@ -97,7 +100,7 @@ class Stage:
         """Start the server, the workers and the viewers; `stack` ends them, the processes first."""
         for name in ("traces", "views", "logs"):
             (self.folder / name).mkdir()
-        self.server = await EmbeddedServer.start(directory=self.folder / "server")
+        self.server = await self._start_server(0)
         stack.push_async_callback(self._close_server)
         self.load_proxy = await stack.enter_async_context(Proxy(self.server.port).serving())
         self._tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -106,6 +109,10 @@ class Stage:
             await self.start("worker")
         for _ in range(self.options.viewers):
             await self.start("viewer")
+
+    async def _start_server(self, port: int) -> EmbeddedServer:
+        folder, extra = self.folder / "server", ("--appendfsync", self.options.appendfsync)
+        return await EmbeddedServer.start(directory=folder, port=port, extra_args=extra)
 
     async def _close_server(self) -> None:
         await self.server.stop()
@@ -158,7 +165,7 @@ class Stage:
             os.kill(old.pid, signal.SIGKILL)
             await old.stop()
             await anyio.sleep(away_s)
-            self.server = await EmbeddedServer.start(directory=self.folder / "server", port=old.port)
+            self.server = await self._start_server(old.port)
 
     async def stall_server(self, seconds: float) -> None:
         """The server answers nothing for a while."""

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chaos_logs import (
+    CANCEL,
+    Change,
+    again,
+    instead,
+    kinds,
+    made,
+    numbered,
+    place,
+    plan,
+    result_changed,
+    seen,
+    steer,
+    with_more,
+    without,
+)
 
-from bench.chaos.agents import AGENTS, TRACES
-from bench.chaos.check import check_run, check_session
-from bench.chaos.check_views import seen_event, seen_record
-from bench.chaos.evidence import KINDS, Begun, Evidence, View
-from bench.chaos.load import read_begun
-from bench.chaos.plan import Plan, human_answer, prompt
+from bench.chaos.check import check_run
+from bench.chaos.evidence import KINDS, Begun, Evidence
+from bench.chaos.plan import prompt
 from bench.chaos.tally import Injuries, Tally, takeovers
-from playhead.runtime.control import Control
-from playhead.runtime.events import Projection
-from playhead.runtime.log.base import Signal
-from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.records import (
     TERMINAL_TYPES,
     CycleStarted,
@@ -36,168 +44,16 @@ from playhead.runtime.records import (
     RunCompleted,
     RunFailed,
     RunHandedOver,
-    RunPaused,
-    RunResumed,
     RunSubmitted,
     SignalReceived,
     ToolFinished,
-    ToolInterrupted,
     ToolStarted,
     now_ms,
 )
-from playhead.runtime.state import fold, open_chunks
-from playhead.runtime.types import Message
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-CANCEL = Signal(signal_id="c1", kind="cancel")
-WORKER = f"host-{os.getpid()}-abc"
-Change = Callable[[Evidence], Evidence]
-
-
-def plan(run: str = "0-aaaaaa", **more: Any) -> Plan:
-    wanted: dict[str, Any] = {
-        "agent": "together",
-        "words": 4,
-        "pause_ms": 0,
-        "batches": (("swift", "threaded"),),
-        **more,
-    }
-    return Plan(run=run, scenario="test", **wanted)
-
-
-async def made(
-    what: Plan,
-    *cuts: int,
-    folder: Path,
-    history: Sequence[Message] = (),
-    said: Mapping[int, Signal] | None = None,
-) -> Evidence:
-    """What the real loop leaves behind, its owner lost behind each record of `cuts`, `said` to it behind its keys.
-
-    Where it pauses its questions are answered, and another owner goes on.
-    """
-    TRACES.folder = folder
-    (spec,) = [agent.spec for agent in AGENTS if agent.name == what.agent]
-    entries = [Entry(1, 0, RunSubmitted(at=now_ms(), agent=what.agent, prompt=prompt(what), session=what.session))]
-    sent: list[Signal] = []
-    answers: list[Signal] = []
-    lost_at = list(cuts)
-    while entries[-1].record.type not in TERMINAL_TYPES:
-        epoch, cut = entries[-1].epoch + 1, lost_at.pop(0) if lost_at else None
-        entries.append(Entry(len(entries) + 1, epoch, RunClaimed(at=a_moment_later(), worker=WORKER)))
-        state, control = fold(entries, history=history), Control()
-        control.deliver(answers)
-        sent += answers
-        partial, head = open_chunks(state, entries), len(entries)
-        loop = Loop(spec, run_id=what.run, state=state, head=head, epoch=epoch, control=control, partial=partial)
-        async with aclosing(loop.records()) as items:
-            async for item in items:
-                if isinstance(item, Commit):
-                    continue
-                entries.append(Entry(len(entries) + 1, epoch, item))
-                if said and len(entries) in said:
-                    sent.append(said[len(entries)])
-                    control.deliver(sent[-1:])
-                if cut is not None and len(entries) >= cut:
-                    break
-        last = entries[-1].record
-        asked = last.interrupts if isinstance(last, RunPaused) else []
-        answers = [Signal(f"r{epoch}", "respond", {one["id"]: human_answer(one) for one in asked})] if asked else []
-    return seen(
-        Evidence(
-            plan=what,
-            entries=entries,
-            state=entries[-1].record.type.removeprefix("run."),
-            begun=read_begun(folder / what.run),
-            signals={signal.signal_id: signal.kind for signal in sent},
-            acknowledged=[signal.signal_id for signal in sent],
-        )
-    )
-
-
-def a_moment_later() -> int:
-    """All owners are this process: by the clock at least they must be apart."""
-    before = now_ms()
-    while now_ms() == before:
-        pass
-    return now_ms()
-
-
-def seen(evidence: Evidence) -> Evidence:
-    """With the views of those who saw exactly the log."""
-    projection = Projection(evidence.plan.run)
-    events = [seen_event(event) for entry in evidence.entries for event in projection.feed(entry)]
-    last = evidence.entries[-1].record if evidence.entries else None
-    failed = last.error_type if isinstance(last, RunFailed) else None
-    records = [seen_record(entry) for entry in evidence.entries]
-    views = [
-        View(name="a", what="records", seen=records, failed=None),
-        View(name="b", what="events", seen=events, failed=failed),
-    ]
-    return replace(evidence, views=views)
-
-
-def kinds(evidence: Evidence) -> set[str]:
-    return {violation.kind for violation in check_run(evidence)}
-
-
-def place(evidence: Evidence, kind: type[Record], which: int = 0) -> int:
-    """Where in the list that record stands."""
-    return [n for n, entry in enumerate(evidence.entries) if isinstance(entry.record, kind)][which]
-
-
-def steer(text: str) -> Signal:
-    return Signal(signal_id=text, kind="steer", body=text)
-
-
-def numbered(evidence: Evidence, entries: Sequence[Entry]) -> Evidence:
-    """A log of these entries, dense, seen by its viewers as it is: only what it says is wrong."""
-    return seen(replace(evidence, entries=[entry._replace(seq=n) for n, entry in enumerate(entries, 1)]))
-
-
-def without(kind: type[Record], which: int = 0) -> Change:
-    def change(evidence: Evidence) -> Evidence:
-        at = place(evidence, kind, which)
-        return numbered(evidence, [*evidence.entries[:at], *evidence.entries[at + 1 :]])
-
-    return change
-
-
-def with_more(make: Callable[[Evidence], tuple[int, Entry]]) -> Change:
-    def change(evidence: Evidence) -> Evidence:
-        at, entry = make(evidence)
-        return numbered(evidence, [*evidence.entries[:at], entry, *evidence.entries[at:]])
-
-    return change
-
-
-def again(
-    kind: type[Record], which: int = 0, *, behind: type[Record] | None = None, epoch: int | None = None
-) -> Change:
-    """The record a second time, right behind itself or the last record of another kind."""
-
-    def make(evidence: Evidence) -> tuple[int, Entry]:
-        at = place(evidence, kind, which)
-        to = at if behind is None else place(evidence, behind, -1)
-        written = evidence.entries[to].epoch if epoch is None else epoch
-        return to + 1, evidence.entries[at]._replace(epoch=written)
-
-    return with_more(make)
-
-
-def instead(kind: type[Record], which: int = 0, **fields: Any) -> Change:
-    """The record with other fields."""
-
-    def change(evidence: Evidence) -> Evidence:
-        at = place(evidence, kind, which)
-        entry = evidence.entries[at]
-        entry = entry._replace(record=entry.record.model_copy(update=fields))
-        return numbered(evidence, [*evidence.entries[:at], entry, *evidence.entries[at + 1 :]])
-
-    return change
 
 
 def swapped(first: int, second: int) -> Change:
@@ -326,12 +182,6 @@ BROKEN: list[tuple[str, set[str], Change]] = [
 ]
 
 
-def result_changed(evidence: Evidence, **fields: Any) -> Evidence:
-    record = evidence.entries[place(evidence, ToolFinished)].record
-    assert isinstance(record, ToolFinished)
-    return instead(ToolFinished, result={**record.result, **fields})(evidence)
-
-
 def answer_changed(evidence: Evidence) -> Evidence:
     record = evidence.entries[place(evidence, MessageAdded, -1)].record
     assert isinstance(record, MessageAdded)
@@ -377,86 +227,6 @@ async def test_every_kind_of_run_passes(tmp_path: Path, agent: str) -> None:
     assert set(ends) == TERMINAL_TYPES
 
 
-async def test_a_cancel_that_counts_twice_is_found(tmp_path: Path) -> None:
-    whole = await made(plan(), folder=tmp_path, said={7: CANCEL})
-    assert check_run(whole) == []
-    assert kinds(again(SignalReceived)(whole)) == {"signal"}
-
-
-QUESTIONS: list[tuple[str, Change]] = [
-    ("the run waits for nothing", instead(RunPaused, interrupts=[])),
-    ("an answer is missing", without(SignalReceived)),
-    ("an answer counts twice", lambda e: with_more(lambda e: second_answer(e))(e)),
-    ("the answer is to no question", instead(SignalReceived, body={"other": 1})),
-    ("an answer was sent by nobody", lambda evidence: replace(evidence, signals={})),
-    ("the run goes on too soon", again(RunResumed, behind=RunPaused, epoch=2)),
-    ("the call begins before it is answered", again(ToolStarted, behind=RunPaused, epoch=2)),
-    (
-        "an answer was acknowledged and is lost",
-        lambda evidence: replace(evidence, acknowledged=["r1", "r9"], signals={"r1": "respond", "r9": "cancel"}),
-    ),
-]
-
-
-def second_answer(evidence: Evidence) -> tuple[int, Entry]:
-    at = place(evidence, SignalReceived)
-    entry = evidence.entries[at]
-    return at + 1, entry._replace(record=entry.record.model_copy(update={"signal_id": "r0"}))
-
-
-@pytest.mark.parametrize(("name", "change"), QUESTIONS, ids=[name for name, _ in QUESTIONS])
-async def test_a_question_that_is_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
-    whole = await made(plan(batches=(("asking",),)), folder=tmp_path)
-    assert check_run(whole) == []
-    assert "signal" in kinds(change(whole)), name
-    assert ToolInterrupted in {type(entry.record) for entry in whole.entries}
-
-
-STEERS: list[tuple[str, Change]] = [
-    ("what was said is not told", lambda evidence: without(MessageAdded, 2)(evidence)),
-    ("it is told before it was said", without(SignalReceived, 0)),
-    (
-        "they count in another order",
-        lambda evidence: replace(evidence, acknowledged=list(reversed(evidence.acknowledged))),
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "change"), STEERS, ids=[name for name, _ in STEERS])
-async def test_what_is_said_to_a_run_and_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
-    whole = await made(plan(batches=()), folder=tmp_path, said={7: steer("a"), 8: steer("b")})
-    origins = [entry.record.origin for entry in whole.entries if isinstance(entry.record, MessageAdded)]
-    assert origins == ["prompt", "model", "steer", "steer", "model"]
-    assert check_run(whole) == []
-    assert "signal" in kinds(change(whole)), name
-
-
-async def test_what_a_human_tells_of_an_unknown_outcome_is_the_result(tmp_path: Path) -> None:
-    wanted = plan(batches=(("unsure", "unsure", "unsure"),))
-    started = place(await made(wanted, folder=tmp_path), ToolStarted, 2) + 1
-    lost = [await made(replace(wanted, run=f"0-{n:06}"), started, folder=tmp_path) for n in range(4)]
-    assert [violation for evidence in lost for violation in check_run(evidence)] == []
-    given = {
-        entry.record.result["status"] for e in lost for entry in e.entries if isinstance(entry.record, ToolFinished)
-    }
-    assert given == {"success", "error"}, "the humans of this test say all there is to say"
-    assert "result" in kinds(result_changed(lost[0], content=[{"text": "made up"}], status="success"))
-
-
-def overdue(at: int) -> Evidence:
-    """A run with a deadline of a second that ended with it, `at` milliseconds after its submit."""
-    what = plan(deadline_s=1.0)
-    submitted = RunSubmitted(at=10_000, agent=what.agent, prompt=prompt(what))
-    failed = RunFailed(at=10_000 + at, error_type="DeadlineExceeded", message="too late")
-    return seen(Evidence(plan=what, entries=[Entry(1, 0, submitted), Entry(2, 0, failed)], state="failed"))
-
-
-def test_a_run_may_fail_by_its_deadline_and_not_before() -> None:
-    assert check_run(overdue(1200)) == []
-    assert kinds(overdue(500)) == {"end"}
-    assert kinds(seen(replace(overdue(1200), plan=plan()))) >= {"end"}
-
-
 async def test_a_careful_tool_may_fail_behind_a_takeover_and_not_otherwise(tmp_path: Path) -> None:
     careful = plan(batches=(("careful",),))
     started = place(await made(careful, folder=tmp_path), ToolStarted) + 1
@@ -495,60 +265,6 @@ async def test_a_call_that_went_on_is_held_to_every_word(tmp_path: Path) -> None
     assert {"chain", "text"} <= kinds(again(ModelChunk, 2)(whole))
     assert "retraction" in kinds(instead(ModelStarted, 1, continues=False)(whole))
     assert "retraction" in kinds(instead(ModelStarted, 0, continues=True)(whole))
-
-
-@pytest.fixture
-async def session(tmp_path: Path) -> tuple[list[Evidence], list[Message]]:
-    """Three runs of one session, and the messages it then holds."""
-    runs: list[Evidence] = []
-    history: list[Message] = []
-    for name in ("0-aaaaaa", "0-bbbbbb", "0-cccccc"):
-        runs.append(await made(plan(name, session="s"), folder=tmp_path, history=history))
-        history += [entry.record.message for entry in runs[-1].entries if isinstance(entry.record, MessageAdded)]
-    return runs, history
-
-
-SESSIONS: list[tuple[str, Callable[[list[Message]], list[Message]]]] = [
-    ("the end is missing", lambda messages: messages[:-1]),
-    ("a message is missing", lambda messages: [*messages[:5], *messages[6:]]),
-    ("two messages change places", lambda messages: [*messages[:4], messages[5], messages[4], *messages[6:]]),
-    ("a message of nobody", lambda messages: [*messages, messages[0]]),
-    ("all of it is lost", lambda messages: []),
-]
-
-
-async def test_a_whole_session_passes(session: tuple[list[Evidence], list[Message]]) -> None:
-    assert check_session(*session) == []
-
-
-@pytest.mark.parametrize(("name", "change"), SESSIONS, ids=[name for name, _ in SESSIONS])
-async def test_a_broken_session_is_found(
-    session: tuple[list[Evidence], list[Message]], name: str, change: Callable[[list[Message]], list[Message]]
-) -> None:
-    runs, messages = session
-    assert {violation.kind for violation in check_session(runs, change(messages))} == {"session"}, name
-
-
-async def test_a_run_that_began_without_its_sessions_history_is_found(
-    session: tuple[list[Evidence], list[Message]],
-) -> None:
-    runs, messages = session
-    assert "chain" in {violation.kind for violation in check_session([runs[1], runs[0], runs[2]], messages)}
-
-
-async def test_a_session_lacks_nothing_of_a_run_that_no_owner_ended(tmp_path: Path) -> None:
-    """A cancel in line ends a run at once: it has added nothing."""
-    done = await made(plan(session="s"), folder=tmp_path)
-    history = [entry.record.message for entry in done.entries if isinstance(entry.record, MessageAdded)]
-    cancelled = plan("0-bbbbbb", session="s")
-    records = [
-        RunSubmitted(at=1, agent="together", prompt=prompt(cancelled), session="s"),
-        SignalReceived(at=1, signal_id="s1", kind="cancel"),
-        RunCancelled(at=1, result={}),
-    ]
-    entries = [Entry(seq, 0, record) for seq, record in enumerate(records, 1)]
-    over = seen(Evidence(plan=cancelled, entries=entries, state="cancelled", signals={"s1": "cancel"}))
-    assert check_session([done, over], history) == []
 
 
 async def test_the_tally_counts_what_takeovers_cost(tmp_path: Path) -> None:

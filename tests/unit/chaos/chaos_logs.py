@@ -1,0 +1,194 @@
+"""Logs of the real loop, taken over wherever a test wants it, and ways to break them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.chaos.agents import AGENTS, TRACES
+from bench.chaos.check import check_run
+from bench.chaos.check_views import seen_event, seen_record
+from bench.chaos.evidence import Evidence, View
+from bench.chaos.load import read_begun
+from bench.chaos.plan import Plan, human_answer, prompt
+from playhead.runtime.control import Control
+from playhead.runtime.events import Projection
+from playhead.runtime.log.base import Signal
+from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.records import (
+    TERMINAL_TYPES,
+    Entry,
+    Record,
+    RunClaimed,
+    RunFailed,
+    RunPaused,
+    RunSubmitted,
+    ToolFinished,
+    now_ms,
+)
+from playhead.runtime.state import fold, open_chunks
+from playhead.runtime.types import Message
+
+__all__: list[str] = []
+
+
+CANCEL = Signal(signal_id="c1", kind="cancel")
+
+
+WORKER = f"host-{os.getpid()}-abc"
+
+
+Change = Callable[[Evidence], Evidence]
+
+
+def plan(run: str = "0-aaaaaa", **more: Any) -> Plan:
+    wanted: dict[str, Any] = {
+        "agent": "together",
+        "words": 4,
+        "pause_ms": 0,
+        "batches": (("swift", "threaded"),),
+        **more,
+    }
+    return Plan(run=run, scenario="test", **wanted)
+
+
+async def made(
+    what: Plan,
+    *cuts: int,
+    folder: Path,
+    history: Sequence[Message] = (),
+    said: Mapping[int, Signal] | None = None,
+) -> Evidence:
+    """What the real loop leaves behind, its owner lost behind each record of `cuts`, `said` to it behind its keys.
+
+    Where it pauses its questions are answered, and another owner goes on.
+    """
+    TRACES.folder = folder
+    (spec,) = [agent.spec for agent in AGENTS if agent.name == what.agent]
+    entries = [Entry(1, 0, RunSubmitted(at=now_ms(), agent=what.agent, prompt=prompt(what), session=what.session))]
+    sent: list[Signal] = []
+    answers: list[Signal] = []
+    lost_at = list(cuts)
+    while entries[-1].record.type not in TERMINAL_TYPES:
+        epoch, cut = entries[-1].epoch + 1, lost_at.pop(0) if lost_at else None
+        entries.append(Entry(len(entries) + 1, epoch, RunClaimed(at=a_moment_later(), worker=WORKER)))
+        state, control = fold(entries, history=history), Control()
+        control.deliver(answers)
+        sent += answers
+        partial, head = open_chunks(state, entries), len(entries)
+        loop = Loop(spec, run_id=what.run, state=state, head=head, epoch=epoch, control=control, partial=partial)
+        async with aclosing(loop.records()) as items:
+            async for item in items:
+                if isinstance(item, Commit):
+                    continue
+                entries.append(Entry(len(entries) + 1, epoch, item))
+                if said and len(entries) in said:
+                    sent.append(said[len(entries)])
+                    control.deliver(sent[-1:])
+                if cut is not None and len(entries) >= cut:
+                    break
+        last = entries[-1].record
+        asked = last.interrupts if isinstance(last, RunPaused) else []
+        answers = [Signal(f"r{epoch}", "respond", {one["id"]: human_answer(one) for one in asked})] if asked else []
+    return seen(
+        Evidence(
+            plan=what,
+            entries=entries,
+            state=entries[-1].record.type.removeprefix("run."),
+            begun=read_begun(folder / what.run),
+            signals={signal.signal_id: signal.kind for signal in sent},
+            acknowledged=[signal.signal_id for signal in sent],
+        )
+    )
+
+
+def a_moment_later() -> int:
+    """All owners are this process: by the clock at least they must be apart."""
+    before = now_ms()
+    while now_ms() == before:
+        pass
+    return now_ms()
+
+
+def seen(evidence: Evidence) -> Evidence:
+    """With the views of those who saw exactly the log."""
+    projection = Projection(evidence.plan.run)
+    events = [seen_event(event) for entry in evidence.entries for event in projection.feed(entry)]
+    last = evidence.entries[-1].record if evidence.entries else None
+    failed = last.error_type if isinstance(last, RunFailed) else None
+    records = [seen_record(entry) for entry in evidence.entries]
+    views = [
+        View(name="a", what="records", seen=records, failed=None),
+        View(name="b", what="events", seen=events, failed=failed),
+    ]
+    return replace(evidence, views=views)
+
+
+def kinds(evidence: Evidence) -> set[str]:
+    return {violation.kind for violation in check_run(evidence)}
+
+
+def place(evidence: Evidence, kind: type[Record], which: int = 0) -> int:
+    """Where in the list that record stands."""
+    return [n for n, entry in enumerate(evidence.entries) if isinstance(entry.record, kind)][which]
+
+
+def steer(text: str) -> Signal:
+    return Signal(signal_id=text, kind="steer", body=text)
+
+
+def numbered(evidence: Evidence, entries: Sequence[Entry]) -> Evidence:
+    """A log of these entries, dense, seen by its viewers as it is: only what it says is wrong."""
+    return seen(replace(evidence, entries=[entry._replace(seq=n) for n, entry in enumerate(entries, 1)]))
+
+
+def without(kind: type[Record], which: int = 0) -> Change:
+    def change(evidence: Evidence) -> Evidence:
+        at = place(evidence, kind, which)
+        return numbered(evidence, [*evidence.entries[:at], *evidence.entries[at + 1 :]])
+
+    return change
+
+
+def with_more(make: Callable[[Evidence], tuple[int, Entry]]) -> Change:
+    def change(evidence: Evidence) -> Evidence:
+        at, entry = make(evidence)
+        return numbered(evidence, [*evidence.entries[:at], entry, *evidence.entries[at:]])
+
+    return change
+
+
+def again(
+    kind: type[Record], which: int = 0, *, behind: type[Record] | None = None, epoch: int | None = None
+) -> Change:
+    """The record a second time, right behind itself or the last record of another kind."""
+
+    def make(evidence: Evidence) -> tuple[int, Entry]:
+        at = place(evidence, kind, which)
+        to = at if behind is None else place(evidence, behind, -1)
+        written = evidence.entries[to].epoch if epoch is None else epoch
+        return to + 1, evidence.entries[at]._replace(epoch=written)
+
+    return with_more(make)
+
+
+def instead(kind: type[Record], which: int = 0, **fields: Any) -> Change:
+    """The record with other fields."""
+
+    def change(evidence: Evidence) -> Evidence:
+        at = place(evidence, kind, which)
+        entry = evidence.entries[at]
+        entry = entry._replace(record=entry.record.model_copy(update=fields))
+        return numbered(evidence, [*evidence.entries[:at], entry, *evidence.entries[at + 1 :]])
+
+    return change
+
+
+def result_changed(evidence: Evidence, **fields: Any) -> Evidence:
+    record = evidence.entries[place(evidence, ToolFinished)].record
+    assert isinstance(record, ToolFinished)
+    return instead(ToolFinished, result={**record.result, **fields})(evidence)

@@ -1,0 +1,180 @@
+"""What the checker of the chaos finds around a run: signals that count wrongly or are not heeded, and broken sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from chaos_logs import (
+    CANCEL,
+    Change,
+    again,
+    instead,
+    kinds,
+    made,
+    place,
+    plan,
+    result_changed,
+    seen,
+    steer,
+    with_more,
+    without,
+)
+
+from bench.chaos.check import check_run, check_session
+from bench.chaos.evidence import Evidence
+from bench.chaos.plan import prompt
+from playhead.runtime.records import (
+    Entry,
+    MessageAdded,
+    RunCancelled,
+    RunFailed,
+    RunPaused,
+    RunResumed,
+    RunSubmitted,
+    SignalReceived,
+    ToolFinished,
+    ToolInterrupted,
+    ToolStarted,
+)
+from playhead.runtime.types import Message
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_cancel_that_counts_twice_is_found(tmp_path: Path) -> None:
+    whole = await made(plan(), folder=tmp_path, said={7: CANCEL})
+    assert check_run(whole) == []
+    assert kinds(again(SignalReceived)(whole)) == {"signal"}
+
+
+QUESTIONS: list[tuple[str, Change]] = [
+    ("the run waits for nothing", instead(RunPaused, interrupts=[])),
+    ("an answer is missing", without(SignalReceived)),
+    ("an answer counts twice", lambda e: with_more(lambda e: second_answer(e))(e)),
+    ("the answer is to no question", instead(SignalReceived, body={"other": 1})),
+    ("an answer was sent by nobody", lambda evidence: replace(evidence, signals={})),
+    ("the run goes on too soon", again(RunResumed, behind=RunPaused, epoch=2)),
+    ("the call begins before it is answered", again(ToolStarted, behind=RunPaused, epoch=2)),
+    (
+        "an answer was acknowledged and is lost",
+        lambda evidence: replace(evidence, acknowledged=["r1", "r9"], signals={"r1": "respond", "r9": "cancel"}),
+    ),
+]
+
+
+def second_answer(evidence: Evidence) -> tuple[int, Entry]:
+    at = place(evidence, SignalReceived)
+    entry = evidence.entries[at]
+    return at + 1, entry._replace(record=entry.record.model_copy(update={"signal_id": "r0"}))
+
+
+@pytest.mark.parametrize(("name", "change"), QUESTIONS, ids=[name for name, _ in QUESTIONS])
+async def test_a_question_that_is_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
+    whole = await made(plan(batches=(("asking",),)), folder=tmp_path)
+    assert check_run(whole) == []
+    assert "signal" in kinds(change(whole)), name
+    assert ToolInterrupted in {type(entry.record) for entry in whole.entries}
+
+
+STEERS: list[tuple[str, Change]] = [
+    ("what was said is not told", lambda evidence: without(MessageAdded, 2)(evidence)),
+    ("it is told before it was said", without(SignalReceived, 0)),
+    (
+        "they count in another order",
+        lambda evidence: replace(evidence, acknowledged=list(reversed(evidence.acknowledged))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), STEERS, ids=[name for name, _ in STEERS])
+async def test_what_is_said_to_a_run_and_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
+    whole = await made(plan(batches=()), folder=tmp_path, said={7: steer("a"), 8: steer("b")})
+    origins = [entry.record.origin for entry in whole.entries if isinstance(entry.record, MessageAdded)]
+    assert origins == ["prompt", "model", "steer", "steer", "model"]
+    assert check_run(whole) == []
+    assert "signal" in kinds(change(whole)), name
+
+
+async def test_what_a_human_tells_of_an_unknown_outcome_is_the_result(tmp_path: Path) -> None:
+    wanted = plan(batches=(("unsure", "unsure", "unsure"),))
+    started = place(await made(wanted, folder=tmp_path), ToolStarted, 2) + 1
+    lost = [await made(replace(wanted, run=f"0-{n:06}"), started, folder=tmp_path) for n in range(4)]
+    assert [violation for evidence in lost for violation in check_run(evidence)] == []
+    given = {
+        entry.record.result["status"] for e in lost for entry in e.entries if isinstance(entry.record, ToolFinished)
+    }
+    assert given == {"success", "error"}, "the humans of this test say all there is to say"
+    assert "result" in kinds(result_changed(lost[0], content=[{"text": "made up"}], status="success"))
+
+
+def overdue(at: int) -> Evidence:
+    """A run with a deadline of a second that ended with it, `at` milliseconds after its submit."""
+    what = plan(deadline_s=1.0)
+    submitted = RunSubmitted(at=10_000, agent=what.agent, prompt=prompt(what))
+    failed = RunFailed(at=10_000 + at, error_type="DeadlineExceeded", message="too late")
+    return seen(Evidence(plan=what, entries=[Entry(1, 0, submitted), Entry(2, 0, failed)], state="failed"))
+
+
+def test_a_run_may_fail_by_its_deadline_and_not_before() -> None:
+    assert check_run(overdue(1200)) == []
+    assert kinds(overdue(500)) == {"end"}
+    assert kinds(seen(replace(overdue(1200), plan=plan()))) >= {"end"}
+
+
+@pytest.fixture
+async def session(tmp_path: Path) -> tuple[list[Evidence], list[Message]]:
+    """Three runs of one session, and the messages it then holds."""
+    runs: list[Evidence] = []
+    history: list[Message] = []
+    for name in ("0-aaaaaa", "0-bbbbbb", "0-cccccc"):
+        runs.append(await made(plan(name, session="s"), folder=tmp_path, history=history))
+        history += [entry.record.message for entry in runs[-1].entries if isinstance(entry.record, MessageAdded)]
+    return runs, history
+
+
+SESSIONS: list[tuple[str, Callable[[list[Message]], list[Message]]]] = [
+    ("the end is missing", lambda messages: messages[:-1]),
+    ("a message is missing", lambda messages: [*messages[:5], *messages[6:]]),
+    ("two messages change places", lambda messages: [*messages[:4], messages[5], messages[4], *messages[6:]]),
+    ("a message of nobody", lambda messages: [*messages, messages[0]]),
+    ("all of it is lost", lambda messages: []),
+]
+
+
+async def test_a_whole_session_passes(session: tuple[list[Evidence], list[Message]]) -> None:
+    assert check_session(*session) == []
+
+
+@pytest.mark.parametrize(("name", "change"), SESSIONS, ids=[name for name, _ in SESSIONS])
+async def test_a_broken_session_is_found(
+    session: tuple[list[Evidence], list[Message]], name: str, change: Callable[[list[Message]], list[Message]]
+) -> None:
+    runs, messages = session
+    assert {violation.kind for violation in check_session(runs, change(messages))} == {"session"}, name
+
+
+async def test_a_run_that_began_without_its_sessions_history_is_found(
+    session: tuple[list[Evidence], list[Message]],
+) -> None:
+    runs, messages = session
+    assert "chain" in {violation.kind for violation in check_session([runs[1], runs[0], runs[2]], messages)}
+
+
+async def test_a_session_lacks_nothing_of_a_run_that_no_owner_ended(tmp_path: Path) -> None:
+    """A cancel in line ends a run at once: it has added nothing."""
+    done = await made(plan(session="s"), folder=tmp_path)
+    history = [entry.record.message for entry in done.entries if isinstance(entry.record, MessageAdded)]
+    cancelled = plan("0-bbbbbb", session="s")
+    records = [
+        RunSubmitted(at=1, agent="together", prompt=prompt(cancelled), session="s"),
+        SignalReceived(at=1, signal_id="s1", kind="cancel"),
+        RunCancelled(at=1, result={}),
+    ]
+    entries = [Entry(seq, 0, record) for seq, record in enumerate(records, 1)]
+    over = seen(Evidence(plan=cancelled, entries=entries, state="cancelled", signals={"s1": "cancel"}))
+    assert check_session([done, over], history) == []
