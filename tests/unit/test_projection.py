@@ -201,7 +201,7 @@ def test_events_know_their_place() -> None:
     found = events(TOOL_RUN)
     assert {event.run_id for event in found} == {"r1"}
     assert all(event.at == 1000 + event.seq for event in found)
-    assert [event.cursor for event in found[:5]] == ["4.0", "4.1", "4", "6", "7.0"]
+    assert [event.cursor for event in found[:5]] == ["4-1.0", "4-1.1", "4-1", "6-1", "7-1.0"]
     assert len({event.cursor for event in found}) == len(found)
     assert [parse_cursor(event.cursor) for event in found] == sorted(parse_cursor(event.cursor) for event in found)
 
@@ -336,19 +336,38 @@ def test_a_reader_that_leaves_again_and_again_sees_each_event_once(run: str, dat
     assert places(seen) == places(expected)
 
 
-@pytest.mark.parametrize(("cursor", "seq"), [(0, 0), (41, 41), ("41", 41), (10**15, 10**15)])
-def test_a_bare_number_means_the_whole_record(cursor: Cursor, seq: int) -> None:
+@pytest.mark.parametrize(
+    ("cursor", "seq", "epoch"),
+    [(0, 0, None), (41, 41, None), ("41", 41, None), (10**15, 10**15, None), ("41-2", 41, 2), ("1-0", 1, 0)],
+)
+def test_a_number_means_the_whole_record(cursor: Cursor, seq: int, epoch: int | None) -> None:
     place = parse_cursor(cursor)
-    assert place[0] == seq
-    assert place > (seq, 1_000_000)
+    assert (place.seq, place.epoch) == (seq, epoch)
+    assert place.event > 1_000_000
 
 
-def test_an_events_cursor_names_the_event() -> None:
-    assert parse_cursor("41.0") == (41, 0)
-    assert parse_cursor("41.2") == (41, 2)
+def test_an_events_cursor_names_the_event_and_the_owner_in_either_form() -> None:
+    assert parse_cursor("41.0") == (41, 0, None)
+    assert parse_cursor("41-3.2") == (41, 2, 3)
 
 
-@pytest.mark.parametrize("cursor", [-1, "-1", "41.-1", "", "x", "41.", ".1", "1.2.3", True, False, b"41", [41], "4 1"])
+@pytest.mark.parametrize("entries", RUNS.values(), ids=RUNS)
+def test_cursors_of_former_versions_mean_what_they_meant(entries: list[Entry]) -> None:
+    found = events(entries)
+    for index, event in enumerate(found, 1):
+        former = str(event.seq) if event.index is None else f"{event.seq}.{event.index}"
+        assert places(rejoined(entries, former, event.seq)) == places(found[index:])
+
+
+def test_an_entrys_cursor_is_that_of_its_last_event() -> None:
+    entry = TOOL_RUN[3]
+    assert entry.cursor == events([TOOL_RUN[0], entry])[-1].cursor == "4-1"
+
+
+NUMBERLESS = "-1 41.-1 x 41. .1 1.2.3 +1 4_1 41- -2 41-2. 41--2 41-2-3 41.0-2 41-x 41,2 ٤"
+
+
+@pytest.mark.parametrize("cursor", [-1, True, False, b"41", [41], "", "4 1", " 41", "9" * 40, *NUMBERLESS.split()])
 def test_what_is_no_cursor_is_named(cursor: Any) -> None:
     with pytest.raises(ValueError, match="is not a cursor") as caught:
         parse_cursor(cursor)

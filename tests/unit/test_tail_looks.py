@@ -63,7 +63,7 @@ class RunningLog:
         return [Entry(1, 0, RunSubmitted(at=1, agent="a"))][after:]
 
     async def info(self, run_id: str) -> RunInfo:
-        return RunInfo(run_id, "running", "a", None, head=1, epoch=1, crashes=0, created=1, updated=1)
+        return RunInfo(run_id, "running", "a", None, head=1, epoch=0, crashes=0, created=1, updated=1)
 
 
 def ignore(notice: Notice) -> None:

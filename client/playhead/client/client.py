@@ -19,13 +19,13 @@ from playhead.client.run import Run
 from playhead.client.tail import Notice, Tail
 from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record, pack
 from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLargeError
-from playhead.runtime.events import Event
+from playhead.runtime.events import Cursor, Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import DEFAULT_URL, connect, point
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import RunSubmitted, now_ms
+from playhead.runtime.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.result import AgentResult
 from playhead.runtime.types import Prompt
 
@@ -223,7 +223,7 @@ class Client:
         """The live workers."""
         return await self.log.workers()
 
-    def tail(self, run_id: str, *, after: int, wait_for_worker: float | None = None) -> Tail:
+    def tail(self, run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None) -> Tail:
         """A tail on a run; `Run.records` and `Run.stream_async` are what most callers want."""
         log, hub = self._opened()
         return Tail(

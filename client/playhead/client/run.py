@@ -13,8 +13,8 @@ import anyio
 from playhead.client.tail import Tail, run_not_found
 from playhead.runtime.codec import encode_record
 from playhead.runtime.decide import CANCELLED_TEXT
-from playhead.runtime.errors import GapError
-from playhead.runtime.events import Cursor, Event, Projection, parse_cursor
+from playhead.runtime.errors import GapError, RewindError
+from playhead.runtime.events import Cursor, Event, Place, Projection, parse_cursor
 from playhead.runtime.log import RunInfo, Signal
 from playhead.runtime.log.base import RunStateName
 from playhead.runtime.log.redis import RedisLog
@@ -32,7 +32,7 @@ __all__ = ["OpenTail", "Run"]
 class OpenTail(Protocol):
     """Makes a tail on a run."""
 
-    def __call__(self, run_id: str, *, after: int, wait_for_worker: float | None = None) -> Tail: ...
+    def __call__(self, run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None) -> Tail: ...
 
 
 class Run:
@@ -50,11 +50,18 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
 
-    async def records(self, *, after: int = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
+    async def records(self, *, after: Cursor = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
         """The records behind `after`, once each and in order, as they come; ends after the terminal one.
 
+        Args:
+            after: An entry's `cursor`, or a record's number: of that, it cannot be noticed that another record has
+                taken it since.
+            wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
+
         Raises:
-            GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts say.
+            ValueError: `after` is not a cursor.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts
+                say.
         """
         tail = self._open_tail(self.id, after=after, wait_for_worker=wait_for_worker)
         async with aclosing(tail.entries()) as entries:
@@ -67,30 +74,33 @@ class Run:
         """The run's events behind a cursor, as they come; the same as if the reader had never left.
 
         Args:
-            after: An event's `cursor`, or a record number (the whole record was seen). None for the beginning.
+            after: An event's or an entry's `cursor`, or a record's number (the whole record was seen): of that, it
+                cannot be noticed that another record has taken it since. None for the beginning.
             wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
 
         Raises:
             RunFailedError: The run failed: a subclass with the name of the worker's exception, after its last event.
             ValueError: `after` is not a cursor.
-            GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts say.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts
+                say.
         """
         projection = Projection(self.id, after=after)
-        seq, _ = parse_cursor(after)
-        for entry in await self._prelude(seq):
-            for event in projection.feed(entry):
+        seen: Cursor | Entry = 0
+        for seen in await self._prelude(parse_cursor(after)):
+            for event in projection.feed(seen):
                 yield event
         if not projection.ended:
-            async with aclosing(self.records(after=seq, wait_for_worker=wait_for_worker)) as entries:
+            tail = self._open_tail(self.id, after=seen, wait_for_worker=wait_for_worker)
+            async with aclosing(tail.entries()) as entries:
                 async for entry in entries:
                     for event in projection.feed(entry):
                         yield event
         if projection.error is not None:
             raise projection.error
 
-    async def _prelude(self, seq: int) -> list[Entry]:
-        """Record 1 and what stands from the start of the model call around `seq` up to it: the projection's state."""
-        if seq == 0:
+    async def _prelude(self, place: Place) -> list[Entry]:
+        """Record 1 and what stands from the start of the model call around `place` up to it: the projection's state."""
+        if place.seq == 0:
             return []
         first = await self._log.read(self.id, limit=1)
         if not first:
@@ -98,9 +108,12 @@ class Run:
                 raise run_not_found(self.id)
             raise GapError(self.id, expected=1, found=None)
         back: list[Entry] = []
-        before = seq + 1
+        before = place.seq + 1
         while before > 1 and not (back and Projection.may_begin_at(back[-1].record)):
             page = await self._log.read_back(self.id, before=before)
+            if not back and place.epoch is not None and (not page or page[0][:2] != (place.seq, place.epoch)):
+                await self._open_tail(self.id, after=f"{place.seq}-{place.epoch}").settle()
+                continue
             if not page or page[0].seq != before - 1:
                 raise GapError(self.id, expected=before - 1, found=page[0].seq if page else None)
             for entry in page:
@@ -118,10 +131,18 @@ class Run:
             RunFailedError: The run failed; the subclass has the name of the worker's exception.
             GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their texts say.
         """
+        while True:
+            try:
+                return await self._result()
+            except RewindError:  # only what the run ends with counts, not what it ended with before
+                continue
+
+    async def _result(self) -> AgentResult:
         info = await self.info()
+        place = f"{info.head}-{info.epoch}"
         projection = Projection(self.id)
         result: AgentResult | None = None
-        async with aclosing(self.records(after=info.head - 1 if info.ended else info.head)) as entries:
+        async with aclosing(self.records(after=info.head - 1 if info.ended else place)) as entries:
             async for entry in entries:
                 for event in projection.feed(entry):
                     result = event.get("result", result)

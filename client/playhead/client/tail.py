@@ -1,4 +1,8 @@
-"""A tail: every record of one run behind a cursor, once and in order, until the terminal one."""
+"""A tail: every record of one run behind a cursor, once and in order, until the terminal one.
+
+Whenever it reads the stream it reads the last record it gave out once more: if another stands there, or the log will not
+get it back, `RewindError` ends the tail. So a reader never has two histories in one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Final, Literal
 import anyio
 
 from playhead.client.hub import Hub, Subscription
+from playhead.client.seen import Seen
 from playhead.runtime.codec import decode_record, decode_records
 from playhead.runtime.errors import (
     ForeignRecordError,
@@ -17,8 +22,10 @@ from playhead.runtime.errors import (
     LogUnavailableError,
     NoWorkerError,
     PlayheadError,
+    RewindError,
     RunNotFoundError,
 )
+from playhead.runtime.events import Cursor
 from playhead.runtime.log import RunInfo
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.records import TERMINAL_TYPES, Entry
@@ -34,17 +41,21 @@ _LOOKS_PER_S: Final = 200  # of all tails together: a look takes a quarter of a 
 _CONFIRM_S: Final = 1.0
 
 
+NoticeKind = Literal["no_worker", "in_line", "unreachable", "rewound"]
+
+
 @dataclass(frozen=True, slots=True)
 class Notice:
     """What a tail waits for, told while it waits.
 
     Attributes:
         kind: `no_worker` (no live worker serves the agent), `in_line` (behind other runs, or its session's present
-            one) or `unreachable` (Redis does not answer; the tail goes on when it does).
+            one), `unreachable` (Redis does not answer; the tail goes on when it does) or `rewound` (Redis lost the end
+            of the log; the run's owner may send it again).
         message: For people.
     """
 
-    kind: Literal["no_worker", "in_line", "unreachable"]
+    kind: NoticeKind
     run_id: str
     message: str
 
@@ -61,7 +72,8 @@ class Tail:
     """Reads one run; use `entries` once.
 
     Args:
-        after: The `seq` of the last record seen.
+        after: The last entry seen, or a cursor; the whole record was seen. By a bare number it cannot be noticed that
+            another record has taken that number.
         on_notice: Told what the tail waits for, each kind once until it moves again.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
         reap: Called now and then while waiting, so that no tail hangs on a dead fleet.
@@ -73,7 +85,7 @@ class Tail:
         *,
         log: RedisLog,
         hub: Hub,
-        after: int,
+        after: Cursor | Entry,
         on_notice: Callable[[Notice], None],
         wait_for_worker: float | None = None,
         reap: Callable[[], None] = lambda: None,
@@ -81,20 +93,21 @@ class Tail:
         self.run_id = run_id
         self._log = log
         self._hub = hub
-        self._next = after + 1
-        self._epoch: int | None = None
+        self._seen = Seen(run_id, after)
         self._read_any = False
         self._on_notice = on_notice
         self._wait_for_worker = wait_for_worker
         self._reap = reap
-        self._told: str | None = None
+        self._told: set[NoticeKind] = set()
+        self._doubted = -1  # the record seen last when the run's hash spoke against it
         self._unserved_s = 0.0
 
     async def entries(self) -> AsyncGenerator[Entry, None]:
         """The entries; ends after the terminal record.
 
         Raises:
-            GapError: A record behind the cursor is missing.
+            GapError: A record behind the cursor is missing, or the cursor is a bare number that the log has not reached.
+            RewindError: What was seen is not in the log any more.
             RunNotFoundError: There is no such run, or its retention ended while it was read.
             ForeignRecordError: The log holds something playhead did not write.
             NoWorkerError: Nobody serves the run's agent and `wait_for_worker` is over.
@@ -110,7 +123,7 @@ class Tail:
                     subscription.listen()
                     more = True
                     while more:
-                        page = await self._page()
+                        page = await self._page(subscription)
                         more = len(page) == _PAGE  # a short page ends at the head; what came since is in the batches
                         for entry in page:
                             yield self._in_order(entry)
@@ -121,40 +134,87 @@ class Tail:
                         yield self._in_order(entry)
                         if entry.record.type in TERMINAL_TYPES:
                             return
-                if self._next == 1:  # every run has a record 1, so there is none of this name
+                if self._seen.seq == 0:  # every run has a record 1, so there is none of this name
                     raise run_not_found(self.run_id)
                 if not subscription.behind and await self._wait(subscription):
                     return
         finally:
             self._hub.unsubscribe(subscription)
 
+    async def settle(self) -> None:
+        """Return when the record seen last stands in the log, as it was; use it instead of `entries`.
+
+        Raises:
+            Exception: As `entries`.
+        """
+        subscription = self._hub.subscribe(self._log.keys.log(self.run_id))
+        try:
+            await self._page(subscription)
+        finally:
+            self._hub.unsubscribe(subscription)
+
     def _in_order(self, entry: Entry) -> Entry:
-        if entry.seq != self._next:
-            raise GapError(self.run_id, expected=self._next, found=entry.seq)
-        if entry.epoch != self._epoch:
-            # An ownership begins with its claim. If that is not what comes next, it stands at a number we have read as
-            # something else: a failover lost the end we saw, and the log has been written anew from there.
-            if self._epoch is not None and entry.record.type != "run.claimed":
-                raise GapError(self.run_id, expected=self._next - 1, found=entry.seq)
-            self._epoch = entry.epoch
-        self._next += 1
+        seen = self._seen
+        if entry.seq != seen.seq + 1:
+            raise GapError(self.run_id, expected=seen.seq + 1, found=entry.seq)
+        if not seen.may_precede(entry):
+            raise RewindError(self.run_id, expected=seen.seq, found=entry.seq)
+        seen.take(entry)
         self._read_any = True
-        self._told = None
+        if self._told:
+            self._told.clear()
         return entry
 
-    async def _page(self) -> list[Entry]:
-        """The next entries in the stream; waits while Redis is away."""
+    async def _page(self, subscription: Subscription) -> list[Entry]:
+        """The next entries in the stream. Waits while Redis is away, and while the owner may send again what it lost."""
+        seen, late = self._seen, False
         while True:
             if self._hub.closed:
                 raise PlayheadError(f"the client was closed while run {self.run_id} was read; the run goes on")
             try:
-                return await self._log.read(self.run_id, after=self._next - 1, limit=_PAGE)
+                if not seen.certain:
+                    return await self._log.read(self.run_id, after=seen.seq, limit=_PAGE)
+                page = await self._log.read(self.run_id, after=seen.seq - 1, limit=_PAGE + 1)
+                if page and seen.is_(page[0]):
+                    seen.record = page[0].record
+                    return page[1:]
+                if page and page[0].seq != seen.seq:
+                    raise GapError(self.run_id, expected=seen.seq, found=page[0].seq)
+                if page:
+                    raise await seen.rewound(self._log, found=seen.seq)
+                late = await self._may_come_back(subscription, late=late)
             except LogUnavailableError as error:
                 self._tell("unreachable", str(error))
                 await anyio.sleep(0.5)
 
+    async def _may_come_back(self, subscription: Subscription, *, late: bool) -> bool:
+        """The log ends before what was seen: wait for news while its owner can send that again. True: look at once.
+
+        Nobody but the owner that wrote it can, and only while it is the owner: so this ends with its lease.
+        """
+        seen = self._seen
+        info = await self._log.info(self.run_id)
+        if info is None:
+            raise run_not_found(self.run_id)
+        if info.head >= seen.seq:
+            if late:
+                raise GapError(self.run_id, expected=seen.seq, found=None)
+            return True
+        if info.state != "running" or info.epoch != seen.epoch:
+            raise await seen.rewound(self._log, found=None)
+        self._tell(
+            "rewound",
+            f"run {self.run_id}: Redis lost the log behind record {info.head}, and {seen.seq} was seen; waiting for its "
+            "owner to send the rest again.",
+        )
+        self._reap()
+        subscription.lag()
+        subscription.listen()
+        await subscription.wait(max(_FIRST_LOOK_S, self._hub.channels / _LOOKS_PER_S))
+        return False
+
     def _live(self, subscription: Subscription) -> list[Entry] | None:
-        """The next live batch, cut to what is new; None if there is none, or if one was missed."""
+        """The next live batch, cut to what is new; None if there is none, or if the stream must be read instead."""
         if not subscription.batches:
             return None
         data = subscription.batches.popleft()
@@ -165,10 +225,29 @@ class Tail:
             raise ForeignRecordError(
                 f"channel {subscription.channel!r}: a message playhead did not publish: {data[:40]!r}"
             ) from None
-        if first > self._next:  # a message was dropped on the way: the stream has it
+        seen = self._seen
+        if first > seen.seq + 1:  # a message was dropped on the way: the stream has it
             subscription.lag()
             return None
-        return _decode(body, first=first, epoch=epoch, wanted=self._next)
+        batch = _decode(body, first=first, epoch=epoch)
+        if first <= seen.seq:
+            known, batch = batch[: seen.seq + 1 - first], batch[seen.seq + 1 - first :]
+            sound = self._tells_the_same(known)
+        else:
+            sound = not batch or seen.may_precede(batch[0])
+        if not sound:  # the log is being written anew: the stream says from where
+            subscription.lag()
+            return None
+        return batch
+
+    def _tells_the_same(self, known: list[Entry]) -> bool:
+        """Whether what was heard again, or late, is what was seen."""
+        if not known:
+            return True
+        last, seen = known[-1], self._seen
+        if last.seq == seen.seq:
+            return seen.is_(last)
+        return seen.epoch is None or last.epoch <= seen.epoch
 
     async def _wait(self, subscription: Subscription) -> bool:
         """Wait for news; in vain, look at the run itself: a tail never waits on a hope. True if no news will ever come."""
@@ -179,17 +258,14 @@ class Tail:
                 info = await self._log.info(self.run_id)
                 if info is None:
                     raise run_not_found(self.run_id)
-                if info.head >= self._next:
-                    if not late:  # a busy link is late long before it has lost anything
-                        late = True
-                        continue
-                    await self._must_have_next()
+                if info.head > self._seen.seq and not late:  # a busy link is late long before it has lost anything
+                    late = True
+                    continue
+                if await self._must_read(info):
                     subscription.lag()
                     return False
                 if info.ended:
-                    if info.head == self._next - 1:
-                        return True
-                    raise GapError(self.run_id, expected=self._next, found=None)
+                    return True
                 if info.state == "queued":
                     await self._explain_queue(info, waited=pause)
             except LogUnavailableError as error:
@@ -198,13 +274,35 @@ class Tail:
             pause = min(max(_LOOK_EVERY_S, self._hub.channels / _LOOKS_PER_S), max(_FIRST_LOOK_S, 2 * pause))
         return False
 
+    async def _must_read(self, info: RunInfo) -> bool:
+        """Whether the run's hash speaks against what was seen, so that the stream must be read."""
+        seen = self._seen
+        if info.head > seen.seq:
+            await self._must_have_next()
+            return True
+        if info.head < seen.seq:
+            if not seen.certain:
+                raise GapError(self.run_id, expected=seen.seq + 1, found=None)
+            return True
+        endless = info.ended and seen.record is not None and seen.record.type not in TERMINAL_TYPES
+        if self._doubted != seen.seq:
+            self._doubted = seen.seq
+            # Each claim writes a record, so under another epoch another record stands there.
+            return endless or seen.epoch not in (None, info.epoch)
+        if endless:  # the stream has been read since, and ends with what was seen
+            raise GapError(self.run_id, expected=seen.seq + 1, found=None)
+        return False
+
     async def _must_have_next(self) -> None:
         """The run's hash speaks of a record we have not seen: if the log lacks it, it was cut off."""
-        if await self._log.read(self.run_id, after=self._next - 1, limit=1):
+        seq = self._seen.seq
+        if await self._log.read(self.run_id, after=seq, limit=1):
             return
-        if await self._log.info(self.run_id) is None:  # the run went in between
+        info = await self._log.info(self.run_id)
+        if info is None:  # the run went in between
             raise run_not_found(self.run_id)
-        raise GapError(self.run_id, expected=self._next, found=None)
+        if info.head > seq:  # else Redis has just lost what nobody here had seen
+            raise GapError(self.run_id, expected=seq + 1, found=None)
 
     async def _explain_queue(self, info: RunInfo, *, waited: float) -> None:
         workers = await self._log.workers()
@@ -219,17 +317,14 @@ class Tail:
             raise NoWorkerError(f"{text}; run {self.run_id} stays in line. Start a worker, or cancel the run.")
         self._tell("no_worker", f"{text}; waiting. Start one: playhead worker TARGET")
 
-    def _tell(self, kind: Literal["no_worker", "in_line", "unreachable"], message: str) -> None:
-        if self._told != kind:
-            self._told = kind
+    def _tell(self, kind: NoticeKind, message: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
             self._on_notice(Notice(kind, self.run_id, message))
 
 
-def _decode(body: bytes, *, first: int, epoch: int, wanted: int) -> list[Entry]:
-    if first == wanted:
-        try:  # most batches at light load hold one record, and one is decoded in half the time
-            return [Entry(first, epoch, decode_record(body))]
-        except ForeignRecordError:
-            pass
-    records = decode_records(body)
-    return [Entry(first + i, epoch, record) for i, record in enumerate(records) if first + i >= wanted]
+def _decode(body: bytes, *, first: int, epoch: int) -> list[Entry]:
+    try:  # most batches at light load hold one record, and one is decoded in half the time
+        return [Entry(first, epoch, decode_record(body))]
+    except ForeignRecordError:
+        return [Entry(first + i, epoch, record) for i, record in enumerate(decode_records(body))]

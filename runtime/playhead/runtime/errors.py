@@ -31,6 +31,7 @@ __all__ = [
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
+    "RewindError",
     "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
@@ -156,6 +157,26 @@ class GapError(PlayheadError):
         super().__init__(
             f"run {run_id}: record {expected} is missing ({met}); the log was cut or restored from an older copy. "
             "Read again from the start (after=0) or from an export."
+        )
+
+
+class RewindError(GapError):
+    """The log was written anew below what this reader has seen: Redis lost the log's end, and the run went on before it.
+
+    Attributes:
+        expected: The `seq` of the last record seen, which is not in the log as it was.
+        found: The `seq` of what stands in its place, or None when the log ends before it and will not get it back.
+        common: The `seq` of the last record that is surely as it was seen; 0 if none is known.
+    """
+
+    def __init__(self, run_id: str, *, expected: int, found: int | None, common: int = 0) -> None:
+        super().__init__(run_id, expected=expected, found=found)
+        self.common = common
+        now = "the log ends before it" if found is None else "another stands in its place"
+        self.args = (
+            f"run {run_id}: record {expected}, which this reader has seen, is gone ({now}): Redis lost the log's end, "
+            f"and the run went on from before it. Read again behind {common} (after={common}), and forget what was "
+            "read beyond that.",
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from playhead.runtime.assemble import MessageAssembler
 from playhead.runtime.errors import RunFailedError, remote_error
@@ -35,33 +35,43 @@ from playhead.runtime.records import (
 )
 from playhead.runtime.result import AgentResult
 
-__all__ = ["Cursor", "Event", "Projection", "parse_cursor"]
+__all__ = ["Cursor", "Event", "Place", "Projection", "parse_cursor"]
 
 Cursor = int | str
-"""A place in a run: a record's `seq` (the whole record was seen), or an `Event.cursor`."""
+"""A place in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
 
 _WHOLE: Final = 1 << 30
+_CURSOR: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?:\.([0-9]{1,9}))?")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def parse_cursor(cursor: Cursor | None) -> tuple[int, int]:
-    """A cursor as (seq, index of the last event seen within that record).
+class Place(NamedTuple):
+    """A cursor, read.
+
+    Attributes:
+        seq: The record.
+        event: The last event seen of that record's; beyond the last if the whole record was seen.
+        epoch: The record's, if the cursor tells: then a reader notices when another record has taken its number.
+    """
+
+    seq: int
+    event: int = _WHOLE
+    epoch: int | None = None
+
+
+def parse_cursor(cursor: Cursor | None) -> Place:
+    """Read a cursor: `41`, `"41"`, `"41-2"` (record 41, by owner 2), `"41.0"` or `"41-2.0"` (its first event).
 
     Raises:
-        ValueError: If it is neither a non-negative int, its text, nor an `Event.cursor`; the text names the value.
+        ValueError: If it is none of these; the text names the value.
     """
     if cursor is None:
-        return 0, _WHOLE
-    try:
-        seq, dot, index = str(cursor).partition(".")
-        place = int(seq), int(index) if dot else _WHOLE
-    except ValueError:
-        place = -1, -1
-    if place[0] < 0 or place[1] < 0 or isinstance(cursor, bool):
-        raise ValueError(
-            f"{cursor!r} is not a cursor: pass a record number such as 41, or an event's .cursor"
-        ) from None
-    return place
+        return Place(0)
+    found = _CURSOR.fullmatch(str(cursor))
+    if found is None or isinstance(cursor, bool):
+        raise ValueError(f"{cursor!r} is not a cursor: pass a record number such as 41, or an event's .cursor")
+    seq, epoch, index = found.groups()
+    return Place(int(seq), _WHOLE if index is None else int(index), None if epoch is None else int(epoch))
 
 
 def _json_default(value: Any) -> Any:
@@ -77,20 +87,23 @@ class Event(dict[str, Any]):
         run_id: The run.
         seq: The record it came from.
         at: When that record was made, unix milliseconds.
+        epoch: The ownership in which that record was written.
         index: Its place among the events of that record, None for the last.
     """
 
-    __slots__ = ("at", "index", "run_id", "seq")
+    __slots__ = ("at", "epoch", "index", "run_id", "seq")
 
     run_id: str
     seq: int
     at: int
+    epoch: int
     index: int | None
 
     @property
     def cursor(self) -> str:
         """Where this event stands, exactly: pass it as `after=` to go on behind it."""
-        return str(self.seq) if self.index is None else f"{self.seq}.{self.index}"
+        place = f"{self.seq}-{self.epoch}"
+        return place if self.index is None else f"{place}.{self.index}"
 
     def to_json(self) -> str:
         """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form.
@@ -131,7 +144,7 @@ class Projection:
 
     def feed(self, entry: Entry) -> list[Event]:
         """The events of one record that lie behind the cursor; often one or two, sometimes none."""
-        seq, _, record = entry
+        seq, epoch, record = entry
         events = self._chunk(record) if type(record) is ModelChunk else self._events(record)
         if not events:
             return events
@@ -140,9 +153,10 @@ class Projection:
             event.run_id = run_id
             event.seq = seq
             event.at = at
+            event.epoch = epoch
             event.index = index
         events[-1].index = None
-        after, seen = self._after
+        after, seen, _ = self._after
         if seq > after:
             return events
         return events[seen + 1 :] if seq == after else []

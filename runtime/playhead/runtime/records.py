@@ -274,3 +274,8 @@ class Entry(NamedTuple):
     seq: int
     epoch: int
     record: Record
+
+    @property
+    def cursor(self) -> str:
+        """This place, to go on behind it: the record's number and its writer's epoch, such as `41-2`."""
+        return f"{self.seq}-{self.epoch}"

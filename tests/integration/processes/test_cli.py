@@ -176,7 +176,7 @@ def test_interrupted_it_leaves_and_says_how_to_rejoin(fleet: Fleet, commands: Co
     asking.signal(signal.SIGINT)
     told = asking.wait()
     assert told.code == 130
-    found = re.search(rf"playhead tail ({RUN_ID}) --after ([\d.]+)", told.err)
+    found = re.search(rf"playhead tail ({RUN_ID}) --after ([\d.-]+)", told.err)
     assert found, told.err
     assert found.group(2) == told.lines[-1]["cursor"]
     tail = commands.run("tail", found.group(1), "--after", found.group(2), "--json", "--url", fleet.url)

@@ -21,8 +21,8 @@ from playhead.client.client import Client
 from playhead.client.run import Run
 from playhead.client.tail import Notice
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import AgentNotFoundError, RunFailedError
-from playhead.runtime.events import Cursor, Event, parse_cursor
+from playhead.runtime.errors import AgentNotFoundError, RewindError, RunFailedError
+from playhead.runtime.events import Cursor, Event, Place, parse_cursor
 from playhead.runtime.records import Entry
 
 __all__ = ["ask", "demo", "replay", "tail"]
@@ -99,7 +99,17 @@ async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wa
     place.cursor = after or 0
     if as_json:
         return await _print_events(run.stream_async(after=after, wait_for_worker=wait), place)
-    return await _print_run(run.records(wait_for_worker=wait), place, RunView(run.id, after=parse_cursor(after)[0]))
+    records = _from_the_start(run, after=parse_cursor(after), wait=wait)
+    return await _print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
+
+
+async def _from_the_start(run: Run, *, after: Place, wait: float | None) -> AsyncGenerator[Entry, None]:
+    """All records: what is shown behind a cursor depends on what is before it."""
+    async with aclosing(run.records(wait_for_worker=wait)) as entries:
+        async for entry in entries:
+            if entry.seq == after.seq and after.epoch not in (None, entry.epoch):
+                raise RewindError(run.id, expected=after.seq, found=entry.seq)
+            yield entry
 
 
 async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: RunView) -> int:
@@ -109,7 +119,7 @@ async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: 
         async with aclosing(records) as entries:
             async for entry in entries:
                 if view.feed(entry):
-                    place.cursor = entry.seq
+                    place.cursor = entry.cursor
         return view.exit_code
 
     async def tick() -> None:
