@@ -54,7 +54,13 @@ def worker(config: dict[str, Any]) -> None:
     while True:
         try:
             run_worker(
-                AGENTS, url=config["url"], prefix=config["prefix"], options=options, stop_with_stdin=False, quiet=True
+                AGENTS,
+                url=config["url"],
+                prefix=config["prefix"],
+                options=options,
+                durability="memory",
+                stop_with_stdin=False,
+                quiet=True,
             )
         except LogUnavailableError as error:  # the server is away at the start: whoever starts workers tries again
             logging.warning("not started: %s", error)

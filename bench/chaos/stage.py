@@ -20,6 +20,7 @@ from playhead.runtime.embedded import EmbeddedServer
 __all__ = ["PREFIX", "Options", "Stage", "Victim"]
 
 PREFIX: Final = "chaos"
+_MAY_DIE: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,8 @@ class Stage:
                 self._victims.remove(victim)
         if not victim.leaving:
             self.died.append(f"{program} {process.pid}")
+            if len(self.died) > _MAY_DIE:
+                raise RuntimeError(f"the {program}s end by themselves: see {self.folder / 'logs'}")
             await self.start(program)
         await self.gone(victim)
 

@@ -14,6 +14,7 @@ import selectors
 import signal
 import socket
 import sys
+import traceback
 from typing import Any
 
 from bench.chaos import programs
@@ -59,10 +60,11 @@ def serve(path: str) -> None:
                 listener.close()
                 try:
                     become(connection)
-                    os._exit(0)
-                finally:
+                except BaseException:
+                    traceback.print_exc()
                     sys.stderr.flush()
                     os._exit(1)
+                os._exit(0)
             connection.close()
 
 
