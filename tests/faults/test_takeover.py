@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import statistics
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from playhead.runtime.errors import RunFailedError
-from playhead.runtime.records import RunClaimed, ToolFinished, ToolStarted
+from playhead.runtime.records import ModelChunk, RunClaimed, ToolFinished, ToolStarted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playhead.client import Run
     from playhead.runtime.records import Entry
 
@@ -24,6 +30,7 @@ pytestmark = pytest.mark.anyio
 WORDS = [f"word{number} " for number in range(20)]
 TEXT = "".join(WORDS)
 LEASE_S = 2.0
+DEATHS = 3
 IN_TIME_S = LEASE_S + 1.5
 """From death to the next owner: the lease, and what a reap, a claim and a busy machine take."""
 
@@ -67,6 +74,49 @@ async def test_killed_in_the_middle_of_a_tool_only_that_call_is_made_again(progr
         assert claimed_at(entries, epoch=2) - died < IN_TIME_S
         info = await run.info()
         assert (info.state, info.epoch, info.crashes) == ("completed", 2, 1)
+
+
+async def next_record_at(run: Run, *, behind: int) -> float:
+    """When the first record behind one reached a reader, by our clock."""
+    async for _ in run.records(after=behind):
+        return time.monotonic()
+    raise AssertionError("the run has ended")
+
+
+async def test_the_next_record_reaches_readers_within_a_lease_and_a_second_of_the_death(
+    programs: Programs, record_property: Callable[[str, object], None]
+) -> None:
+    """Two workers share the runs; one dies, and the other has room for all."""
+    delays: list[float] = []
+    async with programs.client(limit_s=40) as client:
+        for _ in range(DEATHS):
+            victim = await programs.worker(hold="word 9")
+            runs = [await client.start("talker", "Go") for _ in range(4)]
+            heads: dict[str, int] = {}
+            for run in runs:
+                async for entry in run.records():
+                    if isinstance(entry.record, ModelChunk) and "word9 " in str(entry.record.chunk):
+                        heads[run.id] = entry.seq
+                        break
+            heir = await programs.worker()
+            died = time.monotonic()
+            os.kill(victim.pid, signal.SIGKILL)
+
+            async def measure(run: Run, behind: int, died: float) -> None:
+                delays.append(await next_record_at(run, behind=behind) - died)
+
+            async with anyio.create_task_group() as readers:
+                for run in runs:
+                    readers.start_soon(measure, run, heads[run.id], died)
+            for run in runs:
+                await run.result()
+            await heir.kill()
+    delays.sort()
+    median, worst = statistics.median(delays), delays[-1]
+    record_property("kill_to_next_record_s", {"median": median, "worst": worst, "n": len(delays)})
+    print(f"kill -9 to next record, lease {LEASE_S:g} s: median {median:.2f} s, worst {worst:.2f} s of {len(delays)}")
+    assert median < LEASE_S + 1
+    assert worst < IN_TIME_S
 
 
 async def test_killed_in_the_middle_of_an_answer_the_text_is_withdrawn_and_said_again(programs: Programs) -> None:
