@@ -22,6 +22,7 @@ from playhead.runtime.models import chunks as c
 from playhead.runtime.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.workers import Worker, WorkerOptions
+from playhead.workers.checkpoints import Visit
 
 __all__: list[str] = []
 
@@ -224,11 +225,13 @@ class Fleet:
         return f"{self.url}?client_name={name}"
 
     @asynccontextmanager
-    async def worker(self, *agents: Agent, log: RedisLog | None = None, **options: Any) -> AsyncGenerator[Worker]:
+    async def worker(
+        self, *agents: Agent, log: RedisLog | None = None, visit: Visit | None = None, **options: Any
+    ) -> AsyncGenerator[Worker]:
         """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given."""
         log = log or self.log("worker")
         settings: dict[str, Any] = {"grace_s": 0.0, **options}
-        worker = Worker(agents, log=log, options=WorkerOptions(**settings))
+        worker = Worker(agents, log=log, options=WorkerOptions(**settings), visit=visit)
         try:
             with anyio.fail_after(LIMIT_S):
                 async with anyio.create_task_group() as tasks:

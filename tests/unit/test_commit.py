@@ -314,6 +314,26 @@ async def test_the_rest_is_what_is_not_stored_once_nothing_is_in_flight_and_noth
         assert len(log.calls) == calls
 
 
+async def test_the_rest_can_be_put_back_and_goes_out_before_what_comes_later() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        await log.signal("run", Signal("one", "cancel"))
+        await writer.put(text("a"))
+        await writer.flush()
+        await writer.put(SignalReceived(at=1, signal_id="one", kind="cancel"))
+        await writer.put(text("b"))
+        rest = await writer.take_rest()
+        assert (len(rest.records), rest.ack) == (2, 1)
+        writer.put_back(rest)
+        await writer.put(text("c"))
+        await writer.flush()
+        assert await texts(log, "run") == ["a", "b", "c"]
+        assert await log.inbox("run") == []
+        assert writer.head == writer.last == 6
+        assert commit.waiting == 0
+
+
 async def test_a_signal_is_announced_by_an_answer_and_acknowledged_by_the_batch_that_stores_its_receipt() -> None:
     log = Slow()
     async with committing(log) as commit:

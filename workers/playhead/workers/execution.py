@@ -25,9 +25,10 @@ from playhead.runtime.records import (
     RunCancelled,
     RunFailed,
     RunHandedOver,
+    RunPaused,
     now_ms,
 )
-from playhead.runtime.state import RunState, fold
+from playhead.runtime.state import RunState, fold, open_chunks
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.commit import GroupCommit, persistently
 from playhead.workers.leases import Lease
@@ -67,7 +68,7 @@ class Execution:
         control: Where signals for the run are delivered.
         scope: Cancel it to stop here and now: the run is handed over if it is still ours.
         handing_over: Set it to stop at the next boundary, where nothing begun is lost.
-        outcome: `completed`, `failed`, `cancelled`, `handed_over` or `fenced` once it has ended.
+        outcome: `completed`, `failed`, `cancelled`, `paused`, `handed_over` or `fenced` once it has ended.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class Execution:
         self.handing_over = False
         self.outcome: str | None = None
         self._lost: FencedError | None = None
+        self._signals_wait = claim.inbox > 0
+        self._waited_at = 0  # the last record that was there when signals kept the run from ending
         self._agent = agent
         self._log = log
         self._commit = commit
@@ -163,60 +166,67 @@ class Execution:
     async def _run(self) -> None:
         stored: RunState | None = None
         try:
-            loop = await self._loop()
-            async with aclosing(loop.records()) as items:
-                async for item in items:
-                    if isinstance(item, Commit):
-                        await self.writer.flush()
-                        await self._at(Place.TOOLS_STORED)
-                    elif item.type in TERMINAL_TYPES:
-                        await self._finish(item, loop.state)
-                    else:
-                        await self.writer.put(item)
-                        stored = loop.state
-                        if self.handing_over and isinstance(item, MessageAdded) and not loop.ending:
-                            break
+            again = True
+            while again:
+                again = False
+                loop = await self._loop()
+                async with aclosing(loop.records()) as items:
+                    async for item in items:
+                        if isinstance(item, Commit):
+                            await self.writer.flush()
+                            await self._at(Place.TOOLS_STORED)
+                        elif isinstance(item, RunPaused):
+                            await self._pause(item)
+                        elif item.type in TERMINAL_TYPES:
+                            again = await self._finish(item, loop.state)
+                        else:
+                            await self.writer.put(item)
+                            stored = loop.state
+                            if self.handing_over and isinstance(item, MessageAdded) and not loop.ending:
+                                break
         except FencedError:
             raise
         except Exception as error:
             # Ours or the agent's: the run ends with it, so that no tail waits for a run that nobody can go on with.
             logger.exception("run %s failed in the loop", self.claim.run_id)
             await self._finish(_failure(error), stored)
-            return
         if self.outcome is None:
             await self._hand_over()
 
     async def _loop(self) -> Loop:
+        """The loop behind the last stored record: at first the claim; later only where signals kept a run from ending."""
         claim = self.claim
-        entries = await persistently(lambda: read_all(self._log, claim.run_id, head=claim.head), "read")
+        await self.writer.flush()
+        head = self.writer.head
+        entries = await persistently(lambda: read_all(self._log, claim.run_id, head=head), "read")
         history = list(self._agent.messages)
         if claim.session is not None:
             session = claim.session
             history += await persistently(lambda: self._log.messages(session), "messages")
-        if claim.inbox:
+        if self._signals_wait:
             self.control.deliver(await persistently(lambda: self._log.inbox(claim.run_id), "inbox"))
         state = fold(entries, history=history)
         return Loop(
             self._agent.spec,
             run_id=claim.run_id,
             state=state,
-            head=claim.head,
+            head=head,
             epoch=claim.epoch,
             control=self.control,
+            partial=open_chunks(state, entries),
         )
 
-    async def _finish(self, record: Record, state: RunState | None) -> None:
-        """End the run. Once begun it is not cancelled: a drain that comes now would throw away what it carries."""
+    async def _finish(self, record: Record, state: RunState | None) -> bool:
+        """End the run; True if it goes on instead, since signals have come that it must take in first.
+
+        Once begun it is not cancelled: a drain that comes now would throw away what it carries.
+        """
         with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
-            await self._write_end(record, state)
-            return
+            return await self._write_end(record, state)
         raise FencedError(f"run {self.claim.run_id}: its end could not be stored within {self._lease_s:g} s")
 
-    async def _write_end(self, record: Record, state: RunState | None) -> None:
-        # Before the rest is taken, which would be lost with an error; it holds a message of the limit and metrics.
-        data = encode_record(record, limit=2 * self._agent.max_record_bytes)
-        rest = await self.writer.take_rest()
-        batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, data], rest.ack)
+    async def _write_end(self, record: Record, state: RunState | None) -> bool:
+        rest, batch = await self._last_batch(record)
         await self._at(Place.FINISHING)
         end = Finish(
             batch,
@@ -226,17 +236,47 @@ class Execution:
             retention_ms=self._retention_ms,
         )
         answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, "finish")
+        if answer.code is Code.WAITING:
+            self._take_signals_in_first(rest)
+            return True
         if not answer.stored:
             raise FencedError(f"run {self.claim.run_id}: finish answered {answer.code.name}")
         self.outcome = end.state
         await self._at(Place.FINISHED)
+        return False
+
+    async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
+        """What is still to be stored, without and with the record that ends this ownership."""
+        # Encoded before the rest is taken, which would be lost with an error; a message of the limit and metrics fit.
+        data = encode_record(record, limit=2 * self._agent.max_record_bytes)
+        rest = await self.writer.take_rest()
+        return rest, replace(rest, records=[*rest.records, data])
+
+    def _take_signals_in_first(self, rest: Batch) -> None:
+        if self._waited_at == self.writer.last:  # they were given to the loop already, which had nothing to say to them
+            raise PlayheadError(f"signals wait for run {self.claim.run_id} which cannot be taken in")
+        self._waited_at = self.writer.last
+        self._signals_wait = True
+        self.writer.put_back(rest)
+
+    async def _pause(self, record: RunPaused) -> None:
+        """Set the run aside until somebody answers; bounded and not cancelled, as its end."""
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
+            _, batch = await self._last_batch(record)
+            open_ids = [interrupt["id"] for interrupt in record.interrupts]
+            await self._at(Place.PAUSING)
+            answer = await self._send(lambda batch: self._log.pause(batch, interrupts=open_ids), batch, "pause")
+            if not answer.stored:
+                raise FencedError(f"run {self.claim.run_id}: pause answered {answer.code.name}")
+            self.outcome = "paused"
+            await self._at(Place.PAUSED)
+            return
+        raise FencedError(f"run {self.claim.run_id}: its pause could not be stored within {self._lease_s:g} s")
 
     async def _hand_over(self) -> None:
         """Give the run back; shielded, since this is what closing means for an execution, and bounded."""
         with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
-            rest = await self.writer.take_rest()
-            note = encode_record(RunHandedOver(at=now_ms(), worker=self._worker))
-            batch = Batch(rest.run_id, rest.token, rest.head, [*rest.records, note], rest.ack)
+            _, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
             await self._at(Place.RELEASING)
             answer = await self._send(self._log.release, batch, "release")
             if not answer.stored:

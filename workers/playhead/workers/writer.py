@@ -152,6 +152,17 @@ class RunWriter:
         self._commit.forget(self)
         return self._next_batch(len(self._waiting))
 
+    def put_back(self, rest: Batch) -> None:
+        """Queue again, before anything else, what `take_rest` gave and what could not be written."""
+        self._waiting[:0] = rest.records
+        self._waiting_bytes += sum(map(len, rest.records))
+        self._commit.waiting += len(rest.records)
+        for seq, signal_id in reversed([(s, i) for s, i in self._sent_signals if s > rest.head]):
+            self._sent_signals.pop()
+            self._signals.appendleft((seq, signal_id))
+        if self._waiting:
+            self._commit.mark(self)
+
     def fence(self, why: str) -> None:
         """From now on refuse everything: the run is lost to this process."""
         self._fenced = self._fenced or why
