@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
-from uuid import uuid4
+from typing import Any, Final
 
 import anyio
 
 from bench.chaos.audience import Audience
 from bench.chaos.check import check_run, check_session
+from bench.chaos.control import Control, persistently
 from bench.chaos.evidence import Begun, Evidence, Violation
 from bench.chaos.plan import prompt
 from bench.chaos.scenarios import Conversation, Turn, draw
 from bench.chaos.stage import PREFIX, Stage
 from bench.chaos.tally import Tally
 from playhead.client import Client
-from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
+from playhead.runtime.errors import ForeignRecordError
+from playhead.runtime.log import NewRun
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import Entry
+from playhead.runtime.records import Entry, RunSubmitted, now_ms
 
 __all__ = ["Load", "read_begun"]
 
-T = TypeVar("T")
-
-_AGAIN_S: Final = 0.1
 _PAGE: Final = 1000
 
 
@@ -49,7 +47,7 @@ class Load:
         self._dice = dice
         self._stopped = anyio.Event()
         self._open: dict[str, Turn] = {}
-        self._signals: dict[str, dict[str, str]] = {}
+        self._controls: dict[str, Control] = {}
         self._over: dict[str, tuple[int, int]] = {}  # run → length of its log and number of bodies, when checked
         self._client: Client
         self._log: RedisLog
@@ -94,7 +92,7 @@ class Load:
                     tasks.start_soon(self._attend, turn)
             runs = [await self._evidence(turn) for turn in talk]
             if session := talk[0].plan.session:
-                messages = await _persistently(lambda: self._log.messages(session))
+                messages = await persistently(lambda: self._log.messages(session))
                 self._judge(lambda *several: check_session(several, messages), *runs)
             else:
                 self._judge(check_run, *runs)
@@ -104,25 +102,19 @@ class Load:
             room.release()
 
     async def _submit(self, turn: Turn) -> None:
+        """One id is one run, however often it is submitted."""
         plan = turn.plan
-        start = partial(
-            self._client.start, plan.agent, prompt(plan), session_id=plan.session, run_id=plan.run
-        )  # one id is one run, however often it is submitted
-        await _persistently(start)
+        record = RunSubmitted(at=now_ms(), agent=plan.agent, prompt=prompt(plan), session=plan.session)
+        deadline_ms = None if plan.deadline_s is None else round(plan.deadline_s * 1000)
+        new = NewRun(plan.run, plan.agent, record, plan.session, deadline_ms)
+        await persistently(lambda: self._client.log.submit(new))
 
     async def _attend(self, turn: Turn) -> None:
+        control = self._controls[turn.plan.run] = Control(self._client, turn)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._audience.watch, turn.plan.run, "records")
             tasks.start_soon(self._audience.watch, turn.plan.run, "events")
-            if turn.cancel_after is not None:
-                tasks.start_soon(self._cancel, turn.plan.run, turn.cancel_after)
-
-    async def _cancel(self, run_id: str, after_s: float) -> None:
-        await anyio.sleep(after_s)
-        signal_id = uuid4().hex
-        self._signals[run_id] = {signal_id: "cancel"}
-        for _ in range(2):  # it counts once
-            await _persistently(lambda: self._client.run(run_id).cancel(signal_id=signal_id))
+            control.begin(tasks)
 
     async def _evidence(self, turn: Turn) -> Evidence:
         run_id = turn.plan.run
@@ -131,22 +123,25 @@ class Load:
         except ForeignRecordError as error:
             self.violations.append(Violation("foreign", run_id, None, str(error)))
             entries = []
-        info = await _persistently(lambda: self._log.info(run_id))
+        info = await persistently(lambda: self._log.info(run_id))
+        control = self._controls.pop(run_id, None)
         evidence = Evidence(
             plan=turn.plan,
             entries=entries,
             state=info.state if info else None,
             views=[self._audience.view(run_id, what) for what in ("records", "events")],
             begun=self._begun(run_id),
-            signals=self._signals.pop(run_id, {}),
+            signals=control.sent if control else {},
+            acknowledged=control.acknowledged if control else (),
         )
+        self.violations += control.violations if control else ()
         self._over[run_id] = len(entries), len(evidence.begun)
         self.tally.add(evidence)
         return evidence
 
     async def _entries(self, run_id: str) -> list[Entry]:
         entries: list[Entry] = []
-        while page := await _persistently(partial(self._log.read, run_id, after=len(entries), limit=_PAGE)):
+        while page := await persistently(partial(self._log.read, run_id, after=len(entries), limit=_PAGE)):
             entries += page
         return entries
 
@@ -176,7 +171,7 @@ class Load:
     async def _look_again(self) -> None:
         """What has ended stays as it was: no record and no body came later, of a worker that woke up, say."""
         for run_id, (records, bodies) in self._over.items():
-            info = await _persistently(partial(self._log.info, run_id))
+            info = await persistently(partial(self._log.info, run_id))
             if info is not None and info.head != records:
                 what = f"the log had {records} records when the run was over, and has {info.head} now"
                 self.violations.append(Violation("end", run_id, info.head, what))
@@ -188,12 +183,3 @@ class Load:
 def read_begun(file: Path) -> list[Begun]:
     """What the bodies of a run have left in its file, which is there if any has begun."""
     return [Begun(**json.loads(line)) for line in file.read_bytes().splitlines()] if file.exists() else []
-
-
-async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
-    """Ask again while the server is away or the line is cut."""
-    while True:
-        try:
-            return await call()
-        except LogUnavailableError:
-            await anyio.sleep(_AGAIN_S)

@@ -123,7 +123,7 @@ async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -
     if lines and lines[-1][0] == "end":  # killed between the note and the word of it
         print(json.dumps(order["view"]), flush=True)
         return
-    place = next((line[1] for line in reversed(lines) if line[0] == "saw"), None)
+    place, waits = next(((line[1], line[3]) for line in reversed(lines) if line[0] == "saw"), (None, False))
     dice = random.Random(f"{order['view']} {len(lines)}")
     ended, failed, error = False, None, None
     while not ended and error is None:
@@ -132,33 +132,36 @@ async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -
             source = _shown(dice.choice(clients), order, place)
             async with aclosing(source) as items:
                 stay = dice.randint(1, _LONGEST_STAY)
-                async for place, digest in items:
-                    append_line(file, ["saw", place, digest])
+                async for place, digest, waits in items:
+                    append_line(file, ["saw", place, digest, waits])
                     stay -= 1
                     if not stay:
                         break
                 else:
-                    ended = True
+                    ended = not waits  # the events of a run that waits for an answer end, and go on when it is there
         except RunFailedError as failure:
             ended, failed = True, failure.error_type
         except LogUnavailableError:
             await anyio.sleep(0.1)
         except PlayheadError as problem:
             error = f"{type(problem).__name__}: {problem}"
-        if not ended and dice.random() < 0.3:
+        if not ended and (waits or dice.random() < 0.3):
             await anyio.sleep(dice.uniform(0, _AWAY_S))
     append_line(file, ["end", error, failed])
     print(json.dumps(order["view"]), flush=True)
 
 
-async def _shown(client: Client, order: dict[str, Any], place: str | None) -> AsyncGenerator[tuple[str, str], None]:
-    """(place, digest) of what comes behind `place`."""
+async def _shown(
+    client: Client, order: dict[str, Any], place: str | None
+) -> AsyncGenerator[tuple[str, str, bool], None]:
+    """(place, digest, whether the run waits for an answer there) of what comes behind `place`."""
     run = client.run(order["run"])
     if order["what"] == "records":
         async with aclosing(run.records(after=int((place or "0").partition("-")[0]))) as entries:
             async for entry in entries:
-                yield seen_record(entry)
+                yield *seen_record(entry), False
     else:
         async with aclosing(run.stream_async(after=place)) as events:
             async for event in events:
-                yield seen_event(event)
+                result = event.get("result")
+                yield *seen_event(event), result is not None and result.stop_reason == "interrupt"

@@ -22,10 +22,16 @@ class Turn:
 
     Attributes:
         cancel_after: Seconds from the submit to a cancel, sent twice; None for none.
+        steer_after: Seconds from the submit to each thing said to the running run, each sent twice.
+        answers: Its tools ask humans: somebody must answer.
+        one_by_one: Its questions are answered apart from each other.
     """
 
     plan: Plan
     cancel_after: float | None = None
+    steer_after: tuple[float, ...] = ()
+    answers: bool = False
+    one_by_one: bool = False
 
 
 Conversation = list[Turn]
@@ -72,6 +78,33 @@ def _failing(dice: random.Random) -> Conversation:
     return [Turn(plan=_plan(dice, "failing", fails=True))]
 
 
+def _steered(dice: random.Random) -> Conversation:
+    batches = (_batch(dice),) if dice.random() < 0.5 else ()
+    after = tuple(dice.uniform(0, 3) for _ in range(dice.randint(1, 3)))
+    plan = _plan(dice, "steered", words=dice.randint(5, 40), batches=batches, tool_ms=dice.randint(5, 800))
+    return [Turn(plan=plan, steer_after=tuple(sorted(after)))]
+
+
+def _asking(dice: random.Random) -> Conversation:
+    names = ("asking", "unsure", *_TOOLS)
+    batches = tuple(("asking", *dice.choices(names, k=dice.randint(0, 3))) for _ in range(dice.randint(1, 2)))
+    plan = _plan(dice, "asking", words=dice.randint(5, 20), batches=batches, tool_ms=dice.randint(5, 800))
+    cancel_after = dice.uniform(0, 3) if dice.random() < 0.15 else None
+    return [Turn(plan=plan, answers=True, one_by_one=dice.random() < 0.5, cancel_after=cancel_after)]
+
+
+def _unsure(dice: random.Random) -> Conversation:
+    batches = (("unsure",) * dice.randint(1, 4),)
+    plan = _plan(dice, "unsure", words=5, batches=batches, tool_ms=dice.randint(500, 3000))
+    return [Turn(plan=plan, answers=True)]
+
+
+def _overdue(dice: random.Random) -> Conversation:
+    batches = ((dice.choice(_TOOLS),),)
+    deadline_s = dice.uniform(0.5, 6)
+    return [Turn(plan=_plan(dice, "deadline", batches=batches, tool_ms=1000, deadline_s=deadline_s))]
+
+
 def _session(dice: random.Random) -> Conversation:
     session = str(UUID(int=dice.getrandbits(128)))
     turns: Conversation = []
@@ -90,6 +123,10 @@ SCENARIOS: Final[dict[Callable[[random.Random], Conversation], int]] = {
     _cancelled: 2,
     _failing: 1,
     _session: 2,
+    _steered: 2,
+    _asking: 3,
+    _unsure: 2,
+    _overdue: 1,
 }
 """Each kind with its share of the load."""
 

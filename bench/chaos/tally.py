@@ -106,7 +106,9 @@ class Tally:
         self.crashes += sum(not change.handed_over for change in changes)
         self.takeovers += [change for change in changes if not change.handed_over]
         self.bodies += len(evidence.begun)
-        self.tools_again += sum(len(call.starts) - 1 for call in tool_calls(entries).values() if call.starts)
+        for call in tool_calls(entries).values():
+            answered = min(len(call.interruptions), len(call.starts) - 1)  # it runs again because a human was asked
+            self.tools_again += max(0, len(call.starts) - 1 - answered)
         calls = model_calls(entries)
         self.calls_gone_on += sum(call.gone_on for call in calls)
         self.chunks += sum(len(call.chunks) for call in calls)

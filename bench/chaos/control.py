@@ -1,0 +1,109 @@
+"""Controlling runs from outside while they are injured: cancels, answers, and what is said to them. Each is sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bench.chaos.evidence import Violation
+from bench.chaos.plan import human_answer
+from bench.chaos.scenarios import Turn
+from playhead.client import Client, Run
+from playhead.runtime.errors import InterruptNotOpenError, LogUnavailableError, RunEndedError
+from playhead.runtime.log import Signal
+from playhead.runtime.records import RunPaused
+
+__all__ = ["Control", "persistently"]
+
+T = TypeVar("T")
+
+_AGAIN_S = 0.1
+_THINKING_S = 0.3
+
+
+async def persistently(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while the server is away or the line is cut."""
+    while True:
+        try:
+            return await call()
+        except LogUnavailableError:
+            await anyio.sleep(_AGAIN_S)
+
+
+class Control:
+    """What is sent to one run.
+
+    Attributes:
+        sent: The kind of every signal, by its id.
+        acknowledged: Ids of those that were accepted before the run had ended, in the order of their sending.
+        violations: Answers that were refused though their questions were open.
+    """
+
+    def __init__(self, client: Client, turn: Turn) -> None:
+        self.sent: dict[str, str] = {}
+        self.acknowledged: list[str] = []
+        self.violations: list[Violation] = []
+        self._turn = turn
+        self._client = client
+        self._run: Run = client.run(turn.plan.run)
+        self._answered: set[str] = set()
+
+    def begin(self, tasks: TaskGroup) -> None:
+        """Do what the turn says, in tasks that end with it or before."""
+        if self._turn.cancel_after is not None:
+            tasks.start_soon(self._cancel, self._turn.cancel_after)
+        if self._turn.steer_after:
+            tasks.start_soon(self._steer)
+        if self._turn.answers:
+            tasks.start_soon(self._answer_all)
+
+    async def _send(self, kind: str, send: Callable[[str], Awaitable[Any]]) -> None:
+        """Twice, which counts once; what is acknowledged by then must be in the log before the run completes."""
+        signal_id = uuid4().hex
+        self.sent[signal_id] = kind
+        state: Any = None
+        for _ in range(2):
+            try:
+                state = state or await persistently(lambda: send(signal_id))
+            except RunEndedError:
+                return
+        if state not in ("completed", "failed", "cancelled"):
+            self.acknowledged.append(signal_id)
+
+    async def _cancel(self, after_s: float) -> None:
+        await anyio.sleep(after_s)
+        await self._send("cancel", lambda signal_id: self._run.cancel(signal_id=signal_id))
+
+    async def _signal(self, signal_id: str, kind: str, body: Any) -> Any:
+        return await self._client.log.signal(self._run.id, Signal(signal_id, kind, body))
+
+    async def _steer(self) -> None:
+        began = anyio.current_time()
+        for number, after_s in enumerate(self._turn.steer_after):
+            await anyio.sleep(began + after_s - anyio.current_time())
+            text = f"word {number} on the way"
+            await self._send("steer", lambda signal_id, text=text: self._signal(signal_id, "steer", text))
+
+    async def _answer_all(self) -> None:
+        """Be the human: answer whatever the run waits for, until it ends."""
+        async with aclosing(self._run.records()) as entries:
+            async for entry in entries:
+                if isinstance(entry.record, RunPaused):
+                    asked = [one for one in entry.record.interrupts if one["id"] not in self._answered]
+                    self._answered |= {one["id"] for one in asked}
+                    answers = {one["id"]: human_answer(one) for one in asked}
+                    await anyio.sleep(_THINKING_S)
+                    for some in [{k: v} for k, v in answers.items()] if self._turn.one_by_one else [answers]:
+                        if some:
+                            await self._answer(some)
+
+    async def _answer(self, some: dict[str, Any]) -> None:
+        try:
+            await self._send("respond", lambda signal_id: self._signal(signal_id, "respond", some))
+        except InterruptNotOpenError as error:
+            self.violations.append(Violation("signal", self._run.id, None, f"an open question took no answer: {error}"))
