@@ -15,13 +15,13 @@ from typing import Any
 
 import anyio
 import pytest
-import redis.asyncio
 from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from playhead.client import Client, Run
 from playhead.runtime.errors import RunFailedError
 from playhead.runtime.events import Event
+from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.records import Entry
 
 __all__: list[str] = []
@@ -177,11 +177,22 @@ class Programs:
         return there
 
     async def worker(
-        self, *, hold: str = "", sleep: str = "", die_at: int | None = None, die_when: str = "after", **options: Any
+        self,
+        *,
+        hold: str = "",
+        sleep: str = "",
+        die_at: int | None = None,
+        die_when: str = "after",
+        durability: str = "memory",
+        **options: Any,
     ) -> Program:
-        """A worker that waits at `hold`, is stopped at `sleep`, or dies as it stores record `die_at`; returns when ready."""
+        """A worker that waits at `hold`, is stopped at `sleep`, or dies as it stores record `die_at`; returns when ready.
+
+        `hold` may name several places, `word 5, word 9`; each `go` opens the next.
+        """
         settings = {"lease_ms": LEASE_MS, "grace_s": 5.0, **options}
         config = {"effects": str(self._effects), "hold": hold, "sleep": sleep, "die_at": die_at, "die_when": die_when}
+        config["durability"] = durability
         return await self._start("worker", options=settings, **config)
 
     @asynccontextmanager
@@ -231,7 +242,7 @@ class Programs:
 
     async def ask(self, *command: Any) -> Any:
         """The server's answer to one command, on a connection of its own."""
-        async with redis.asyncio.Redis.from_url(self.url) as client:
+        async with RedisLog(connect(self.url), prefix=self.prefix).client as client:
             return await client.execute_command(*command)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:

@@ -1,8 +1,9 @@
 """A worker in a process of its own, to be killed, paused and drained by a test.
 
-Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (a place to wait at,
-such as `step 2` or `word 5`), `sleep` (one to stop the process at), `options` of the worker, and perhaps `die_at` and `die_when` (see `MortalLog`). It says what it does as lines of JSON on standard output,
-takes the words `go` and `drain` on standard input, and ends when that ends.
+Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (places to wait
+at, such as `step 2` or `word 5, word 9`), `sleep` (one to stop the process at), `options` of the worker, and perhaps
+`die_at` and `die_when` (see `MortalLog`) and `durability`. It says what it does as lines of JSON on standard output,
+takes the words `go`, which opens the next place, and `drain` on standard input, and ends when that ends.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ CONFIG: dict[str, Any] = {}
 STEPS = 3
 WORDS = [f"word{number} " for number in range(20)]
 
-go = threading.Event()
+gates: dict[str, threading.Event] = {}
+"""Where to wait, in the order in which `go` opens them."""
+
 visits: Counter[str] = Counter()
 
 
@@ -48,9 +51,9 @@ def say(said: str, **more: Any) -> None:
 
 def wait_at(place: str) -> None:
     """Wait here until told to go on, or be stopped until woken, if this is the place to."""
-    if CONFIG["hold"] == place:
+    if place in gates:
         say("held")
-        go.wait()
+        gates[place].wait()
     if CONFIG["sleep"] == place:
         CONFIG["sleep"] = ""
         say("asleep")
@@ -184,7 +187,7 @@ class Talker:
         yield c.block_start()
         for number, word in enumerate(WORDS):
             yield c.text_delta(word)
-            if CONFIG["hold"] == f"word {number}":
+            if f"word {number}" in gates:
                 await anyio.to_thread.run_sync(wait_at, f"word {number}", abandon_on_cancel=True)
         yield c.block_stop()
         yield c.message_stop("end_turn")
@@ -239,14 +242,15 @@ def obey(worker: Worker, token: Any) -> None:
     """Do what standard input says, and end with it."""
     for line in sys.stdin:
         if line.strip() == "go":
-            go.set()
+            next(gate for gate in gates.values() if not gate.is_set()).set()
         elif line.strip() == "drain":
             from_thread.run_sync(worker.drain, token=token)
     os._exit(0)
 
 
 async def main() -> None:
-    log = MortalLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"])
+    durability = CONFIG.get("durability", "memory")
+    log = MortalLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"], durability=durability)
     worker = Worker(AGENTS, log=log, options=WorkerOptions(**CONFIG["options"]), visit=visit)
     threading.Thread(target=obey, args=(worker, current_token()), daemon=True).start()
     say("ready", pid=os.getpid())
@@ -259,4 +263,5 @@ async def main() -> None:
 def run(config: dict[str, Any]) -> None:
     """Be the worker, to the end."""
     CONFIG.update(config)
+    gates.update({place: threading.Event() for place in CONFIG["hold"].split(", ")})
     anyio.run(main)

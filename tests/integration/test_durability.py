@@ -80,14 +80,15 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
     pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
 ) -> None:
     """A repeat writes nothing, and another connection has written nothing before: a bare `WAIT` answers at once."""
-    runs = [await owned(pair.primary, prefix) for _ in range(4)]
+    runs = [await owned(pair.primary, prefix) for _ in range(5)]
     fresh, sent = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent")), Signal("s1", "cancel")
     calls: list[Callable[[RedisLog], Awaitable[Any]]] = [
         lambda log: log.submit(fresh),
         lambda log: log.append([batch(runs[0])]),
         lambda log: log.finish(Finish(batch(runs[1], END), "completed")),
         lambda log: log.release(batch(runs[2])),
-        lambda log: log.signal(runs[3].run_id, sent),
+        lambda log: log.pause(batch(runs[3]), interrupts=["i1"]),
+        lambda log: log.signal(runs[4].run_id, sent),
     ]
     log = log_on(pair.primary, prefix, "replicated")
 
@@ -101,10 +102,10 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
                 tasks.start_soon(refused, each, call)
         await each.aclose()
     stopped()
-    submitted, appended, finished, released, signalled = [await call(log) for call in calls]
+    submitted, appended, finished, released, paused, signalled = [await call(log) for call in calls]
     assert submitted is False
     assert appended == [Answer(Code.DUP, 3, 0)]
-    assert (finished.code, released.code, signalled) == (Code.DUP, Code.DUP, "running")
+    assert [finished.code, released.code, paused.code, signalled] == [Code.DUP, Code.DUP, Code.DUP, "running"]
     replica = log_on(pair.replicas[0], prefix, "memory")
     assert len(await replica.read(runs[0].run_id)) == 3
     assert (await replica.info(fresh.run_id)) is not None

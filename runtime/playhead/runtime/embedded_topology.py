@@ -6,7 +6,8 @@ each as short-lived as any `EmbeddedServer`. They need a real Valkey or Redis; f
 
 from __future__ import annotations
 
-import re
+import os
+import signal
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
@@ -103,6 +104,20 @@ class EmbeddedSentinels(_Servers):
             told: Any = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _SERVICE)
         return next(server for server in (self.primary, *self.replicas) if server.port == int(told[1]))
 
+    def cut_replication(self) -> None:
+        """From now on no replica gets anything more, and the primary does not mind: a failover will lose the rest.
+
+        A replica that was merely stopped would find what it missed in its socket when it wakes up.
+        """
+        with _admin(self.primary.port) as primary:
+            primary.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
+            primary.execute_command("CLIENT", "KILL", "TYPE", "replica")
+
+    def fail_over(self) -> EmbeddedServer:
+        """Kill the primary; blocks until another server has taken its place, and returns that."""
+        os.kill(self.primary.pid, signal.SIGKILL)
+        return self.wait_for_failover()
+
     def wait_for_failover(self) -> EmbeddedServer:
         """Block until another server than at the start is the primary and takes writes; returns it."""
         _until(lambda: self.current() is not self.primary, "no replica was put in the primary's place")
@@ -115,7 +130,7 @@ class EmbeddedSentinels(_Servers):
         follow = ("--replicaof", "127.0.0.1", str(self.primary.port))
         self.replicas += [self._server(*follow, durable=self._durable) for _ in range(self._replicas)]
         with _admin(self.primary.port) as primary:
-            _until(partial(_has_replicas, primary, self._replicas), "the replicas did not join")
+            _until(partial(_replicates, primary, self._replicas), "the replicas did not join")
         self.sentinel_ports += [self._sentinel() for _ in range(self._sentinels)]
         _until(lambda: all(map(self._knows_all, self.sentinel_ports)), "the sentinels did not find all servers")
 
@@ -200,7 +215,7 @@ class EmbeddedCluster(_Servers):
                 follower.execute_command("CLUSTER", "REPLICATE", node.execute_command("CLUSTER", "MYID"))
         for server in self.nodes if self._replicas else ():
             with _admin(server.port) as node:
-                _until(partial(_has_replicas, node, self._replicas), "the replicas did not join")
+                _until(partial(_replicates, node, self._replicas), "the replicas did not join")
         self._wait_until_all_agree()
 
     def _introduce(self, server: EmbeddedServer, number: int) -> None:
@@ -243,9 +258,12 @@ def _admin(port: int) -> Generator[Any]:
         client.close()
 
 
-def _has_replicas(server: Any, number: int) -> bool:
-    told: Any = server.info("replication")
-    return sum(one["state"] == "online" for name, one in told.items() if re.fullmatch(r"slave\d+", name)) == number
+def _replicates(server: Any, number: int) -> bool:
+    """Whether so many replicas follow. One that INFO calls online may still be far from having anything."""
+    pipeline = server.pipeline(transaction=False)
+    pipeline.execute_command("FLUSHALL")  # a write without a key, so that any node of a cluster takes it
+    pipeline.execute_command("WAIT", number, 100)
+    return pipeline.execute()[-1] >= number
 
 
 def _role(port: int) -> str:

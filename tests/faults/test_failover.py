@@ -1,0 +1,164 @@
+"""The primary is killed, a replica takes its place, and worker and viewer go on by themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyio import to_thread
+
+from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
+from playhead.runtime.errors import GapError, RunNotFoundError
+
+if TYPE_CHECKING:
+    from playhead.client import Client, Run
+
+    from .conftest import Program, Programs
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+TEXT = "".join(f"word{number} " for number in range(20))
+LONG_MS = 10_000  # a lease that outlasts the failover: what is tested is that nobody else has to take over
+
+
+@pytest.fixture
+def servers() -> Iterator[EmbeddedSentinels]:
+    with EmbeddedSentinels(down_after_ms=300) as made:
+        yield made
+
+
+def events_in(lines: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    return [(line["cursor"], line["event"]) for line in lines if line["said"] == "event"]
+
+
+async def lines_until(viewer: Program, word: str) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    while not lines or lines[-1].get("event", {}).get("data") != word:
+        lines.append(await viewer.next_line())
+    return lines
+
+
+async def everything(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    return [(event.cursor, dict(event)) async for event in run.stream_async()]
+
+
+@pytest.mark.parametrize(("durability", "replicas"), [("memory", 1), ("replicated", 2)])
+async def test_worker_and_viewer_go_on_at_the_new_primary(programs: Programs, durability: str, replicas: int) -> None:
+    """With `replicated` the new primary needs a replica in its turn: nothing is stored before it has one."""
+    with EmbeddedSentinels(down_after_ms=300, replicas=replicas) as servers:
+        there = programs.at(servers.url)
+        async with there.client() as client:
+            run = await client.start("talker", "Go")
+            worker = await there.worker(hold="word 9", lease_ms=LONG_MS, durability=durability)
+            viewer = await there.viewer(run)
+            lines = await lines_until(viewer, "word9 ")
+            await replicated(client)
+            await to_thread.run_sync(servers.fail_over)
+            await worker.tell("go")
+            lines += await viewer.rest()
+            assert lines[-1] == {"said": "ended"}
+            assert events_in(lines) == await everything(run)
+            assert (await run.info()).epoch == 1
+            await there.dense_entries(run)
+            again = await client.start("talker", "Again")
+            assert str(await again.result()) == f"{TEXT}\n"
+
+
+async def test_what_a_failover_lost_is_written_again_by_the_owner_and_nobody_notices(
+    programs: Programs, servers: EmbeddedSentinels
+) -> None:
+    there = programs.at(servers.url)
+    async with there.client() as client:
+        run = await client.start("talker", "Go")
+        worker = await there.worker(hold="word 5, word 12", lease_ms=LONG_MS)
+        viewer = await there.viewer(run)
+        lines = await lines_until(viewer, "word5 ")
+        await replicated(client)
+        await to_thread.run_sync(servers.cut_replication)
+        await worker.tell("go")
+        lines += await lines_until(viewer, "word12 ")
+        head = (await run.info()).head
+        await to_thread.run_sync(servers.fail_over)
+        assert (await run.info()).head < head, "the failover lost records that the viewer has seen"
+        await worker.tell("go")
+        lines += await viewer.rest()
+        assert lines[-1] == {"said": "ended"}
+        assert events_in(lines) == await everything(run)
+        assert (await run.info()).epoch == 1
+        await there.dense_entries(run)
+        assert "which it had acknowledged; sending them again" in worker.logged
+
+
+async def test_a_claim_that_a_failover_lost_is_made_again_and_no_run_is_written_by_two(
+    programs: Programs, servers: EmbeddedSentinels
+) -> None:
+    there = programs.at(servers.url)
+    async with there.client() as client:
+        run = await client.start("talker", "Go")
+        await replicated(client)
+        await to_thread.run_sync(servers.cut_replication)
+        worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
+        await worker.hears("held")
+        await to_thread.run_sync(servers.fail_over)
+        await worker.tell("go")
+        assert str(await run.result()) == f"{TEXT}\n"
+        entries = await there.dense_entries(run)
+        assert [entry.record.type for entry in entries].count("run.claimed") == (await run.info()).epoch
+        assert worker.alive
+
+
+async def test_a_submission_that_a_failover_lost_is_reported_and_can_be_made_again(
+    programs: Programs, servers: EmbeddedSentinels
+) -> None:
+    there = programs.at(servers.url)
+    async with there.client() as client:
+        await to_thread.run_sync(servers.cut_replication)
+        run = await client.start("talker", "Go")
+        worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
+        await worker.hears("held")
+        async with aclosing(run.stream_async()) as events:
+            async for event in events:
+                if event.get("data") == "word9 ":
+                    break
+            await to_thread.run_sync(servers.fail_over)
+            with pytest.raises((RunNotFoundError, GapError)):
+                await anext(events)
+        await worker.tell("go")
+        with pytest.raises(RunNotFoundError):
+            await run.result()
+        again = await client.start("talker", "Go", run_id=run.id)
+        assert str(await again.result()) == f"{TEXT}\n"
+        await there.dense_entries(again)
+        assert worker.alive
+
+
+async def test_worker_and_viewer_go_on_when_a_node_of_a_cluster_dies(programs: Programs) -> None:
+    with EmbeddedCluster(replicas=1) as servers:
+        there = programs.at(servers.url)
+        async with there.client() as client:
+            run = await client.start("talker", "Go")
+            worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
+            viewer = await there.viewer(run)
+            lines = await lines_until(viewer, "word9 ")
+            await replicated(client)
+            os.kill(servers.owner(there.prefix).pid, signal.SIGKILL)
+            await worker.tell("go")
+            lines += await viewer.rest()
+            assert lines[-1] == {"said": "ended"}
+            assert events_in(lines) == await everything(run)
+            assert (await run.info()).epoch == 1
+            await there.dense_entries(run)
+
+
+async def replicated(client: Client) -> None:
+    """Wait until the replica has all there is."""
+    pipeline: Any = client.log.client.pipeline(transaction=False)
+    pipeline.set(client.log.keys.waited, 1, px=60_000)
+    pipeline.wait(1, 5000)
+    assert (await pipeline.execute())[-1] >= 1
