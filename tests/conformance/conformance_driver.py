@@ -11,11 +11,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 from conformance_agents import Request, build_agent
-from conformance_scenarios import Scenario, decode, encode, missing_features
+from conformance_scenarios import Scenario, decode, encode
 
-from playhead.client import Client
-from playhead.runtime import Agent, AgentResult
+from playhead.client import Client, Run
+from playhead.runtime import Agent, AgentResult, Event
 from playhead.runtime.errors import AgentBusyError
+from playhead.runtime.events import Cursor
+from playhead.runtime.interrupts import interrupt_responses
+from playhead.runtime.log import Signal
 
 __all__ = ["Recording", "drive_fleet", "drive_here"]
 
@@ -29,15 +32,20 @@ class Recording:
 
     Attributes:
         lines: In the form of `expected/<id>.jsonl`.
-        histories: The messages after each turn.
+        histories: The messages after each turn; None where a fleet's run is paused, whose session gets them at its end.
         requests: What the model was asked, in order.
         left_in: The turn after which nothing can be compared, since the consumer left a run that went on without it.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    histories: list[list[dict[str, Any]]] = field(default_factory=list[list[dict[str, Any]]])
+    histories: list[list[dict[str, Any]] | None] = field(default_factory=list[list[dict[str, Any]] | None])
     requests: list[Request] = field(default_factory=list[Request])
     left_in: int | None = None
+
+    @property
+    def last_event(self) -> dict[str, Any]:
+        """The last event noted; empty if there is none."""
+        return next((line["event"] for line in reversed(self.lines) if "event" in line), {})
 
     def note(self, turn: int, **what: Any) -> None:
         """Add a line."""
@@ -134,36 +142,68 @@ async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> 
         NotImplementedError: It needs what playhead does not have.
     """
     build_agent(scenario, note=lambda _: None)  # a worker leaves out what cannot be built
-    if "tool interrupts" in missing_features(scenario, fleet=True):
-        raise NotImplementedError(
-            "a run that pauses"
-        )  # a worker that cannot pause a run would claim it again and again
     recording = Recording()
-    session = f"conformance-{uuid4().hex}"
+    fleet = _Fleet(client, scenario["id"], f"conformance-{uuid4().hex}", recording)
     preloaded = scenario.get("agent", {}).get("messages", [])
     for number, step in enumerate(scenario["turns"]):
-        await _play_in_fleet(recording, number, step, client=client, agent=scenario["id"], session=session)
+        await fleet.play(number, step)
         if step.get("close_after"):
             recording.left_in = number
             break
-        recording.histories.append([*preloaded, *encode(await client.log.messages(session))])
+        recording.histories.append(None if fleet.is_paused else [*preloaded, *encode(await fleet.messages())])
     if requests.exists():
         recording.requests += [json.loads(line) for line in requests.read_text().splitlines()]
     return recording
 
 
-async def _play_in_fleet(
-    recording: Recording, number: int, step: dict[str, Any], *, client: Client, agent: str, session: str
-) -> None:
-    prompt = _prompt(step, recording)
-    state = decode(step.get("invocation_state", {}))
-    try:
-        run = await client.start(agent, prompt, session_id=session, invocation_state=state)
-    except Exception as error:  # refused here already: no run, and no history
-        recording.note_raised(number, error)
-        return
-    events = run.stream_async(wait_for_worker=_DEAD_WORKER_S)
-    await _Turn(number, step, events=events, cancel=run.cancel, ask_twice=_wait_in_line).play(recording)
+class _Fleet:
+    """Plays turns through a worker; a turn that answers goes on with the run of the turn before."""
+
+    def __init__(self, client: Client, agent: str, session: str, recording: Recording) -> None:
+        self._client = client
+        self._agent = agent
+        self._session = session
+        self._recording = recording
+        self._run: Run | None = None
+        self._seen: Cursor = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """The last turn ended at a question: the session has nothing of its run yet."""
+        result = self._recording.last_event.get("result", {})
+        return result.get("stop_reason") == "interrupt"
+
+    async def messages(self) -> list[Any]:
+        """The session's messages."""
+        return await self._client.log.messages(self._session)
+
+    async def play(self, number: int, step: dict[str, Any]) -> None:
+        """One turn."""
+        prompt = _prompt(step, self._recording)
+        state = decode(step.get("invocation_state", {}))
+        try:
+            answers = interrupt_responses(prompt)
+            if answers is not None and self._run is not None:
+                await self._client.log.signal(self._run.id, Signal(uuid4().hex, "respond", answers))
+            else:
+                self._seen = 0
+                self._run = await self._client.start(
+                    self._agent, prompt, session_id=self._session, invocation_state=state
+                )
+        except Exception as error:  # refused here already: no run, and no history
+            self._recording.note_raised(number, error)
+            return
+        turn = _Turn(number, step, self._events(self._run), cancel=self._run.cancel, ask_twice=_wait_in_line)
+        await turn.play(self._recording)
+
+    async def _events(self, run: Run) -> AsyncGenerator[Event, None]:
+        events = run.stream_async(after=self._seen, wait_for_worker=_DEAD_WORKER_S)
+        async with aclosing(events):
+            async for event in events:
+                self._seen = event.cursor
+                yield event
+                if "result" in event:
+                    return
 
 
 async def _wait_in_line() -> None:
@@ -176,7 +216,7 @@ def _prompt(step: dict[str, Any], recording: Recording) -> Any:
             raise NotImplementedError(f"a turn with {key}")
     if "resume" not in step:
         return decode(step.get("prompt"))
-    asked = next(line["event"]["result"]["interrupts"] for line in reversed(recording.lines) if "event" in line)
+    asked = recording.last_event["result"]["interrupts"]
     return [
         {"interruptResponse": {"interruptId": asked[answer["interrupt"]]["id"], "response": decode(answer["response"])}}
         for answer in step["resume"]

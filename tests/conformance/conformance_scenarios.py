@@ -80,17 +80,12 @@ _TOP_KEYS: Final = {"id", "title", "group", "agent", "tools", "model_calls", "tu
 _AGENT_KEYS: Final = {"system_prompt", "messages", "tool_executor", "retry", "conversation_manager"}
 _TURN_KEYS: Final = {"prompt", "resume", "invocation_state", "cancel_after", "close_after", "second_prompt_after"}
 _BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt"}
-_NOT_IN_A_FLEET: Final = {"resume", "interrupt"}
-"""What an agent in process can do and a fleet cannot yet."""
-
 _NAMES: Final = {
     "approvals": "before-tool hooks",
-    "resume": "answers to interrupts",
     "resume_checkpoint": "checkpoints",
     "checkpointing": "checkpoints",
     "limits": "limits",
     "structured_output": "structured output",
-    "interrupt": "tool interrupts",
     "stop": "cooperative stop by a tool",
     "agent": "agents as tools",
 }
@@ -100,35 +95,34 @@ _DEFAULT_ATTEMPTS: Final = 6
 _DEFAULT_WINDOW: Final = 40
 
 
-def missing_features(scenario: Scenario, *, fleet: bool = False) -> list[str]:
-    """What the scenario needs and playhead (or its fleet) does not have, by name; empty when it must pass.
+def missing_features(scenario: Scenario) -> list[str]:
+    """What the scenario needs and playhead does not have, by name; empty when it must pass.
 
     Decided on the scenario's data alone, never on its id. Keys that nobody here knows count as missing features.
     """
-    lacking = _NOT_IN_A_FLEET if fleet else set[str]()
-    found = [*_unknown_keys(scenario, lacking), *_behaviours(scenario, lacking), *_model_errors(scenario)]
+    found = [*_unknown_keys(scenario), *_behaviours(scenario), *_model_errors(scenario)]
     if _outgrows_window(scenario):
         found.append("context reduction")
     return sorted({_NAMES.get(name, name) for name in found})
 
 
-def _unknown_keys(scenario: Scenario, lacking: set[str]) -> Iterator[str]:
+def _unknown_keys(scenario: Scenario) -> Iterator[str]:
     agent: dict[str, Any] = scenario.get("agent", {})
     yield from _set_keys(scenario) - _TOP_KEYS
     yield from _set_keys(agent) - _AGENT_KEYS
     for turn in scenario["turns"]:
-        yield from _set_keys(turn) - (_TURN_KEYS - lacking)
+        yield from _set_keys(turn) - _TURN_KEYS
 
 
 def _set_keys(mapping: dict[str, Any]) -> set[str]:
     return {key for key, value in mapping.items() if value or key in ("turns", "resume_checkpoint")}
 
 
-def _behaviours(scenario: Scenario, lacking: set[str]) -> Iterator[str]:
+def _behaviours(scenario: Scenario) -> Iterator[str]:
     for tool in scenario.get("tools", []):
         behaviour: dict[str, Any] | None = tool["behaviour"]
         while behaviour:
-            if behaviour["kind"] not in _BEHAVIOURS - lacking:
+            if behaviour["kind"] not in _BEHAVIOURS:
                 yield behaviour["kind"]
             behaviour = behaviour.get("then")
 

@@ -20,21 +20,20 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 
-def _parameters(*, fleet: bool) -> list[Any]:
+def _parameters() -> list[Any]:
     """One parameter set per scenario; those that need what playhead lacks are expected to differ, and named."""
     found: list[Any] = []
     for folder in folders():
         for scenario in folder.scenarios():
-            missing = missing_features(scenario, fleet=fleet)
-            reason = f"{'a fleet' if fleet else 'playhead'} has no {', no '.join(missing)}"
+            missing = missing_features(scenario)
+            reason = f"playhead has no {', no '.join(missing)}"
             expected = (AssertionError, NotImplementedError)
             mark = pytest.mark.xfail(reason=reason, raises=expected, strict=folder.ours)
             found.append(pytest.param(folder, scenario, id=scenario["id"], marks=[mark] if missing else []))
     return found
 
 
-def every_scenario(*, fleet: bool) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize(("folder", "scenario"), _parameters(fleet=fleet))
+every_scenario = pytest.mark.parametrize(("folder", "scenario"), _parameters())
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +44,14 @@ def fleet(redis_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
         yield fleet
 
 
-@every_scenario(fleet=False)
+@every_scenario
 async def test_an_agent_in_process_does_what_strands_does(folder: Folder, scenario: Scenario, tmp_path: Path):
     recording = await drive_here(scenario)
     problems = differences(folder, scenario, recording, scratch=tmp_path)
     assert not problems, "\n".join(problems)
 
 
-@every_scenario(fleet=True)
+@every_scenario
 async def test_a_fleet_does_what_strands_does(fleet: Fleet, folder: Folder, scenario: Scenario, tmp_path: Path):
     async with Client(fleet.url, prefix=fleet.prefix) as client:
         recording = await drive_fleet(scenario, client, requests=fleet.requests / f"{scenario['id']}.jsonl")
