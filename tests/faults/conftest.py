@@ -181,18 +181,19 @@ class Programs:
         *,
         hold: str = "",
         sleep: str = "",
+        die: str = "",
         die_at: int | None = None,
         die_when: str = "after",
         durability: str = "memory",
         **options: Any,
     ) -> Program:
-        """A worker that waits at `hold`, is stopped at `sleep`, or dies as it stores record `die_at`; returns when ready.
+        """A worker that waits at `hold`, is stopped at `sleep`, dies at `die`, or as it stores record `die_at`.
 
-        `hold` may name several places, `word 5, word 9`; each `go` opens the next.
+        Returns when it is ready. `hold` may name several places, `word 5, word 9`; each `go` opens the next.
         """
         settings = {"lease_ms": LEASE_MS, "grace_s": 5.0, **options}
-        config = {"effects": str(self._effects), "hold": hold, "sleep": sleep, "die_at": die_at, "die_when": die_when}
-        config["durability"] = durability
+        config = {"effects": str(self._effects), "hold": hold, "sleep": sleep, "die": die, "durability": durability}
+        config |= {"die_at": die_at, "die_when": die_when}
         return await self._start("worker", options=settings, **config)
 
     @asynccontextmanager

@@ -117,3 +117,22 @@ async def test_a_worker_that_slept_past_its_lease_begins_no_further_tool_and_wri
         assert await programs.dense_entries(run) == entries
         assert "this process stood still" in sleeper.logged
         assert "the run is completed (epoch 2)" in sleeper.logged
+
+
+@pytest.mark.parametrize("place", ["claimed 1", "appended 6", "finishing 1"])
+async def test_a_worker_that_slept_past_its_lease_at_any_place_writes_nothing_more(
+    programs: Programs, place: str
+) -> None:
+    async with programs.client() as client:
+        run = await client.start("steps", "Go")
+        sleeper = await programs.worker(sleep=place)
+        await sleeper.hears("asleep")
+        await programs.worker()
+        assert str(await run.result()) == "All done.\n"
+        entries, effects = await programs.dense_entries(run), programs.effects()
+        sleeper.resume()
+        await sleeper.tell("drain")
+        assert (await sleeper.hears("ended"))["statistics"]["ended"] == {"fenced": 1}
+        assert (await programs.dense_entries(run), programs.effects()) == (entries, effects)
+        assert f"run {run.id}: " in sleeper.logged
+        assert "this process stood still" in sleeper.logged

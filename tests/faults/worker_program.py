@@ -1,9 +1,10 @@
 """A worker in a process of its own, to be killed, paused and drained by a test.
 
 Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (places to wait
-at, such as `step 2` or `word 5, word 9`), `sleep` (one to stop the process at), `options` of the worker, and perhaps
-`die_at` and `die_when` (see `MortalLog`) and `durability`. It says what it does as lines of JSON on standard output,
-takes the words `go`, which opens the next place, and `drain` on standard input, and ends when that ends.
+at, such as `step 2` or `word 5, word 9`), `sleep` (one to stop the process at), `die` (one to die at), `options` of the
+worker, and perhaps `die_at` and `die_when` (see `MortalLog`) and `durability`. It says what it does as lines of JSON on
+standard output, takes the words `go`, which opens the next place, and `drain` on standard input, and ends when that
+ends.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def say(said: str, **more: Any) -> None:
 
 
 def wait_at(place: str) -> None:
-    """Wait here until told to go on, or be stopped until woken, if this is the place to."""
+    """Wait here until told to go on, be stopped until woken, or die, if this is the place to."""
+    if CONFIG["die"] == place:
+        os.kill(os.getpid(), signal.SIGKILL)
     if place in gates:
         say("held")
         gates[place].wait()
@@ -61,7 +64,7 @@ def wait_at(place: str) -> None:
 
 
 async def visit(place: Place, run_id: str) -> None:
-    """Do at a checkpoint what is to be done there: `hold` and `sleep` name one as `tools stored 2`, its second visit."""
+    """Do at a checkpoint what is to be done there: `tools stored 2` names its second visit."""
     visits[place] += 1
     await anyio.to_thread.run_sync(wait_at, f"{place} {visits[place]}", abandon_on_cancel=True)
 
@@ -78,6 +81,14 @@ def step(number: int) -> str:
     record(number)
     wait_at(f"step {number}")
     return f"{number} done"
+
+
+@tool
+def asking(context: ToolContext) -> str:
+    """Asks before it acts."""
+    answer = context.interrupt("approval")
+    record(answer)
+    return "acted"
 
 
 @tool
@@ -235,6 +246,7 @@ AGENTS = [
     Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
     Agent(once("block", {}), name="blocker", tools=[block], callback_handler=None),
     Agent(once("attempt", {}), name="attempts", tools=[attempt], callback_handler=None),
+    Agent(once("asking", {}), name="asks", tools=[asking], callback_handler=None),
 ]
 
 
