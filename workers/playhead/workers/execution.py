@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 _PAGE = 1000
 _MAX_ERROR_CHARS = 10_000
-_ASK_S = 2.0  # what a line of the log may wait for Redis
+_ASK_S = 1.0  # what a line of the log may wait for Redis
 
 
 async def read_all(log: Log, run_id: str, *, head: int) -> list[Entry]:
