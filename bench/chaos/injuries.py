@@ -157,11 +157,30 @@ class Injurer:
 
     async def flush_scripts(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         """The server forgets every script."""
-        with anyio.move_on_after(_PATIENCE_S):
+        await self._command("SCRIPT", "FLUSH")
+
+    async def out_of_memory(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """The server refuses what takes memory, up to one and a half leases."""
+        await self._command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            await anyio.sleep(self._lease_s * dice.uniform(0.05, 1.5))
+        finally:
+            await self._command("CONFIG", "SET", "maxmemory", "0")
+
+    async def read_only(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
+        """The server takes itself for a replica, whose primary is away, and refuses every write; up to a lease."""
+        await self._command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            await anyio.sleep(self._lease_s * dice.uniform(0.05, 1.0))
+        finally:
+            await self._command("REPLICAOF", "NO", "ONE")
+
+    async def _command(self, *command: str) -> None:
+        with anyio.move_on_after(_PATIENCE_S, shield=True):
             while True:
                 try:
                     async with redis.asyncio.Redis.from_url(self._stage.server.url) as client:
-                        await client.script_flush()
+                        await client.execute_command(*command)
                     return
                 except (RedisError, OSError):  # it is being killed
                     await anyio.sleep(0.1)
@@ -182,7 +201,7 @@ def summary(done: Sequence[Injury]) -> Injuries:
     for injury in done:
         if injury.kind == "kill -9 a worker":
             kills[injury.pid].append(injury.at)
-        elif injury.kind in ("kill -9 the server", "stall the server"):
+        elif injury.kind in _OUTAGES:
             outages.append((injury.at, injury.at + round(injury.took_s * 1000)))
     return Injuries(Counter(injury.kind for injury in done), kills, outages)
 
@@ -203,6 +222,8 @@ KINDS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "kill -9 the server": Injurer.kill_server,
     "stall the server": Injurer.stall_server,
     "SCRIPT FLUSH": Injurer.flush_scripts,
+    "server out of memory": Injurer.out_of_memory,
+    "server read-only": Injurer.read_only,
     "kill -9 a viewer": Injurer.kill,
     "cut a viewer off": Injurer.cut,
     "lose replies to a viewer": Injurer.lose_replies,
@@ -211,6 +232,8 @@ KINDS: Final[dict[str, Callable[..., Awaitable[Any]]]] = {
     "lose replies to the submitting client": Injurer.lose_load_replies,
 }
 _OF: Final = {kind: program for kind in KINDS for program in ("worker", "viewer") if program in kind}
+
+_OUTAGES: Final = {"kill -9 the server", "stall the server", "server out of memory", "server read-only"}
 
 DECK: Final = [
     *KINDS,

@@ -105,11 +105,15 @@ class Stage:
         stack.push_async_callback(self._close_server)
         self.load_proxy = await stack.enter_async_context(Proxy(self.server.port).serving())
         self._tasks = await stack.enter_async_context(anyio.create_task_group())
-        stack.callback(self._tasks.cancel_scope.cancel)
+        stack.push(self._end)
         for _ in range(self.options.workers):
             await self.start("worker")
         for _ in range(self.options.viewers):
             await self.start("viewer")
+
+    def _end(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:  # else the group ends by that, which it must not take for its own cancellation
+            self._tasks.cancel_scope.cancel()
 
     async def _start_server(self, port: int) -> EmbeddedServer:
         folder, extra = self.folder / "server", ("--appendfsync", self.options.appendfsync)

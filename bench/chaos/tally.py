@@ -33,7 +33,7 @@ class Takeover(NamedTuple):
 class Latency(NamedTuple):
     """Of one run that a killed worker held: milliseconds from the kill to the claim, and to the first record behind it.
 
-    `served` is false if the server was killed or stalled in between.
+    `served` is false if the server could not serve for some time in between.
     """
 
     run: str
@@ -189,7 +189,7 @@ def _latencies(measured: Sequence[Latency], lease_s: float) -> list[Figure]:
     behind = [one.behind for one in served if one.behind is not None]
     lines += _percentiles("kill -9 of a worker", "the one behind it", behind, lease_s)
     both = [one.claim for one in measured if not one.served]
-    return [*lines, *_percentiles("kill -9 of a worker and the server", "next record", both, lease_s)]
+    return [*lines, *_percentiles("kill -9 of a worker, server away too", "next record", both, lease_s)]
 
 
 def _percentiles(group: str, name: str, values_ms: Sequence[int], lease_s: float) -> list[Figure]:
