@@ -294,6 +294,44 @@ async def test_a_run_whose_keys_are_damaged_costs_no_other_run_its_lease(
         assert worker.statistics().renewals > 2
 
 
+async def test_renewal_goes_on_behind_dead_links_and_refusals_and_its_thread_ends_with_the_worker(
+    fleet: Fleet, held_model: Callable[..., HeldModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = held_model()
+    log = fleet.log("victim")
+    async with fleet.worker(Agent(model, name="agent"), log=log, lease_ms=2000) as worker, fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+
+        async def renews() -> None:
+            before = worker.statistics().renewals
+
+            async def renewed() -> bool:
+                return worker.statistics().renewals > before
+
+            await fleet.until(renewed)
+
+        await renews()
+        for link in await fleet.connections("victim"):
+            await fleet.ask("CLIENT", "KILL", "ID", link["id"])
+        await renews()
+        await fleet.ask("SCRIPT", "FLUSH")
+        await renews()
+        await fleet.ask("SET", client.log.keys.leases, "no sorted set any more")
+
+        async def refused() -> bool:
+            return "renew: " in caplog.text and "WRONGTYPE" in caplog.text
+
+        await fleet.until(refused)
+        await fleet.ask("DEL", client.log.keys.leases)
+        await renews()
+        assert any(thread.name == "playhead leases" for thread in threading.enumerate())
+        model.go.set()
+        assert str(await run.result()) == f"{model.text}\n"
+        assert (await run.info()).epoch == 1
+    assert not any(thread.name == "playhead leases" for thread in threading.enumerate())
+
+
 async def test_leases_are_renewed_by_connections_of_their_own(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:

@@ -146,6 +146,8 @@ class Renewer:
         leases = self._held()
         with anyio.fail_after(self._third):
             renewals = await self._ask(log, [(lease.run_id, lease.token) for lease in leases])
+        if leases and all(renewal is None for renewal in renewals):
+            raise PlayheadError("refused for every run, so it is hardly the runs' fault")
         self.renewals += 1
         if self._visit is not None:
             await self._visit(Place.RENEWED, "")
