@@ -116,6 +116,17 @@ async def test_a_session_is_free_again_when_its_last_run_has_ended(log: Log) -> 
     assert (await claimed(log)).run_id == again
 
 
+async def test_a_session_tells_which_of_its_runs_has_it(log: Log) -> None:
+    assert await log.holder("ada") is None
+    first, second = [await submitted(log, session="ada") for _ in range(2)]
+    await submitted(log, session="bob")
+    assert await log.holder("ada") == first
+    await log.finish(ending(await claimed(log)))
+    assert await log.holder("ada") == second
+    await log.signal(second, CANCEL, at_once=AT_ONCE)
+    assert await log.holder("ada") is None
+
+
 async def test_messages_of_a_finished_run_are_read_by_the_next(log: Log) -> None:
     await submitted(log, session="ada")
     await submitted(log, session="ada")

@@ -306,7 +306,7 @@ async def everything_works(fleet: Fleet, client: Client, name: str) -> None:
 
 
 AWAITS: dict[str, Callable[[Client, Run], Awaitable[Any]]] = {
-    "Client.start": lambda client, run: client.start("nobody", "Hi"),
+    "Client.start": lambda client, run: client.start("nobody", "Hi", deadline=60),
     "Client.stream_async": lambda client, run: anext(client.stream_async("nobody", "Hi")),
     "Client.invoke_async": lambda client, run: client.invoke_async("nobody", "Hi"),
     "Client.runs": lambda client, run: client.runs(),
@@ -314,6 +314,12 @@ AWAITS: dict[str, Callable[[Client, Run], Awaitable[Any]]] = {
     "Run.info": lambda client, run: run.info(),
     "Run.result": lambda client, run: run.result(),
     "Run.cancel": lambda client, run: run.cancel(),
+    "Run.pause": lambda client, run: run.pause(),
+    "Run.respond": lambda client, run: run.respond({"question": "yes"}),
+    "Run.steer": lambda client, run: run.steer("Hurry"),
+    "Run.received": lambda client, run: run.received("signal"),
+    "Client.run_of_session": lambda client, run: client.run_of_session("ada"),
+    "RemoteAgent.cancel": lambda client, run: client.agent("nobody").cancel(),
     "Run.records": lambda client, run: anext(run.records()),
     "Run.stream_async": lambda client, run: anext(run.stream_async()),
     "Run.stream_async after": lambda client, run: anext(run.stream_async(after=1)),
@@ -345,7 +351,7 @@ async def test_an_await_cancelled_while_the_server_is_slow_leaves_everything_usa
         await everything_works(fleet, client, "leaver")
 
 
-@pytest.mark.parametrize("name", ["Client.stream_async", "Client.invoke_async", "Run.result", "Run.records"])
+@pytest.mark.parametrize("name", ["Client.invoke_async", "Run.result", "Run.received", "Run.records"])
 async def test_an_await_cancelled_while_it_waits_for_the_run_leaves_everything_usable(fleet: Fleet, name: str) -> None:
     told = anyio.Event()
     async with fleet.client(name="leaver", on_notice=lambda notice: told.set()) as client:

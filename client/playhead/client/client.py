@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 from uuid import uuid4
 
 import anyio
 
+from playhead.client.checks import check_name, check_plain, check_run_id, check_size, deadline_in_ms
 from playhead.client.hub import Hub, HubStatistics
 from playhead.client.remote import RemoteAgent
 from playhead.client.run import Run
-from playhead.client.tail import Notice, Tail
-from playhead.runtime.codec import MAX_RECORD_BYTES, encode_record, pack
-from playhead.runtime.errors import EncodingError, PlayheadError, RecordTooLargeError
+from playhead.client.tail import Notice, OnPause, Tail
+from playhead.runtime.codec import MAX_RECORD_BYTES
+from playhead.runtime.errors import PlayheadError
 from playhead.runtime.events import Cursor, Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import DEFAULT_URL, connect, point
@@ -127,6 +127,7 @@ class Client:
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
         run_id: str | None = None,
+        deadline: float | None = None,
     ) -> Run:
         """Submit a run and return at once; `run.id` is all one needs to keep.
 
@@ -136,29 +137,30 @@ class Client:
             session_id: The conversation to read and extend. Its runs run one at a time, in order of submission.
             invocation_state: Plain data for the tools; comes back in the events.
             run_id: Choose it (by `new_run_id`) to be able to submit again after an error: one id is one run.
+            deadline: Seconds from now, by the server's clock. If the run has not ended by then, in whatever state it
+                is, it fails as `DeadlineExceeded`.
 
         Raises:
-            ValueError: The prompt has no known form, or a name or the run id is not one.
+            ValueError: The prompt has no known form, or a name, the run id or the deadline is not one.
             EncodingError: Something in it is not plain data.
             RecordTooLargeError: It is over the limit.
             LogUnavailableError: It may or may not have been submitted; with the same `run_id` it is safe to try again.
         """
         log = self.log
-        _check_name("agent", agent)
+        deadline_ms = deadline_in_ms(deadline)
+        check_name("agent", agent)
         if session_id is not None:
-            _check_name("session_id", session_id)
+            check_name("session_id", session_id)
         prompt_messages(prompt)
-        _check_plain("prompt", prompt)
+        check_plain("prompt", prompt)
         for key, value in (invocation_state or {}).items():
-            _check_plain(f"invocation_state[{key!r}]", value)
+            check_plain(f"invocation_state[{key!r}]", value)
         record = RunSubmitted(
             at=now_ms(), agent=agent, prompt=prompt, session=session_id, invocation_state=invocation_state or {}
         )
-        size = len(encode_record(record, limit=1 << 40))
-        if size > self._max_record_bytes:
-            raise RecordTooLargeError("the prompt", size=size, limit=self._max_record_bytes)
+        check_size("the prompt", record, limit=self._max_record_bytes)
         run = self.run(new_run_id() if run_id is None else run_id)
-        await log.submit(NewRun(run.id, agent, record, session_id))
+        await log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
         return run
 
     async def stream_async(
@@ -168,15 +170,19 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        deadline: float | None = None,
         wait_for_worker: float | None = None,
+        on_pause: OnPause = "end",
     ) -> AsyncGenerator[Event, None]:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
         Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
-        behind it. Raises as `start` and `Run.stream_async`.
+        behind it. A pause ends it, as `on_pause` says. Raises as `start` and `Run.stream_async`.
         """
-        run = await self.start(agent, prompt, session_id=session_id, invocation_state=invocation_state)
-        async with aclosing(run.stream_async(wait_for_worker=wait_for_worker)) as events:
+        run = await self.start(
+            agent, prompt, session_id=session_id, invocation_state=invocation_state, deadline=deadline
+        )
+        async with aclosing(run.stream_async(wait_for_worker=wait_for_worker, on_pause=on_pause)) as events:
             async for event in events:
                 yield event
 
@@ -187,10 +193,14 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        deadline: float | None = None,
+        on_pause: OnPause = "end",
     ) -> AgentResult:
         """`start` a run and wait for its result; raises as `start` and `Run.result`."""
-        run = await self.start(agent, prompt, session_id=session_id, invocation_state=invocation_state)
-        return await run.result()
+        run = await self.start(
+            agent, prompt, session_id=session_id, invocation_state=invocation_state, deadline=deadline
+        )
+        return await run.result(on_pause=on_pause)
 
     def run(self, run_id: str) -> Run:
         """A handle on a run that exists; nothing is asked of the server yet.
@@ -198,9 +208,13 @@ class Client:
         Raises:
             ValueError: That cannot be the id of a run.
         """
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id):
-            raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
-        return Run(run_id, log=self.log, open_tail=self.tail)
+        check_run_id(run_id)
+        return Run(run_id, log=self.log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
+
+    async def run_of_session(self, session_id: str) -> Run | None:
+        """The run that has the session now: in line, running or paused. None if there is none."""
+        run_id = await self.log.holder(session_id)
+        return None if run_id is None else self.run(run_id)
 
     def again(self) -> Self:
         """An unopened client with the same options, for another event loop."""
@@ -223,7 +237,14 @@ class Client:
         """The live workers."""
         return await self.log.workers()
 
-    def tail(self, run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None) -> Tail:
+    def tail(
+        self,
+        run_id: str,
+        *,
+        after: Cursor | Entry,
+        wait_for_worker: float | None = None,
+        on_pause: OnPause = "wait",
+    ) -> Tail:
         """A tail on a run; `Run.records` and `Run.stream_async` are what most callers want."""
         log, hub = self._opened()
         return Tail(
@@ -233,6 +254,7 @@ class Client:
             after=after,
             on_notice=self._on_notice,
             wait_for_worker=wait_for_worker,
+            on_pause=on_pause,
             reap=lambda: self._reap_wanted.set(),
         )
 
@@ -249,15 +271,3 @@ class Client:
                 await log.reap()
             except PlayheadError as error:
                 logger.info("reap: %s", error)
-
-
-def _check_name(what: str, value: str) -> None:
-    if not value or len(value) > 256 or not value.isprintable():
-        raise ValueError(f"{what} must be 1 to 256 printable characters, not {value[:40]!r}")
-
-
-def _check_plain(what: str, value: object) -> None:
-    try:
-        pack(cast("Any", value))
-    except EncodingError as error:
-        raise EncodingError(f"{what} {error}") from error

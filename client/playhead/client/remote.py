@@ -9,7 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol, Self
 
+from playhead.client.run import Run
+from playhead.runtime.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.events import Event
+from playhead.runtime.interrupts import interrupt_responses
 from playhead.runtime.result import AgentResult
 from playhead.runtime.types import Prompt
 
@@ -23,26 +26,19 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         """An unopened client with the same options, for another event loop."""
         ...
 
-    def stream_async(
+    async def start(
         self,
         agent: str,
         prompt: Prompt = None,
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
-    ) -> AsyncGenerator[Event, None]:
-        """Submit and tail."""
+    ) -> Run:
+        """Submit."""
         ...
 
-    async def invoke_async(
-        self,
-        agent: str,
-        prompt: Prompt = None,
-        *,
-        session_id: str | None = None,
-        invocation_state: dict[str, Any] | None = None,
-    ) -> AgentResult:
-        """Submit and wait."""
+    async def run_of_session(self, session_id: str) -> Run | None:
+        """The run that has the session now."""
         ...
 
 
@@ -63,20 +59,31 @@ class RemoteAgent:
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
-        `kwargs` are more keys of `invocation_state`. Raises as `Client.stream_async`.
+        Where a tool asks a human, the result has stop reason `interrupt`; the next call answers and goes on, also from
+        another process, by the session. The run keeps the `invocation_state` it was started with.
+
+        Args:
+            prompt: As for `Client.start`. After an interrupt: a list of
+                `{"interruptResponse": {"interruptId": …, "response": …}}`.
+            invocation_state: Plain data for the tools; comes back in the events.
+            **kwargs: More keys of `invocation_state`.
+
+        Raises:
+            AgentPausedError: The conversation waits for answers, and the prompt is something else.
+            InterruptNotOpenError: The prompt answers what is not asked, or has been answered.
+            Exception: As `Client.stream_async`.
         """
-        given = {**(invocation_state or {}), **kwargs}
-        stream = self._client.stream_async(self.name, prompt, session_id=self.session_id, invocation_state=given)
-        async with aclosing(stream) as events:
+        run, after = await self._begin(prompt, {**(invocation_state or {}), **kwargs})
+        async with aclosing(run.stream_async(after=after)) as events:
             async for event in events:
                 yield event
 
     async def invoke_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
     ) -> AgentResult:
-        """Run the agent in the fleet and wait for its result. Raises as `Client.invoke_async`."""
-        given = {**(invocation_state or {}), **kwargs}
-        return await self._client.invoke_async(self.name, prompt, session_id=self.session_id, invocation_state=given)
+        """Run the agent in the fleet and wait for its result, which may be an interrupt. Raises as `stream_async`."""
+        run, _ = await self._begin(prompt, {**(invocation_state or {}), **kwargs})
+        return await run.result()
 
     def __call__(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
@@ -91,3 +98,26 @@ class RemoteAgent:
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
             return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
+
+    async def cancel(self) -> None:
+        """Cancel the conversation's present run, if there is one: in line, running or waiting for answers."""
+        run = await self._client.run_of_session(self.session_id)
+        if run is not None:
+            await run.cancel()
+
+    async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, str | None]:
+        """The run that the prompt starts, or lets go on, and where its events begin."""
+        answers = interrupt_responses(prompt)
+        run = await self._client.run_of_session(self.session_id)
+        pause = await run.pause() if run is not None else None
+        if run is not None and pause is not None:
+            if answers is None:
+                raise AgentPausedError(self.name, [one.id for one in pause.interrupts])
+            await run.respond(answers)
+            return run, pause.cursor
+        if answers is not None:
+            raise InterruptNotOpenError("", list(answers))
+        started = await self._client.start(
+            self.name, prompt, session_id=self.session_id, invocation_state=invocation_state
+        )
+        return started, None

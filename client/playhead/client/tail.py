@@ -6,8 +6,9 @@ get it back, `RewindError` ends the tail. So a reader never has two histories in
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -26,11 +27,12 @@ from playhead.runtime.errors import (
     RunNotFoundError,
 )
 from playhead.runtime.events import Cursor
+from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.log import RunInfo
 from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.records import TERMINAL_TYPES, Entry
+from playhead.runtime.records import TERMINAL_TYPES, Entry, RunPaused
 
-__all__ = ["Notice", "Tail", "run_not_found"]
+__all__ = ["Notice", "OnPause", "Tail", "run_not_found"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,15 @@ _FIRST_LOOK_S: Final = 1.0  # soon enough to tell a person that nobody serves th
 _LOOK_EVERY_S: Final = 5.0
 _LOOKS_PER_S: Final = 200  # of all tails together: a look takes a quarter of a millisecond of the client's CPU
 _CONFIRM_S: Final = 1.0
+_AWAY_S: Final = 0.5
+_LONGEST_REASON: Final = 200
+_MAY_END: Final = TERMINAL_TYPES | {"run.paused"}
 
 
-NoticeKind = Literal["no_worker", "in_line", "unreachable", "rewound"]
+NoticeKind = Literal["no_worker", "in_line", "paused", "unreachable", "rewound"]
+
+OnPause = Literal["end", "wait"]
+"""What a reader does where the run waits for answers: end, or say so and wait on. A pause that is over is passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +58,16 @@ class Notice:
 
     Attributes:
         kind: `no_worker` (no live worker serves the agent), `in_line` (behind other runs, or its session's present
-            one), `unreachable` (Redis does not answer; the tail goes on when it does) or `rewound` (Redis lost the end
-            of the log; the run's owner may send it again).
+            one), `paused` (until its questions are answered), `unreachable` (Redis does not answer; the tail goes on
+            when it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
         message: For people.
+        interrupts: Of `paused`: the questions that are open.
     """
 
     kind: NoticeKind
     run_id: str
     message: str
+    interrupts: tuple[Interrupt, ...] = ()
 
 
 def run_not_found(run_id: str) -> RunNotFoundError:
@@ -76,6 +86,7 @@ class Tail:
             another record has taken that number.
         on_notice: Told what the tail waits for, each kind once until it moves again.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
+        on_pause: Whether to end with the `run.paused` record while the run is paused there.
         reap: Called now and then while waiting, so that no tail hangs on a dead fleet.
     """
 
@@ -88,6 +99,7 @@ class Tail:
         after: Cursor | Entry,
         on_notice: Callable[[Notice], None],
         wait_for_worker: float | None = None,
+        on_pause: OnPause = "wait",
         reap: Callable[[], None] = lambda: None,
     ) -> None:
         self.run_id = run_id
@@ -97,13 +109,14 @@ class Tail:
         self._read_any = False
         self._on_notice = on_notice
         self._wait_for_worker = wait_for_worker
+        self._on_pause = on_pause
         self._reap = reap
         self._told: set[NoticeKind] = set()
         self._doubted = -1  # the record seen last when the run's hash spoke against it
         self._unserved_s = 0.0
 
     async def entries(self) -> AsyncGenerator[Entry, None]:
-        """The entries; ends after the terminal record.
+        """The entries; ends after the terminal record, or at a pause.
 
         Raises:
             GapError: A record behind the cursor is missing, or the cursor is a bare number that the log has not reached.
@@ -127,12 +140,12 @@ class Tail:
                         more = len(page) == _PAGE  # a short page ends at the head; what came since is in the batches
                         for entry in page:
                             yield self._in_order(entry)
-                            if entry.record.type in TERMINAL_TYPES:
+                            if entry.record.type in _MAY_END and await self._ends_with(entry):
                                 return
                 while (batch := self._live(subscription)) is not None:
                     for entry in batch:
                         yield self._in_order(entry)
-                        if entry.record.type in TERMINAL_TYPES:
+                        if entry.record.type in _MAY_END and await self._ends_with(entry):
                             return
                 if self._seen.seq == 0:  # every run has a record 1, so there is none of this name
                     raise run_not_found(self.run_id)
@@ -165,6 +178,33 @@ class Tail:
             self._told.clear()
         return entry
 
+    async def _ends_with(self, entry: Entry) -> bool:
+        """Whether the tail ends with this record: a terminal one, or the pause at which the run still is."""
+        while isinstance(entry.record, RunPaused):
+            try:
+                info = await self._log.info(self.run_id)
+                if info is None:
+                    raise run_not_found(self.run_id)
+                if info.state != "paused" or info.head != entry.seq:
+                    return False
+                return await self._waits_for_answers()
+            except LogUnavailableError as error:
+                self._tell("unreachable", str(error))
+                await anyio.sleep(_AWAY_S)
+        return True
+
+    async def _waits_for_answers(self) -> bool:
+        """The run is paused at the record seen last: end, or say so and wait on."""
+        if self._on_pause == "end":
+            return True
+        if "paused" not in self._told:
+            record = self._seen.record
+            if record is None:  # by a bare number
+                record = (await self._log.read_back(self.run_id, before=self._seen.seq + 1, limit=1))[0].record
+            asked = tuple(Interrupt(one) for one in record.interrupts) if isinstance(record, RunPaused) else ()
+            self._tell("paused", _how_to_answer(self.run_id, asked), interrupts=asked)
+        return False
+
     async def _page(self, subscription: Subscription) -> list[Entry]:
         """The next entries in the stream. Waits while Redis is away, and while the owner may send again what it lost."""
         seen, late = self._seen, False
@@ -185,7 +225,7 @@ class Tail:
                 late = await self._may_come_back(subscription, late=late)
             except LogUnavailableError as error:
                 self._tell("unreachable", str(error))
-                await anyio.sleep(0.5)
+                await anyio.sleep(_AWAY_S)
 
     async def _may_come_back(self, subscription: Subscription, *, late: bool) -> bool:
         """The log ends before what was seen: wait for news while its owner can send that again. True: look at once.
@@ -266,6 +306,8 @@ class Tail:
                     return False
                 if info.ended:
                     return True
+                if info.state == "paused" and await self._waits_for_answers():
+                    return True
                 if info.state == "queued":
                     await self._explain_queue(info, waited=pause)
             except LogUnavailableError as error:
@@ -317,10 +359,22 @@ class Tail:
             raise NoWorkerError(f"{text}; run {self.run_id} stays in line. Start a worker, or cancel the run.")
         self._tell("no_worker", f"{text}; waiting. Start one: playhead worker TARGET")
 
-    def _tell(self, kind: NoticeKind, message: str) -> None:
+    def _tell(self, kind: NoticeKind, message: str, *, interrupts: tuple[Interrupt, ...] = ()) -> None:
         if kind not in self._told:
             self._told.add(kind)
-            self._on_notice(Notice(kind, self.run_id, message))
+            self._on_notice(Notice(kind, self.run_id, message, interrupts))
+
+
+def _how_to_answer(run_id: str, asked: Sequence[Interrupt]) -> str:
+    questions: list[str] = []
+    for one in asked:
+        reason = one.reason if isinstance(one.reason, str) else json.dumps(one.reason, default=str)
+        questions.append(f"{one.name}{'' if one.reason is None else f': {reason[:_LONGEST_REASON]}'} ({one.id})")
+    answers = "ANSWER" if len(asked) == 1 else " ".join(f"'{one.id}=ANSWER'" for one in asked)
+    return (
+        f"run {run_id} waits for an answer to {'; '.join(questions)}. Answer: playhead respond {run_id} {answers}, "
+        "or run.respond({id: answer})"
+    )
 
 
 def _decode(body: bytes, *, first: int, epoch: int) -> list[Entry]:

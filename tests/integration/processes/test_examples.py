@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,26 @@ def test_basic_differs_from_strands_first_example_by_its_imports_only():
         "        print(event)",
         "asyncio.run(process_streaming_response())",
     ]
+
+
+@pytest.mark.parametrize(("said", "told"), [("yes", "17 * 23 = 391"), ("no", "the user said no")])
+def test_the_example_that_asks_does_as_it_is_told(commands: Commands, said: str, told: str):
+    server = EmbeddedServer.start_sync(durable=False)
+    try:
+        env = {"PLAYHEAD_URL": server.url}
+        worker = commands.python("-m", "playhead.workers", str(EXAMPLES / "approve.py"), env=env)
+        worker.until("serves careful")
+        asked = commands.python(str(EXAMPLES / "approve.py"), env=env, stdin=subprocess.PIPE)
+        assert asked.process.stdin is not None
+        asked.process.stdin.write(f"{said}\n".encode())
+        asked.process.stdin.close()
+        answer = asked.wait()
+        assert (answer.code, answer.err) == (0, "")
+        assert "Work out 17 * 23? [yes/no]" in answer.out
+        assert told in answer.out
+        assert worker.stop() == 0
+    finally:
+        server.stop_sync()
 
 
 @dataclass(frozen=True)

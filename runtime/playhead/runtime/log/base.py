@@ -375,6 +375,10 @@ class Log(Protocol):
         """The session's messages, oldest first; empty for an unknown session."""
         ...
 
+    async def holder(self, session: str) -> str | None:
+        """The id of the run that has the session: the only one of its runs that is in line, running or paused."""
+        ...
+
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         """Say that this worker lives and what it serves; forgotten after `ttl_ms` without a repeat."""
         ...

@@ -47,6 +47,10 @@ class Keys:
         """The run a token claimed, so that a claim sent twice is one claim."""
         return f"{self.root}claimed:{token}"
 
+    def session(self, session: str) -> str:
+        """Hash: the run that holds the session."""
+        return f"{self.root}session:{session}"
+
     def messages(self, session: str) -> str:
         """Stream of a session's messages, ids 1-0, 2-0, …"""
         return f"{self.root}messages:{session}"

@@ -153,6 +153,11 @@ class MemoryLog:
         found = self._session(session)
         return [unpack(data) for data in found.messages] if found else []
 
+    async def holder(self, session: str) -> str | None:
+        """See `Log.holder`."""
+        found = self._session(session)
+        return found.holder if found else None
+
     async def workers(self) -> list[WorkerInfo]:
         """See `Log.workers`."""
         now = self._now()

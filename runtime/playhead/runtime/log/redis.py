@@ -230,6 +230,9 @@ class RedisLog:
         items = await self._call("XRANGE", self.keys.messages(session), "-", "+")
         return [cast("Message", unpack(fields[b"m"])) for _, fields in items]
 
+    async def holder(self, session: str) -> str | None:
+        return _text(await self._call("HGET", self.keys.session(session), "run")) or None
+
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         keys = [self.keys.worker(worker.worker), self.keys.workers]
         await _ANNOUNCE(self.client, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])

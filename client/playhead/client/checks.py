@@ -1,0 +1,89 @@
+"""What a client refuses before anything is sent: what is no name, not plain data, or too large."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from playhead.runtime.codec import encode_record, pack
+from playhead.runtime.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.prompts import prompt_messages
+from playhead.runtime.records import MessageAdded, Record, SignalReceived, now_ms
+from playhead.runtime.types import Prompt
+
+__all__ = [
+    "check_answers",
+    "check_name",
+    "check_plain",
+    "check_run_id",
+    "check_size",
+    "check_steer",
+    "deadline_in_ms",
+]
+
+_ANY_SIZE: Final = 1 << 40
+_LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # beyond it somebody has meant a date
+
+
+def check_name(what: str, value: str) -> None:
+    """Refuse what cannot name an agent or a session by ValueError."""
+    if not value or len(value) > 256 or not value.isprintable():
+        raise ValueError(f"{what} must be 1 to 256 printable characters, not {value[:40]!r}")
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse what cannot be the id of a run by ValueError."""
+    plain = run_id.isascii() and all(c.isalnum() or c in "._-" for c in run_id)
+    if not plain or not 1 <= len(run_id) <= 128:
+        raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
+
+
+def check_plain(what: str, value: object) -> None:
+    """Refuse what the log cannot store by EncodingError."""
+    try:
+        pack(cast("Any", value))
+    except EncodingError as error:
+        raise EncodingError(f"{what} {error}") from error
+
+
+def check_size(what: str, record: Record, *, limit: int) -> None:
+    """Refuse a record over `limit` bytes by RecordTooLargeError."""
+    size = len(encode_record(record, limit=_ANY_SIZE))
+    if size > limit:
+        raise RecordTooLargeError(what, size=size, limit=limit)
+
+
+def deadline_in_ms(seconds: float | None) -> int | None:
+    """A deadline in milliseconds; what is none is refused by ValueError."""
+    if seconds is None:
+        return None
+    if not 0 < seconds <= _LONGEST_DEADLINE_S:  # nan is not
+        raise ValueError(f"deadline must be above 0 seconds from now and at most ten years, not {seconds:g}")
+    return max(1, math.ceil(seconds * 1000))
+
+
+def check_answers(answers: Mapping[str, Any], *, limit: int) -> None:
+    """Refuse what answers no interrupt, is not plain data, or is larger than a record may be."""
+    given = cast("object", answers)
+    if not given or not isinstance(given, Mapping) or not all(isinstance(key, str) for key in cast("Any", given)):
+        raise ValueError(f"respond needs {{interrupt id: answer}}, not {answers!r:.80}")
+    for key, answer in answers.items():
+        check_plain(f"the answer to {key!r}", answer)
+    record = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="respond", body=dict(answers))
+    check_size("the answer", record, limit=limit)
+
+
+def check_steer(prompt: Prompt, *, limit: int) -> None:
+    """Refuse what says nothing, is no text or content blocks, is not plain data, or is larger than a record may be."""
+    messages = prompt_messages(prompt)
+    said = prompt.strip() if isinstance(prompt, str) else prompt
+    if not said or not messages:
+        raise ValueError("a steer must say something: text, or a list of content blocks")
+    if messages == prompt:
+        raise ValueError("a steer must be text or a list of content blocks, not messages")
+    check_plain("the steer", prompt)
+    # It is stored twice: when it is taken in, and when it enters the history.
+    taken = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="steer", body=prompt)
+    for record in (taken, *(MessageAdded(at=now_ms(), origin="steer", message=message) for message in messages)):
+        check_size("the steer", record, limit=limit)

@@ -1,0 +1,46 @@
+# A tool that asks a human before it does anything, and a client that answers at the terminal, wherever each of them is.
+#
+#   playhead dev examples/approve.py                          prints the server's URL; serves the agent `careful`
+#   PLAYHEAD_URL=... python examples/approve.py "What is 17 * 23?"
+#
+# Leave with Ctrl-C while it asks: the run waits. `playhead tail RUN` shows it and says how to answer from the shell.
+import asyncio
+import os
+import sys
+
+from playhead.client import Client
+from playhead.runtime import Agent, AgentResult, ToolContext, tool
+from playhead.runtime.toolbox import calculator as arithmetic
+
+
+@tool
+async def calculator(expression: str, context: ToolContext) -> str:
+    """Evaluate an arithmetic expression, if a human allows it.
+
+    Args:
+        expression: For example "17 * 23".
+    """
+    if context.interrupt("approve", reason=f"Work out {expression}?") != "yes":
+        return "the user said no"
+    return arithmetic(expression)
+
+
+careful = Agent(name="careful", tools=[calculator])
+
+
+async def main(prompt: str) -> None:
+    async with Client(os.environ.get("PLAYHEAD_URL", "redis://localhost:6379")) as client:
+        async for event in client.stream_async("careful", prompt):
+            print(event.get("data", ""), end="", flush=True)
+            if "result" in event and event["result"].interrupts:
+                # Answered before the next event is asked for, so the stream goes on by itself.
+                await client.run(event.run_id).respond(await ask(event["result"]))
+
+
+async def ask(result: AgentResult) -> dict[str, str]:
+    questions = result.interrupts or []
+    return {one.id: await asyncio.to_thread(input, f"\n{one.reason} [yes/no] ") for one in questions}
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "What is 17 * 23?"))
