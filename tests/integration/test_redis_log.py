@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+from redis import exceptions as redis_errors
 
 from playhead.runtime.codec import decode_records, encode_record
 from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
@@ -226,3 +227,32 @@ async def test_a_conversation_has_a_ttl_unless_a_run_holds_it(log: RedisLog) -> 
     assert await ttl(log, messages) == -1, "the run behind it holds it now"
     await log.finish(Finish(behind(await claimed(log, "t3")), "completed", "ada"))
     assert await ttl(log, messages) > 0
+
+
+@pytest.mark.parametrize("use_uvloop", [False, True])
+def test_a_link_that_its_other_end_closed_a_moment_ago_is_a_lost_link_on_every_event_loop(
+    redis_url: str, use_uvloop: bool
+) -> None:
+    if use_uvloop:
+        pytest.importorskip("uvloop")
+
+    async def ping(connection: Any) -> None:
+        await connection.send_command("PING", check_health=False)
+        await connection.read_response()
+
+    async def main() -> None:
+        client = connect(redis_url, connections=1)
+        try:
+            pool: Any = client.connection_pool
+            connection = await pool.get_connection()
+            connection._writer.transport.abort()  # as it stands between the arrival of a reset and the next read
+            while connection._reader.exception() is None and not connection._reader.at_eof():
+                await anyio.lowlevel.checkpoint()
+            with pytest.raises(redis_errors.ConnectionError):
+                await ping(connection)
+            await pool.release(connection)
+            assert await RedisLog(client, prefix="p").info("none") is None, "the next call has a new link"
+        finally:
+            await client.aclose()
+
+    anyio.run(main, backend_options={"use_uvloop": use_uvloop})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from abc import ABC
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -61,7 +61,17 @@ def redact(url: str) -> str:
 
 
 class _PackedInC(AbstractConnection, ABC):
-    """A connection that packs commands in C, as redis-py's synchronous one does: an append has hundreds of arguments."""
+    """A connection that packs commands in C, as redis-py's synchronous one does: an append has hundreds of arguments.
+
+    And one that says so in redis-py's words when its other end closed it a moment ago: uvloop raises a bare
+    RuntimeError there, which nobody would take for a lost connection.
+    """
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise redis_errors.ConnectionError(str(error)) from error
 
     def pack_command(self, *args: Any) -> list[bytes]:
         if isinstance(args[0], str) and " " not in args[0]:
