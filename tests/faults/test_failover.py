@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ import pytest
 from anyio import to_thread
 
 from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
-from playhead.runtime.errors import GapError, RunNotFoundError
+from playhead.runtime.errors import RewindError, RunNotFoundError
+from playhead.runtime.events import Event
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
@@ -42,6 +43,13 @@ async def lines_until(viewer: Program, word: str) -> list[dict[str, Any]]:
     while not lines or lines[-1].get("event", {}).get("data") != word:
         lines.append(await viewer.next_line())
     return lines
+
+
+async def until(events: AsyncIterator[Event], word: str) -> None:
+    """Read up to this word."""
+    async for event in events:
+        if event.get("data") == word:
+            break
 
 
 async def everything(run: Run) -> list[tuple[str, dict[str, Any]]]:
@@ -95,7 +103,7 @@ async def test_what_a_failover_lost_is_written_again_by_the_owner_and_nobody_not
         assert "which it had acknowledged; sending them again" in worker.logged
 
 
-async def test_a_claim_that_a_failover_lost_is_made_again_and_no_run_is_written_by_two(
+async def test_a_claim_that_a_failover_lost_is_made_again_and_who_saw_it_is_told(
     programs: Programs, servers: EmbeddedSentinels
 ) -> None:
     there = programs.at(servers.url)
@@ -104,13 +112,43 @@ async def test_a_claim_that_a_failover_lost_is_made_again_and_no_run_is_written_
         await replicated(client)
         await to_thread.run_sync(servers.cut_replication)
         worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
-        await worker.hears("held")
-        await to_thread.run_sync(servers.fail_over)
-        await worker.tell("go")
+        async with aclosing(run.stream_async()) as events:
+            await until(events, "word9 ")
+            await to_thread.run_sync(servers.fail_over)
+            await worker.tell("go")
+            with pytest.raises(RewindError):
+                await until(events, "never said")
         assert str(await run.result()) == f"{TEXT}\n"
         entries = await there.dense_entries(run)
         assert [entry.record.type for entry in entries].count("run.claimed") == (await run.info()).epoch
         assert worker.alive
+
+
+async def test_what_a_failover_lost_with_its_owner_is_made_anew_and_who_saw_it_is_told(
+    programs: Programs, servers: EmbeddedSentinels
+) -> None:
+    there = programs.at(servers.url)
+    async with there.client() as client:
+        run = await client.start("talker", "Go")
+        worker = await there.worker(hold="word 5, word 12")
+        async with aclosing(run.stream_async()) as events:
+            await until(events, "word5 ")
+            kept = (await run.info()).head
+            await replicated(client)
+            await to_thread.run_sync(servers.cut_replication)
+            await worker.tell("go")
+            await until(events, "word12 ")
+            await worker.kill()
+            await to_thread.run_sync(servers.fail_over)
+            await there.expire_lease(run)
+            await there.worker()
+            with pytest.raises(RewindError) as raised:
+                await until(events, "never said")
+        assert raised.value.common <= kept
+        again = [event async for event in run.stream_async(after=raised.value.common)]
+        assert "".join(event["text"] for event in again if "retracted" in event) == TEXT[: TEXT.index("word6 ")]
+        assert str(await run.result()) == f"{TEXT}\n"
+        await there.dense_entries(run)
 
 
 async def test_a_submission_that_a_failover_lost_is_reported_and_can_be_made_again(
@@ -123,11 +161,9 @@ async def test_a_submission_that_a_failover_lost_is_reported_and_can_be_made_aga
         worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
         await worker.hears("held")
         async with aclosing(run.stream_async()) as events:
-            async for event in events:
-                if event.get("data") == "word9 ":
-                    break
+            await until(events, "word9 ")
             await to_thread.run_sync(servers.fail_over)
-            with pytest.raises((RunNotFoundError, GapError)):
+            with pytest.raises(RunNotFoundError):
                 await anext(events)
         await worker.tell("go")
         with pytest.raises(RunNotFoundError):
