@@ -78,6 +78,30 @@ async def test_worker_and_viewer_go_on_at_the_new_primary(programs: Programs, du
             assert str(await again.result()) == f"{TEXT}\n"
 
 
+async def test_a_primary_that_hangs_is_left_before_the_lease_is_lost(
+    programs: Programs, servers: EmbeddedSentinels
+) -> None:
+    there = programs.at(servers.url)
+    async with there.client() as client:
+        run = await client.start("talker", "Go")
+        worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
+        viewer = await there.viewer(run)
+        lines = await lines_until(viewer, "word9 ")
+        await replicated(client)
+        os.kill(servers.primary.pid, signal.SIGSTOP)
+        try:
+            await worker.tell("go")
+            lines += await viewer.rest()
+        finally:
+            os.kill(servers.primary.pid, signal.SIGCONT)
+        assert lines[-1] == {"said": "ended"}
+        async with there.client() as fresh:  # this one may still be in the middle of a call to the one that hung
+            run = fresh.run(run.id)
+            assert events_in(lines) == await everything(run)
+            assert (await run.info()).epoch == 1
+            await there.dense_entries(run)
+
+
 async def test_what_a_failover_lost_is_written_again_by_the_owner_and_nobody_notices(
     programs: Programs, servers: EmbeddedSentinels
 ) -> None:

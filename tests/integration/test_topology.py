@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 import redis.asyncio
+from redis import exceptions as redis_errors
 from redis.crc import key_slot
 
 from playhead.client import Client
@@ -188,8 +189,9 @@ async def test_a_replica_is_not_taken_for_the_primary(own_sentinels: EmbeddedSen
     await log.aclose()
 
 
+@pytest.mark.parametrize("how", ["key by key", "at once"])
 async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
-    fleet: Fleet, held_model: Callable[..., HeldModel]
+    fleet: Fleet, held_model: Callable[..., HeldModel], how: str
 ) -> None:
     model = held_model()
     with EmbeddedCluster() as cluster:
@@ -200,7 +202,7 @@ async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
         async with there.worker(Agent(model, name="agent")) as worker, there.client() as client:
             run = await client.start("agent", "Hi")
             await model.held.wait()
-            await move(owner.port, target.port, slot)
+            await (move if how == "key by key" else move_at_once)(owner.port, target.port, slot)
             assert cluster.owner(fleet.prefix) is target
             model.go.set()
             assert str(await run.result()) == f"{model.text}\n"
@@ -261,3 +263,16 @@ async def move(source: int, target: int, slot: int) -> None:
         await ask(source, "MIGRATE", "127.0.0.1", target, "", 0, 5000, "KEYS", *keys)
     await ask(target, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
     await ask(source, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+
+
+async def move_at_once(source: int, target: int, slot: int) -> None:
+    """Move a slot as a whole, as Valkey 9 can."""
+    try:
+        await ask(
+            source, "CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", await ask(target, "CLUSTER", "MYID")
+        )
+    except redis_errors.ResponseError as error:
+        pytest.skip(f"this server cannot: {error}")
+    with anyio.fail_after(10):
+        while "success" not in str(await ask(source, "CLUSTER", "GETSLOTMIGRATIONS")):  # noqa: ASYNC110
+            await anyio.sleep(0.01)

@@ -21,7 +21,7 @@ from playhead.runtime.codec import MAX_RECORD_BYTES
 from playhead.runtime.errors import PlayheadError
 from playhead.runtime.events import Cursor, Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
-from playhead.runtime.log.connection import DEFAULT_URL, connect, point
+from playhead.runtime.log.connection import DEFAULT_URL, connect, follow
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
@@ -86,7 +86,7 @@ class Client:
             await check_server(commands, durability=self._durability)
             tails = connect(self.url, connections=1, timeout=None)
             stack.push_async_callback(tails.aclose)
-            point(tails, log.keys)
+            follow(tails, commands)
             hub = Hub(tails)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)

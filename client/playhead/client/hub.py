@@ -16,6 +16,8 @@ import anyio
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
+from playhead.runtime.log.topology import is_outdated
+
 __all__ = ["Hub", "HubStatistics", "Subscription"]
 
 logger = logging.getLogger(__name__)
@@ -270,4 +272,6 @@ class Hub:
             await anyio.sleep(_PING_EVERY_S)
             if time.monotonic() - self._heard > _SILENT_S:
                 raise redis_errors.ConnectionError(f"no answer to a ping for {_SILENT_S:.0f} s")
+            if is_outdated(connection):
+                raise redis_errors.ConnectionError("the log has moved to another server, or may have")
             await connection.send_command("PING", check_health=False)

@@ -26,6 +26,7 @@ __all__ = [
     "again",
     "check_server",
     "connect",
+    "follow",
     "point",
     "redact",
     "redis_info",
@@ -51,6 +52,8 @@ _PASSING: Final = re.compile(
 
 _TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), below what a person takes for a hang
 _CONNECT_TIMEOUT_S: Final = 5.0
+_MOVING_TIMEOUT_S: Final = 3.0  # where another server may have taken the place of one that hangs
+_MOVING_CONNECT_TIMEOUT_S: Final = 2.0
 
 
 def redact(url: str) -> str:
@@ -83,7 +86,7 @@ class _PackedInC(AbstractConnection, ABC):
 
 
 def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | None = _TIMEOUT_S) -> Redis:
-    """A client for the log; connects at first use. `timeout` bounds each read, in seconds.
+    """A client for the log; connects at first use. `timeout` bounds each read, in seconds; with sentinels or a cluster 3.
 
     Retries are off: the log's scripts are sent again by their callers, who know what that means. A full pool waits
     instead of raising. RESP2, since the tail hub reads published messages below redis-py's `PubSub`.
@@ -123,6 +126,10 @@ def _pool(url: str, **options: Any) -> Any:
         raise ValueError("a / ? # or @ that is not one of the URL's own must be escaped, as %2F %3F %23 or %40")
     topology = read_topology(url)
     plain, finder = topology or (url, None)
+    if finder is not None:
+        timeout = options["socket_timeout"]
+        options["socket_timeout"] = None if timeout is None else min(timeout, _MOVING_TIMEOUT_S)
+        options["socket_connect_timeout"] = _MOVING_CONNECT_TIMEOUT_S
     pool: Any = BlockingConnectionPool.from_url(plain, **options)
     kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
     packed = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
@@ -152,6 +159,15 @@ def again(client: Redis) -> Redis:
     return Redis.from_pool(
         kind(connection_class=pool.connection_class, max_connections=pool.max_connections, **options)
     )
+
+
+def follow(client: Redis, other: Redis) -> None:
+    """Let `client` connect to wherever `other` finds the log, and learn from it when that has moved.
+
+    For connections that only listen: one to a server that hangs hears nothing, and another has its place.
+    """
+    if (finder := finder_of(other)) is not None:
+        client.connection_pool.connection_kwargs["finder"] = finder
 
 
 def point(client: Redis, keys: Keys) -> None:

@@ -18,7 +18,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 
-__all__ = ["Finder", "LocatedConnection", "NowhereError", "finder_of", "read_topology"]
+__all__ = ["Finder", "LocatedConnection", "NowhereError", "finder_of", "is_outdated", "read_topology"]
 
 _SENTINEL_PORT: Final = 26379
 _CLUSTER_PORT: Final = 6379
@@ -241,8 +241,13 @@ class LocatedConnection(AbstractConnection, ABC):
         self._finder = finder
         self._generation = finder.generation
 
+    @property
+    def outdated(self) -> bool:
+        """Another connection has met the wrong server, or lost it, since this one was made."""
+        return self._generation != self._finder.generation
+
     async def connect(self) -> None:
-        if self.is_connected and self._generation != self._finder.generation:
+        if self.is_connected and self.outdated:
             await self.disconnect(nowait=True)
         await super().connect()
 
@@ -275,6 +280,11 @@ class LocatedConnection(AbstractConnection, ABC):
         except _ELSEWHERE:
             self._finder.lost(self._generation)
             raise
+
+
+def is_outdated(connection: Any) -> bool:
+    """Whether the log may have moved since this connection was made; never so where it cannot move."""
+    return isinstance(connection, LocatedConnection) and connection.outdated
 
 
 def finder_of(client: Any) -> Finder | None:
