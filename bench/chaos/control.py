@@ -15,7 +15,6 @@ from bench.chaos.plan import human_answer
 from bench.chaos.scenarios import Turn
 from playhead.client import Client, Run
 from playhead.runtime.errors import InterruptNotOpenError, LogUnavailableError, RunEndedError
-from playhead.runtime.log import Signal
 from playhead.runtime.records import RunPaused
 
 __all__ = ["Control", "persistently"]
@@ -49,7 +48,6 @@ class Control:
         self.acknowledged: list[str] = []
         self.violations: list[Violation] = []
         self._turn = turn
-        self._client = client
         self._run: Run = client.run(turn.plan.run)
         self._answered: set[str] = set()
 
@@ -66,28 +64,24 @@ class Control:
         """Twice, which counts once; what is acknowledged by then must be in the log before the run completes."""
         signal_id = uuid4().hex
         self.sent[signal_id] = kind
-        state: Any = None
-        for _ in range(2):
+        for again in (False, True):
             try:
-                state = state or await persistently(lambda: send(signal_id))
+                state = await persistently(lambda: send(signal_id))
             except RunEndedError:
                 return
-        if state not in ("completed", "failed", "cancelled"):
-            self.acknowledged.append(signal_id)
+            if not again and state not in ("completed", "failed", "cancelled"):
+                self.acknowledged.append(signal_id)
 
     async def _cancel(self, after_s: float) -> None:
         await anyio.sleep(after_s)
         await self._send("cancel", lambda signal_id: self._run.cancel(signal_id=signal_id))
-
-    async def _signal(self, signal_id: str, kind: str, body: Any) -> Any:
-        return await self._client.log.signal(self._run.id, Signal(signal_id, kind, body))
 
     async def _steer(self) -> None:
         began = anyio.current_time()
         for number, after_s in enumerate(self._turn.steer_after):
             await anyio.sleep_until(began + after_s)
             text = f"word {number} on the way"
-            await self._send("steer", lambda signal_id, text=text: self._signal(signal_id, "steer", text))
+            await self._send("steer", lambda signal_id, text=text: self._run.steer(text, signal_id=signal_id))
 
     async def _answer_all(self) -> None:
         """Be the human: answer whatever the run waits for, until it ends. What died again is asked again."""
@@ -101,7 +95,7 @@ class Control:
 
     async def _answer(self, some: dict[str, Any]) -> None:
         try:
-            await self._send("respond", lambda signal_id: self._signal(signal_id, "respond", some))
+            await self._send("respond", lambda signal_id: self._run.respond(some, signal_id=signal_id))
         except InterruptNotOpenError as error:
             # A pause that we read late may list what we have answered since; nothing else may be closed.
             if not some.keys() & self._answered:

@@ -22,9 +22,8 @@ from bench.chaos.stage import PREFIX, Stage
 from bench.chaos.tally import Tally
 from playhead.client import Client
 from playhead.runtime.errors import ForeignRecordError
-from playhead.runtime.log import NewRun
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import Entry, RunSubmitted, now_ms
+from playhead.runtime.records import Entry
 
 __all__ = ["Load", "read_begun"]
 
@@ -104,10 +103,15 @@ class Load:
     async def _submit(self, turn: Turn) -> None:
         """One id is one run, however often it is submitted."""
         plan = turn.plan
-        record = RunSubmitted(at=now_ms(), agent=plan.agent, prompt=prompt(plan), session=plan.session)
-        deadline_ms = None if plan.deadline_s is None else round(plan.deadline_s * 1000)
-        new = NewRun(plan.run, plan.agent, record, plan.session, deadline_ms)
-        await persistently(lambda: self._client.log.submit(new))
+        start = partial(
+            self._client.start,
+            plan.agent,
+            prompt(plan),
+            session_id=plan.session,
+            run_id=plan.run,
+            deadline=plan.deadline_s,
+        )
+        await persistently(start)
 
     async def _attend(self, turn: Turn) -> None:
         control = self._controls[turn.plan.run] = Control(self._client, turn)

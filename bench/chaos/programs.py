@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import anyio
 
@@ -129,7 +129,7 @@ async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -
     while not ended and error is None:
         append_line(file, ["join", place])
         try:
-            source = _shown(dice.choice(clients), order, place)
+            source = _shown(dice.choice(clients), order, place, on_pause=dice.choice(["end", "wait"]))
             async with aclosing(source) as items:
                 stay = dice.randint(1, _LONGEST_STAY)
                 async for place, digest, waits in items:
@@ -152,16 +152,16 @@ async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -
 
 
 async def _shown(
-    client: Client, order: dict[str, Any], place: str | None
+    client: Client, order: dict[str, Any], place: str | None, *, on_pause: Literal["end", "wait"]
 ) -> AsyncGenerator[tuple[str, str, bool], None]:
     """(place, digest, whether the run waits for an answer there) of what comes behind `place`."""
     run = client.run(order["run"])
     if order["what"] == "records":
-        async with aclosing(run.records(after=int((place or "0").partition("-")[0]))) as entries:
+        async with aclosing(run.records(after=place or 0)) as entries:
             async for entry in entries:
                 yield *seen_record(entry), False
     else:
-        async with aclosing(run.stream_async(after=place)) as events:
+        async with aclosing(run.stream_async(after=place, on_pause=on_pause)) as events:
             async for event in events:
                 result = event.get("result")
                 yield *seen_event(event), result is not None and result.stop_reason == "interrupt"
