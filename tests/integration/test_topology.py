@@ -191,81 +191,82 @@ async def test_a_replica_is_not_taken_for_the_primary(own_sentinels: EmbeddedSen
 
 @pytest.mark.parametrize("how", ["key by key", "at once"])
 async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
-    fleet: Fleet, held_model: Callable[..., HeldModel], how: str
+    fleet: Fleet, held_model: Callable[..., HeldModel], cluster: EmbeddedCluster, how: str
 ) -> None:
     model = held_model()
-    with EmbeddedCluster() as cluster:
-        there = fleet.at(cluster.url)
-        slot = key_slot(f"{{{fleet.prefix}:0}}:".encode())
-        owner = cluster.owner(fleet.prefix)
-        target = next(node for node in cluster.nodes if node is not owner)
-        async with there.worker(Agent(model, name="agent")) as worker, there.client() as client:
-            run = await client.start("agent", "Hi")
-            await model.held.wait()
-            await (move if how == "key by key" else move_at_once)(owner.port, target.port, slot)
-            assert cluster.owner(fleet.prefix) is target
-            model.go.set()
-            assert str(await run.result()) == f"{model.text}\n"
-            entries = [entry async for entry in run.records()]
-            assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-            assert (await run.info()).epoch == 1
-            assert str(await client.invoke_async("agent", "Again")) == f"{model.text}\n"
-            assert worker.statistics().ended == {"completed": 2}
-            finder = finder_of(client.log.client)
-            assert finder is not None
-            assert finder.found == ("127.0.0.1", target.port)
+    there = fleet.at(cluster.url)
+    slot = key_slot(f"{{{fleet.prefix}:0}}:".encode())
+    owner = cluster.owner(fleet.prefix)
+    target = next(node for node in cluster.nodes if node is not owner)
+    async with there.worker(Agent(model, name="agent")) as worker, there.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        await (move if how == "key by key" else move_at_once)(cluster, owner.port, target.port, slot)
+        assert cluster.owner(fleet.prefix) is target
+        model.go.set()
+        assert str(await run.result()) == f"{model.text}\n"
+        entries = [entry async for entry in run.records()]
+        assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
+        assert (await run.info()).epoch == 1
+        assert str(await client.invoke_async("agent", "Again")) == f"{model.text}\n"
+        assert worker.statistics().ended == {"completed": 2}
+        finder = finder_of(client.log.client)
+        assert finder is not None
+        assert finder.found == ("127.0.0.1", target.port)
 
 
-async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(prefix: str) -> None:
+async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(cluster: EmbeddedCluster, prefix: str) -> None:
     """Scripts touch keys that only a run's record can name, and the node refuses those that have left it."""
-    with EmbeddedCluster() as cluster:
-        log = RedisLog(connect(cluster.url), prefix=prefix)
-        first = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"), "s")
-        second = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"), "s")
-        await log.submit(first)
-        claim = await log.claim(CLAIMED, worker="w", token="t", lease_ms=60_000)
-        assert claim is not None
-        end = Finish(Batch(claim.run_id, "t", claim.head, [END]), "completed", "s", [{"role": "user", "content": []}])
-        owner = cluster.owner(prefix)
-        target = next(node for node in cluster.nodes if node is not owner)
-        slot = key_slot(log.keys.root.encode())
-        await ask(owner.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", await ask(target.port, "CLUSTER", "MYID"))
-        before = await dump(owner.port)
-        for call in (
-            lambda: log.submit(second),
-            lambda: log.claim(CLAIMED, worker="w", token="u", lease_ms=60_000),
-            lambda: log.finish(end),
-            lambda: log.release(end.batch),
-            lambda: log.signal(claim.run_id, Signal("s1", "cancel")),
-            lambda: log.announce(WorkerInfo("w", ["agent"]), ttl_ms=60_000),
-        ):
-            with pytest.raises(LogUnavailableError):
-                await call()
-        assert await dump(owner.port) == before
-        await ask(owner.port, "CLUSTER", "SETSLOT", slot, "STABLE")
-        assert (await log.finish(end)).code == Code.OK
-        assert await log.submit(second)
-        await log.aclose()
+    log = RedisLog(connect(cluster.url), prefix=prefix)
+    first = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"), "s")
+    second = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"), "s")
+    await log.submit(first)
+    claim = await log.claim(CLAIMED, worker="w", token="t", lease_ms=60_000)
+    assert claim is not None
+    end = Finish(Batch(claim.run_id, "t", claim.head, [END]), "completed", "s", [{"role": "user", "content": []}])
+    owner = cluster.owner(prefix)
+    target = next(node for node in cluster.nodes if node is not owner)
+    slot = key_slot(log.keys.root.encode())
+    await ask(owner.port, "CLUSTER", "SETSLOT", slot, "MIGRATING", await ask(target.port, "CLUSTER", "MYID"))
+    before = await dump(owner.port, prefix)
+    for call in (
+        lambda: log.submit(second),
+        lambda: log.claim(CLAIMED, worker="w", token="u", lease_ms=60_000),
+        lambda: log.finish(end),
+        lambda: log.release(end.batch),
+        lambda: log.pause(end.batch, interrupts=["i1"]),
+        log.reap,
+        lambda: log.signal(claim.run_id, Signal("s1", "cancel")),
+        lambda: log.announce(WorkerInfo("w", ["agent"]), ttl_ms=60_000),
+    ):
+        with pytest.raises(LogUnavailableError):
+            await call()
+    assert await dump(owner.port, prefix) == before
+    await ask(owner.port, "CLUSTER", "SETSLOT", slot, "STABLE")
+    assert (await log.finish(end)).code == Code.OK
+    assert await log.submit(second)
+    await log.aclose()
 
 
-async def dump(port: int) -> dict[str, bytes]:
-    """Every key of a server with its value."""
+async def dump(port: int, prefix: str) -> dict[str, bytes]:
+    """Every key of the prefix with its value."""
     async with redis.asyncio.Redis(port=port) as server:
-        return {str(key): await server.dump(key) or b"" for key in await server.keys()}
+        return {str(key): await server.dump(key) or b"" for key in await server.keys(f"*{prefix}*")}
 
 
-async def move(source: int, target: int, slot: int) -> None:
+async def move(cluster: EmbeddedCluster, source: int, target: int, slot: int) -> None:
     """Move a slot key by key, as `redis-cli --cluster reshard` does it."""
     ids = {port: await ask(port, "CLUSTER", "MYID") for port in (source, target)}
     await ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
     await ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
     while keys := await ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
         await ask(source, "MIGRATE", "127.0.0.1", target, "", 0, 5000, "KEYS", *keys)
-    await ask(target, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
-    await ask(source, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
+    others = [node.port for node in cluster.nodes if node.port not in (source, target)]
+    for port in (target, source, *others):
+        await ask(port, "CLUSTER", "SETSLOT", slot, "NODE", ids[target])
 
 
-async def move_at_once(source: int, target: int, slot: int) -> None:
+async def move_at_once(cluster: EmbeddedCluster, source: int, target: int, slot: int) -> None:
     """Move a slot as a whole, as Valkey 9 can."""
     try:
         await ask(
@@ -274,5 +275,11 @@ async def move_at_once(source: int, target: int, slot: int) -> None:
     except redis_errors.ResponseError as error:
         pytest.skip(f"this server cannot: {error}")
     with anyio.fail_after(10):
-        while "success" not in str(await ask(source, "CLUSTER", "GETSLOTMIGRATIONS")):  # noqa: ASYNC110
+        while not all([await owns(node.port, target, slot) for node in cluster.nodes]):  # noqa: ASYNC110
             await anyio.sleep(0.01)
+
+
+async def owns(asked: int, target: int, slot: int) -> bool:
+    """Whether the node `target` owns the slot, as the node `asked` knows."""
+    ranges = await ask(asked, "CLUSTER", "SLOTS")
+    return any(owner[1] == target for first, last, owner, *_ in ranges if first <= slot <= last)
