@@ -32,9 +32,6 @@ __all__ = ["check_log", "check_run", "check_session"]
 _WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
 """What the server itself may write behind an owner that has let go."""
 
-_CLOCK_MS: Final = 50
-"""By how much the clocks of two processes of one machine, and of the server in it, may seem to differ."""
-
 _STATES: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 
 Check = Callable[[Evidence], list[Violation]]
@@ -148,8 +145,7 @@ def _fitting(evidence: Evidence, end: Entry) -> list[Violation]:
     if kind == wanted or (kind == "run.cancelled" and asked):
         return []
     if plan.deadline_s is not None and getattr(end.record, "error_type", "") == "DeadlineExceeded":
-        early = evidence.entries[0].record.at + plan.deadline_s * 1000 - end.record.at
-        what = f"{early:.0f} ms before its deadline"
-        return [Violation("end", plan.run, end.seq, what)] if early > _CLOCK_MS else []
+        early = -(evidence.past_deadline_ms or 0)
+        return [Violation("end", plan.run, end.seq, f"{early} ms before its deadline")] if early > 0 else []
     more = getattr(end.record, "message", "")
     return [Violation("end", plan.run, end.seq, f"{kind} instead of {wanted}: {more}".rstrip(": "))]

@@ -98,6 +98,7 @@ class Evidence:
 
     Attributes:
         state: As the run's hash says, None if it is gone.
+        past_deadline_ms: How long after its deadline it ended, by the server's clock; None if it had none.
         views: Of its viewers.
         begun: The bodies that began, in the order they wrote.
         signals: Ids of the signals that were sent, with their kind.
@@ -107,6 +108,7 @@ class Evidence:
     plan: Plan
     entries: Sequence[Entry]
     state: str | None = None
+    past_deadline_ms: int | None = None
     views: Sequence[View] = ()
     begun: Sequence[Begun] = ()
     signals: Mapping[str, str] = field(default_factory=dict[str, str])

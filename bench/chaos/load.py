@@ -133,6 +133,7 @@ class Load:
             plan=turn.plan,
             entries=entries,
             state=info.state if info else None,
+            past_deadline_ms=info.updated - info.deadline if info and info.deadline is not None else None,
             views=[self._audience.view(run_id, what) for what in ("records", "events")],
             begun=self._begun(run_id),
             signals=control.sent if control else {},
