@@ -13,12 +13,10 @@ from uuid import uuid4
 from conformance_agents import Request, build_agent
 from conformance_scenarios import Scenario, decode, encode
 
-from playhead.client import Client, Run
-from playhead.runtime import Agent, AgentResult, Event
+from playhead.client import Client
+from playhead.runtime import Agent, AgentResult
 from playhead.runtime.errors import AgentBusyError
-from playhead.runtime.events import Cursor
 from playhead.runtime.interrupts import interrupt_responses
-from playhead.runtime.log import Signal
 
 __all__ = ["Recording", "drive_fleet", "drive_here"]
 
@@ -161,11 +159,8 @@ class _Fleet:
 
     def __init__(self, client: Client, agent: str, session: str, recording: Recording) -> None:
         self._client = client
-        self._agent = agent
-        self._session = session
+        self._remote = client.agent(agent, session_id=session)
         self._recording = recording
-        self._run: Run | None = None
-        self._seen: Cursor = 0
 
     @property
     def is_paused(self) -> bool:
@@ -175,35 +170,24 @@ class _Fleet:
 
     async def messages(self) -> list[Any]:
         """The session's messages."""
-        return await self._client.log.messages(self._session)
+        return await self._client.log.messages(self._remote.session_id)
 
     async def play(self, number: int, step: dict[str, Any]) -> None:
         """One turn."""
         prompt = _prompt(step, self._recording)
         state = decode(step.get("invocation_state", {}))
-        try:
-            answers = interrupt_responses(prompt)
-            if answers is not None and self._run is not None:
-                await self._client.log.signal(self._run.id, Signal(uuid4().hex, "respond", answers))
-            else:
-                self._seen = 0
-                self._run = await self._client.start(
-                    self._agent, prompt, session_id=self._session, invocation_state=state
+        events = self._remote.stream_async(prompt)
+        cancel = self._remote.cancel
+        if interrupt_responses(prompt) is None:
+            try:
+                run = await self._client.start(
+                    self._remote.name, prompt, session_id=self._remote.session_id, invocation_state=state
                 )
-        except Exception as error:  # refused here already: no run, and no history
-            self._recording.note_raised(number, error)
-            return
-        turn = _Turn(number, step, self._events(self._run), cancel=self._run.cancel, ask_twice=_wait_in_line)
-        await turn.play(self._recording)
-
-    async def _events(self, run: Run) -> AsyncGenerator[Event, None]:
-        events = run.stream_async(after=self._seen, wait_for_worker=_DEAD_WORKER_S)
-        async with aclosing(events):
-            async for event in events:
-                self._seen = event.cursor
-                yield event
-                if "result" in event:
-                    return
+            except Exception as error:  # refused here already: no run, and no history
+                self._recording.note_raised(number, error)
+                return
+            events, cancel = run.stream_async(wait_for_worker=_DEAD_WORKER_S), run.cancel
+        await _Turn(number, step, events, cancel=cancel, ask_twice=_wait_in_line).play(self._recording)
 
 
 async def _wait_in_line() -> None:
