@@ -31,7 +31,7 @@ from playhead.runtime.records import (
 from playhead.runtime.result import AgentResult
 from playhead.runtime.types import Prompt
 
-__all__ = ["OpenTail", "Pause", "Run"]
+__all__ = ["OpenTail", "Pause", "Run", "run_ended"]
 
 
 class OpenTail(Protocol):
@@ -58,6 +58,14 @@ class Pause:
 
     cursor: str
     interrupts: tuple[Interrupt, ...]
+
+
+def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
+    """The error for a run that takes nothing in any more."""
+    return RunEndedError(
+        f"run {run_id} has ended ({state}) and takes nothing in any more. Start another; with the session_id of this one "
+        "it goes on from there."
+    )
 
 
 class Run:
@@ -290,10 +298,7 @@ class Run:
         with suppress(RunEndedError):  # sent again because an answer was lost: it may have been taken in before the end
             await self.received(signal.signal_id)
             return state
-        raise RunEndedError(
-            f"run {self.id} has ended ({state}) and takes nothing in any more. Start another; with the session_id of this "
-            "one it goes on from there."
-        )
+        raise run_ended(self.id, state)
 
     async def _send(self, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName:
         state = await self._log.signal(self.id, signal, at_once=at_once)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parent))
 
-from commands import Commands, Fleet
+from commands import SETTINGS, Commands, Finished, Fleet
 
+from playhead.client.main import main
 from playhead.runtime.embedded import EmbeddedServer
 
 __all__: list[str] = []
@@ -38,3 +40,23 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             assert worker.stop() == 0
     finally:
         server.stop_sync()
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Finished]:
+    """Calls `playhead` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in [name for name in os.environ if name.startswith(SETTINGS)]:
+        monkeypatch.delenv(name)
+
+    def called(*arguments: str) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["playhead", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return Finished(ended.value.code if isinstance(ended.value.code, int) else 0, out, err.rstrip("\n"))
+
+    return called

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ from playhead.runtime.models import chunks as c
 from playhead.runtime.toolbox import calculator
 from playhead.runtime.types import Chunk, Messages
 
-__all__ = ["assistant", "boom", "hostile", "slow", "steps", "stuck", "waits"]
+__all__ = ["asks", "assistant", "boom", "hostile", "slow", "steps", "stuck", "waits"]
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08"
 
@@ -39,6 +40,12 @@ async def wait(context: ToolContext) -> str:
     while not context.cancel_requested:  # noqa: ASYNC110 - what a tool has is a flag
         await anyio.sleep(0.01)
     return "stopped"
+
+
+@tool
+def permit(what: str, context: ToolContext) -> str:
+    """Ask whether it may be done."""
+    return f"{what}: {context.interrupt('approve', reason=f'May I {what}?')}"
 
 
 @tool
@@ -67,6 +74,26 @@ def _hostile_answer() -> list[Chunk]:
     return [*_thought(ESCAPES), *text_call(f"answer {ESCAPES} \ud800 end\u00e9")[1:]]
 
 
+def _asks(messages: Messages) -> Any:
+    said = [block["text"] for message in messages for block in message.get("content", []) if "text" in block]
+    if "toolResult" in str(messages):
+        return f"{_results(messages)} ({said[-1]})"
+    # An id ends where its question's name begins, and a model may put what it likes into it.
+    calls = [chunk for number, what in enumerate(said[0].split()) for chunk in _call(f"t={number}", what)]
+    return [c.message_start(), *calls, c.message_stop("tool_use")]
+
+
+def _call(call: str, what: str) -> list[Chunk]:
+    return [c.tool_start(call, "permit"), c.tool_delta(json.dumps({"what": what})), c.block_stop()]
+
+
+def _results(messages: Messages) -> str:
+    blocks = [
+        block["toolResult"] for message in messages for block in message.get("content", []) if "toolResult" in block
+    ]
+    return ", ".join(block["content"][0]["text"] for block in blocks)
+
+
 assistant = Agent(name="assistant", model=DemoModel(delay=0.0), tools=[calculator])
 slow = Agent(name="slow", model=ScriptedModel([" ".join(f"word{n}" for n in range(40))], delay=0.04, repeat=True))
 boom = Agent(
@@ -82,4 +109,5 @@ hostile = Agent(
 )
 waits = Agent(name="waits", model=ScriptedModel([tool_call("wait", {})], repeat=True), tools=[wait])
 steps = Agent(name="steps", model=ScriptedModel([_next_step], delay=0.01, repeat=True), tools=[step])
+asks = Agent(name="asks", model=ScriptedModel([_asks], repeat=True), tools=[permit])
 stuck = Agent(name="stuck", model=ScriptedModel([tool_call("hang", {})], repeat=True), tools=[hang])

@@ -8,17 +8,15 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import redis
-from commands import SETTINGS, Commands, Finished, Fleet, entries_of, lines_of, state_of
+from commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
 
 from playhead.client.cli.app import app
-from playhead.client.main import main
 from playhead.runtime.embedded import EmbeddedServer
 
 __all__: list[str] = []
@@ -71,26 +69,6 @@ def locked() -> Iterator[EmbeddedServer]:
 def command_names() -> list[str]:
     """Every command there is."""
     return [str(command.name) for command in app.registered_commands]
-
-
-@pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Finished]:
-    """Calls `playhead` in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    for name in [name for name in os.environ if name.startswith(SETTINGS)]:
-        monkeypatch.delenv(name)
-
-    def called(*arguments: str) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["playhead", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return Finished(ended.value.code if isinstance(ended.value.code, int) else 0, out, err.rstrip("\n"))
-
-    return called
 
 
 # What a first-time user sees
@@ -425,7 +403,7 @@ def test_doctor_warns_of_what_weakens_the_promises_and_fails_on_what_stands_in_t
 
 def test_doctor_is_content_with_a_durable_server_and_a_worker(fleet: Fleet, call: Callable[..., Finished]):
     told = call("doctor", "--url", fleet.url)
-    assert "1 live worker; agents served: assistant, boom" in told.out
+    assert "1 live worker; agents served: asks, assistant, boom" in told.out
     assert "warning" not in told.out
 
 

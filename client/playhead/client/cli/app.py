@@ -14,7 +14,7 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from playhead.client.cli import look, watch
+from playhead.client.cli import control, look, watch
 from playhead.runtime.errors import PlayheadError
 
 __all__ = ["app", "run"]
@@ -50,7 +50,9 @@ for _name, _command in {
     "ask": watch.ask,
     "tail": watch.tail,
     "replay": watch.replay,
-    "cancel": look.cancel,
+    "respond": control.respond,
+    "steer": control.steer,
+    "cancel": control.cancel,
     "runs": look.runs,
     "show": look.show,
     "workers": look.workers,

@@ -1,11 +1,9 @@
-"""Commands that look and control: `runs`, `show`, `workers`, `cancel`, `doctor`."""
+"""Commands that look: `runs`, `show`, `workers`, `doctor`."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
@@ -16,32 +14,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from playhead.client.cli.reach import reach
-from playhead.client.cli.render import printable, seconds, short, write_json
+from playhead.client.cli.questions import how_to_answer, names_of
+from playhead.client.cli.reach import reach, with_client
+from playhead.client.cli.render import print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.runtime.errors import PlayheadError, RunFailedError
+from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.log import RunInfo
 from playhead.runtime.log.connection import point, redact, redis_info, tell_topology
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.redis import check_server, connect
 from playhead.runtime.records import Entry
 
-__all__ = ["cancel", "doctor", "runs", "show", "workers"]
+__all__ = ["doctor", "runs", "show", "workers"]
 
-_STATE_STYLES = {"completed": "green", "failed": "red", "running": "cyan", "queued": "yellow", "cancelled": "magenta"}
-
-
-def _with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]]) -> None:
-    async def main() -> int:
-        async with reach(url, at_rest=True) as where, Client(where, prefix=prefix) as client:
-            return await act(client)
-
-    raise typer.Exit(anyio.run(main))
-
-
-def _print_json(value: Any) -> None:
-    write_json(json.dumps(value, ensure_ascii=False, default=str))
+_STATE_STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "running": "cyan",
+    "queued": "yellow",
+    "cancelled": "magenta",
+    "paused": "bright_yellow",
+}
 
 
 def _count(number: int, what: str) -> str:
@@ -54,6 +49,18 @@ def _ago(at_ms: int) -> str:
         if passed >= size:
             return f"{passed // size} {unit} ago"
     return f"{passed // 1000} s ago"
+
+
+def _until(at_ms: int) -> str:
+    """A time to come, by this machine's clock; the log goes by its own."""
+    left = (at_ms - time.time_ns() // 1_000_000) / 1000
+    return f"in {left:,.0f} s" if left > 0 else "passed"
+
+
+def _counters(info: RunInfo) -> str:
+    """What came of its owners, apart from those that ended it well."""
+    counts = [(info.crashes, "died"), (info.handovers, "handed it over"), (info.errors, "failed")]
+    return ", ".join(f"{number} {what}" for number, what in counts if number)
 
 
 def _state(info: RunInfo) -> Text:
@@ -79,21 +86,25 @@ def runs(
         found = await client.runs(limit=limit)
         if as_json:
             for info in found:
-                _print_json(asdict(info))
+                print_json(asdict(info))
             return 0
         if not found:
             typer.echo("no runs yet; start one: playhead ask AGENT PROMPT", err=True)
             return 0
         table = _table("run", "agent", "state", "records", "owners", "session", "submitted")
         for info in found:
-            owners = str(info.epoch) + (f" ({info.crashes} died)" if info.crashes else "")
+            state = _state(info)
+            if pause := await client.run(info.run_id).pause() if info.state == "paused" else None:
+                state.append(printable(f": {', '.join(names_of(pause.interrupts).values())}"))
+            told = _counters(info)
+            owners = f"{info.epoch} ({told})" if told else str(info.epoch)
             table.add_row(
-                info.run_id, info.agent, _state(info), str(info.head), owners, info.session or "", _ago(info.created)
+                info.run_id, info.agent, state, str(info.head), owners, info.session or "", _ago(info.created)
             )
         Console(highlight=False).print(table)
         return 0
 
-    _with_client(url, prefix, act)
+    with_client(url, prefix, act)
 
 
 def show(
@@ -104,19 +115,22 @@ def show(
     prefix: Prefix = "ph",
 ) -> None:
     """Show what a run did: its state, its records, its result."""
-    _with_client(url, prefix, partial(_show, run_id=run_id, records=records, as_json=as_json))
+    with_client(url, prefix, partial(_show, run_id=run_id, records=records, as_json=as_json))
 
 
 async def _show(client: Client, *, run_id: str, records: bool, as_json: bool) -> int:
     run = client.run(run_id)
     info = await run.info()
     console = Console(highlight=False, soft_wrap=True)
+    pause = await run.pause() if info.state == "paused" else None
     if as_json:
-        _print_json(asdict(info))
+        print_json(asdict(info) | ({"interrupts": pause.interrupts} if pause else {}))
     else:
         _print_info(console, info)
     if records:
         await _print_records(console, client, info, as_json=as_json)
+    if pause is not None and not as_json:
+        _print_questions(console, run_id, pause.interrupts)
     if not info.ended:
         return 0
     try:
@@ -137,13 +151,23 @@ def _print_info(console: Console, info: RunInfo) -> None:
         ("state", _state(info)),
         ("session", info.session or "none"),
         ("records", str(info.head)),
-        ("owners", f"{info.epoch}, {info.crashes} died" if info.crashes else str(info.epoch)),
+        ("owners", ", ".join(filter(None, [str(info.epoch), _counters(info)]))),
         ("worker", info.worker or "none"),
         ("took" if info.ended else "since", took),
     ]
+    if info.deadline is not None and not info.ended:
+        rows.append(("deadline", _until(info.deadline)))
     for name, value in rows:
         table.add_row(Text(name, style="bold"), value)
     console.print(table)
+
+
+def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interrupt]) -> None:
+    console.print()
+    for one in interrupts:
+        reason = "" if one.reason is None else f": {short(one.reason, longest=1000)}"
+        console.print(Text(printable(f"? {one.name}{reason}"), style="yellow"), Text(one.id, style="dim"))
+    console.print(Text(f"answer: {how_to_answer(run_id, interrupts)}", style="dim"))
 
 
 async def _print_records(console: Console, client: Client, info: RunInfo, *, as_json: bool) -> None:
@@ -152,7 +176,7 @@ async def _print_records(console: Console, client: Client, info: RunInfo, *, as_
         for entry in page:
             after = entry.seq
             if as_json:
-                _print_json({"seq": entry.seq, "epoch": entry.epoch, **dict(entry.record)})
+                print_json({"seq": entry.seq, "epoch": entry.epoch, **dict(entry.record)})
             else:
                 console.print(Text(printable(_record_line(entry))))
 
@@ -164,7 +188,7 @@ def _record_line(entry: Entry) -> str:
 
 def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        _print_json(outcome)
+        print_json(outcome)
     elif "error" in outcome:
         console.print(Text(printable(f"\n{outcome['error']['type']}: {outcome['error']['message']}"), style="red"))
     else:
@@ -189,7 +213,7 @@ def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> No
         found = await client.workers()
         if as_json:
             for worker in found:
-                _print_json(asdict(worker))
+                print_json(asdict(worker))
             return 0
         if not found:
             typer.echo("no live workers; start one: playhead worker TARGET", err=True)
@@ -202,38 +226,7 @@ def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> No
         Console(highlight=False).print(table)
         return 0
 
-    _with_client(url, prefix, act)
-
-
-def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Stop a run. A run in line ends at once; a running one at its next word, or when its present tool call returns."""
-
-    async def act(client: Client) -> int:
-        run = client.run(run_id)
-        before = await run.info()
-        state = await run.cancel()
-        if as_json:
-            _print_json({"run": run_id, "state": state, "had_ended": before.ended})
-            return 0
-        if state == "running":
-            with anyio.move_on_after(5):
-                async with aclosing(run.records(after=before.head)) as entries:
-                    async for _ in entries:
-                        pass
-            state = (await run.info()).state
-        if before.ended:
-            typer.echo(f"run {run_id} had ended already: {state}", err=True)
-        elif state in ("running", "queued"):
-            typer.echo(
-                f"run {run_id}: still {state}; the cancel is sent, and takes effect when the tool call that runs now "
-                "returns, or when another worker takes the run over",
-                err=True,
-            )
-        else:
-            typer.echo(f"run {run_id}: {state}", err=True)
-        return 0
-
-    _with_client(url, prefix, act)
+    with_client(url, prefix, act)
 
 
 def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
@@ -244,7 +237,7 @@ def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> Non
             findings = await _examine(where, prefix)
         if as_json:
             for level, text in findings:
-                _print_json({"level": level, "text": text})
+                print_json({"level": level, "text": text})
         else:
             console = Console(highlight=False, soft_wrap=True)
             styles = {"ok": "green", "warning": "yellow", "error": "red"}

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+import anyio
 import typer
 
+from playhead.client.client import Client
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.errors import LogUnavailableError
 from playhead.runtime.log.connection import DEFAULT_URL
 
-__all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "kept_here", "reach"]
+__all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "kept_here", "reach", "with_client"]
 
 DATA_DIRECTORY: Final = Path(".playhead")
 """Where `demo` and `dev` keep their server's data, in the present directory."""
@@ -50,6 +52,16 @@ async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str
         raise LogUnavailableError(f"no server runs on {folder}/; `playhead dev TARGET` starts one on {DATA_DIRECTORY}/")
     else:
         yield DEFAULT_URL
+
+
+def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]]) -> None:
+    """Do `act` with an open client and exit with what it returns; a command that needs no worker."""
+
+    async def main() -> int:
+        async with reach(url, at_rest=True) as where, Client(where, prefix=prefix) as client:
+            return await act(client)
+
+    raise typer.Exit(anyio.run(main))
 
 
 def kept_here() -> str:

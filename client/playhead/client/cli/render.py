@@ -13,6 +13,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from playhead.runtime.events import Projection
+from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.records import (
     Entry,
     ModelRetried,
@@ -22,6 +23,7 @@ from playhead.runtime.records import (
     RunCompleted,
     RunFailed,
     RunHandedOver,
+    RunPaused,
     RunSubmitted,
     SignalReceived,
     ToolFinished,
@@ -29,7 +31,7 @@ from playhead.runtime.records import (
     ToolStarted,
 )
 
-__all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "RunView", "printable", "seconds", "short", "write_json"]
+__all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "RunView", "print_json", "printable", "seconds", "short", "write_json"]
 
 EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
@@ -57,6 +59,11 @@ def write_json(line: str) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.buffer.flush()
+
+
+def print_json(value: Any) -> None:
+    """A value on one line of JSON, as `write_json`; what JSON has no form for becomes text."""
+    write_json(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def seconds(milliseconds: float) -> str:
@@ -173,13 +180,20 @@ class RunView:
                 mark, style = ("✓", "green") if record.result["status"] == "success" else ("✗", "red")
                 what = short(_shown(record.result["content"]))
                 self.note(f"{mark} {record.name}: {what} ({seconds(record.duration_ms)})", style=style)
+            case RunPaused():
+                self._ask(record)
             case SignalReceived():
-                self.note(f"[{record.kind} received]", style="yellow")
+                self.note(f"[{_heard(record)}]", style="yellow")
             case RunCompleted() | RunCancelled() | RunFailed():
                 self._waits_for = None
                 self._end(entry, record)
             case _:
                 pass
+
+    def _ask(self, record: RunPaused) -> None:
+        for one in map(Interrupt, record.interrupts):
+            self.note(f"? {one.name}{'' if one.reason is None else f': {short(one.reason)}'}", style="yellow")
+        self._waits_for = "waiting for an answer"
 
     def _end(self, entry: Entry, record: RunCompleted | RunCancelled | RunFailed) -> None:
         took = seconds(record.at - (self._began_at or record.at))
@@ -191,6 +205,16 @@ class RunView:
         usage = record.result.get("metrics", {}).get("usage", {})
         tokens = f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)} tokens"
         self.note(f"{record.result.get('stop_reason')} · {took} · {tokens} · {entry.seq} records")
+
+
+def _heard(record: SignalReceived) -> str:
+    match record:
+        case SignalReceived(kind="respond", body=dict(answers)):
+            return f"answered: {', '.join(map(short, answers.values()))}"
+        case SignalReceived(kind="steer", body=said):
+            return f"told: {short(said if isinstance(said, str) else _shown(said))}"
+        case _:
+            return f"{record.kind} received"
 
 
 def _shown(content: list[dict[str, Any]]) -> str:

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from playhead.client.cli.questions import how_to_answer, names_of
 from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
-from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, write_json
+from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
 from playhead.client.run import Run
 from playhead.client.tail import Notice
@@ -52,11 +53,15 @@ class _Place:
         if self.view is not None:
             self.view.note(text, style="yellow")
         else:
-            typer.secho(text, err=True, fg=typer.colors.YELLOW)
+            typer.secho(printable(text), err=True, fg=typer.colors.YELLOW)
 
     def tell(self, notice: Notice) -> None:
         """Pass a client's notice on."""
-        self.say(f"[{notice.message}]")
+        if notice.kind == "paused":  # what it asks is in what is shown of the run
+            asked = ", ".join(names_of(notice.interrupts).values())
+            self.say(f"[waits for an answer to {asked}; give it: {how_to_answer(notice.run_id, notice.interrupts)}]")
+        else:
+            self.say(f"[{notice.message}]")
 
 
 def _how_to_rejoin(place: _Place) -> str:
@@ -98,7 +103,8 @@ async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wa
     place.run_id = run.id
     place.cursor = after or 0
     if as_json:
-        return await _print_events(run.stream_async(after=after, wait_for_worker=wait), place)
+        events = run.stream_async(after=after, wait_for_worker=wait, on_pause="wait")
+        return await _print_events(events, place)
     records = _from_the_start(run, after=parse_cursor(after), wait=wait)
     return await _print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
 
@@ -157,6 +163,9 @@ def ask(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to ask; - reads it from standard input.")],
     session: Annotated[str | None, typer.Option("--session", help="Conversation to read and extend.")] = None,
+    deadline: Annotated[
+        float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail the run if it has not ended by then.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and leave.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
@@ -168,7 +177,7 @@ def ask(
 
     async def follow(place: _Place) -> int:
         async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
-            run = await client.start(agent, text, session_id=session)
+            run = await client.start(agent, text, session_id=session, deadline=deadline)
             if detach:
                 typer.echo(json.dumps({"run": run.id}) if as_json else run.id)
                 return 0

@@ -1,0 +1,140 @@
+"""Commands that say something to a run: `cancel`, `respond`, `steer`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+from functools import partial
+from typing import Annotated, Final
+from uuid import uuid4
+
+import anyio
+import typer
+
+from playhead.client.cli.questions import names_of, read_answers
+from playhead.client.cli.reach import with_client
+from playhead.client.cli.render import print_json, printable
+from playhead.client.cli.watch import Json, Prefix, RunId, Url
+from playhead.client.client import Client
+from playhead.client.run import Run, run_ended
+from playhead.runtime.errors import RunEndedError
+from playhead.runtime.events import Cursor
+
+__all__ = ["cancel", "respond", "steer"]
+
+_PATIENCE_S: Final = 5.0
+
+
+def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
+    """Stop a run. In line or paused it ends at once; running, at its next word, and its tools are stopped."""
+    with_client(url, prefix, partial(_cancel, run_id=run_id, as_json=as_json))
+
+
+async def _cancel(client: Client, *, run_id: str, as_json: bool) -> int:
+    run = client.run(run_id)
+    before = await run.info()
+    state = await run.cancel()
+    if as_json:
+        print_json({"run": run_id, "state": state, "had_ended": before.ended})
+        return 0
+    if state == "running":
+        with anyio.move_on_after(_PATIENCE_S):
+            async with aclosing(run.records(after=f"{before.head}-{before.epoch}")) as entries:
+                async for _ in entries:
+                    pass
+        state = (await run.info()).state
+    if before.ended:
+        _say(f"run {run_id} had ended already: {state}")
+    elif state in ("running", "queued"):
+        _say(
+            f"run {run_id}: still {state}; the cancel is sent, and takes effect when its worker takes it in, or without "
+            "one when that worker is gone"
+        )
+    else:
+        _say(f"run {run_id}: {state}")
+    return 0
+
+
+def respond(
+    run_id: RunId,
+    answers: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID=ANSWER",
+            help="The question's id, or its name if no other open one has it, and the answer: JSON if it is, else text. "
+            "If one question is open, the answer alone will do.",
+        ),
+    ],
+    as_json: Json = False,
+    url: Url = None,
+    prefix: Prefix = "ph",
+) -> None:
+    """Answer what a paused run asks. The first answer to a question counts."""
+    with_client(url, prefix, partial(_respond, run_id=run_id, given=answers, as_json=as_json))
+
+
+async def _respond(client: Client, *, run_id: str, given: Sequence[str], as_json: bool) -> int:
+    run = client.run(run_id)
+    pause = await run.pause()
+    if pause is None:
+        info = await run.info()
+        if info.ended:
+            raise run_ended(run_id, info.state)
+        raise ValueError(f"run {run_id} is {info.state}: it waits for no answer now")
+    answers = read_answers(given, pause.interrupts)
+    signal_id = uuid4().hex
+    state = await run.respond(answers, signal_id=signal_id)
+    received = await _is_received(run, signal_id, after=pause.cursor)
+    if as_json:
+        print_json({"run": run_id, "signal": signal_id, "state": state, "received": received})
+        return 0
+    left = names_of([one for one in pause.interrupts if one.id not in answers])
+    if left:
+        _say(f"run {run_id}: answered; it still waits for {', '.join(left.values())}")
+    elif received:
+        _say(f"run {run_id}: answered; it goes on")
+    else:
+        _say(f"run {run_id}: the answer is given, and waits for a worker to go on with it")
+    return 0
+
+
+def steer(
+    run_id: RunId,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say to it; - reads it from standard input.")],
+    as_json: Json = False,
+    url: Url = None,
+    prefix: Prefix = "ph",
+) -> None:
+    """Say something to a run while it runs. It is heard before the run's next model call."""
+    said = sys.stdin.read() if text == "-" else text
+    with_client(url, prefix, partial(_steer, run_id=run_id, text=said, as_json=as_json))
+
+
+async def _steer(client: Client, *, run_id: str, text: str, as_json: bool) -> int:
+    run = client.run(run_id)
+    before = await run.info()
+    signal_id = uuid4().hex
+    state = await run.steer(text, signal_id=signal_id)
+    received = state == "running" and await _is_received(run, signal_id, after=f"{before.head}-{before.epoch}")
+    if as_json:
+        print_json({"run": run_id, "signal": signal_id, "state": state, "received": received})
+    elif received:
+        _say(f"run {run_id}: heard")
+    elif state == "running":
+        _say(f"run {run_id}: sent; it is heard before the next model call")
+    else:
+        _say(f"run {run_id}: sent; the run is {state} and hears it when it goes on")
+    return 0
+
+
+async def _is_received(run: Run, signal_id: str, *, after: Cursor) -> bool:
+    """Whether the signal is in force within a few seconds."""
+    with anyio.move_on_after(_PATIENCE_S), suppress(RunEndedError):
+        await run.received(signal_id, after=after)
+        return True
+    return False
+
+
+def _say(text: str) -> None:
+    typer.echo(printable(text), err=True)

@@ -1,0 +1,89 @@
+"""Answers as people type them: to which question, and what."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playhead.client.cli.questions import how_to_answer, read_answers
+from playhead.runtime.interrupts import Interrupt, tool_interrupt_id
+
+__all__: list[str] = []
+
+
+def question(name: str, call: str = "t1") -> Interrupt:
+    return Interrupt(id=tool_interrupt_id(call, name), name=name, reason=None, response=None)
+
+
+ONE = [question("approve")]
+TWO = [question("where"), question("when")]
+TWINS = [question("approve", "t1"), question("approve", "t2")]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("yes", "yes"),
+        ("5", 5),
+        ("true", True),
+        ("null", None),
+        ('{"ok": [1, 2]}', {"ok": [1, 2]}),
+        ('"5"', "5"),
+        ("not {json", "not {json"),
+        ("NaN", "NaN"),
+        ("a=b", "a=b"),
+        ("", ""),
+        ("approve=yes", "yes"),
+        ("approve=a=b", "a=b"),
+        (f"{ONE[0].id}=no", "no"),
+    ],
+)
+def test_to_one_question_the_answer_alone_will_do(text: str, answer: Any) -> None:
+    assert read_answers([text], ONE) == {ONE[0].id: answer}
+
+
+def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
+    where, when = (one.id for one in TWO)
+    assert read_answers(["when=now", "where=here"], TWO) == {when: "now", where: "here"}
+    assert read_answers([f"{where}=here"], TWO) == {where: "here"}
+    assert read_answers([f"{one.id}={number}" for number, one in enumerate(TWINS)], TWINS) == {
+        TWINS[0].id: 0,
+        TWINS[1].id: 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "interrupts", "match"),
+    [
+        (["yes"], TWO, r"'yes' names no open question; pass ID=ANSWER. Open are: where \(v1:.*\), when \(v1:"),
+        (["approve=yes"], TWINS, "'approve=yes' names no open question"),
+        (["v1:tool_call:t9:x=yes"], ONE, "names no open question"),
+        (["yes", "no"], ONE, "'yes' names no open question"),
+        (["where=a", f"{TWO[0].id}=b"], TWO, "two answers to where"),
+    ],
+)
+def test_what_answers_nothing_or_twice_is_refused_and_says_what_is_open(
+    given: list[str], interrupts: list[Interrupt], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        read_answers(given, interrupts)
+
+
+# A name with "=" in it may look like another's name with its answer: then only the id is safe.
+NAMES = st.text(min_size=1, max_size=12).filter(lambda name: "=" not in name)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=4, unique=True), st.text())
+def test_the_command_that_is_shown_answers_every_question_whatever_its_name(
+    named: list[tuple[str, str]], answer: str
+) -> None:
+    interrupts = [question(name, call) for name, call in named]
+    program, verb, run_id, *arguments = shlex.split(how_to_answer("0-run", interrupts))
+    assert (program, verb, run_id) == ("playhead", "respond", "0-run")
+    given = [f"{argument.removesuffix('ANSWER')}{json.dumps(answer)}" for argument in arguments]
+    assert read_answers(given, interrupts) == {one.id: answer for one in interrupts}
