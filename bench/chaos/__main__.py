@@ -16,6 +16,7 @@ from typing import Final
 import anyio
 
 from bench.chaos.chaos import Outcome, run_chaos
+from bench.chaos.injuries import DECK, KINDS
 from bench.chaos.stage import Options
 from bench.report import print_table
 from bench.server import describe_machine
@@ -31,6 +32,7 @@ def main() -> None:
     options = Options(
         seed=random.randrange(1 << 32) if arguments.seed is None else arguments.seed,
         injuries=arguments.injuries,
+        deck=_deck(arguments.only or [""]),
         workers=arguments.workers,
         viewers=arguments.viewers,
         runs=arguments.runs,
@@ -68,10 +70,18 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if nothing broke")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="injuries with that in their name only")
     arguments = parser.parse_args()
     if arguments.workers < 2 or arguments.viewers < 1 or arguments.runs < 1 or arguments.lease < 2:
         parser.error("it takes 2 workers, 1 viewer, 1 run and a lease of 2 seconds at least")
     return arguments
+
+
+def _deck(texts: list[str]) -> tuple[str, ...]:
+    found = tuple(kind for kind in DECK if any(text in kind for text in texts))
+    if not found:
+        sys.exit(f"no injury has {' or '.join(texts)} in its name; there are: {', '.join(KINDS)}")
+    return found
 
 
 def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:

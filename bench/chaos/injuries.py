@@ -54,10 +54,11 @@ class Injurer:
         """Inflict as many as the options say; returns when the last one is over."""
         options = self._stage.options
         deck: list[str] = []
+        whole = options.deck or DECK
         async with anyio.create_task_group() as tasks:
             for _ in range(options.injuries):
                 if not deck:
-                    deck = self._dice.sample(DECK, len(DECK))
+                    deck = self._dice.sample(whole, len(whole))
                 kind = deck.pop()
                 # All is drawn here, in one order, however long each injury takes.
                 dice = random.Random(self._dice.getrandbits(64))
@@ -235,7 +236,7 @@ _OF: Final = {kind: program for kind in KINDS for program in ("worker", "viewer"
 
 _OUTAGES: Final = {"kill -9 the server", "stall the server", "server out of memory", "server read-only"}
 
-DECK: Final = [
+DECK: Final = (
     *KINDS,
     *["kill -9 a worker"] * 4,
     *["stop a worker past its lease"] * 2,
@@ -244,5 +245,5 @@ DECK: Final = [
     "drain a worker",
     "cut a worker off",
     "kill -9 the server",
-]
+)
 """Dealt out shuffled, and again when it is used up: every kind comes, the grave ones more often."""

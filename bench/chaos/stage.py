@@ -28,6 +28,7 @@ class Options:
     """How a chaos is made.
 
     Attributes:
+        deck: The injuries to deal out, shuffled, and again when they are used up; empty for `injuries.DECK`.
         pace_s: Between two injuries, on average.
         runs: At once.
         lease_s: Of the workers.
@@ -39,6 +40,7 @@ class Options:
 
     seed: int
     injuries: int = 100
+    deck: tuple[str, ...] = ()
     workers: int = 4
     viewers: int = 2
     runs: int = 24
