@@ -9,10 +9,12 @@ import anyio
 import pytest
 
 from playhead.client import Notice, Run
+from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import GapError, RewindError, RunNotFoundError
 from playhead.runtime.events import Cursor, Event
 from playhead.runtime.log.base import Batch, new_token
-from playhead.runtime.records import Entry
+from playhead.runtime.records import Entry, ToolProgressed
+from playhead.runtime.types import ToolUse
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Owner
@@ -246,6 +248,23 @@ async def test_a_result_is_that_of_the_history_that_holds(fleet: Fleet) -> None:
             while not results:  # noqa: ASYNC110 - nothing else happens
                 await anyio.sleep(0.01)
         assert results[0].stop_reason == "end_turn"
+
+
+async def test_a_record_that_is_not_equal_to_itself_is_no_rewind(fleet: Fleet) -> None:
+    """A tool may well yield nan."""
+    async with fleet.owner() as owner, fleet.client() as client, anyio.create_task_group() as tasks:
+        viewer = fleet.viewer(client.run(owner.id))
+        tasks.start_soon(viewer.watch)
+        use: ToolUse = {"toolUseId": "t", "name": "x", "input": {}}
+        odd = encode_record(ToolProgressed(at=1, index=0, tool_use=use, data=float("nan")))
+        (answer,) = await owner.log.append([Batch(owner.id, owner.claim.token, owner.head, [odd])])
+        owner.head = answer.head
+        await viewer.seen(3)
+        assert await fleet.ask("CLIENT", "KILL", "TYPE", "pubsub")
+        await owner.append("next")
+        await owner.end()
+        await viewer.seen(5)
+        viewer.assert_dense(5)
 
 
 # A reader that comes back

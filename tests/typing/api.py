@@ -173,8 +173,12 @@ async def client() -> None:
         assert_type(remote.stream_async("hi"), AsyncGenerator[Event, None])
         assert_type(await remote.invoke_async("hi"), AgentResult)
         assert_type(remote("hi"), AgentResult)
+        assert_type(await remote.cancel(), None)
+        assert_type(await opened.run_of_session("ada"), Run | None)
+        await opened.start("assistant", deadline=60)
         await opened.start(prompt="hi")  # pyright: ignore[reportCallIssue]
-    assert_type(notices[0].kind, Literal["no_worker", "in_line", "unreachable"])
+    assert_type(notices[0].kind, Literal["no_worker", "in_line", "paused", "unreachable", "rewound"])
+    assert_type(notices[0].interrupts, tuple[Interrupt, ...])
 
 
 async def run_of_a_fleet(run: Run) -> None:
@@ -182,10 +186,12 @@ async def run_of_a_fleet(run: Run) -> None:
     assert_type(run.stream_async(after=41), AsyncGenerator[Event, None])
     assert_type(run.replay(speed=None), AsyncGenerator[Event, None])
     assert_type(run.records(after=1), AsyncGenerator[Entry, None])
+    assert_type(run.records(after="41-2"), AsyncGenerator[Entry, None])
     async for entry in run.records():
         assert_type(entry, Entry)
         seq, epoch, record = entry
         assert_type(seq, int)
+        assert_type(entry.cursor, str)
         assert_type(epoch, int)
         assert_type(record, Record)
         assert_type(record.at, int)
@@ -197,6 +203,15 @@ async def run_of_a_fleet(run: Run) -> None:
     assert_type(info.state, RunState)
     assert_type(info.ended, bool)
     assert_type(await run.cancel(signal_id="s"), RunState)
+    assert_type(await run.respond({"id": "yes"}, signal_id="s"), RunState)
+    assert_type(await run.steer("hurry"), RunState)
+    assert_type(await run.steer([{"text": "hurry"}], signal_id="s"), RunState)
+    assert_type(await run.received("s", after="41-2"), Entry)
+    assert_type(await run.result(on_pause="wait"), AgentResult)
+    if pause := await run.pause():
+        assert_type(pause.cursor, str)
+        assert_type(pause.interrupts[0], Interrupt)
+    run.stream_async(on_pause="stop")  # pyright: ignore[reportArgumentType]
     run.stream_async(after=1.5)  # pyright: ignore[reportArgumentType]
 
 

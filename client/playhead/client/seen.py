@@ -8,9 +8,11 @@ all before it are.
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import PlayheadError, RewindError
 from playhead.runtime.events import Cursor, parse_cursor
 from playhead.runtime.records import TERMINAL_TYPES, Entry, Record
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["Seen"]
 
 _CLAIM: Final = "run.claimed"
+
+
+def _stored(record: Record) -> bytes:
+    """What equality cannot tell: nan is not equal to itself."""
+    return encode_record(record, limit=sys.maxsize)
 
 
 class Seen:
@@ -59,7 +66,7 @@ class Seen:
         return (
             seq == self.seq
             and (self.epoch is None or epoch == self.epoch)
-            and (self.record is None or record == self.record)
+            and (self.record is None or record == self.record or _stored(record) == _stored(self.record))
         )
 
     def may_precede(self, entry: Entry) -> bool:
@@ -73,13 +80,11 @@ class Seen:
             or (entry.record.type == _CLAIM and entry.epoch > self.epoch)
         )
 
-    def take(self, entry: Entry) -> None:
-        """`entry` is the one seen last from now on."""
-        self.seq, epoch, self.record = entry
-        if epoch != self.epoch:
-            self.epoch = epoch
-            if entry.record.type == _CLAIM:
-                self._claims.append(entry)
+    def begin(self, entry: Entry) -> None:
+        """`entry` is the first seen of its epoch."""
+        self.epoch = entry.epoch
+        if entry.record.type == _CLAIM:
+            self._claims.append(entry)
 
     async def rewound(self, log: RedisLog, *, found: int | None) -> RewindError:
         """The error that says so, with the last record that is surely common to what was seen and the present log."""

@@ -170,9 +170,11 @@ class Tail:
         seen = self._seen
         if entry.seq != seen.seq + 1:
             raise GapError(self.run_id, expected=seen.seq + 1, found=entry.seq)
-        if not seen.may_precede(entry):
-            raise RewindError(self.run_id, expected=seen.seq, found=entry.seq)
-        seen.take(entry)
+        if entry.epoch != seen.epoch:
+            if not seen.may_precede(entry):
+                raise RewindError(self.run_id, expected=seen.seq, found=entry.seq)
+            seen.begin(entry)
+        seen.seq, _, seen.record = entry
         self._read_any = True
         if self._told:
             self._told.clear()
