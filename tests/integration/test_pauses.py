@@ -242,6 +242,25 @@ async def test_a_deadline_ends_a_run_in_line_that_nobody_serves(fleet: Fleet) ->
             await client.invoke_async("nobody", "Hi", deadline=0.001)
 
 
+async def test_who_is_in_line_behind_a_question_is_told_whose(fleet: Fleet) -> None:
+    told: list[Notice] = []
+    heard = anyio.Event()
+
+    def on_notice(notice: Notice) -> None:
+        told.append(notice)
+        heard.set()
+
+    async with fleet.worker(clerk()), fleet.client(on_notice=on_notice) as client:
+        first, events = await asked(client, session_id="ada")
+        second = await client.start("clerk", "pay", session_id="ada")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(second.result)
+            await heard.wait()
+            await first.respond({ids(events)[0]: "yes"})
+        assert told[0].kind == "in_line"
+        assert f"with run {first.id}, which is paused and waits for an answer" in told[0].message
+
+
 # Answers
 
 

@@ -352,7 +352,7 @@ class Tail:
         workers = await self._log.workers()
         if any(info.agent in worker.agents for worker in workers):
             self._unserved_s = 0.0
-            self._tell("in_line", f"run {self.run_id} is in line: all workers are busy, or its session is.")
+            self._tell("in_line", f"run {self.run_id} is in line: {await self._before(info)}")
             return
         served = sorted({name for worker in workers for name in worker.agents})
         text = f"no live worker serves agent {info.agent!r}" + (f" (served now: {', '.join(served)})" if served else "")
@@ -360,6 +360,16 @@ class Tail:
         if self._wait_for_worker is not None and self._unserved_s >= self._wait_for_worker:
             raise NoWorkerError(f"{text}; run {self.run_id} stays in line. Start a worker, or cancel the run.")
         self._tell("no_worker", f"{text}; waiting. Start one: playhead worker TARGET")
+
+    async def _before(self, info: RunInfo) -> str:
+        """What a run in line is behind."""
+        holder = None if info.session is None else await self._log.holder(info.session)
+        if holder is None or holder == self.run_id:
+            return "all workers are busy."
+        first = await self._log.info(holder)
+        does = f"is {first.state}" if first is not None else "has just ended"
+        asks = f" and waits for an answer: playhead show {holder}" if does == "is paused" else ""
+        return f"its session is with run {holder}, which {does}{asks}."
 
     def _tell(self, kind: NoticeKind, message: str, *, interrupts: tuple[Interrupt, ...] = ()) -> None:
         if kind not in self._told:
