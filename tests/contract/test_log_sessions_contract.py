@@ -226,6 +226,24 @@ async def test_an_acknowledgement_counts_once(log: Log) -> None:
     assert [signal.signal_id for signal in await log.inbox(run_id)] == ["s1", "s2"]
 
 
+async def test_a_signal_that_a_failover_lost_is_not_owed_by_the_next_ones(log: Log) -> None:
+    run_id = await submitted(log)
+    claim = await claimed(log)
+    assert await append(log, behind(claim, [FACT], ack=1)) == Answer(Code.OK, head=3)  # read before the failover
+    await log.signal(run_id, Signal("s2", "steer", "left"))
+    assert await log.renew([(run_id, claim.token)], lease_ms=MINUTE) == [Renewal(ours=True, inbox=1)]
+    await log.release(Batch(run_id, claim.token, 3, [FACT, FACT], ack=2))
+    await log.signal(run_id, Signal("s3", "steer", "left"))
+    assert (await claimed(log)).inbox == 1
+
+
+def test_no_more_signals_are_acknowledged_than_there_are_records():
+    with pytest.raises(ValueError, match="0 records cannot acknowledge 1 signals"):
+        Batch("r1", "t1", 2, [], ack=1)
+    with pytest.raises(ValueError, match="1 records cannot acknowledge -1 signals"):
+        Batch("r1", "t1", 2, [FACT], ack=-1)
+
+
 async def test_an_owner_behind_another_head_still_hears_of_its_signals(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)

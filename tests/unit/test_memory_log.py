@@ -49,7 +49,9 @@ async def owned(log: MemoryLog, run_id: str = "r1", *, session: str | None = Non
 
 
 def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000, ack: int = 0) -> Finish:
-    return Finish(Batch(claim.run_id, claim.token, 2, [], ack), "completed", claim.session, messages, retention_ms)
+    return Finish(
+        Batch(claim.run_id, claim.token, 2, [FAILED] * ack, ack), "completed", claim.session, messages, retention_ms
+    )
 
 
 async def reap(log: MemoryLog) -> list[str]:

@@ -140,13 +140,22 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records to append behind `head`, already encoded; `ack` is how many signals they acknowledge."""
+    """Records to append behind `head`, already encoded; `ack` is how many signals they acknowledge.
+
+    Raises:
+        ValueError: More signals acknowledged than there are records: without its `signal.received` a signal would be
+            lost, and a batch of nothing could not be known as a repeat.
+    """
 
     run_id: str
     token: str
     head: int
     records: Sequence[bytes]
     ack: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ack <= len(self.records):
+            raise ValueError(f"{len(self.records)} records cannot acknowledge {self.ack} signals")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ for i = 1, tonumber(ARGV[1]) do
     head = write(run, log, head, tonumber(h[4]), records)
     if ack > 0 then
       redis.call('LTRIM', inbox, ack, -1)
-      waiting = redis.call('HINCRBY', run, 'inbox', -ack)
+      -- A failover may have lost a signal that the owner has read.
+      waiting = redis.call('HINCRBY', run, 'inbox', -math.min(ack, waiting))
     end
     code = 0
   elseif head == expected + count then

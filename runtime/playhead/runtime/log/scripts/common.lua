@@ -115,7 +115,7 @@ local function part(run, log, inbox, token, expected, ack, records)
   head = write(run, log, head, tonumber(h[4]), records)
   if ack > 0 then
     redis.call('LTRIM', inbox, ack, -1)
-    waiting = redis.call('HINCRBY', run, 'inbox', -ack)
+    waiting = redis.call('HINCRBY', run, 'inbox', -math.min(ack, waiting))
   end
   redis.call('HSET', run, 'token', '', 'released', token, 'released head', string.format('%.0f', head))
   return 0, head, waiting
