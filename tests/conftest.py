@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -24,6 +25,9 @@ EXEMPT = {
 """Kinds of keys that may live without a TTL, and why. A key is `{prefix:shard}:kind` or `{prefix:shard}:kind:id`."""
 
 RUN_KINDS = {"run", "log", "inbox"}
+PLACES = {"waiting": "LRANGE", "ready": "ZRANGE", "leases": "ZRANGE", "deadlines": "ZRANGE"}
+"""Kinds of `EXEMPT` that hold runs which have not ended, and nothing else; how to read them."""
+
 FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
 
 
@@ -87,8 +91,8 @@ def prefix() -> str:
 def no_key_leaks(redis_url: str, prefix: str) -> Iterator[Callable[[], list[str]]]:
     """Fail the test if keys under its `prefix` would stay for ever.
 
-    That is every key without a TTL, except the kinds in `EXEMPT` and those of runs that are not finished. The value
-    is the check itself, which returns the leaked keys.
+    That is every key without a TTL, except the kinds in `EXEMPT` and those of runs that are not finished; the kinds in
+    `PLACES` are exempt only while they hold no other run. The value is the check itself, which returns the leaked keys.
     """
     with redis.Redis.from_url(redis_url) as client:
 
@@ -99,6 +103,12 @@ def no_key_leaks(redis_url: str, prefix: str) -> Iterator[Callable[[], list[str]
         assert check() == [], "these keys have neither a TTL nor an exemption"
 
 
+@pytest.fixture
+def exempt_kinds() -> Collection[str]:
+    """The kinds of keys that may live without a TTL though they belong to no run."""
+    return EXEMPT.keys()
+
+
 def leaked(client: redis.Redis, key: bytes) -> bool:
     """Whether nothing will ever remove the key."""
     if client.ttl(key) != -1:
@@ -106,6 +116,14 @@ def leaked(client: redis.Redis, key: bytes) -> bool:
     tag, _, rest = key.decode().partition("}:")
     kind, _, identifier = rest.partition(":")
     if kind in RUN_KINDS:
-        state = client.hget(f"{tag}}}:run:{identifier}", "state")
-        return state is None or state in FINISHED_STATES
+        return not unfinished(client, f"{tag}}}:", identifier)
+    if kind in PLACES:
+        names: Any = client.execute_command(PLACES[kind], key, 0, -1)
+        return not all(unfinished(client, f"{tag}}}:", name.decode()) for name in names)
     return kind not in EXEMPT
+
+
+def unfinished(client: redis.Redis, root: str, run_id: str) -> bool:
+    """Whether there is such a run and it has not ended."""
+    state = client.hget(f"{root}run:{run_id}", "state")
+    return state is not None and state not in FINISHED_STATES

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import fakeredis
 import pytest
@@ -12,6 +14,8 @@ from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.redis import RedisLog, connect
 
 __all__: list[str] = []
+
+sys.path.append(str(Path(__file__).resolve().parent))  # the modules beside the tests
 
 
 @pytest.fixture(params=["memory", "fakeredis", "redis", "sentinel", "cluster"])

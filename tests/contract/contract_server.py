@@ -1,0 +1,180 @@
+"""What a server holds for one prefix, read key by key past the log, and what must be true of it at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from playhead.runtime.codec import decode_record
+from playhead.runtime.records import TERMINAL_TYPES, Record
+
+__all__ = ["Held", "HeldRun", "broken_promises", "hold"]
+
+ENDED = ("completed", "failed", "cancelled")
+LIVE = ("queued", "running", "paused")
+
+
+@dataclass(frozen=True)
+class HeldRun:
+    """One run's keys. `ttls` are those of its hash and its log in ms, -1 for none."""
+
+    fields: Mapping[str, str]
+    entries: list[tuple[int, int, bytes]]
+    inbox: list[bytes]
+    ttls: tuple[int, int]
+
+    @property
+    def state(self) -> str:
+        return self.fields["state"]
+
+    @property
+    def records(self) -> list[Record]:
+        return [decode_record(record) for _, _, record in self.entries]
+
+    def having(self, prefix: str) -> set[str]:
+        """What stands behind `prefix` in the names of the hash's fields."""
+        return {name.removeprefix(prefix) for name in self.fields if name.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Held:
+    """All keys of a prefix.
+
+    `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none.
+    """
+
+    runs: Mapping[str, HeldRun]
+    ready: Mapping[str, Mapping[str, float]]
+    leases: Mapping[str, float]
+    deadlines: Mapping[str, float]
+    index: Mapping[str, float]
+    holders: Mapping[str, str]
+    waiting: Mapping[str, list[str]]
+    messages: Mapping[str, list[str]]
+    forever: set[str]
+    kept: set[str]
+
+    @property
+    def in_line(self) -> set[str]:
+        return {run_id for line in self.ready.values() for run_id in line}
+
+
+_READ_ALL = """
+local read = {
+  hash = {'HGETALL'}, string = {'GET'}, list = {'LRANGE', 0, -1}, zset = {'ZRANGE', 0, -1, 'WITHSCORES'},
+  stream = {'XRANGE', '-', '+'},
+}
+local found = {}
+for i, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  local command = read[redis.call('TYPE', key).ok]
+  found[i] = {key, redis.call('PTTL', key), redis.call(command[1], key, unpack(command, 2))}
+end
+return found
+"""
+
+
+def hold(client: redis.Redis, root: str) -> Held:
+    """Read everything under `root` at once."""
+    rows: Any = client.execute_command("EVAL", _READ_ALL, 0, root.replace("[", r"\[") + "*")
+    found: dict[str, dict[str, Any]] = {}
+    ttls: dict[tuple[str, str], int] = {}
+    for key, ttl, value in rows:
+        kind, _, name = key.decode().removeprefix(root).partition(":")
+        found.setdefault(kind, {})[name] = value
+        ttls[kind, name] = ttl
+
+    def scores(kind: str, name: str = "") -> dict[str, float]:
+        return {member.decode(): float(score) for member, score in _pairs(found.get(kind, {}).get(name, []))}
+
+    def run(name: str) -> HeldRun:
+        return HeldRun(
+            {field.decode(): value.decode("utf-8", "replace") for field, value in _pairs(found["run"][name])},
+            [_entry(*item) for item in found.get("log", {}).get(name, [])],
+            found.get("inbox", {}).get(name, []),
+            (ttls["run", name], ttls.get(("log", name), -2)),
+        )
+
+    return Held(
+        runs={name: run(name) for name in found.get("run", {})},
+        ready={agent: scores("ready", agent) for agent in found.get("ready", {})},
+        leases=scores("leases"),
+        deadlines=scores("deadlines"),
+        index=scores("runs"),
+        holders={name: dict(_pairs(fields))[b"run"].decode() for name, fields in found.get("session", {}).items()},
+        waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
+        messages={name: [one.decode() for one, _ in items] for name, items in found.get("messages", {}).items()},
+        forever={kind for (kind, _), ttl in ttls.items() if ttl == -1},
+        kept={name for (kind, name), ttl in ttls.items() if kind == "messages" and ttl == -1},
+    )
+
+
+def _pairs(flat: list[bytes]) -> Iterable[tuple[bytes, bytes]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _entry(entry_id: bytes, parts: list[bytes]) -> tuple[int, int, bytes]:
+    seq, _, epoch = entry_id.partition(b"-")
+    assert parts[:1] == [b"r"]
+    return int(seq), int(epoch), parts[1]
+
+
+def broken_promises(held: Held) -> list[str]:
+    """What is wrong with what a server holds, whatever was called before; empty if all promises hold."""
+    found: list[str] = []
+    for run_id, run in held.runs.items():
+        found += [f"{run_id}: {fault}" for fault in _faults(run)]
+        found += [f"{run_id}: {fault}" for fault in _misplaced(run_id, run, held)]
+    for session, holder in held.holders.items():
+        live = [run_id for run_id, run in held.runs.items() if _busy(run_id, run, held, session)]
+        if holder not in held.runs or held.runs[holder].state not in LIVE or live not in ([], [holder]):
+            found.append(f"session {session}: held by {holder}, busy in {live}")
+    if held.kept != held.messages.keys() & held.holders.keys():
+        found.append(f"messages of {sorted(held.kept)} have no TTL, sessions {sorted(held.holders)} are held")
+    known = held.runs.keys()
+    found += [f"{place} names {names}" for place, names in _places(held) if not names <= known]
+    return found
+
+
+def _faults(run: HeldRun) -> Iterable[str]:
+    seqs, epochs = [seq for seq, _, _ in run.entries], [epoch for _, epoch, _ in run.entries]
+    if seqs != list(range(1, len(seqs) + 1)) or int(run.fields["head"]) != len(seqs):
+        yield f"not dense up to head {run.fields['head']}: {seqs}"
+    if epochs != sorted(epochs) or epochs[-1] > int(run.fields["epoch"]):
+        yield f"epochs {epochs} in epoch {run.fields['epoch']}"
+    last = [record.type in TERMINAL_TYPES for record in run.records]
+    if True in last[:-1] or last[-1] != (run.state in ENDED):
+        yield f"{run.state}, with terminal records at {[seq for seq, ends in zip(seqs, last, strict=True) if ends]}"
+    if last[-1] and run.records[-1].type != f"run.{run.state}":
+        yield f"{run.state}, but the last record is {run.records[-1].type}"
+    if int(run.fields["inbox"]) != len(run.inbox):
+        yield f"{run.fields['inbox']} signals counted, {len(run.inbox)} there"
+    if (run.state in LIVE) != (max(run.ttls) == -1) or (run.state in ENDED) != (min(run.ttls) > 0):
+        yield f"{run.state}, with TTLs {run.ttls}"
+    if (run.state == "running") != (run.fields.get("worker", "") != "") and run.state in LIVE:
+        yield f"{run.state}, held by {run.fields.get('worker')!r}"
+
+
+def _misplaced(run_id: str, run: HeldRun, held: Held) -> Iterable[str]:
+    waits = run_id in held.waiting.get(run.fields["session"], [])
+    places = {"ready": run_id in held.in_line, "leases": run_id in held.leases, "behind its session": waits}
+    wanted = {"queued": "behind its session" if waits else "ready", "running": "leases"}.get(run.state)
+    actual = [place for place, there in places.items() if there]
+    if actual != ([wanted] if wanted else []):
+        yield f"{run.state}, found in {actual}"
+    if run.state in ENDED and run_id in held.deadlines:
+        yield f"{run.state}, with a deadline left"
+
+
+def _busy(run_id: str, run: HeldRun, held: Held, session: str) -> bool:
+    return run.fields["session"] == session and (run.state in ("running", "paused") or run_id in held.in_line)
+
+
+def _places(held: Held) -> Iterable[tuple[str, set[str]]]:
+    yield "leases", set(held.leases)
+    yield "deadlines", set(held.deadlines)
+    yield "ready", held.in_line
+    for session, names in held.waiting.items():
+        yield f"waiting:{session}", set(names)
