@@ -13,6 +13,7 @@ import pytest
 
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.errors import RunNotFoundError
+from playhead.runtime.events import parse_cursor
 
 if TYPE_CHECKING:
     from playhead.client import Run
@@ -82,7 +83,7 @@ async def test_worker_and_viewer_killed_in_turn_lose_and_repeat_nothing(programs
         assert seen == await everything(run)
 
 
-@pytest.mark.parametrize("after", [None, "3", "5.0", "9", "14"])
+@pytest.mark.parametrize("after", [None, "3", "5.0", "9-1", "14-1"])
 async def test_viewers_in_other_processes_see_what_is_behind_their_cursor(
     programs: Programs, after: str | None
 ) -> None:
@@ -95,12 +96,8 @@ async def test_viewers_in_other_processes_see_what_is_behind_their_cursor(
         whole = await everything(run)
         for viewer in viewers:
             said = events_in(await viewer.rest())
-            assert said == [(cursor, event) for cursor, event in whole if place(cursor) > place(after)]
-
-
-def place(cursor: str | None) -> tuple[int, int]:
-    seq, _, index = (cursor or "0").partition(".")
-    return int(seq), int(index) if index else 1 << 30
+            behind = parse_cursor(after)[:2]
+            assert said == [(cursor, event) for cursor, event in whole if parse_cursor(cursor)[:2] > behind]
 
 
 async def test_worker_and_viewer_go_on_when_the_server_was_killed_and_started_again(
