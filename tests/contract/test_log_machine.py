@@ -44,7 +44,7 @@ from playhead.runtime.records import (
 __all__: list[str] = []
 
 HOUR = 3_600_000
-RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3"), ("a", "b"), ("ada", "bob"), ("i1", "i2")
+RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3", "r4", "r5"), ("a", "b"), ("ada", "bob"), ("i1", "i2")
 MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
 SUBMITTED = RunSubmitted(at=0, agent="a")
 CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
@@ -150,7 +150,7 @@ class LogMachine(RuleBasedStateMachine):
         data=st.data(),
         run_id=runs,
         agent=st.sampled_from(AGENTS),
-        session=st.sampled_from(["ada", "ada", "bob", None]),
+        session=st.sampled_from(["bob", "ada", "bob", None]),
         deadline=st.booleans(),
     )
     def submit(self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool) -> None:
@@ -159,12 +159,12 @@ class LogMachine(RuleBasedStateMachine):
 
     @initialize(data=st.data(), deadlines=st.tuples(st.booleans(), st.booleans(), st.booleans()))
     def begin(self, data: st.DataObject, deadlines: tuple[bool, bool, bool]) -> None:
-        """Two runs share a session, one has none."""
-        for run_id, agent, session, deadline in zip(RUNS, "aab", ("ada", "ada", None), deadlines, strict=True):
+        """Two runs share a session, one has its own."""
+        for run_id, agent, session, deadline in zip(RUNS[:3], "aab", ("ada", "ada", "bob"), deadlines, strict=True):
             self.submit(data, run_id, agent, session, deadline)
 
     @precondition(lambda self: self.model.in_line(AGENTS))
-    @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",), ("b",)]), crash_limit=st.integers(0, 2))
+    @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",), ("b",)]), crash_limit=st.sampled_from([1, 0, 2]))
     def claim(self, data: st.DataObject, agents: tuple[str, ...], crash_limit: int) -> None:
         token, wanted = f"token {next(self.numbers)}", dict.fromkeys(agents, CLAIMED)
         limits = {"crash_limit": crash_limit, "retention_ms": HOUR * (1 + crash_limit)}
@@ -198,8 +198,11 @@ class LogMachine(RuleBasedStateMachine):
 
     def batch(self, data: st.DataObject, last: bytes | None = None, *, former: bool = False) -> Batch:
         """A batch by a run's present owner; `former`: by any other, of any run."""
-        ended = former and self.in_state(*ENDED) and data.draw(st.booleans(), "ended")
-        run_id = self.one(data, *(ENDED if ended else ALL if former else ["running"]))
+        finished = [run_id for run_id in self.in_state(*ENDED) if self.model.runs[run_id].token]
+        if former and finished and data.draw(st.booleans(), "finished"):
+            run_id = data.draw(st.sampled_from(finished), "run")
+        else:
+            run_id = self.one(data, *(ALL if former else ["running"]))
         run, tokens = self.model.runs[run_id], ["forged", *self.tokens[run_id]]
         token = data.draw(st.sampled_from([tokens[-1], *tokens]), "token") if former else tokens[-1]
         count = data.draw(st.sampled_from([1, 0, 3]), "records")
@@ -413,7 +416,7 @@ def test_whatever_is_called_in_whatever_order_the_server_keeps_every_promise(mac
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=80,
+            max_examples=110,
             stateful_step_count=50,
             deadline=None,
             database=None,

@@ -1,0 +1,236 @@
+"""Each script with its reply lost: the server has done it, the link dies, the identical call comes again.
+
+What the server then holds must be what one call left: read key by key, bells and memos included. Every script in
+`scripts/` has its case here, or a test fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal, WorkerInfo
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.script import Script
+from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunCompleted, RunPaused, RunSubmitted
+
+if TYPE_CHECKING:
+    from .conftest import Fleet, Proxy
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = 60_000
+CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
+FACT = encode_record(CycleStarted(at=0, cycle=1))
+PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
+COMPLETED = encode_record(RunCompleted(at=0, result={}))
+LAST_WORDS = [encode_record(RunCancelled(at=0, result={}))]
+NEW = NewRun("r1", "echo", RunSubmitted(at=0, agent="echo"), "ada", deadline_ms=MINUTE)
+STEER = Signal("s1", "steer", "left")
+MOVING: Final = ("leases", "workers")
+"""Sorted sets whose scores count from the call: a repeat may move them on."""
+
+Call = Callable[[RedisLog], Awaitable[Any]]
+
+
+# Each sets the stage, then gives the call whose reply is lost and what its repeat must be told.
+
+
+async def submit(log: RedisLog) -> tuple[Call, Any]:
+    await log.submit(replace(NEW, run_id="r0"))  # so that the new one waits for the session
+    return lambda far: far.submit(NEW), False
+
+
+async def claim(log: RedisLog) -> tuple[Call, Any]:
+    await log.submit(NEW)
+    await log.submit(replace(NEW, run_id="r2", session=None))  # which a second claim would take
+    return lambda far: claimed(far), Claim("r1", "t1", 1, 2, "echo", "ada", 0, 0)
+
+
+async def claimed(log: RedisLog, *, lease_ms: int = MINUTE) -> Claim:
+    made = await log.claim({"echo": CLAIMED}, worker="w", token="t1", lease_ms=lease_ms)
+    assert made is not None
+    return made
+
+
+async def owned(log: RedisLog, *last: bytes, signals: bool = True, lease_ms: int = MINUTE) -> Batch:
+    """A batch by the owner of the run; another run waits for its session."""
+    await log.submit(NEW)
+    await log.submit(replace(NEW, run_id="r2"))
+    made = await claimed(log, lease_ms=lease_ms)
+    if signals:
+        await log.signal("r1", STEER)
+        await log.signal("r1", replace(STEER, signal_id="s2"))
+    return Batch("r1", "t1", made.head, [FACT, FACT, *last], ack=1 if signals else 0)
+
+
+async def append(log: RedisLog) -> tuple[Call, Any]:
+    batch = await owned(log)
+    return lambda far: far.append([batch]), [Answer(Code.DUP, 4, 1)]
+
+
+async def renew(log: RedisLog) -> tuple[Call, Any]:
+    await owned(log, lease_ms=1000)
+    return lambda far: far.renew([("r1", "t1")], lease_ms=MINUTE), [Renewal(ours=True, inbox=2)]
+
+
+async def finish(log: RedisLog) -> tuple[Call, Any]:
+    batch = replace(await owned(log, COMPLETED), ack=2)
+    end = Finish(batch, "completed", "ada", [{"role": "user", "content": []}], MINUTE)
+    return lambda far: far.finish(end), Answer(Code.DUP, 5)
+
+
+async def finish_as_failed(log: RedisLog) -> tuple[Call, Any]:
+    end = Finish(await owned(log, COMPLETED), "failed", "ada", [], MINUTE)
+    return lambda far: far.finish(end), Answer(Code.DUP, 5)
+
+
+async def release(log: RedisLog) -> tuple[Call, Any]:
+    batch = await owned(log)
+    return lambda far: far.release(batch), Answer(Code.DUP, 4, 1)
+
+
+async def release_with_a_cancel_not_taken_in(log: RedisLog) -> tuple[Call, Any]:
+    batch = await owned(log, signals=False)
+    await log.signal("r1", Signal("s3", "cancel"), at_once=LAST_WORDS)
+    return lambda far: far.release(batch), Answer(Code.DUP, 5)
+
+
+async def pause(log: RedisLog) -> tuple[Call, Any]:
+    batch = await owned(log, PAUSED, signals=False)
+    return lambda far: far.pause(batch, interrupts=["i1", "i2"]), Answer(Code.DUP, 5)
+
+
+async def pause_with_signals_waiting(log: RedisLog) -> tuple[Call, Any]:
+    batch = await owned(log, PAUSED)
+    return lambda far: far.pause(batch, interrupts=["i1"]), Answer(Code.DUP, 5, 1)
+
+
+async def reap(log: RedisLog) -> tuple[Call, Any]:
+    await owned(log)
+    await log.submit(replace(NEW, run_id="r3", session=None))
+    await log.client.zadd(log.keys.leases, {"r1": 1})
+    await log.client.zadd(log.keys.deadlines, {"r3": 1})
+    return lambda far: far.reap(), []
+
+
+async def reap_past_the_crash_limit(log: RedisLog) -> tuple[Call, Any]:
+    await owned(log)
+    await log.client.zadd(log.keys.leases, {"r1": 1})
+    await log.client.hset(log.keys.run("r1"), "crash limit", "0")
+    return lambda far: far.reap(), []
+
+
+async def signal(log: RedisLog) -> tuple[Call, Any]:
+    await owned(log)
+    return lambda far: far.signal("r1", replace(STEER, signal_id="s3")), "running"
+
+
+async def signal_a_cancel(log: RedisLog) -> tuple[Call, Any]:
+    await owned(log)
+    return lambda far: far.signal("r1", Signal("s3", "cancel"), at_once=LAST_WORDS), "running"
+
+
+async def signal_a_cancel_of_a_run_in_line(log: RedisLog) -> tuple[Call, Any]:
+    await log.submit(NEW)
+    await log.submit(replace(NEW, run_id="r2"))
+    return lambda far: far.signal("r1", Signal("s3", "cancel"), at_once=LAST_WORDS), "cancelled"
+
+
+async def signal_an_answer(log: RedisLog) -> tuple[Call, Any]:
+    await log.pause(await owned(log, PAUSED, signals=False), interrupts=["i1", "i2"])
+    return lambda far: far.signal("r1", Signal("s3", "respond", {"i1": "yes"})), "queued"
+
+
+async def announce(log: RedisLog) -> tuple[Call, Any]:
+    await log.announce(WorkerInfo("v", ["echo"]), ttl_ms=MINUTE)
+    return lambda far: far.announce(WorkerInfo("w", ["echo"]), ttl_ms=MINUTE), None
+
+
+CASES = [
+    submit,
+    claim,
+    append,
+    renew,
+    finish,
+    finish_as_failed,
+    release,
+    release_with_a_cancel_not_taken_in,
+    pause,
+    pause_with_signals_waiting,
+    reap,
+    reap_past_the_crash_limit,
+    signal,
+    signal_a_cancel,
+    signal_a_cancel_of_a_run_in_line,
+    signal_an_answer,
+    announce,
+]
+
+
+def scripts() -> set[str]:
+    folder = resources.files("playhead.runtime.log").joinpath("scripts")
+    return {file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua")} - {"common"}
+
+
+def test_every_script_is_tried_with_its_reply_lost():
+    assert {case.__name__.partition("_")[0] for case in CASES} == scripts()
+
+
+async def picture(log: RedisLog) -> tuple[dict[str, Any], dict[str, float]]:
+    """Everything under the prefix, TTLs left out; and apart the times that a repeat may move on."""
+    found: dict[str, Any] = {}
+    moving: dict[str, float] = {}
+    async for key in log.client.scan_iter(f"{log.keys.root}*"):
+        name = key.decode().removeprefix(log.keys.root)
+        kind = await log.client.type(key)
+        if name in MOVING:
+            scores: Any = await log.client.zrange(key, 0, -1, withscores=True)
+            moving |= {f"{name} {member.decode()}": score for member, score in scores}
+            found[name] = sorted(member for member, _ in scores)
+        else:
+            found[name] = await READ[kind](log, key), await log.client.ttl(key) >= 0
+    return found, moving
+
+
+READ: dict[Any, Callable[[RedisLog, bytes], Awaitable[Any]]] = {
+    b"hash": lambda log, key: log.client.hgetall(key),
+    b"string": lambda log, key: log.client.get(key),
+    b"list": lambda log, key: log.client.lrange(key, 0, -1),
+    b"zset": lambda log, key: log.client.zrange(key, 0, -1, withscores=True),
+    b"stream": lambda log, key: log.client.xrange(key),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+async def test_a_call_whose_reply_is_lost_is_sent_again_and_counts_once(
+    fleet: Fleet, proxy: Proxy, case: Callable[[RedisLog], Awaitable[tuple[Call, Any]]]
+) -> None:
+    near, far = fleet.log("near"), fleet.at(proxy.url).log("far")
+    for name in scripts():  # a server that does not know the script yet would answer so, and that would be lost
+        await near.client.script_load(Script(name).text)
+    call, expected = await case(near)
+    before = await picture(near)
+
+    proxy.lose(every=1)
+    with pytest.raises(LogUnavailableError):
+        await call(far)
+    once = await picture(near)
+    assert (once != before, proxy.lost) == (True, 1), "the call arrived, once, and no answer came back"
+
+    proxy.lose(every=None)
+    assert await call(far) == expected
+    twice = await picture(near)
+    assert twice[0] == once[0]
+    assert twice[1].keys() == once[1].keys()
+    assert all(twice[1][name] >= once[1][name] for name in once[1])
+    await near.aclose()
+    await far.aclose()
