@@ -219,7 +219,11 @@ class Client:
     def again(self) -> Self:
         """An unopened client with the same options, for another event loop."""
         return type(self)(
-            self.url, prefix=self.prefix, on_notice=self._on_notice, max_record_bytes=self._max_record_bytes
+            self.url,
+            prefix=self.prefix,
+            on_notice=self._on_notice,
+            max_record_bytes=self._max_record_bytes,
+            durability=self._durability,
         )
 
     def agent(self, name: str, *, session_id: str | None = None) -> RemoteAgent:
