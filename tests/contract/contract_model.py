@@ -178,10 +178,10 @@ class Model:
     def pause(self, batch: Batch, interrupts: Collection[str]) -> Answer:
         answer, run = self._part(batch)
         if run:
-            run.asked |= set(interrupts)
             if run.inbox:
                 self._let_go(batch.run_id)
             else:
+                run.asked |= set(interrupts)
                 run.state = "paused"
         return answer
 

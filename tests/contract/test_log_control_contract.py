@@ -145,6 +145,17 @@ async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: 
     assert (await claimed(log)).inbox == 1
 
 
+async def test_a_question_answered_while_its_owner_pauses_stays_answered(log: Log) -> None:
+    claim = await paused(log, "i1", "i2")
+    await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "ada's"}))
+    again = await claimed(log)
+    assert await log.signal(claim.run_id, Signal("a2", "respond", {"i2": "ada's"})) == "running"
+    assert (await log.pause(behind(again, [FACT], ack=1), interrupts=["i2"])).code is Code.OK
+    assert await state_of(log, claim.run_id) == "queued"
+    with pytest.raises(InterruptNotOpenError, match="i2"):
+        await log.signal(claim.run_id, Signal("a3", "respond", {"i2": "bob's"}))
+
+
 async def test_a_pause_acknowledges_the_signals_it_carries(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)

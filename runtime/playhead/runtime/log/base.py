@@ -325,7 +325,7 @@ class Log(Protocol):
         """Append, the last record being `run.paused`, and set the run aside until one of `interrupts` is answered.
 
         A paused run has no owner, no lease and no place in line, and keeps its session. With signals waiting beyond
-        those acknowledged it goes back in line at once instead.
+        those acknowledged, which may hold an answer, it goes back in line at once instead and no interrupt is opened.
         """
         ...
 

@@ -242,10 +242,10 @@ class MemoryLog:
         run, answer = self._part(batch)
         if run is None:
             return answer
-        run.asked.update(interrupts)
-        if run.inbox:
+        if run.inbox:  # maybe with the answer to one of them
             self._let_go(run, self._now())
         else:
+            run.asked.update(interrupts)
             self._disown(run)
             run.state, run.worker, run.updated = "paused", None, self._now()
         return answer
