@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from playhead.runtime.errors import PlayheadError
-from playhead.runtime.log import NewRun, new_run_id, new_token
+from playhead.runtime.log import NewRun, RunInfo, Signal, new_run_id, new_token
 from playhead.runtime.records import RunSubmitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from playhead.runtime.log.redis import RedisLog
 
     from .conftest import Fleet
 
@@ -42,6 +45,45 @@ async def test_a_run_whose_log_takes_no_record_does_not_stop_the_line(
         assert info.state == "failed"
         with pytest.raises(PlayheadError):
             await log.read(ids[0])
+    finally:
+        await log.aclose()
+    assert no_key_leaks() == []
+
+
+async def ended(log: RedisLog, run_id: str) -> RunInfo:
+    """The run, once `reap` has dealt with it: its time, of a millisecond, is over by the server's clock."""
+    with anyio.fail_after(10):
+        while True:
+            await log.reap()
+            info = await log.info(run_id)
+            assert info is not None
+            if info.ended:
+                return info
+
+
+@pytest.mark.parametrize(
+    "end", ["a deadline", "a dead owner past the crash limit", "a dead owner and a cancel", "a cancel"]
+)
+async def test_a_run_whose_log_takes_no_record_ends_and_lets_go_of_its_session(
+    fleet: Fleet, no_key_leaks: Callable[[], list[str]], end: str
+) -> None:
+    log = fleet.log()
+    try:
+        run_id, next_id = new_run_id(), new_run_id()
+        deadline_ms = 1 if end == "a deadline" else None
+        submitted = RunSubmitted(at=1, agent="agent")
+        await log.submit(NewRun(run_id, "agent", submitted, "ada", deadline_ms))
+        await log.submit(NewRun(next_id, "agent", submitted, "ada"))
+        if "owner" in end:
+            limit = 0 if "limit" in end else 3
+            await log.claim({"agent": b"\x80"}, worker="w", token=new_token(), lease_ms=1, crash_limit=limit)
+        await fleet.ask("XADD", log.keys.log(run_id), "99-0", "message", "hello")
+        if "cancel" in end:
+            await log.signal(run_id, Signal("s", "cancel"), at_once=[b"\x80"])
+        assert (await ended(log, run_id)).state == ("cancelled" if "cancel" in end else "failed")
+        claim = await log.claim({"agent": b"\x80"}, worker="w", token=new_token(), lease_ms=60_000)
+        assert claim is not None
+        assert claim.run_id == next_id
     finally:
         await log.aclose()
     assert no_key_leaks() == []

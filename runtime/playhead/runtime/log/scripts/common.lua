@@ -30,6 +30,12 @@ local function write(run, log, head, epoch, records)
   return head + #records
 end
 
+-- The records that end a run without its owner. A log that takes none, since somebody else wrote to its key, must not keep
+-- the run: it ends without them. Only behind another write, so that it is not the lack of memory that refuses.
+local function write_end(prefix, id, head, epoch, records)
+  pcall(write, prefix .. 'run:' .. id, prefix .. 'log:' .. id, tonumber(head), tonumber(epoch), records)
+end
+
 local function ring(bell, id)
   redis.call('RPUSH', bell, id)
   redis.call('LTRIM', bell, -100, -1)
@@ -81,9 +87,8 @@ end
 
 -- The end that a cancel asked for, written by whoever finds the run without an owner: the records came with the signal.
 local function end_cancelled(prefix, id, now, records)
-  local run, log = prefix .. 'run:' .. id, prefix .. 'log:' .. id
-  local h = redis.call('HMGET', run, 'head', 'epoch', 'retention')
-  write(run, log, tonumber(h[1]), tonumber(h[2]), records)
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention')
+  write_end(prefix, id, h[1], h[2], records)
   retire(prefix, id, 'cancelled', tonumber(h[3]), now)
 end
 

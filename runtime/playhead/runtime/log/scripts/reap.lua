@@ -12,9 +12,8 @@ local prefix, limit = ARGV[1], tonumber(ARGV[2])
 local now, dealt_with = now_ms(), {}
 
 local function fail(id, h, record)
-  local run = prefix .. 'run:' .. id
-  write(run, prefix .. 'log:' .. id, tonumber(h[2]), tonumber(h[3]), {record})
-  redis.call('HSET', run, 'token', '')
+  write_end(prefix, id, h[2], h[3], {record})
+  redis.call('HSET', prefix .. 'run:' .. id, 'token', '')
   retire(prefix, id, 'failed', tonumber(h[5]), now)
 end
 
