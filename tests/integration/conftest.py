@@ -346,10 +346,11 @@ class Proxy:
         link = _Link()
         self._links.append(link.scope)
         with link.scope:
-            far = await anyio.connect_tcp("127.0.0.1", self._server_port)
-            async with near, far, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._carry_requests, near, far, link)
-                tasks.start_soon(self._carry_replies, far, near, link)
+            async with near:  # at once: a cut may come while the other side is being reached
+                far = await anyio.connect_tcp("127.0.0.1", self._server_port)
+                async with far, anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._carry_requests, near, far, link)
+                    tasks.start_soon(self._carry_replies, far, near, link)
         self._links.remove(link.scope)
 
     async def _carry_requests(self, source: ByteStream, target: ByteStream, link: _Link) -> None:
