@@ -59,7 +59,7 @@ def worker(config: dict[str, Any]) -> None:
                 prefix=config["prefix"],
                 options=options,
                 durability="memory",
-                stop_with_stdin=False,
+                stop_with_stdin=True,
                 quiet=True,
             )
         except LogUnavailableError as error:  # the server is away at the start: whoever starts workers tries again

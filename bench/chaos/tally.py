@@ -184,18 +184,22 @@ def _promises(violations: Mapping[str, int]) -> list[Figure]:
 
 
 def _latencies(measured: Sequence[Latency], lease_s: float) -> list[Figure]:
-    served = [one for one in measured if one.served]
-    lines = _percentiles("kill -9 of a worker", "next record", [one.claim for one in served], lease_s)
+    group, served = "kill -9 of a worker", [one for one in measured if one.served]
     behind = [one.behind for one in served if one.behind is not None]
-    lines += _percentiles("kill -9 of a worker", "the one behind it", behind, lease_s)
-    both = [one.claim for one in measured if not one.served]
-    return [*lines, *_percentiles("kill -9 of a worker, server away too", "next record", both, lease_s)]
+    away = [one.claim for one in measured if not one.served]
+    return [
+        *_percentiles(group, "next record", [one.claim for one in served], lease_s, bound_s=lease_s + 1),
+        *_percentiles(group, "the one behind it", behind, lease_s),
+        *_percentiles(f"{group}, server away too", "next record", away, lease_s),
+    ]
 
 
-def _percentiles(group: str, name: str, values_ms: Sequence[int], lease_s: float) -> list[Figure]:
+def _percentiles(
+    group: str, name: str, values_ms: Sequence[int], lease_s: float, *, bound_s: float | None = None
+) -> list[Figure]:
     if not values_ms:
         return []
-    notes = {"p50": f"{len(values_ms)} runs that the worker held", "p99": "", "max": ""}
+    note = f"{len(values_ms)} runs that the worker held; other workers were injured meanwhile"
     return [
         Figure(
             group=group,
@@ -203,8 +207,9 @@ def _percentiles(group: str, name: str, values_ms: Sequence[int], lease_s: float
             value=percentile(values_ms, percent) / 1000,
             unit="s",
             yardstick=lease_s,
-            target=("value", "<=", lease_s + 1) if which == "p50" else None,
-            note=notes[which],
+            yardstick_name="the lease" if which == "p50" else "",
+            target=None if bound_s is None else ("value", "<=", bound_s),
+            note=note if which == "p50" else "",
         )
         for which, percent in (("p50", 50), ("p99", 99), ("max", 100))
     ]
