@@ -15,7 +15,7 @@ from bench.chaos.plan import human_answer
 from bench.chaos.scenarios import Turn
 from playhead.client import Client, Run
 from playhead.runtime.errors import InterruptNotOpenError, LogUnavailableError, RunEndedError
-from playhead.runtime.records import RunPaused
+from playhead.runtime.records import ENDED_STATES, RunPaused
 
 __all__ = ["Control", "persistently"]
 
@@ -69,7 +69,7 @@ class Control:
                 state = await persistently(lambda: send(signal_id))
             except RunEndedError:
                 return
-            if not again and state not in ("completed", "failed", "cancelled"):
+            if not again and state not in ENDED_STATES:
                 self.acknowledged.append(signal_id)
 
     async def _cancel(self, after_s: float) -> None:

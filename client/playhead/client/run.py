@@ -19,12 +19,13 @@ from playhead.runtime.errors import GapError, RewindError, RunEndedError
 from playhead.runtime.events import Cursor, Event, Place, Projection, parse_cursor
 from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.log import RunInfo, Signal
-from playhead.runtime.log.base import RunStateName
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.records import (
+    ENDED_STATES,
     Entry,
     RunCancelled,
     RunPaused,
+    RunStateName,
     SignalReceived,
     now_ms,
 )
@@ -293,7 +294,7 @@ class Run:
     async def _tell(self, signal: Signal) -> RunStateName:
         """Send what only a run that has not ended can take."""
         state = await self._send(signal)
-        if state not in ("completed", "failed", "cancelled"):
+        if state not in ENDED_STATES:
             return state
         with suppress(RunEndedError):  # sent again because an answer was lost: it may have been taken in before the end
             await self.received(signal.signal_id)

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from playhead.runtime.assemble import partial_text
 from playhead.runtime.prompts import prompt_messages
+from playhead.runtime.records import ENDED_STATES
 from playhead.runtime.state import RunState, Totals, tool_uses
 from playhead.runtime.tool_results import error_result
 from playhead.runtime.types import Chunk, ContentBlock, Message, ToolUse
@@ -131,7 +132,7 @@ def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] =
         in_turn: The agent runs the calls of an answer one after the other.
         partial: What a model call said that stopped half-way, if the model can go on behind it.
     """
-    if state.status in ("completed", "failed", "cancelled", "paused"):
+    if state.status in ENDED_STATES or state.status == "paused":
         return None
     match state.phase:
         case "opening":

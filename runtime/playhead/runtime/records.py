@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, SkipValidation
 from playhead.runtime.types import Chunk, Message, ToolResult, ToolUse
 
 __all__ = [
+    "ENDED_STATES",
     "RECORD_TYPES",
     "TERMINAL_TYPES",
     "CycleStarted",
@@ -31,6 +32,7 @@ __all__ = [
     "RunHandedOver",
     "RunPaused",
     "RunResumed",
+    "RunStateName",
     "RunSubmitted",
     "SignalReceived",
     "ToolFinished",
@@ -40,6 +42,11 @@ __all__ = [
     "UnknownRecord",
     "now_ms",
 ]
+
+RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
+
+ENDED_STATES: Final = frozenset({"completed", "failed", "cancelled"})
+"""The states of a run that takes nothing in any more."""
 
 
 def now_ms() -> int:

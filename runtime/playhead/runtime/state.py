@@ -29,6 +29,7 @@ from playhead.runtime.records import (
     RunHandedOver,
     RunPaused,
     RunResumed,
+    RunStateName,
     RunSubmitted,
     SignalReceived,
     ToolFinished,
@@ -37,9 +38,8 @@ from playhead.runtime.records import (
 )
 from playhead.runtime.types import Chunk, ContentBlock, Message, ToolResult, ToolUse
 
-__all__ = ["RunState", "Status", "Totals", "effect_key", "evolve", "fold", "initial", "open_chunks", "tool_uses"]
+__all__ = ["RunState", "Totals", "effect_key", "evolve", "fold", "initial", "open_chunks", "tool_uses"]
 
-Status = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 Phase = Literal["opening", "cycle", "answered", "between"]
 
 _TRUNCATED: Final = "The selected tool {name}'s tool use was incomplete due to maximum token limits being reached."
@@ -84,7 +84,7 @@ class RunState:
 
     messages: tuple[Message, ...] = ()
     history: int = 0
-    status: Status = "queued"
+    status: RunStateName = "queued"
     agent: str = ""
     session: str | None = None
     prompt: Any = None

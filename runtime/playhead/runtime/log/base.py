@@ -14,10 +14,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from playhead.runtime.codec import encode_record
-from playhead.runtime.records import Entry, Record, RunFailed, now_ms
+from playhead.runtime.records import ENDED_STATES, Entry, Record, RunFailed, RunStateName, now_ms
 from playhead.runtime.types import Message
 
 __all__ = [
@@ -40,8 +40,6 @@ __all__ = [
     "new_run_id",
     "new_token",
 ]
-
-RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
 DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """How long a finished run stays readable by default: a week."""
@@ -251,7 +249,7 @@ class RunInfo:
     @property
     def ended(self) -> bool:
         """The run has a terminal record."""
-        return self.state in ("completed", "failed", "cancelled")
+        return self.state in ENDED_STATES
 
 
 @dataclass(frozen=True, slots=True)
