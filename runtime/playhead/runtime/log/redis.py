@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final, Self, cast
 
 from redis.asyncio import Redis
@@ -203,8 +203,8 @@ class RedisLog:
         return cast("RunStateName", state)
 
     async def inbox(self, run_id: str) -> list[Signal]:
-        items = await self._call("LRANGE", self.keys.inbox(run_id), 0, -1)
-        return [Signal(**unpack(item)) for item in items]
+        key = self.keys.inbox(run_id)
+        return [_signal(key, item) for item in await self._call("LRANGE", key, 0, -1)]
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         log = self.keys.log(run_id)
@@ -244,7 +244,7 @@ class RedisLog:
     async def workers(self) -> list[WorkerInfo]:
         names = [_text(name) for name in await self._call("ZRANGE", self.keys.workers, 0, -1)]
         rows = await self._calls([("GET", self.keys.worker(name)) for name in names])
-        return [WorkerInfo(**json.loads(row)) for row in rows if row]
+        return [WorkerInfo(**_known(WorkerInfo, json.loads(row))) for row in rows if row]
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         own = self.keys.worker_bell(worker)
@@ -266,6 +266,18 @@ def _entry(log: str, item: tuple[bytes, dict[bytes, bytes]]) -> Entry:
         return Entry(int(seq), int(epoch), decode_record(fields[b"r"]))
     except ForeignRecordError as error:
         raise ForeignRecordError(f"stream {log}, entry {_text(entry_id)}: {error}") from error
+
+
+def _known(kind: type[Signal | WorkerInfo], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that this version knows: what a newer one adds is passed over."""
+    return {field.name: given[field.name] for field in fields(kind) if field.name in given}
+
+
+def _signal(key: str, item: bytes) -> Signal:
+    try:
+        return Signal(**_known(Signal, unpack(item)))
+    except (TypeError, ForeignRecordError) as error:
+        raise ForeignRecordError(f"list {key}: not a signal of playhead: {error}") from error
 
 
 def _info(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
