@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import AsyncGenerator, Callable, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
 from playhead.runtime import Agent, tool
+from playhead.runtime.codec import pack
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import ForeignRecordError, ModelConfigurationError, RunNotFoundError
+from playhead.runtime.errors import ForeignRecordError, ModelConfigurationError, RunFailedError, RunNotFoundError
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
-from playhead.runtime.types import Messages
+from playhead.runtime.types import Chunk, Messages
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
@@ -165,6 +167,46 @@ async def test_an_agent_without_a_usable_model_fails_its_runs_and_not_the_worker
         with pytest.raises(ModelConfigurationError):
             await client.invoke_async("broken", "Hi")
         await completes(client)
+
+
+async def test_a_model_whose_stream_is_cancelled_from_within_costs_no_other_run_its_worker(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    """A task group takes the cancellation of one of its tasks for its own, whoever raised it."""
+
+    class Cancelled(ScriptedModel):
+        async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
+            async for chunk in super().stream(*args, **kwargs):
+                yield chunk
+                if "contentBlockDelta" in chunk:
+                    raise asyncio.CancelledError
+
+    model = held_model()
+    broken = Agent(Cancelled(["Hello there"]), name="broken", callback_handler=None)
+    async with fleet.worker(broken, Agent(model, name="agent")) as worker, fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        with pytest.raises(RunFailedError, match="cancelled from within"):
+            await client.invoke_async("broken", "Hi")
+        model.go.set()
+        assert str(await run.result()) == f"{model.text}\n"
+        assert worker.statistics().ended == {"failed": 1, "completed": 1}
+
+
+async def test_a_signal_with_what_a_newer_version_adds_is_taken_in_and_ends_no_worker(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        await model.held.wait()
+        newer = pack({"signal_id": "from later", "kind": "steer", "body": "And?", "added": 1})
+        await fleet.ask("RPUSH", client.log.keys.inbox(run.id), newer)
+        await fleet.ask("HINCRBY", client.log.keys.run(run.id), "inbox", 1)
+        model.go.set()
+        await run.received("from later")
+        await run.result()
+        assert len(model.calls) == 2
 
 
 async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_may_take_them(

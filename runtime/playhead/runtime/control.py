@@ -13,7 +13,7 @@ import anyio.lowlevel
 
 from playhead.runtime.log.base import Signal
 
-__all__ = ["Control"]
+__all__ = ["Control", "is_being_cancelled"]
 
 T = TypeVar("T")
 
@@ -85,6 +85,11 @@ class Control:
 
         A cancelled source is closed by the cancellation that goes through it.
 
+        Raises:
+            RuntimeError: The source ended by a cancellation that nobody asked for: of something it awaited. Let through,
+                it would end whoever waits, and all that runs beside it.
+            Exception: Whatever the source raises.
+
         Awaited for every chunk: asyncio's cancellation, counted as `asyncio.timeout` counts it, costs a tenth of an
         anyio scope, which took a quarter of a worker's time.
         """
@@ -98,9 +103,11 @@ class Control:
             return await anext(source)
         except StopAsyncIteration:
             return None
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if not self._interrupted:
-                raise
+                if is_being_cancelled():
+                    raise
+                raise RuntimeError("the stream was cancelled from within, by something it awaited") from error
             if task.cancelling() > others + 1:  # somebody else cancelled in the same turn: one exception for both
                 self._stop_waiting(task)
                 await anyio.lowlevel.checkpoint_if_cancelled()  # anyio knows only the exceptions it raised itself
@@ -118,3 +125,9 @@ class Control:
 
 def _freely() -> None:
     """In process nobody else can own a run."""
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody cancels this task: else a `CancelledError` is one that the code below was handed by others."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

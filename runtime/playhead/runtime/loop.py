@@ -9,6 +9,8 @@ asks it to make sure that everything before is stored: a tool's body starts only
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -19,7 +21,7 @@ import anyio
 
 from playhead.runtime.agent_spec import COMMIT, AgentSpec, Commit, Item
 from playhead.runtime.assemble import MessageAssembler
-from playhead.runtime.control import Control
+from playhead.runtime.control import Control, is_being_cancelled
 from playhead.runtime.decide import (
     AddMessage,
     CallModel,
@@ -57,6 +59,8 @@ from playhead.runtime.tool_results import error_result
 from playhead.runtime.types import Chunk, Message
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
+
+logger = logging.getLogger(__name__)
 
 
 class Loop:
@@ -195,6 +199,8 @@ class Loop:
                     if chunk is not None and not self.control.cancelling:
                         answer.feed(chunk)  # a malformed chunk is the provider's failure too
                 except Exception as error:
+                    if self.control.cancelling:  # being broken off may be an error to a provider; to the run it is none
+                        return
                     if step.behind is not None and self.head == asked_at:  # a server may refuse to go on from an answer
                         first = cast("int", self.state.call_open)
                         yield ModelRetried(
@@ -246,7 +252,14 @@ CLOSE_GRACE_S: Final = 5.0
 
 
 async def _close(stream: AsyncIterator[Chunk]) -> None:
+    """Close a provider's stream. What that raises is logged: what the stream said, or failed by, is known already."""
     close = getattr(stream, "aclose", None)
-    if close is not None:
+    if close is None:
+        return
+    try:
         with anyio.move_on_after(CLOSE_GRACE_S, shield=True):
             await close()
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+            raise
+        logger.warning("a model's stream raised %s while it was being closed", type(error).__name__)

@@ -25,6 +25,7 @@ from typing import Any, Concatenate, Generic, Literal, Self, cast, get_args, ove
 
 from typing_extensions import ParamSpec, TypeVar
 
+from playhead.runtime.control import is_being_cancelled
 from playhead.runtime.plain import plain
 from playhead.runtime.tool_body import END, BodyStopped, ToolBody
 from playhead.runtime.tool_context import BodyInterrupted, NotBegunError, ToolContext
@@ -194,7 +195,7 @@ class Tool(Generic[P, R]):
             end = Interruption(_questions(asked))
             ended = True
         except asyncio.CancelledError as error:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             # The body awaited something that others had cancelled; let through, it would end the run unanswered.
             end = Outcome(exception_result(tool_use_id, error))
@@ -333,8 +334,3 @@ def _begun(context: ToolContext, fn: Callable[..., object], /, *args: Any, **kwa
     # Here and not earlier: a body may have waited for a thread, and the process may have slept meanwhile.
     context.begin()
     return fn(*args, **kwargs)
-
-
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

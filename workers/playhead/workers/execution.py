@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
@@ -12,7 +13,7 @@ import anyio
 
 from playhead.runtime import Agent
 from playhead.runtime.codec import encode_record
-from playhead.runtime.control import Control
+from playhead.runtime.control import Control, is_being_cancelled
 from playhead.runtime.errors import FencedError, GapError, PlayheadError
 from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log, RunInfo
 from playhead.runtime.log.base import RunStateName
@@ -186,7 +187,9 @@ class Execution:
                                 break
         except FencedError:
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+                raise  # any other comes out of the agent's code, and would end this worker with all its runs
             # Ours or the agent's: the run ends with it, so that no tail waits for a run that nobody can go on with.
             logger.exception("run %s failed in the loop", self.claim.run_id)
             await self._finish(_failure(error), stored)
@@ -307,7 +310,7 @@ def _owner(info: RunInfo | None, *, claim: Claim) -> str:
     return "any worker that serves its agent takes it over when its lease has run out"
 
 
-def _failure(error: Exception) -> RunFailed:
+def _failure(error: BaseException) -> RunFailed:
     """The record of an exception of the loop; always one that can be stored."""
     try:
         text = str(error)[:_MAX_ERROR_CHARS]
