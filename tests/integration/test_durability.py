@@ -15,7 +15,7 @@ from playhead.client import Client
 from playhead.runtime.codec import encode_record
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedSentinels
-from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Signal, new_run_id, new_token
 from playhead.runtime.log.connection import check_server
 from playhead.runtime.log.durability import Durability
@@ -182,4 +182,11 @@ async def test_a_server_that_cannot_is_refused_at_the_start(pair: EmbeddedSentin
         assert any("appendonly is off" in warning for warning in await check_server(client, durability="replicated"))
     with pytest.raises(LogUnavailableError, match="has no replica"):
         async with Client(redis_url, durability="replicated"):
+            pass
+
+
+async def test_a_client_opened_again_for_another_event_loop_asks_for_the_same_durability(redis_url: str) -> None:
+    again = Client(redis_url, durability="fsynced").again()
+    with pytest.raises(PlayheadError, match="fsynced"):  # this server cannot give it
+        async with again:
             pass

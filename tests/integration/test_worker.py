@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from playhead.runtime import Agent, tool
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import LeaseTooShortError
+from playhead.runtime.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.log import Claim, RunInfo
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
 from playhead.runtime.log.redis import RedisLog
@@ -372,3 +372,22 @@ async def test_a_drain_ends_in_bounded_time_although_the_server_hangs(
     finally:
         os.kill(server.pid, signal.SIGCONT)
         await server.stop()
+
+
+class OneOfAKind(RedisLog):
+    """A log that cannot be opened a second time."""
+
+    def again(self) -> RedisLog:
+        raise OSError("no more files can be opened")
+
+
+async def test_a_worker_whose_leases_cannot_be_renewed_ends_and_says_why_instead_of_losing_run_after_run(
+    fleet: Fleet, make_steps: Callable[..., Steps]
+) -> None:
+    beneath = fleet.log("worker")
+    try:
+        worker = Worker([make_steps().agent], log=OneOfAKind(beneath.client, prefix=fleet.prefix))
+        with anyio.fail_after(10), pytest.raises(PlayheadError, match="no more files can be opened"):
+            await worker.run()
+    finally:
+        await beneath.aclose()

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.client.cli.questions import how_to_answer, read_answers
+from playhead.client.cli.questions import read_answers
+from playhead.client.questions import how_to_answer
 from playhead.runtime.interrupts import Interrupt, tool_interrupt_id
 
 __all__: list[str] = []

@@ -69,6 +69,8 @@ def check_answers(answers: Mapping[str, Any], *, limit: int) -> None:
     if not given or not isinstance(given, Mapping) or not all(isinstance(key, str) for key in cast("Any", given)):
         raise ValueError(f"respond needs {{interrupt id: answer}}, not {answers!r:.80}")
     for key, answer in answers.items():
+        if answer is None:  # a tool that gets None from `interrupt` asks again, as in Strands
+            raise ValueError(f"None is no answer to {key!r}: the question would be asked again")
         check_plain(f"the answer to {key!r}", answer)
     record = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="respond", body=dict(answers))
     check_size("the answer", record, limit=limit)

@@ -177,11 +177,13 @@ class Run:
         """
         while True:
             try:
-                return await self._result(on_pause)
+                result = await self._result(on_pause)
             except RewindError:  # only what the run ends with counts, not what it ended with before
                 continue
+            if result is not None:  # else paused here in between, and answered since
+                return result
 
-    async def _result(self, on_pause: OnPause) -> AgentResult:
+    async def _result(self, on_pause: OnPause) -> AgentResult | None:
         info = await self.info()
         said = info.ended or info.state == "paused"  # by the last record, which is there already
         projection = Projection(self.id)
@@ -193,8 +195,6 @@ class Run:
                     result = event.get("result", result)
         if projection.error is not None:
             raise projection.error
-        if result is None:  # paused here in between, and answered since
-            return await self._result(on_pause)
         return result
 
     async def info(self) -> RunInfo:

@@ -6,15 +6,15 @@ get it back, `RewindError` ends the tail. So a reader never has two histories in
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import anyio
 
 from playhead.client.hub import Hub, Subscription
+from playhead.client.questions import waiting_for
 from playhead.client.seen import Seen
 from playhead.runtime.codec import decode_record, decode_records
 from playhead.runtime.errors import (
@@ -42,7 +42,6 @@ _LOOK_EVERY_S: Final = 5.0
 _LOOKS_PER_S: Final = 200  # of all tails together: a look takes a quarter of a millisecond of the client's CPU
 _CONFIRM_S: Final = 1.0
 _AWAY_S: Final = 0.5
-_LONGEST_REASON: Final = 200
 _MAY_END: Final = TERMINAL_TYPES | {"run.paused"}
 
 
@@ -204,7 +203,7 @@ class Tail:
             if record is None:  # by a bare number
                 record = (await self._log.read_back(self.run_id, before=self._seen.seq + 1, limit=1))[0].record
             asked = tuple(Interrupt(one) for one in record.interrupts) if isinstance(record, RunPaused) else ()
-            self._tell("paused", _how_to_answer(self.run_id, asked), interrupts=asked)
+            self._tell("paused", waiting_for(self.run_id, asked), interrupts=asked)
         return False
 
     async def _page(self, subscription: Subscription) -> list[Entry]:
@@ -375,18 +374,6 @@ class Tail:
         if kind not in self._told:
             self._told.add(kind)
             self._on_notice(Notice(kind, self.run_id, message, interrupts))
-
-
-def _how_to_answer(run_id: str, asked: Sequence[Interrupt]) -> str:
-    questions: list[str] = []
-    for one in asked:
-        reason = one.reason if isinstance(one.reason, str) else json.dumps(one.reason, default=str)
-        questions.append(f"{one.name}{'' if one.reason is None else f': {reason[:_LONGEST_REASON]}'} ({one.id})")
-    answers = "ANSWER" if len(asked) == 1 else " ".join(f"'{one.id}=ANSWER'" for one in asked)
-    return (
-        f"run {run_id} waits for an answer to {'; '.join(questions)}. Answer: playhead respond {run_id} {answers}, "
-        "or run.respond({id: answer})"
-    )
 
 
 def _decode(body: bytes, *, first: int, epoch: int) -> list[Entry]:

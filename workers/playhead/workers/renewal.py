@@ -73,18 +73,25 @@ class Renewer:
         self._thread_loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
         self._stopping = False
+        self._failure: Exception | None = None
 
     async def run(self) -> None:
-        """Renew for ever; ends by cancellation, and by nothing else."""
+        """Renew for ever; ends by cancellation.
+
+        Raises:
+            PlayheadError: The thread that renews has ended: this worker can hold no run, and must not claim any.
+        """
         again: Callable[[], Log] | None = getattr(self._log, "again", None)
         if again is None:
             await self._renew(self._log)
             return
         self._worker_loop, self._worker_thread = asyncio.get_running_loop(), threading.get_ident()
-        thread = threading.Thread(target=self._be_the_thread, args=(again,), name="playhead leases", daemon=True)
+        ended = anyio.Event()
+        thread = threading.Thread(target=self._be_the_thread, args=(again, ended), name="playhead leases", daemon=True)
         thread.start()
         try:
-            await anyio.sleep_forever()
+            await ended.wait()
+            raise PlayheadError(f"leases cannot be renewed any more, so no run can be held: {self._failure!r}")
         finally:
             self._stop()
             with anyio.move_on_after(_JOIN_S, shield=True):
@@ -96,8 +103,12 @@ class Renewer:
             with suppress(RuntimeError):  # it has ended already
                 self._thread_loop.call_soon_threadsafe(self._scope.cancel)
 
-    def _be_the_thread(self, again: Callable[[], Log]) -> None:
-        anyio.run(self._renew_in_thread, again)
+    def _be_the_thread(self, again: Callable[[], Log], ended: anyio.Event) -> None:
+        try:
+            anyio.run(self._renew_in_thread, again)
+        except Exception as error:
+            self._failure = error
+        self._tell(lambda _: ended.set(), "")
 
     async def _renew_in_thread(self, again: Callable[[], Log]) -> None:
         log: Any = again()

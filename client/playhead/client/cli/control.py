@@ -12,11 +12,12 @@ from uuid import uuid4
 import anyio
 import typer
 
-from playhead.client.cli.questions import names_of, read_answers
+from playhead.client.cli.questions import read_answers
 from playhead.client.cli.reach import with_client
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
+from playhead.client.questions import names_of
 from playhead.client.run import Run, run_ended
 from playhead.runtime.errors import RunEndedError
 from playhead.runtime.events import Cursor

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from playhead.client.cli.questions import how_to_answer, names_of
 from playhead.client.cli.reach import reach, with_client
 from playhead.client.cli.render import print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
+from playhead.client.questions import how_to_answer, names_of
 from playhead.runtime.errors import PlayheadError, RunFailedError
 from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.log import RunInfo

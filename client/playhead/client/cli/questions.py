@@ -1,31 +1,15 @@
-"""A run's questions on the command line: what a person calls them, and how they are answered."""
+"""Answers from the command line: which question each argument answers, and with what."""
 
 from __future__ import annotations
 
 import json
-import shlex
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from playhead.client.questions import names_of
 from playhead.runtime.interrupts import Interrupt
 
-__all__ = ["how_to_answer", "names_of", "read_answers"]
-
-
-def names_of(interrupts: Sequence[Interrupt]) -> dict[str, str]:
-    """What a person calls each question, by its id: its name, or its id where others have that name."""
-    times = Counter(one.name for one in interrupts)
-    return {one.id: one.name if one.name and times[one.name] == 1 else one.id for one in interrupts}
-
-
-def how_to_answer(run_id: str, interrupts: Sequence[Interrupt]) -> str:
-    """The command that answers these questions, as a shell takes it."""
-    if len(interrupts) == 1:
-        return f"playhead respond {run_id} ANSWER"
-    return " ".join(
-        ["playhead respond", run_id, *(shlex.quote(f"{name}=ANSWER") for name in names_of(interrupts).values())]
-    )
+__all__ = ["read_answers"]
 
 
 def read_answers(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from playhead.client.cli.questions import how_to_answer, names_of
 from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
+from playhead.client.questions import how_to_answer, names_of
 from playhead.client.run import Run
 from playhead.client.tail import Notice
 from playhead.runtime.embedded import EmbeddedServer

@@ -1,0 +1,42 @@
+"""A run's questions, as people see them: what each is called, and the command that answers them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from playhead.runtime.interrupts import Interrupt
+
+__all__ = ["how_to_answer", "names_of", "waiting_for"]
+
+_LONGEST_REASON: Final = 200
+
+
+def names_of(interrupts: Sequence[Interrupt]) -> dict[str, str]:
+    """What a person calls each question, by its id: its name, or its id where others have that name."""
+    times = Counter(one.name for one in interrupts)
+    return {one.id: one.name if one.name and times[one.name] == 1 else one.id for one in interrupts}
+
+
+def how_to_answer(run_id: str, interrupts: Sequence[Interrupt]) -> str:
+    """The command that answers these questions, as a shell takes it."""
+    if len(interrupts) == 1:
+        return f"playhead respond {run_id} ANSWER"
+    return " ".join(
+        ["playhead respond", run_id, *(shlex.quote(f"{name}=ANSWER") for name in names_of(interrupts).values())]
+    )
+
+
+def waiting_for(run_id: str, interrupts: Sequence[Interrupt]) -> str:
+    """What a run waits for and how it is answered, in one line for a log."""
+    questions: list[str] = []
+    for one in interrupts:
+        reason = one.reason if isinstance(one.reason, str) else json.dumps(one.reason, default=str)
+        questions.append(f"{one.name}{'' if one.reason is None else f': {reason[:_LONGEST_REASON]}'} ({one.id})")
+    return (
+        f"run {run_id} waits for an answer to {'; '.join(questions)}. Answer: {how_to_answer(run_id, interrupts)}, "
+        "or run.respond({id: answer})"
+    )
