@@ -50,6 +50,22 @@ async def test_a_run_whose_log_takes_no_record_does_not_stop_the_line(
     assert no_key_leaks() == []
 
 
+async def test_a_run_whose_log_somebody_else_began_is_not_submitted(fleet: Fleet) -> None:
+    """Half a run would be taken for one that was submitted already, and be there for ever."""
+    log = fleet.log()
+    try:
+        new = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"), "ada", 60_000)
+        await fleet.ask("XADD", log.keys.log(new.run_id), "99-0", "message", "hello")
+        for _ in range(2):
+            with pytest.raises(PlayheadError, match="refused"):
+                await log.submit(new)
+        assert await log.info(new.run_id) is None
+        assert await log.holder("ada") is None
+        assert await fleet.ask("KEYS", f"{log.keys.root}*") == [log.keys.log(new.run_id).encode()]
+    finally:
+        await log.aclose()
+
+
 async def ended(log: RedisLog, run_id: str) -> RunInfo:
     """The run, once `reap` has dealt with it: its time, of a millisecond, is over by the server's clock."""
     with anyio.fail_after(10):

@@ -10,7 +10,8 @@ local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
-redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'head', 0, 'crashes', 0, 'handovers', 0,
+write(run, log, 0, 0, {record}) -- first: if somebody else has written to this log, there must be no run
+redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'handovers', 0,
   'errors', 0, 'inbox', 0, 'crash limit', ARGV[7], 'retention', ARGV[8], 'agent', agent, 'session', session,
   'created', now, 'updated', now)
 local deadline = tonumber(ARGV[6])
@@ -18,7 +19,6 @@ if deadline > 0 then
   redis.call('HSET', run, 'deadline', now + deadline)
   redis.call('ZADD', KEYS[4], now + deadline, id)
 end
-write(run, log, 0, 0, {record})
 -- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded.
 for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
   if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
