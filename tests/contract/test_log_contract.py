@@ -312,6 +312,17 @@ async def test_a_renewed_lease_outlives_the_first_one(log: Log) -> None:
     assert (await append(log, behind(claim, facts(1)))).stored
 
 
+async def test_the_lease_of_a_claim_sent_again_counts_from_then(log: Log) -> None:
+    """Its worker cannot know when the server took the run: while the first try was on its way, or only now."""
+    await submitted(log)
+    first = await claimed(log, token="sent again", lease_ms=1)
+    assert await claimed(log, token="sent again") == first
+    await tick(log)
+    await tick(log)
+    assert await log.reap() == []
+    assert (await append(log, behind(first, facts(1)))).stored
+
+
 async def test_a_renewed_lease_counts_from_its_renewal(log: Log) -> None:
     claim = await owned(log)
     await log.renew([(claim.run_id, claim.token)], lease_ms=1)

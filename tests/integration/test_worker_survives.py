@@ -20,6 +20,7 @@ from playhead.runtime.types import Chunk, Messages
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
+    from playhead.workers import Worker
 
     from .conftest import Fleet, HeldModel, Steps
 
@@ -227,6 +228,46 @@ async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_may_take_
             info = await run.info()
             assert (info.epoch, info.crashes) == (2, 1)
             await assert_dense(run)
+
+
+async def renewed(worker: Worker, times: int) -> None:
+    """Wait for so many more renewals, one every third of the lease."""
+    until = worker.statistics().renewals + times
+    while worker.statistics().renewals < until:  # noqa: ASYNC110
+        await anyio.sleep(0.01)
+
+
+async def test_a_server_without_memory_for_longer_than_the_lease_costs_no_run_its_owner(
+    fleet: Fleet, make_steps: Callable[..., Steps]
+) -> None:
+    steps = make_steps(hold=2)
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.worker(steps.agent, lease_ms=2000) as worker, there.client() as client:
+            run = await client.start("steps", "Go")
+            await steps.held.wait()
+            await there.ask("CONFIG", "SET", "maxmemory", "1")
+            await renewed(worker, 4)
+            assert [one.worker for one in await client.workers()] == [worker.name]
+            await there.ask("CONFIG", "SET", "maxmemory", "0")
+            steps.go.set()
+            assert str(await run.result()) == "All done.\n"
+            assert steps.done == [1, 2, 3]
+            assert (await run.info()).epoch == 1
+
+
+async def test_a_claim_refused_for_longer_than_the_lease_gives_a_run_that_is_held(fleet: Fleet) -> None:
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.client() as client:
+            run = await client.start("quick", "Hi")
+            await there.ask("CONFIG", "SET", "maxmemory", "1")
+            async with there.worker(quick(), lease_ms=2000) as worker:
+                await renewed(worker, 4)
+                await there.ask("CONFIG", "SET", "maxmemory", "0")
+                assert str(await run.result()) == "Done.\n"
+                assert worker.statistics().ended == {"completed": 1}
+                assert (await run.info()).crashes == 0
 
 
 class DeafLog(RedisLog):

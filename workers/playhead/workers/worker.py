@@ -68,7 +68,7 @@ class Worker:
         self._draining = anyio.Event()
         self._idle = anyio.Event()
         self._claiming = anyio.CancelScope()
-        self._unanswered: tuple[str, float] | None = None  # the token of a claim, and when it was first sent
+        self._unanswered: str | None = None  # the token of a claim
         self._claimed = 0
         self._ended: dict[str, int] = {}
         self._started = now_ms()
@@ -159,11 +159,12 @@ class Worker:
 
     async def _claim_one(self, runs: TaskGroup) -> bool:
         # Until it is answered a claim is sent again as the same one: its run, if it took one, would be lost for a lease.
-        token, sent = self._unanswered = self._unanswered or (new_token(), now_s())
+        token = self._unanswered = self._unanswered or new_token()
         notes = {
             name: encode_record(RunClaimed(at=now_ms(), worker=self.name, fingerprint=fingerprint))
             for name, fingerprint in self._fingerprints.items()
         }
+        sent = now_s()
         claim = await self._log.claim(
             notes,
             worker=self.name,

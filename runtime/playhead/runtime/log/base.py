@@ -294,8 +294,8 @@ class Log(Protocol):
         """Take the run that has been due longest among `agents` (name → encoded `run.claimed` record).
 
         The run goes to `running`, its epoch goes up by one, the record is appended, the lease starts. The same token
-        gives the same claim again. None when nothing is due. `crash_limit` and `retention_ms` become the run's own: who
-        reaps it goes by them.
+        gives the same claim again, and its lease starts anew. None when nothing is due. `crash_limit` and `retention_ms`
+        become the run's own: who reaps it goes by them.
         """
         ...
 

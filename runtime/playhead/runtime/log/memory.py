@@ -180,7 +180,10 @@ class MemoryLog:
         now = self._now()
         if claimed := self._claims.get(token):
             run = self._owned(claimed[1], token)
-            return run.claim() if run else None
+            if run is None:
+                return None
+            self._leases[run.run_id] = now + lease_ms
+            return run.claim()
         while self._claims and (oldest := next(iter(self._claims))) and self._claims[oldest][0] <= now:
             del self._claims[oldest]
         due = [line[0] for line in map(self._line, agents) if line and line[0][0] <= now]

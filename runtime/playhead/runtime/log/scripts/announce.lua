@@ -6,7 +6,7 @@
 -- Invariant: a worker in the index with a score above the present time has announced itself within its ttl.
 
 local now = now_ms()
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now) -- first: a server short of memory refuses only a first write that adds
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
 redis.call('ZADD', KEYS[2], now + ARGV[2], ARGV[1])
 return 1

@@ -5,8 +5,8 @@
 --   record per ready set
 -- Answers: nil nothing is due; else {id, epoch, head, agent, session, crashes, signals waiting}
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
---   here on. The memo makes a claim sent twice one claim. A run whose log takes no record, since somebody else wrote to
---   its key, is set aside as failed: it would stop the line for all others.
+--   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log takes no
+--   record, since somebody else wrote to its key, is set aside as failed: it would stop the line for all others.
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -19,7 +19,10 @@ end
 local claimed = redis.call('GET', memo)
 if claimed then
   local h = redis.call('HMGET', prefix .. 'run:' .. claimed, 'token', 'state')
-  if h[1] == token and h[2] == 'running' then return describe(claimed) end
+  if h[1] == token and h[2] == 'running' then
+    redis.call('ZADD', leases, now_ms() + lease, claimed)
+    return describe(claimed)
+  end
   return false
 end
 
