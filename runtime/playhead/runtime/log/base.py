@@ -11,16 +11,35 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, Final, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 from playhead.runtime.codec import encode_record
-from playhead.runtime.records import ENDED_STATES, Entry, Record, RunFailed, RunStateName, now_ms
+from playhead.runtime.log.check import check_count, check_duration, check_name, check_names
+from playhead.runtime.log.values import (
+    DEFAULT_CRASH_LIMIT,
+    DEFAULT_LEASE_MS,
+    DEFAULT_RETENTION_MS,
+    SESSION_RETENTION_MS,
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    Finish,
+    NewRun,
+    Renewal,
+    RunInfo,
+    Signal,
+    WorkerInfo,
+)
+from playhead.runtime.records import Entry, RunFailed, RunStateName, now_ms
 from playhead.runtime.types import Message
 
 __all__ = [
+    "DEFAULT_CRASH_LIMIT",
+    "DEFAULT_LEASE_MS",
+    "DEFAULT_RETENTION_MS",
+    "SESSION_RETENTION_MS",
     "Answer",
     "Batch",
     "Claim",
@@ -34,6 +53,8 @@ __all__ = [
     "Signal",
     "WorkerInfo",
     "answered_interrupts",
+    "check_claim",
+    "check_pause",
     "check_signal",
     "crash_failure",
     "deadline_failure",
@@ -41,17 +62,7 @@ __all__ = [
     "new_token",
 ]
 
-DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
-"""How long a finished run stays readable by default: a week."""
-
-SESSION_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
-"""How long a conversation is kept after its last run ended: thirty days. `common.lua` has the same number."""
-
-DEFAULT_LEASE_MS: Final = 10_000
-"""How long a silent worker keeps its runs. Shorter notices death sooner, longer forgives longer pauses."""
-
-DEFAULT_CRASH_LIMIT: Final = 3
-"""How many workers a run may take down with it before it is failed."""
+SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u to misread
 
@@ -83,194 +94,67 @@ def deadline_failure() -> bytes:
     return encode_record(RunFailed(at=now_ms(), error_type="DeadlineExceeded", message=text))
 
 
-class Code(IntEnum):
-    """What a write came to."""
-
-    OK = 0
-    """Stored."""
-    DUP = 1
-    """Stored already by an earlier try whose answer was lost."""
-    CONFLICT = 2
-    """The head is neither where the caller thinks nor where a lost answer would have left it."""
-    FENCED = 3
-    """Another owner, or none, holds the run; nothing was stored by this call."""
-    GONE = 4
-    """There is no such run; nothing was stored."""
-    WAITING = 5
-    """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewRun:
-    """A run to submit. `record` is record 1 and must be `run.submitted`.
-
-    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
-    """
-
-    run_id: str
-    agent: str
-    record: Record
-    session: str | None = None
-    deadline_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Ownership of a run: what an owner needs to write and to go on.
-
-    Attributes:
-        token: Fences every write of this ownership.
-        epoch: Ordinal of the ownership, 1 for the first.
-        head: The `seq` of this claim's own `run.claimed`.
-        crashes: How many owners died so far.
-        inbox: Signals waiting.
-    """
-
-    run_id: str
-    token: str
-    epoch: int
-    head: int
-    agent: str
-    session: str | None
-    crashes: int
-    inbox: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records to append behind `head`, already encoded; `ack` is how many signals they acknowledge.
-
-    Raises:
-        ValueError: More signals acknowledged than there are records: without its `signal.received` a signal would be
-            lost, and a batch of nothing could not be known as a repeat.
-    """
-
-    run_id: str
-    token: str
-    head: int
-    records: Sequence[bytes]
-    ack: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ack <= len(self.records):
-            raise ValueError(f"{len(self.records)} records cannot acknowledge {self.ack} signals")
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The end of a run: its last records, its state, and what its session gains.
-
-    `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
-    """
-
-    batch: Batch
-    state: RunStateName
-    session: str | None = None
-    messages: Sequence[Message] = ()
-    retention_ms: int = DEFAULT_RETENTION_MS
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Answer to a write: the code, the head now in the log, and the number of signals waiting."""
-
-    code: Code
-    head: int = 0
-    inbox: int = 0
-
-    @property
-    def stored(self) -> bool:
-        """The batch is in the log, by this call or an earlier try of it."""
-        return self.code <= Code.DUP
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """Answer to a renewal of one run: whether it is still ours, and the number of signals waiting."""
-
-    ours: bool
-    inbox: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A request to a run; the same `signal_id` counts once.
-
-    `kind` is `cancel` (no body), `respond` (`{interrupt id: answer}`) or `steer` (a prompt).
-    """
-
-    signal_id: str
-    kind: str
-    body: Any = None
-
-
-SIGNAL_KINDS: Final = frozenset({"cancel", "respond", "steer"})
-
-
 def check_signal(signal: Signal) -> None:
     """Refuse what is no signal.
 
     Raises:
-        ValueError: An unknown kind, or a `respond` whose body answers nothing.
+        ValueError: An unknown kind, an id that is none, or a `respond` whose body answers nothing.
     """
     if signal.kind not in SIGNAL_KINDS:
-        raise ValueError(f"a signal's kind must be one of {', '.join(sorted(SIGNAL_KINDS))}, not {signal.kind!r}")
-    if signal.kind == "respond" and not (isinstance(signal.body, dict) and signal.body):
-        raise ValueError(f"a respond signal needs answers as {{interrupt id: answer}}, not {signal.body!r}")
+        raise ValueError(f"a signal's kind must be one of {', '.join(SIGNAL_KINDS)}, not {signal.kind!r}")
+    check_name("signal_id", signal.signal_id)
+    if signal.kind == "respond":
+        if not (isinstance(signal.body, dict) and signal.body):
+            raise ValueError(
+                f"a respond signal needs answers as {{interrupt id: answer}}, not {type(signal.body).__name__}"
+            )
+        _check_interrupts(signal.body)
+
+
+def check_claim(
+    agents: Iterable[str], *, worker: str, token: str, lease_ms: int, crash_limit: int, retention_ms: int
+) -> None:
+    """Refuse terms of ownership that cannot be kept.
+
+    Raises:
+        ValueError: A name that is none, a lease or a retention below a millisecond, a crash limit below 0.
+    """
+    check_names("agent", agents)
+    check_name("worker", worker)
+    check_name("token", token)
+    check_duration("lease_ms", lease_ms)
+    check_count("crash_limit", crash_limit)
+    check_duration("retention_ms", retention_ms)
+
+
+def check_pause(interrupts: Sequence[str]) -> None:
+    """Refuse a pause that nobody could end.
+
+    Raises:
+        ValueError: No interrupt is open, or the id of one is none.
+    """
+    if not interrupts:
+        raise ValueError("a run that waits for nothing cannot be paused: no interrupt is open")
+    _check_interrupts(interrupts)
+
+
+def _check_interrupts(ids: Iterable[object]) -> None:
+    """Any text will do: a model's own call id is part of it."""
+    for interrupt in ids:
+        if not isinstance(interrupt, str) or not interrupt:
+            raise ValueError(f"the id of an interrupt must be a text, not {interrupt!r}")
 
 
 def answered_interrupts(signal: Signal) -> list[str]:
     """The ids of the interrupts that a signal answers."""
-    return [str(interrupt) for interrupt in signal.body] if signal.kind == "respond" else []
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """What is known of a run without reading its log. Times are unix milliseconds by the log's clock.
-
-    Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner gave it back), `errors` (an owner ended
-    it as failed). `deadline` is None if the caller set none.
-    """
-
-    run_id: str
-    state: RunStateName
-    agent: str
-    session: str | None
-    head: int
-    epoch: int
-    crashes: int
-    created: int
-    updated: int
-    worker: str | None = None
-    handovers: int = 0
-    errors: int = 0
-    deadline: int | None = None
-
-    @property
-    def ended(self) -> bool:
-        """The run has a terminal record."""
-        return self.state in ENDED_STATES
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """A live worker, as it last announced itself."""
-
-    worker: str
-    agents: Sequence[str]
-    host: str = ""
-    pid: int = 0
-    concurrency: int = 0
-    running: int = 0
-    started: int = 0
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    return list(signal.body) if signal.kind == "respond" else []
 
 
 class Log(Protocol):
     """The fenced logs of all runs of one deployment.
 
     Every method may raise `LogUnavailableError`; then the write may or may not have happened, and the identical call
-    may be sent again.
+    may be sent again. `ValueError` is for values no log takes (names, times, counts out of range); nothing is changed.
     """
 
     async def submit(self, run: NewRun) -> bool:
@@ -312,6 +196,9 @@ class Log(Protocol):
 
         A completion with signals waiting beyond those it acknowledges is answered `WAITING`, and nothing is stored: no
         signal sent before the end is lost in it.
+
+        Raises:
+            PlayheadError: `end.session` is not the run's session; nothing is changed.
         """
         ...
 

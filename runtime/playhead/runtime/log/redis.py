@@ -27,10 +27,13 @@ from playhead.runtime.log.base import (
     Signal,
     WorkerInfo,
     answered_interrupts,
+    check_claim,
+    check_pause,
     check_signal,
     crash_failure,
     deadline_failure,
 )
+from playhead.runtime.log.check import check_count, check_duration
 from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
 from playhead.runtime.log.durability import Durability, Wait
 from playhead.runtime.log.keys import Keys
@@ -54,6 +57,11 @@ _INFO_FIELDS: Final = (
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _bytes(text: str) -> bytes:
+    """Of a text from a model, which may hold half a surrogate pair as its records may."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 class RedisLog:
@@ -121,6 +129,9 @@ class RedisLog:
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
     ) -> Claim | None:
+        check_claim(
+            agents, worker=worker, token=token, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms
+        )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
         args = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms, *agents.values()]
         answer = await _CLAIM(self.client, keys, args)
@@ -153,6 +164,7 @@ class RedisLog:
         return answers
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
+        check_duration("lease_ms", lease_ms)
         renewals: list[Renewal] = []
         for start in range(0, len(owned), _RENEWALS_PER_CALL):
             some = owned[start : start + _RENEWALS_PER_CALL]
@@ -175,7 +187,8 @@ class RedisLog:
         return await self._part(_RELEASE, batch)
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
-        return await self._part(_PAUSE, batch, len(interrupts), *interrupts)
+        check_pause(interrupts)
+        return await self._part(_PAUSE, batch, len(interrupts), *map(_bytes, interrupts))
 
     async def _part(self, script: Script, batch: Batch, *more: Any) -> Answer:
         keys = [self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id)]
@@ -184,6 +197,7 @@ class RedisLog:
         return Answer(Code(code), head, inbox)
 
     async def reap(self, *, limit: int = 32) -> list[str]:
+        check_count("limit", limit, least=1)
         args = [self.keys.root, limit, crash_failure(), deadline_failure()]
         return [_text(run_id) for run_id in await _REAP(self.client, [self.keys.leases, self.keys.deadlines], args)]
 
@@ -193,25 +207,29 @@ class RedisLog:
         ending = at_once if signal.kind == "cancel" else ()
         answers = answered_interrupts(signal)
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
-        args += [len(ending), *ending, len(answers), *answers]
+        args += [len(ending), *ending, len(answers), *map(_bytes, answers)]
         answer = await self._write(_SIGNAL, keys, args)
         if not answer:
             return None
-        state, *refused = map(_text, answer)
+        state, *refused = answer
         if refused:
-            raise InterruptNotOpenError(run_id, refused)
-        return cast("RunStateName", state)
+            raise InterruptNotOpenError(run_id, [interrupt.decode("utf-8", "surrogatepass") for interrupt in refused])
+        return cast("RunStateName", _text(state))
 
     async def inbox(self, run_id: str) -> list[Signal]:
         key = self.keys.inbox(run_id)
         return [_signal(key, item) for item in await self._call("LRANGE", key, 0, -1)]
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        check_count("after", after)
+        check_count("limit", limit, least=1)
         log = self.keys.log(run_id)
         items = await self._call("XRANGE", log, after + 1, "+", "COUNT", limit)
         return [_entry(log, item) for item in items]
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        check_count("before", before)
+        check_count("limit", limit, least=1)
         log = self.keys.log(run_id)
         if before <= 1:
             return []
@@ -222,6 +240,7 @@ class RedisLog:
         return _info(run_id, await self._call("HMGET", self.keys.run(run_id), *_INFO_FIELDS))
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        check_count("limit", limit, least=1)
         ids = [_text(one) for one in await self._call("ZREVRANGE", self.keys.runs, 0, limit - 1)]
         rows = await self._calls([("HMGET", self.keys.run(run_id), *_INFO_FIELDS) for run_id in ids])
         return [info for run_id, values in zip(ids, rows, strict=True) if (info := _info(run_id, values))]
@@ -234,6 +253,7 @@ class RedisLog:
         return _text(await self._call("HGET", self.keys.session(session), "run")) or None
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
+        check_duration("ttl_ms", ttl_ms)
         keys = [self.keys.worker(worker.worker), self.keys.workers]
         await _ANNOUNCE(self.client, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
 

@@ -7,7 +7,7 @@
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
 --   ready set. A session's messages have a TTL if and only if no run holds it.
 
-local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in base.py: a conversation nobody goes on with must not stay
+local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation nobody goes on with must not stay
 
 local function now_ms()
   local time = redis.call('TIME')

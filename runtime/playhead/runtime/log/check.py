@@ -1,0 +1,74 @@
+"""What a log refuses before anything is sent or changed: values that no caller in its senses gives. Pure.
+
+A script stops where a command refuses its value and keeps what it has written by then; so no value that a command may
+refuse gets as far as a script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+__all__ = ["check_count", "check_duration", "check_name", "check_names"]
+
+_LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
+"""A hundred years: beyond that Redis' own arithmetic of expiry comes near its end."""
+
+_LONGEST_NAME: Final = 1024
+_LARGEST_COUNT: Final = 2**53  # what Lua's numbers hold exactly
+
+
+def check_duration(what: str, value: object) -> None:
+    """Refuse what is no number of milliseconds from 1 to a hundred years.
+
+    Raises:
+        ValueError: Names `what` and the value.
+    """
+    _check_whole(what, value, 1, _LONGEST_MS)
+
+
+def check_count(what: str, value: object, *, least: int = 0) -> None:
+    """Refuse what is no whole number from `least` to 2**53.
+
+    Raises:
+        ValueError: Names `what` and the value.
+    """
+    _check_whole(what, value, least, _LARGEST_COUNT)
+
+
+def _check_whole(what: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"{what} must be a whole number from {least} to {most}, not {value!r}")
+
+
+def check_name(what: str, value: object) -> None:
+    """Refuse what cannot name anything: no text, nothing at all, too much, or half a surrogate pair.
+
+    Raises:
+        ValueError: Names `what` and the value.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or not _encodes(value):
+        raise ValueError(f"{what} must be a text of 1 to {_LONGEST_NAME} characters, not {_shown(value)}")
+
+
+def check_names(what: str, values: Iterable[object]) -> None:
+    """`check_name` for each.
+
+    Raises:
+        ValueError: Names `what` and the first that is none.
+    """
+    for value in values:
+        check_name(what, value)
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}…"

@@ -1,0 +1,228 @@
+"""What goes into a log and comes out of it: runs, claims, batches, ends, signals, answers. Values only.
+
+Each refuses what it cannot be when it is made, so that no backend has to. `base` gives all of them on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final
+
+from playhead.runtime.log.check import check_duration, check_name
+from playhead.runtime.records import ENDED_STATES, Record, RunStateName
+from playhead.runtime.types import Message
+
+__all__ = [
+    "DEFAULT_CRASH_LIMIT",
+    "DEFAULT_LEASE_MS",
+    "DEFAULT_RETENTION_MS",
+    "SESSION_RETENTION_MS",
+    "Answer",
+    "Batch",
+    "Claim",
+    "Code",
+    "Finish",
+    "NewRun",
+    "Renewal",
+    "RunInfo",
+    "Signal",
+    "WorkerInfo",
+]
+
+DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
+"""How long a finished run stays readable by default: a week."""
+
+SESSION_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
+"""How long a conversation is kept after its last run ended: thirty days. `common.lua` has the same number."""
+
+DEFAULT_LEASE_MS: Final = 10_000
+"""How long a silent worker keeps its runs. Shorter notices death sooner, longer forgives longer pauses."""
+
+DEFAULT_CRASH_LIMIT: Final = 3
+"""How many workers a run may take down with it before it is failed."""
+
+
+class Code(IntEnum):
+    """What a write came to."""
+
+    OK = 0
+    """Stored."""
+    DUP = 1
+    """Stored already by an earlier try whose answer was lost."""
+    CONFLICT = 2
+    """The head is neither where the caller thinks nor where a lost answer would have left it."""
+    FENCED = 3
+    """Another owner, or none, holds the run; nothing was stored by this call."""
+    GONE = 4
+    """There is no such run; nothing was stored."""
+    WAITING = 5
+    """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to submit. `record` is record 1 and must be `run.submitted`.
+
+    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
+
+    Raises:
+        ValueError: A name that is none, or a deadline that is no number of milliseconds ahead.
+    """
+
+    run_id: str
+    agent: str
+    record: Record
+    session: str | None = None
+    deadline_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name("run_id", self.run_id)
+        check_name("agent", self.agent)
+        if self.session is not None:
+            check_name("session", self.session)
+        if self.deadline_ms is not None:
+            check_duration("deadline_ms", self.deadline_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Ownership of a run: what an owner needs to write and to go on.
+
+    Attributes:
+        token: Fences every write of this ownership.
+        epoch: Ordinal of the ownership, 1 for the first.
+        head: The `seq` of this claim's own `run.claimed`.
+        crashes: How many owners died so far.
+        inbox: Signals waiting.
+    """
+
+    run_id: str
+    token: str
+    epoch: int
+    head: int
+    agent: str
+    session: str | None
+    crashes: int
+    inbox: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records to append behind `head`, already encoded; `ack` is how many signals they acknowledge.
+
+    Raises:
+        ValueError: A head below 0; or more signals acknowledged than there are records: without its `signal.received` a
+            signal would be lost, and a batch of nothing could not be known as a repeat.
+    """
+
+    run_id: str
+    token: str
+    head: int
+    records: Sequence[bytes]
+    ack: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ack <= len(self.records):
+            raise ValueError(f"{len(self.records)} records cannot acknowledge {self.ack} signals")
+        if self.head < 0:
+            raise ValueError(f"the head of a log is 0 or more, not {self.head}")
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a run: its last records, its state, and what its session gains.
+
+    `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
+
+    Raises:
+        ValueError: A state that is no end, or a retention that is no number of milliseconds ahead.
+    """
+
+    batch: Batch
+    state: RunStateName
+    session: str | None = None
+    messages: Sequence[Message] = ()
+    retention_ms: int = DEFAULT_RETENTION_MS
+
+    def __post_init__(self) -> None:
+        if self.state not in ENDED_STATES:
+            raise ValueError(f"a run ends as one of {', '.join(sorted(ENDED_STATES))}, not {self.state!r}")
+        check_duration("retention_ms", self.retention_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer to a write: the code, the head now in the log, and the number of signals waiting."""
+
+    code: Code
+    head: int = 0
+    inbox: int = 0
+
+    @property
+    def stored(self) -> bool:
+        """The batch is in the log, by this call or an earlier try of it."""
+        return self.code <= Code.DUP
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """Answer to a renewal of one run: whether it is still ours, and the number of signals waiting."""
+
+    ours: bool
+    inbox: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A request to a run; the same `signal_id` counts once.
+
+    `kind` is `cancel` (no body), `respond` (`{interrupt id: answer}`) or `steer` (a prompt).
+    """
+
+    signal_id: str
+    kind: str
+    body: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What is known of a run without reading its log. Times are unix milliseconds by the log's clock.
+
+    Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner gave it back), `errors` (an owner ended
+    it as failed). `deadline` is None if the caller set none.
+    """
+
+    run_id: str
+    state: RunStateName
+    agent: str
+    session: str | None
+    head: int
+    epoch: int
+    crashes: int
+    created: int
+    updated: int
+    worker: str | None = None
+    handovers: int = 0
+    errors: int = 0
+    deadline: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """The run has a terminal record."""
+        return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A live worker, as it last announced itself."""
+
+    worker: str
+    agents: Sequence[str]
+    host: str = ""
+    pid: int = 0
+    concurrency: int = 0
+    running: int = 0
+    started: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
