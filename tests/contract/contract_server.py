@@ -11,7 +11,7 @@ import redis
 from playhead.runtime.codec import decode_record
 from playhead.runtime.records import TERMINAL_TYPES, Record
 
-__all__ = ["Held", "HeldRun", "broken_promises", "hold"]
+__all__ = ["Held", "HeldRun", "Listener", "broken_promises", "hold"]
 
 ENDED = ("completed", "failed", "cancelled")
 LIVE = ("queued", "running", "paused")
@@ -119,6 +119,47 @@ def _entry(entry_id: bytes, parts: list[bytes]) -> tuple[int, int, bytes]:
     seq, _, epoch = entry_id.partition(b"-")
     assert parts[:1] == [b"r"]
     return int(seq), int(epoch), parts[1]
+
+
+class Listener:
+    """Hears what is published of the runs under `root`, and compares it with their logs."""
+
+    def __init__(self, client: redis.Redis, root: str) -> None:
+        self._pubsub = client.pubsub()
+        self._pubsub.psubscribe(f"{root}log:*")
+        self._root = f"{root}log:"
+        self._told: dict[str, int] = {}
+        assert self._pubsub.get_message(timeout=5) is not None, "subscribed"
+
+    def close(self) -> None:
+        """Hear no more."""
+        self._pubsub.close()
+
+    def catch_up(self, held: Held) -> None:
+        """Every record has been published once, in order, as it stands in the log; what is on its way is waited for."""
+        self._told = {run_id: told for run_id, told in self._told.items() if run_id in held.runs}
+        heads = {run_id: len(run.entries) for run_id, run in held.runs.items()}
+        while self._told != heads:
+            message: Any = self._pubsub.get_message(timeout=5)
+            assert message is not None, f"published up to {self._told}, stored up to {heads}"
+            run_id = message["channel"].decode().removeprefix(self._root)
+            first, epoch, batch = _batch(message["data"])
+            told = self._told.get(run_id, 0)
+            assert first == told + 1, f"{run_id}: {first} published behind {told}"
+            for seq, owner, record in held.runs[run_id].entries[told:]:
+                if batch:
+                    assert (owner, batch[: len(record)]) == (epoch, record), f"{run_id}: {seq} was published otherwise"
+                    batch, told = batch[len(record) :], seq
+            assert not batch, f"{run_id}: more was published than is stored"
+            self._told[run_id] = told
+        assert self._pubsub.get_message(timeout=0) is None, "nothing else was published"
+
+
+def _batch(data: bytes) -> tuple[int, int, bytes]:
+    """The first number, the owner's and the records of a message."""
+    head, _, records = data.partition(b"\n")
+    first, _, epoch = head.partition(b"-")
+    return int(first), int(epoch), records
 
 
 def broken_promises(held: Held) -> list[str]:

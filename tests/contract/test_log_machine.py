@@ -14,7 +14,7 @@ import anyio.from_thread
 import pytest
 import redis
 from contract_model import ENDED, Model, ModelRun
-from contract_server import Held, HeldRun, broken_promises, hold
+from contract_server import Held, HeldRun, Listener, broken_promises, hold
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -88,6 +88,7 @@ class LogMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model = Model()
+        self.listener = Listener(self.client, self.log.keys.root)
         self.tokens: dict[str, list[str]] = {run_id: [] for run_id in RUNS}
         self.numbers = itertools.count(1)
         self.past = itertools.count(1)  # times long gone, in the order in which they were made to pass
@@ -106,6 +107,7 @@ class LogMachine(RuleBasedStateMachine):
             assert broken_promises(held) == []
             assert held.forever <= {"runs"}, "nothing but the index outlives the last run"
         finally:
+            self.listener.close()
             self.client.flushdb()
 
     def asked(self, call: Call) -> Any:
@@ -334,6 +336,7 @@ class LogMachine(RuleBasedStateMachine):
     def the_server_holds_what_the_model_says(self) -> None:
         held, model = self.held(), self.model
         assert broken_promises(held) == []
+        self.listener.catch_up(held)
         assert held.runs.keys() == model.runs.keys() <= held.index.keys()
         for run_id, run in model.runs.items():
             assert facts(held.runs[run_id]) == wanted(run), run_id
@@ -416,7 +419,7 @@ def test_whatever_is_called_in_whatever_order_the_server_keeps_every_promise(mac
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=110,
+            max_examples=80,
             stateful_step_count=50,
             deadline=None,
             database=None,
