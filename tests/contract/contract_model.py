@@ -112,9 +112,13 @@ class Model:
         return self._claim(run_id)
 
     def claim_again(self, token: str) -> Claim | None:
-        """The answer to a token that has claimed before."""
-        run = self.runs.get(self.claims[token])
-        return self._claim(self.claims[token]) if run and run.held_by(token) else None
+        """The answer to a token that has claimed before; the lease of what it still holds counts from here."""
+        run_id = self.claims[token]
+        run = self.runs.get(run_id)
+        if run is None or not run.held_by(token):
+            return None
+        self._alive(run_id)
+        return self._claim(run_id)
 
     def _claim(self, run_id: str) -> Claim:
         run = self.runs[run_id]
