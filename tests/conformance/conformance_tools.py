@@ -47,13 +47,14 @@ class _Finished:
 
 
 def build_tools(scenario: Scenario) -> list[Tool]:
-    """The scenario's tools. Where one waits for another they are coroutines, else functions that run in threads.
+    """The scenario's tools. Where one waits for another, or several ask, they are coroutines, else run in threads.
 
     Raises:
         NotImplementedError: A behaviour needs what playhead does not have.
     """
     specs: list[dict[str, Any]] = scenario.get("tools", [])
-    together = any("wait_for" in spec["behaviour"] for spec in specs)
+    asking = sum(spec["behaviour"]["kind"] == "interrupt" for spec in specs)  # threads would ask in any order
+    together = asking > 1 or any("wait_for" in spec["behaviour"] for spec in specs)
     finished = _Finished()
     return [_build_tool(spec, finished, together=together) for spec in specs]
 

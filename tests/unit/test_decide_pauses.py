@@ -127,6 +127,11 @@ def test_a_run_pauses_when_all_that_is_left_asks() -> None:
     assert step.result["message"] == assistant("let me", ADD, MUL, SUB)
 
 
+def test_questions_stand_in_the_order_of_the_calls_whoever_asked_first() -> None:
+    walk = Walk(ADD, MUL).then(started(0, ADD), started(1, MUL), asks(1, MUL, SECOND), asks(0, ADD, FIRST))
+    assert [interrupt["id"] for interrupt in walk.step().interrupts] == [FIRST, SECOND]
+
+
 def test_a_paused_run_has_nothing_to_do_until_somebody_owns_it_again() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST))
     paused = walk.step()

@@ -212,7 +212,9 @@ def _tools(state: RunState, *, in_turn: bool) -> Step:
 
 
 def _pause(state: RunState) -> Pause:
-    interrupts = [dict(interrupt) for interrupt in state.interrupts.values()]
+    # In the order of the calls, as their results are: tools in threads ask in any order.
+    asked = [key for _, keys in sorted(state.interrupted.items()) for key in keys if key in state.interrupts]
+    interrupts = [dict(state.interrupts[key]) for key in asked]
     return Pause(interrupts, {**_result(state, "interrupt"), "interrupts": interrupts})
 
 
