@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -26,6 +27,9 @@ from playhead.runtime.log.base import (
 )
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
+
+if TYPE_CHECKING:
+    from .conftest import Proxy
 
 __all__: list[str] = []
 
@@ -211,6 +215,48 @@ async def test_a_server_that_is_not_there_is_named(prefix: str) -> None:
 async def ttl(log: RedisLog, key: str) -> int:
     left: Any = await log.client.execute_command("PTTL", key)
     return int(left)
+
+
+async def test_who_is_cancelled_while_its_turn_comes_passes_it_on(redis_url: str, prefix: str) -> None:
+    """Else whoever is next in line for a connection would wait beside a free one until somebody else calls."""
+    log = RedisLog(connect(redis_url, connections=1), prefix=prefix)
+    turns: list[asyncio.Task[Any]] = []
+
+    async def first() -> None:
+        await log.info("none")
+        turns[1].cancel()  # in the turn in which it is woken
+
+    try:
+        turns += [asyncio.create_task(call) for call in (first(), log.info("none"), log.info("none"))]
+        with anyio.fail_after(5):
+            assert await turns[2] is None
+            await turns[0]
+        assert turns[1].cancelled()
+    finally:
+        await log.aclose()
+
+
+async def test_behind_a_server_that_hangs_nobody_waits_for_all_before_it(proxy: Proxy, prefix: str) -> None:
+    log = RedisLog(connect(proxy.url, connections=1, timeout=0.5), prefix=prefix)
+    refused: list[LogUnavailableError] = []
+
+    async def call() -> None:
+        with pytest.raises(LogUnavailableError) as error:
+            await log.info("none")
+        refused.append(error.value)
+
+    try:
+        await log.info("none")
+        proxy.hold()
+        with anyio.fail_after(5):  # one after the other it would be 10 s
+            async with anyio.create_task_group() as tasks:
+                for _ in range(20):
+                    tasks.start_soon(call)
+        assert len(refused) == 20
+        proxy.let_go()
+        assert await log.info("none") is None
+    finally:
+        await log.aclose()
 
 
 async def test_a_conversation_has_a_ttl_unless_a_run_holds_it(log: RedisLog) -> None:

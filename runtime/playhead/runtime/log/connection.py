@@ -85,11 +85,27 @@ class _PackedInC(AbstractConnection, ABC):
         return super().pack_command(*args)
 
 
+class _Pool(BlockingConnectionPool):
+    """A pool whose waiters do not wait for ever beside a free connection.
+
+    asyncio's conditions lose a wake-up when who was woken is cancelled before it runs. The next in line would sleep until
+    somebody else calls, and nobody may: all tails of a client wait here.
+    """
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().get_connection(*args, **kwargs)
+        except BaseException:
+            async with self._condition:  # never held over a wait: this does not wait either, so nothing can cancel it
+                self._condition.notify()
+            raise
+
+
 def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | None = _TIMEOUT_S) -> Redis:
     """A client for the log; connects at first use. `timeout` bounds each read, in seconds; with sentinels or a cluster 3.
 
     Retries are off: the log's scripts are sent again by their callers, who know what that means. A full pool waits
-    instead of raising. RESP2, since the tail hub reads published messages below redis-py's `PubSub`.
+    instead of raising, for `timeout` too: behind a server that hangs, each would wait for all before it. RESP2, since the tail hub reads published messages below redis-py's `PubSub`.
 
     Args:
         url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts behind
@@ -102,7 +118,7 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
         pool = _pool(
             url,
             max_connections=connections,
-            timeout=None,
+            timeout=timeout,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout,
@@ -130,7 +146,7 @@ def _pool(url: str, **options: Any) -> Any:
         timeout = options["socket_timeout"]
         options["socket_timeout"] = None if timeout is None else min(timeout, _MOVING_TIMEOUT_S)
         options["socket_connect_timeout"] = _MOVING_CONNECT_TIMEOUT_S
-    pool: Any = BlockingConnectionPool.from_url(plain, **options)
+    pool: Any = _Pool.from_url(plain, **options)
     kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
     packed = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
     if finder is None:
