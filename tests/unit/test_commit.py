@@ -516,6 +516,31 @@ async def test_a_run_that_a_failover_lost_is_given_up_and_not_made_again() -> No
         assert await log.info("run") is None
 
 
+class LosesSignals(Slow):
+    """A log that loses a call, and with it, as a failover may, the signals that had come; then another one comes."""
+
+    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+        try:
+            return await super().append(batches)
+        except LogUnavailableError:
+            for run in self._runs.values():
+                run.inbox.clear()
+                await self.signal(run.run_id, Signal("new", "steer", "Hello?"))
+            raise
+
+
+async def test_a_receipt_whose_signal_a_failover_lost_takes_no_later_signal_with_it() -> None:
+    log = LosesSignals()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        await log.signal("run", Signal("lost", "steer", "Hello"))
+        log.lose_calls = 1
+        await writer.put(SignalReceived(at=1, signal_id="lost", kind="steer", body="Hello"))
+        await writer.flush()
+        assert [signal.signal_id for signal in await log.inbox("run")] == ["new"]
+        assert len(await log.read("run")) == 3
+
+
 async def test_receipts_sent_again_acknowledge_the_signals_that_are_still_there_and_no_others() -> None:
     async with written() as (log, _, writer):
         await log.signal("run", Signal("kept", "cancel"))

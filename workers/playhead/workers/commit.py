@@ -8,7 +8,9 @@ script and nobody else is served while it runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import takewhile
 from typing import Final, TypeVar
 
@@ -101,7 +103,7 @@ class GroupCommit:
         return taken
 
     async def _append(self, sent: list[tuple[RunWriter, Batch]]) -> None:
-        answers = await self._answers([batch for _, batch in sent])
+        answers = await self._answers(sent)
         for (writer, batch), answer in zip(sent, answers, strict=True):
             if answer.code is Code.CONFLICT:
                 answer = await self._repeat(writer, batch, answer)
@@ -113,7 +115,7 @@ class GroupCommit:
 
     async def _repeat(self, writer: RunWriter, batch: Batch, answer: Answer) -> Answer:
         while answer.code is Code.CONFLICT and (again := await self.rewound(writer, batch, head=answer.head)):
-            (answer,) = await self._answers([again])
+            (answer,) = await self._answers([(writer, again)])
         return answer
 
     async def rewound(self, writer: RunWriter, batch: Batch, *, head: int) -> Batch | None:
@@ -127,23 +129,53 @@ class GroupCommit:
             return None
         lost = f"records {head + 1} to {batch.head}"
         logger.warning("run %s: Redis lost %s, which it had acknowledged; sending them again", batch.run_id, lost)
-        ack = 0
-        if signal_ids := writer.signals_behind(head):
-            # By name, not by number: the signals of that time may be lost as well, and others have come since.
-            inbox = await persistently(lambda: self._log.inbox(batch.run_id), "inbox")
-            ack = len(list(takewhile(lambda signal: signal.signal_id in signal_ids, inbox)))
+        ack = await persistently(partial(self._known_first, writer, head), "inbox")
         return Batch(batch.run_id, batch.token, head, [*records, *batch.records], ack)
 
-    async def _answers(self, batches: list[Batch]) -> list[Answer]:
+    async def _known_first(self, writer: RunWriter, head: int) -> int:
+        """How many signals at the front of the inbox have their receipts behind `head`.
+
+        By name, not by number: a failover may have lost those of that time as well, and others have come since.
+        """
+        signal_ids = writer.signals_behind(head)
+        inbox = await self._log.inbox(writer.run_id) if signal_ids else []
+        return len(list(takewhile(lambda signal: signal.signal_id in signal_ids, inbox)))
+
+    async def send(
+        self,
+        sent: Sequence[tuple[RunWriter, Batch]],
+        write: Callable[[list[Batch]], Awaitable[T]],
+        what: str,
+    ) -> T:
+        """Write the batches, again and again until the log answers; raises as `persistently`.
+
+        From the second try on, the signals that a batch acknowledges are counted anew: between the tries there may have
+        been a failover, and what it lost must not take with it what has come since.
+        """
+        tries = 0
+
+        async def once() -> T:
+            nonlocal tries
+            tries += 1
+            batches = [batch for _, batch in sent]
+            if tries > 1:
+                acks = [await self._known_first(writer, batch.head) if batch.ack else 0 for writer, batch in sent]
+                batches = [replace(batch, ack=ack) for batch, ack in zip(batches, acks, strict=True)]
+            return await write(batches)
+
+        return await persistently(once, what)
+
+    async def _answers(self, sent: Sequence[tuple[RunWriter, Batch]]) -> list[Answer]:
         """One answer each. A call that the server refuses for good is taken apart: one bad run must not end them all."""
         self.appends += 1
         try:
-            return await persistently(lambda: self._log.append(batches), "append")
+            return await self.send(sent, self._log.append, "append")
         except PlayheadError as error:
-            if len(batches) == 1:
-                logger.error("run %s is given up: %s", batches[0].run_id, error)
-                return [Answer(Code.FENCED, batches[0].head)]
-        return [answer for batch in batches for answer in await self._answers([batch])]
+            if len(sent) == 1:
+                batch = sent[0][1]
+                logger.error("run %s is given up: %s", batch.run_id, error)
+                return [Answer(Code.FENCED, batch.head)]
+        return [answer for one in sent for answer in await self._answers([one])]
 
 
 def _ignore(run_id: str) -> None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from functools import partial
 
 import anyio
 
@@ -291,7 +290,7 @@ class Execution:
         """Send it until it is answered, with what a failover lost before it where that is kept."""
         sent = batch
         while True:
-            answer = await persistently(partial(write, sent), what)
+            answer = await self._commit.send([(self.writer, sent)], lambda batches: write(batches[0]), what)
             again = None
             if answer.code is Code.CONFLICT:
                 again = await self._commit.rewound(self.writer, batch, head=answer.head)
