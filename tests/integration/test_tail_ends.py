@@ -9,13 +9,15 @@ import anyio
 import pytest
 
 from playhead.client import Run
-from playhead.runtime.errors import ForeignRecordError, GapError, RunNotFoundError
+from playhead.runtime.codec import encode_record
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.errors import ForeignRecordError, GapError, PlayheadError, RunNotFoundError
 from playhead.runtime.events import Event
-from playhead.runtime.log.base import new_run_id
-from playhead.runtime.records import Entry
+from playhead.runtime.log.base import Batch, new_run_id
+from playhead.runtime.records import Entry, RunPaused
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from .conftest import Fleet, Owner
 
 __all__: list[str] = []
 
@@ -149,3 +151,34 @@ async def test_a_run_that_goes_while_it_is_watched_is_not_found(fleet: Fleet, ho
                 await fleet.ask("PEXPIRE", key, 1)
         with pytest.raises(RunNotFoundError, match="removed when its retention ended"):
             await anext(records)
+
+
+async def paused(owner: Owner) -> None:
+    """The owner pauses the run, as its record 3."""
+    asked = {"id": "q", "name": "q", "reason": None, "response": None}
+    record = encode_record(RunPaused(at=1, interrupts=[asked], result={}))
+    answer = await owner.log.pause(Batch(owner.id, owner.claim.token, owner.head, [record]), interrupts=["q"])
+    assert answer.stored
+
+
+async def test_a_tail_at_a_pause_whose_client_was_closed_with_redis_away_ends(fleet: Fleet) -> None:
+    """It asks whether the run is still paused, and nobody would ever say."""
+    async with EmbeddedServer.running(durable=False) as server:
+        there = fleet.at(server.url)
+        async with there.owner() as owner:
+            await paused(owner)
+            async with there.client() as client:
+                records = client.run(owner.id).records()
+                assert [(await anext(records)).seq for _ in range(3)] == [1, 2, 3]
+                await server.stop()
+            async with aclosing(records):
+                with anyio.fail_after(10), pytest.raises(PlayheadError, match="the client was closed"):
+                    await anext(records)
+
+
+async def test_a_pause_whose_record_is_gone_is_a_gap(fleet: Fleet) -> None:
+    async with fleet.owner() as owner, fleet.client() as client:
+        await paused(owner)
+        await fleet.ask("DEL", owner.stream)
+        with pytest.raises(GapError):
+            await all_records(client.run(owner.id), after=3)

@@ -182,6 +182,7 @@ class Tail:
     async def _ends_with(self, entry: Entry) -> bool:
         """Whether the tail ends with this record: a terminal one, or the pause at which the run still is."""
         while isinstance(entry.record, RunPaused):
+            self._refuse_if_closed()
             try:
                 info = await self._log.info(self.run_id)
                 if info is None:
@@ -201,17 +202,23 @@ class Tail:
         if "paused" not in self._told:
             record = self._seen.record
             if record is None:  # by a bare number
-                record = (await self._log.read_back(self.run_id, before=self._seen.seq + 1, limit=1))[0].record
+                page = await self._log.read_back(self.run_id, before=self._seen.seq + 1, limit=1)
+                if not page:
+                    raise GapError(self.run_id, expected=self._seen.seq, found=None)
+                record = page[0].record
             asked = tuple(Interrupt(one) for one in record.interrupts) if isinstance(record, RunPaused) else ()
             self._tell("paused", waiting_for(self.run_id, asked), interrupts=asked)
         return False
+
+    def _refuse_if_closed(self) -> None:
+        if self._hub.closed:
+            raise PlayheadError(f"the client was closed while run {self.run_id} was read; the run goes on")
 
     async def _page(self, subscription: Subscription) -> list[Entry]:
         """The next entries in the stream. Waits while Redis is away, and while the owner may send again what it lost."""
         seen, late = self._seen, False
         while True:
-            if self._hub.closed:
-                raise PlayheadError(f"the client was closed while run {self.run_id} was read; the run goes on")
+            self._refuse_if_closed()
             try:
                 if not seen.certain:
                     return await self._log.read(self.run_id, after=seen.seq, limit=_PAGE)
