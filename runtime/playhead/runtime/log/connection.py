@@ -105,7 +105,8 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
     """A client for the log; connects at first use. `timeout` bounds each read, in seconds; with sentinels or a cluster 3.
 
     Retries are off: the log's scripts are sent again by their callers, who know what that means. A full pool waits
-    instead of raising, for `timeout` too: behind a server that hangs, each would wait for all before it. RESP2, since the tail hub reads published messages below redis-py's `PubSub`.
+    instead of raising, for `timeout` too: behind a server that hangs, each would wait for all before it. RESP2, since
+    the tail hub reads published messages below redis-py's `PubSub`.
 
     Args:
         url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts behind
