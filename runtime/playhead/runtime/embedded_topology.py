@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -31,7 +32,7 @@ _SLOTS: Final = 16384
 _SERVICE: Final = "playhead"
 
 
-class _Servers:
+class _Servers(ABC):
     """What both have in common: they run from their making to `stop_sync`, or to the end of a `with` block."""
 
     def __init__(self) -> None:
@@ -52,8 +53,9 @@ class _Servers:
         """Stop all servers; blocks. May be called again."""
         self._stack.close()
 
+    @abstractmethod
     def _start(self) -> None:
-        raise NotImplementedError
+        """Start all servers, each with its end on the stack; whoever fails half-way has them stopped."""
 
     def _server(self, *extra: str, durable: bool) -> EmbeddedServer:
         server = EmbeddedServer.start_sync(durable=durable, extra_args=("--repl-diskless-sync-delay", "0", *extra))
