@@ -182,12 +182,22 @@ async def test_a_claim_repeated_after_its_ownership_takes_nothing(log: Log) -> N
     assert await try_claim(log, token=second.token) is None
 
 
-async def test_earliest_due_first_among_agents(log: Log) -> None:
-    order: list[str] = []
-    for agent in ("b", "a", "b", "c"):
-        order.append(await submitted(log, agent=agent))
-        await tick(log)
+async def test_runs_are_claimed_in_the_order_of_their_submission_over_all_agents(log: Log) -> None:
+    """Many of them are submitted within one millisecond, and their ids are random."""
+    order = [await submitted(log, agent=agent) for agent in "bacbacbbca" * 5]
     assert [(await claimed(log, "a", "b", "c")).run_id for _ in order] == order
+
+
+async def test_the_index_has_the_runs_in_the_order_of_their_submission(log: Log) -> None:
+    order = [await submitted(log) for _ in range(20)]
+    assert [info.run_id for info in await log.runs()] == order[::-1]
+
+
+async def test_a_released_run_goes_to_the_end_of_the_line(log: Log) -> None:
+    order = [await submitted(log) for _ in range(10)]
+    first = await claimed(log)
+    await log.release(behind(first))
+    assert [(await claimed(log)).run_id for _ in order] == [*order[1:], order[0]]
 
 
 async def test_unserved_agents_runs_are_left_alone(log: Log) -> None:

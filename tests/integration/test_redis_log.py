@@ -141,6 +141,15 @@ async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisL
     assert [record for _, records in heard for record in records] == [entry.record for entry in await log.read(run_id)]
 
 
+async def test_a_server_clock_that_was_set_back_keeps_the_line_and_its_order(log: RedisLog) -> None:
+    order = [await submitted(log)]
+    seconds, microseconds = await log.client.time()
+    in_an_hour = (seconds + 3600) * 1_000_000 + microseconds
+    await log.client.set(log.keys.line, in_an_hour)  # as if the last place had been given before the clock was set back
+    order += [await submitted(log), await submitted(log)]
+    assert [(await claimed(log, f"t{number}")).run_id for number in range(3)] == order
+
+
 async def test_no_key_outlives_what_it_is_for(log: RedisLog, no_key_leaks: Callable[[], list[str]]) -> None:
     ends: Sequence[Callable[[str], Any]] = [
         lambda token: finished(log, token),

@@ -54,6 +54,15 @@ def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000, ack: i
     )
 
 
+async def test_a_clock_that_goes_back_keeps_the_line_and_its_order(log: MemoryLog, clock: Clock) -> None:
+    order = ["r3", "r1", "r2"]
+    for run_id in order:
+        await log.submit(NewRun(run_id, "echo", RunSubmitted(at=0, agent="echo")))
+        clock.now -= 1000
+    claims = [await log.claim({"echo": CLAIMED}, worker="w", token=run_id, lease_ms=10_000) for run_id in order]
+    assert [claim and claim.run_id for claim in claims] == order
+
+
 async def reap(log: MemoryLog) -> list[str]:
     return await log.reap()
 

@@ -175,7 +175,9 @@ class Log(Protocol):
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
     ) -> Claim | None:
-        """Take the run that has been due longest among `agents` (name → encoded `run.claimed` record).
+        """Take the run that is first in line among `agents` (name → encoded `run.claimed` record).
+
+        Runs stand in line in the order in which they were put there: submitted, given their session, or given back.
 
         The run goes to `running`, its epoch goes up by one, the record is appended, the lease starts. The same token
         gives the same claim again, and its lease starts anew. None when nothing is due. `crash_limit` and `retention_ms`
@@ -203,7 +205,7 @@ class Log(Protocol):
         ...
 
     async def release(self, batch: Batch) -> Answer:
-        """Append and hand the run back, due now. Not a crash. A cancel not taken in takes effect there and then."""
+        """Append and hand the run back, to the end of the line. Not a crash. A cancel not taken in takes effect there and then."""
         ...
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:

@@ -32,7 +32,7 @@ class Keys:
         return f"{self.root}inbox:{run_id}"
 
     def ready(self, agent: str) -> str:
-        """Sorted set: run id → due time."""
+        """Sorted set: run id → its place in line, unix microseconds."""
         return f"{self.root}ready:{agent}"
 
     def bell(self, agent: str) -> str:
@@ -63,6 +63,11 @@ class Keys:
     def waited(self) -> str:
         """What is written behind a write whose durability is waited for; it says nothing."""
         return f"{self.root}waited"
+
+    @property
+    def line(self) -> str:
+        """The last place in line that was given: the next is above it."""
+        return f"{self.root}line"
 
     @property
     def leases(self) -> str:

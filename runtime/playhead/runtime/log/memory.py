@@ -78,7 +78,7 @@ class MemoryLog(MemoryRuns):
                 session.waiting.append(run.run_id)
                 return True
             session.holder = run.run_id
-        self._enqueue(new, now)
+        self._enqueue(new)
         return True
 
     async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
@@ -105,9 +105,8 @@ class MemoryLog(MemoryRuns):
             self._rung.setdefault(run.worker, {})[run_id] = None
             self._wake(lambda waiter: waiter.worker == run.worker)
         if run.state == "paused" and signal.kind != "steer":
-            now = self._now()
-            run.state, run.updated = "queued", now
-            self._enqueue(run, now)
+            run.state, run.updated = "queued", self._now()
+            self._enqueue(run)
         return run.state
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
@@ -176,10 +175,11 @@ class MemoryLog(MemoryRuns):
             return run.claim()
         while self._claims and (oldest := next(iter(self._claims))) and self._claims[oldest][0] <= now:
             del self._claims[oldest]
-        due = [line[0] for line in map(self._line, agents) if line and line[0][0] <= now]
+        line_now = self._line_now()
+        due = [line[0] for line in map(self._line, agents) if line and line[0][0] <= line_now]
         if not due:
             return None
-        run = self._runs[min(due)[2]]
+        run = self._runs[min(due)[1]]
         heapq.heappop(self._ready[run.agent])
         run.epoch += 1
         run.append([agents[run.agent]])
@@ -280,8 +280,8 @@ class MemoryLog(MemoryRuns):
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Wakes at once for what came before the call."""
-        now = self._now()
-        due = any(line[0][0] <= now for line in map(self._line, agents) if line)
+        line_now = self._line_now()
+        due = any(line[0][0] <= line_now for line in map(self._line, agents) if line)
         if due or worker in self._rung:
             await anyio.lowlevel.checkpoint()
         else:

@@ -6,7 +6,6 @@ Each step is what a function of `common.lua` is to the scripts. For `memory` onl
 from __future__ import annotations
 
 import heapq
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,8 +31,8 @@ class MemoryRuns:
         self._now = clock or _wall_clock()
         self._runs: dict[str, MemoryRun] = {}
         self._sessions: dict[str, MemorySession] = {}
-        self._ready: dict[str, list[tuple[int, int, str]]] = {}  # agent -> heap of (due, ticket, run id)
-        self._tickets = itertools.count(1)
+        self._ready: dict[str, list[tuple[int, str]]] = {}  # agent -> heap of (place, run id)
+        self._place = 0  # the last one given
         self._leases: dict[str, int] = {}  # run id -> deadline
         self._deadlines: dict[str, int] = {}  # run id -> deadline, of those that have one and have not ended
         self._claims: dict[str, tuple[int, str]] = {}  # token -> (when to forget it, run id), oldest first
@@ -109,13 +108,13 @@ class MemoryRuns:
         return run.state == "running" and run.token == batch.token and len(run.entries) == batch.head
 
     def _let_go(self, run: MemoryRun, now: int) -> None:
-        """Nobody holds the run any more: back in line, or, if its owner left a cancel untaken, to its end."""
+        """Nobody holds the run any more: at the end of the line, or, if its owner left a cancel untaken, to its end."""
         self._disown(run)
         run.state, run.token, run.worker, run.updated = "queued", None, None, now
         if run.cancel is not None and run.cancel[0] in run.inbox:
             self._end_cancelled(run, run.cancel[1])
         else:
-            self._enqueue(run, now)
+            self._enqueue(run)
 
     def _end_cancelled(self, run: MemoryRun, records: Sequence[bytes]) -> RunStateName:
         run.append(records)
@@ -131,22 +130,22 @@ class MemoryRuns:
         now = self._now()
         self._disown(run)
         self._deadlines.pop(run.run_id, None)
-        run.state, run.updated, run.expires, run.ticket = state, now, now + retention_ms, 0
+        run.state, run.updated, run.expires, run.place = state, now, now + retention_ms, 0
         run.inbox.clear()
         heapq.heappush(self._expiring, (run.expires, run.run_id))
         if run.session is not None:
-            self._pass_on(run.session, run.run_id, now)
+            self._pass_on(run.session, run.run_id)
 
-    def _pass_on(self, name: str, ended: str, now: int) -> None:
+    def _pass_on(self, name: str, ended: str) -> None:
         session = self._sessions[name]
         if session.holder != ended:
             session.waiting.remove(ended)
             return
         session.holder = session.waiting.popleft() if session.waiting else None
         if session.holder is not None:
-            self._enqueue(self._runs[session.holder], now)
+            self._enqueue(self._runs[session.holder])
         elif session.messages:
-            session.expires = now + SESSION_RETENTION_MS
+            session.expires = self._now() + SESSION_RETENTION_MS
         else:
             del self._sessions[name]
 
@@ -157,21 +156,26 @@ class MemoryRuns:
             return None
         return session
 
-    def _enqueue(self, run: MemoryRun, due: int) -> None:
-        run.ticket = next(self._tickets)
-        heapq.heappush(self._ready.setdefault(run.agent, []), (due, run.ticket, run.run_id))
+    def _line_now(self) -> int:
+        """The present, for places in line: microseconds, and never before a place that was given."""
+        return max(self._now() * 1000, self._place)
+
+    def _enqueue(self, run: MemoryRun) -> None:
+        """Put the run at the end of its agent's line, behind every run that was put into any line before it."""
+        run.place = self._place = max(self._line_now(), self._place + 1)
+        heapq.heappush(self._ready.setdefault(run.agent, []), (run.place, run.run_id))
         self._wake(lambda waiter: run.agent in waiter.agents)
 
-    def _line(self, agent: str) -> list[tuple[int, int, str]]:
+    def _line(self, agent: str) -> list[tuple[int, str]]:
         """The agent's line with a queued run at its top, or empty."""
         line = self._ready.get(agent, [])
         while line and not self._in_line(line[0]):
             heapq.heappop(line)
         return line
 
-    def _in_line(self, place: tuple[int, int, str]) -> bool:
-        run = self._runs.get(place[2])
-        return run is not None and run.ticket == place[1]
+    def _in_line(self, entry: tuple[int, str]) -> bool:
+        run = self._runs.get(entry[1])
+        return run is not None and run.place == entry[0]
 
     def _wake(self, concerned: Callable[[MemoryWaiter], bool]) -> None:
         for waiter in self._waiters:

@@ -26,7 +26,7 @@ __all__ = ["MemoryRun", "MemorySession", "MemoryWaiter"]
 class MemoryRun:
     """One run. `entries[seq - 1]` is (epoch, record bytes), so the head is their number.
 
-    `ticket` marks the run's one valid place in its agent's line; older places are skipped when met. `released` is the
+    `place` is the run's one valid place in its agent's line; older places are skipped when met. `released` is the
     token of the last owner that parted with it and the head it left, kept to tell a repeat of that. `asked` are the
     open interrupts; `cancel` is a cancel not known to be taken in, with the records that end the run should it never be.
     """
@@ -48,7 +48,7 @@ class MemoryRun:
     retention_ms: int = DEFAULT_RETENTION_MS
     deadline: int | None = None
     worker: str | None = None
-    ticket: int = 0
+    place: int = 0
     expires: int | None = None
     inbox: list[Signal] = field(default_factory=list[Signal])
     seen: set[str] = field(default_factory=set[str])

@@ -1,4 +1,4 @@
--- Takes the run that has been due longest among the agents named, for one worker.
+-- Takes the run that is first in line among the agents named, for one worker.
 --
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
 -- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. one encoded run.claimed
@@ -26,11 +26,11 @@ if claimed then
   return false
 end
 
-local now = now_ms()
+local now, line = now_ms(), string.format('%.0f', line_now(prefix))
 while true do
   local id, due, slot
   for i = 3, #KEYS do
-    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)
+    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', line, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[1] and (not due or tonumber(first[2]) < due) then
       id, due, slot = first[1], tonumber(first[2]), i
     end

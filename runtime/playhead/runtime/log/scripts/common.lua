@@ -5,13 +5,28 @@
 -- Arguments: none.
 -- Answers: none.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
---   ready set. A session's messages have a TTL if and only if no run holds it.
+--   ready set. A session's messages have a TTL if and only if no run holds it. Places in line grow, each is given once:
+--   runs are claimed in the order in which they were put in line, whatever the clock does.
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation nobody goes on with must not stay
 
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The present, for places in line: microseconds, and never before a place that was given, though the clock may be set back.
+local function line_now(prefix)
+  local time = redis.call('TIME')
+  return math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', prefix .. 'line') or 0))
+end
+
+-- The next place in line: above all before it, since several runs may be put in line at one time of the clock.
+local function next_place(prefix)
+  local last = tonumber(redis.call('GET', prefix .. 'line') or 0)
+  local place = string.format('%.0f', math.max(line_now(prefix), last + 1))
+  redis.call('SET', prefix .. 'line', place)
+  return place
 end
 
 -- What follows the writing of records: the head, and one batch on the channel, "<first seq>-<epoch>\n" and the records.
@@ -42,9 +57,9 @@ local function ring(bell, id)
   redis.call('PEXPIRE', bell, 60000)
 end
 
-local function enqueue(prefix, id, due)
+local function enqueue(prefix, id)
   local agent = redis.call('HGET', prefix .. 'run:' .. id, 'agent')
-  redis.call('ZADD', prefix .. 'ready:' .. agent, due, id)
+  redis.call('ZADD', prefix .. 'ready:' .. agent, next_place(prefix), id)
   ring(prefix .. 'bell:' .. agent, id)
 end
 
@@ -53,7 +68,7 @@ local function ended(state)
 end
 
 -- The run `id` gives up its session; the first waiting run that still wants it takes it.
-local function pass_session_on(prefix, session, id, now)
+local function pass_session_on(prefix, session, id)
   if session == '' then return end
   local key, waiting = prefix .. 'session:' .. session, prefix .. 'waiting:' .. session
   redis.call('LREM', waiting, 0, id)
@@ -62,7 +77,7 @@ local function pass_session_on(prefix, session, id, now)
   while next_id do
     if redis.call('HGET', prefix .. 'run:' .. next_id, 'state') == 'queued' then
       redis.call('HSET', key, 'run', next_id)
-      enqueue(prefix, next_id, now)
+      enqueue(prefix, next_id)
       return
     end
     next_id = redis.call('LPOP', waiting)
@@ -82,7 +97,7 @@ local function retire(prefix, id, state, retention, now)
   redis.call('DEL', prefix .. 'inbox:' .. id)
   redis.call('PEXPIRE', run, retention)
   redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
-  pass_session_on(prefix, h[2] or '', id, now)
+  pass_session_on(prefix, h[2] or '', id)
 end
 
 -- The end that a cancel asked for, written by whoever finds the run without an owner: the records came with the signal.
@@ -92,7 +107,7 @@ local function end_cancelled(prefix, id, now, records)
   retire(prefix, id, 'cancelled', tonumber(h[3]), now)
 end
 
--- Nobody holds the run any more: back in line, due now; or, if its owner left a cancel untaken, to its end.
+-- The run has no owner any more: back in line, at its end; or, if its owner left a cancel untaken, to its end.
 local function let_go(prefix, id, now)
   local run = prefix .. 'run:' .. id
   redis.call('ZREM', prefix .. 'leases', id)
@@ -105,7 +120,7 @@ local function let_go(prefix, id, now)
       return end_cancelled(prefix, id, now, records)
     end
   end
-  enqueue(prefix, id, now)
+  enqueue(prefix, id)
 end
 
 -- The owner's last batch of an ownership that it ends by itself. Answers code, head, signals waiting; after 0 the caller

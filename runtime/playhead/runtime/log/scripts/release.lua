@@ -1,4 +1,4 @@
--- Hands a run back: in line again, due now. Not a crash.
+-- Hands a run back: to the end of the line. Not a crash.
 --
 -- Keys: 1 run hash, 2 log stream, 3 inbox
 -- Arguments: 1 prefix, 2 run id, 3 token, 4 head expected, 5 signals acknowledged, 6 number of records, records

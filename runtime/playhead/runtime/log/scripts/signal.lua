@@ -44,6 +44,6 @@ if state == 'running' then ring(prefix .. 'bell@' .. h[2], id) end
 if state == 'paused' and kind ~= 'steer' then
   state = 'queued'
   redis.call('HSET', run, 'state', state, 'updated', now)
-  enqueue(prefix, id, now)
+  enqueue(prefix, id)
 end
 return {state}

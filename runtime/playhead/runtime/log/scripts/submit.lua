@@ -4,7 +4,8 @@
 -- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1, 6 deadline in ms from now or 0, 7 crash limit,
 --   8 retention in ms; the last two hold until a worker brings its own
 -- Answers: 1 created; 0 the id exists already, nothing changed
--- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once.
+-- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The index and the line have
+--   runs in the order of their submission.
 
 local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -23,7 +24,7 @@ end
 for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
   if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
 end
-redis.call('ZADD', runs, now, id)
+redis.call('ZADD', runs, next_place(prefix), id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
   redis.call('PERSIST', prefix .. 'messages:' .. session)
@@ -35,5 +36,5 @@ if session ~= '' then
   end
   redis.call('HSET', key, 'run', id)
 end
-enqueue(prefix, id, now)
+enqueue(prefix, id)
 return 1
