@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from playhead.runtime.codec import decode_record
+from playhead.runtime.codec import decode_batch, decode_record
 from playhead.runtime.records import TERMINAL_TYPES, Record
 
 __all__ = ["Held", "HeldRun", "Listener", "broken_promises", "hold"]
@@ -158,7 +158,9 @@ class Listener:
 def _batch(data: bytes) -> tuple[int, int, bytes]:
     """The first number, the owner's and the records of a message."""
     head, _, records = data.partition(b"\n")
-    first, _, epoch = head.partition(b"-")
+    place, _, count = head.partition(b" ")
+    assert len(decode_batch(records, int(count))) == int(count)
+    first, _, epoch = place.partition(b"-")
     return int(first), int(epoch), records
 
 

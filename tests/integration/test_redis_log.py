@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 from redis import exceptions as redis_errors
 
-from playhead.runtime.codec import decode_records, encode_record
+from playhead.runtime.codec import decode_batch, encode_record, record_of
 from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
 from playhead.runtime.log.base import (
     SESSION_RETENTION_MS,
@@ -133,8 +133,9 @@ async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisL
         with anyio.fail_after(10):
             while len(heard) < 4:
                 message: Any = await channel.get_message(ignore_subscribe_messages=True, timeout=5)
-                place, _, records = message["data"].partition(b"\n")
-                heard.append((place.decode(), decode_records(records)))
+                head, _, records = message["data"].partition(b"\n")
+                place, _, count = head.decode().partition(" ")
+                heard.append((place, [record_of(stored) for stored in decode_batch(records, int(count))]))
     places = [(int(seq), int(epoch)) for seq, epoch in (place.split("-") for place, _ in heard)]
     assert places == [(1, 0), (2, 1), (3, 1), (5, 1)]
     assert [records for _, records in heard[:3]] == [[submission], [CLAIMED], FACTS]

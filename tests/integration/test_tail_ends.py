@@ -119,7 +119,7 @@ async def test_a_damaged_entry_is_named(fleet: Fleet, junk: bytes) -> None:
             await all_records(client.run(owner.id))
 
 
-@pytest.mark.parametrize("junk", [b"hello", b"3-1\n\xc1", b"x-y\n", b"3-1\n\x93\x01\x01"])
+@pytest.mark.parametrize("junk", [b"hello", b"3-1 1\n\xc1", b"x-y 1\n", b"3-1\n", b"3-1 1\n\x93\x01\x01"])
 async def test_junk_on_the_channel_is_named(fleet: Fleet, junk: bytes) -> None:
     async with (
         fleet.owner() as owner,

@@ -102,9 +102,11 @@ async def test_what_is_published_twice_or_late_is_seen_once(fleet: Fleet) -> Non
         await viewer.seen(owner.head)
         await owner.append("a", "b", "c")
         for first, batch in ((3, "abc"), (4, "bc"), (3, "ab")):
-            await fleet.ask("PUBLISH", owner.stream, f"{first}-1\n".encode() + b"".join(map(owner.record, batch)))
+            await fleet.ask(
+                "PUBLISH", owner.stream, f"{first}-1 {len(batch)}\n".encode() + b"".join(map(owner.record, batch))
+            )
         await owner.append("d")
-        await fleet.ask("PUBLISH", owner.stream, b"5-1\n" + owner.record("c") + owner.record("d") + owner.record("e"))
+        await fleet.ask("PUBLISH", owner.stream, b"5-1 3\n" + owner.record("c") + owner.record("d") + owner.record("e"))
         await owner.append_unheard("e")  # that message overtook its record's being looked at; it is one record still
         await owner.append("f")
         await owner.end()

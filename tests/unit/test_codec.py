@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.codec import MAX_RECORD_BYTES, decode_record, decode_records, encode_record, pack, unpack
+from playhead.runtime.codec import MAX_RECORD_BYTES, decode_batch, decode_record, encode_record, pack, record_of, unpack
 from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
 from playhead.runtime.records import (
     RECORD_TYPES,
+    CheckedRecord,
     MessageAdded,
     ModelChunk,
     ModelRetried,
@@ -121,10 +122,9 @@ def test_fields_a_record_lacks_have_their_defaults() -> None:
 
 
 def test_every_record_type_is_registered_under_its_name() -> None:
-    assert {cls.__name__ for cls in Record.__subclasses__()} - {"UnknownRecord"} == {
-        cls.__name__ for cls in RECORD_TYPES.values()
-    }
-    assert all(name == cls.model_fields["type"].default for name, cls in RECORD_TYPES.items())
+    checked: list[type[CheckedRecord]] = [cls for cls in CheckedRecord.__subclasses__() if cls is not UnknownRecord]
+    named = {str(cls.model_fields["type"].default): cls for cls in checked}
+    assert {**named, ModelChunk.type: ModelChunk} == RECORD_TYPES
 
 
 def test_packing_in_several_threads_at_once_mixes_nothing() -> None:
@@ -270,7 +270,9 @@ def test_what_is_no_record_is_refused(value: Any) -> None:
     with pytest.raises(ForeignRecordError):
         decode_record(data)
     with pytest.raises(ForeignRecordError):
-        decode_records(data)
+        decode_batch(data, 1)
+    with pytest.raises(ForeignRecordError):
+        decode_batch(data + data, 2)
 
 
 @pytest.mark.parametrize(
@@ -301,8 +303,9 @@ def test_foreign_bytes_raise_nothing_but_foreign_record_error(data: bytes) -> No
     for record in one_or_foreign(data):
         assert isinstance(record, Record)
         encode_record(record)
-    with suppress(ForeignRecordError):
-        decode_records(data)
+    for count in (1, 2, 3):
+        with suppress(ForeignRecordError):
+            assert len(decode_batch(data, count)) == count
 
 
 @PATIENT
@@ -328,21 +331,17 @@ def test_a_cut_off_record_is_refused(chunk: dict[str, Any], data: st.DataObject)
 
 
 @PATIENT
-@given(st.lists(CHUNKS.map(lambda chunk: ModelChunk(at=AT, chunk=chunk)), max_size=5))
+@given(st.lists(CHUNKS.map(lambda chunk: ModelChunk(at=AT, chunk=chunk)), min_size=1, max_size=5))
 def test_a_batch_is_its_records_one_after_the_other(records: list[Record]) -> None:
     encoded = [encode_record(record) for record in records]
-    assert decode_records(b"".join(encoded)) == records
+    assert [record_of(stored) for stored in decode_batch(b"".join(encoded), len(encoded))] == records
 
 
 @PATIENT
 @given(st.lists(CHUNKS, min_size=1, max_size=4), st.data())
-def test_a_cut_off_batch_is_refused_unless_cut_between_records(chunks: list[Any], data: st.DataObject) -> None:
-    encoded = [encode_record(ModelChunk(at=AT, chunk=chunk)) for chunk in chunks]
-    whole = b"".join(encoded)
-    cut = data.draw(st.integers(min_value=0, max_value=len(whole)))
-    ends = [sum(map(len, encoded[:count])) for count in range(len(encoded) + 1)]
-    if cut in ends:
-        assert len(decode_records(whole[:cut])) == ends.index(cut)
-    else:
+def test_a_batch_that_does_not_hold_just_its_count_is_refused(chunks: list[Any], data: st.DataObject) -> None:
+    whole = b"".join(encode_record(ModelChunk(at=AT, chunk=chunk)) for chunk in chunks)
+    cut = data.draw(st.integers(min_value=0, max_value=len(whole) - 1))
+    for damaged, count in ((whole[:cut], len(chunks)), (whole, len(chunks) + 1), (whole + whole[:1], len(chunks))):
         with pytest.raises(ForeignRecordError):
-            decode_records(whole[:cut])
+            decode_batch(damaged, count)

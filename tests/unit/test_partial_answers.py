@@ -196,8 +196,8 @@ class Refusing:
 async def test_a_server_that_refuses_to_go_on_is_asked_anew_and_the_text_is_withdrawn() -> None:
     log = await taken_over(Refusing(), *HELLO)
     (retried,) = [entry for entry in log if isinstance(entry.record, ModelRetried)]
-    assert retried.record.model_dump()["supersedes"] == (5, retried.seq - 1)
-    assert "prefill is not allowed" in retried.record.model_dump()["reason"]
+    assert dict(retried.record)["supersedes"] == (5, retried.seq - 1)
+    assert "prefill is not allowed" in dict(retried.record)["reason"]
     (retracted,) = [event for event in played(log) if "retracted" in event]
     assert retracted["text"] == "Hello there"
     end = log[-1].record

@@ -15,6 +15,7 @@ from playhead.runtime.codec import decode_record, encode_record
 from playhead.runtime.errors import RunFailedError
 from playhead.runtime.events import Cursor, Event, Projection, parse_cursor
 from playhead.runtime.records import (
+    CheckedRecord,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -58,12 +59,19 @@ def delta(**kind: Any) -> ModelChunk:
     return chunk(contentBlockDelta={"delta": kind})
 
 
+def made_at(record: Record, at: int) -> Record:
+    if isinstance(record, ModelChunk):
+        return ModelChunk(at=at, chunk=record.chunk)
+    assert isinstance(record, CheckedRecord)
+    return record.model_copy(update={"at": at})
+
+
 def log(*records: Record, state: dict[str, Any] | None = None) -> list[Entry]:
     """A run of these records after its submission, read back from its bytes; `at` tells the place."""
     submitted = RunSubmitted(at=0, agent="a", prompt="hi", invocation_state=state or {})
     entries: list[Entry] = []
     for seq, record in enumerate((submitted, RunClaimed(at=0, worker="w"), *records), 1):
-        stored = encode_record(record.model_copy(update={"at": 1000 + seq}))
+        stored = encode_record(made_at(record, 1000 + seq))
         entries.append(Entry(seq, 1, decode_record(stored)))
     return entries
 

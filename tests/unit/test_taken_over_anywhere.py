@@ -270,7 +270,7 @@ def check_end(fleet: Fleet, whole: Fleet, *, cut: int) -> None:
     where = f"cut behind record {cut}, {whole.log[cut - 1].record.type}"
     assert [entry.seq for entry in fleet.log] == list(range(1, len(fleet.log) + 1)), where
     assert history(fleet) == history(whole), where
-    assert fleet.log[-1].record.model_dump()["result"]["stop_reason"] == "end_turn", where
+    assert dict(fleet.log[-1].record)["result"]["stop_reason"] == "end_turn", where
     assert shown(fleet) == SHOWN, where
     before = whole.records[:cut]
     done = {(record.index, record.result["toolUseId"]) for record in before if isinstance(record, ToolFinished)}

@@ -16,7 +16,7 @@ import anyio
 from playhead.client.hub import Hub, Subscription
 from playhead.client.questions import waiting_for
 from playhead.client.seen import Seen
-from playhead.runtime.codec import decode_record, decode_records
+from playhead.runtime.codec import decode_batch
 from playhead.runtime.errors import (
     ForeignRecordError,
     GapError,
@@ -31,6 +31,7 @@ from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.log import RunInfo
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.records import TERMINAL_TYPES, Entry, RunPaused
+from playhead.runtime.segments import Segment
 
 __all__ = ["Notice", "OnPause", "Tail", "run_not_found"]
 
@@ -268,7 +269,8 @@ class Tail:
         data = subscription.batches.popleft()
         head, _, body = data.partition(b"\n")
         try:
-            first, epoch = (int(part) for part in head.split(b"-"))
+            place, _, count = head.partition(b" ")
+            first, epoch, count = (int(part) for part in (*place.split(b"-"), count))
         except ValueError:
             raise ForeignRecordError(
                 f"channel {subscription.channel!r}: a message playhead did not publish: {data[:40]!r}"
@@ -277,7 +279,7 @@ class Tail:
         if first > seen.seq + 1:  # a message was dropped on the way: the stream has it
             subscription.lag()
             return None
-        batch = _decode(body, first=first, epoch=epoch)
+        batch = list(Segment(first, epoch, decode_batch(body, count)).entries())
         if first <= seen.seq:
             known, batch = batch[: seen.seq + 1 - first], batch[seen.seq + 1 - first :]
             sound = self._tells_the_same(known)
@@ -381,10 +383,3 @@ class Tail:
         if kind not in self._told:
             self._told.add(kind)
             self._on_notice(Notice(kind, self.run_id, message, interrupts))
-
-
-def _decode(body: bytes, *, first: int, epoch: int) -> list[Entry]:
-    try:  # most batches at light load hold one record, and one is decoded in half the time
-        return [Entry(first, epoch, decode_record(body))]
-    except ForeignRecordError:
-        return [Entry(first + i, epoch, record) for i, record in enumerate(decode_records(body))]

@@ -18,17 +18,29 @@ import msgpack
 from pydantic import ValidationError
 
 from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
-from playhead.runtime.records import RECORD_TYPES, ModelChunk, Record, UnknownRecord
+from playhead.runtime.records import RECORD_TYPES, CheckedRecord, ModelChunk, Record, UnknownRecord
 from playhead.runtime.types import Chunk
 
-__all__ = ["MAX_RECORD_BYTES", "decode_record", "decode_records", "encode_record", "pack", "unpack"]
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "Stored",
+    "decode_batch",
+    "decode_record",
+    "decode_stored",
+    "encode_record",
+    "pack",
+    "record_of",
+    "unpack",
+]
 
 MAX_RECORD_BYTES: Final = 1 << 20
 """Default limit of one encoded record, in bytes."""
 
+Stored = list[Any] | Record
+"""A record as it is stored: a `model.chunk` as its compact array, any other as the record itself."""
+
 _WHOLE, _TEXT, _TOOL_INPUT, _REASONING = 0, 1, 2, 3
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
-_MAX_BUFFER: Final = 1 << 31
 _ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
 
 
@@ -90,6 +102,11 @@ def unpack(data: bytes) -> Any:
 
 
 def _encode_chunk(at: int, chunk: Chunk) -> bytes:
+    block = chunk.get("contentBlockDelta")
+    if type(block) is dict and len(block) == 1 == len(chunk):  # a delta of text, as most providers give it: in one look
+        delta = block.get("delta")
+        if type(delta) is dict and len(delta) == 1 and type(text := delta.get("text")) is str:
+            return _pack((_TEXT, at, text))
     items = _compact(at, chunk)
     return pack(items) if items[0] == _WHOLE else _pack(items)
 
@@ -116,22 +133,31 @@ def _compact(at: int, chunk: Chunk) -> list[Any]:
 
 
 def _expand(items: list[Any]) -> ModelChunk:
+    """The record of a compact form that `_check_compact` has let through."""
     form, at, value = items[0], items[1], items[2]
-    expected: type[Any] = dict if form == _WHOLE else str
-    if type(value) is not expected:
-        raise TypeError(f"a model.chunk that holds a {type(value).__name__}")
     if form == _WHOLE:
         return ModelChunk(at=at, chunk=value)
     if form == _TEXT:
         delta: dict[str, Any] = {"text": value}
     elif form == _TOOL_INPUT:
         delta = {"toolUse": {"input": value}}
-    elif form == _REASONING:
-        delta = {"reasoningContent": {"text": value}}
     else:
-        raise ForeignRecordError(f"a model.chunk of unknown form {form!r}; this run was written by a newer version")
+        delta = {"reasoningContent": {"text": value}}
     block = {"contentBlockIndex": items[3], "delta": delta} if len(items) > 3 else {"delta": delta}
     return ModelChunk(at=at, chunk={"contentBlockDelta": block})
+
+
+def _check_compact(items: list[Any], data: bytes) -> None:
+    """Refuse an array that is not a `model.chunk`, here where its bytes are still known: readers rely on its types."""
+    if len(items) < 3 or type(items[1]) is not int:
+        raise ForeignRecordError(f"not a playhead record: an array of {len(items)} in {data[:40]!r}")
+    form = items[0]
+    if type(form) is not int or not _WHOLE <= form <= _REASONING:
+        raise ForeignRecordError(f"a model.chunk of unknown form {form!r}; this run was written by a newer version")
+    if type(items[2]) is not (dict if form == _WHOLE else str):
+        raise ForeignRecordError(
+            f"not a playhead record: a model.chunk that holds a {type(items[2]).__name__} in {data[:40]!r}"
+        )
 
 
 def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
@@ -142,7 +168,7 @@ def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
         RecordTooLargeError: If it is over `limit` bytes.
     """
     try:
-        data = _encode_chunk(record.at, record.chunk) if isinstance(record, ModelChunk) else pack(dict(record))
+        data = _encode_chunk(record.at, record.chunk) if type(record) is ModelChunk else pack(dict(record))
     except EncodingError as error:
         raise EncodingError(f"{record.type}: {error}") from error
     if len(data) > limit:
@@ -156,41 +182,43 @@ def decode_record(data: bytes) -> Record:
     Raises:
         ForeignRecordError: If these are not the bytes of a record.
     """
-    return _revive(unpack(data), data)
+    return record_of(decode_stored(data))
 
 
-def _revive(value: Any, data: bytes) -> Record:
-    try:
-        if type(value) is list:
-            return _expand(cast("list[Any]", value))
-        if type(value) is dict:
-            fields = cast("dict[str, Any]", value)
-            return RECORD_TYPES.get(fields.get("type", ""), UnknownRecord).model_validate(fields)
-    except (ValidationError, IndexError, TypeError) as error:
-        raise ForeignRecordError(f"not a playhead record: {error} in {data[:40]!r}") from error
-    raise ForeignRecordError(f"not a playhead record: a {type(value).__name__} in {data[:40]!r}")
+def decode_stored(data: bytes) -> Stored:
+    """As `decode_record`, but a `model.chunk` as the array that is stored; `record_of` makes it a record."""
+    return _checked(unpack(data), data)
 
 
-def decode_records(data: bytes) -> list[Record]:
-    """The records of a published batch: msgpack values one after the other.
+def decode_batch(data: bytes, count: int) -> list[Stored]:
+    """`count` records that stand one behind the other, each as `decode_stored` gives it.
 
     Raises:
-        ForeignRecordError: As `decode_record`.
+        ForeignRecordError: As `decode_record`, and if `data` does not hold just so many.
     """
-    unpacker = msgpack.Unpacker(
-        ext_hook=_ext_hook, strict_map_key=False, unicode_errors="surrogatepass", max_buffer_size=_MAX_BUFFER
-    )
-    unpacker.feed(data)
-    records: list[Record] = []
-    end = 0
+    if count == 1:
+        return [decode_stored(data)]
+    # As one msgpack array: a single call decodes them all.
+    values = cast("list[Any]", unpack(b"\xdd" + count.to_bytes(4, "big") + data))
+    return [_checked(value, data) for value in values]
+
+
+def record_of(stored: Stored) -> Record:
+    """The record of what `decode_stored` gave."""
+    return _expand(stored) if type(stored) is list else cast("Record", stored)
+
+
+def _checked(value: Any, data: bytes) -> Stored:
+    if type(value) is list:
+        _check_compact(cast("list[Any]", value), data)
+        return cast("list[Any]", value)
+    if type(value) is not dict:
+        raise ForeignRecordError(f"not a playhead record: a {type(value).__name__} in {data[:40]!r}")
+    fields = cast("dict[str, Any]", value)
     try:
-        for value in unpacker:
-            records.append(_revive(value, data))
-            end = unpacker.tell()  # only here is it sure to stand between records
-    except ForeignRecordError:
-        raise
-    except Exception as error:
-        raise ForeignRecordError(f"not a playhead batch: {error} in {data[:40]!r}") from error
-    if end != len(data):
-        raise ForeignRecordError(f"not a playhead batch: cut off after {end} of {len(data)} bytes")
-    return records
+        kind = RECORD_TYPES.get(fields.get("type", ""), UnknownRecord)
+        if kind is ModelChunk:
+            return ModelChunk(at=fields["at"], chunk=fields["chunk"])
+        return cast("type[CheckedRecord]", kind).model_validate(fields)
+    except (ValidationError, KeyError, TypeError) as error:
+        raise ForeignRecordError(f"not a playhead record: {error} in {data[:40]!r}") from error

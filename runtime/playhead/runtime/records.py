@@ -8,7 +8,8 @@ carried and skipped, never an error. Nested Converse data is taken as it is: onl
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SkipValidation
 
@@ -18,6 +19,7 @@ __all__ = [
     "ENDED_STATES",
     "RECORD_TYPES",
     "TERMINAL_TYPES",
+    "CheckedRecord",
     "CycleStarted",
     "Entry",
     "MessageAdded",
@@ -54,14 +56,27 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Record(BaseModel):
-    """Base of all records.
+class Record:
+    """Base of all records; `dict(record)` is what is stored of one.
 
     Attributes:
         v: Version of the record type's fields.
         type: The type's name, `noun.verb_in_past_tense`.
         at: When the writer made it, unix milliseconds.
     """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        v: int
+        type: str
+        at: int
+
+        def __iter__(self) -> Iterator[tuple[str, Any]]: ...
+
+
+class CheckedRecord(BaseModel, Record):
+    """Base of the records whose fields are checked when they are made."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -70,7 +85,7 @@ class Record(BaseModel):
     at: int
 
 
-class RunSubmitted(Record):
+class RunSubmitted(CheckedRecord):
     """Always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
     `options` holds `history` (messages before the first session message; in-process agents put theirs here) and what
@@ -86,7 +101,7 @@ class RunSubmitted(Record):
     trace: dict[str, str] = {}
 
 
-class RunClaimed(Record):
+class RunClaimed(CheckedRecord):
     """A worker became the owner; the entry's epoch is the new ownership's ordinal."""
 
     type: str = "run.claimed"
@@ -94,21 +109,21 @@ class RunClaimed(Record):
     fingerprint: str = ""
 
 
-class RunHandedOver(Record):
+class RunHandedOver(CheckedRecord):
     """The owner gave the run back, on drain; not a crash."""
 
     type: str = "run.handed_over"
     worker: str
 
 
-class CycleStarted(Record):
+class CycleStarted(CheckedRecord):
     """Cycle number `cycle` (1, 2, …) of the event loop began."""
 
     type: str = "cycle.started"
     cycle: int
 
 
-class ModelStarted(Record):
+class ModelStarted(CheckedRecord):
     """A model call began; the chunks that follow are its answer until `message.added`.
 
     `continues`: it goes on behind the text that the chunks before it hold, those of the call that died half-way.
@@ -120,13 +135,33 @@ class ModelStarted(Record):
 
 
 class ModelChunk(Record):
-    """One raw chunk, as the provider yielded it. The frequent record: see `codec` for its compact form."""
+    """One raw chunk, as the provider yielded it. The frequent record: see `codec` for its compact form.
 
-    type: str = "model.chunk"
-    chunk: Annotated[Chunk, SkipValidation]
+    A plain class, because a pydantic model takes ten times as long to make and would check nothing in it.
+    """
+
+    __slots__ = ("at", "chunk")
+
+    v = 1
+    type = "model.chunk"
+
+    def __init__(self, *, at: int, chunk: Chunk) -> None:
+        self.at = at
+        self.chunk = chunk
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        yield from (("v", self.v), ("type", self.type), ("at", self.at), ("chunk", self.chunk))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ModelChunk) and self.at == other.at and self.chunk == other.chunk
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - a chunk is a dict
+
+    def __repr__(self) -> str:
+        return f"ModelChunk(at={self.at}, chunk={self.chunk!r})"
 
 
-class ModelRetried(Record):
+class ModelRetried(CheckedRecord):
     """A model call died half-way and will be made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
 
     type: str = "model.retried"
@@ -134,7 +169,7 @@ class ModelRetried(Record):
     reason: str = ""
 
 
-class MessageAdded(Record):
+class MessageAdded(CheckedRecord):
     """A message entered the history.
 
     `origin` says why: `prompt` (the caller's), `repair` (results for calls nobody answered), `steer` (said to the
@@ -147,7 +182,7 @@ class MessageAdded(Record):
     stop_reason: str | None = None
 
 
-class ToolStarted(Record):
+class ToolStarted(CheckedRecord):
     """A tool call is about to run: this record is stored before its body starts.
 
     `index` is the call's place in its batch (tool use ids need not be unique); `effect_key` is what the tool may use
@@ -160,7 +195,7 @@ class ToolStarted(Record):
     effect_key: str
 
 
-class ToolProgressed(Record):
+class ToolProgressed(CheckedRecord):
     """A tool yielded a value while running."""
 
     type: str = "tool.progressed"
@@ -169,7 +204,7 @@ class ToolProgressed(Record):
     data: Any = None
 
 
-class ToolFinished(Record):
+class ToolFinished(CheckedRecord):
     """A tool call has its result; it is never computed again. `duration_ms` is 0 for calls that never ran."""
 
     type: str = "tool.finished"
@@ -179,7 +214,7 @@ class ToolFinished(Record):
     duration_ms: int = 0
 
 
-class ToolInterrupted(Record):
+class ToolInterrupted(CheckedRecord):
     """A tool call stopped to ask a human; once all of `interrupts` are answered its body is run again from its top.
 
     Written when the body has stopped, so a crash before it means that the call's outcome is unknown. Each of
@@ -192,7 +227,7 @@ class ToolInterrupted(Record):
     interrupts: list[dict[str, Any]]
 
 
-class RunPaused(Record):
+class RunPaused(CheckedRecord):
     """The run waits for answers and has no owner. `interrupts` are all that are open.
 
     `result` is an `AgentResult` as a dict, its stop reason `interrupt`. An owner that dies before this is stored only
@@ -204,13 +239,13 @@ class RunPaused(Record):
     result: dict[str, Any]
 
 
-class RunResumed(Record):
+class RunResumed(CheckedRecord):
     """Every open interrupt is answered: the run goes on. Written by the owner before it runs the calls again."""
 
     type: str = "run.resumed"
 
 
-class SignalReceived(Record):
+class SignalReceived(CheckedRecord):
     """The owner took a signal in; from here on it is in force, in the log's order.
 
     `body` is None for `cancel`, `{interrupt id: answer}` for `respond`, a prompt for `steer`.
@@ -222,14 +257,14 @@ class SignalReceived(Record):
     body: Any = None
 
 
-class RunCompleted(Record):
+class RunCompleted(CheckedRecord):
     """Terminal: the run ended by itself. `result` is an `AgentResult` as a dict."""
 
     type: str = "run.completed"
     result: dict[str, Any]
 
 
-class RunFailed(Record):
+class RunFailed(CheckedRecord):
     """Terminal: the run ended by an error. `force_stop` asks readers for Strands' `force_stop` event before it."""
 
     type: str = "run.failed"
@@ -238,39 +273,41 @@ class RunFailed(Record):
     force_stop: bool = False
 
 
-class RunCancelled(Record):
+class RunCancelled(CheckedRecord):
     """Terminal: the run was cancelled and has said so. `result` is an `AgentResult` as a dict."""
 
     type: str = "run.cancelled"
     result: dict[str, Any]
 
 
-class UnknownRecord(Record):
+class UnknownRecord(CheckedRecord):
     """A record of a type this version does not know; kept whole, folded as nothing."""
 
 
-RECORD_TYPES: Final[dict[str, type[Record]]] = {
-    str(cls.model_fields["type"].default): cls
-    for cls in (
-        RunSubmitted,
-        RunClaimed,
-        RunHandedOver,
-        CycleStarted,
-        ModelStarted,
-        ModelChunk,
-        ModelRetried,
-        MessageAdded,
-        ToolStarted,
-        ToolProgressed,
-        ToolFinished,
-        ToolInterrupted,
-        RunPaused,
-        RunResumed,
-        SignalReceived,
-        RunCompleted,
-        RunFailed,
-        RunCancelled,
-    )
+RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
+    ModelChunk.type: ModelChunk,
+    **{
+        str(cls.model_fields["type"].default): cls
+        for cls in (
+            RunSubmitted,
+            RunClaimed,
+            RunHandedOver,
+            CycleStarted,
+            ModelStarted,
+            ModelRetried,
+            MessageAdded,
+            ToolStarted,
+            ToolProgressed,
+            ToolFinished,
+            ToolInterrupted,
+            RunPaused,
+            RunResumed,
+            SignalReceived,
+            RunCompleted,
+            RunFailed,
+            RunCancelled,
+        )
+    },
 }
 TERMINAL_TYPES: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
 

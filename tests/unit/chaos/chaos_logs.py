@@ -21,7 +21,9 @@ from playhead.runtime.log.base import Signal
 from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.records import (
     TERMINAL_TYPES,
+    CheckedRecord,
     Entry,
+    ModelChunk,
     Record,
     RunClaimed,
     RunFailed,
@@ -176,13 +178,21 @@ def again(
     return with_more(make)
 
 
+def changed(record: Record, **fields: Any) -> Record:
+    """The record with other fields."""
+    if isinstance(record, ModelChunk):
+        return ModelChunk(at=fields.get("at", record.at), chunk=fields.get("chunk", record.chunk))
+    assert isinstance(record, CheckedRecord)
+    return record.model_copy(update=fields)
+
+
 def instead(kind: type[Record], which: int = 0, **fields: Any) -> Change:
     """The record with other fields."""
 
     def change(evidence: Evidence) -> Evidence:
         at = place(evidence, kind, which)
         entry = evidence.entries[at]
-        entry = entry._replace(record=entry.record.model_copy(update=fields))
+        entry = entry._replace(record=changed(entry.record, **fields))
         return numbered(evidence, [*evidence.entries[:at], entry, *evidence.entries[at + 1 :]])
 
     return change

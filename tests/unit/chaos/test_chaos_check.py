@@ -13,6 +13,7 @@ from chaos_logs import (
     CANCEL,
     Change,
     again,
+    changed,
     instead,
     kinds,
     made,
@@ -245,8 +246,7 @@ async def test_a_body_that_begins_when_another_owner_has_the_run_is_found(tmp_pa
     entries = list(taken_over.entries)
     entries[first] = entries[first]._replace(record=RunClaimed(at=entries[first].record.at, worker="host-77-x"))
     entries[second:] = [
-        entry._replace(record=entry.record.model_copy(update={"at": entry.record.at + 1000}))
-        for entry in entries[second:]
+        entry._replace(record=changed(entry.record, at=entry.record.at + 1000)) for entry in entries[second:]
     ]
     (ran,) = [body._replace(at=body.at + 1000) for body in taken_over.begun]
     before = replace(taken_over, begun=[ran._replace(pid=77, at=entries[second].record.at - 500), ran])

@@ -70,6 +70,7 @@ QUESTIONS: list[tuple[str, Change]] = [
 def second_answer(evidence: Evidence) -> tuple[int, Entry]:
     at = place(evidence, SignalReceived)
     entry = evidence.entries[at]
+    assert isinstance(entry.record, SignalReceived)
     return at + 1, entry._replace(record=entry.record.model_copy(update={"signal_id": "r0"}))
 
 

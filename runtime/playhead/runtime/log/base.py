@@ -33,6 +33,7 @@ from playhead.runtime.log.values import (
     WorkerInfo,
 )
 from playhead.runtime.records import Entry, RunFailed, RunStateName, now_ms
+from playhead.runtime.segments import Segment
 from playhead.runtime.types import Message
 
 __all__ = [
@@ -253,6 +254,10 @@ class Log(Protocol):
         Raises:
             ForeignRecordError: If the log holds something playhead did not write.
         """
+        ...
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        """As `read`, by owner: each segment is of one epoch and without a hole."""
         ...
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:

@@ -42,6 +42,7 @@ from playhead.runtime.log.check import check_count, check_duration
 from playhead.runtime.log.memory_runs import MemoryRuns, not_ended, repeats
 from playhead.runtime.log.memory_state import MemoryRun, MemorySession, MemoryWaiter
 from playhead.runtime.records import Entry
+from playhead.runtime.segments import Segment
 from playhead.runtime.types import Message
 
 __all__ = ["MemoryLog"]
@@ -111,17 +112,23 @@ class MemoryLog(MemoryRuns):
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """See `Log.read`."""
+        found = await self.read_segments(run_id, after=after, limit=limit)
+        return [entry for segment in found for entry in segment.entries()]
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        """See `Log.read_segments`."""
         check_count("after", after)
         check_count("limit", limit, least=1)
-        return self._entries(run_id, range(after, after + limit))
+        return self._segments(run_id, after, after + limit)
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         """See `Log.read_back`."""
         check_count("before", before)
         check_count("limit", limit, least=1)
         run = self._find(run_id)
-        last = min(before - 1, len(run.entries) if run else 0)
-        return self._entries(run_id, range(last - 1, max(last - 1 - limit, -1), -1))
+        last = max(0, min(before - 1, len(run.entries) if run else 0))
+        found = self._segments(run_id, max(0, last - limit), last)
+        return [entry for segment in found for entry in segment.entries()][::-1]
 
     async def info(self, run_id: str) -> RunInfo | None:
         """See `Log.info`."""

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from playhead.runtime.codec import decode_record
+from playhead.runtime.codec import decode_stored
 from playhead.runtime.log.base import SESSION_RETENTION_MS, Answer, Batch, Code, RunStateName, WorkerInfo
 from playhead.runtime.log.memory_state import MemoryRun, MemorySession, MemoryWaiter
-from playhead.runtime.records import Entry
+from playhead.runtime.segments import Segment, segments
 
 __all__ = ["MemoryRuns", "not_ended", "repeats"]
 
@@ -52,16 +52,11 @@ class MemoryRuns:
         while self._expiring and self._expiring[0][0] <= now:
             del self._runs[heapq.heappop(self._expiring)[1]]
 
-    def _entries(self, run_id: str, places: range) -> list[Entry]:
+    def _segments(self, run_id: str, after: int, last: int) -> list[Segment]:
         run = self._find(run_id)
-        if run is None:
-            return []
-        entries = run.entries
-        return [
-            Entry(place + 1, entries[place][0], decode_record(entries[place][1]))
-            for place in places
-            if place < len(entries)
-        ]
+        found = run.entries[after:last] if run else []
+        places = [(seq, epoch) for seq, (epoch, _) in enumerate(found, after + 1)]
+        return segments(places, [decode_stored(data) for _, data in found])
 
     def _append(self, batch: Batch) -> Answer:
         run = self._find(batch.run_id)

@@ -10,7 +10,7 @@ from typing import Any, Final, Self, cast
 
 from redis.asyncio import Redis
 
-from playhead.runtime.codec import decode_record, encode_record, pack, unpack
+from playhead.runtime.codec import Stored, decode_stored, encode_record, pack, unpack
 from playhead.runtime.errors import ForeignRecordError, InterruptNotOpenError
 from playhead.runtime.log.base import (
     DEFAULT_CRASH_LIMIT,
@@ -39,6 +39,7 @@ from playhead.runtime.log.durability import Durability, Wait
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import Entry
+from playhead.runtime.segments import Segment, segments
 from playhead.runtime.types import Message
 
 __all__ = ["RedisLog", "check_server", "connect", "redact"]
@@ -221,11 +222,14 @@ class RedisLog:
         return [_signal(key, item) for item in await self._call("LRANGE", key, 0, -1)]
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        found = await self.read_segments(run_id, after=after, limit=limit)
+        return [entry for segment in found for entry in segment.entries()]
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
         check_count("after", after)
         check_count("limit", limit, least=1)
         log = self.keys.log(run_id)
-        items = await self._call("XRANGE", log, after + 1, "+", "COUNT", limit)
-        return [_entry(log, item) for item in items]
+        return _segments(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         check_count("before", before)
@@ -234,7 +238,7 @@ class RedisLog:
         if before <= 1:
             return []
         items = await self._call("XREVRANGE", log, before - 1, "-", "COUNT", limit)
-        return [_entry(log, item) for item in items]
+        return [entry for item in items for segment in _segments(log, [item]) for entry in segment.entries()]
 
     async def info(self, run_id: str) -> RunInfo | None:
         return _info(run_id, await self._call("HMGET", self.keys.run(run_id), *_INFO_FIELDS))
@@ -274,16 +278,23 @@ class RedisLog:
         return _text(rung[1])
 
 
-def _entry(log: str, item: tuple[bytes, dict[bytes, bytes]]) -> Entry:
-    entry_id, fields = item
-    seq, _, epoch = _text(entry_id).partition("-")
+def _segments(log: str, items: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Segment]:
+    return segments([_place(entry_id) for entry_id, _ in items], [_stored(log, *item) for item in items])
+
+
+def _place(entry_id: bytes) -> tuple[int, int]:
+    seq, _, epoch = entry_id.partition(b"-")
+    return int(seq), int(epoch)
+
+
+def _stored(log: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Stored:
     if len(fields) != 1 or b"r" not in fields:
         raise ForeignRecordError(
             f"stream {log}, entry {_text(entry_id)}: not written by playhead (fields {sorted(map(_text, fields))}). "
             "Something else writes to this key; give playhead a prefix of its own."
         )
     try:
-        return Entry(int(seq), int(epoch), decode_record(fields[b"r"]))
+        return decode_stored(fields[b"r"])
     except ForeignRecordError as error:
         raise ForeignRecordError(f"stream {log}, entry {_text(entry_id)}: {error}") from error
 

@@ -29,10 +29,11 @@ local function next_place(prefix)
   return place
 end
 
--- What follows the writing of records: the head, and one batch on the channel, "<first seq>-<epoch>\n" and the records.
+-- What follows the writing of records: the head, and one batch on the channel:
+-- "<first seq>-<epoch> <number of records>\n" and the records, one behind the other.
 local function wrote(run, log, head, epoch, records)
   redis.call('HSET', run, 'head', string.format('%.0f', head + #records))
-  redis.call('PUBLISH', log, string.format('%.0f-%.0f\n', head + 1, epoch) .. table.concat(records))
+  redis.call('PUBLISH', log, string.format('%.0f-%.0f %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
 -- Appends records behind `head`; the new head.
