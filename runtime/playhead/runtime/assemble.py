@@ -45,7 +45,7 @@ class MessageAssembler:
         complete: The `metadata` chunk has come, a provider's last.
         usage: Tokens, zero until the `metadata` chunk came.
         metrics: `{"latencyMs": int, …}` likewise.
-        text: All text deltas so far, as streamed.
+        streamed: All text deltas so far. A reader, who makes no message, may append a delta here in place of `feed`.
         repeated: The last chunk that only began what had begun already: see `go_on`.
     """
 
@@ -57,7 +57,7 @@ class MessageAssembler:
         self._role = "assistant"
         self._blocks: list[ContentBlock] = []
         self._content = self._blocks  # what the message holds: the blocks, until a guardrail puts a text in their place
-        self._streamed: list[str] = []
+        self.streamed: list[str] = []
         self._text: list[str] = []
         self._tool_use: dict[str, Any] = {}
         self._reasoning: list[str] = []
@@ -69,7 +69,8 @@ class MessageAssembler:
 
     @property
     def text(self) -> str:
-        return "".join(self._streamed)
+        """All text deltas so far, as one."""
+        return "".join(self.streamed)
 
     def go_on(self) -> None:
         """What is fed from here on is another call's, which goes on behind the open text of this answer.
@@ -116,7 +117,7 @@ class MessageAssembler:
         if "text" in delta:
             text = delta["text"]
             self._text.append(text)
-            self._streamed.append(text)
+            self.streamed.append(text)
             return {"data": text, "delta": delta}
         if "toolUse" in delta:
             return self._tool_input(delta)

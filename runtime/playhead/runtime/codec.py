@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
 from playhead.runtime.records import RECORD_TYPES, CheckedRecord, ModelChunk, Record, UnknownRecord
+from playhead.runtime.segments import REASONING, TEXT, TOOL_INPUT, WHOLE, Stored, record_of
 from playhead.runtime.types import Chunk
 
 __all__ = [
@@ -36,10 +37,6 @@ __all__ = [
 MAX_RECORD_BYTES: Final = 1 << 20
 """Default limit of one encoded record, in bytes."""
 
-Stored = list[Any] | Record
-"""A record as it is stored: a `model.chunk` as its compact array, any other as the record itself."""
-
-_WHOLE, _TEXT, _TOOL_INPUT, _REASONING = 0, 1, 2, 3
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
 _ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
 
@@ -106,45 +103,30 @@ def _encode_chunk(at: int, chunk: Chunk) -> bytes:
     if type(block) is dict and len(block) == 1 == len(chunk):  # a delta of text, as most providers give it: in one look
         delta = block.get("delta")
         if type(delta) is dict and len(delta) == 1 and type(text := delta.get("text")) is str:
-            return _pack((_TEXT, at, text))
+            return _pack((TEXT, at, text))
     items = _compact(at, chunk)
-    return pack(items) if items[0] == _WHOLE else _pack(items)
+    return pack(items) if items[0] == WHOLE else _pack(items)
 
 
 def _compact(at: int, chunk: Chunk) -> list[Any]:
     delta_block = chunk.get("contentBlockDelta")
     if len(chunk) != 1 or type(delta_block) is not dict:
-        return [_WHOLE, at, chunk]
+        return [WHOLE, at, chunk]
     delta = delta_block.get("delta")
     index = delta_block.get("contentBlockIndex")
     if type(delta) is not dict or len(delta) != 1 or len(delta_block) != (1 if index is None else 2):
-        return [_WHOLE, at, chunk]
+        return [WHOLE, at, chunk]
     ((kind, value),) = delta.items()
-    form = _TEXT
+    form = TEXT
     if kind == "toolUse" and type(value) is dict and len(value) == 1:
-        form, value = _TOOL_INPUT, value.get("input")
+        form, value = TOOL_INPUT, value.get("input")
     elif kind == "reasoningContent" and type(value) is dict and len(value) == 1:
-        form, value = _REASONING, value.get("text")
+        form, value = REASONING, value.get("text")
     elif kind != "text":
-        return [_WHOLE, at, chunk]
+        return [WHOLE, at, chunk]
     if type(value) is not str:
-        return [_WHOLE, at, chunk]
+        return [WHOLE, at, chunk]
     return [form, at, value] if index is None else [form, at, value, index]
-
-
-def _expand(items: list[Any]) -> ModelChunk:
-    """The record of a compact form that `_check_compact` has let through."""
-    form, at, value = items[0], items[1], items[2]
-    if form == _WHOLE:
-        return ModelChunk(at=at, chunk=value)
-    if form == _TEXT:
-        delta: dict[str, Any] = {"text": value}
-    elif form == _TOOL_INPUT:
-        delta = {"toolUse": {"input": value}}
-    else:
-        delta = {"reasoningContent": {"text": value}}
-    block = {"contentBlockIndex": items[3], "delta": delta} if len(items) > 3 else {"delta": delta}
-    return ModelChunk(at=at, chunk={"contentBlockDelta": block})
 
 
 def _check_compact(items: list[Any], data: bytes) -> None:
@@ -152,9 +134,9 @@ def _check_compact(items: list[Any], data: bytes) -> None:
     if len(items) < 3 or type(items[1]) is not int:
         raise ForeignRecordError(f"not a playhead record: an array of {len(items)} in {data[:40]!r}")
     form = items[0]
-    if type(form) is not int or not _WHOLE <= form <= _REASONING:
+    if type(form) is not int or not WHOLE <= form <= REASONING:
         raise ForeignRecordError(f"a model.chunk of unknown form {form!r}; this run was written by a newer version")
-    if type(items[2]) is not (dict if form == _WHOLE else str):
+    if type(items[2]) is not (dict if form == WHOLE else str):
         raise ForeignRecordError(
             f"not a playhead record: a model.chunk that holds a {type(items[2]).__name__} in {data[:40]!r}"
         )
@@ -201,11 +183,6 @@ def decode_batch(data: bytes, count: int) -> list[Stored]:
     # As one msgpack array: a single call decodes them all.
     values = cast("list[Any]", unpack(b"\xdd" + count.to_bytes(4, "big") + data))
     return [_checked(value, data) for value in values]
-
-
-def record_of(stored: Stored) -> Record:
-    """The record of what `decode_stored` gave."""
-    return _expand(stored) if type(stored) is list else cast("Record", stored)
 
 
 def _checked(value: Any, data: bytes) -> Stored:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from playhead.runtime.assemble import MessageAssembler
@@ -34,6 +35,7 @@ from playhead.runtime.records import (
     ToolProgressed,
 )
 from playhead.runtime.result import AgentResult
+from playhead.runtime.segments import TEXT, Segment, record_of
 
 __all__ = ["Cursor", "Event", "Place", "Projection", "parse_cursor"]
 
@@ -117,11 +119,11 @@ class Event(dict[str, Any]):
 class Projection:
     """Turns the records of one run into events, in order.
 
-    Feed it record 1, then records without a hole from the start of a model call (or from 2) on: what it gives is the
+    Give it record 1, then records without a hole from the start of a model call (or from 2) on: what it gives is the
     same from wherever it starts. Events at or before `after` are computed but not given out.
 
     Attributes:
-        ended: The terminal record has been fed.
+        ended: The terminal record has been read.
         error: What the reader must raise when the run failed.
         invocation_state: The caller's values that come back in events.
     """
@@ -133,7 +135,7 @@ class Projection:
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
         self._answer = MessageAssembler()
-        self._chunks = 0
+        self._chunks = 0  # of this call, without the text deltas that `events` adds to the answer by itself
 
     @staticmethod
     def may_begin_at(record: Record) -> bool:
@@ -141,6 +143,48 @@ class Projection:
         if isinstance(record, ModelStarted):
             return not record.continues
         return isinstance(record, MessageAdded | CycleStarted)
+
+    def events(self, segment: Segment) -> Iterator[Event]:
+        """The events of a segment's records that lie behind the cursor, made as they are asked for.
+
+        It gives what `feed` gives for each record. The two events of a text delta, which most records are, are made
+        here from the stored array: that takes a third of the time.
+        """
+        seq, epoch, values = segment
+        run_id, seq, here = self.run_id, seq - 1, self._after.seq < seq
+        say, given = self._answer.streamed.append, self.invocation_state
+        for value in values:
+            seq += 1
+            if type(value) is not list or value[0] != TEXT or not here:
+                yield from self.feed(Entry(seq, epoch, record_of(value)))
+                say, given = self._answer.streamed.append, self.invocation_state  # the record may have put others there
+                continue
+            at, text = value[1], value[2]
+            say(text)
+            delta = {"text": text}
+            event = Event()
+            event["event"] = {
+                "contentBlockDelta": {"delta": delta}
+                if len(value) == 3
+                else {"contentBlockIndex": value[3], "delta": delta}
+            }
+            event.run_id = run_id
+            event.seq = seq
+            event.at = at
+            event.epoch = epoch
+            event.index = 0
+            yield event
+            event = Event()
+            event["data"] = text
+            event["delta"] = delta
+            if given:
+                event.update(given)
+            event.run_id = run_id
+            event.seq = seq
+            event.at = at
+            event.epoch = epoch
+            event.index = None
+            yield event
 
     def feed(self, entry: Entry) -> list[Event]:
         """The events of one record that lie behind the cursor; often one or two, sometimes none."""
@@ -211,8 +255,9 @@ class Projection:
         return [Event(event=chunk), Event(derived)]
 
     def _retract(self, record: ModelRetried) -> list[Event]:
-        if not self._chunks:  # the call died before it said anything: there is nothing to withdraw
+        answer, chunks = self._answer, self._chunks
+        self._answer, self._chunks = MessageAssembler(), 0
+        if not (chunks or answer.streamed):  # the call died before it said anything: there is nothing to withdraw
             return []
-        self._chunks = 0
         first, last = record.supersedes
-        return [Event(retracted=True, from_seq=first, to_seq=last, text=self._answer.text)]
+        return [Event(retracted=True, from_seq=first, to_seq=last, text=answer.text)]

@@ -7,12 +7,39 @@ not per record; a `model.chunk` becomes a typed record only for who asks for rec
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from playhead.runtime.codec import Stored, record_of
-from playhead.runtime.records import Entry
+from playhead.runtime.records import Entry, ModelChunk, Record
 
-__all__ = ["Segment", "segments"]
+__all__ = ["REASONING", "TEXT", "TOOL_INPUT", "WHOLE", "Segment", "Stored", "record_of", "segments"]
+
+Stored = list[Any] | Record
+"""A record as it is stored: a `model.chunk` as its compact array (see `codec`), any other as the record itself."""
+
+WHOLE: Final = 0
+TEXT: Final = 1
+TOOL_INPUT: Final = 2
+REASONING: Final = 3
+"""The forms of the array, its first item; WHOLE to REASONING are all."""
+
+
+def record_of(stored: Stored) -> Record:
+    """The record of what `codec.decode_stored` gave, which has checked the types in an array."""
+    return _expand(stored) if type(stored) is list else cast("Record", stored)
+
+
+def _expand(items: list[Any]) -> ModelChunk:
+    form, at, value = items[0], items[1], items[2]
+    if form == WHOLE:
+        return ModelChunk(at=at, chunk=value)
+    if form == TEXT:
+        delta: dict[str, Any] = {"text": value}
+    elif form == TOOL_INPUT:
+        delta = {"toolUse": {"input": value}}
+    else:
+        delta = {"reasoningContent": {"text": value}}
+    block = {"contentBlockIndex": items[3], "delta": delta} if len(items) > 3 else {"delta": delta}
+    return ModelChunk(at=at, chunk={"contentBlockDelta": block})
 
 
 class Segment(NamedTuple):
