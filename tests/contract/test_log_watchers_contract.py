@@ -24,7 +24,15 @@ from playhead.runtime.log.base import (
     new_run_id,
     new_token,
 )
-from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted, SignalReceived
+from playhead.runtime.records import (
+    CycleStarted,
+    ModelChunk,
+    RunCancelled,
+    RunClaimed,
+    RunFailed,
+    RunSubmitted,
+    SignalReceived,
+)
 from playhead.runtime.types import Message
 
 __all__: list[str] = []
@@ -34,6 +42,7 @@ pytestmark = pytest.mark.anyio
 AGENT = "echo"
 CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
 FACT = encode_record(CycleStarted(at=2, cycle=1))
+CHUNK = encode_record(ModelChunk(at=5, chunk={"contentBlockDelta": {"delta": {"text": "x"}}}))
 FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
 AT_ONCE = [
     encode_record(SignalReceived(at=4, signal_id="s1", kind="cancel")),
@@ -96,6 +105,22 @@ async def test_read_pages(log: Log) -> None:
     pages = [[entry.seq for entry in await log.read(run_id, after=after, limit=4)] for after in (0, 4, 8, 10, 99)]
     assert pages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10], [], []]
     assert [entry.seq for entry in await log.read(run_id, after=3)] == [4, 5, 6, 7, 8, 9, 10]
+
+
+async def test_segments_are_the_entries_by_owner(log: Log) -> None:
+    run_id = await submitted(log)
+    first = await claimed(log)
+    answer = await append(log, behind(first, [FACT] * 3))
+    await log.release(Batch(run_id, first.token, answer.head, [FACT]))
+    second = await claimed(log)
+    await append(log, behind(second, [CHUNK, FACT]))
+    segments = await log.read_segments(run_id)
+    assert [(one.first, one.epoch, len(one.values)) for one in segments] == [(1, 0, 1), (2, 1, 5), (7, 2, 3)]
+    assert [entry for segment in segments for entry in segment.entries()] == await log.read(run_id)
+    assert segments[-1].values[1] == [1, 5, "x"], "a chunk is given as it is stored"
+    page = await log.read_segments(run_id, after=4, limit=3)
+    assert [(one.first, one.epoch, one.last) for one in page] == [(5, 1, 6), (7, 2, 7)]
+    assert await log.read_segments(run_id, after=9) == await log.read_segments(new_run_id()) == []
 
 
 async def test_read_back(log: Log) -> None:

@@ -1,7 +1,8 @@
 """The log interface: what every backend promises. One contract suite (`tests/contract`) holds all of them to it.
 
-Three parts use it: clients submit, signal and read; workers claim, append, renew, finish and release; whoever looks
-next, worker or client, reaps. All writes are safe to send twice: the second gives the first one's answer.
+`Log` is three interfaces, one for each who uses it: `LogReader` for tails and whatever else only reads,
+`LogSubmitter` for who starts and controls runs, `LogOwner` for workers. All writes are safe to send twice: the second
+gives the first one's answer.
 
 Invariants that make `DUP` sound, to be kept by every caller: one writer per token; one write in flight per run; no
 retries below this interface.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from playhead.runtime.codec import encode_record
@@ -47,6 +48,9 @@ __all__ = [
     "Code",
     "Finish",
     "Log",
+    "LogOwner",
+    "LogReader",
+    "LogSubmitter",
     "NewRun",
     "Renewal",
     "RunInfo",
@@ -151,102 +155,11 @@ def answered_interrupts(signal: Signal) -> list[str]:
     return list(signal.body) if signal.kind == "respond" else []
 
 
-class Log(Protocol):
-    """The fenced logs of all runs of one deployment.
+class LogReader(Protocol):
+    """What readers ask: tails, `Run`, the command line. A file or an archive can answer it as well as Redis does.
 
-    Every method may raise `LogUnavailableError`; then the write may or may not have happened, and the identical call
-    may be sent again. `ValueError` is for values no log takes (names, times, counts out of range); nothing is changed.
+    Every method may raise `LogUnavailableError`; the same call may be made again. `ValueError` is for values no log takes.
     """
-
-    async def submit(self, run: NewRun) -> bool:
-        """Create the run with its record 1 and put it in line, behind its session if that is busy.
-
-        Returns:
-            True if it is new, False if the id exists already (then nothing changed).
-        """
-        ...
-
-    async def claim(
-        self,
-        agents: Mapping[str, bytes],
-        *,
-        worker: str,
-        token: str,
-        lease_ms: int,
-        crash_limit: int = DEFAULT_CRASH_LIMIT,
-        retention_ms: int = DEFAULT_RETENTION_MS,
-    ) -> Claim | None:
-        """Take the run that is first in line among `agents` (name → encoded `run.claimed` record).
-
-        Runs stand in line in the order in which they were put there: submitted, given their session, or given back.
-
-        The run goes to `running`, its epoch goes up by one, the record is appended, the lease starts. The same token
-        gives the same claim again, and its lease starts anew. None when nothing is due. `crash_limit` and `retention_ms`
-        become the run's own: who reaps it goes by them.
-        """
-        ...
-
-    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
-        """Append to several runs at once; each batch whole or not at all, one answer each, in order."""
-        ...
-
-    async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
-        """Extend the leases of (run id, token) pairs from now; a lost run's lease is not touched."""
-        ...
-
-    async def finish(self, end: Finish) -> Answer:
-        """Append the last records and end the run, all at once: state, session messages, lease, next of the session.
-
-        A completion with signals waiting beyond those it acknowledges is answered `WAITING`, and nothing is stored: no
-        signal sent before the end is lost in it.
-
-        Raises:
-            PlayheadError: `end.session` is not the run's session; nothing is changed.
-        """
-        ...
-
-    async def release(self, batch: Batch) -> Answer:
-        """Append and hand the run back, to the end of the line. Not a crash. A cancel not taken in takes effect there and then."""
-        ...
-
-    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
-        """Append, the last record being `run.paused`, and set the run aside until one of `interrupts` is answered.
-
-        A paused run has no owner, no lease and no place in line, and keeps its session. With signals waiting beyond
-        those acknowledged, which may hold an answer, it goes back in line at once instead and no interrupt is opened.
-        """
-        ...
-
-    async def reap(self, *, limit: int = 32) -> list[str]:
-        """Deal with up to `limit` passed deadlines and expired leases, oldest first.
-
-        A run past its deadline is failed, whatever its state, and its owner is fenced. One whose lease has run out goes
-        back in line; past its crash limit it is failed; with a cancel that its owner did not take in it is cancelled.
-
-        Returns:
-            The ids of the runs dealt with.
-        """
-        ...
-
-    async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
-        """Send a signal to a run's owner; an answer also puts a paused run back in line.
-
-        A cancel of a run that nobody holds needs no owner: it ends there and then with the `at_once` records
-        (`signal.received`, `run.cancelled`). For a run that somebody holds they are kept: should its owner die or part
-        with it without having taken the cancel in, it ends with them.
-
-        Returns:
-            The run's state after the call; None if there is no such run. A signal to an ended run changes nothing.
-
-        Raises:
-            ValueError: An unknown kind, or a `respond` without answers.
-            InterruptNotOpenError: It answers what is not asked, or has been answered; nothing is changed.
-        """
-        ...
-
-    async def inbox(self, run_id: str) -> list[Signal]:
-        """The signals not yet acknowledged, oldest first."""
-        ...
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """Up to `limit` entries with `seq` > `after`, in order. Empty if there are none (yet), or no such run.
@@ -280,6 +193,125 @@ class Log(Protocol):
         """The id of the run that has the session: the only one of its runs that is in line, running or paused."""
         ...
 
+    async def workers(self) -> list[WorkerInfo]:
+        """The live workers."""
+        ...
+
+
+class LogSubmitter(Protocol):
+    """What those ask who start and control runs, and whoever finds an owner dead.
+
+    Every method may raise `LogUnavailableError`; then the write may or may not have happened, and the identical call
+    may be sent again. `ValueError` is for values no log takes (names, times, counts out of range); nothing is changed.
+    """
+
+    async def submit(self, run: NewRun) -> bool:
+        """Create the run with its record 1 and put it in line, behind its session if that is busy.
+
+        Returns:
+            True if it is new, False if the id exists already (then nothing changed).
+        """
+        ...
+
+    async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
+        """Send a signal to a run's owner; an answer also puts a paused run back in line.
+
+        A cancel of a run that nobody holds needs no owner: it ends there and then with the `at_once` records
+        (`signal.received`, `run.cancelled`). For a run that somebody holds they are kept: should its owner die or part
+        with it without having taken the cancel in, it ends with them.
+
+        Returns:
+            The run's state after the call; None if there is no such run. A signal to an ended run changes nothing.
+
+        Raises:
+            ValueError: An unknown kind, or a `respond` without answers.
+            InterruptNotOpenError: It answers what is not asked, or has been answered; nothing is changed.
+        """
+        ...
+
+    async def reap(self, *, limit: int = 32) -> list[str]:
+        """Deal with up to `limit` passed deadlines and expired leases, oldest first.
+
+        A run past its deadline is failed, whatever its state, and its owner is fenced. One whose lease has run out goes
+        back in line; past its crash limit it is failed; with a cancel that its owner did not take in it is cancelled.
+
+        Returns:
+            The ids of the runs dealt with.
+        """
+        ...
+
+
+class LogOwner(Protocol):
+    """What workers ask: they claim runs, write their logs and part with them.
+
+    Errors are those of `LogSubmitter`.
+    """
+
+    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
+        """Wait up to `timeout` seconds until there may be work, or a signal for a run of `worker`.
+
+        A hint only: every return must be followed by a claim. Returns the id of a signalled run, else None.
+        """
+        ...
+
+    async def claim(
+        self,
+        agents: Mapping[str, bytes],
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        crash_limit: int = DEFAULT_CRASH_LIMIT,
+        retention_ms: int = DEFAULT_RETENTION_MS,
+    ) -> Claim | None:
+        """Take the run that is first in line among `agents` (name → encoded `run.claimed` record).
+
+        Runs stand in line in the order in which they were put there: submitted, given their session, or given back.
+
+        The run goes to `running`, its epoch goes up by one, the record is appended, the lease starts. The same token
+        gives the same claim again, and its lease starts anew. None when nothing is due. `crash_limit` and `retention_ms`
+        become the run's own: who reaps it goes by them.
+        """
+        ...
+
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Answer]]:
+        """Append to several runs at once; each batch whole or not at all, one answer each, in order.
+
+        Where the connection is open the call is written before this returns; await it for the answers.
+        """
+        ...
+
+    async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
+        """Extend the leases of (run id, token) pairs from now; a lost run's lease is not touched."""
+        ...
+
+    async def inbox(self, run_id: str) -> list[Signal]:
+        """The signals not yet acknowledged, oldest first."""
+        ...
+
+    async def finish(self, end: Finish) -> Answer:
+        """Append the last records and end the run, all at once: state, session messages, lease, next of the session.
+
+        A completion with signals waiting beyond those it acknowledges is answered `WAITING`, and nothing is stored: no
+        signal sent before the end is lost in it.
+
+        Raises:
+            PlayheadError: `end.session` is not the run's session; nothing is changed.
+        """
+        ...
+
+    async def release(self, batch: Batch) -> Answer:
+        """Append and hand the run back, to the end of the line. Not a crash. A cancel not taken in takes effect there and then."""
+        ...
+
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+        """Append, the last record being `run.paused`, and set the run aside until one of `interrupts` is answered.
+
+        A paused run has no owner, no lease and no place in line, and keeps its session. With signals waiting beyond
+        those acknowledged, which may hold an answer, it goes back in line at once instead and no interrupt is opened.
+        """
+        ...
+
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         """Say that this worker lives and what it serves; forgotten after `ttl_ms` without a repeat."""
         ...
@@ -288,13 +320,6 @@ class Log(Protocol):
         """Take the worker's announcement back."""
         ...
 
-    async def workers(self) -> list[WorkerInfo]:
-        """The live workers."""
-        ...
 
-    async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
-        """Wait up to `timeout` seconds until there may be work, or a signal for a run of `worker`.
-
-        A hint only: every return must be followed by a claim. Returns the id of a signalled run, else None.
-        """
-        ...
+class Log(LogReader, LogSubmitter, LogOwner, Protocol):
+    """The fenced logs of all runs of one deployment: what every backend is held to."""
