@@ -7,11 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from playhead.client.hub import Hub, Subscription
-from playhead.client.tail import Notice, Tail
-from playhead.runtime.log import RunInfo
-from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.records import Entry, RunSubmitted
+from playhead.client.hub import Subscription
+from playhead.client.notices import Notice
+from playhead.client.tail import Tail
+from playhead.runtime.log import LogReader, RunInfo
+from playhead.runtime.records import RunSubmitted
+from playhead.runtime.segments import Segment
 
 __all__: list[str] = []
 
@@ -56,11 +57,8 @@ class SilentSubscription(Subscription):
 class RunningLog:
     """The log of one run that has one record and runs on and on."""
 
-    class keys:
-        log = staticmethod(str)
-
-    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        return [Entry(1, 0, RunSubmitted(at=1, agent="a"))][after:]
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        return [Segment(1, 0, [RunSubmitted(at=1, agent="a")])][after:]
 
     async def info(self, run_id: str) -> RunInfo:
         return RunInfo(run_id, "running", "a", None, head=1, epoch=0, crashes=0, created=1, updated=1)
@@ -79,9 +77,10 @@ def ignore(notice: Notice) -> None:
     ],
 )
 async def test_waiting_tails_look_ever_more_rarely(channels: int, pauses: list[float]) -> None:
-    hub: Any = SilentHub(channels)
+    hub = SilentHub(channels)
     log: Any = RunningLog()
-    tail = Tail("r", log=cast("RedisLog", log), hub=cast("Hub", hub), after=0, on_notice=ignore)
-    with suppress(Enough):
-        assert [entry.seq async for entry in tail.entries()] == []
+    async with Tail("r", log=cast("LogReader", log), hub=hub, channel="r", after=0, on_notice=ignore) as tail:
+        assert await tail.next() == [Segment(1, 0, [RunSubmitted(at=1, agent="a")])]
+        with suppress(Enough):
+            assert await tail.next() is None
     assert hub.pauses == pauses

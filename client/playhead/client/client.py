@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
@@ -14,9 +14,12 @@ import anyio
 
 from playhead.client.checks import check_name, check_plain, check_run_id, check_size, deadline_in_ms
 from playhead.client.hub import Hub, HubStatistics
+from playhead.client.notices import Notice
+from playhead.client.reader import RunReader, stream_events
 from playhead.client.remote import RemoteAgent
 from playhead.client.run import Run
-from playhead.client.tail import Notice, OnPause, Tail
+from playhead.client.tail import Tail
+from playhead.client.tail_state import OnPause
 from playhead.runtime.codec import MAX_RECORD_BYTES
 from playhead.runtime.errors import PlayheadError
 from playhead.runtime.events import Cursor, Event
@@ -163,7 +166,7 @@ class Client:
         await log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
         return run
 
-    async def stream_async(
+    def stream_async(
         self,
         agent: str,
         prompt: Prompt = None,
@@ -179,12 +182,14 @@ class Client:
         Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
         behind it. A pause ends it, as `on_pause` says. Raises as `start` and `Run.stream_async`.
         """
-        run = await self.start(
-            agent, prompt, session_id=session_id, invocation_state=invocation_state, deadline=deadline
-        )
-        async with aclosing(run.stream_async(wait_for_worker=wait_for_worker, on_pause=on_pause)) as events:
-            async for event in events:
-                yield event
+
+        async def begin() -> tuple[RunReader, Cursor | None]:
+            run = await self.start(
+                agent, prompt, session_id=session_id, invocation_state=invocation_state, deadline=deadline
+            )
+            return run, None
+
+        return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
 
     async def invoke_async(
         self,
@@ -255,12 +260,16 @@ class Client:
             run_id,
             log=log,
             hub=hub,
+            channel=log.keys.log(run_id),
             after=after,
             on_notice=self._on_notice,
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
-            reap=lambda: self._reap_wanted.set(),
+            reap=self._want_reap,
         )
+
+    def _want_reap(self) -> None:
+        self._reap_wanted.set()
 
     async def _reap(self, log: RedisLog) -> None:
         """When a tail has waited in vain: look for dead workers' runs, so that it ends even if the whole fleet died."""

@@ -7,10 +7,10 @@ reconnect, a full buffer) it reads the stream again. So nothing here needs to be
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import anyio
 from redis import exceptions as redis_errors
@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from playhead.runtime.log.topology import is_outdated
 
-__all__ = ["Hub", "HubStatistics", "Subscription"]
+__all__ = ["Hub", "HubStatistics", "Listener", "Subscription"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,17 +52,50 @@ class HubStatistics(NamedTuple):
     """Times a tail was too slow and went back to reading the stream."""
 
 
-class Subscription:
-    """One tail's ear: live batches of one run, newest last, bounded."""
+class _Once:
+    """Set once, waited for by one task: a tenth of the memory of an `anyio.Event`."""
 
-    __slots__ = ("_deadline", "_wake", "batches", "behind", "channel", "confirmed")
+    __slots__ = ("_done", "_waiter")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """End the wait, now and later."""
+        self._done = True
+        _wake(self._waiter)
+
+    async def wait(self) -> None:
+        """Return when it has been set."""
+        if not self._done:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+class Subscription:
+    """One tail's ear: live batches of one run, newest last, bounded.
+
+    A client may hold thousands that hear nothing for minutes, so one that waits holds a future and an empty list.
+
+    Attributes:
+        behind: Something may have been missed: the log must be read. True until it has been read for the first time.
+        batches: What was published and not taken yet.
+    """
+
+    __slots__ = ("_deadline", "_waiter", "batches", "behind", "channel", "confirmed")
 
     def __init__(self, channel: bytes) -> None:
         self.channel = channel
-        self.batches: deque[bytes] = deque()
-        self.behind = True  # until it has read the stream for the first time
-        self.confirmed = anyio.Event()
-        self._wake = anyio.Event()
+        self.batches: list[bytes] = []
+        self.behind = True
+        self.confirmed = _Once()
+        self._waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
 
     def push(self, data: bytes) -> bool:
@@ -74,14 +107,19 @@ class Subscription:
             self.batches.append(data)
         else:
             self.lag()
-        self._wake.set()
+        _wake(self._waiter)
         return kept
+
+    def take(self) -> list[bytes]:
+        """What was published since the last time."""
+        batches, self.batches = self.batches, []
+        return batches
 
     def lag(self) -> None:
         """Something may have been missed: the stream must be read again."""
         self.batches.clear()
         self.behind = True
-        self._wake.set()
+        _wake(self._waiter)
 
     def listen(self) -> None:
         """Keep live batches from now on; call it before reading the stream, so that nothing falls between."""
@@ -91,14 +129,36 @@ class Subscription:
         """Wait for a batch, or for the need to read; False if neither came within about `timeout` seconds."""
         if not self.batches and not self.behind:
             self._deadline = time.monotonic() + timeout
-            self._wake = anyio.Event()
-            await self._wake.wait()
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         return bool(self.batches) or self.behind
 
     def tick(self, now: float) -> None:
         """End the wait if its time is over; the hub calls it every `_TICK_S` seconds."""
         if now >= self._deadline:
-            self._wake.set()
+            _wake(self._waiter)
+
+
+class Listener(Protocol):
+    """What a tail needs of a hub. One that hears nothing serves for a log of which nothing is published."""
+
+    closed: bool
+
+    @property
+    def channels(self) -> int:
+        """Runs subscribed to."""
+        ...
+
+    def subscribe(self, channel: str) -> Subscription:
+        """See `Hub.subscribe`."""
+        ...
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """See `Hub.unsubscribe`."""
+        ...
 
 
 class Hub:

@@ -6,12 +6,14 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Protocol, Self
 
+from playhead.client.reader import stream_events
 from playhead.client.run import Run
 from playhead.runtime.errors import AgentPausedError, InterruptNotOpenError
-from playhead.runtime.events import Event
+from playhead.runtime.events import Cursor, Event
 from playhead.runtime.interrupts import interrupt_responses
 from playhead.runtime.result import AgentResult
 from playhead.runtime.types import Prompt
@@ -54,7 +56,7 @@ class RemoteAgent:
         self.session_id = session_id
         self._client = client
 
-    async def stream_async(
+    def stream_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
@@ -73,10 +75,7 @@ class RemoteAgent:
             InterruptNotOpenError: The prompt answers what is not asked, or has been answered.
             Exception: As `Client.stream_async`.
         """
-        run, after = await self._begin(prompt, {**(invocation_state or {}), **kwargs})
-        async with aclosing(run.stream_async(after=after)) as events:
-            async for event in events:
-                yield event
+        return stream_events(partial(self._begin, prompt, {**(invocation_state or {}), **kwargs}))
 
     async def invoke_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
@@ -105,7 +104,7 @@ class RemoteAgent:
         if run is not None:
             await run.cancel()
 
-    async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, str | None]:
+    async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, Cursor | None]:
         """The run that the prompt starts, or lets go on, and where its events begin."""
         answers = interrupt_responses(prompt)
         run = await self._client.run_of_session(self.session_id)

@@ -1,4 +1,4 @@
-"""What a reader has seen of a run: enough to notice that its log was written anew.
+"""What a reader has seen of a run: enough to notice that its log was written anew. Pure.
 
 A failover of Redis may lose the end of a log that readers have seen. The owner then sends the same records again, or
 another one goes on from what is left, and other records come to stand under numbers that were seen. A reader compares
@@ -9,25 +9,36 @@ all before it are.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import PlayheadError, RewindError
 from playhead.runtime.events import Cursor, parse_cursor
-from playhead.runtime.records import TERMINAL_TYPES, Entry, Record
+from playhead.runtime.records import Entry, ModelChunk
+from playhead.runtime.segments import Segment, Stored, record_of
 
-if TYPE_CHECKING:
-    from playhead.runtime.log.redis import RedisLog
-
-__all__ = ["Seen"]
+__all__ = ["ClaimSeen", "Seen", "stored_bytes", "type_of"]
 
 _CLAIM: Final = "run.claimed"
 
 
-def _stored(record: Record) -> bytes:
-    """What equality cannot tell: nan is not equal to itself."""
-    return encode_record(record, limit=sys.maxsize)
+def type_of(value: Stored | None) -> str:
+    """The type of a record; empty for None."""
+    if value is None:
+        return ""
+    return ModelChunk.type if type(value) is list else record_of(value).type
+
+
+def stored_bytes(value: Stored) -> bytes:
+    """The bytes of a record: they tell what equality cannot, since nan is not equal to itself."""
+    return encode_record(record_of(value), limit=sys.maxsize)
+
+
+class ClaimSeen(NamedTuple):
+    """A claim that was seen: where an ownership began."""
+
+    seq: int
+    epoch: int
+    record: bytes
 
 
 class Seen:
@@ -39,71 +50,54 @@ class Seen:
     Attributes:
         seq: Its number; 0 for none.
         epoch: Its writer's; None if unknown.
-        record: The record; None if unknown.
+        value: The record; None if unknown.
+        claims: All that were seen, in order.
     """
 
-    __slots__ = ("_claims", "epoch", "record", "run_id", "seq")
+    __slots__ = ("claims", "epoch", "seq", "value")
 
-    def __init__(self, run_id: str, after: Cursor | Entry) -> None:
-        self.run_id = run_id
+    def __init__(self, after: Cursor | Entry) -> None:
         self.epoch: int | None
-        self.record: Record | None
+        self.value: Stored | None = None
         if isinstance(after, Entry):
-            self.seq, self.epoch, self.record = after
+            self.seq, self.epoch, self.value = after
         else:
             self.seq, _, self.epoch = parse_cursor(after)
-            self.record = None
-        self._claims: list[Entry] = []
+        self.claims: tuple[ClaimSeen, ...] = ()
 
     @property
     def certain(self) -> bool:
         """Whether more is known than a number, so that it can be compared."""
         return self.epoch is not None and self.seq > 0
 
-    def is_(self, entry: Entry) -> bool:
-        """Whether `entry` is the record seen last."""
-        seq, epoch, record = entry
-        return (
-            seq == self.seq
-            and (self.epoch is None or epoch == self.epoch)
-            and (self.record is None or record == self.record or _stored(record) == _stored(self.record))
-        )
+    def is_(self, seq: int, epoch: int, value: Stored) -> bool:
+        """Whether this is the record seen last."""
+        if seq != self.seq or self.epoch not in (None, epoch):
+            return False
+        return self.value is None or value == self.value or stored_bytes(value) == stored_bytes(self.value)
 
-    def may_precede(self, entry: Entry) -> bool:
-        """Whether `entry`, of the next number, can follow: an ownership begins with its claim, and they are counted up.
+    def may_precede(self, segment: Segment) -> bool:
+        """Whether `segment`, of the next number, can follow: an ownership begins with its claim, and they are counted up.
 
         If anything else comes next, its claim stands at a number that was seen as something else.
         """
         return (
             self.epoch is None
-            or entry.epoch == self.epoch
-            or (entry.record.type == _CLAIM and entry.epoch > self.epoch)
+            or segment.epoch == self.epoch
+            or (segment.epoch > self.epoch and type_of(segment.values[0]) == _CLAIM)
         )
 
-    def begin(self, entry: Entry) -> None:
-        """`entry` is the first seen of its epoch."""
-        self.epoch = entry.epoch
-        if entry.record.type == _CLAIM:
-            self._claims.append(entry)
+    def agrees_with(self, segment: Segment) -> bool:
+        """Whether `segment`, which ends at or before the record seen last, can be of what was seen."""
+        if segment.last == self.seq:
+            return self.is_(self.seq, segment.epoch, segment.values[-1])
+        return self.epoch is None or segment.epoch <= self.epoch
 
-    async def rewound(self, log: RedisLog, *, found: int | None) -> RewindError:
-        """The error that says so, with the last record that is surely common to what was seen and the present log."""
-        common = 0
-        with suppress(PlayheadError):  # it is worth naming, but not worth another error
-            for claim in reversed(self._claims):
-                if claim in await log.read(self.run_id, after=claim.seq - 1, limit=1):
-                    common = await self._end_of(log, claim)
-                    break
-        return RewindError(self.run_id, expected=self.seq, found=found, common=common)
-
-    async def _end_of(self, log: RedisLog, claim: Entry) -> int:
-        """The last record seen that the owner of `claim` wrote: one owner never puts two records under one number."""
-        at = claim.seq
-        while page := await log.read(self.run_id, after=at):
-            for seq, epoch, record in page:
-                # Others write an end, and the cancel that caused it, with the epoch of the owner that was.
-                ends = record.type in TERMINAL_TYPES or record.type == "signal.received"
-                if epoch != claim.epoch or ends or seq >= self.seq:
-                    return at
-                at = seq
-        return at
+    def take(self, segment: Segment) -> None:
+        """`segment` has been seen; it comes next."""
+        first, epoch, values = segment
+        if epoch != self.epoch:
+            self.epoch = epoch
+            if type_of(values[0]) == _CLAIM:
+                self.claims += (ClaimSeen(first, epoch, stored_bytes(values[0])),)
+        self.seq, self.value = segment.last, values[-1]

@@ -18,9 +18,9 @@ import typer
 from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
+from playhead.client.notices import Notice
 from playhead.client.questions import how_to_answer, names_of
 from playhead.client.run import Run
-from playhead.client.tail import Notice
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.errors import AgentNotFoundError, RewindError, RunFailedError
 from playhead.runtime.events import Cursor, Event, Place, parse_cursor

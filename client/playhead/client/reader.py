@@ -1,0 +1,271 @@
+"""`RunReader`: reads one run, from Redis or from whatever else holds its log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from playhead.client.notices import run_not_found
+from playhead.client.tail import Tail
+from playhead.client.tail_state import OnPause
+from playhead.runtime.errors import GapError, RewindError, RunEndedError
+from playhead.runtime.events import Cursor, Event, Place, Projection, parse_cursor
+from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.log import LogReader, RunInfo
+from playhead.runtime.records import Entry, RunPaused, SignalReceived
+from playhead.runtime.result import AgentResult
+
+__all__ = ["OpenTail", "Pause", "RunReader", "stream_events"]
+
+
+class OpenTail(Protocol):
+    """Makes a tail on a run."""
+
+    def __call__(
+        self,
+        run_id: str,
+        *,
+        after: Cursor | Entry,
+        wait_for_worker: float | None = None,
+        on_pause: OnPause = "wait",
+    ) -> Tail: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a run is paused.
+
+    Attributes:
+        cursor: Of its `run.paused` record: what the run does once it goes on is behind it.
+        interrupts: The questions that are open.
+    """
+
+    cursor: str
+    interrupts: tuple[Interrupt, ...]
+
+
+async def stream_events(
+    begin: Callable[[], Awaitable[tuple[RunReader, Cursor | None]]],
+    *,
+    wait_for_worker: float | None = None,
+    on_pause: OnPause = "end",
+) -> AsyncGenerator[Event, None]:
+    """The events of the run that `begin` gives, behind the cursor it gives; see `RunReader.stream_async`.
+
+    All streams of events are this one generator: one below another would cost each event as much as making it does.
+    """
+    run, after = await begin()
+    projection = Projection(run.id, after=after)
+    seen: Cursor | Entry | None = 0
+    for seen in await run.prelude(parse_cursor(after)):
+        for event in projection.feed(seen):
+            yield event
+    if not projection.ended:
+        async with run.open_tail(run.id, after=seen, wait_for_worker=wait_for_worker, on_pause=on_pause) as tail:
+            seen = event = None
+            while (page := await tail.next()) is not None:
+                for segment in page:
+                    for event in projection.events(segment):
+                        yield event
+                page = segment = event = None  # a tail that waits holds no records
+    if projection.error is not None:
+        raise projection.error
+
+
+class RunReader:
+    """One run, to be read: its events, records, result and state. Nothing here changes the run.
+
+    Attributes:
+        id: All that is needed to come back.
+        open_tail: Makes a tail on a run.
+    """
+
+    def __init__(self, run_id: str, *, log: LogReader, open_tail: OpenTail) -> None:
+        self.id = run_id
+        self.open_tail = open_tail
+        self._log = log
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.id!r})"
+
+    async def records(self, *, after: Cursor = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
+        """The records behind `after`, once each and in order, as they come; ends after the terminal one.
+
+        Where the run is paused it waits on, and says so by a notice.
+
+        Args:
+            after: An entry's `cursor`, or a record's number: of that, it cannot be noticed that another record has
+                taken it since.
+            wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
+
+        Raises:
+            ValueError: `after` is not a cursor.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts
+                say.
+        """
+        async with self.open_tail(self.id, after=after, wait_for_worker=wait_for_worker) as tail:
+            while (page := await tail.next()) is not None:
+                for segment in page:
+                    for entry in segment.entries():
+                        yield entry
+                page = segment = entry = None  # a tail that waits holds no records
+
+    def stream_async(
+        self, *, after: Cursor | None = None, wait_for_worker: float | None = None, on_pause: OnPause = "end"
+    ) -> AsyncGenerator[Event, None]:
+        """The run's events behind a cursor, as they come; the same as if the reader had never left.
+
+        Where the run is paused the last event is a `result` with stop reason `interrupt`. Answer it, here or elsewhere,
+        and go on behind its cursor; if it is answered before the next event is asked for, this goes on by itself.
+
+        Args:
+            after: An event's or an entry's `cursor`, or a record's number (the whole record was seen): of that, it
+                cannot be noticed that another record has taken it since. None for the beginning.
+            wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
+            on_pause: `end` where the run waits for answers, or `wait` on and say so by a notice.
+
+        Raises:
+            RunFailedError: The run failed: a subclass with the name of the worker's exception, after its last event.
+            ValueError: `after` is not a cursor.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts
+                say.
+        """
+
+        async def begin() -> tuple[RunReader, Cursor | None]:
+            return self, after
+
+        return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
+
+    async def prelude(self, place: Place) -> list[Entry]:
+        """Record 1 and what stands from the start of the model call around `place` up to it: the projection's state."""
+        if place.seq == 0:
+            return []
+        first = await self._log.read(self.id, limit=1)
+        if not first:
+            if await self._log.info(self.id) is None:
+                raise run_not_found(self.id)
+            raise GapError(self.id, expected=1, found=None)
+        back: list[Entry] = []
+        before = place.seq + 1
+        while before > 1 and not (back and Projection.may_begin_at(back[-1].record)):
+            page = await self._log.read_back(self.id, before=before)
+            if not back and place.epoch is not None and (not page or page[0][:2] != (place.seq, place.epoch)):
+                async with self.open_tail(self.id, after=f"{place.seq}-{place.epoch}") as tail:
+                    await tail.settle()
+                continue
+            if not page or page[0].seq != before - 1:
+                raise GapError(self.id, expected=before - 1, found=page[0].seq if page else None)
+            for entry in page:
+                back.append(entry)
+                if Projection.may_begin_at(entry.record):
+                    break
+            before = back[-1].seq
+        back.reverse()
+        return back if back[0].seq == 1 else [*first, *back]
+
+    async def result(self, *, on_pause: OnPause = "end") -> AgentResult:
+        """Wait for the run's end; its result. Where the run is paused, what it came to: stop reason `interrupt`.
+
+        Args:
+            on_pause: `end` where the run waits for answers, or `wait` on and say so by a notice.
+
+        Raises:
+            RunFailedError: The run failed; the subclass has the name of the worker's exception.
+            GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their texts say.
+        """
+        while True:
+            try:
+                result = await self._result(on_pause)
+            except RewindError:  # only what the run ends with counts, not what it ended with before
+                continue
+            if result is not None:  # else paused here in between, and answered since
+                return result
+
+    async def _result(self, on_pause: OnPause) -> AgentResult | None:
+        info = await self.info()
+        said = info.ended or info.state == "paused"  # by the last record, which is there already
+        projection = Projection(self.id)
+        result: AgentResult | None = None
+        place = info.head - 1 if said else f"{info.head}-{info.epoch}"
+        async with self.open_tail(self.id, after=place, on_pause=on_pause) as tail:
+            while (page := await tail.next()) is not None:
+                for event in (event for segment in page for event in projection.events(segment)):
+                    result = event.get("result", result)
+                page = None
+        if projection.error is not None:
+            raise projection.error
+        return result
+
+    async def info(self) -> RunInfo:
+        """The run's state now.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        info = await self._log.info(self.id)
+        if info is None:
+            raise run_not_found(self.id)
+        return info
+
+    async def pause(self) -> Pause | None:
+        """What the run waits for, if it is paused now.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
+        info = await self.info()
+        if info.state != "paused":
+            return None
+        for entry in await self._log.read_back(self.id, before=info.head + 1, limit=1):
+            if isinstance(entry.record, RunPaused):
+                return Pause(entry.cursor, tuple(Interrupt(one) for one in entry.record.interrupts))
+        return None  # it has gone on since
+
+    async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
+        """Wait until the signal is in force: for its `signal.received` behind the cursor.
+
+        Raises:
+            RunEndedError: The run has ended without it.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their texts say.
+        """
+        async with aclosing(self.records(after=after)) as entries:
+            async for entry in entries:
+                if isinstance(entry.record, SignalReceived) and entry.record.signal_id == signal_id:
+                    return entry
+        raise RunEndedError(f"run {self.id} has ended, and has not taken the signal {signal_id} in")
+
+    async def replay(self, *, speed: float | None = 1.0) -> AsyncGenerator[Event, None]:
+        """The run's events again on its recorded clock; a running run is followed live once caught up.
+
+        Args:
+            speed: 2.0 is twice as fast; None is as fast as can be.
+
+        Raises:
+            ValueError: `speed` is not positive.
+            Exception: As `stream_async`.
+        """
+        projection = Projection(self.id)
+        async with aclosing(self.replay_records(speed=speed)) as entries:
+            async for entry in entries:
+                for event in projection.feed(entry):
+                    yield event
+        if projection.error is not None:
+            raise projection.error
+
+    async def replay_records(self, *, speed: float | None = 1.0) -> AsyncGenerator[Entry, None]:
+        """As `replay`, the records."""
+        if speed is not None and speed <= 0:
+            raise ValueError(f"speed must be above 0, not {speed:g}")
+        began, first_at = time.monotonic(), None
+        async with aclosing(self.records()) as entries:
+            async for entry in entries:
+                first_at = entry.record.at if first_at is None else first_at
+                if speed is not None:
+                    due = began + (entry.record.at - first_at) / 1000 / speed
+                    await anyio.sleep(max(0.0, due - time.monotonic()))
+                yield entry

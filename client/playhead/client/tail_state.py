@@ -1,0 +1,428 @@
+"""What a tail does next. Pure: `Tail` performs the action that is asked for and tells the state what came of it.
+
+Each phase asks for one action, and its answer leads to the next phase:
+
+| phase       | asks      | what follows from the answer |
+|-------------|-----------|------------------------------|
+| READING     | Read      | new records: give them, and read on behind a full page; none: LISTENING, or ENDED or PAUSED where what was seen last says so; another record in the place of the last: `RewindError`; not even the last: SHORT |
+| SHORT       | Look      | the log ends before what was seen. Its head is there again: RECHECKING; the owner may send the rest again: LOST; else `RewindError` |
+| RECHECKING  | Read      | as READING; but not even the last: SHORT_AGAIN |
+| SHORT_AGAIN | Look      | as SHORT; but its head is there: the log was cut, `GapError` |
+| LOST        | Listen    | whatever comes, or nothing: READING |
+| LISTENING   | Listen    | batches: give what is new; a hole, another history, or something missed: READING; silence: LOOKING |
+| LOOKING     | Look      | the run has records that were not heard: OVERDUE; fewer than were seen: READING; it speaks against the last: CHECKING; it has ended: ENDED; it is paused: as PAUSED; it is in line: QUEUED; else LISTENING |
+| OVERDUE     | Listen    | as LISTENING, for a busy link is late long before it has lost anything; but silence: MISSING |
+| MISSING     | Read      | as READING; but none: CUT |
+| CUT         | Look      | the run still has records that the log lacks: `GapError`; else LISTENING |
+| CHECKING    | Read      | as READING; but none, and the run has ended: `GapError`, for the last record seen was no end; else on as LOOKING |
+| QUEUED      | AskWorkers| none serves the agent: say so, LISTENING, or `NoWorkerError` in the end; else IN_LINE |
+| IN_LINE     | AskHolder | say what the run is behind, LISTENING |
+| PAUSED      | Look      | it is paused there: ENDED, or ASKING; there is more: MISSING; else LISTENING |
+| ASKING      | ReadPause | say what it asks, LISTENING |
+| ENDED       | End       | |
+| FAILED      | Fail      | |
+
+In every phase a run that is not there is `RunNotFoundError`. While Redis is away the tail says so and asks again: at
+once where it must know, else when it looks the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Final, Literal
+
+from playhead.client.notices import Notice, NoticeKind, in_line, no_worker, rewound, run_not_found
+from playhead.client.questions import waiting_for
+from playhead.client.seen import Seen, type_of
+from playhead.client.tail_actions import (
+    Action,
+    AskHolder,
+    AskWorkers,
+    End,
+    Fail,
+    Give,
+    Listen,
+    Look,
+    Read,
+    ReadPause,
+    Rest,
+    Rewound,
+)
+from playhead.runtime.codec import decode_batch
+from playhead.runtime.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
+from playhead.runtime.events import Cursor
+from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.log import RunInfo, WorkerInfo
+from playhead.runtime.records import TERMINAL_TYPES, Entry, RunPaused
+from playhead.runtime.segments import Segment
+
+__all__ = ["PAGE", "OnPause", "TailState"]
+
+OnPause = Literal["end", "wait"]
+"""What a reader does where the run waits for answers: end, or say so and wait on. A pause that is over is passed over."""
+
+PAGE: Final = 250
+"""Records in a page: a larger one saves round trips, but costs more in caches missed and garbage collected."""
+
+_FIRST_LOOK_S: Final = 1.0  # soon enough to tell a person that nobody serves the agent
+_LOOK_EVERY_S: Final = 5.0
+_LOOKS_PER_S: Final = 200  # of all tails together: a look takes a quarter of a millisecond of the client's CPU
+_AWAY_S: Final = 0.5
+_PAUSED: Final = "run.paused"
+
+
+class _Phase(Enum):
+    READING = auto()
+    SHORT = auto()
+    RECHECKING = auto()
+    SHORT_AGAIN = auto()
+    LOST = auto()
+    LISTENING = auto()
+    LOOKING = auto()
+    OVERDUE = auto()
+    MISSING = auto()
+    CUT = auto()
+    CHECKING = auto()
+    QUEUED = auto()
+    IN_LINE = auto()
+    PAUSED = auto()
+    ASKING = auto()
+    ENDED = auto()
+    FAILED = auto()
+
+
+_READS: Final = frozenset({_Phase.READING, _Phase.RECHECKING, _Phase.MISSING, _Phase.CHECKING})
+_LOOKS: Final = frozenset({_Phase.SHORT, _Phase.SHORT_AGAIN, _Phase.LOOKING, _Phase.CUT, _Phase.PAUSED})
+_CURIOUS: Final = frozenset({_Phase.LOOKING, _Phase.QUEUED, _Phase.IN_LINE})  # what they ask can wait
+_UNSURE: Final = frozenset(
+    {_Phase.READING, _Phase.SHORT, _Phase.RECHECKING, _Phase.SHORT_AGAIN, _Phase.LOST, _Phase.FAILED}
+)
+
+
+class TailState:
+    """Where one tail stands.
+
+    Args:
+        after: The last entry seen, or a cursor; the whole record was seen.
+        on_pause: Whether to end with the `run.paused` record while the run is paused there.
+        wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
+        channels: Runs that are watched beside this one: all their tails share the looks.
+    """
+
+    __slots__ = (
+        "_error",
+        "_info",
+        "_on_pause",
+        "_pause",
+        "_phase",
+        "_seen",
+        "_share",
+        "_told",
+        "_unserved_s",
+        "_wait_for_worker",
+        "_waited",
+        "run_id",
+    )
+
+    def __init__(
+        self,
+        run_id: str,
+        after: Cursor | Entry,
+        *,
+        on_pause: OnPause = "wait",
+        wait_for_worker: float | None = None,
+        channels: int = 1,
+    ) -> None:
+        self.run_id = run_id
+        self._seen = Seen(after)
+        self._phase = _Phase.READING
+        self._on_pause = on_pause
+        self._wait_for_worker = wait_for_worker
+        self._told: tuple[NoticeKind, ...] = ()  # since it moved last
+        self._share = channels / _LOOKS_PER_S
+        # Who rejoins and finds nothing may have left right behind the terminal record: that is looked at soon.
+        self._pause = 0.0
+        self._waited = 0.0
+        self._unserved_s = 0.0
+        self._info: RunInfo | None = None  # what was looked at, while more is asked about it
+        self._error: PlayheadError | None = None
+
+    @property
+    def settled(self) -> bool:
+        """What was seen last stands in the log, as it was; False before that has been read, and where it does not."""
+        return self._phase not in _UNSURE
+
+    def ask(self) -> Action:
+        """What to do now: at the beginning, when the reader wants more, and after a rest."""
+        phase, seen = self._phase, self._seen
+        if phase is _Phase.LISTENING:
+            return Listen(self._pause)
+        if phase in _READS:
+            return Read(seen.seq - 1, PAGE + 1) if seen.certain else Read(seen.seq, PAGE)
+        if phase in _LOOKS:
+            return Look()
+        if phase is _Phase.OVERDUE:
+            return Listen(self._waited)
+        if phase is _Phase.ASKING:
+            return ReadPause(seen.seq)
+        if phase is _Phase.QUEUED:
+            return AskWorkers()
+        if phase is _Phase.FAILED and self._error is not None:
+            return Fail(self._error)
+        return End()
+
+    def _to(self, phase: _Phase) -> Action:
+        self._phase = phase
+        return self.ask()
+
+    def _fail(self, error: PlayheadError) -> Action:
+        self._error = error
+        return self._to(_Phase.FAILED)
+
+    def _gap(self, expected: int, found: int | None = None) -> Action:
+        return self._fail(GapError(self.run_id, expected=expected, found=found))
+
+    def _rewound(self, found: int | None) -> Action:
+        seen, self._phase = self._seen, _Phase.FAILED
+        return Rewound(seen.seq, found, seen.claims)
+
+    def _tell(self, kind: NoticeKind, message: str, *, interrupts: tuple[Interrupt, ...] = ()) -> Notice | None:
+        if kind in self._told:
+            return None
+        self._told += (kind,)
+        return Notice(kind, self.run_id, message, interrupts)
+
+    def _listen(self, notice: Notice | None = None, *, reap: bool = True) -> Action:
+        self._phase, self._info = _Phase.LISTENING, None
+        return Listen(self._pause, notice, reap)
+
+    # ------------------------------------------------------------------ the log
+
+    def on_page(self, page: list[Segment]) -> Action:
+        """What the log holds behind the place that was asked for."""
+        seen = self._seen
+        if seen.certain:
+            if not page:
+                return self._to(_Phase.SHORT_AGAIN if self._phase is _Phase.RECHECKING else _Phase.SHORT)
+            first, epoch, values = page[0]
+            if first != seen.seq:
+                return self._gap(seen.seq, first)
+            if not seen.is_(first, epoch, values[0]):
+                return self._rewound(first)
+            seen.value = values[0]
+            page = [Segment(first + 1, epoch, values[1:]), *page[1:]] if len(values) > 1 else page[1:]
+        return self._new(page) if page else self._nothing_new()
+
+    def _new(self, page: list[Segment]) -> Action:
+        """Give the records behind what was seen, as far as they follow it."""
+        seen = self._seen
+        # A short page ends at the head; what came since is in the batches.
+        then = _Phase.READING if page[-1].last - seen.seq >= PAGE else _Phase.LISTENING
+        for index, segment in enumerate(page):
+            if segment.first != seen.seq + 1:
+                self._error = GapError(self.run_id, expected=seen.seq + 1, found=segment.first)
+            elif not seen.may_precede(segment):
+                self._error = RewindError(self.run_id, expected=seen.seq, found=segment.first)
+            else:
+                seen.take(segment)
+                continue
+            return self._give(page[:index], _Phase.FAILED)
+        return self._give(page, then)
+
+    def _give(self, new: list[Segment], then: _Phase) -> Action:
+        if not new:
+            return self._to(then)
+        self._phase = self._behind_last(then)
+        self._pause, self._told = _FIRST_LOOK_S, ()
+        return Give(new)
+
+    def _behind_last(self, otherwise: _Phase) -> _Phase:
+        """An owner writes nothing behind an end or a pause."""
+        kind = type_of(self._seen.value)
+        if kind in TERMINAL_TYPES:
+            return _Phase.ENDED
+        return _Phase.PAUSED if kind == _PAUSED else otherwise
+
+    def _nothing_new(self) -> Action:
+        """The log ends with what was seen."""
+        seen, info = self._seen, self._info
+        if seen.seq == 0:  # every run has a record 1, so there is none of this name
+            return self._fail(run_not_found(self.run_id))
+        if self._phase is _Phase.MISSING:
+            return self._to(_Phase.CUT)
+        if self._phase is _Phase.CHECKING and info is not None:
+            return self._gap(seen.seq + 1) if self._endless(info) else self._wait_with(info)
+        return self._to(self._behind_last(_Phase.LISTENING))
+
+    # ------------------------------------------------------------------ what is published
+
+    def on_batches(self, batches: Sequence[bytes]) -> Action:
+        """What was published for the run, in the order in which it came."""
+        if self._phase is _Phase.LOST:
+            return self._to(_Phase.READING)
+        new: list[Segment] = []
+        for data in batches:
+            try:
+                segment = self._heard(data)
+            except ForeignRecordError as error:
+                self._error = error
+                return self._give(new, _Phase.FAILED)
+            if segment is None:
+                return self._give(new, _Phase.READING)
+            if segment.values:
+                self._seen.take(segment)
+                new.append(segment)
+        return self._give(new, _Phase.LISTENING)
+
+    def _heard(self, data: bytes) -> Segment | None:
+        """What is new in a batch, maybe nothing; None if the log must be read, because only it says what follows."""
+        seen = self._seen
+        first, epoch, count, body = _head(data)
+        if first > seen.seq + 1:  # a message was dropped on the way
+            return None
+        batch = Segment(first, epoch, decode_batch(body, count))
+        if first == seen.seq + 1:
+            return batch if seen.may_precede(batch) else None
+        known = seen.seq + 1 - first
+        if not seen.agrees_with(Segment(first, epoch, batch.values[:known])):  # the log is being written anew
+            return None
+        return Segment(seen.seq + 1, epoch, batch.values[known:])
+
+    def on_missed(self) -> Action:
+        """Something that was published may have been missed."""
+        return self._to(_Phase.READING)
+
+    def on_silence(self, channels: int) -> Action:
+        """Nothing came; `channels` runs are watched."""
+        self._share = channels / _LOOKS_PER_S
+        if self._phase is _Phase.OVERDUE:
+            return self._to(_Phase.MISSING)
+        if self._phase is _Phase.LOST:
+            return self._to(_Phase.READING)
+        self._waited = self._pause
+        self._pause = min(max(_LOOK_EVERY_S, self._share), max(_FIRST_LOOK_S, 2 * self._pause))
+        return self._to(_Phase.LOOKING)
+
+    # ------------------------------------------------------------------ the run
+
+    def on_info(self, info: RunInfo | None) -> Action:
+        """What is known of the run; None if it is not there."""
+        seen = self._seen
+        if info is None:
+            return self._fail(run_not_found(self.run_id))
+        match self._phase:
+            case _Phase.SHORT | _Phase.SHORT_AGAIN:
+                return self._short(info)
+            case _Phase.CUT:
+                return self._gap(seen.seq + 1) if info.head > seen.seq else self._listen(reap=False)
+            case _Phase.PAUSED if info.head > seen.seq:
+                return self._to(_Phase.MISSING)
+            case _Phase.PAUSED:
+                return self._wait_for_answers() if info.state == "paused" else self._listen(reap=False)
+            case _:
+                return self._looked(info)
+
+    def _short(self, info: RunInfo) -> Action:
+        """The log ends before what was seen. Only the owner that wrote that can send it again, and only while it is the
+        owner: so the wait ends with its lease."""
+        seen = self._seen
+        if info.head >= seen.seq:
+            return self._gap(seen.seq) if self._phase is _Phase.SHORT_AGAIN else self._to(_Phase.RECHECKING)
+        if info.state != "running" or info.epoch != seen.epoch:
+            return self._rewound(None)
+        notice = self._tell("rewound", rewound(self.run_id, head=info.head, seen=seen.seq))
+        self._phase = _Phase.LOST
+        return Listen(max(_FIRST_LOOK_S, self._share), notice, reap=True)
+
+    def _looked(self, info: RunInfo) -> Action:
+        seen = self._seen
+        if info.head > seen.seq:
+            return self._to(_Phase.OVERDUE)
+        if info.head < seen.seq:
+            return self._to(_Phase.READING) if seen.certain else self._gap(seen.seq + 1)
+        # Each claim writes a record: under another epoch another record stands in the place of the last.
+        if self._endless(info) or seen.epoch not in (None, info.epoch):
+            self._info = info
+            return self._to(_Phase.CHECKING)
+        return self._wait_with(info)
+
+    def _endless(self, info: RunInfo) -> bool:
+        """The run has ended, and the record seen last was no end."""
+        value = self._seen.value
+        return info.ended and value is not None and type_of(value) not in TERMINAL_TYPES
+
+    def _wait_with(self, info: RunInfo) -> Action:
+        """The run has nothing new: end with it, or say what it waits for."""
+        if info.ended:
+            return self._to(_Phase.ENDED)
+        if info.state == "paused":
+            return self._wait_for_answers()
+        if info.state == "queued":
+            self._info = info
+            return self._to(_Phase.QUEUED)
+        return self._listen()
+
+    def _wait_for_answers(self) -> Action:
+        if self._on_pause == "end":
+            return self._to(_Phase.ENDED)
+        if "paused" in self._told:
+            return self._listen()
+        value = self._seen.value
+        if value is None:  # by a bare number
+            return self._to(_Phase.ASKING)
+        return self._listen(self._paused(value))
+
+    def on_pause_record(self, page: list[Segment]) -> Action:
+        """The record that was asked for, if it is there."""
+        seq = self._seen.seq
+        if not page or page[0].first != seq:
+            return self._gap(seq, page[0].first if page else None)
+        return self._listen(self._paused(page[0].values[0]))
+
+    def _paused(self, value: object) -> Notice | None:
+        asked = tuple(Interrupt(one) for one in value.interrupts) if isinstance(value, RunPaused) else ()
+        return self._tell("paused", waiting_for(self.run_id, asked), interrupts=asked)
+
+    # ------------------------------------------------------------------ the line
+
+    def on_workers(self, workers: Sequence[WorkerInfo]) -> Action:
+        """The live workers."""
+        info = self._info
+        assert info is not None
+        if any(info.agent in worker.agents for worker in workers):
+            self._unserved_s = 0.0
+            if "in_line" in self._told:
+                return self._listen()
+            if info.session is None:
+                return self.on_holder(None, None)
+            self._phase = _Phase.IN_LINE
+            return AskHolder(info.session)
+        text = no_worker(info.agent, workers)
+        self._unserved_s += self._waited
+        if self._wait_for_worker is not None and self._unserved_s >= self._wait_for_worker:
+            text = f"{text}; run {self.run_id} stays in line. Start a worker, or cancel the run."
+            return self._fail(NoWorkerError(text))
+        return self._listen(self._tell("no_worker", f"{text}; waiting. Start one: playhead worker TARGET"))
+
+    def on_holder(self, holder: str | None, info: RunInfo | None) -> Action:
+        """The run that has the session of this one, and what is known of it."""
+        return self._listen(self._tell("in_line", in_line(self.run_id, holder, info)))
+
+    # ------------------------------------------------------------------ errors
+
+    def on_unreachable(self, reason: str) -> Action:
+        """What was asked for could not be asked: Redis is away."""
+        notice = self._tell("unreachable", reason)
+        return self._listen(notice) if self._phase in _CURIOUS else Rest(_AWAY_S, notice)
+
+
+def _head(data: bytes) -> tuple[int, int, int, bytes]:
+    """First number, epoch and count of a published batch, and its records."""
+    head, _, body = data.partition(b"\n")
+    try:
+        place, _, count = head.partition(b" ")
+        first, _, epoch = place.partition(b"-")
+        return int(first), int(epoch), int(count), body
+    except ValueError:
+        raise ForeignRecordError(f"a message on a run's channel that playhead did not publish: {data[:40]!r}") from None
