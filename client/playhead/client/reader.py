@@ -60,6 +60,7 @@ async def stream_events(
     All streams of events are this one generator: one below another would cost each event as much as making it does.
     """
     run, after = await begin()
+    del begin
     projection = Projection(run.id, after=after)
     seen: Cursor | Entry | None = 0
     for seen in await run.prelude(parse_cursor(after)):

@@ -9,11 +9,12 @@ all before it are.
 from __future__ import annotations
 
 import sys
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.codec import decode_record, encode_record
 from playhead.runtime.events import Cursor, parse_cursor
-from playhead.runtime.records import Entry, ModelChunk
+from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.records import Entry, ModelChunk, RunPaused
 from playhead.runtime.segments import Segment, Stored, record_of
 
 __all__ = ["ClaimSeen", "Seen", "stored_bytes", "type_of"]
@@ -21,16 +22,19 @@ __all__ = ["ClaimSeen", "Seen", "stored_bytes", "type_of"]
 _CLAIM: Final = "run.claimed"
 
 
-def type_of(value: Stored | None) -> str:
-    """The type of a record; empty for None."""
-    if value is None:
-        return ""
+def type_of(value: Stored) -> str:
+    """The type of a record."""
     return ModelChunk.type if type(value) is list else record_of(value).type
 
 
 def stored_bytes(value: Stored) -> bytes:
     """The bytes of a record: they tell what equality cannot, since nan is not equal to itself."""
     return encode_record(record_of(value), limit=sys.maxsize)
+
+
+def _kept(value: Stored) -> list[Any] | bytes:
+    """A record as a tail that waits keeps it: a typed one takes ten times the memory of its bytes."""
+    return value if type(value) is list else stored_bytes(value)
 
 
 class ClaimSeen(NamedTuple):
@@ -50,20 +54,22 @@ class Seen:
     Attributes:
         seq: Its number; 0 for none.
         epoch: Its writer's; None if unknown.
-        value: The record; None if unknown.
+        type: The record's; empty if unknown.
         claims: All that were seen, in order.
     """
 
-    __slots__ = ("claims", "epoch", "seq", "value")
+    __slots__ = ("_record", "claims", "epoch", "seq", "type")
 
     def __init__(self, after: Cursor | Entry) -> None:
         self.epoch: int | None
-        self.value: Stored | None = None
+        self.type = ""
+        self.claims: tuple[ClaimSeen, ...] = ()
+        self._record: list[Any] | bytes | None = None
         if isinstance(after, Entry):
-            self.seq, self.epoch, self.value = after
+            self.seq, self.epoch, record = after
+            self.learn(record)
         else:
             self.seq, _, self.epoch = parse_cursor(after)
-        self.claims: tuple[ClaimSeen, ...] = ()
 
     @property
     def certain(self) -> bool:
@@ -74,7 +80,20 @@ class Seen:
         """Whether this is the record seen last."""
         if seq != self.seq or self.epoch not in (None, epoch):
             return False
-        return self.value is None or value == self.value or stored_bytes(value) == stored_bytes(self.value)
+        mine = self._record
+        if mine is None or value == mine:
+            return True
+        return stored_bytes(value) == (mine if isinstance(mine, bytes) else stored_bytes(mine))
+
+    def learn(self, value: Stored) -> None:
+        """This is the record seen last."""
+        self.type, self._record = type_of(value), _kept(value)
+
+    @property
+    def open_interrupts(self) -> tuple[Interrupt, ...]:
+        """What the run asks, if the record seen last is a pause."""
+        record = decode_record(self._record) if isinstance(self._record, bytes) else None
+        return tuple(Interrupt(one) for one in record.interrupts) if isinstance(record, RunPaused) else ()
 
     def may_precede(self, segment: Segment) -> bool:
         """Whether `segment`, of the next number, can follow: an ownership begins with its claim, and they are counted up.
@@ -100,4 +119,5 @@ class Seen:
             self.epoch = epoch
             if type_of(values[0]) == _CLAIM:
                 self.claims += (ClaimSeen(first, epoch, stored_bytes(values[0])),)
-        self.seq, self.value = segment.last, values[-1]
+        self.seq = segment.last
+        self.learn(values[-1])

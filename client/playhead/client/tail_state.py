@@ -34,7 +34,7 @@ from typing import Final, Literal
 
 from playhead.client.notices import Notice, NoticeKind, in_line, no_worker, rewound, run_not_found
 from playhead.client.questions import waiting_for
-from playhead.client.seen import Seen, type_of
+from playhead.client.seen import Seen
 from playhead.client.tail_actions import (
     Action,
     AskHolder,
@@ -54,7 +54,7 @@ from playhead.runtime.errors import ForeignRecordError, GapError, NoWorkerError,
 from playhead.runtime.events import Cursor
 from playhead.runtime.interrupts import Interrupt
 from playhead.runtime.log import RunInfo, WorkerInfo
-from playhead.runtime.records import TERMINAL_TYPES, Entry, RunPaused
+from playhead.runtime.records import TERMINAL_TYPES, Entry
 from playhead.runtime.segments import Segment
 
 __all__ = ["PAGE", "OnPause", "TailState"]
@@ -210,7 +210,7 @@ class TailState:
                 return self._gap(seen.seq, first)
             if not seen.is_(first, epoch, values[0]):
                 return self._rewound(first)
-            seen.value = values[0]
+            seen.learn(values[0])
             page = [Segment(first + 1, epoch, values[1:]), *page[1:]] if len(values) > 1 else page[1:]
         return self._new(page) if page else self._nothing_new()
 
@@ -239,10 +239,9 @@ class TailState:
 
     def _behind_last(self, otherwise: _Phase) -> _Phase:
         """An owner writes nothing behind an end or a pause."""
-        kind = type_of(self._seen.value)
-        if kind in TERMINAL_TYPES:
+        if self._seen.type in TERMINAL_TYPES:
             return _Phase.ENDED
-        return _Phase.PAUSED if kind == _PAUSED else otherwise
+        return _Phase.PAUSED if self._seen.type == _PAUSED else otherwise
 
     def _nothing_new(self) -> Action:
         """The log ends with what was seen."""
@@ -349,8 +348,7 @@ class TailState:
 
     def _endless(self, info: RunInfo) -> bool:
         """The run has ended, and the record seen last was no end."""
-        value = self._seen.value
-        return info.ended and value is not None and type_of(value) not in TERMINAL_TYPES
+        return info.ended and self._seen.type not in ("", *TERMINAL_TYPES)
 
     def _wait_with(self, info: RunInfo) -> Action:
         """The run has nothing new: end with it, or say what it waits for."""
@@ -368,20 +366,20 @@ class TailState:
             return self._to(_Phase.ENDED)
         if "paused" in self._told:
             return self._listen()
-        value = self._seen.value
-        if value is None:  # by a bare number
+        if not self._seen.type:  # by a bare number
             return self._to(_Phase.ASKING)
-        return self._listen(self._paused(value))
+        return self._listen(self._paused())
 
     def on_pause_record(self, page: list[Segment]) -> Action:
         """The record that was asked for, if it is there."""
         seq = self._seen.seq
         if not page or page[0].first != seq:
             return self._gap(seq, page[0].first if page else None)
-        return self._listen(self._paused(page[0].values[0]))
+        self._seen.learn(page[0].values[0])
+        return self._listen(self._paused())
 
-    def _paused(self, value: object) -> Notice | None:
-        asked = tuple(Interrupt(one) for one in value.interrupts) if isinstance(value, RunPaused) else ()
+    def _paused(self) -> Notice | None:
+        asked = self._seen.open_interrupts
         return self._tell("paused", waiting_for(self.run_id, asked), interrupts=asked)
 
     # ------------------------------------------------------------------ the line

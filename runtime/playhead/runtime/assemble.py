@@ -49,6 +49,25 @@ class MessageAssembler:
         repeated: The last chunk that only began what had begun already: see `go_on`.
     """
 
+    __slots__ = (
+        "_blocks",
+        "_citations",
+        "_content",
+        "_goes_on",
+        "_reasoning",
+        "_redacted",
+        "_role",
+        "_signature",
+        "_text",
+        "_tool_use",
+        "complete",
+        "metrics",
+        "repeated",
+        "stop_reason",
+        "streamed",
+        "usage",
+    )
+
     def __init__(self) -> None:
         self.stop_reason = "end_turn"
         self.complete = False

@@ -128,6 +128,8 @@ class Projection:
         invocation_state: The caller's values that come back in events.
     """
 
+    __slots__ = ("_after", "_answer", "_chunks", "ended", "error", "invocation_state", "run_id")
+
     def __init__(self, run_id: str, *, after: Cursor | None = None) -> None:
         self.run_id = run_id
         self.ended = False
@@ -222,11 +224,11 @@ class Projection:
             case ModelStarted(continues=True):
                 self._answer.go_on()
             case ModelStarted():
-                self._answer = MessageAssembler()
-                self._chunks = 0
+                self._forget()
             case ModelRetried():
                 return self._retract(record)
             case MessageAdded(origin="model" | "tools"):
+                self._forget()
                 return [Event(message=record.message)]
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
@@ -254,9 +256,13 @@ class Projection:
             derived.update(self.invocation_state)
         return [Event(event=chunk), Event(derived)]
 
+    def _forget(self) -> None:
+        """The model call is over."""
+        self._answer, self._chunks = MessageAssembler(), 0
+
     def _retract(self, record: ModelRetried) -> list[Event]:
         answer, chunks = self._answer, self._chunks
-        self._answer, self._chunks = MessageAssembler(), 0
+        self._forget()
         if not (chunks or answer.streamed):  # the call died before it said anything: there is nothing to withdraw
             return []
         first, last = record.supersedes
