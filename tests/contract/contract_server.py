@@ -19,7 +19,7 @@ LIVE = ("queued", "running", "paused")
 
 @dataclass(frozen=True)
 class HeldRun:
-    """One run's keys. `ttls` are those of its hash and its log in ms, -1 for none."""
+    """One run's keys. `ttls` are those of its hash and its log in ms, -1 for none. Bytes in `fields` are escaped."""
 
     fields: Mapping[str, str]
     entries: list[tuple[int, int, bytes]]
@@ -34,6 +34,10 @@ class HeldRun:
     def records(self) -> list[Record]:
         return [decode_record(record) for _, _, record in self.entries]
 
+    def stored(self, field: str) -> bytes:
+        """The bytes of a field."""
+        return self.fields[field].encode("utf-8", "surrogateescape")
+
     def having(self, prefix: str) -> set[str]:
         """What stands behind `prefix` in the names of the hash's fields."""
         return {name.removeprefix(prefix) for name in self.fields if name.startswith(prefix)}
@@ -41,9 +45,10 @@ class HeldRun:
 
 @dataclass(frozen=True)
 class Held:
-    """All keys of a prefix.
+    """All keys of a prefix; what has an order is in it.
 
-    `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none.
+    `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none. `claimed` is the run that
+    each token claimed.
     """
 
     runs: Mapping[str, HeldRun]
@@ -53,7 +58,8 @@ class Held:
     index: Mapping[str, float]
     holders: Mapping[str, str]
     waiting: Mapping[str, list[str]]
-    messages: Mapping[str, list[str]]
+    messages: Mapping[str, list[tuple[str, bytes]]]
+    claimed: Mapping[str, str]
     forever: set[str]
     kept: set[str]
 
@@ -91,7 +97,7 @@ def hold(client: redis.Redis, root: str) -> Held:
 
     def run(name: str) -> HeldRun:
         return HeldRun(
-            {field.decode(): value.decode("utf-8", "replace") for field, value in _pairs(found["run"][name])},
+            {field.decode(): value.decode("utf-8", "surrogateescape") for field, value in _pairs(found["run"][name])},
             [_entry(*item) for item in found.get("log", {}).get(name, [])],
             found.get("inbox", {}).get(name, []),
             (ttls["run", name], ttls.get(("log", name), -2)),
@@ -105,7 +111,8 @@ def hold(client: redis.Redis, root: str) -> Held:
         index=scores("runs"),
         holders={name: dict(_pairs(fields))[b"run"].decode() for name, fields in found.get("session", {}).items()},
         waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
-        messages={name: [one.decode() for one, _ in items] for name, items in found.get("messages", {}).items()},
+        messages={name: [_message(*item) for item in items] for name, items in found.get("messages", {}).items()},
+        claimed={token: run_id.decode() for token, run_id in found.get("claimed", {}).items()},
         forever={kind for (kind, _), ttl in ttls.items() if ttl == -1},
         kept={name for (kind, name), ttl in ttls.items() if kind == "messages" and ttl == -1},
     )
@@ -119,6 +126,11 @@ def _entry(entry_id: bytes, parts: list[bytes]) -> tuple[int, int, bytes]:
     seq, _, epoch = entry_id.partition(b"-")
     assert parts[:1] == [b"r"]
     return int(seq), int(epoch), parts[1]
+
+
+def _message(entry_id: bytes, parts: list[bytes]) -> tuple[str, bytes]:
+    assert parts[:1] == [b"m"]
+    return entry_id.decode(), parts[1]
 
 
 class Listener:

@@ -1,20 +1,24 @@
-"""The scripts on a real server against a model of them: whatever is called in whatever order by whoever.
+"""The scripts against the rules: whatever is called in whatever order, by an owner or a former one.
 
-`test_backends_agree` walks at random over the calls of an interface; this one is drawn and shrunk by hypothesis, moves
-leases and deadlines into the past, and looks at the server's keys themselves after every step, past all our code.
+The rules are the memory log, and the oracle here: every answer and, after every step, all that the server holds must be
+what they say. The calls are drawn and shrunk by hypothesis; leases and deadlines are moved into the past; the server's
+keys are read past all our code.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
 from typing import Any
 
 import anyio.from_thread
+import fakeredis
 import pytest
 import redis
-from contract_model import ENDED, Model, ModelRun
-from contract_server import Held, HeldRun, Listener, broken_promises, hold
+from contract_rules import HOUR, NOW, by_rules, by_server, timeless
+from contract_server import Held, Listener, broken_promises, hold
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,10 +30,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from playhead.runtime.codec import decode_record, encode_record, unpack
+from playhead.runtime.codec import encode_record, pack, unpack
 from playhead.runtime.errors import InterruptNotOpenError
-from playhead.runtime.log.base import Answer, Batch, Finish, Log, NewRun, Renewal, Signal
+from playhead.runtime.log.base import (
+    Batch,
+    Finish,
+    Log,
+    NewRun,
+    Signal,
+    crash_failure,
+    deadline_failure,
+)
 from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.rules import Rules
 from playhead.runtime.records import (
     CycleStarted,
     RunCancelled,
@@ -43,7 +56,6 @@ from playhead.runtime.records import (
 
 __all__: list[str] = []
 
-HOUR = 3_600_000
 RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3", "r4", "r5"), ("a", "b"), ("ada", "bob"), ("i1", "i2")
 MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
 SUBMITTED = RunSubmitted(at=0, agent="a")
@@ -59,6 +71,7 @@ ENDS: dict[Any, bytes] = {
     "cancelled": LAST_WORDS[1],
 }
 
+ENDED = ("completed", "failed", "cancelled")
 ALL = ("queued", "running", "paused", *ENDED)
 
 runs = st.sampled_from(RUNS)
@@ -67,6 +80,8 @@ some_asked = st.lists(st.sampled_from(ASKED), min_size=1, max_size=2, unique=Tru
 shifts = st.sampled_from([0, 0, 0, 0, 0, 0, -1, 1, -3])
 
 Call = Callable[[Log], Any]
+Said = Callable[[Rules], Any]
+"""The same call to the rules, and of their answer what is told."""
 
 
 def any_run(*states: str) -> Callable[[Any], bool]:
@@ -84,16 +99,17 @@ class LogMachine(RuleBasedStateMachine):
     client: redis.Redis
     portal: anyio.from_thread.BlockingPortal
     exempt: Collection[str]
+    examples: int
 
     def __init__(self) -> None:
         super().__init__()
-        self.model = Model()
+        self.oracle = Rules()
         self.listener = Listener(self.client, self.log.keys.root)
         self.tokens: dict[str, list[str]] = {run_id: [] for run_id in RUNS}
         self.numbers = itertools.count(1)
         self.past = itertools.count(1)  # times long gone, in the order in which they were made to pass
-        self.calls: list[tuple[Call, Callable[[Any], Any]]] = []
-        self.claims: list[tuple[Call, Callable[[Any], Any]]] = []
+        self.calls: list[tuple[Call, Said]] = []
+        self.claims: list[tuple[Call, Said]] = []
 
     def teardown(self) -> None:
         """The last runs end; nothing is left that stays for ever."""
@@ -101,7 +117,7 @@ class LogMachine(RuleBasedStateMachine):
             for run_id in RUNS:
                 cancel = Signal("at the end", "cancel")
                 self.asked(lambda log, run_id=run_id, cancel=cancel: log.signal(run_id, cancel, at_once=LAST_WORDS))
-                self.client.zadd(self.log.keys.leases, {run_id: next(self.past)}, xx=True)
+                self.client.zadd(self.log.keys.leases, {run_id: 1}, xx=True)
             self.asked(lambda log: log.reap())
             held = self.held()
             assert broken_promises(held) == []
@@ -124,22 +140,23 @@ class LogMachine(RuleBasedStateMachine):
     def held(self) -> Held:
         return hold(self.client, self.log.keys.root)
 
-    def does(self, data: st.DataObject, call: Call, model: Callable[[Any], Any]) -> None:
-        """Call both and compare their answers; `model` is also told the log's. Now and then the answer is lost."""
-        self.calls = [*self.calls[-2:], (call, model)]
+    def does(self, data: st.DataObject, call: Call, said: Said) -> None:
+        """Call both and compare their answers. Now and then the answer is lost, and the identical call comes again."""
+        self.calls = [*self.calls[-2:], (call, said)]
         for _ in range(1 + data.draw(seldom, "again")):
-            self.compare(call, model)
+            self.compare(call, said)
 
-    def compare(self, call: Call, model: Callable[[Any], Any]) -> None:
+    def compare(self, call: Call, said: Said) -> Any:
         answer = self.asked(call)
         try:
-            expected = model(answer)
+            expected = said(self.oracle)
         except InterruptNotOpenError as error:
             expected = error.ids
-        assert told(answer) == told(expected)
+        assert answer == expected
+        return answer
 
     def in_state(self, *states: str) -> list[str]:
-        return [run_id for run_id, run in self.model.runs.items() if run.state in states]
+        return [run_id for run_id, run in self.oracle.runs.items() if run.state in states]
 
     def one(self, data: st.DataObject, *states: str) -> str:
         """A run in one of these states; a precondition sees to it that there is one."""
@@ -147,7 +164,7 @@ class LogMachine(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------- calls
 
-    @precondition(lambda self: len(self.model.runs) < len(RUNS))
+    @precondition(lambda self: len(self.oracle.runs) < len(RUNS))
     @rule(
         data=st.data(),
         run_id=runs,
@@ -157,7 +174,8 @@ class LogMachine(RuleBasedStateMachine):
     )
     def submit(self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool) -> None:
         new = NewRun(run_id, agent, SUBMITTED, session, HOUR if deadline else None)
-        self.does(data, lambda log: log.submit(new), lambda _: self.model.submit(new, encode_record(SUBMITTED)))
+        record = encode_record(SUBMITTED)
+        self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, record, now=NOW)[0])
 
     @initialize(data=st.data(), deadlines=st.tuples(st.booleans(), st.booleans(), st.booleans()))
     def begin(self, data: st.DataObject, deadlines: tuple[bool, bool, bool]) -> None:
@@ -165,32 +183,22 @@ class LogMachine(RuleBasedStateMachine):
         for run_id, agent, session, deadline in zip(RUNS[:3], "aab", ("ada", "ada", "bob"), deadlines, strict=True):
             self.submit(data, run_id, agent, session, deadline)
 
-    @precondition(lambda self: self.model.in_line(AGENTS))
+    @precondition(lambda self: self.oracle.line.first(AGENTS))
     @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",), ("b",)]), crash_limit=st.sampled_from([1, 0, 2]))
     def claim(self, data: st.DataObject, agents: tuple[str, ...], crash_limit: int) -> None:
-        token, wanted = f"token {next(self.numbers)}", dict.fromkeys(agents, CLAIMED)
-        limits = {"crash_limit": crash_limit, "retention_ms": HOUR * (1 + crash_limit)}
-
-        def model(answer: Any) -> Any:
-            if token in self.model.claims:
-                return self.model.claim_again(token)
-            if answer is None:
-                assert self.model.in_line(agents) == set()
-                return None
-            assert answer.run_id in self.model.in_line(agents)
-            assert due[answer.run_id] == min(due.values())
-            self.tokens[answer.run_id].append(token)
-            return self.model.claim(answer.run_id, token, CLAIMED, **limits)
-
-        def call(log: Log) -> Any:
-            ready = self.held().ready
-            due.clear()
-            due.update({run_id: at for agent in agents for run_id, at in ready.get(agent, {}).items()})
-            return log.claim(wanted, worker="w", token=token, lease_ms=HOUR, **limits)
-
-        due: dict[str, float] = {}
-        self.claims.append((call, model))
-        self.does(data, call, model)
+        wanted = dict.fromkeys(agents, CLAIMED)
+        token = f"token {next(self.numbers)}"
+        terms: dict[str, Any] = {"worker": "w", "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
+        terms["retention_ms"] = HOUR * (1 + crash_limit)
+        first = self.oracle.line.first(agents)
+        call: tuple[Call, Said] = (
+            lambda log: log.claim(wanted, **terms),
+            lambda rules: rules.claim(wanted, **terms, now=NOW),
+        )
+        self.claims.append(call)
+        self.does(data, *call)
+        if first is not None:
+            self.tokens[first].append(token)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -200,58 +208,66 @@ class LogMachine(RuleBasedStateMachine):
 
     def batch(self, data: st.DataObject, last: bytes | None = None, *, former: bool = False) -> Batch:
         """A batch by a run's present owner; `former`: by any other, of any run."""
-        finished = [run_id for run_id in self.in_state(*ENDED) if self.model.runs[run_id].token]
+        finished = [run_id for run_id in self.in_state(*ENDED) if self.oracle.runs[run_id].token]
         if former and finished and data.draw(st.booleans(), "finished"):
             run_id = data.draw(st.sampled_from(finished), "run")
         else:
             run_id = self.one(data, *(ALL if former else ["running"]))
-        run, tokens = self.model.runs[run_id], ["forged", *self.tokens[run_id]]
+        run, tokens = self.oracle.runs[run_id], ["forged", *self.tokens[run_id]]
         token = data.draw(st.sampled_from([tokens[-1], *tokens]), "token") if former else tokens[-1]
         count = data.draw(st.sampled_from([1, 0, 3]), "records")
         records = [encode_record(CycleStarted(at=0, cycle=next(self.numbers))) for _ in range(count)]
         head = max(0, run.head + data.draw(shifts, "shift"))
         records += [last] if last else []
         ack = data.draw(st.integers(0, min(len(records), len(run.inbox) + 1)), "ack")
+        if not former and data.draw(seldom, "a signal comes first"):
+            self.interfere(data, data.draw(st.sampled_from(["steer", "cancel"]), "kind"), next(self.numbers))
         return Batch(run_id, token, head, records, ack)
 
     @precondition(any_run("running"))
     @rule(data=st.data())
     def append(self, data: st.DataObject) -> None:
         batch = self.batch(data)
-        self.does(data, lambda log: log.append([batch]), lambda _: [self.model.append(batch)])
+        self.does(data, lambda log: log.append([batch]), lambda rules: [rules.append(batch)])
 
     @precondition(any_run("running"))
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
         batch = self.batch(data)
-        self.does(data, lambda log: log.release(batch), lambda _: self.model.release(batch))
+        self.does(data, lambda log: log.release(batch), lambda rules: rules.release(batch, now=NOW)[0])
 
     @precondition(any_run("running"))
     @rule(data=st.data(), ids=some_asked)
     def pause(self, data: st.DataObject, ids: list[str]) -> None:
         batch = self.batch(data, last=PAUSED)
-        self.does(data, lambda log: log.pause(batch, interrupts=ids), lambda _: self.model.pause(batch, ids))
+        self.does(
+            data,
+            lambda log: log.pause(batch, interrupts=ids),
+            lambda rules: rules.pause(batch, ids, now=NOW)[0],
+        )
 
     @precondition(any_run("running"))
     @rule(data=st.data(), state=st.sampled_from(["completed", "completed", "failed", "cancelled"]))
     def finish(self, data: st.DataObject, state: Any) -> None:
         batch = self.batch(data, last=ENDS[state])
-        run = self.model.runs.get(batch.run_id)
-        end = Finish(batch, state, run.session if run else None, [MESSAGE, MESSAGE], HOUR * 5)
-        self.does(data, lambda log: log.finish(end), lambda _: self.model.finish(end))
+        end = Finish(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 5)
+        self.does(data, lambda log: log.finish(end), lambda rules: finish(rules, end))
 
     @precondition(any_run(*ALL))
     @rule(data=st.data(), verb=st.sampled_from(["append", "release", "pause", "finish"]))
     def former(self, data: st.DataObject, verb: str) -> None:
-        """Somebody who may not know yet that he is the owner no more."""
+        """A write by one who does not know yet that another owns the run."""
         last = {"pause": PAUSED, "finish": ENDS["completed"]}.get(verb)
         batch = self.batch(data, last, former=True)
-        end = Finish(batch, "completed", self.model.runs[batch.run_id].session, [MESSAGE], HOUR * 5)
-        calls: dict[str, tuple[Call, Callable[[Any], Any]]] = {
-            "append": (lambda log: log.append([batch]), lambda _: [self.model.append(batch)]),
-            "release": (lambda log: log.release(batch), lambda _: self.model.release(batch)),
-            "pause": (lambda log: log.pause(batch, interrupts=ASKED), lambda _: self.model.pause(batch, ASKED)),
-            "finish": (lambda log: log.finish(end), lambda _: self.model.finish(end)),
+        end = Finish(batch, "completed", self.oracle.runs[batch.run_id].session, [MESSAGE], HOUR * 5)
+        calls: dict[str, tuple[Call, Said]] = {
+            "append": (lambda log: log.append([batch]), lambda rules: [rules.append(batch)]),
+            "release": (lambda log: log.release(batch), lambda rules: rules.release(batch, now=NOW)[0]),
+            "pause": (
+                lambda log: log.pause(batch, interrupts=ASKED),
+                lambda rules: rules.pause(batch, ASKED, now=NOW)[0],
+            ),
+            "finish": (lambda log: log.finish(end), lambda rules: finish(rules, end)),
         }
         self.does(data, *calls[verb])
 
@@ -259,7 +275,11 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def renew(self, data: st.DataObject) -> None:
         owned = [(run_id, token) for run_id, tokens in self.tokens.items() for token in ["forged", *tokens[-2:]]]
-        self.does(data, lambda log: log.renew(owned, lease_ms=HOUR), lambda _: self.model.renew(owned))
+        self.does(
+            data,
+            lambda log: log.renew(owned, lease_ms=HOUR),
+            lambda rules: rules.renew(owned, lease_ms=HOUR, now=NOW),
+        )
 
     @precondition(any_run(*ALL))
     @rule(data=st.data(), kind=st.sampled_from(["steer", "steer", "cancel", "respond"]), number=st.integers(1, 20))
@@ -273,26 +293,30 @@ class LogMachine(RuleBasedStateMachine):
         self.send(data, self.one(data, "running"), Signal(f"{kind} {number}", kind))
 
     @precondition(any_run("paused"))
-    @rule(data=st.data(), ids=some_asked)
-    def respond(self, data: st.DataObject, ids: list[str]) -> None:
-        self.send(data, self.one(data, "paused"), Signal(f"answer to {ids}", "respond", dict.fromkeys(ids, "yes")))
+    @rule(data=st.data(), kind=st.sampled_from(["respond", "respond", "steer", "cancel"]))
+    def call_back(self, data: st.DataObject, kind: str) -> None:
+        ids = data.draw(some_asked, "ids") if kind == "respond" else []
+        self.send(
+            data, self.one(data, "paused"), Signal(f"{kind} {next(self.numbers)}", kind, dict.fromkeys(ids, "yes"))
+        )
 
     def send(self, data: st.DataObject, run_id: str, signal: Signal) -> None:
-        at_once = LAST_WORDS if data.draw(seldom, "at once") else []
+        at_once = LAST_WORDS if signal.kind == "cancel" and data.draw(seldom, "at once") else []
+        stored = pack(asdict(signal))
         self.does(
             data,
             lambda log: log.signal(run_id, signal, at_once=at_once),
-            lambda _: self.model.signal(run_id, signal, at_once),
+            lambda rules: rules.signal(run_id, signal, stored, ending=at_once, now=NOW)[0],
         )
 
-    @precondition(lambda self: self.model.late or self.model.dead)
+    @precondition(lambda self: self.passed)
     @rule(data=st.data(), limit=st.sampled_from([32, 32, 1, 2]))
     def reap(self, data: st.DataObject, limit: int) -> None:
-        self.does(data, lambda log: log.reap(limit=limit), lambda _: self.model.reap(limit))
+        self.does(data, lambda log: log.reap(limit=limit), lambda rules: reap(rules, limit))
 
     def maybe_reap(self, data: st.DataObject) -> None:
         if data.draw(st.booleans(), "reap"):
-            self.does(data, lambda log: log.reap(), lambda _: self.model.reap(32))
+            self.reap(data, 32)
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
@@ -302,20 +326,25 @@ class LogMachine(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------- time and the server
 
+    @property
+    def passed(self) -> bool:
+        """A lease or a deadline has passed."""
+        return any(time < NOW for times in (self.oracle.leases, self.oracle.deadlines) for time in times.values())
+
     @precondition(any_run("running"))
     @rule(data=st.data())
     def lease_passes(self, data: st.DataObject) -> None:
-        run_id = self.one(data, "running")
-        self.client.zadd(self.log.keys.leases, {run_id: next(self.past)}, xx=True)
-        self.model.lease_passes(run_id)
+        run_id, when = self.one(data, "running"), next(self.past)
+        self.client.zadd(self.log.keys.leases, {run_id: when}, xx=True)
+        self.oracle.leases[run_id] = when
         self.maybe_reap(data)
 
-    @precondition(lambda self: self.model.deadlines)
+    @precondition(lambda self: self.oracle.deadlines)
     @rule(data=st.data())
     def deadline_passes(self, data: st.DataObject) -> None:
-        run_id = data.draw(st.sampled_from(sorted(self.model.deadlines)), "run")
-        self.client.zadd(self.log.keys.deadlines, {run_id: next(self.past)}, xx=True)
-        self.model.deadline_passes(run_id)
+        run_id, when = data.draw(st.sampled_from(sorted(self.oracle.deadlines)), "run"), next(self.past)
+        self.client.zadd(self.log.keys.deadlines, {run_id: when}, xx=True)
+        self.oracle.deadlines[run_id] = when
         self.maybe_reap(data)
 
     @precondition(any_run(*ENDED))
@@ -323,7 +352,8 @@ class LogMachine(RuleBasedStateMachine):
     def retention_passes(self, data: st.DataObject) -> None:
         run_id = self.one(data, *ENDED)
         self.client.delete(self.log.keys.run(run_id), self.log.keys.log(run_id))
-        self.model.retention_passes(run_id)
+        self.oracle.keep_until(self.oracle.runs[run_id], NOW)
+        self.oracle.sweep(NOW)
 
     @rule()
     def restart(self) -> None:
@@ -333,83 +363,67 @@ class LogMachine(RuleBasedStateMachine):
     # ---------------------------------------------------------------- what is true after every step
 
     @invariant()
-    def the_server_holds_what_the_model_says(self) -> None:
-        held, model = self.held(), self.model
+    def the_server_holds_what_the_rules_hold(self) -> None:
+        held = self.held()
         assert broken_promises(held) == []
         self.listener.catch_up(held)
-        assert held.runs.keys() == model.runs.keys() <= held.index.keys()
-        for run_id, run in model.runs.items():
-            assert facts(held.runs[run_id]) == wanted(run), run_id
-        assert held.in_line == model.in_line(AGENTS)
-        assert held.holders == model.holders
-        assert held.waiting == {session: line for session, line in model.waiting.items() if line}
-        assert held.messages == {name: [f"{n + 1}-0" for n in range(count)] for name, count in model.messages.items()}
-        assert held.deadlines.keys() == model.deadlines | set(model.late)
+        assert by_server(held) == by_rules(self.oracle)
         assert held.forever <= {"run", "log", "inbox", *self.exempt}
 
+    @precondition(any_run(*ALL))
+    @rule(data=st.data(), session=st.sampled_from(SESSIONS))
+    def look(self, data: st.DataObject, session: str) -> None:
+        """What readers are told."""
+        run = self.oracle.runs[self.one(data, *ALL)]
+        held = self.oracle.sessions.all.get(session)
 
-def told(answer: Any) -> Any:
-    """An answer without what a refusal says of signals: those of a lost run are nobody's business."""
-    if isinstance(answer, list):
-        return [told(one) for one in answer]
-    if isinstance(answer, Answer) and not answer.stored:
-        return answer.code, answer.head
-    return answer.ours if isinstance(answer, Renewal) and not answer.ours else answer
+        async def look(log: Log) -> list[Any]:
+            infos = [await log.info(run.run_id), *await log.runs()]
+            entries = await log.read(run.run_id)
+            return [
+                [replace(info, created=0, updated=0, deadline=None) for info in infos if info],
+                [{**dict(entry.record), "at": 0} for entry in entries],
+                await log.inbox(run.run_id),
+                (await log.holder(session), await log.messages(session)),
+            ]
 
-
-def wanted(run: ModelRun) -> dict[str, Any]:
-    """What the model says of a run, in the words of `facts`."""
-    return {
-        "state": run.state,
-        "epoch": run.epoch,
-        "agent": run.agent,
-        "session": run.session or "",
-        "token": run.token,
-        "counts": run.counts,
-        "inbox": [signal.signal_id for signal in run.inbox],
-        "seen": run.seen,
-        "asked": run.asked,
-        "log": [(epoch, record) for epoch, record in run.log],
-        "limits": (run.crash_limit, None if run.state in ENDED else run.retention_ms),
-        "ttl": run.retention_ms // HOUR if run.state in ENDED else None,
-    }
+        infos = [run.info(), *(one.info() for one in reversed(self.oracle.runs.values()))]
+        assert self.asked(look) == [
+            [replace(info, created=0, updated=0, deadline=None) for info in infos],
+            [timeless(record) for record in run.records],
+            [Signal(**unpack(stored)) for stored in run.inbox],
+            (held.holder, list(map(unpack, held.messages))) if held else (None, []),
+        ]
 
 
-def facts(held: HeldRun) -> dict[str, Any]:
-    """What the server holds of a run."""
-    fields, ended = held.fields, held.state in ENDED
-    return {
-        "state": held.state,
-        "epoch": int(fields["epoch"]),
-        "agent": fields["agent"],
-        "session": fields["session"],
-        "token": fields["token"],
-        "counts": {name: int(fields[name]) for name in ("crashes", "handovers", "errors")},
-        "inbox": [unpack(signal)["signal_id"] for signal in held.inbox],
-        "seen": held.having("sig:"),
-        "asked": held.having("ask:"),
-        "log": [(epoch, named(record)) for _, epoch, record in held.entries],
-        "limits": (int(fields["crash limit"]), None if ended else int(fields["retention"])),
-        "ttl": -(-held.ttls[0] // HOUR) if ended else None,
-    }
+def finish(rules: Rules, end: Finish) -> Any:
+    return rules.finish(end, [pack(message) for message in end.messages], now=NOW)[0]
 
 
-def named(record: bytes) -> bytes | str:
-    """A record's bytes, or the error type of one that the log builds itself."""
-    decoded = decode_record(record)
-    return decoded.error_type if isinstance(decoded, RunFailed) and decoded.error_type != "ValueError" else record
+def reap(rules: Rules, limit: int) -> list[str]:
+    return rules.reap(limit=limit, crashed=crash_failure(), late=deadline_failure(), now=NOW)[0]
 
 
-@pytest.fixture
-def machine(redis_url: str, prefix: str, exempt_kinds: Collection[str]) -> Iterator[type[LogMachine]]:
-    """The machine on the shared server; the log lives on an event loop in a thread."""
+EXAMPLES = {"redis": 80, "fakeredis": 25}
+
+
+@pytest.fixture(params=EXAMPLES)
+def machine(request: pytest.FixtureRequest, prefix: str, exempt_kinds: Collection[str]) -> Iterator[type[LogMachine]]:
+    """The machine on the shared server or a false one; the log lives on an event loop in a thread."""
+    if request.param == "redis":
+        url = request.getfixturevalue("redis_url")
+        near, far = redis.Redis.from_url(url), connect(url)
+    else:
+        server = fakeredis.FakeServer()
+        near, far = fakeredis.FakeRedis(server=server), fakeredis.FakeAsyncRedis(server=server, protocol=2)
 
     class Machine(LogMachine):
-        pass
+        exempt = exempt_kinds
+        client = near
+        examples = EXAMPLES[request.param]
 
-    Machine.exempt = exempt_kinds
-    with anyio.from_thread.start_blocking_portal() as portal, redis.Redis.from_url(redis_url) as client:
-        Machine.portal, Machine.client, Machine.log = portal, client, RedisLog(connect(redis_url), prefix=prefix)
+    with anyio.from_thread.start_blocking_portal() as portal, closing(near):
+        Machine.portal, Machine.log = portal, RedisLog(far, prefix=prefix)
         yield Machine
         portal.call(Machine.log.aclose)
 
@@ -419,7 +433,7 @@ def test_whatever_is_called_in_whatever_order_the_server_keeps_every_promise(mac
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=80,
+            max_examples=machine.examples,
             stateful_step_count=50,
             deadline=None,
             database=None,

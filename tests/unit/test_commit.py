@@ -416,14 +416,14 @@ class Forgetful(Slow):
         self._copies: dict[int, Any] = {}
 
     def remember(self, head: int) -> None:
-        self._copies[head] = copy.deepcopy(self._runs)
+        self._copies[head] = copy.deepcopy(self._rules.runs)
 
     def lose_everything(self) -> None:
-        self._runs.clear()
+        self._rules.runs.clear()
 
     def fail_over(self, head: int) -> None:
         """The log ends at `head` again, where it was remembered."""
-        self._runs = copy.deepcopy(self._copies[head])
+        self._rules.runs = copy.deepcopy(self._copies[head])
 
 
 @asynccontextmanager
@@ -523,7 +523,7 @@ class LosesSignals(Slow):
         try:
             return await super().append(batches)
         except LogUnavailableError:
-            for run in self._runs.values():
+            for run in self._rules.runs.values():
                 run.inbox.clear()
                 await self.signal(run.run_id, Signal("new", "steer", "Hello?"))
             raise

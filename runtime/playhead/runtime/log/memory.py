@@ -1,29 +1,29 @@
 """The log in this process: the Redis log's semantics with nothing to install, for one event loop.
 
-No method awaits between its checks and its writes, so each is atomic on its loop, as a script is on the server. Records
-are kept as the bytes they came as and decoded when read: every backend proves the same encoding.
+`rules` decides; here is what it cannot have: the clock, the bytes of what is stored, and the workers that wait. No method
+awaits between what the rules decide and what it tells, so each is atomic on its loop, as a script is on the server.
+Records are kept as the bytes they came as and decoded when read: every backend proves the same encoding.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Final
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Final, TypeVar
 
 import anyio
 import anyio.lowlevel
 
-from playhead.runtime.codec import encode_record, pack, unpack
-from playhead.runtime.errors import InterruptNotOpenError, PlayheadError
+from playhead.runtime.codec import decode_stored, encode_record, pack, unpack
 from playhead.runtime.log.base import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
     Answer,
     Batch,
     Claim,
-    Code,
     Finish,
     NewRun,
     Renewal,
@@ -31,7 +31,6 @@ from playhead.runtime.log.base import (
     RunStateName,
     Signal,
     WorkerInfo,
-    answered_interrupts,
     check_claim,
     check_pause,
     check_signal,
@@ -39,76 +38,83 @@ from playhead.runtime.log.base import (
     deadline_failure,
 )
 from playhead.runtime.log.check import check_count, check_duration
-from playhead.runtime.log.memory_runs import MemoryRuns, not_ended, repeats
-from playhead.runtime.log.memory_state import MemoryRun, MemorySession, MemoryWaiter
+from playhead.runtime.log.rules import Bells, InLine, Rules
 from playhead.runtime.records import Entry
 from playhead.runtime.segments import Segment
 from playhead.runtime.types import Message
 
 __all__ = ["MemoryLog"]
 
-_CLAIM_MEMO_MS: Final = 60_000
-"""How long at least a claim's token is remembered: a late repeat must not take a second run."""
+T = TypeVar("T")
+
+_BELLS: Final = 100
+"""How many signals at most are kept for a worker that does not ask; `common.lua` has the same number."""
 
 
-class MemoryLog(MemoryRuns):
+def _wall_clock() -> Callable[[], int]:
+    """Unix milliseconds that never go back while this process lives."""
+    offset = time.time_ns() - time.monotonic_ns()
+    return lambda: (offset + time.monotonic_ns()) // 1_000_000
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """A worker asleep in `wait_for_work`."""
+
+    agents: frozenset[str]
+    worker: str
+    woken: anyio.Event = field(default_factory=anyio.Event)
+
+
+class MemoryLog:
     """A `Log` that lives and dies with this object. Use it from one event loop only.
 
     Args:
-        clock: Gives the present in milliseconds; leases, due times and retention go by it. Defaults to unix time that
+        clock: Gives the present in milliseconds; leases, deadlines and retention go by it. Defaults to unix time that
             does not jump. `wait_for_work` always waits in real time.
     """
+
+    def __init__(self, *, clock: Callable[[], int] | None = None) -> None:
+        self._clock = clock or _wall_clock()
+        self._rules = Rules()
+        self._workers: dict[str, tuple[int, WorkerInfo]] = {}  # name -> (expiry, announcement)
+        self._waiters: set[_Waiter] = set()
+        self._signalled: dict[str, deque[str]] = {}  # worker -> its runs that have got a signal, not told yet
+
+    def _now(self) -> int:
+        """The present; what is over by then is forgotten."""
+        now = self._clock()
+        self._rules.sweep(now)
+        return now
+
+    def _told(self, outcome: tuple[T, Bells]) -> T:
+        """The answer; the workers that it concerns are woken."""
+        answer, bells = outcome
+        for bell in bells:
+            if not isinstance(bell, InLine):
+                self._signalled.setdefault(bell.worker, deque(maxlen=_BELLS)).append(bell.run_id)
+            for waiter in self._waiters:
+                if bell.agent in waiter.agents if isinstance(bell, InLine) else bell.worker == waiter.worker:
+                    waiter.woken.set()
+        return answer
 
     # ------------------------------------------------------------------ clients
 
     async def submit(self, run: NewRun) -> bool:
         """See `Log.submit`. Raises `EncodingError` or `RecordTooLargeError` before anything is changed."""
-        now = self._now()
-        self._sweep(now)
-        if run.run_id in self._runs:
-            return False
-        record = encode_record(run.record)
-        new = MemoryRun(run.run_id, run.agent, run.session, created=now, updated=now, entries=[(0, record)])
-        self._runs[run.run_id] = new
-        if run.deadline_ms:
-            new.deadline = self._deadlines[run.run_id] = now + run.deadline_ms
-        if run.session is not None:
-            session = self._session(run.session) or self._sessions.setdefault(run.session, MemorySession())
-            session.expires = None
-            if session.holder is not None:
-                session.waiting.append(run.run_id)
-                return True
-            session.holder = run.run_id
-        self._enqueue(new)
-        return True
+        return self._told(self._rules.submit(run, encode_record(run.record), now=self._now()))
 
     async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""
         check_signal(signal)
-        run = self._find(run_id)
-        if run is None:
-            return None
-        if run.expires is not None or signal.signal_id in run.seen:
-            return run.state
-        answers = answered_interrupts(signal)
-        if refused := [interrupt for interrupt in answers if interrupt not in run.asked]:
-            raise InterruptNotOpenError(run_id, refused)
-        signal = replace(signal, body=unpack(pack(signal.body)))
-        run.seen.add(signal.signal_id)
         ending = at_once if signal.kind == "cancel" else ()
-        if ending and run.state != "running":
-            return self._end_cancelled(run, ending)
-        run.asked.difference_update(answers)
-        run.inbox.append(signal)
-        if ending:
-            run.cancel = signal, ending
-        if run.worker is not None:
-            self._rung.setdefault(run.worker, {})[run_id] = None
-            self._wake(lambda waiter: waiter.worker == run.worker)
-        if run.state == "paused" and signal.kind != "steer":
-            run.state, run.updated = "queued", self._now()
-            self._enqueue(run)
-        return run.state
+        stored = pack(asdict(signal))
+        return self._told(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
+
+    async def inbox(self, run_id: str) -> list[Signal]:
+        """See `Log.inbox`."""
+        run = self._rules.runs.get(run_id)
+        return [Signal(**unpack(stored)) for stored in run.inbox] if run else []
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         """See `Log.read`."""
@@ -119,36 +125,51 @@ class MemoryLog(MemoryRuns):
         """See `Log.read_segments`."""
         check_count("after", after)
         check_count("limit", limit, least=1)
-        return self._segments(run_id, after, after + limit)
+        return list(self._segments(run_id, after + 1, after + limit))
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         """See `Log.read_back`."""
         check_count("before", before)
         check_count("limit", limit, least=1)
-        run = self._find(run_id)
-        last = max(0, min(before - 1, len(run.entries) if run else 0))
-        found = self._segments(run_id, max(0, last - limit), last)
+        run = self._rules.runs.get(run_id)
+        last = min(before - 1, run.head) if run else 0
+        found = self._segments(run_id, max(1, last - limit + 1), last)
         return [entry for segment in found for entry in segment.entries()][::-1]
+
+    def _segments(self, run_id: str, first: int, last: int) -> Iterator[Segment]:
+        """The run's records from `first` to `last`, as far as there are any."""
+        self._now()
+        run = self._rules.runs.get(run_id)
+        if run is None:
+            return
+        last = min(last, run.head)
+        for epoch, (start, end) in enumerate(itertools.pairwise([*run.starts, last + 1])):
+            start, end = max(start, first), min(end, last + 1)
+            if start < end:
+                yield Segment(start, epoch, [decode_stored(data) for data in run.records[start - 1 : end - 1]])
 
     async def info(self, run_id: str) -> RunInfo | None:
         """See `Log.info`."""
-        run = self._find(run_id)
+        self._now()
+        run = self._rules.runs.get(run_id)
         return run.info() if run else None
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         """See `Log.runs`."""
         check_count("limit", limit, least=1)
-        self._sweep(self._now())
-        return [run.info() for run in itertools.islice(reversed(self._runs.values()), limit)]
+        self._now()
+        return [run.info() for run in itertools.islice(reversed(self._rules.runs.values()), limit)]
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""
-        found = self._session(session)
+        self._now()
+        found = self._rules.sessions.all.get(session)
         return [unpack(data) for data in found.messages] if found else []
 
     async def holder(self, session: str) -> str | None:
         """See `Log.holder`."""
-        found = self._session(session)
+        self._now()
+        found = self._rules.sessions.all.get(session)
         return found.holder if found else None
 
     async def workers(self) -> list[WorkerInfo]:
@@ -173,108 +194,45 @@ class MemoryLog(MemoryRuns):
         check_claim(
             agents, worker=worker, token=token, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms
         )
-        now = self._now()
-        if claimed := self._claims.get(token):
-            run = self._owned(claimed[1], token)
-            if run is None:
-                return None
-            self._leases[run.run_id] = now + lease_ms
-            return run.claim()
-        while self._claims and (oldest := next(iter(self._claims))) and self._claims[oldest][0] <= now:
-            del self._claims[oldest]
-        line_now = self._line_now()
-        due = [line[0] for line in map(self._line, agents) if line and line[0][0] <= line_now]
-        if not due:
-            return None
-        run = self._runs[min(due)[1]]
-        heapq.heappop(self._ready[run.agent])
-        run.epoch += 1
-        run.append([agents[run.agent]])
-        run.state, run.token, run.worker, run.updated = "running", token, worker, now
-        run.crash_limit, run.retention_ms = crash_limit, retention_ms
-        self._leases[run.run_id] = now + lease_ms
-        self._claims[token] = now + max(lease_ms, _CLAIM_MEMO_MS), run.run_id
-        return run.claim()
+        return self._rules.claim(
+            agents,
+            worker=worker,
+            token=token,
+            lease_ms=lease_ms,
+            crash_limit=crash_limit,
+            retention_ms=retention_ms,
+            now=self._now(),
+        )
 
     async def append(self, batches: Sequence[Batch]) -> list[Answer]:
         """See `Log.append`."""
-        return [self._append(batch) for batch in batches]
+        self._now()
+        return [self._rules.append(batch) for batch in batches]
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
         """See `Log.renew`."""
         check_duration("lease_ms", lease_ms)
-        deadline = self._now() + lease_ms
-        renewals: list[Renewal] = []
-        for run_id, token in owned:
-            run = self._owned(run_id, token)
-            if run:
-                self._leases[run_id] = deadline
-            renewals.append(Renewal(ours=run is not None, inbox=len(run.inbox) if run else 0))
-        return renewals
+        return self._rules.renew(owned, lease_ms=lease_ms, now=self._now())
 
     async def finish(self, end: Finish) -> Answer:
         """See `Log.finish`. Raises `EncodingError` before anything is changed if a message is not plain data."""
         messages = [pack(message) for message in end.messages]
-        batch = end.batch
-        run = self._find(batch.run_id)
-        if run and run.state == end.state and repeats(run, batch, run.token):
-            return run.answer(Code.DUP)
-        if run and end.state == "completed" and self._would_lose_signals(run, batch):
-            return run.answer(Code.WAITING)
-        if run and end.session not in (None, run.session) and self._next(run, batch):
-            raise PlayheadError(f"run {batch.run_id} is not of the session {end.session!r}")
-        answer = self._append(batch)
-        if run is None or answer.code is not Code.OK:
-            return not_ended(answer)
-        run.errors += end.state == "failed"
-        if end.session is not None:
-            self._sessions.setdefault(end.session, MemorySession()).messages.extend(messages)
-        self._end(run, end.state, retention_ms=end.retention_ms)
-        return run.answer(Code.OK)
+        return self._told(self._rules.finish(end, messages, now=self._now()))
 
     async def release(self, batch: Batch) -> Answer:
         """See `Log.release`."""
-        run, answer = self._part(batch)
-        if run is not None:
-            run.handovers += 1
-            self._let_go(run, self._now())
-        return answer
+        return self._told(self._rules.release(batch, now=self._now()))
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
         """See `Log.pause`."""
         check_pause(interrupts)
-        run, answer = self._part(batch)
-        if run is None:
-            return answer
-        if run.inbox:  # maybe with the answer to one of them
-            self._let_go(run, self._now())
-        else:
-            run.asked.update(interrupts)
-            self._disown(run)
-            run.state, run.worker, run.updated = "paused", None, self._now()
-        return answer
+        return self._told(self._rules.pause(batch, interrupts, now=self._now()))
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         """See `Log.reap`."""
         check_count("limit", limit, least=1)
         now = self._now()
-        late = _passed(self._deadlines, now, limit)
-        for run_id in late:
-            self._fail(self._runs[run_id], deadline_failure())
-        dead = _passed(self._leases, now, limit - len(late))
-        for run_id in dead:
-            run = self._runs[run_id]
-            run.crashes += 1
-            if run.crashes > run.crash_limit:
-                self._fail(run, crash_failure())
-            else:
-                self._let_go(run, now)
-        return late + dead
-
-    async def inbox(self, run_id: str) -> list[Signal]:
-        """See `Log.inbox`."""
-        run = self._find(run_id)
-        return list(run.inbox) if run else []
+        return self._told(self._rules.reap(limit=limit, crashed=crash_failure(), late=deadline_failure(), now=now))
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         """See `Log.announce`."""
@@ -284,25 +242,29 @@ class MemoryLog(MemoryRuns):
     async def retire(self, worker: str) -> None:
         """See `Log.retire`."""
         self._workers.pop(worker, None)
+        self._signalled.pop(worker, None)
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Wakes at once for what came before the call."""
-        line_now = self._line_now()
-        due = any(line[0][0] <= line_now for line in map(self._line, agents) if line)
-        if due or worker in self._rung:
+        if worker in self._signalled or self._rules.line.first(agents) is not None:
             await anyio.lowlevel.checkpoint()
         else:
-            waiter = MemoryWaiter(frozenset(agents), worker)
+            waiter = _Waiter(frozenset(agents), worker)
             self._waiters.add(waiter)
             try:
                 with anyio.move_on_after(timeout):
                     await waiter.woken.wait()
             finally:
                 self._waiters.discard(waiter)
-        return self._take_rung(worker)
+        return self._take_signalled(worker)
 
-
-def _passed(times: Mapping[str, int], now: int, limit: int) -> list[str]:
-    """The keys whose time is before `now`, the oldest first."""
-    passed = ((time, key) for key, time in times.items() if time < now)
-    return [key for _, key in heapq.nsmallest(limit, passed)]
+    def _take_signalled(self, worker: str) -> str | None:
+        """The oldest of the worker's runs that have got a signal, if it still is the worker's."""
+        signalled = self._signalled.pop(worker, None)
+        while signalled:
+            run_id = signalled.popleft()
+            if (run := self._rules.runs.get(run_id)) and run.worker == worker and run.state == "running":
+                if signalled:
+                    self._signalled[worker] = signalled
+                return run_id
+        return None

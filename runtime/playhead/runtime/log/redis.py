@@ -26,7 +26,6 @@ from playhead.runtime.log.base import (
     RunStateName,
     Signal,
     WorkerInfo,
-    answered_interrupts,
     check_claim,
     check_pause,
     check_signal,
@@ -206,7 +205,7 @@ class RedisLog:
         check_signal(signal)
         keys = [self.keys.run(run_id), self.keys.log(run_id), self.keys.inbox(run_id)]
         ending = at_once if signal.kind == "cancel" else ()
-        answers = answered_interrupts(signal)
+        answers = signal.answers
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
         args += [len(ending), *ending, len(answers), *map(_bytes, answers)]
         answer = await self._write(_SIGNAL, keys, args)

@@ -185,6 +185,11 @@ class Signal:
     kind: str
     body: Any = None
 
+    @property
+    def answers(self) -> list[str]:
+        """The ids of the interrupts that it answers."""
+        return list(self.body) if self.kind == "respond" else []
+
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:

@@ -14,9 +14,9 @@ local state, retention, count = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'session', 'inbox')
 if not h[1] then return {4, 0, 0} end
 local head = tonumber(h[3])
-if h[1] ~= token or token == '' then return {3, head, 0} end -- the reaper leaves a run that it ended without a token
+if h[1] ~= token or token == '' then return {3, head, tonumber(h[6])} end -- the reaper leaves a run that it ended without a token
 if h[2] == state and head == expected + count then return {1, head, 0} end
-if h[2] ~= 'running' then return {3, head, 0} end
+if h[2] ~= 'running' then return {3, head, tonumber(h[6])} end
 if head ~= expected then return {2, head, tonumber(h[6])} end
 if state == 'completed' and tonumber(h[6]) > ack then return {5, head, tonumber(h[6])} end
 if messages ~= log and messages ~= prefix .. 'messages:' .. h[5] then

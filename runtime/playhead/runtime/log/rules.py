@@ -1,0 +1,306 @@
+"""The dispatch rules of the log: who may claim, write, hand back and end a run, and what each call is answered. Pure.
+
+They are what the memory log is made of, and what the scripts are held to: a test calls both in any order and compares
+every answer and all that is held. Each method is what the script of its name is on a server. Records, signals and
+messages come and go as bytes; the present, unix milliseconds, is an argument.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from playhead.runtime.errors import InterruptNotOpenError, PlayheadError
+from playhead.runtime.log.rules_state import Line, LogRun, Sessions, passed
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
+from playhead.runtime.records import RunStateName
+
+__all__ = ["Bells", "InLine", "Rules", "Signalled"]
+
+_CLAIM_MEMO_MS: Final = 60_000
+"""How long at least a claim's token is remembered: a late repeat must not take a second run."""
+
+
+class InLine(NamedTuple):
+    """A run was put in line: a worker that serves `agent` may claim it."""
+
+    agent: str
+
+
+class Signalled(NamedTuple):
+    """The run `run_id`, which `worker` owns, has got a signal."""
+
+    worker: str
+    run_id: str
+
+
+Bells = Sequence[InLine | Signalled]
+"""What a call gives reason to tell workers. Hints only: no run is lost if nothing is told."""
+
+
+class Rules:
+    """All runs, and all that follows for each from a call. A call either changes all that it has to or nothing.
+
+    Attributes:
+        runs: By id, in the order of their submission.
+        line: Those that wait for an owner.
+        sessions: The conversations, and the runs that wait for one.
+        leases: Run id → until when its owner may be silent.
+        deadlines: Run id → when it is failed, of the runs that have a deadline and have not ended.
+        claims: Token → until when it is remembered, and the run that it claimed.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, LogRun] = {}
+        self.line = Line()
+        self.sessions = Sessions()
+        self.leases: dict[str, int] = {}
+        self.deadlines: dict[str, int] = {}
+        self.claims: dict[str, tuple[int, str]] = {}
+        self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
+
+    # ------------------------------------------------------------------ clients
+
+    def submit(self, new: NewRun, record: bytes, *, now: int) -> tuple[bool, Bells]:
+        """Create the run with record 1 and put it in line, or behind its session; whether it is new."""
+        if new.run_id in self.runs:
+            return False, ()
+        run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[record])
+        self.runs[new.run_id] = run
+        if new.deadline_ms is not None:
+            run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
+        if new.session is not None and not self.sessions.join(new.session, new.run_id):
+            return True, ()
+        return True, self._enqueue(run)
+
+    def signal(
+        self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes] = (), now: int
+    ) -> tuple[RunStateName | None, Bells]:
+        """Put a signal, encoded as `stored`, into a run's inbox; an answer also puts a paused run back in line.
+
+        A cancel comes with the records that end a run without its owner. They are written now if the run has none, and
+        else kept until the owner takes the cancel in.
+
+        Returns:
+            The run's state; None if there is no such run. A signal sent twice, or to an ended run, changes nothing.
+
+        Raises:
+            InterruptNotOpenError: It answers what is not asked.
+        """
+        run = self.runs.get(run_id)
+        if run is None:
+            return None, ()
+        if run.ended or signal.signal_id in run.seen:
+            return run.state, ()
+        if refused := [interrupt for interrupt in signal.answers if interrupt not in run.asked]:
+            raise InterruptNotOpenError(run_id, refused)
+        run.seen.add(signal.signal_id)
+        if ending and run.state != "running":
+            bells = self._end_cancelled(run, ending, now=now)
+            return run.state, bells
+        run.asked.difference_update(signal.answers)
+        run.inbox.append(stored)
+        if ending:
+            run.cancel = stored, ending
+        if run.state == "paused" and signal.kind != "steer":
+            run.state, run.updated = "queued", now
+            return run.state, self._enqueue(run)
+        return run.state, () if run.worker is None else [Signalled(run.worker, run_id)]
+
+    # ------------------------------------------------------------------ owners
+
+    def claim(
+        self,
+        agents: Mapping[str, bytes],
+        *,
+        worker: str,
+        token: str,
+        lease_ms: int,
+        crash_limit: int,
+        retention_ms: int,
+        now: int,
+    ) -> Claim | None:
+        """Make `token` the owner's of the run that is first in line among `agents` (name → `run.claimed` record).
+
+        The same token gives the same claim again while it holds, and its lease counts from the last call.
+        """
+        if memo := self.claims.get(token):
+            run = self.runs.get(memo[1])
+            if run is None or run.state != "running" or run.token != token:
+                return None
+        else:
+            self._forget_claims(now)
+            first = self.line.first(agents)
+            if first is None:
+                return None
+            run = self.runs[first]
+            self.line.drop(first, run.agent)
+            run.starts.append(run.head + 1)
+            run.records.append(agents[run.agent])
+            run.state, run.token, run.worker, run.updated = "running", token, worker, now
+            run.crash_limit, run.retention_ms = crash_limit, retention_ms
+            self.claims[token] = now + max(lease_ms, _CLAIM_MEMO_MS), first
+        self.leases[run.run_id] = now + lease_ms
+        return run.claim(token)
+
+    def append(self, batch: Batch) -> Answer:
+        """Store records directly behind the head, for the owner only."""
+        run = self.runs.get(batch.run_id)
+        if run is None:
+            return Answer(Code.GONE)
+        code = run.verdict(batch)
+        if code is Code.OK:
+            run.write(batch)
+        elif code is Code.CONFLICT and run.head == batch.head + len(batch.records):
+            code = Code.DUP
+        return run.answer(code)
+
+    def renew(self, owned: Iterable[tuple[str, str]], *, lease_ms: int, now: int) -> list[Renewal]:
+        """Let the leases of the runs that are still their owner's count from now."""
+        renewals: list[Renewal] = []
+        for run_id, token in owned:
+            run = self.runs.get(run_id)
+            ours = run is not None and run.state == "running" and run.token == token
+            if ours:
+                self.leases[run_id] = now + lease_ms
+            renewals.append(Renewal(ours=ours, inbox=len(run.inbox) if run else 0))
+        return renewals
+
+    def finish(self, end: Finish, messages: Sequence[bytes], *, now: int) -> tuple[Answer, Bells]:
+        """Store the last records, end the run, and add `messages` to its session.
+
+        Raises:
+            PlayheadError: `end.session` is not the run's.
+        """
+        batch, run = end.batch, self.runs.get(end.batch.run_id)
+        if run is None:
+            return Answer(Code.GONE), ()
+        if (run.token, run.state, run.head) == (batch.token, end.state, batch.head + len(batch.records)):
+            return run.answer(Code.DUP), ()
+        code = run.verdict(batch)
+        if code is Code.OK and end.state == "completed" and len(run.inbox) > batch.ack:
+            code = Code.WAITING
+        if code is not Code.OK:
+            return run.answer(code), ()
+        if end.session not in (None, run.session):
+            raise PlayheadError(f"run {batch.run_id} is not of the session {end.session!r}")
+        run.write(batch)
+        run.errors += end.state == "failed"
+        if end.session is not None:
+            self.sessions.all[end.session].messages.extend(messages)
+        bells = self._end(run, end.state, retention_ms=end.retention_ms, now=now)
+        return run.answer(Code.OK), bells
+
+    def release(self, batch: Batch, *, now: int) -> tuple[Answer, Bells]:
+        """Store the owner's last records and put the run at the end of the line."""
+        run, answer = self._part(batch)
+        if run is None:
+            return answer, ()
+        run.handovers += 1
+        return answer, self._without_owner(run, now=now)
+
+    def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[Answer, Bells]:
+        """Store the owner's last records and set the run aside until one of `interrupts` is answered.
+
+        Signals may wait, and the answer to one of the interrupts be among them: then the run goes back in line, and its
+        next owner takes them in.
+        """
+        run, answer = self._part(batch)
+        if run is None:
+            return answer, ()
+        if run.inbox:
+            return answer, self._without_owner(run, now=now)
+        run.asked.update(interrupts)
+        self.leases.pop(run.run_id, None)
+        run.state, run.worker, run.updated = "paused", None, now
+        return answer, ()
+
+    # ------------------------------------------------------------------ time
+
+    def reap(self, *, limit: int, crashed: bytes, late: bytes, now: int) -> tuple[list[str], Bells]:
+        """Fail up to `limit` runs past their deadline, then deal with those whose owner is silent, oldest first.
+
+        Args:
+            limit: How many at most.
+            crashed: The record that ends a run past its crash limit.
+            late: The record that ends a run past its deadline.
+            now: The present.
+        """
+        bells: list[InLine | Signalled] = []
+        past = passed(self.deadlines, now, limit=limit)
+        for run_id in past:
+            bells += self._fail(self.runs[run_id], late, now=now)
+        silent = passed(self.leases, now, limit=limit - len(past))
+        for run_id in silent:
+            run = self.runs[run_id]
+            run.crashes += 1
+            if run.crashes > run.crash_limit:
+                bells += self._fail(run, crashed, now=now)
+            else:
+                bells += self._without_owner(run, now=now)
+        return past + silent, bells
+
+    def sweep(self, now: int) -> None:
+        """Forget the runs and sessions whose retention is over."""
+        while self._expiring and self._expiring[0][0] <= now:
+            when, run_id = heapq.heappop(self._expiring)
+            if (run := self.runs.get(run_id)) and run.expires == when:
+                del self.runs[run_id]
+        self.sessions.sweep(now)
+
+    def keep_until(self, run: LogRun, when: int) -> None:
+        """Let an ended run be forgotten at `when`."""
+        run.expires = when
+        heapq.heappush(self._expiring, (when, run.run_id))
+
+    # ------------------------------------------------------------------ what becomes of a run
+
+    def _enqueue(self, run: LogRun) -> Bells:
+        self.line.put(run.run_id, run.agent)
+        return [InLine(run.agent)]
+
+    def _part(self, batch: Batch) -> tuple[LogRun | None, Answer]:
+        """The last records of an owner that gives the run up; the run, if it does so by this call."""
+        run = self.runs.get(batch.run_id)
+        if run is None:
+            return None, Answer(Code.GONE)
+        if run.released == (batch.token, batch.head + len(batch.records)):
+            return None, run.answer(Code.DUP)
+        code = run.verdict(batch)
+        if code is not Code.OK:
+            return None, run.answer(code)
+        run.write(batch)
+        run.token, run.released = None, (batch.token, run.head)
+        return run, run.answer(Code.OK)
+
+    def _without_owner(self, run: LogRun, *, now: int) -> Bells:
+        """Put the run at the end of the line; or end it, if its owner left a cancel that it did not take in."""
+        self.leases.pop(run.run_id, None)
+        run.state, run.token, run.worker, run.updated = "queued", None, None, now
+        if run.cancel is not None and run.cancel[0] in run.inbox:
+            return self._end_cancelled(run, run.cancel[1], now=now)
+        return self._enqueue(run)
+
+    def _end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Bells:
+        run.records.extend(records)
+        return self._end(run, "cancelled", retention_ms=run.retention_ms, now=now)
+
+    def _fail(self, run: LogRun, record: bytes, *, now: int) -> Bells:
+        run.records.append(record)
+        run.token = None  # its owner's `finish` must not be taken for a repeat
+        return self._end(run, "failed", retention_ms=run.retention_ms, now=now)
+
+    def _end(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Bells:
+        self.leases.pop(run.run_id, None)
+        self.deadlines.pop(run.run_id, None)
+        self.line.drop(run.run_id, run.agent)
+        run.state, run.updated = state, now
+        run.inbox.clear()
+        self.keep_until(run, now + retention_ms)
+        follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now)
+        return () if follower is None else self._enqueue(self.runs[follower])
+
+    def _forget_claims(self, now: int) -> None:
+        while self.claims and self.claims[oldest := next(iter(self.claims))][0] <= now:
+            del self.claims[oldest]

@@ -1,0 +1,213 @@
+"""What the rules of the log hold: runs, their line, and sessions. Pure; for `rules` and who looks at what it holds."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+
+from playhead.runtime.log.values import (
+    DEFAULT_CRASH_LIMIT,
+    DEFAULT_RETENTION_MS,
+    SESSION_RETENTION_MS,
+    Answer,
+    Batch,
+    Claim,
+    Code,
+    RunInfo,
+)
+from playhead.runtime.records import ENDED_STATES, RunStateName
+
+__all__ = ["Line", "LogRun", "LogSession", "Sessions", "passed"]
+
+
+@dataclass(slots=True)
+class LogRun:
+    """One run. `records[seq - 1]` is the encoded record `seq`, so the head is their number.
+
+    Attributes:
+        starts: For each epoch the number of its first record: every ownership begins by its `run.claimed`.
+        token: The present owner's. `finish` leaves it, to know its own repeat; a run that was failed, released or paused
+            has none.
+        released: The token of the last owner that released or paused the run, and the head it left, to know a repeat.
+        inbox: Encoded signals that no owner has acknowledged, oldest first.
+        seen: The ids of all signals ever sent to it.
+        asked: The interrupts that are open.
+        cancel: The last cancel sent while it had an owner, encoded, and the records that end it if no owner takes that in.
+    """
+
+    run_id: str
+    agent: str
+    session: str | None
+    created: int
+    updated: int
+    records: list[bytes]
+    starts: list[int] = field(default_factory=lambda: [1])
+    state: RunStateName = "queued"
+    token: str | None = None
+    released: tuple[str, int] | None = None
+    crashes: int = 0
+    handovers: int = 0
+    errors: int = 0
+    crash_limit: int = DEFAULT_CRASH_LIMIT
+    retention_ms: int = DEFAULT_RETENTION_MS
+    deadline: int | None = None
+    worker: str | None = None
+    expires: int | None = None
+    inbox: list[bytes] = field(default_factory=list[bytes])
+    seen: set[str] = field(default_factory=set[str])
+    asked: set[str] = field(default_factory=set[str])
+    cancel: tuple[bytes, Sequence[bytes]] | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The ordinal of the last ownership, 0 before the first."""
+        return len(self.starts) - 1
+
+    @property
+    def head(self) -> int:
+        """The number of the last record."""
+        return len(self.records)
+
+    @property
+    def ended(self) -> bool:
+        """The run has a terminal record."""
+        return self.state in ENDED_STATES
+
+    def write(self, batch: Batch) -> None:
+        """Store the records, and drop the signals that they acknowledge."""
+        self.records.extend(batch.records)
+        if batch.ack:
+            del self.inbox[: batch.ack]
+
+    def verdict(self, batch: Batch) -> Code:
+        """Whether the batch may be stored: its writer is the owner and knows the head."""
+        if self.state != "running" or self.token != batch.token:
+            return Code.FENCED
+        return Code.OK if len(self.records) == batch.head else Code.CONFLICT
+
+    def answer(self, code: Code) -> Answer:
+        """The answer to a write."""
+        return Answer(code, len(self.records), len(self.inbox))
+
+    def claim(self, token: str) -> Claim:
+        """The answer to the claim that made `token` the owner's."""
+        return Claim(
+            run_id=self.run_id,
+            token=token,
+            epoch=self.epoch,
+            head=self.head,
+            agent=self.agent,
+            session=self.session,
+            crashes=self.crashes,
+            inbox=len(self.inbox),
+        )
+
+    def info(self) -> RunInfo:
+        """The run's present state, for those who ask."""
+        return RunInfo(
+            run_id=self.run_id,
+            state=self.state,
+            agent=self.agent,
+            session=self.session,
+            head=self.head,
+            epoch=self.epoch,
+            crashes=self.crashes,
+            created=self.created,
+            updated=self.updated,
+            worker=self.worker,
+            handovers=self.handovers,
+            errors=self.errors,
+            deadline=self.deadline,
+        )
+
+
+class Line:
+    """The runs that wait for an owner, by agent, each in the order in which it was put in line.
+
+    Places grow over all agents and each is given once, so which run is first is never open.
+    """
+
+    def __init__(self) -> None:
+        self._place = 0
+        self._of: dict[str, OrderedDict[str, int]] = {}  # agent -> run id -> place; a dict is slow at its front
+
+    def put(self, run_id: str, agent: str) -> None:
+        """Put a run at the end, behind every run that was put in line before it."""
+        self._place += 1
+        self._of.setdefault(agent, OrderedDict())[run_id] = self._place
+
+    def drop(self, run_id: str, agent: str) -> None:
+        """Take a run out, if it is in line."""
+        if line := self._of.get(agent):
+            line.pop(run_id, None)
+            if not line:
+                del self._of[agent]
+
+    def first(self, agents: Iterable[str]) -> str | None:
+        """The run that a worker of `agents` gets next."""
+        lines = [self._of[agent] for agent in agents if agent in self._of]  # none of them is empty
+        first = min((next(iter(line.items())) for line in lines), key=itemgetter(1), default=None)
+        return None if first is None else first[0]
+
+    def all(self) -> dict[str, list[str]]:
+        """Every agent's runs, in order."""
+        return {agent: list(line) for agent, line in self._of.items()}
+
+
+@dataclass(slots=True)
+class LogSession:
+    """A conversation: the run that holds it, the runs behind that one, and its messages, encoded."""
+
+    holder: str | None = None
+    waiting: deque[str] = field(default_factory=deque[str])
+    messages: list[bytes] = field(default_factory=list[bytes])
+    expires: int | None = None
+
+
+class Sessions:
+    """All conversations. One is kept while a run holds it, and with its messages for thirty days after."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, LogSession] = {}
+        self._expiring: deque[tuple[int, str]] = deque()  # (when, name): all are kept equally long, so it is in order
+
+    def join(self, name: str, run_id: str) -> bool:
+        """Give the session to a new run, or let the run wait for it: whether the run holds it now."""
+        session = self.all.setdefault(name, LogSession())
+        session.expires = None
+        if session.holder is None:
+            session.holder = run_id
+            return True
+        session.waiting.append(run_id)
+        return False
+
+    def leave(self, name: str, run_id: str, *, now: int) -> str | None:
+        """Take the session, or the place behind it, from a run that ends; the run that holds it then, if it is another."""
+        session = self.all[name]
+        if session.holder != run_id:
+            session.waiting.remove(run_id)
+            return None
+        session.holder = session.waiting.popleft() if session.waiting else None
+        if session.holder is None:
+            if session.messages:
+                session.expires = now + SESSION_RETENTION_MS
+                self._expiring.append((session.expires, name))
+            else:
+                del self.all[name]
+        return session.holder
+
+    def sweep(self, now: int) -> None:
+        """Forget the sessions whose time is over."""
+        while self._expiring and self._expiring[0][0] <= now:
+            when, name = self._expiring.popleft()
+            session = self.all.get(name)
+            if session is not None and session.expires == when:
+                del self.all[name]
+
+
+def passed(times: Mapping[str, int], now: int, *, limit: int) -> list[str]:
+    """The keys whose time is before `now`, the oldest first, `limit` at most."""
+    return [key for _, key in heapq.nsmallest(limit, ((time, key) for key, time in times.items() if time < now))]

@@ -1,0 +1,120 @@
+"""What the rules hold and what a server holds, both in the same words, so that they can be compared.
+
+All that a later call can depend on is there. Left out are times, of which only is told which have been moved into the
+past, and the bells, which are hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from contract_server import Held, HeldRun
+
+from playhead.runtime.codec import decode_record
+from playhead.runtime.log.rules import Rules
+from playhead.runtime.log.rules_state import LogRun
+from playhead.runtime.records import ENDED_STATES
+
+__all__ = ["HOUR", "NOW", "by_rules", "by_server", "timeless"]
+
+HOUR: Final = 3_600_000
+NOW: Final = 10**12
+"""The present of the rules. Times of a server are later; those that a test has moved into the past are small numbers."""
+
+
+def by_rules(rules: Rules) -> dict[str, Any]:
+    """All that the rules hold."""
+    return {
+        "runs": {run_id: _run_of_rules(run) for run_id, run in rules.runs.items()},
+        "index": list(rules.runs),
+        "line": rules.line.all(),
+        "leases": _passed(rules.leases),
+        "deadlines": _passed(rules.deadlines),
+        "claimed": {token: run_id for token, (_, run_id) in rules.claims.items()},
+        "holders": {name: one.holder for name, one in rules.sessions.all.items() if one.holder},
+        "waiting": {name: list(one.waiting) for name, one in rules.sessions.all.items() if one.waiting},
+        "messages": {
+            name: [(f"{number}-0", message) for number, message in enumerate(one.messages, 1)]
+            for name, one in rules.sessions.all.items()
+            if one.messages
+        },
+    }
+
+
+def by_server(held: Held) -> dict[str, Any]:
+    """All that a server holds. Its index may also name runs whose retention is over."""
+    return {
+        "runs": {run_id: _run_of_server(run) for run_id, run in held.runs.items()},
+        "index": [run_id for run_id in held.index if run_id in held.runs],
+        "line": {agent: list(line) for agent, line in held.ready.items()},
+        "leases": _passed(held.leases),
+        "deadlines": _passed(held.deadlines),
+        "claimed": held.claimed,
+        "holders": held.holders,
+        "waiting": held.waiting,
+        "messages": held.messages,
+    }
+
+
+def _run_of_rules(run: LogRun) -> dict[str, Any]:
+    ends = [*(start - 1 for start in run.starts[1:]), run.head]
+    epochs = [
+        epoch for epoch, (start, end) in enumerate(zip(run.starts, ends, strict=True)) for _ in range(start, end + 1)
+    ]
+    return {
+        "state": run.state,
+        "epoch": run.epoch,
+        "agent": run.agent,
+        "session": run.session or "",
+        "token": run.token or "",
+        "worker": run.worker or "",
+        "released": run.released,
+        "counts": (run.crashes, run.handovers, run.errors),
+        "limits": (run.crash_limit, run.retention_ms),
+        "deadline": run.deadline is not None,
+        "inbox": run.inbox,
+        "seen": run.seen,
+        "asked": run.asked,
+        "cancel": run.cancel and (run.cancel[0], [timeless(record) for record in run.cancel[1]]),
+        "records": [(epoch, timeless(record)) for epoch, record in zip(epochs, run.records, strict=True)],
+        "hours kept": None if run.expires is None else (run.expires - run.updated) // HOUR,
+    }
+
+
+def _run_of_server(held: HeldRun) -> dict[str, Any]:
+    fields = held.fields
+    numbers = {name: int(fields[name]) for name in ("crashes", "handovers", "errors", "crash limit", "retention")}
+    cancel = None
+    if "cancel" in fields:
+        records = [timeless(held.stored(f"last words {r + 1}")) for r in range(int(fields["last words"]))]
+        cancel = held.stored("cancel"), records
+    return {
+        "state": held.state,
+        "epoch": int(fields["epoch"]),
+        "agent": fields["agent"],
+        "session": fields["session"],
+        "token": fields["token"],
+        "worker": fields.get("worker", ""),
+        "released": (fields["released"], int(fields["released head"])) if "released" in fields else None,
+        "counts": (numbers["crashes"], numbers["handovers"], numbers["errors"]),
+        "limits": (numbers["crash limit"], numbers["retention"]),
+        "deadline": "deadline" in fields,
+        "inbox": held.inbox,
+        "seen": held.having("sig:"),
+        "asked": held.having("ask:"),
+        "cancel": cancel,
+        "records": [(epoch, timeless(record)) for _, epoch, record in held.entries],
+        "hours kept": -(-held.ttls[0] // HOUR) if held.state in ENDED_STATES else None,
+    }
+
+
+def _passed(times: Mapping[str, float]) -> dict[str, float | None]:
+    return {run_id: time if time < NOW else None for run_id, time in times.items()}
+
+
+@cache
+def timeless(record: bytes) -> dict[str, Any]:
+    """A record without its time: those that the log makes itself have that of their making."""
+    return {**dict(decode_record(record)), "at": 0}
