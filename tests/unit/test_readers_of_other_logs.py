@@ -1,0 +1,223 @@
+"""A file, or the log of this process, stands behind a reader as Redis does: a tail needs a `LogReader` and nothing more."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from playhead.client.hub import Listener, Subscription
+from playhead.client.notices import Notice
+from playhead.client.reader import RunReader
+from playhead.client.tail import Tail
+from playhead.client.tail_state import OnPause
+from playhead.runtime.codec import decode_stored, encode_record
+from playhead.runtime.errors import GapError, RunNotFoundError
+from playhead.runtime.events import Cursor, Event
+from playhead.runtime.log import Batch, Finish, LogReader, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.models import text_call
+from playhead.runtime.records import (
+    CycleStarted,
+    Entry,
+    ModelChunk,
+    ModelStarted,
+    Record,
+    RunClaimed,
+    RunCompleted,
+    RunSubmitted,
+)
+from playhead.runtime.segments import Segment, segments
+from playhead.runtime.types import Message
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+RUN = "0-archived"
+MESSAGE: Message = {"role": "assistant", "content": [{"text": "Four it is"}]}
+ANSWER: list[Record] = [
+    CycleStarted(at=3, cycle=1),
+    ModelStarted(at=4),
+    *(ModelChunk(at=5, chunk=chunk) for chunk in text_call("Four it is")),
+]
+END = RunCompleted(at=9, result={"stop_reason": "end_turn", "message": MESSAGE, "metrics": {}, "state": {}})
+
+
+class SilentSubscription(Subscription):
+    """Nothing is heard, and no time is lost by waiting for it."""
+
+    async def wait(self, timeout: float) -> bool:
+        await checkpoint()
+        return self.behind
+
+
+class Silence:
+    """A hub that hears nothing."""
+
+    closed = False
+    channels = 1
+
+    def subscribe(self, channel: str) -> Subscription:
+        subscription = SilentSubscription(channel.encode())
+        subscription.confirmed.set()
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        pass
+
+
+class Archive:
+    """Runs that were kept in files, one record a line: its number, its epoch and its bytes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def keep(self, run_id: str, entries: list[Entry]) -> None:
+        """Write one run's file."""
+        lines = [json.dumps([seq, epoch, b64encode(encode_record(one)).decode()]) for seq, epoch, one in entries]
+        (self._directory / run_id).write_text("\n".join(lines))
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        path = self._directory / run_id
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [(seq, epoch, data) for seq, epoch, data in map(json.loads, lines) if seq > after][:limit]
+        return segments([(seq, epoch) for seq, epoch, _ in kept], [decode_stored(b64decode(one[2])) for one in kept])
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        found = await self.read_segments(run_id, after=after, limit=limit)
+        return [entry for segment in found for entry in segment.entries()]
+
+    async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        return [entry for entry in await self.read(run_id) if entry.seq < before][::-1][:limit]
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        entries = await self.read(run_id)
+        if not entries:
+            return None
+        last = entries[-1]
+        return RunInfo(run_id, "completed", "a", None, last.seq, last.epoch, crashes=0, created=1, updated=9)
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        found = [await self.info(path.name) for path in sorted(self._directory.iterdir())[:limit]]
+        return [info for info in found if info is not None]
+
+    async def messages(self, session: str) -> list[Message]:
+        return []
+
+    async def holder(self, session: str) -> str | None:
+        return None
+
+    async def workers(self) -> list[WorkerInfo]:
+        return []
+
+
+def ignore(notice: Notice) -> None:
+    pass
+
+
+def reader_of(log: LogReader, run_id: str = RUN, *, on_notice: Callable[[Notice], None] = ignore) -> RunReader:
+    """As `Client.run` makes one, without a client."""
+    hub: Listener = Silence()
+
+    def open_tail(
+        run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
+    ) -> Tail:
+        return Tail(
+            run_id,
+            log=log,
+            hub=hub,
+            channel=run_id,
+            after=after,
+            on_notice=on_notice,
+            wait_for_worker=wait_for_worker,
+            on_pause=on_pause,
+        )
+
+    return RunReader(run_id, log=log, open_tail=open_tail)
+
+
+def archived(directory: Path, *, without: int = 0) -> RunReader:
+    records = [RunSubmitted(at=1, agent="a"), RunClaimed(at=2, worker="w"), *ANSWER, END]
+    entries = [Entry(seq, int(seq > 1), record) for seq, record in enumerate(records, 1)]
+    archive = Archive(directory)
+    archive.keep(RUN, [entry for entry in entries if entry.seq != without])
+    return reader_of(archive)
+
+
+def said(events: list[Event]) -> str:
+    return "".join(event["data"] for event in events if "data" in event)
+
+
+async def test_a_file_is_streamed_replayed_and_asked_for_its_result(tmp_path: Path) -> None:
+    run = archived(tmp_path)
+    events = [event async for event in run.stream_async()]
+    assert said(events) == "Four it is"
+    assert "result" in events[-1]
+    assert [event async for event in run.replay(speed=None)] == events
+    assert str(await run.result()) == "Four it is\n"
+    assert [entry.seq async for entry in run.records()] == list(range(1, events[-1].seq + 1))
+    assert (await run.info()).state == "completed"
+    assert await run.pause() is None
+
+
+async def test_a_file_is_rejoined_at_any_cursor(tmp_path: Path) -> None:
+    run = archived(tmp_path)
+    events = [event async for event in run.stream_async()]
+    for index, event in enumerate(events, 1):
+        assert [each async for each in run.stream_async(after=event.cursor)] == events[index:]
+
+
+async def test_a_hole_in_a_file_is_a_gap(tmp_path: Path) -> None:
+    run = archived(tmp_path, without=6)
+    with pytest.raises(GapError, match="record 6 is missing"):
+        [entry async for entry in run.records()]
+
+
+async def test_a_file_without_an_end_is_a_gap(tmp_path: Path) -> None:
+    last = len(ANSWER) + 3
+    with pytest.raises(GapError, match=f"record {last} is missing"):
+        [entry async for entry in archived(tmp_path, without=last).records()]
+
+
+async def test_a_run_that_is_not_archived_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(RunNotFoundError):
+        [event async for event in reader_of(Archive(tmp_path)).stream_async()]
+
+
+async def test_the_log_of_this_process_is_followed_live_though_nothing_is_heard_of_it() -> None:
+    log = MemoryLog()
+    await log.submit(NewRun("r", "a", RunSubmitted(at=1, agent="a")))
+    notices: list[str] = []
+    served = anyio.Event()
+
+    def on_notice(notice: Notice) -> None:
+        notices.append(notice.kind)
+        served.set()
+
+    events: list[Event] = []
+    seen = anyio.Event()
+
+    async def watch() -> None:
+        async for event in reader_of(log, "r", on_notice=on_notice).stream_async():
+            events.append(event)
+            if event.get("data"):
+                seen.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(watch)
+        await served.wait()
+        claimed = encode_record(RunClaimed(at=2, worker="w"))
+        claim = await log.claim({"a": claimed}, worker="w", token="t", lease_ms=60_000)
+        assert claim is not None
+        (answer,) = await log.append([Batch("r", "t", claim.head, [encode_record(one) for one in ANSWER])])
+        await seen.wait()
+        await log.finish(Finish(Batch("r", "t", answer.head, [encode_record(END)]), "completed"))
+    assert notices == ["no_worker"]
+    assert said(events) == "Four it is"
+    assert "result" in events[-1]
