@@ -156,6 +156,29 @@ async def test_leaving_is_not_cancelling(fleet: Fleet, held_model: Callable[...,
         assert str(await run.result()) == f"{model.text}\n"
 
 
+async def test_a_stream_starts_its_run_when_the_first_event_is_asked_for(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        for stream in (client.stream_async("agent", "Hi"), client.agent("agent").stream_async("Hi")):
+            assert await client.runs() == []
+            await stream.aclose()
+        assert await client.runs() == []
+
+
+async def test_leaving_a_stream_leaves_the_run_and_ends_the_tail(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
+        remote = client.agent("agent", session_id="ada")
+        for stream in (client.stream_async("agent", "Hi"), remote.stream_async("Hi")):
+            async with aclosing(stream) as events:
+                await anext(events)
+                assert client.statistics().subscriptions == 1
+            assert client.statistics().subscriptions == 0
+        assert [(await client.run(info.run_id).info()).state for info in await client.runs()] == ["running"] * 2
+        model.go.set()
+
+
 async def test_the_result_can_be_asked_for_at_any_time_and_often(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:

