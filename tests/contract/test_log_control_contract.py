@@ -10,7 +10,7 @@ import pytest
 from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import InterruptNotOpenError
 from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log, NewRun, RunInfo, Signal, new_run_id, new_token
-from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunSubmitted, SignalReceived
+from playhead.runtime.records import CycleStarted, RunClaimed, RunSubmitted, SignalReceived
 
 __all__: list[str] = []
 
@@ -20,10 +20,7 @@ AGENT = "echo"
 MINUTE = 60_000
 CLAIMED = encode_record(RunClaimed(at=0, worker="w1"))
 FACT = encode_record(CycleStarted(at=0, cycle=1))
-AT_ONCE = [
-    encode_record(SignalReceived(at=0, signal_id="s1", kind="cancel")),
-    encode_record(RunCancelled(at=0, result={"stop_reason": "cancelled"})),
-]
+TAKEN_IN = encode_record(SignalReceived(at=0, signal_id="s1", kind="cancel"))
 CANCEL = Signal("s1", "cancel")
 STEER = Signal("s2", "steer", "go left")
 
@@ -137,10 +134,9 @@ async def test_a_paused_run_keeps_its_session(log: Log) -> None:
     assert (await claimed(log)).run_id == claim.run_id
 
 
-@pytest.mark.parametrize("signal", [STEER, CANCEL])
-async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: Log, signal: Signal) -> None:
+async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: Log) -> None:
     claim = await owned(log)
-    await log.signal(claim.run_id, signal)
+    await log.signal(claim.run_id, STEER)
     assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is Code.OK
     assert (await claimed(log)).inbox == 1
 
@@ -179,7 +175,7 @@ async def test_a_pause_behind_another_head_or_by_a_former_owner_changes_nothing(
 async def test_a_paused_run_can_be_cancelled_and_is_ended_there_and_then(log: Log) -> None:
     claim = await paused(log, "i1", session="ada")
     waiting = await submitted(log, session="ada")
-    assert await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert await log.signal(claim.run_id, CANCEL) == "cancelled"
     assert (await types(log, claim.run_id))[-2:] == ["signal.received", "run.cancelled"]
     assert (await claimed(log)).run_id == waiting
     assert await log.signal(claim.run_id, Signal("a1", "respond", {"i1": 1})) == "cancelled", (
@@ -232,7 +228,7 @@ async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
 
 async def test_a_cancel_that_its_owner_did_not_live_to_take_in_ends_the_run_with_no_other_owner(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
-    assert await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE) == "running"
+    assert await log.signal(claim.run_id, CANCEL) == "running"
     assert await reaped(log) == [claim.run_id]
     assert (await types(log, claim.run_id))[2:] == ["signal.received", "run.cancelled"]
     info = await known(log, claim.run_id)
@@ -242,7 +238,7 @@ async def test_a_cancel_that_its_owner_did_not_live_to_take_in_ends_the_run_with
 async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes_effect(log: Log) -> None:
     for part in ("release", "pause"):
         claim = await owned(log)
-        await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE)
+        await log.signal(claim.run_id, CANCEL)
         batch = behind(claim, [FACT])
         answer = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
         assert (answer.code, await state_of(log, claim.run_id)) == (Code.OK, "cancelled")
@@ -252,8 +248,8 @@ async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes
 
 async def test_a_cancel_that_was_taken_in_is_left_to_the_next_owner(log: Log) -> None:
     claim = await owned(log)
-    await log.signal(claim.run_id, CANCEL, at_once=AT_ONCE)
-    await log.release(behind(claim, [AT_ONCE[0]], ack=1))
+    await log.signal(claim.run_id, CANCEL)
+    await log.release(behind(claim, [TAKEN_IN], ack=1))
     assert (await claimed(log)).run_id == claim.run_id
 
 

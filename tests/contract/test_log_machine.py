@@ -38,6 +38,7 @@ from playhead.runtime.log.base import (
     Log,
     NewRun,
     Signal,
+    cancel_ending,
     crash_failure,
     deadline_failure,
 )
@@ -51,7 +52,6 @@ from playhead.runtime.records import (
     RunFailed,
     RunPaused,
     RunSubmitted,
-    SignalReceived,
 )
 
 __all__: list[str] = []
@@ -61,14 +61,10 @@ MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
 SUBMITTED = RunSubmitted(at=0, agent="a")
 CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
-LAST_WORDS = [
-    encode_record(SignalReceived(at=0, signal_id="s", kind="cancel")),
-    encode_record(RunCancelled(at=0, result={})),
-]
 ENDS: dict[Any, bytes] = {
     "completed": encode_record(RunCompleted(at=0, result={})),
     "failed": encode_record(RunFailed(at=0, error_type="ValueError", message="")),
-    "cancelled": LAST_WORDS[1],
+    "cancelled": encode_record(RunCancelled(at=0, result={})),
 }
 
 ENDED = ("completed", "failed", "cancelled")
@@ -116,7 +112,7 @@ class LogMachine(RuleBasedStateMachine):
         try:
             for run_id in RUNS:
                 cancel = Signal("at the end", "cancel")
-                self.asked(lambda log, run_id=run_id, cancel=cancel: log.signal(run_id, cancel, at_once=LAST_WORDS))
+                self.asked(lambda log, run_id=run_id, cancel=cancel: log.signal(run_id, cancel))
                 self.client.zadd(self.log.keys.leases, {run_id: 1}, xx=True)
             self.asked(lambda log: log.reap())
             held = self.held()
@@ -301,12 +297,11 @@ class LogMachine(RuleBasedStateMachine):
         )
 
     def send(self, data: st.DataObject, run_id: str, signal: Signal) -> None:
-        at_once = LAST_WORDS if signal.kind == "cancel" and data.draw(seldom, "at once") else []
-        stored = pack(asdict(signal))
+        stored, ending = pack(asdict(signal)), cancel_ending(signal)
         self.does(
             data,
-            lambda log: log.signal(run_id, signal, at_once=at_once),
-            lambda rules: rules.signal(run_id, signal, stored, ending=at_once, now=NOW)[0],
+            lambda log: log.signal(run_id, signal),
+            lambda rules: rules.signal(run_id, signal, stored, ending=ending, now=NOW)[0],
         )
 
     @precondition(lambda self: self.passed)

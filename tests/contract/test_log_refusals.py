@@ -185,10 +185,10 @@ async def test_batches_beyond_what_lua_can_unpack_are_stored_whole(log: Log, cou
     made = await stage(log)
     (answer,) = await log.append([Batch("r1", "t1", 2, facts)])
     assert (answer.code, answer.head) == (Code.OK, 2 + count)
-    await log.signal("r1", Signal("s1", "cancel"), at_once=facts)
+    await log.signal("r1", Signal("s1", "cancel"))
     assert (await log.pause(Batch("r1", "t1", answer.head, facts), interrupts=[f"i{n}" for n in range(count)])).stored
     seqs = [entry.seq for entry in await log.read("r1", limit=10**6)]
-    assert seqs == list(range(1, 3 + 3 * count)), "appended, paused, and the cancel's last words"
+    assert seqs == list(range(1, 5 + 2 * count)), "appended, paused, and the two that end a cancelled run"
     made = await log.claim({"echo": CLAIMED}, worker="w", token="t2", lease_ms=HOUR)
     assert made is not None
     end = Finish(Batch(made.run_id, "t2", 2, facts), "completed", "ada", [MESSAGE] * count)

@@ -10,6 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from playhead.runtime.codec import encode_record
+from playhead.runtime.decide import CANCELLED_TEXT
 from playhead.runtime.log.base import (
     Answer,
     Batch,
@@ -25,6 +26,7 @@ from playhead.runtime.log.base import (
     new_token,
 )
 from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted, SignalReceived
+from playhead.runtime.result import AgentResult
 from playhead.runtime.types import Message
 
 __all__: list[str] = []
@@ -35,11 +37,8 @@ AGENT = "echo"
 CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
 FACT = encode_record(CycleStarted(at=2, cycle=1))
 FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
-AT_ONCE = [
-    encode_record(SignalReceived(at=4, signal_id="s1", kind="cancel")),
-    encode_record(RunCancelled(at=4, result={"stop_reason": "cancelled"})),
-]
 CANCEL = Signal("s1", "cancel")
+STEER = Signal("s2", "steer", "left")
 MINUTE = 60_000
 
 
@@ -123,7 +122,7 @@ async def test_a_session_tells_which_of_its_runs_has_it(log: Log) -> None:
     assert await log.holder("ada") == first
     await log.finish(ending(await claimed(log)))
     assert await log.holder("ada") == second
-    await log.signal(second, CANCEL, at_once=AT_ONCE)
+    await log.signal(second, CANCEL)
     assert await log.holder("ada") is None
 
 
@@ -178,13 +177,13 @@ async def test_past_crash_limit_next_of_session_runs(log: Log) -> None:
 
 async def test_cancel_of_the_sessions_queued_run_lets_the_next_one_run(log: Log) -> None:
     first, second = [await submitted(log, session="ada") for _ in range(2)]
-    assert await log.signal(first, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert await log.signal(first, CANCEL) == "cancelled"
     assert (await claimed(log)).run_id == second
 
 
 async def test_cancel_of_a_waiting_run_takes_it_out_of_the_line(log: Log) -> None:
     first, second, third = [await submitted(log, session="ada") for _ in range(3)]
-    assert await log.signal(second, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert await log.signal(second, CANCEL) == "cancelled"
     claim = await claimed(log)
     assert (claim.run_id, await try_claim(log)) == (first, None)
     await log.finish(ending(claim))
@@ -262,21 +261,21 @@ async def test_signals_count_once(log: Log) -> None:
     assert await log.signal(run_id, CANCEL) == "running"
     assert await log.inbox(run_id) == []
     await log.release(Batch(run_id, claim.token, 3, []))
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "queued"
+    assert await log.signal(run_id, CANCEL) == "queued"
 
 
 async def test_signals_outlive_their_owner(log: Log) -> None:
     run_id = await submitted(log)
     await claimed(log, lease_ms=1)
-    await log.signal(run_id, CANCEL)
+    await log.signal(run_id, STEER)
     await reaped(log)
     assert (await claimed(log)).inbox == 1
-    assert await log.inbox(run_id) == [CANCEL]
+    assert await log.inbox(run_id) == [STEER]
 
 
 async def test_a_signal_to_an_unknown_run_finds_no_run(log: Log) -> None:
     run_id = new_run_id()
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) is None
+    assert await log.signal(run_id, CANCEL) is None
     assert (await log.info(run_id), await log.inbox(run_id)) == (None, [])
 
 
@@ -286,20 +285,26 @@ async def test_a_signal_to_an_ended_run_changes_nothing(log: Log) -> None:
     await log.signal(run_id, Signal("s0", "steer"))
     await log.finish(replace(ending(claim), batch=behind(claim, [FACT], ack=1)))
     assert await log.inbox(run_id) == []
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "completed"
+    assert await log.signal(run_id, CANCEL) == "completed"
     assert (await log.inbox(run_id), len(await log.read(run_id))) == ([], 3)
 
 
 async def test_cancel_of_a_queued_run_ends_it_at_once(log: Log) -> None:
     run_id = await submitted(log)
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
-    entries = [(entry.seq, entry.epoch, entry.record.type) for entry in await log.read(run_id)]
-    assert entries == [(1, 0, "run.submitted"), (2, 0, "signal.received"), (3, 0, "run.cancelled")]
+    assert await log.signal(run_id, CANCEL) == "cancelled"
+    _, received, ended = await log.read(run_id)
+    assert received[:2] == (2, 0)
+    assert isinstance(received.record, SignalReceived)
+    assert (received.record.signal_id, received.record.kind) == ("s1", "cancel")
+    assert ended[:2] == (3, 0)
+    assert isinstance(ended.record, RunCancelled)
+    result = AgentResult(ended.record.result)
+    assert (result.stop_reason, str(result).strip()) == ("cancelled", CANCELLED_TEXT)
     info = await log.info(run_id)
     assert info
     assert (info.state, info.head, info.ended) == ("cancelled", 3, True)
     assert (await try_claim(log), await log.inbox(run_id)) == (None, [])
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert await log.signal(run_id, CANCEL) == "cancelled"
     assert len(await log.read(run_id)) == 3
 
 
@@ -307,21 +312,21 @@ async def test_cancel_of_a_released_run_ends_it_in_its_last_epoch(log: Log) -> N
     run_id = await submitted(log)
     claim = await claimed(log)
     await log.release(behind(claim, [FACT]))
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "cancelled"
+    assert await log.signal(run_id, CANCEL) == "cancelled"
     assert [(entry.seq, entry.epoch) for entry in await log.read(run_id)] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
     assert (await log.release(behind(claim, [FACT]))).code is Code.DUP, "a repeat gets the first one's answer"
 
 
 async def test_other_signals_to_a_queued_run_wait_for_its_owner(log: Log) -> None:
     run_id = await submitted(log)
-    assert await log.signal(run_id, CANCEL) == "queued"
-    assert await log.signal(run_id, Signal("s2", "steer"), at_once=AT_ONCE) == "queued"
+    assert await log.signal(run_id, STEER) == "queued"
+    assert await log.signal(run_id, Signal("s3", "steer")) == "queued"
     assert (len(await log.inbox(run_id)), len(await log.read(run_id))) == (2, 1)
 
 
 async def test_cancel_of_a_running_run_is_left_to_its_owner(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
-    assert await log.signal(run_id, CANCEL, at_once=AT_ONCE) == "running"
+    assert await log.signal(run_id, CANCEL) == "running"
     assert len(await log.read(run_id)) == 2
     assert await append(log, behind(claim, [FACT])) == Answer(Code.OK, head=3, inbox=1)

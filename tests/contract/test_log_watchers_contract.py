@@ -24,15 +24,7 @@ from playhead.runtime.log.base import (
     new_run_id,
     new_token,
 )
-from playhead.runtime.records import (
-    CycleStarted,
-    ModelChunk,
-    RunCancelled,
-    RunClaimed,
-    RunFailed,
-    RunSubmitted,
-    SignalReceived,
-)
+from playhead.runtime.records import CycleStarted, ModelChunk, RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.types import Message
 
 __all__: list[str] = []
@@ -44,10 +36,6 @@ CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
 FACT = encode_record(CycleStarted(at=2, cycle=1))
 CHUNK = encode_record(ModelChunk(at=5, chunk={"contentBlockDelta": {"delta": {"text": "x"}}}))
 FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
-AT_ONCE = [
-    encode_record(SignalReceived(at=4, signal_id="s1", kind="cancel")),
-    encode_record(RunCancelled(at=4, result={"stop_reason": "cancelled"})),
-]
 CANCEL = Signal("s1", "cancel")
 MINUTE = 60_000
 
@@ -315,6 +303,6 @@ async def test_every_other_write_sent_twice_is_one(log: Log) -> None:
     assert first == second
     assert await twice(log, lambda: log.renew([(new.run_id, "t1")], lease_ms=MINUTE)) == ([Renewal(ours=True)],) * 2
     assert await twice(log, lambda: log.signal(new.run_id, CANCEL)) == ("running",) * 2
-    assert await twice(log, lambda: log.signal(queued, CANCEL, at_once=AT_ONCE)) == ("cancelled",) * 2
+    assert await twice(log, lambda: log.signal(queued, CANCEL)) == ("cancelled",) * 2
     await twice(log, lambda: log.announce(ADA, ttl_ms=MINUTE))
     await twice(log, lambda: log.retire("w1"))

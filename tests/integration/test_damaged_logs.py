@@ -95,7 +95,7 @@ async def test_a_run_whose_log_takes_no_record_ends_and_lets_go_of_its_session(
             await log.claim({"agent": b"\x80"}, worker="w", token=new_token(), lease_ms=1, crash_limit=limit)
         await fleet.ask("XADD", log.keys.log(run_id), "99-0", "message", "hello")
         if "cancel" in end:
-            await log.signal(run_id, Signal("s", "cancel"), at_once=[b"\x80"])
+            await log.signal(run_id, Signal("s", "cancel"))
         assert (await ended(log, run_id)).state == ("cancelled" if "cancel" in end else "failed")
         claim = await log.claim({"agent": b"\x80"}, worker="w", token=new_token(), lease_ms=60_000)
         assert claim is not None

@@ -186,7 +186,7 @@ async def crashed(log: RedisLog, token: str) -> None:
 
 async def cancelled_in_line(log: RedisLog) -> None:
     for info in await log.runs():
-        await log.signal(info.run_id, Signal("s1", "cancel"), at_once=[CANCELLED])
+        await log.signal(info.run_id, Signal("s1", "cancel"))
 
 
 async def test_bells_that_nobody_hears_do_not_pile_up(log: RedisLog) -> None:

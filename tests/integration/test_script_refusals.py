@@ -97,8 +97,8 @@ async def past_its_deadline(log: RedisLog) -> int:
 
 
 async def cancelled(log: RedisLog) -> int:
-    await log.signal("r1", Signal("s1", "cancel"), at_once=[CANCELLED])
-    return 2
+    await log.signal("r1", Signal("s1", "cancel"))
+    return 3
 
 
 Place = Callable[[RedisLog], Awaitable[int]]
@@ -164,7 +164,7 @@ async def test_what_is_written_to_a_run_that_does_not_exist_makes_no_key(log: Re
         answer = answer[0] if isinstance(answer, list) else answer
         assert answer == (Renewal(ours=False) if name == "renew" else Answer(Code.GONE)), name
     for kind, body in (("cancel", None), ("steer", "left"), ("respond", {"i1": "yes"})):
-        assert await log.signal("r1", Signal("s1", kind, body), at_once=[CANCELLED]) is None
+        assert await log.signal("r1", Signal("s1", kind, body)) is None
     assert await dump(log) == before
 
 
@@ -216,7 +216,7 @@ async def test_a_signal_to_a_run_that_has_ended_changes_nothing_and_says_so(
     await place(log)
     before = await dump(log)
     state = {"past_its_deadline": "failed"}.get(NAME(place), NAME(place))
-    assert await log.signal("r1", Signal("s9", kind, {"i1": "yes"}), at_once=[CANCELLED]) == state
+    assert await log.signal("r1", Signal("s9", kind, {"i1": "yes"})) == state
     assert await dump(log) == before
 
 

@@ -18,7 +18,7 @@ from playhead.runtime.errors import LogUnavailableError
 from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal, WorkerInfo
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.log.script import Script
-from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunCompleted, RunPaused, RunSubmitted
+from playhead.runtime.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy
@@ -32,7 +32,6 @@ CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
 FACT = encode_record(CycleStarted(at=0, cycle=1))
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
 COMPLETED = encode_record(RunCompleted(at=0, result={}))
-LAST_WORDS = [encode_record(RunCancelled(at=0, result={}))]
 NEW = NewRun("r1", "echo", RunSubmitted(at=0, agent="echo"), "ada", deadline_ms=MINUTE)
 STEER = Signal("s1", "steer", "left")
 MOVING: Final = ("leases", "workers")
@@ -100,8 +99,8 @@ async def release(log: RedisLog) -> tuple[Call, Any]:
 
 async def release_with_a_cancel_not_taken_in(log: RedisLog) -> tuple[Call, Any]:
     batch = await owned(log, signals=False)
-    await log.signal("r1", Signal("s3", "cancel"), at_once=LAST_WORDS)
-    return lambda far: far.release(batch), Answer(Code.DUP, 5)
+    await log.signal("r1", Signal("s3", "cancel"))
+    return lambda far: far.release(batch), Answer(Code.DUP, 6)
 
 
 async def pause(log: RedisLog) -> tuple[Call, Any]:
@@ -136,13 +135,13 @@ async def signal(log: RedisLog) -> tuple[Call, Any]:
 
 async def signal_a_cancel(log: RedisLog) -> tuple[Call, Any]:
     await owned(log)
-    return lambda far: far.signal("r1", Signal("s3", "cancel"), at_once=LAST_WORDS), "running"
+    return lambda far: far.signal("r1", Signal("s3", "cancel")), "running"
 
 
 async def signal_a_cancel_of_a_run_in_line(log: RedisLog) -> tuple[Call, Any]:
     await log.submit(NEW)
     await log.submit(replace(NEW, run_id="r2"))
-    return lambda far: far.signal("r1", Signal("s3", "cancel"), at_once=LAST_WORDS), "cancelled"
+    return lambda far: far.signal("r1", Signal("s3", "cancel")), "cancelled"
 
 
 async def signal_an_answer(log: RedisLog) -> tuple[Call, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
@@ -10,11 +10,9 @@ from uuid import uuid4
 from playhead.client.checks import check_answers, check_steer
 from playhead.client.notices import run_not_found
 from playhead.client.reader import OpenTail, RunReader
-from playhead.runtime.codec import encode_record
-from playhead.runtime.decide import CANCELLED_TEXT
 from playhead.runtime.errors import RunEndedError
 from playhead.runtime.log import LogReader, LogSubmitter, Signal
-from playhead.runtime.records import ENDED_STATES, RunCancelled, RunStateName, SignalReceived, now_ms
+from playhead.runtime.records import ENDED_STATES, RunStateName
 from playhead.runtime.types import Prompt
 
 __all__ = ["ClientLog", "Run", "run_ended"]
@@ -51,8 +49,7 @@ class Run(RunReader):
         Raises:
             RunNotFoundError: There is no such run.
         """
-        signal = Signal(signal_id=signal_id or uuid4().hex, kind="cancel")
-        return await self._send(signal, at_once=[encode_record(record) for record in _cancelled_in_line(signal)])
+        return await self._send(Signal(signal_id or uuid4().hex, "cancel"))
 
     async def respond(self, answers: Mapping[str, Any], *, signal_id: str | None = None) -> RunStateName:
         """Answer questions the run waits for, by interrupt id. The first to answer a question wins.
@@ -106,18 +103,8 @@ class Run(RunReader):
             return state
         raise run_ended(self.id, state)
 
-    async def _send(self, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName:
-        state = await self._submitter.signal(self.id, signal, at_once=at_once)
+    async def _send(self, signal: Signal) -> RunStateName:
+        state = await self._submitter.signal(self.id, signal)
         if state is None:
             raise run_not_found(self.id)
         return state
-
-
-def _cancelled_in_line(signal: Signal) -> tuple[SignalReceived, RunCancelled]:
-    """What ends a run that no worker holds: the signal's acknowledgement and the end, in one write."""
-    message = {"role": "assistant", "content": [{"text": CANCELLED_TEXT}]}
-    at = now_ms()
-    return (
-        SignalReceived(at=at, signal_id=signal.signal_id, kind=signal.kind),
-        RunCancelled(at=at, result={"stop_reason": "cancelled", "message": message, "metrics": {}, "state": {}}),
-    )

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from playhead.runtime.codec import encode_record
+from playhead.runtime.decide import CANCELLED_TEXT
 from playhead.runtime.log.check import check_count, check_duration, check_name, check_names
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
@@ -33,7 +34,7 @@ from playhead.runtime.log.values import (
     Signal,
     WorkerInfo,
 )
-from playhead.runtime.records import Entry, RunFailed, RunStateName, now_ms
+from playhead.runtime.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
 from playhead.runtime.segments import Segment
 from playhead.runtime.types import Message
 
@@ -57,6 +58,7 @@ __all__ = [
     "RunStateName",
     "Signal",
     "WorkerInfo",
+    "cancel_ending",
     "check_claim",
     "check_pause",
     "check_signal",
@@ -96,6 +98,17 @@ def deadline_failure() -> bytes:
     """The encoded `run.failed` record that ends a run which is past its deadline."""
     text = "the deadline that was set when the run was submitted has passed"
     return encode_record(RunFailed(at=now_ms(), error_type="DeadlineExceeded", message=text))
+
+
+def cancel_ending(signal: Signal) -> list[bytes]:
+    """The encoded records that end a run which has no owner to take `signal` in, if it is a cancel; else none."""
+    if signal.kind != "cancel":
+        return []
+    at = now_ms()
+    message = {"role": "assistant", "content": [{"text": CANCELLED_TEXT}]}
+    result = {"stop_reason": "cancelled", "message": message, "metrics": {}, "state": {}}
+    received = SignalReceived(at=at, signal_id=signal.signal_id, kind=signal.kind)
+    return [encode_record(received), encode_record(RunCancelled(at=at, result=result))]
 
 
 def check_signal(signal: Signal) -> None:
@@ -207,12 +220,12 @@ class LogSubmitter(Protocol):
         """
         ...
 
-    async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
+    async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """Send a signal to a run's owner; an answer also puts a paused run back in line.
 
-        A cancel of a run that nobody holds needs no owner: it ends there and then with the `at_once` records
-        (`signal.received`, `run.cancelled`). For a run that somebody holds they are kept: should its owner die or part
-        with it without having taken the cancel in, it ends with them.
+        A cancel of a run that has no owner needs none: the run ends there and then, by `signal.received` and
+        `run.cancelled`. If it has an owner, these records are kept with it: should the owner die, release or pause the
+        run without having taken the cancel in, the run ends by them. So a cancelled run never waits for an owner.
 
         Returns:
             The run's state after the call; None if there is no such run. A signal to an ended run changes nothing.

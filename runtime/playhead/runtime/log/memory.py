@@ -31,6 +31,7 @@ from playhead.runtime.log.base import (
     RunStateName,
     Signal,
     WorkerInfo,
+    cancel_ending,
     check_claim,
     check_pause,
     check_signal,
@@ -104,11 +105,10 @@ class MemoryLog:
         """See `Log.submit`. Raises `EncodingError` or `RecordTooLargeError` before anything is changed."""
         return self._told(self._rules.submit(run, encode_record(run.record), now=self._now()))
 
-    async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
+    async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""
         check_signal(signal)
-        ending = at_once if signal.kind == "cancel" else ()
-        stored = pack(asdict(signal))
+        stored, ending = pack(asdict(signal)), cancel_ending(signal)
         return self._told(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
 
     async def inbox(self, run_id: str) -> list[Signal]:

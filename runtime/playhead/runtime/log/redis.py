@@ -26,6 +26,7 @@ from playhead.runtime.log.base import (
     RunStateName,
     Signal,
     WorkerInfo,
+    cancel_ending,
     check_claim,
     check_pause,
     check_signal,
@@ -201,11 +202,10 @@ class RedisLog:
         args = [self.keys.root, limit, crash_failure(), deadline_failure()]
         return [_text(run_id) for run_id in await _REAP(self.client, [self.keys.leases, self.keys.deadlines], args)]
 
-    async def signal(self, run_id: str, signal: Signal, *, at_once: Sequence[bytes] = ()) -> RunStateName | None:
+    async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         check_signal(signal)
         keys = [self.keys.run(run_id), self.keys.log(run_id), self.keys.inbox(run_id)]
-        ending = at_once if signal.kind == "cancel" else ()
-        answers = signal.answers
+        ending, answers = cancel_ending(signal), signal.answers
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
         args += [len(ending), *ending, len(answers), *map(_bytes, answers)]
         answer = await self._write(_SIGNAL, keys, args)

@@ -75,12 +75,12 @@ class Rules:
         return True, self._enqueue(run)
 
     def signal(
-        self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes] = (), now: int
+        self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int
     ) -> tuple[RunStateName | None, Bells]:
         """Put a signal, encoded as `stored`, into a run's inbox; an answer also puts a paused run back in line.
 
-        A cancel comes with the records that end a run without its owner. They are written now if the run has none, and
-        else kept until the owner takes the cancel in.
+        `ending` are the records that end the run by a cancel without its owner, empty for any other signal. They are
+        written now if the run has no owner, and kept while it has one that has not taken the cancel in.
 
         Returns:
             The run's state; None if there is no such run. A signal sent twice, or to an ended run, changes nothing.
@@ -97,13 +97,12 @@ class Rules:
             raise InterruptNotOpenError(run_id, refused)
         run.seen.add(signal.signal_id)
         if ending and run.state != "running":
-            bells = self._end_cancelled(run, ending, now=now)
-            return run.state, bells
+            return "cancelled", self._end_cancelled(run, ending, now=now)
         run.asked.difference_update(signal.answers)
         run.inbox.append(stored)
         if ending:
             run.cancel = stored, ending
-        if run.state == "paused" and signal.kind != "steer":
+        if run.state == "paused" and signal.answers:
             run.state, run.updated = "queued", now
             return run.state, self._enqueue(run)
         return run.state, () if run.worker is None else [Signalled(run.worker, run_id)]

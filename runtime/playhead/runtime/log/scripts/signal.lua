@@ -1,13 +1,13 @@
--- Sends a signal to a run: into its inbox, or, a cancel of a run nobody holds, into effect at once.
+-- Sends a signal to a run: into its inbox, or, a cancel of a run that has no owner, into effect at once.
 --
 -- Keys: 1 run hash, 2 log stream, 3 inbox
 -- Arguments: 1 prefix, 2 run id, 3 signal id, 4 kind (cancel, respond or steer), 5 encoded signal, 6 number of records,
---   records that end a run which nobody holds (cancel only), number of interrupts answered, their ids (respond only)
+--   records that end a run without its owner (cancel only), number of interrupts answered, their ids (respond only)
 -- Answers: {the run's state after the call}; {its state, ids} if these interrupts are not open and nothing was changed;
 --   nil if there is no such run
 -- Invariant: the same signal id counts once; an interrupt is answered once; a signal to an ended run changes nothing. A
---   cancelled run that nobody holds has its terminal record when this returns; one that somebody holds has it at the
---   latest when it has no owner any more, since the records to write then are kept.
+--   cancelled run that has no owner has its terminal record when this returns; one that has an owner gets it at the
+--   latest when it has no owner any more, because the records to write then are kept.
 
 local run, inbox = KEYS[1], KEYS[3]
 local prefix, id, mark, kind = ARGV[1], ARGV[2], 'sig:' .. ARGV[3], ARGV[4]
@@ -41,7 +41,7 @@ if #records > 0 then
   for r, record in ipairs(records) do redis.call('HSET', run, 'last words ' .. r, record) end
 end
 if state == 'running' then ring(prefix .. 'bell@' .. h[2], id) end
-if state == 'paused' and kind ~= 'steer' then
+if state == 'paused' and kind == 'respond' then
   state = 'queued'
   redis.call('HSET', run, 'state', state, 'updated', now)
   enqueue(prefix, id)
