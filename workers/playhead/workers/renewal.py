@@ -3,6 +3,14 @@
 The thread has an event loop and connections of its own. It stops renewing once the worker's loop has given no sign of
 life for `stall_s`: a stuck worker's runs must go to others. A log that cannot be opened again (`Log.again`), such as
 the memory log, is renewed on the worker's own loop.
+
+When to renew, with T for a third of the lease: a try is sent as soon as T has passed since the last one that went
+through was *sent*, and T/4 since the last one of all was. So behind a try sent at 0 that went through, tries are sent at
+T, 5/4 T, 6/4 T and 7/4 T until one of them goes through, and a run is given up at 2 T (`Lease.expired`): only after four
+tries in a row without an answer. A try does not wait for the one before it, which may still be answered; each has T for
+its answer and a connection of its own, so at most four are open, as many as a log's pool has by default. A claim counts
+as a try of its run that went through. The server counts its 3 T from when a try reached it, which is later than when it
+was sent: it gives a run to another worker T after this one has stopped it, or later.
 """
 
 from __future__ import annotations
@@ -28,6 +36,7 @@ __all__ = ["Renewable", "Renewer"]
 logger = logging.getLogger(__name__)
 
 _JOIN_S = 2.0
+_TRIES = 4  # in the second third of a lease, and so open at once
 
 
 class Renewable(Protocol):
@@ -44,10 +53,10 @@ class Renewable(Protocol):
 
 
 class Renewer:
-    """Renews whatever `held` gives (called on any thread), all in one call, every third of the lease.
+    """Renews whatever `held` gives (called on any thread), all in one call; the module says when.
 
     Attributes:
-        renewals: Calls that went through.
+        renewals: Tries that went through.
         on_signals: Called on the worker's thread with the id of a run for which signals wait.
     """
 
@@ -66,6 +75,7 @@ class Renewer:
         self._log = log
         self._lease_ms = lease_ms
         self._third = lease_ms / 3000
+        self._renewed_at = now_s()  # when the last try that went through was sent
         self._pulse = pulse
         self._visit = visit
         self._worker_thread = 0
@@ -73,6 +83,7 @@ class Renewer:
         self._thread_loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
         self._stopping = False
+        self._told_stuck = False
         self._failure: Exception | None = None
 
     async def run(self) -> None:
@@ -132,41 +143,48 @@ class Renewer:
             await anyio.sleep(self._pulse.every_s)
 
     async def _renew(self, log: Log) -> None:
-        """Errors are retried sooner, and never end it."""
-        pause, told = self._third, False
-        while True:
-            await anyio.sleep(pause)
-            stalled = self._pulse.stalled_s()
-            if stalled:
-                pause = self._pulse.every_s
-                if not told:
-                    logger.error("%s", self._stall_report(stalled))
-                told = True
-                continue
-            told = False
-            try:
-                await self._renew_all(log)
-            except Exception as error:  # whatever it is: without renewals every run of this worker is lost
-                logger.warning("renew: %s; trying again", str(error) or f"no answer within {self._third:.1f} s")
-                pause = self._third / 4
-            else:
-                pause = self._third
+        """Send the tries, each when it is due, unless the worker is stuck."""
+        sent = self._renewed_at = now_s()  # nothing is held before
+        async with anyio.create_task_group() as tries:
+            while True:
+                due = max(self._renewed_at + self._third, sent + self._third / _TRIES)
+                if (early := due - now_s()) > 0:
+                    await anyio.sleep(early)  # then look again: a try may have gone through meanwhile
+                elif self._stuck():
+                    await anyio.sleep(self._pulse.every_s)
+                else:
+                    sent = now_s()
+                    tries.start_soon(self._try, log, sent)
 
-    async def _renew_all(self, log: Log) -> None:
-        sent = now_s()
+    def _stuck(self) -> bool:
+        """Whether the worker is; logged when it begins to be."""
+        stalled = self._pulse.stalled_s()
+        if stalled and not self._told_stuck:
+            logger.error("%s", self._stall_report(stalled))
+        self._told_stuck = stalled > 0
+        return self._told_stuck
+
+    async def _try(self, log: Log, sent: float) -> None:
+        try:
+            await self._renew_all(log, sent)
+        except Exception as error:  # whatever it is: without renewals every run of this worker is lost
+            logger.warning("renew: %s; trying again", str(error) or f"no answer within {self._third:.1f} s")
+
+    async def _renew_all(self, log: Log, sent: float) -> None:
         leases = self._held()
         with anyio.fail_after(self._third):
             renewals = await self._ask(log, [(lease.run_id, lease.token) for lease in leases])
         if leases and all(renewal is None for renewal in renewals):
             raise PlayheadError("refused for every run, so it is hardly the runs' fault")
         self.renewals += 1
+        self._renewed_at = max(self._renewed_at, sent)
         if self._visit is not None:
             await self._visit(Place.RENEWED, "")
         for lease, renewal in zip(leases, renewals, strict=True):
             if renewal is None:
                 continue
             if renewal.ours:
-                lease.renewed_at = sent
+                lease.renewed_at = max(lease.renewed_at, sent)  # an earlier try may be answered later
                 if renewal.inbox:
                     self._tell(self.on_signals, lease.run_id)
             elif lease.lost is None:
