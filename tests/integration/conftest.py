@@ -17,6 +17,7 @@ from playhead.runtime.codec import encode_record
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
 from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.script import Script
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
@@ -26,7 +27,7 @@ from playhead.workers.checkpoints import Visit
 
 __all__: list[str] = []
 
-LIMIT_S = 15.0
+LIMIT_S = 30.0
 """What a worker's or a client's block may take: a test that waits for ever fails here instead of hanging."""
 
 
@@ -278,7 +279,7 @@ class Fleet:
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Wait until the server says so: it gives no signal, and notices what we do a little later than we do it."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(LIMIT_S):
             while not await holds():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
@@ -291,7 +292,7 @@ class _Link:
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
-        self.asked_script = False
+        self.asked = b""
         self.subscriber = False
 
 
@@ -314,6 +315,7 @@ class Proxy:
         self._links: list[anyio.CancelScope] = []
         self._replies = 0
         self._lose_every: int | None = None
+        self._losable: Sequence[bytes] = ()
         self._only_subscribers = False
 
     def hold(self, *, only_subscribers: bool = False) -> None:
@@ -330,9 +332,13 @@ class Proxy:
         for link in self._links:
             link.cancel()
 
-    def lose(self, *, every: int | None) -> None:
-        """Lose every n-th reply to a script: the server has done as asked, the link breaks instead of saying so."""
-        self._lose_every = every
+    def lose(self, *, every: int | None, only: Script | None = None) -> None:
+        """Lose every n-th reply to a script: the server has done as asked, the link breaks instead of saying so.
+
+        With `only`, just the replies to that script are counted and lost. All others come, whoever asks for them.
+        """
+        self._lose_every, self._replies = every, 0
+        self._losable = [b"\r\nEVAL"] if only is None else [only.sha.encode(), only.text.encode()]
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Run it in a task."""
@@ -357,7 +363,7 @@ class Proxy:
         with suppress(*_ENDS):
             while True:
                 data = await source.receive()
-                link.asked_script = b"\r\nEVAL" in data
+                link.asked = data
                 link.subscriber |= b"SUBSCRIBE" in data
                 await target.send(data)
         link.scope.cancel()
@@ -375,7 +381,7 @@ class Proxy:
         link.scope.cancel()
 
     def _loses(self, link: _Link) -> bool:
-        if not (self._lose_every and link.asked_script):
+        if not (self._lose_every and any(name in link.asked for name in self._losable)):
             return False
         self._replies += 1
         lost = self._replies % self._lose_every == 0
