@@ -277,6 +277,13 @@ class Fleet:
         async with redis.asyncio.Redis.from_url(self.url) as client:
             return [one for one in await client.client_list() if one["name"] == name]
 
+    async def ended(self, worker: Worker, **outcomes: int) -> None:
+        """Wait until a worker has ended so many of its runs so: a reader may learn of an end before the worker does."""
+        with anyio.move_on_after(5):
+            while worker.statistics().running or worker.statistics().ended != outcomes:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        assert worker.statistics().ended == outcomes
+
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         """Wait until the server says so: it gives no signal, and notices what we do a little later than we do it."""
         with anyio.fail_after(LIMIT_S):

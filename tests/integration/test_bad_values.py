@@ -252,7 +252,7 @@ async def test_a_model_that_gives_what_cannot_be_fails_the_run_by_name_and_not_t
         assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
         assert entries[-1].record.type == "run.failed"
         assert str(await client.invoke_async("quick", "Hi")) == "Done.\n"
-        assert worker.statistics().ended == {"failed": 1, "completed": 1}
+        await fleet.ended(worker, failed=1, completed=1)
 
 
 @pytest.mark.parametrize(

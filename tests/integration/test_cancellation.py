@@ -71,7 +71,7 @@ async def test_a_cancel_reaches_a_model_that_hangs_within_a_second(
         assert result.stop_reason == "cancelled"
         assert str(result) == "Cancelled by user\n"
         assert (await run.info()).state == "cancelled"
-        assert worker.statistics().ended == {"cancelled": 1}
+        await fleet.ended(worker, cancelled=1)
         types = await types_of(run)
         assert types[-3:] == ["signal.received", "message.added", "run.cancelled"]
     assert no_key_leaks() == []

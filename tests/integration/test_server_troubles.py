@@ -91,7 +91,7 @@ async def test_a_server_in_trouble_is_waited_out(
                 while not re.search(r"(append|finish): .*; trying again", caplog.text):  # noqa: ASYNC110
                     await anyio.sleep(0.01)
             assert str(await run.result()) == f"{model.text}\n"
-            assert worker.statistics().ended == {"completed": 1}
+            await fleet.ended(worker, completed=1)
             assert (await run.info()).epoch == 1
             await assert_dense(run)
 
@@ -122,4 +122,4 @@ async def test_a_server_that_hangs_for_longer_than_the_lease_costs_the_run_nothi
             head = (await run.info()).head
             await viewer.seen(head)
             viewer.assert_dense(head)
-            assert worker.statistics().ended == {"fenced": 1, "completed": 1}
+            await fleet.ended(worker, fenced=1, completed=1)

@@ -209,7 +209,7 @@ async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
         assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
         assert (await run.info()).epoch == 1
         assert str(await client.invoke_async("agent", "Again")) == f"{model.text}\n"
-        assert worker.statistics().ended == {"completed": 2}
+        await fleet.ended(worker, completed=2)
         finder = finder_of(client.log.client)
         assert finder is not None
         assert finder.found == ("127.0.0.1", target.port)

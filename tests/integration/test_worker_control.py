@@ -128,7 +128,7 @@ async def test_a_steer_that_comes_as_the_run_is_about_to_end_is_not_lost(fleet: 
             assert await client.log.signal(run.id, Signal(f"s{number}", "steer", word)) == "running"
         at.let_go(Place.FINISHING)
         assert str(await run.result()) == "heard three\n"
-        assert worker.statistics().ended == {"completed": 1}
+        await fleet.ended(worker, completed=1)
         assert (await run.info()).epoch == 1
         assert (await types(client, run)).count("signal.received") == 2
         said = [message.get("content", [])[0]["text"] for message in await client.log.messages("ada")]
@@ -146,7 +146,7 @@ async def test_a_cancel_that_comes_as_the_run_is_about_to_end_is_acknowledged_an
         await run.cancel()
         at.let_go(Place.FINISHING)
         assert str(await run.result()) == "heard one\n"
-        assert worker.statistics().ended == {"completed": 1}
+        await fleet.ended(worker, completed=1)
         assert (await types(client, run))[-2:] == ["signal.received", "run.completed"]
 
 

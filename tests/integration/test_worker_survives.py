@@ -73,7 +73,7 @@ async def test_a_worker_whose_keys_are_all_deleted_stops_the_run_and_goes_on(
             await run.result()
         await completes(client)
         assert steps.done == [1, 2]
-        assert worker.statistics().ended == {"fenced": 1, "completed": 1}
+        await fleet.ended(worker, fenced=1, completed=1)
         assert await fleet.ask("EXISTS", client.log.keys.run(run.id)) == 0
 
 
@@ -128,7 +128,7 @@ async def test_a_server_that_refuses_writes_for_a_while_is_waited_out(
             await there.until(refused)
             await there.ask("CONFIG", "SET", name, usual)
             assert str(await run.result()) == f"{model.text}\n"
-            assert worker.statistics().ended == {"completed": 1}
+            await fleet.ended(worker, completed=1)
             assert (await run.info()).epoch == 1
             await assert_dense(run)
 
@@ -147,7 +147,7 @@ async def test_a_run_whose_log_somebody_else_wrote_to_is_given_up_and_no_other(
         with pytest.raises(ForeignRecordError):
             await bad.result()
         await completes(client)
-        assert worker.statistics().ended == {"fenced": 1, "completed": 2}
+        await fleet.ended(worker, fenced=1, completed=2)
 
 
 async def test_a_run_in_line_whose_log_somebody_else_wrote_to_does_not_end_the_worker(fleet: Fleet) -> None:
@@ -191,7 +191,7 @@ async def test_a_model_whose_stream_is_cancelled_from_within_costs_no_other_run_
             await client.invoke_async("broken", "Hi")
         model.go.set()
         assert str(await run.result()) == f"{model.text}\n"
-        assert worker.statistics().ended == {"failed": 1, "completed": 1}
+        await fleet.ended(worker, failed=1, completed=1)
 
 
 async def test_a_signal_with_what_a_newer_version_adds_is_taken_in_and_ends_no_worker(
@@ -222,7 +222,7 @@ async def test_a_worker_that_cannot_renew_stops_its_runs_before_others_may_take_
             await there.ask("CLIENT", "PAUSE", "2500", "ALL")
             with anyio.fail_after(1.9):  # the lease is 2 s: by then the run must have been stopped here
                 await model.closed.wait()
-            assert worker.statistics().ended == {"fenced": 1}
+            await fleet.ended(worker, fenced=1)
             model.go.set()
             assert str(await run.result()) == f"{model.text}\n"
             info = await run.info()
@@ -266,7 +266,7 @@ async def test_a_claim_refused_for_longer_than_the_lease_gives_a_run_that_is_hel
                 await renewed(worker, 4)
                 await there.ask("CONFIG", "SET", "maxmemory", "0")
                 assert str(await run.result()) == "Done.\n"
-                assert worker.statistics().ended == {"completed": 1}
+                await fleet.ended(worker, completed=1)
                 assert (await run.info()).crashes == 0
 
 
