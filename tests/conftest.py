@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
@@ -30,6 +31,10 @@ PLACES = {"waiting": "LRANGE", "ready": "ZRANGE", "leases": "ZRANGE", "deadlines
 """Kinds of `EXEMPT` that hold runs which have not ended, and nothing else; how to read them."""
 
 FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
+
+# How long an example takes says how busy the machine is, and in a fresh clone the first one builds hypothesis' tables.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture
