@@ -158,8 +158,9 @@ async def test_an_owner_whose_run_is_past_its_deadline_stops(
         async with fleet.worker(Agent(model, name="agent"), visit=at, lease_ms=2000) as worker:
             run_id = new_run_id()
             submitted = RunSubmitted(at=1, agent="agent", prompt=[{"role": "user", "content": [{"text": "Hi"}]}])
-            await client.log.submit(NewRun(run_id, "agent", submitted, deadline_ms=300))
+            await client.log.submit(NewRun(run_id, "agent", submitted, deadline_ms=3_600_000))
             await model.held.wait()
+            await fleet.ask("ZADD", client.log.keys.deadlines, "XX", 1, run_id)  # an hour passes
             await model.closed.wait()
             await at.reached(Place.LOST, run_id)
         assert worker.statistics().ended == {"fenced": 1}
