@@ -292,6 +292,11 @@ async def nobody_blocked(fleet: Fleet) -> bool:
     return (await fleet.ask("INFO", "clients"))["blocked_clients"] == 0
 
 
+async def no_more_than_two(fleet: Fleet, name: str) -> bool:
+    """The server sees a moment later that a connection was closed."""
+    return len(await fleet.connections(name)) <= 2
+
+
 async def everything_works(fleet: Fleet, client: Client, name: str) -> None:
     """A run goes through, from start to result, by tail and by asking; and no connection is left behind."""
     async with fleet.worker(quick()):
@@ -301,7 +306,7 @@ async def everything_works(fleet: Fleet, client: Client, name: str) -> None:
         assert (await run.info()).state == "completed"
         assert str(await client.invoke_async("quick", "Hi")) == "Done.\n"
     assert client.statistics().subscriptions == 0
-    assert len(await fleet.connections(name)) <= 2
+    await fleet.until(lambda: no_more_than_two(fleet, name))
     await fleet.until(lambda: nobody_blocked(fleet))
 
 
@@ -434,7 +439,7 @@ async def test_cancelled_over_and_over_a_client_gives_every_caller_its_own_answe
                     scope.cancel()
             number = turn % 10
             assert (await runs[number].info()).agent == f"agent-{number}"
-        assert len(await fleet.connections("leaver")) <= 2
+        await fleet.until(lambda: no_more_than_two(fleet, "leaver"))
 
 
 @pytest.mark.parametrize("point", ["idle", "model", "claim"])

@@ -35,7 +35,7 @@ async def all_events(run: Run, after: int | str | None = None) -> list[Event]:
 async def test_an_unknown_run_is_not_found(fleet: Fleet) -> None:
     async with fleet.client() as client:
         run = client.run(new_run_id())
-        with anyio.fail_after(2):
+        with anyio.fail_after(10):
             for read in (lambda: all_records(run), lambda: all_events(run), lambda: all_events(run, after=5)):
                 with pytest.raises(RunNotFoundError, match=f"no run '{run.id}'"):
                     await read()

@@ -54,7 +54,7 @@ async def test_records_come_live_once_and_in_order_and_the_tail_ends_with_the_te
         await owner.end()
         await viewer.seen(owner.head)
         viewer.assert_dense(103)
-        assert client.statistics().messages >= 51, "they came by the link, not by looking again and again"
+        assert client.statistics().messages >= 50, "they came by the link, not by looking again and again"
         assert client.statistics().reconnects == 0
 
 
@@ -64,11 +64,11 @@ async def test_a_hole_in_what_is_published_is_filled_from_the_log(fleet: Fleet) 
         tasks.start_soon(viewer.watch)
         await owner.append("heard")
         await viewer.seen(owner.head)
-        for number in range(5):
-            await owner.append_unheard(f"{number} unheard")
-            await owner.append_unheard(f"{number} unheard either")
-            await owner.append(f"{number} heard")
-            with anyio.fail_after(0.9):  # before the tail would look at the run by itself
+        with anyio.fail_after(8):  # a tail that only looks at the run by itself takes more than a second for each hole
+            for number in range(20):
+                await owner.append_unheard(f"{number} unheard")
+                await owner.append_unheard(f"{number} unheard either")
+                await owner.append(f"{number} heard")
                 await viewer.seen(owner.head)
         await owner.end()
         await viewer.seen(owner.head)
@@ -120,10 +120,14 @@ async def test_a_killed_link_is_made_again_and_nothing_is_missed(fleet: Fleet) -
         viewers = [fleet.viewer(client.run(owner.id)) for _ in range(3)]
         for viewer in viewers:
             tasks.start_soon(viewer.watch)
+
+        async def killed() -> bool:
+            return await fleet.ask("CLIENT", "KILL", "TYPE", "pubsub") > 0
+
         for number in range(5):
             await owner.append(f"before {number}")
             await viewers[0].seen(owner.head)
-            assert await fleet.ask("CLIENT", "KILL", "TYPE", "pubsub")
+            await fleet.until(killed)  # it may not have been made again yet: a tail also reads without it
             await owner.append(f"meanwhile {number}")
         await owner.end()
         for viewer in viewers:

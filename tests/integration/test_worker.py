@@ -110,23 +110,29 @@ async def test_runs_that_wait_are_taken_in_the_order_they_were_submitted(fleet: 
     assert created == sorted(created), "the server's clock, in milliseconds, is what counts"
 
 
-async def test_two_workers_share_the_work_and_no_run_is_run_twice(fleet: Fleet) -> None:
+async def test_two_workers_share_the_work_and_no_run_is_run_twice(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    agent = Agent(model, name="agent")
     async with fleet.client() as client:
-        runs = [await client.start("quick", "Hi") for _ in range(60)]
-        async with fleet.worker(quick(), concurrency=2) as one, fleet.worker(quick(), concurrency=2) as two:
+        runs = [await client.start("agent", "Hi") for _ in range(60)]
+        async with fleet.worker(agent, concurrency=2) as one, fleet.worker(agent, concurrency=2) as two:
+            await model.called(4)  # each of the two is full
+            model.go.set()
             for run in runs:
                 await run.result()
         assert one.statistics().claimed + two.statistics().claimed == 60
-        assert one.statistics().claimed
-        assert two.statistics().claimed
+        assert min(one.statistics().claimed, two.statistics().claimed) >= 2
         assert {(await run.info()).epoch for run in runs} == {1}
 
 
 async def test_a_run_that_comes_while_the_worker_is_idle_begins_at_once(fleet: Fleet) -> None:
     async with fleet.worker(quick()), fleet.client() as client:
         await completes(client)
-        with anyio.fail_after(1):
-            await completes(client)
+        with anyio.fail_after(6):  # a worker that only looks now and then takes two seconds for each
+            for _ in range(10):
+                await completes(client)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +172,7 @@ async def test_a_lease_that_cannot_be_kept_over_the_way_to_redis_is_refused_with
     log = fleet.log()
     far = FarLog(log.client, prefix=fleet.prefix)
     with pytest.raises(
-        LeaseTooShortError, match=r"a lease of 2 s cannot be kept.* takes 0\.4\d s.*lease of \d s or more"
+        LeaseTooShortError, match=r"a lease of 2 s cannot be kept.* takes \d\.\d\d s.*lease of \d+ s or more"
     ):
         await Worker([quick()], log=far, options=WorkerOptions(lease_ms=2000)).run()
     await log.aclose()
@@ -319,14 +325,15 @@ async def test_a_claim_that_is_never_answered_holds_a_drain_for_a_lease_and_no_l
 
 async def test_draining_an_idle_worker_ends_it_at_once_and_twice_is_once(fleet: Fleet) -> None:
     async with fleet.client() as client:
-        with anyio.fail_after(1):
-            async with fleet.worker(quick()) as worker:
-                await completes(client)
-                worker.drain()
-                worker.drain()
+        with anyio.fail_after(6):  # one that waited for its bell's or its claim's next turn would take two seconds
+            for _ in range(10):
+                async with fleet.worker(quick()) as worker:
+                    await completes(client)
+                    worker.drain()
+                    worker.drain()
         assert await client.workers() == []
     log = fleet.log()
-    with anyio.fail_after(1):
+    with anyio.fail_after(1.9):
         worker = Worker([quick()], log=log)
         worker.drain()
         await worker.run()

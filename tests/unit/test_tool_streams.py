@@ -154,7 +154,7 @@ async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_thei
         started.set()
         release.wait(10)
 
-    @tool(timeout=0.3)
+    @tool(timeout=0.5)
     def quick() -> str:
         return "in time"
 
@@ -167,7 +167,7 @@ async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_thei
         group.start_soon(run, hold)
         await anyio.to_thread.run_sync(started.wait, 10)
         group.start_soon(collect)
-        await anyio.sleep(0.5)  # well past the limit of `quick`, which is queued
+        await anyio.sleep(0.6)  # past the limit of `quick`, which is queued
         assert not answers
         release.set()
     assert answers == ["in time"]
@@ -231,14 +231,14 @@ async def test_an_async_body_that_is_late_is_cancelled():
 async def test_a_thread_that_is_late_is_left_and_told():
     left = threading.Event()
 
-    @tool(timeout=0.05)
+    @tool(timeout=0.5)  # its thread has begun by then, on a busy machine too
     def slow(ctx: ToolContext) -> None:
         while not ctx.cancel_requested:
             threading.Event().wait(0.001)
         left.set()
 
     assert await text(slow) == (
-        "Error: TimeoutError - tool 'slow' did not finish within 0.05 s (its thread may still be running)"
+        "Error: TimeoutError - tool 'slow' did not finish within 0.5 s (its thread may still be running)"
     )
     assert await anyio.to_thread.run_sync(left.wait, 10)
 

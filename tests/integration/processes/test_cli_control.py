@@ -95,7 +95,7 @@ def test_what_is_said_to_a_run_is_heard_and_a_paused_one_hears_it_when_it_goes_o
 
 
 def test_a_running_run_is_told_and_asked_nothing_it_does_not_ask(fleet: Fleet, call: Callable[..., Finished]):
-    run_id = call("ask", "slow", "go", "--detach", "--url", fleet.url).out.strip()
+    run_id = call("ask", "waits", "go", "--detach", "--url", fleet.url).out.strip()
     nothing = call("steer", run_id, "  ", "--url", fleet.url)
     assert (nothing.code, nothing.err) == (
         64,
@@ -104,6 +104,8 @@ def test_a_running_run_is_told_and_asked_nothing_it_does_not_ask(fleet: Fleet, c
     unasked = call("respond", run_id, "yes", "--url", fleet.url)
     assert (unasked.code, unasked.out) == (64, "")
     assert re.fullmatch(f"playhead: run {run_id} is (queued|running): it waits for no answer now", unasked.err)
+    call("cancel", run_id, "--url", fleet.url)
+    run_id = call("ask", "slow", "go", "--detach", "--url", fleet.url).out.strip()
     told = call("steer", run_id, "and on", "--url", fleet.url)
     assert told.err in (f"run {run_id}: heard", f"run {run_id}: sent; the run is queued and hears it when it goes on")
     assert "[told: and on]" in call("tail", run_id, "--url", fleet.url).err
