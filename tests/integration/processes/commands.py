@@ -71,6 +71,7 @@ class Running:
         self.out: list[str] = []
         self.err: list[str] = []
         self._news: queue.Queue[tuple[list[str], str]] = queue.Queue()
+        self._unseen: list[tuple[list[str], str]] = []
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
             for stream, lines in ((process.stdout, self.out), (process.stderr, self.err))
@@ -92,15 +93,24 @@ class Running:
         return self.process.pid
 
     def until(self, pattern: str) -> re.Match[str]:
-        """Wait for a line, on either stream, in which `pattern` is found; each line is looked at once."""
+        """Wait for a line, on either stream, in which `pattern` is found.
+
+        What its stream said up to there is not looked at again; what the other one said is, since which of two streams is
+        read first is left to chance.
+        """
         deadline = time.monotonic() + LIMIT_S
+        looked_at = 0
         while True:
+            for place, (stream, line) in enumerate(self._unseen[looked_at:], looked_at):
+                if found := re.search(pattern, line):
+                    before, behind = self._unseen[:place], self._unseen[place + 1 :]
+                    self._unseen = [*(one for one in before if one[0] is not stream), *behind]
+                    return found
+            looked_at = len(self._unseen)
             try:
-                _, line = self._news.get(timeout=max(0.0, deadline - time.monotonic()))
+                self._unseen.append(self._news.get(timeout=max(0.0, deadline - time.monotonic())))
             except queue.Empty:
                 raise AssertionError(f"no line matched {pattern!r}; out {self.out}, err {self.err}") from None
-            if found := re.search(pattern, line):
-                return found
 
     def signal(self, number: int) -> None:
         """Send a signal to the process alone."""
