@@ -1,13 +1,26 @@
-"""What a measurement gives: figures beside their yardsticks and targets, and the statistics behind them."""
+"""What a measurement gives: figures beside their yardsticks and targets, and the statistics of their rounds. Pure."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-__all__ = ["Figure", "Sizes", "median", "percentile", "size"]
+__all__ = [
+    "Figure",
+    "Target",
+    "at_least",
+    "at_most",
+    "median",
+    "of_rounds",
+    "percentile",
+    "ratio_at_least",
+    "ratio_at_most",
+]
+
+Target = tuple[Literal["value", "ratio"], Literal["<=", ">="], float]
+"""A bound on a figure's `value`, or on `value / yardstick`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +30,13 @@ class Figure:
     Attributes:
         group: The measurement it belongs to.
         name: What was measured.
-        value: In `unit`.
+        value: In `unit`; of several rounds, their median.
         yardstick: What the same work costs without playhead, in the same unit, measured in the same run.
         yardstick_name: What the yardstick did.
-        target: The bound of section 12 of the design, and what it bounds: `value`, or `value / yardstick`.
+        target: The bound that the design sets.
         note: What a reader must know to believe it.
+        rounds: The value of each round, in order; empty where there was one.
+        yardstick_rounds: The yardstick of each round: the n-th was measured beside the n-th of `rounds`.
     """
 
     group: str
@@ -30,12 +45,22 @@ class Figure:
     unit: str
     yardstick: float | None = None
     yardstick_name: str = ""
-    target: tuple[Literal["value", "ratio"], Literal["<=", ">="], float] | None = None
+    target: Target | None = None
     note: str = ""
+    rounds: tuple[float, ...] = ()
+    yardstick_rounds: tuple[float, ...] = ()
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """`value / yardstick` of each round; what else the machine did in a round was done to both."""
+        pairs = zip(self.rounds, self.yardstick_rounds, strict=False)
+        return tuple(value / yardstick for value, yardstick in pairs if yardstick)
 
     @property
     def ratio(self) -> float | None:
-        """`value / yardstick`, or None without a yardstick."""
+        """The median of `ratios`, or of the one round `value / yardstick`; None without a yardstick."""
+        if self.ratios:
+            return median(self.ratios)
         return self.value / self.yardstick if self.yardstick else None
 
     @property
@@ -49,73 +74,65 @@ class Figure:
         return measured <= bound if relation == "<=" else measured >= bound
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data, with the derived `ratio` and `met`."""
-        return {**asdict(self), "ratio": self.ratio, "met": self.met}
+        """Plain data, with the derived `ratio`, `ratios` and `met`."""
+        return {**asdict(self), "ratio": self.ratio, "ratios": self.ratios, "met": self.met}
+
+    def beside(
+        self,
+        rounds: Sequence[float],
+        name: str,
+        *,
+        called: str = "",
+        target: Target | None = None,
+        note: str = "",
+    ) -> Figure:
+        """The same figure beside a yardstick, in a line of its own where it is `called` otherwise.
+
+        Args:
+            rounds: The yardstick's, in the order of the figure's own.
+            name: What the yardstick did.
+            called: What is added to the figure's name.
+            target: On the ratio; the line does not keep the figure's own.
+            note: What a reader must know to believe it.
+        """
+        return replace(
+            self,
+            name=f"{self.name}, {called}" if called else self.name,
+            yardstick=median(rounds),
+            yardstick_name=name,
+            yardstick_rounds=tuple(rounds),
+            target=target,
+            note=note,
+        )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """How much each measurement does. Seconds are wall time, rounds alternate with the yardstick's."""
-
-    latency_rounds: int
-    latency_s: float
-    runs: int
-    window_s: float
-    windows: int
-    loop_chunks: int
-    loop_rounds: int
-    tails: int
-    tokens: int
-    replay_records: int
-    replay_rounds: int
+def of_rounds(
+    group: str, name: str, rounds: Sequence[float], unit: str, *, target: Target | None = None, note: str = ""
+) -> Figure:
+    """A figure whose value is the median of its rounds, no yardstick beside it yet."""
+    return Figure(
+        group=group, name=name, value=median(rounds), unit=unit, target=target, note=note, rounds=tuple(rounds)
+    )
 
 
-SIZES = {
-    "normal": Sizes(
-        latency_rounds=5,
-        latency_s=3.0,
-        runs=1000,
-        window_s=5.0,
-        windows=3,
-        loop_chunks=200_000,
-        loop_rounds=3,
-        tails=1000,
-        tokens=20_000,
-        replay_records=100_000,
-        replay_rounds=3,
-    ),
-    "quick": Sizes(
-        latency_rounds=2,
-        latency_s=1.0,
-        runs=1000,
-        window_s=1.5,
-        windows=1,
-        loop_chunks=50_000,
-        loop_rounds=1,
-        tails=1000,
-        tokens=5_000,
-        replay_records=20_000,
-        replay_rounds=2,
-    ),
-    "smoke": Sizes(
-        latency_rounds=1,
-        latency_s=0.2,
-        runs=5,
-        window_s=0.2,
-        windows=1,
-        loop_chunks=500,
-        loop_rounds=1,
-        tails=5,
-        tokens=300,
-        replay_records=300,
-        replay_rounds=1,
-    ),
-}
+def at_most(bound: float) -> Target:
+    """The value must not be over `bound`."""
+    return ("value", "<=", bound)
 
 
-def size(name: Literal["normal", "quick", "smoke"]) -> Sizes:
-    """The preset of that name: `normal` takes about two minutes, `quick` half a minute, `smoke` measures nothing useful."""
-    return SIZES[name]
+def at_least(bound: float) -> Target:
+    """The value must not be under `bound`."""
+    return ("value", ">=", bound)
+
+
+def ratio_at_most(bound: float) -> Target:
+    """`value / yardstick` must not be over `bound`."""
+    return ("ratio", "<=", bound)
+
+
+def ratio_at_least(bound: float) -> Target:
+    """`value / yardstick` must not be under `bound`."""
+    return ("ratio", ">=", bound)
 
 
 def median(values: Sequence[float]) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import anyio
 import msgpack
 
-from bench.children import Talk, cpu_seconds
+from bench.children import Talk, cpu_seconds, rss_bytes
 from playhead.runtime import Agent
 from playhead.runtime.log.connection import connect
 from playhead.runtime.log.redis import RedisLog
@@ -18,9 +19,11 @@ from playhead.runtime.records import now_ms
 from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.workers import Worker, WorkerOptions
 
-__all__ = ["AGENT", "PacedModel", "clock_ns", "prompt", "stamped", "stamped_record", "worker"]
+__all__ = ["AGENT", "WORKER_NAME", "PacedModel", "alone", "clock_ns", "prompt", "stamped", "stamped_record", "worker"]
 
 AGENT = "paced"
+WORKER_NAME = "bench-worker"
+"""What its connections are named, for `CLIENT LIST`."""
 
 
 def clock_ns() -> int:
@@ -38,20 +41,37 @@ def stamped_record() -> bytes:
     return msgpack.packb([1, now_ms(), stamped()]) or b""
 
 
-def prompt(*, rate: float, count: int, held: bool = False) -> str:
-    """What to ask `PacedModel` for: `count` chunks (0: until it is stopped) at `rate` a second, `held` until `go`."""
-    return f"{rate} {count} {int(held)}"
+def prompt(*, rate: float, count: int = 0) -> str:
+    """What to ask `PacedModel` for: `count` chunks (0: until it is stopped) at `rate` a second."""
+    return f"{rate} {count}"
 
 
 class PacedModel:
     """Speaks as its prompt says; a chunk's text is the time it was yielded at, 19 digits at most.
 
-    Late, it does not wait between chunks: then it is as fast as they are accepted.
+    Late, it does not wait between chunks: then it is as fast as they are accepted. While it is held, each of its calls
+    begins its answer and says nothing in it; what was not said meanwhile is not made up for.
     """
 
-    def __init__(self) -> None:
-        self.go = anyio.Event()
+    def __init__(self, *, held: bool = False) -> None:
         self.stopped = False
+        self._held = held
+        self._gate = anyio.Event()
+
+    def hold(self) -> None:
+        """Say nothing from the next chunk on."""
+        if not self._held:
+            self._held, self._gate = True, anyio.Event()
+
+    def go(self) -> None:
+        """Speak."""
+        self._held = False
+        self._gate.set()
+
+    def stop(self) -> None:
+        """End all answers."""
+        self.stopped = True
+        self.go()
 
     async def stream(
         self,
@@ -63,14 +83,15 @@ class PacedModel:
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
         """The chunks of one answer."""
-        rate, count, held = messages[-1].get("content", [])[0]["text"].split()
+        rate, count = messages[-1].get("content", [])[0]["text"].split()
         yield c.message_start()
         yield c.block_start()
-        if held == "1":
-            await self.go.wait()
         pace, left = 1 / float(rate), int(count)
-        due = time.monotonic() + pace * (time.perf_counter_ns() % 1000 / 1000)  # runs begin out of step
+        due = _first_due(pace)
         while not self.stopped:
+            if self._held:
+                await self._gate.wait()
+                due = _first_due(pace)
             if (pause := due - time.monotonic()) > 0:
                 await anyio.sleep(pause)
             yield c.text_delta(stamped())
@@ -83,10 +104,28 @@ class PacedModel:
         yield c.metadata(input_tokens=1, output_tokens=1, latency_ms=1)
 
 
+def _first_due(pace: float) -> float:
+    """When the next chunk is due: within one pace, so that runs that begin together do not speak together."""
+    return time.monotonic() + pace * (time.perf_counter_ns() % 1000 / 1000)
+
+
+def _obey(model: PacedModel, question: str) -> None:
+    """`hold`, `go` and `stop` are for the model; what else is asked is not."""
+    if question == "hold":
+        model.hold()
+    elif question == "go":
+        model.go()
+    elif question == "stop":
+        model.stop()
+
+
 async def worker(config: dict[str, Any], talk: Talk) -> None:
-    """Role: a real worker as the command runs it. Asks: `snapshot`, `go` (held models), `stop` (all models)."""
-    client = connect(config["url"], connections=4)
-    model = PacedModel()
+    """Role: a real worker as the command runs it; its model is held at first if `held`.
+
+    Asks: `snapshot`, `hold`, `go`, `stop`; each is answered with a snapshot.
+    """
+    client = connect(f"{config['url']}?client_name={WORKER_NAME}")
+    model = PacedModel(held=config.get("held", False))
     running = Worker(
         [Agent(model, name=AGENT, callback_handler=None)],
         log=RedisLog(client, prefix=config["prefix"]),
@@ -95,18 +134,41 @@ async def worker(config: dict[str, Any], talk: Talk) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(running.run)
         async for question in talk.questions():
-            if question["ask"] == "go":
-                model.go.set()
-            elif question["ask"] == "stop":
-                model.stopped = True
+            _obey(model, question["ask"])
             counted = running.statistics()
             talk.answer(
                 {
                     "cpu": cpu_seconds(),
+                    "rss": rss_bytes(),
                     "running": counted.running,
                     "appends": counted.appends,
                     "records": counted.records,
+                    "renewals": counted.renewals,
                 }
             )
         tasks.cancel_scope.cancel()
     await client.aclose()
+
+
+async def alone(config: dict[str, Any], talk: Talk) -> None:
+    """Role: `runs` calls of the model at `rate` with nothing behind them: what the model itself costs.
+
+    Asks: `snapshot`, `hold`, `go`; each is answered with a snapshot.
+    """
+    model = PacedModel(held=True)
+    asked: Messages = [{"role": "user", "content": [{"text": prompt(rate=config["rate"])}]}]
+    events = 0
+
+    async def listen() -> None:
+        nonlocal events
+        async with aclosing(model.stream(asked)) as chunks:
+            async for _ in chunks:
+                events += 1
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(config["runs"]):
+            tasks.start_soon(listen)
+        async for question in talk.questions():
+            _obey(model, question["ask"])
+            talk.answer({"cpu": cpu_seconds(), "events": events})
+        tasks.cancel_scope.cancel()

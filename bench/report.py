@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -11,7 +12,10 @@ from rich.table import Table
 
 from bench.figures import Figure
 
-__all__ = ["print_json", "print_table"]
+__all__ = ["print_json", "print_table", "spread"]
+
+_WIDTH: Final = 120
+"""What the table takes at most; a narrow terminal breaks its lines rather than losing columns."""
 
 
 def print_json(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
@@ -22,22 +26,23 @@ def print_json(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
 def print_table(
     machine: Mapping[str, str], figures: Sequence[Figure], *, title: str = "playhead, measured here and now"
 ) -> None:
-    """A table for people, 80 columns wide, and below it what each figure needs to be believed."""
+    """A table for people, and below it what each figure needs to be believed.
+
+    Figures of several rounds show their median and, behind it, the least and the most; a ratio is taken in each round.
+    """
     console = Console(highlight=False)
+    console.width = max(console.width, _WIDTH)
     for name, value in machine.items():
         console.print(f"[dim]{name:>9}[/] {value}")
-    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("what")
-    for column in ("measured", "yardstick", "ratio", "target"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("met", no_wrap=True)
+    in_rounds = any(len(figure.rounds) > 1 for figure in figures)
+    table = _empty_table(title, in_rounds=in_rounds)
     group = ""
     for figure in figures:
         if figure.group != group:
             table.add_section()
             table.add_row(f"[bold]{figure.group}[/]")
         group = figure.group
-        table.add_row(*_cells(figure))
+        table.add_row(*(text for name, text in _cells(figure).items() if in_rounds or name != "spread"))
     console.print(table)
     for figure in figures:
         notes = [figure.note] if figure.note else []
@@ -46,11 +51,37 @@ def print_table(
             console.print(f"[dim]{figure.group}, {figure.name}: {'; '.join(notes)}[/]")
 
 
-def _cells(figure: Figure) -> tuple[str, str, str, str, str, str]:
-    yardstick = "" if figure.yardstick is None else _with_unit(figure.yardstick, figure.unit)
-    ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    verdict = {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[figure.met]
-    return figure.name, _with_unit(figure.value, figure.unit), yardstick, ratio, _target(figure), verdict
+def _empty_table(title: str, *, in_rounds: bool) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("what", no_wrap=True)
+    for column in ("measured", *(["min-max"] if in_rounds else []), "yardstick", "ratio", "target"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("met", no_wrap=True)
+    return table
+
+
+def _cells(figure: Figure) -> dict[str, str]:
+    return {
+        "what": figure.name,
+        "measured": _with_unit(figure.value, figure.unit),
+        "spread": spread(figure.rounds),
+        "yardstick": "" if figure.yardstick is None else _with_unit(figure.yardstick, figure.unit),
+        "ratio": _ratio(figure),
+        "target": _target(figure),
+        "met": {None: "", True: "[green]yes[/]", False: "[red]no[/]"}[figure.met],
+    }
+
+
+def spread(values: Sequence[float]) -> str:
+    """The least and the most of several rounds, `3.9-4.4`; of one round nothing."""
+    return f"{_number(min(values))}-{_number(max(values))}" if len(values) > 1 else ""
+
+
+def _ratio(figure: Figure) -> str:
+    if figure.ratio is None:
+        return ""
+    several = spread(figure.ratios)
+    return f"{figure.ratio:.2f} ({several})" if several else f"{figure.ratio:.2f}"
 
 
 def _target(figure: Figure) -> str:
@@ -58,7 +89,8 @@ def _target(figure: Figure) -> str:
         return ""
     what, relation, bound = figure.target
     sign = "≤" if relation == "<=" else "≥"
-    return f"{sign} {bound:g}x" if what == "ratio" else f"{sign} {bound:g} {figure.unit}".rstrip()
+    number = f"{bound:,g}" if bound < 1000 else f"{bound:,.0f}"
+    return f"{sign} {number}x" if what == "ratio" else f"{sign} {number} {figure.unit}".rstrip()
 
 
 def _with_unit(value: float, unit: str) -> str:
@@ -66,7 +98,7 @@ def _with_unit(value: float, unit: str) -> str:
 
 
 def _number(value: float) -> str:
-    if value >= 1000 or isinstance(value, int):
+    if value >= 1000 or float(value).is_integer():
         return f"{value:,.0f}"
     if value >= 10:
         return f"{value:.1f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from playhead.runtime.codec import encode_record
 from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
@@ -22,12 +23,23 @@ from playhead.runtime.records import (
     now_ms,
 )
 
-__all__ = ["AGENT", "append", "claim_run", "conversation", "finish", "opened_log"]
+__all__ = [
+    "AGENT",
+    "SeededRun",
+    "append",
+    "append_to_each",
+    "claim_run",
+    "conversation",
+    "finish",
+    "opened_log",
+    "running_runs",
+]
 
 AGENT = "seeded"
 _LEASE_MS = 600_000
 _RETENTION_MS = 600_000
 _BATCH = 500
+_RUNS_AT_ONCE = 200
 
 _SENTENCE = "the of and to in is that for it as was with be by on not he his but at are this have from or had an they"
 
@@ -49,6 +61,36 @@ async def claim_run(log: RedisLog) -> Claim:
     claim = await log.claim(notes, worker="bench", token=new_token(), lease_ms=_LEASE_MS)
     assert claim is not None
     return claim
+
+
+@dataclass(slots=True)
+class SeededRun:
+    """A running run whose model call has begun and has said nothing yet."""
+
+    id: str
+    claim: Claim
+    head: int
+
+
+async def running_runs(log: RedisLog, count: int) -> list[SeededRun]:
+    """`count` of them."""
+    runs: list[SeededRun] = []
+    for _ in range(count):
+        claim = await claim_run(log)
+        runs.append(SeededRun(claim.run_id, claim, claim.head))
+    await append_to_each(log, runs, conversation(0)[:2])
+    return runs
+
+
+async def append_to_each(log: RedisLog, runs: Sequence[SeededRun], records: Sequence[Record]) -> None:
+    """Append the same records to each run, many runs in one call."""
+    data = [encode_record(record) for record in records]
+    for start in range(0, len(runs), _RUNS_AT_ONCE):
+        part = runs[start : start + _RUNS_AT_ONCE]
+        answers = await log.append([Batch(run.id, run.claim.token, run.head, data) for run in part])
+        for run, answer in zip(part, answers, strict=True):
+            assert answer.stored
+            run.head = answer.head
 
 
 def conversation(tokens: int) -> list[Record]:

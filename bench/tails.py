@@ -1,108 +1,143 @@
-"""Tails: many open at once in one client process; its connections, its memory, and how long opening takes."""
+"""Tails: many open at once in one client process; its connections, its memory, and how long opening takes.
+
+In each round a fresh process opens them all on the same running runs, whose logs have grown by a chunk since the last.
+Yardstick of the memory: as many tasks that only wait, in a process of their own, since each reader of a tail is one.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
-from bench.children import Talk, child, rss_bytes
-from bench.figures import Figure, Sizes
-from bench.seeding import append, claim_run, conversation, opened_log
+from bench.children import Talk, child, cpu_seconds, rss_bytes
+from bench.figures import Figure, at_most, of_rounds
+from bench.seeding import SeededRun, append_to_each, conversation, opened_log, running_runs
 from bench.server import Bench
+from bench.sizes import Sizes
+from bench.viewer import CLIENT_NAME
 from playhead.client import Client
-from playhead.runtime.log.base import Claim
 from playhead.runtime.log.redis import RedisLog
 
-__all__ = ["measure", "viewer"]
+__all__ = ["measure", "open_tails", "tasks_that_wait"]
 
-_NAME = "bench-tails"
-_LIMIT_S = 120.0
+_LIMIT_S: Final = 120.0
+_PREFIX: Final = "tails"
 
 
-async def viewer(config: dict[str, Any], talk: Talk) -> None:
-    """Role: opens a tail on each of `runs`. Asks: `open`, and `woken` once each has been written to."""
-    url = f"{config['url']}?client_name={_NAME}"
-    seen = 0
-    reached = anyio.Event()
-    wanted = 0
+class _Audience:
+    """One tail on each of many runs, and how many events they have yielded: the beginning of a cycle, and each chunk."""
 
-    async def watch(run_id: str) -> None:
-        nonlocal seen
-        async with aclosing(client.run(run_id).stream_async()) as events:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._seen = self._wanted = 0
+        self._reached = anyio.Event()
+
+    async def watch(self, run_id: str) -> None:
+        async with aclosing(self._client.run(run_id).stream_async()) as events:
             async for event in events:
                 if "init_event_loop" in event or "data" in event:
-                    seen += 1
-                    if seen == wanted:
-                        reached.set()
+                    self._seen += 1
+                    if self._seen == self._wanted:
+                        self._reached.set()
 
-    async with Client(url, prefix=config["prefix"]) as client, anyio.create_task_group() as tasks:
-        async for question in talk.questions():
-            before, began = rss_bytes(), time.monotonic()
-            if question["ask"] == "open":
-                wanted = len(question["runs"])
-                for run_id in question["runs"]:
-                    tasks.start_soon(watch, run_id)
+    async def seen(self, events: int) -> None:
+        """Wait until that many have been yielded in all.
+
+        Raises:
+            TimeoutError: They were not.
+        """
+        self._reached, self._wanted = anyio.Event(), events
+        if self._seen < events:
             with anyio.fail_after(_LIMIT_S):
-                await reached.wait()
-            talk.answer({"s": time.monotonic() - began, "rss": rss_bytes() - before})
-            reached, wanted = anyio.Event(), 2 * wanted
+                await self._reached.wait()
+
+
+async def open_tails(config: dict[str, Any], talk: Talk) -> None:
+    """Role: opens one tail on each of `runs`. Asks: `open`, `wait` (both until the tails have yielded `events` in all),
+    `snapshot`; answers seconds, and what memory and CPU the process has used."""
+    url = f"{config['url']}?client_name={CLIENT_NAME}"
+    async with Client(url, prefix=config["prefix"]) as client, anyio.create_task_group() as tasks:
+        audience = _Audience(client)
+        async for question in talk.questions():
+            began = time.monotonic()
+            if question["ask"] == "open":
+                for run_id in question["runs"]:
+                    tasks.start_soon(audience.watch, run_id)
+            if question["ask"] != "snapshot":
+                await audience.seen(question["events"])
+            talk.answer({"s": time.monotonic() - began, "rss": rss_bytes(), "cpu": cpu_seconds()})
         tasks.cancel_scope.cancel()
 
 
-async def _seed(log: RedisLog, count: int) -> list[tuple[Claim, int]]:
-    """`count` running runs whose model call has begun: their claims and heads."""
-    runs: list[tuple[Claim, int]] = []
-    for _ in range(count):
-        claim = await claim_run(log)
-        runs.append((claim, await append(log, claim, claim.head, conversation(0)[:2])))
-    return runs
+async def tasks_that_wait(config: dict[str, Any], talk: Talk) -> None:
+    """Role: the yardstick. Asks: `open` (`count`); answers by how many bytes the process has grown."""
+    del config
+    async with anyio.create_task_group() as tasks:
+        async for question in talk.questions():
+            before = rss_bytes()
+            for _ in range(question["count"]):
+                tasks.start_soon(anyio.sleep_forever)
+            await anyio.wait_all_tasks_blocked()
+            talk.answer(rss_bytes() - before)
+        tasks.cancel_scope.cancel()
+
+
+async def _round(bench: Bench, log: RedisLog, runs: list[SeededRun], *, number: int) -> dict[str, float]:
+    """Open a tail on each run, then write a chunk to each."""
+    config = {"url": bench.url, "prefix": _PREFIX}
+    async with child(tasks_that_wait, {}, uvloop=False) as process:
+        task = await process.ask("open", count=len(runs))
+    async with child(open_tails, config, uvloop=False) as process:
+        before = await process.ask("snapshot")
+        names = [run.id for run in runs]
+        opened = await process.ask("open", runs=names, events=number * len(runs))
+        connections = sum(client.get("name") == CLIENT_NAME for client in await bench.clients())
+        began = time.monotonic()
+        await append_to_each(log, runs, conversation(1)[4:5])
+        wrote = time.monotonic() - began
+        await process.ask("wait", events=(number + 1) * len(runs))
+        woken = time.monotonic() - began
+    return {
+        "connections": connections,
+        "kib": (opened["rss"] - before["rss"]) / len(runs) / 1024,
+        "task_kib": task / len(runs) / 1024,
+        "open_s": opened["s"],
+        "lag_s": woken - wrote,
+    }
 
 
 async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
     """The figures of this measurement."""
     say(f"tails: {sizes.tails:,} runs")
-    async with opened_log(bench.url, prefix="tails") as log:
-        runs = await _seed(log, sizes.tails)
-        token = conversation(1)[4:5]
-        async with child(viewer, {"url": bench.url, "prefix": "tails"}, uvloop=False) as process:
-            say(f"tails: opening {sizes.tails:,}")
-            opened = await process.ask("open", runs=[claim.run_id for claim, _ in runs])
-            connections = sum(client.get("name") == _NAME for client in await bench.clients())
-            began = time.monotonic()
-            for claim, head in runs:
-                await append(log, claim, head, token)
-            wrote = time.monotonic() - began
-            await process.ask("woken")
-            woken = time.monotonic() - began
-    return _figures(sizes.tails, opened, connections, wrote, woken)
+    rounds: list[dict[str, float]] = []
+    async with opened_log(bench.url, prefix=_PREFIX) as log:
+        runs = await running_runs(log, sizes.tails)
+        for number in range(1, sizes.rounds + 1):
+            say(f"tails: round {number} of {sizes.rounds}")
+            rounds.append(await _round(bench, log, runs, number=number))
+    return _figures(rounds, tails=sizes.tails)
 
 
-def _figures(tails: int, opened: dict[str, float], connections: int, wrote: float, woken: float) -> list[Figure]:
+def _figures(rounds: list[dict[str, float]], *, tails: int) -> list[Figure]:
+    def line(name: str, key: str, unit: str, **more: Any) -> Figure:
+        return of_rounds("tails", name, [one[key] for one in rounds], unit, **more)
+
+    memory = line("memory per tail", "kib", "KiB", target=at_most(8.5), note="the task that reads it included")
+    beside = memory.beside([one["task_kib"] for one in rounds], "a task that waits, alone", called="beside a bare task")
     return [
-        Figure(
-            group="tails",
-            name=f"connections, {tails:,} open tails",
-            value=connections,
-            unit="",
-            target=("value", "<=", 2.0),
+        line(
+            f"connections, {tails:,} open tails",
+            "connections",
+            "",
+            target=at_most(2),
             note="counted by CLIENT LIST; one shard",
         ),
-        Figure(
-            group="tails",
-            name="time to open all",
-            value=opened["s"],
-            unit="s",
-            note="until each tail has yielded its first event",
-        ),
-        Figure(group="tails", name="memory per tail", value=opened["rss"] / tails / 1024, unit="KiB"),
-        Figure(
-            group="tails",
-            name="one chunk to each, lag of the last",
-            value=woken - wrote,
-            unit="s",
-        ),
+        memory,
+        beside,
+        line("time to open all", "open_s", "s", note="until each tail has yielded its first event"),
+        line("one chunk to each, lag of the last", "lag_s", "s"),
     ]

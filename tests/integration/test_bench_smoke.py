@@ -15,7 +15,7 @@ import pytest
 __all__: list[str] = []
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = {"latency", "saturated", "loop", "tails", "memory", "replay"}
+GROUPS = {"latency", "saturated", "paced", "loop", "tails", "memory", "replay"}
 
 
 def bench(*arguments: str) -> subprocess.Popen[str]:
@@ -33,20 +33,29 @@ def test_every_measurement_gives_figures_that_make_sense():
     assert {figure["group"] for figure in told["figures"]} == GROUPS
     for figure in told["figures"]:
         assert math.isfinite(figure["value"]), figure
-        assert figure["value"] >= 0, figure
+        assert figure["value"] >= 0 or "above" in figure["name"], figure  # a difference, and the machine may be busy
         assert figure["ratio"] is None or figure["ratio"] > 0, figure
         assert (figure["met"] is None) == (figure["target"] is None), figure
     (connections,) = [one["value"] for one in told["figures"] if one["name"].startswith("connections")]
     assert connections == 2
+    names = [(figure["group"], figure["name"]) for figure in told["figures"]]
+    assert len(names) == len(set(names)), "two lines are called the same"
 
 
 @pytest.mark.timeout(120)
 def test_its_processes_end_when_it_is_killed():
     with bench("--only", "saturated") as process:
         assert process.stderr is not None
-        assert any("window" in line for line in process.stderr), "the fleet was never measured"
+        assert any("round" in line for line in process.stderr), "the fleet was never measured"
         process.kill()
         process.stderr.read()  # ends when the last process that holds this pipe has ended
+
+
+def test_what_can_be_measured_is_listed_by_name():
+    with bench("--list") as process:
+        out, error = process.communicate(timeout=50)
+    assert process.returncode == 0, error
+    assert {line.split()[0] for line in out.splitlines()} == GROUPS
 
 
 def test_the_table_says_what_was_missed_and_what_was_met():

@@ -1,0 +1,145 @@
+"""A fleet under load: a worker process, a client process that tails all its runs, and what both cost between two moments.
+
+An event is one `model.chunk` record, from the model's yield to the client's `data`; its raw event is counted with it,
+not beside it. Each process is measured by its own clock and its own CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+
+import anyio
+
+from bench.children import Child, child
+from bench.fleet import worker
+from bench.server import Bench, Counters
+from bench.viewer import viewer
+
+__all__ = ["Fleet", "Moment", "Window", "between", "running_fleet"]
+
+_START_S: Final = 90.0
+_SETTLE_S: Final = 30.0
+_LOOK_S: Final = 0.1
+
+
+class Moment(NamedTuple):
+    """What the worker, the client and the server have counted so far."""
+
+    fleet: dict[str, Any]
+    view: dict[str, Any]
+    server: Counters
+
+
+class Window(NamedTuple):
+    """What happened between two moments."""
+
+    seconds: float
+    received: float
+    """Events a second that the client yielded."""
+    worker_s: float
+    client_s: float
+    server_s: float
+    """CPU seconds of each."""
+    worker_us: float
+    client_us: float
+    server_us: float
+    """CPU of each for an event: the client's for one it yielded, the others' for one that was stored."""
+    commands: float
+    """Commands that the server was sent for an event."""
+    records_per_append: float
+    records_per_message: float
+    delay_p50_ms: float
+    delay_p99_ms: float
+
+
+def between(a: Moment, b: Moment) -> Window:
+    """The window from `a` to `b`. Where no event came, what it cost is that of one."""
+    seconds = b.view["at"] - a.view["at"]
+    events = max(1, b.view["events"] - a.view["events"])
+    records = max(1, b.fleet["records"] - a.fleet["records"])
+    worker_s, client_s = b.fleet["cpu"] - a.fleet["cpu"], b.view["cpu"] - a.view["cpu"]
+    server_s = b.server.cpu - a.server.cpu
+    return Window(
+        seconds=seconds,
+        received=events / seconds,
+        worker_s=worker_s,
+        client_s=client_s,
+        server_s=server_s,
+        worker_us=worker_s / records * 1e6,
+        client_us=client_s / events * 1e6,
+        server_us=server_s / records * 1e6,
+        commands=(b.server.commands - a.server.commands) / records,
+        records_per_append=records / max(1, b.fleet["appends"] - a.fleet["appends"]),
+        records_per_message=events / max(1, b.view["messages"] - a.view["messages"]),
+        delay_p50_ms=b.view["delay_p50_ms"],
+        delay_p99_ms=b.view["delay_p99_ms"],
+    )
+
+
+class Fleet:
+    """A worker and a client whose runs have begun and say nothing until `speak`.
+
+    Attributes:
+        idle: What both had counted before there was a run.
+    """
+
+    def __init__(self, bench: Bench, worker: Child, view: Child, *, idle: Moment) -> None:
+        self._bench = bench
+        self._worker = worker
+        self._view = view
+        self.idle = idle
+
+    async def moment(self) -> Moment:
+        """What all have counted until now."""
+        return await _moment(self._bench, self._worker, self._view)
+
+    async def window(self, seconds: float) -> Window:
+        """What happens from now on, models speaking or not."""
+        before = await self.moment()
+        await anyio.sleep(seconds)
+        return between(before, await self.moment())
+
+    async def speak(self, seconds: float, *, warm_s: float) -> Window:
+        """Let the models speak: `warm_s` until the fleet has found its pace, then a window; then hold them, and wait
+        until what they said has arrived.
+
+        Raises:
+            TimeoutError: What they said did not arrive.
+        """
+        await self._worker.ask("go")
+        await anyio.sleep(warm_s)
+        window = await self.window(seconds)
+        await self._worker.ask("hold")
+        with anyio.fail_after(_SETTLE_S):
+            await self._settled()
+        return window
+
+    async def _settled(self) -> None:
+        before, now = -1, (await self._view.ask("snapshot"))["events"]
+        while now != before:
+            await anyio.sleep(_LOOK_S)
+            before, now = now, (await self._view.ask("snapshot"))["events"]
+
+
+@asynccontextmanager
+async def running_fleet(
+    bench: Bench, *, prefix: str, runs: int, rate: float, readers: int = 1
+) -> AsyncGenerator[Fleet, None]:
+    """A worker with `runs` runs of `rate` events a second, each tailed `readers` times, for the length of the block.
+
+    Raises:
+        TimeoutError: They did not all begin in a minute and a half.
+    """
+    config = {"url": bench.url, "prefix": prefix, "runs": runs, "rate": rate, "readers": readers}
+    held = {**config, "concurrency": runs, "held": True}
+    async with child(worker, held, uvloop=True) as process, child(viewer, config, uvloop=False) as view:
+        idle = await _moment(bench, process, view)
+        with anyio.fail_after(_START_S):
+            await view.ask("start")
+        yield Fleet(bench, process, view, idle=idle)
+
+
+async def _moment(bench: Bench, process: Child, view: Child) -> Moment:
+    return Moment(await process.ask("snapshot"), await view.ask("snapshot"), await bench.counters())

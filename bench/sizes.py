@@ -1,0 +1,73 @@
+"""How much the measurements do: in full, quickly, or only enough to see that they run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["SIZES", "Sizes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much each measurement does in a round.
+
+    Attributes:
+        rounds: How often product and yardsticks take turns.
+        latency_s: Seconds of events at 100 a second, for each of the three that are timed.
+        runs: Runs at once, saturated, paced and waiting.
+        window_s: Seconds a fleet is measured, each time after it has found its pace.
+        yardstick_s: Seconds of each yardstick of the writing side.
+        loop_chunks: Chunks of an answer in process.
+        tails: Tails open at once.
+        tokens: Tokens in a stream whose memory is asked for.
+        replay_records: Records of the log that is replayed.
+    """
+
+    rounds: int
+    latency_s: float
+    runs: int
+    window_s: float
+    yardstick_s: float
+    loop_chunks: int
+    tails: int
+    tokens: int
+    replay_records: int
+
+
+SIZES: Final = {
+    "full": Sizes(
+        rounds=5,
+        latency_s=2.0,
+        runs=1000,
+        window_s=3.0,
+        yardstick_s=1.0,
+        loop_chunks=100_000,
+        tails=10_000,
+        tokens=20_000,
+        replay_records=100_000,
+    ),
+    "quick": Sizes(
+        rounds=2,
+        latency_s=0.5,
+        runs=500,
+        window_s=1.0,
+        yardstick_s=0.3,
+        loop_chunks=20_000,
+        tails=500,
+        tokens=5_000,
+        replay_records=20_000,
+    ),
+    "smoke": Sizes(
+        rounds=1,
+        latency_s=0.1,
+        runs=5,
+        window_s=0.2,
+        yardstick_s=0.1,
+        loop_chunks=500,
+        tails=5,
+        tokens=300,
+        replay_records=300,
+    ),
+}
+"""By name: `full` takes about four minutes, `quick` under one, `smoke` measures nothing useful."""
