@@ -33,6 +33,10 @@ format: ## put the code into the house style
 bench: ## print what the design promises beside what was measured, in about four minutes
 	$(UV) run --group bench python -m bench
 
+.PHONY: curves
+curves: ## measure how everything grows and draw it into docs/, in about ten minutes
+	$(UV) run --group bench python -m bench.curves
+
 .PHONY: chaos
 chaos: ## injure a real fleet 100 times at random and hold every log to the promises
 	$(UV) run python -m bench.chaos

@@ -14,7 +14,7 @@ from bench.figures import Figure
 
 __all__ = ["print_json", "print_table", "spread"]
 
-_WIDTH: Final = 120
+_WIDTH: Final = 132
 """What the table takes at most; a narrow terminal breaks its lines rather than losing columns."""
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "claim_run",
     "conversation",
     "finish",
+    "long_log",
     "opened_log",
     "running_runs",
 ]
@@ -109,12 +110,26 @@ def conversation(tokens: int) -> list[Record]:
 
 async def append(log: RedisLog, claim: Claim, head: int, records: Sequence[Record]) -> int:
     """Append behind `head`; the new head."""
-    for start in range(0, len(records), _BATCH):
-        data = [encode_record(record) for record in records[start : start + _BATCH]]
-        (answer,) = await log.append([Batch(claim.run_id, claim.token, head, data)])
+    return await _append(log, claim, head, [encode_record(record) for record in records])
+
+
+async def _append(log: RedisLog, claim: Claim, head: int, data: Sequence[bytes]) -> int:
+    for start in range(0, len(data), _BATCH):
+        (answer,) = await log.append([Batch(claim.run_id, claim.token, head, data[start : start + _BATCH])])
         assert answer.stored
         head = answer.head
     return head
+
+
+async def long_log(log: RedisLog, records: int, *, answer: int) -> tuple[str, int]:
+    """A finished run of about that many records, answers of `answer` tokens behind each other: its id, its records."""
+    claim = await claim_run(log)
+    head = claim.head
+    data = [encode_record(record) for record in conversation(answer)]
+    while head < records - 1:
+        head = await _append(log, claim, head, data[: records - 1 - head])
+    await finish(log, claim, head)
+    return claim.run_id, head + 1
 
 
 async def finish(log: RedisLog, claim: Claim, head: int) -> None:

@@ -18,15 +18,18 @@ __all__ = ["CLIENT_NAME", "viewer"]
 
 CLIENT_NAME: Final = "bench-viewer"
 """What its connections are named, for `CLIENT LIST`."""
-_SAMPLE: Final = 16
+_MANY: Final = 5000.0
+_SAMPLE: Final = 64
+"""Of many events a second the delay of each so many is taken, of fewer each."""
 
 
 class _Viewer:
     """Tails runs and counts what they say."""
 
-    def __init__(self, client: Client, *, tails: int) -> None:
+    def __init__(self, client: Client, *, tails: int, rate: float) -> None:
         self._client = client
         self._waited_for = tails
+        self._sample = _SAMPLE if tails * rate > _MANY else 1
         self.all_begun = anyio.Event()
         self.events = 0
         self.delays_ms: list[float] = []
@@ -36,7 +39,7 @@ class _Viewer:
             async for event in events:
                 if "data" in event:
                     self.events += 1
-                    if self.events % _SAMPLE == 0:
+                    if self.events % self._sample == 0:
                         self.delays_ms.append((clock_ns() - int(event["data"])) / 1e6)
                 elif "messageStart" in event.get("event", ()):
                     self._waited_for -= 1
@@ -64,7 +67,7 @@ async def viewer(config: dict[str, Any], talk: Talk) -> None:
     """
     url = f"{config['url']}?client_name={CLIENT_NAME}"
     async with Client(url, prefix=config["prefix"]) as client, anyio.create_task_group() as tasks:
-        view = _Viewer(client, tails=config["runs"] * config["readers"])
+        view = _Viewer(client, tails=config["runs"] * config["readers"], rate=config["rate"])
         async for question in talk.questions():
             if question["ask"] == "start":
                 for _ in range(config["runs"]):

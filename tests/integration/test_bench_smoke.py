@@ -16,6 +16,7 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = {"latency", "saturated", "paced", "loop", "tails", "memory", "replay"}
+CURVES = ["runs", "tails", "readers", "records"]
 
 
 def bench(*arguments: str) -> subprocess.Popen[str]:
@@ -64,3 +65,22 @@ def test_the_table_says_what_was_missed_and_what_was_met():
     assert process.returncode == 0, error
     assert "per token" in out
     assert re.search(r"≤ 64 bytes +yes", out)
+
+
+@pytest.mark.timeout(150)
+def test_every_curve_is_measured_and_kept(tmp_path: Path):
+    command = [sys.executable, "-m", "bench.curves", "--smoke", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=140, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.json" for name in CURVES}
+    for name in CURVES:
+        kept = json.loads((ROOT / "docs" / "curves" / f"{name}.json").read_text())
+        measured = json.loads((tmp_path / f"{name}.json").read_text())
+        assert [point.keys() for point in measured["points"]] == [kept["points"][0].keys()] * 2, name
+
+
+def test_small_curves_do_not_overwrite_those_of_the_documentation():
+    command = [sys.executable, "-m", "bench.curves", "--smoke"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 2
+    assert "--out" in done.stderr

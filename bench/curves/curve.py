@@ -1,0 +1,86 @@
+"""A curve: what was measured at each size, with the machine it was measured on, kept as a small JSON file. Pure but for
+reading and writing that file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+__all__ = ["FOLDER", "Curve", "Point", "flat_from", "load", "rises_from", "save"]
+
+FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "curves"
+"""Where the curves of the documentation are kept."""
+
+Point = Mapping[str, float]
+"""What was measured at one size, by name; the size is one of them."""
+
+_BEND: Final = 1.5
+_DIGITS: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """What was measured at growing sizes.
+
+    Attributes:
+        name: Of the curve, and of what its sizes count: `runs`, `tails`, `readers`, `records`.
+        machine: What the figures depend on.
+        points: By growing size.
+    """
+
+    name: str
+    machine: Mapping[str, str]
+    points: Sequence[Point]
+
+    def of(self, key: str) -> list[tuple[float, float]]:
+        """(size, value) of each point."""
+        return [(point[self.name], point[key]) for point in self.points]
+
+
+def flat_from(values: Sequence[tuple[float, float]]) -> float:
+    """The least size at which a cost has come within half of its least: what is paid once is spread out by then."""
+    least = min(value for _, value in values)
+    return next(size for size, value in values if value <= _BEND * least)
+
+
+def rises_from(values: Sequence[tuple[float, float]]) -> float | None:
+    """The least size at which a cost is over 1.5 times the least at a smaller size, and stays there; None if it never is.
+
+    Of two sizes that differ tenfold, the bend lies between that size and the one before it.
+    """
+    found: float | None = None
+    for place in range(1, len(values)):
+        size, value = values[place]
+        least = min(before for _, before in values[:place])
+        if value <= _BEND * least:
+            found = None
+        elif found is None:
+            found = size
+    return found
+
+
+def save(curve: Curve, folder: Path = FOLDER) -> Path:
+    """Write it to `<name>.json`, each figure to four digits; the file's path."""
+    points = [{key: _rounded(value) for key, value in point.items()} for point in curve.points]
+    lines = ",\n".join(f"    {json.dumps(point)}" for point in points)
+    machine = json.dumps(dict(curve.machine), indent=2).replace("\n", "\n  ")
+    path = folder / f"{curve.name}.json"
+    path.write_text(f'{{\n  "machine": {machine},\n  "points": [\n{lines}\n  ]\n}}\n', encoding="utf-8")
+    return path
+
+
+def _rounded(value: float) -> float:
+    return int(value) if float(value).is_integer() else float(f"{value:.{_DIGITS}g}")
+
+
+def load(name: str, folder: Path = FOLDER) -> Curve:
+    """Read it back.
+
+    Raises:
+        FileNotFoundError: It was not measured yet; `python -m bench.curves` does it.
+    """
+    told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return Curve(name=name, machine=told["machine"], points=told["points"])

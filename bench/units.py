@@ -1,0 +1,103 @@
+"""What one more costs, read off the measured curves. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.curves.curve import Curve
+
+__all__ = ["RENEW_EVERY_S", "Row", "UnitCosts", "markdown", "unit_costs", "units_table"]
+
+RENEW_EVERY_S: Final = 10.0 / 3
+"""A third of the default lease."""
+_TIMES: Final = "\N{MULTIPLICATION SIGN}"
+
+Row = tuple[str, ...]
+"""The cells of a line of a table; ` * ` in them is shown as a multiplication sign."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCosts:
+    """What one more costs, as measured.
+
+    Attributes:
+        runs: Of the worker that the costs of an event were measured with: its calls carry what all of them say.
+        worker_us, client_us, server_us: CPU for an event of runs that speak at 20 a second.
+        idle_us: CPU of the server a second for a worker that holds nearly nothing: it looks for work, and for lost runs.
+        renewal_us: CPU of the server for one run in a renewal; what else a held and tailed run costs it is in it.
+        run_kib: Memory of the worker for a run that speaks.
+        tail_kib: Memory of the client for a tail.
+        bytes: Of the stream, for a record.
+        worker_connections, client_connections: To a server.
+    """
+
+    runs: int
+    worker_us: float
+    client_us: float
+    server_us: float
+    idle_us: float
+    renewal_us: float
+    run_kib: float
+    tail_kib: float
+    bytes: float
+    worker_connections: int
+    client_connections: int
+
+
+def unit_costs(curves: Mapping[str, Curve], *, runs: int = 100) -> UnitCosts:
+    """The unit costs that the curves tell for workers of that many runs, or of the next fewer that were measured."""
+    points = curves["runs"].points
+    paced = [point for point in points if point["runs"] <= runs][-1]
+    least, most = points[0], points[-1]
+    held = (most["held_server_share"] - least["held_server_share"]) / (most["runs"] - least["runs"])
+    return UnitCosts(
+        runs=int(paced["runs"]),
+        worker_us=paced["worker_us"],
+        client_us=paced["client_us"],
+        server_us=paced["server_us"],
+        idle_us=max(0.0, least["held_server_share"] - least["empty_server_share"]) * 1e6,
+        renewal_us=max(0.0, held) * 1e6 * RENEW_EVERY_S,
+        run_kib=paced["busy_kib"],
+        tail_kib=curves["tails"].points[-1]["kib"],
+        bytes=curves["records"].points[-1]["bytes"],
+        worker_connections=int(paced["worker_connections"]),
+        client_connections=int(paced["client_connections"]),
+    )
+
+
+def units_table(units: UnitCosts) -> str:
+    """The unit costs as a Markdown table."""
+    of = f"of {units.runs:,} runs that speak"
+    rows = [
+        (f"worker CPU per event, {of}", f"{units.worker_us:.1f} µs", f"{1e6 / units.worker_us:,.0f} events/s a core"),
+        (f"client CPU per event, {of}", f"{units.client_us:.1f} µs", f"{1e6 / units.client_us:,.0f} events/s a core"),
+        (f"server CPU per event, {of}", f"{units.server_us:.1f} µs", f"{1e6 / units.server_us:,.0f} events/s a core"),
+        (
+            "server CPU for a worker's looks",
+            f"{units.idle_us / 1000:.1f} ms/s",
+            _in_a(1e6, units.idle_us, "core", "workers"),
+        ),
+        ("server CPU for a run in a renewal", f"{units.renewal_us:.1f} µs", f"renewed each {RENEW_EVERY_S:.1f} s"),
+        ("worker memory per run that speaks", f"{units.run_kib:.0f} KiB", _in_a(2**20, units.run_kib, "GiB", "runs")),
+        ("client memory per tail", f"{units.tail_kib:.1f} KiB", _in_a(2**20, units.tail_kib, "GiB", "tails")),
+        ("Redis memory per token", f"{units.bytes:.0f} bytes", _in_a(2**30, units.bytes, "GiB", "tokens")),
+        ("connections of a worker process", f"{units.worker_connections}", "to each server"),
+        ("connections of a client process", f"{units.client_connections}", "to each server, however many tails"),
+    ]
+    return markdown(("what", "costs", "that is"), rows)
+
+
+def _in_a(whole: float, each: float, name: str, what: str) -> str:
+    return f"{whole / each:,.0f} {what} a {name}" if each > 0 else "too little to measure"
+
+
+def markdown(heads: Row, rows: Sequence[Row]) -> str:
+    """A Markdown table."""
+    lines = [_line(heads), f"|{'---|' * len(heads)}", *map(_line, rows)]
+    return "\n".join(lines).replace(" * ", f" {_TIMES} ")
+
+
+def _line(cells: Row) -> str:
+    return f"| {' | '.join(cells)} |"
