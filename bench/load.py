@@ -1,4 +1,4 @@
-"""A fleet under load: a worker process, a client process that tails all its runs, and what both cost between two moments.
+"""A fleet under load: worker processes, a client process that tails all runs, and what they cost between two moments.
 
 An event is one `model.chunk` record, from the model's yield to the client's `data`; its raw event is counted with it,
 not beside it. Each process is measured by its own clock and its own CPU.
@@ -6,8 +6,8 @@ not beside it. Each process is measured by its own clock and its own CPU.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import anyio
@@ -25,7 +25,7 @@ _LOOK_S: Final = 0.1
 
 
 class Moment(NamedTuple):
-    """What the worker, the client and the server have counted so far."""
+    """What the workers (summed), the client and the server have counted so far."""
 
     fleet: dict[str, Any]
     view: dict[str, Any]
@@ -79,21 +79,21 @@ def between(a: Moment, b: Moment) -> Window:
 
 
 class Fleet:
-    """A worker and a client whose runs have begun and say nothing until `speak`.
+    """Workers and a client whose runs have begun and say nothing until `speak`.
 
     Attributes:
-        idle: What both had counted before there was a run.
+        idle: What all had counted before there was a run.
     """
 
-    def __init__(self, bench: Bench, worker: Child, view: Child, *, idle: Moment) -> None:
+    def __init__(self, bench: Bench, workers: Sequence[Child], view: Child, *, idle: Moment) -> None:
         self._bench = bench
-        self._worker = worker
+        self._workers = workers
         self._view = view
         self.idle = idle
 
     async def moment(self) -> Moment:
         """What all have counted until now."""
-        return await _moment(self._bench, self._worker, self._view)
+        return await _moment(self._bench, self._workers, self._view)
 
     async def window(self, seconds: float) -> Window:
         """What happens from now on, models speaking or not."""
@@ -108,10 +108,10 @@ class Fleet:
         Raises:
             TimeoutError: What they said did not arrive.
         """
-        await self._worker.ask("go")
+        await _ask(self._workers, "go")
         await anyio.sleep(warm_s)
         window = await self.window(seconds)
-        await self._worker.ask("hold")
+        await _ask(self._workers, "hold")
         with anyio.fail_after(_SETTLE_S):
             await self._settled()
         return window
@@ -125,21 +125,31 @@ class Fleet:
 
 @asynccontextmanager
 async def running_fleet(
-    bench: Bench, *, prefix: str, runs: int, rate: float, readers: int = 1
+    bench: Bench, *, prefix: str, runs: int, rate: float, readers: int = 1, workers: int = 1
 ) -> AsyncGenerator[Fleet, None]:
-    """A worker with `runs` runs of `rate` events a second, each tailed `readers` times, for the length of the block.
+    """`runs` runs of `rate` events a second, each tailed `readers` times, for the length of the block.
+
+    Each of the `workers` holds as many of them as the others.
 
     Raises:
         TimeoutError: They did not all begin in a minute and a half.
     """
     config = {"url": bench.url, "prefix": prefix, "runs": runs, "rate": rate, "readers": readers}
-    held = {**config, "concurrency": runs, "held": True}
-    async with child(worker, held, uvloop=True) as process, child(viewer, config, uvloop=False) as view:
-        idle = await _moment(bench, process, view)
+    held = {**config, "concurrency": runs // workers, "held": True}
+    async with AsyncExitStack() as stack:
+        view = await stack.enter_async_context(child(viewer, config, uvloop=False))
+        fleet = [await stack.enter_async_context(child(worker, held, uvloop=True)) for _ in range(workers)]
+        idle = await _moment(bench, fleet, view)
         with anyio.fail_after(_START_S):
             await view.ask("start")
-        yield Fleet(bench, process, view, idle=idle)
+        yield Fleet(bench, fleet, view, idle=idle)
 
 
-async def _moment(bench: Bench, process: Child, view: Child) -> Moment:
-    return Moment(await process.ask("snapshot"), await view.ask("snapshot"), await bench.counters())
+async def _ask(workers: Sequence[Child], question: str) -> dict[str, Any]:
+    """What all of them answer, summed."""
+    answers = [await worker.ask(question) for worker in workers]
+    return {key: sum(answer[key] for answer in answers) for key in answers[0]}
+
+
+async def _moment(bench: Bench, workers: Sequence[Child], view: Child) -> Moment:
+    return Moment(await _ask(workers, "snapshot"), await view.ask("snapshot"), await bench.counters())

@@ -141,18 +141,17 @@ def _of_memory(units: UnitCosts, plan: FleetPlan) -> list[Row]:
 
 def fuller_workers(curves: Mapping[str, Curve], *, runs: int = _SIMULATED.runs) -> str:
     """The same runs held by fewer workers, as a Markdown table: what the size of a worker's calls saves."""
+    idle_us = unit_costs(curves).idle_us
     rows: list[Row] = []
     for point in curves["runs"].points:
-        workers = math.ceil(runs / point["runs"])
-        plan = FleetPlan(workers=workers, runs=int(point["runs"]))
-        units = unit_costs(curves, runs=plan.runs)
+        plan = FleetPlan(workers=math.ceil(runs / point["runs"]), runs=int(point["runs"]))
         rows.append(
             (
-                f"{workers:,} workers * {plan.runs:,}",
-                f"{units.server_us:.1f} µs",
-                f"{plan.events * units.server_us / 1e6:.1f}",
-                f"{plan.events * units.worker_us / 1e6:.1f}",
-                f"{workers * units.idle_us / 1e6:.2f}",
+                f"{plan.workers:,} workers * {plan.runs:,}",
+                f"{point['server_us']:.1f} µs",
+                f"{plan.events * point['server_us'] / 1e6:.1f}",
+                f"{plan.events * point['worker_us'] / 1e6:.1f}",
+                f"{plan.workers * idle_us / 1e6:.2f}",
             )
         )
     heads = ("fleet", "server CPU per event", "Redis cores, events", "worker cores", "Redis cores, looks")
@@ -167,7 +166,7 @@ def shards_table(curves: Mapping[str, Curve], simulated: Load) -> str:
 
 def main() -> None:
     """The command."""
-    curves = {name: load(name) for name in ("runs", "tails", "records")}
+    curves = {name: load(name) for name in ("runs", "workers", "tails", "records")}
     units = unit_costs(curves)
     print(
         units_table(units),

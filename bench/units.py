@@ -13,6 +13,8 @@ __all__ = ["RENEW_EVERY_S", "Row", "UnitCosts", "markdown", "unit_costs", "units
 RENEW_EVERY_S: Final = 10.0 / 3
 """A third of the default lease."""
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
+_KEPT_UP: Final = 0.95
+"""Of what was offered. A fleet that cannot keep up is cheaper per event, because its calls are fuller."""
 
 Row = tuple[str, ...]
 """The cells of a line of a table; ` * ` in them is shown as a multiplication sign."""
@@ -23,8 +25,7 @@ class UnitCosts:
     """What one more costs, as measured.
 
     Attributes:
-        runs: Of the worker that the costs of an event were measured with: its calls carry what all of them say.
-        worker_us, client_us, server_us: CPU for an event of runs that speak at 20 a second.
+        worker_us, client_us, server_us: CPU for an event, with several workers of 100 runs that speak at 20 a second.
         idle_us: CPU of the server a second for a worker that holds nearly nothing: it looks for work, and for lost runs.
         renewal_us: CPU of the server for one run in a renewal; what else a held and tailed run costs it is in it.
         run_kib: Memory of the worker for a run that speaks.
@@ -33,7 +34,6 @@ class UnitCosts:
         worker_connections, client_connections: To a server.
     """
 
-    runs: int
     worker_us: float
     client_us: float
     server_us: float
@@ -46,34 +46,33 @@ class UnitCosts:
     client_connections: int
 
 
-def unit_costs(curves: Mapping[str, Curve], *, runs: int = 100) -> UnitCosts:
-    """The unit costs that the curves tell for workers of that many runs, or of the next fewer that were measured."""
-    points = curves["runs"].points
-    paced = [point for point in points if point["runs"] <= runs][-1]
-    least, most = points[0], points[-1]
+def unit_costs(curves: Mapping[str, Curve]) -> UnitCosts:
+    """The unit costs that the curves tell: of an event with the most workers that kept up, of what is held by the most
+    runs and tails."""
+    workers = curves["workers"].points
+    fleet = [point for point in workers if point["received"] >= _KEPT_UP * point["offered"]] or workers[:1]
+    least, most = curves["runs"].points[0], curves["runs"].points[-1]
     held = (most["held_server_share"] - least["held_server_share"]) / (most["runs"] - least["runs"])
     return UnitCosts(
-        runs=int(paced["runs"]),
-        worker_us=paced["worker_us"],
-        client_us=paced["client_us"],
-        server_us=paced["server_us"],
+        worker_us=fleet[-1]["worker_us"],
+        client_us=fleet[-1]["client_us"],
+        server_us=fleet[-1]["server_us"],
         idle_us=max(0.0, least["held_server_share"] - least["empty_server_share"]) * 1e6,
         renewal_us=max(0.0, held) * 1e6 * RENEW_EVERY_S,
-        run_kib=paced["busy_kib"],
+        run_kib=most["busy_kib"],
         tail_kib=curves["tails"].points[-1]["kib"],
         bytes=curves["records"].points[-1]["bytes"],
-        worker_connections=int(paced["worker_connections"]),
-        client_connections=int(paced["client_connections"]),
+        worker_connections=int(most["worker_connections"]),
+        client_connections=int(most["client_connections"]),
     )
 
 
 def units_table(units: UnitCosts) -> str:
     """The unit costs as a Markdown table."""
-    of = f"of {units.runs:,} runs that speak"
     rows = [
-        (f"worker CPU per event, {of}", f"{units.worker_us:.1f} µs", f"{1e6 / units.worker_us:,.0f} events/s a core"),
-        (f"client CPU per event, {of}", f"{units.client_us:.1f} µs", f"{1e6 / units.client_us:,.0f} events/s a core"),
-        (f"server CPU per event, {of}", f"{units.server_us:.1f} µs", f"{1e6 / units.server_us:,.0f} events/s a core"),
+        ("worker CPU per event", f"{units.worker_us:.1f} µs", f"{1e6 / units.worker_us:,.0f} events/s a core"),
+        ("client CPU per event", f"{units.client_us:.1f} µs", f"{1e6 / units.client_us:,.0f} events/s a core"),
+        ("server CPU per event", f"{units.server_us:.1f} µs", f"{1e6 / units.server_us:,.0f} events/s a core"),
         (
             "server CPU for a worker's looks",
             f"{units.idle_us / 1000:.1f} ms/s",

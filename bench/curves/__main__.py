@@ -10,7 +10,7 @@ from typing import Final
 
 import anyio
 
-from bench.curves import readers, records, runs, tails
+from bench.curves import readers, records, runs, tails, workers
 from bench.curves.curve import FOLDER, Curve, load, save
 from bench.curves.draw import draw
 from bench.curves.page import filled, parts
@@ -21,7 +21,13 @@ from bench.simulation import Load
 
 __all__ = ["main"]
 
-_CURVES: Final[dict[str, ModuleType]] = {"runs": runs, "tails": tails, "readers": readers, "records": records}
+_CURVES: Final[dict[str, ModuleType]] = {
+    "runs": runs,
+    "workers": workers,
+    "tails": tails,
+    "readers": readers,
+    "records": records,
+}
 _PAGE: Final = FOLDER.parent / "scaling.md"
 _LIMIT_S: Final = 240.0
 """For one curve."""

@@ -33,6 +33,13 @@ PANELS: Final = {
         ),
         Panel("delay from yield to yield, ms", {"median": "delay_p50_ms", "p99": "delay_p99_ms"}),
     ),
+    "workers": (
+        Panel(
+            "CPU per event, µs, at 100 runs a worker",
+            {"worker": "worker_us", "client": "client_us", "server": "server_us"},
+        ),
+        Panel("delay from yield to yield, ms", {"median": "delay_p50_ms", "p99": "delay_p99_ms"}),
+    ),
     "tails": (
         Panel("memory per tail, KiB", {"client process": "kib"}),
         Panel(

@@ -33,6 +33,18 @@ _COLUMNS: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "delay p50": ("delay_p50_ms", ",.1f"),
         "p99, ms": ("delay_p99_ms", ",.1f"),
     },
+    "workers": {
+        "events/s": ("received", ",.0f"),
+        "worker µs": ("worker_us", ",.1f"),
+        "client µs": ("client_us", ",.1f"),
+        "server µs": ("server_us", ",.1f"),
+        "core of each worker": ("worker_share", ".0%"),
+        "client core": ("client_share", ".0%"),
+        "server core": ("server_share", ".0%"),
+        "records per call": ("records_per_append", ",.1f"),
+        "delay p50": ("delay_p50_ms", ",.1f"),
+        "p99, ms": ("delay_p99_ms", ",.1f"),
+    },
     "tails": {
         "connections": ("connections", ",.0f"),
         "KiB each": ("kib", ",.1f"),
@@ -64,6 +76,11 @@ _BENDS: Final[dict[str, dict[str, str]]] = {
     "runs": {
         "worker CPU per event": "worker_us",
         "client CPU per event": "client_us",
+        "server CPU per event": "server_us",
+        "delay, p99": "delay_p99_ms",
+    },
+    "workers": {
+        "worker CPU per event": "worker_us",
         "server CPU per event": "server_us",
         "delay, p99": "delay_p99_ms",
     },

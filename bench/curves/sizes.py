@@ -13,13 +13,14 @@ class CurveSizes:
     """What is measured.
 
     Attributes:
-        runs, tails, readers, records: The sizes, each a point.
+        runs, workers, tails, readers, records: The sizes, each a point.
         warm_s: Seconds a fleet speaks before it is measured.
         window_s: Seconds it is measured.
         waiting_s: Seconds runs are held for, to see what holding them costs; two renewals of their leases at least.
     """
 
     runs: tuple[int, ...]
+    workers: tuple[int, ...]
     tails: tuple[int, ...]
     readers: tuple[int, ...]
     records: tuple[int, ...]
@@ -30,6 +31,7 @@ class CurveSizes:
 
 FULL: Final = CurveSizes(
     runs=(1, 10, 100, 1000, 5000),
+    workers=(1, 2, 4, 8),
     tails=(1, 10, 100, 1000, 10_000),
     readers=(1, 10, 100, 1000),
     records=(1000, 10_000, 100_000, 1_000_000),
@@ -39,6 +41,7 @@ FULL: Final = CurveSizes(
 )
 QUICK: Final = CurveSizes(
     runs=(1, 10, 100),
+    workers=(1, 2, 4),
     tails=(1, 10, 100, 1000),
     readers=(1, 10, 100),
     records=(1000, 10_000),
@@ -47,5 +50,5 @@ QUICK: Final = CurveSizes(
     waiting_s=3.5,
 )
 SMOKE: Final = CurveSizes(
-    runs=(1, 3), tails=(1, 3), readers=(1, 3), records=(300, 2000), warm_s=0.1, window_s=0.3, waiting_s=0.2
+    runs=(3,), workers=(2,), tails=(3,), readers=(3,), records=(300,), warm_s=0.1, window_s=0.3, waiting_s=0.2
 )

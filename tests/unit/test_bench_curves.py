@@ -16,7 +16,7 @@ from bench.curves.page import PAGE_PARTS, filled
 __all__: list[str] = []
 
 PAGE = FOLDER.parent / "scaling.md"
-NAMES = ["runs", "tails", "readers", "records"]
+NAMES = ["runs", "workers", "tails", "readers", "records"]
 
 
 def costs(*values: float) -> list[tuple[float, float]]:

@@ -34,17 +34,26 @@ def curves() -> dict[str, Curve]:
         point(100, worker_us=20, server_us=16, held=0.003),
         point(1001, worker_us=10, server_us=8, held=0.012),
     ]
+    fleet = [
+        {"workers": workers, "offered": 100, "received": received, "worker_us": 20, "client_us": 10, "server_us": cost}
+        for workers, received, cost in ((1, 100, 64), (4, 99, 16), (8, 60, 4))
+    ]
     return {
         "runs": Curve(name="runs", machine={}, points=runs),
+        "workers": Curve(name="workers", machine={}, points=fleet),
         "tails": Curve(name="tails", machine={}, points=[{"tails": 1, "kib": 50}, {"tails": 10, "kib": 8}]),
         "records": Curve(name="records", machine={}, points=[{"records": 10, "bytes": 30}]),
     }
 
 
-def test_the_cost_of_an_event_is_that_of_workers_as_full_as_the_fleets():
-    assert unit_costs(curves(), runs=100).server_us == 16
-    assert unit_costs(curves(), runs=1000).runs == 100
-    assert unit_costs(curves(), runs=5000).server_us == 8
+def test_the_cost_of_an_event_is_that_of_the_most_workers_that_kept_up():
+    units = unit_costs(curves())
+    assert (units.worker_us, units.client_us, units.server_us) == (20, 10, 16)
+
+
+def test_where_no_fleet_kept_up_the_smallest_tells_the_cost():
+    late = Curve(name="workers", machine={}, points=[{**curves()["workers"].points[2], "server_us": 5}] * 2)
+    assert unit_costs({**curves(), "workers": late}).server_us == 5
 
 
 def test_what_a_worker_asks_for_by_itself_is_not_laid_on_its_runs():
