@@ -87,7 +87,7 @@ def _of_redis(units: UnitCosts, plan: FleetPlan) -> list[Row]:
     return [
         ("Redis, events", f"{plan.events:,.0f} ÷ {per_core:,.0f} a core", f"{plan.events / per_core:.1f} cores"),
         (
-            "Redis, leases",
+            "Redis, leases and idle tails",
             f"{plan.workers:,} calls each {RENEW_EVERY_S:.1f} s, of {plan.runs} * {units.renewal_us:.1f} µs",
             f"{renewals:,.0f} calls/s, {leases:.2f} cores",
         ),

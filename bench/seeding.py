@@ -56,7 +56,7 @@ async def opened_log(url: str, *, prefix: str) -> AsyncGenerator[RedisLog, None]
 
 
 async def claim_run(log: RedisLog) -> Claim:
-    """A fresh run of `AGENT`, owned by nobody but the caller."""
+    """A fresh run of `AGENT`, owned by the caller."""
     await log.submit(NewRun(new_run_id(), AGENT, RunSubmitted(at=now_ms(), agent=AGENT, prompt="go")))
     notes = {AGENT: encode_record(RunClaimed(at=now_ms(), worker="bench"))}
     claim = await log.claim(notes, worker="bench", token=new_token(), lease_ms=_LEASE_MS)

@@ -27,7 +27,8 @@ class UnitCosts:
     Attributes:
         worker_us, client_us, server_us: CPU for an event, with several workers of 100 runs that speak at 20 a second.
         idle_us: CPU of the server a second for a worker that holds nearly nothing: it looks for work, and for lost runs.
-        renewal_us: CPU of the server for one run in a renewal; what else a held and tailed run costs it is in it.
+        renewal_us: CPU of the server, from one renewal to the next, for a run that is held and tailed and says nothing: its
+            part of the renewal, and the looks of its tail.
         run_kib: Memory of the worker for a run that speaks.
         tail_kib: Memory of the client for a tail.
         bytes: Of the stream, for a record.
@@ -78,7 +79,11 @@ def units_table(units: UnitCosts) -> str:
             f"{units.idle_us / 1000:.1f} ms/s",
             _in_a(1e6, units.idle_us, "core", "workers"),
         ),
-        ("server CPU for a run in a renewal", f"{units.renewal_us:.1f} µs", f"renewed each {RENEW_EVERY_S:.1f} s"),
+        (
+            "server CPU to hold a run and its tail",
+            f"{units.renewal_us:.1f} µs",
+            f"each {RENEW_EVERY_S:.1f} s, when its lease is renewed",
+        ),
         ("worker memory per run that speaks", f"{units.run_kib:.0f} KiB", _in_a(2**20, units.run_kib, "GiB", "runs")),
         ("client memory per tail", f"{units.tail_kib:.1f} KiB", _in_a(2**20, units.tail_kib, "GiB", "tails")),
         ("Redis memory per token", f"{units.bytes:.0f} bytes", _in_a(2**30, units.bytes, "GiB", "tokens")),

@@ -39,7 +39,7 @@ async def measure(bench: Bench, sizes: CurveSizes, say: Callable[[str], None]) -
 
 
 async def _empty(bench: Bench, *, seconds: float) -> float:
-    """The part of a core that the server uses with no one connected but us."""
+    """The part of a core that the server uses before there is a worker or a client."""
     before = await bench.counters()
     await anyio.sleep(seconds)
     return ((await bench.counters()).cpu - before.cpu) / seconds

@@ -73,7 +73,7 @@ def test_the_arithmetic_of_a_fleet_adds_up():
     assert cells(text, "runs at once")[1] == "100,000"
     assert cells(text, "events a second")[1] == "1,000,000"
     assert cells(text, "Redis, events") == ["1,000,000 ÷ 62,500 a core", "16.0 cores"]
-    assert cells(text, "Redis, leases")[1] == "300 calls/s, 1.00 cores"
+    assert cells(text, "Redis, leases and idle tails")[1] == "300 calls/s, 1.00 cores"
     assert cells(text, "Redis, looks for work")[1] == "1.00 cores"
     assert cells(text, "shards")[1] == "30"
     assert cells(text, "connections to each")[1] == "4,200"
