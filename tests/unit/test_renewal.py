@@ -61,11 +61,11 @@ class LossyLog(MemoryLog):
         super().__init__(clock=lambda: round(clock.now * 1000))
         self.tries: list[float] = []
         self.answered: list[float] = []
-        self._clock = clock
+        self._of_tries = clock
         self._fates = itertools.cycle(fates)
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
-        sent, fate = self._clock.now, next(self._fates)
+        sent, fate = self._of_tries.now, next(self._fates)
         self.tries.append(sent)
         answer = await super().renew(owned, lease_ms=lease_ms)
         if fate == "cut":
