@@ -156,7 +156,9 @@ def test_what_stands_before_a_hole_is_given_first() -> None:
     assert state.ask() == Read(4, PAGE + 1)
 
 
-@pytest.mark.parametrize("junk", [b"", b"hello", b"5-1\n", b"5-1 1\n\xc1", b"5-1 2\n\x01", b"x-y 1\n"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"hello", b"5-1\n", b"5-1 1\n\xc1", b"5-1 2\n\x01", b"x-y 1\n", b"5-1 0\n", b"5-1 -1\n\x01"]
+)
 def test_junk_on_the_channel_fails_behind_what_stands_before_it(junk: bytes) -> None:
     state = listening()
     assert state.on_batches([published(segment(5, 1, "e")), junk]) == Give([segment(5, 1, "e")])
@@ -426,6 +428,12 @@ def test_a_pause_that_is_over_is_passed_over(on_pause: Any) -> None:
     assert state.on_info(info(head=5, epoch=2)) == Read(3, PAGE + 1)
     new = segment(5, 2, OTHER_CLAIMED)
     assert state.on_page([segment(4, 1, PAUSED), new]) == Give([new])
+
+
+def test_a_pause_that_redis_lost_is_no_end() -> None:
+    """An earlier pause, at which the run is again."""
+    state = listening(PAUSED, on_pause="end")
+    assert state.on_info(info("paused", head=3)) == Listen(1.0)
 
 
 def test_a_pause_in_the_middle_of_a_page_is_passed_over() -> None:

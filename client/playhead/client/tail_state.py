@@ -142,8 +142,8 @@ class TailState:
         self._told: tuple[NoticeKind, ...] = ()  # since it moved last
         self._share = channels / _LOOKS_PER_S
         # Who rejoins and finds nothing may have left right behind the terminal record: that is looked at soon.
-        self._pause = 0.0
-        self._waited = 0.0
+        self._pause = 0.0  # how long it listens before it looks at the run
+        self._waited = 0.0  # how long it listened before it looked last
         self._unserved_s = 0.0
         self._info: RunInfo | None = None  # what was looked at, while more is asked about it
         self._error: PlayheadError | None = None
@@ -234,7 +234,7 @@ class TailState:
         if not new:
             return self._to(then)
         self._phase = self._behind_last(then)
-        self._pause, self._told = _FIRST_LOOK_S, ()
+        self._pause, self._told, self._info = _FIRST_LOOK_S, (), None
         return Give(new)
 
     def _behind_last(self, otherwise: _Phase) -> _Phase:
@@ -315,10 +315,10 @@ class TailState:
                 return self._short(info)
             case _Phase.CUT:
                 return self._gap(seen.seq + 1) if info.head > seen.seq else self._listen(reap=False)
-            case _Phase.PAUSED if info.head > seen.seq:
-                return self._to(_Phase.MISSING)
+            case _Phase.PAUSED if info.state == "paused" and info.head == seen.seq:
+                return self._wait_for_answers()
             case _Phase.PAUSED:
-                return self._wait_for_answers() if info.state == "paused" else self._listen(reap=False)
+                return self._to(_Phase.MISSING) if info.head > seen.seq else self._listen(reap=False)
             case _:
                 return self._looked(info)
 
@@ -418,9 +418,8 @@ class TailState:
 def _head(data: bytes) -> tuple[int, int, int, bytes]:
     """First number, epoch and count of a published batch, and its records."""
     head, _, body = data.partition(b"\n")
-    try:
-        place, _, count = head.partition(b" ")
-        first, _, epoch = place.partition(b"-")
-        return int(first), int(epoch), int(count), body
-    except ValueError:
-        raise ForeignRecordError(f"a message on a run's channel that playhead did not publish: {data[:40]!r}") from None
+    place, _, count = head.partition(b" ")
+    first, _, epoch = place.partition(b"-")
+    if not (first.isdigit() and epoch.isdigit() and count.isdigit() and 0 < int(count) <= len(body)):
+        raise ForeignRecordError(f"a message on a run's channel that playhead did not publish: {data[:40]!r}")
+    return int(first), int(epoch), int(count), body
