@@ -63,10 +63,12 @@ class Segment(NamedTuple):
 def segments(places: Sequence[tuple[int, int]], values: list[Stored]) -> list[Segment]:
     """Records by owner; `places` are their numbers and epochs, which grow. A hole in the numbers begins a segment too."""
     found: list[Segment] = []
-    for (seq, epoch), value in zip(places, values, strict=True):
-        before = found[-1] if found else None
-        if before is None or before.epoch != epoch or before.last + 1 != seq:
-            before = Segment(seq, epoch, [])
-            found.append(before)
-        before.values.append(value)
+    start, (next_seq, owner) = 0, places[0] if places else (0, 0)
+    for index, (seq, epoch) in enumerate(places):
+        if seq != next_seq or epoch != owner:
+            found.append(Segment(places[start][0], owner, values[start:index]))
+            start, next_seq, owner = index, seq, epoch
+        next_seq += 1
+    if places:
+        found.append(Segment(places[start][0], owner, values[start:]))
     return found
