@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -22,15 +23,13 @@ from conformance_agents import Request, build_agent
 from conformance_scenarios import Folder, Scenario
 
 from playhead.runtime import Agent
-from playhead.runtime.control import Control
+from playhead.runtime.agent_spec import AgentSpec, Commit, Item
+from playhead.runtime.control import breaking_off
 from playhead.runtime.events import Projection
-from playhead.runtime.log import Claim
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import Entry, Record
-from playhead.workers import Worker, WorkerOptions, worker
-from playhead.workers.commit import GroupCommit
-from playhead.workers.execution import Execution
-from playhead.workers.writer import RunWriter
+from playhead.runtime.loop import Loop
+from playhead.runtime.records import Entry
+from playhead.workers import Worker, WorkerOptions, execution
 
 __all__ = ["main"]
 
@@ -41,47 +40,29 @@ _RUNS: Final[dict[str, list[str]]] = {}
 """By agent, the runs in the order in which they were first claimed: the turns."""
 
 
-class _HoldingWriter(RunWriter):
-    """Waits for a signal behind the record that gives the n-th event with a key."""
+class _HoldingLoop(Loop):
+    """A loop that waits, where the scenario's consumer cancels, for that cancel; else as the real one."""
 
-    def __init__(
-        self, commit: GroupCommit, claim: Claim, *, limit: int, control: Control, rule: dict[str, Any]
-    ) -> None:
-        super().__init__(commit, run_id=claim.run_id, token=claim.token, head=claim.head, limit=limit)
-        self._epoch = claim.epoch
-        self._control = control
-        self._key: str = rule["key"]
-        self._left: int = rule["count"]
-        self._projection = Projection(claim.run_id)
+    def __init__(self, spec: AgentSpec, *, run_id: str, epoch: int, **options: Any) -> None:
+        super().__init__(spec, run_id=run_id, epoch=epoch, **options)
+        runs = _RUNS.setdefault(spec.name, [])
+        if run_id not in runs:
+            runs.append(run_id)
+        turn, cancels = runs.index(run_id), _CANCELS[spec.name]
+        self._rule = cancels[turn] if turn < len(cancels) else None
 
-    async def put(self, record: Record) -> None:
-        await super().put(record)
-        if self._left <= 0:
-            return
-        events = self._projection.feed(Entry(self.last, self._epoch, record))
-        self._left -= sum(self._key in event for event in events)
-        if self._left <= 0:
-            await self._control.next(_nothing())
-
-
-class _HoldingExecution(Execution):
-    """An execution that holds where the scenario's consumer cancels; else as the real one."""
-
-    def __init__(self, claim: Claim, agent: Agent, *, commit: GroupCommit, **options: Any) -> None:
-        super().__init__(claim, agent, commit=commit, **options)
-        runs = _RUNS.setdefault(agent.name, [])
-        if claim.run_id not in runs:
-            runs.append(claim.run_id)
-        turn = runs.index(claim.run_id)
-        cancels = _CANCELS[agent.name]
-        if turn < len(cancels) and (rule := cancels[turn]):
-            limit = agent.max_record_bytes
-            self.writer = _HoldingWriter(commit, claim, limit=limit, control=self.control, rule=rule)
-
-
-async def _nothing() -> AsyncIterator[None]:
-    await anyio.sleep_forever()
-    yield
+    async def records(self) -> AsyncGenerator[Item, None]:
+        projection = Projection(self.run_id)
+        left: int = self._rule["count"] if self._rule else 0
+        async with aclosing(super().records()) as items:
+            async for item in items:
+                yield item
+                if self._rule and left > 0 and not isinstance(item, Commit):
+                    events = projection.feed(Entry(self.head, self.epoch, item))
+                    left -= sum(self._rule["key"] in event for event in events)
+                    if left <= 0:
+                        async with breaking_off(self.control):
+                            await anyio.sleep_forever()
 
 
 def _agents(scenarios: Sequence[Scenario], requests: Path) -> list[Agent]:
@@ -116,7 +97,7 @@ async def main(arguments: Sequence[str]) -> None:
     scenarios = [scenario for path in options.folders for scenario in Folder(path, ours=False).scenarios()]
     log = RedisLog(connect(options.url), prefix=options.prefix)
     try:
-        with patch.object(worker, "Execution", _HoldingExecution):
+        with patch.object(execution, "Loop", _HoldingLoop):
             host = Worker(
                 _agents(scenarios, options.requests), log=log, options=WorkerOptions(grace_s=0), name=options.name
             )

@@ -12,8 +12,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime import loop as loop_module
+from playhead.runtime import Agent, ToolContext, model_call, tool
 from playhead.runtime.errors import AgentBusyError
 from playhead.runtime.events import Event
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
@@ -217,7 +216,7 @@ async def test_a_stream_never_begun_leaves_the_agent_free() -> None:
 
 async def test_a_model_that_will_not_close_does_not_hold_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider whose clean-up hangs, on a dead connection say, must not hang its caller, or a worker's drain."""
-    monkeypatch.setattr(loop_module, "CLOSE_GRACE_S", 0.05)
+    monkeypatch.setattr(model_call, "CLOSE_GRACE_S", 0.05)
 
     class Sticky:
         async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import gc
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -16,9 +19,18 @@ from playhead.runtime.codec import encode_record
 from playhead.runtime.errors import EncodingError, FencedError, LogUnavailableError, PlayheadError, RecordTooLargeError
 from playhead.runtime.log.base import Answer, Batch, NewRun, Signal, new_token
 from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.ownership import Ownership
 from playhead.runtime.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
-from playhead.workers.commit import GroupCommit, persistently
-from playhead.workers.writer import MAX_BUFFERED_RECORDS, MAX_KEPT_RECORDS, RunWriter
+from playhead.workers.commit import GroupCommit
+from playhead.workers.resend import persistently
+from playhead.workers.writer import (
+    MAX_BUFFERED_RECORDS,
+    MAX_BUFFERED_TOGETHER,
+    MAX_KEPT_BYTES,
+    MAX_KEPT_RECORDS,
+    KeptRecords,
+    RunWriter,
+)
 
 __all__: list[str] = []
 
@@ -44,6 +56,7 @@ class Slow(MemoryLog):
         self.lose_calls = 0
         self.lose_answers = 0
         self.refused: set[str] = set()
+        self.signals_wait: list[str] = []
 
     def hold(self) -> None:
         self.open, self.asked = anyio.Event(), anyio.Event()
@@ -74,25 +87,44 @@ class Slow(MemoryLog):
         return answers
 
 
+async def settled() -> None:
+    """Let every task go on until it waits for something from outside: the senders, for something to send."""
+    for _ in range(10):
+        await checkpoint()
+
+
 @asynccontextmanager
-async def committing(log: MemoryLog) -> AsyncGenerator[GroupCommit]:
+async def committing(log: Slow) -> AsyncGenerator[GroupCommit]:
     """A running group commit; the block has ten seconds."""
-    commit = GroupCommit(log)
+    commit = GroupCommit(log, signals_wait=log.signals_wait.append)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(commit.run)
+            await settled()
             yield commit
             tasks.cancel_scope.cancel()
 
 
-async def owned(log: MemoryLog, commit: GroupCommit, run_id: str, *, limit: int = 1 << 20) -> RunWriter:
+async def owned(
+    log: MemoryLog, commit: GroupCommit, run_id: str, *, ownership: Ownership | None = None, limit: int = 1 << 20
+) -> RunWriter:
     """A writer for a new run that this test owns."""
     await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=1, agent=AGENT)))
     note = encode_record(RunClaimed(at=1, worker="w"))
     claim = await log.claim({AGENT: note}, worker="w", token=new_token(), lease_ms=60_000)
     assert claim is not None
     assert claim.run_id == run_id
-    return commit.writer(run_id=run_id, token=claim.token, head=claim.head, limit=limit)
+    return commit.writer(ownership=ownership or Ownership(run_id), token=claim.token, head=claim.head, limit=limit)
+
+
+async def busy_senders(log: Slow, commit: GroupCommit) -> None:
+    """Have the log not answer, and each sender wait for an answer: what is put now stays queued."""
+    log.hold()
+    calls = len(log.calls)
+    for number in range(2):
+        await (await owned(log, commit, f"busy-{number}")).put(text("o"))
+    while len(log.calls) < calls + 2:
+        await checkpoint()
 
 
 async def texts(log: MemoryLog, run_id: str) -> list[str]:
@@ -246,10 +278,11 @@ async def test_a_run_taken_over_is_refused_from_then_on_and_its_neighbour_goes_o
     assert await texts(log, "kept") == ["in time"]
 
 
-async def test_fencing_wakes_who_waits_for_room() -> None:
+async def test_the_loss_of_the_run_wakes_who_waits_for_room() -> None:
     log = Slow()
     async with committing(log) as commit:
-        writer = await owned(log, commit, "run")
+        ownership = Ownership("run")
+        writer = await owned(log, commit, "run", ownership=ownership)
         log.hold()
         await writer.put(text("a"))
         await log.asked.wait()
@@ -263,7 +296,7 @@ async def test_fencing_wakes_who_waits_for_room() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(put_one_more)
             await checkpoint()
-            writer.fence("its lease was lost")
+            ownership.lose("its lease was lost")
         log.open.set()
 
 
@@ -306,6 +339,7 @@ async def test_the_rest_is_what_is_not_stored_once_nothing_is_in_flight_and_noth
         assert [*map(encode_record, map(text, stored)), *rest[0].records] == [
             encode_record(text(name)) for name in "abc"
         ]
+        await busy_senders(log, commit)
         await writer.put(text("of the end"))
         assert (await writer.take_rest()).records == [encode_record(text("of the end"))]
         calls = len(log.calls)
@@ -321,12 +355,14 @@ async def test_the_rest_can_be_put_back_and_goes_out_before_what_comes_later() -
         await log.signal("run", Signal("one", "cancel"))
         await writer.put(text("a"))
         await writer.flush()
+        await busy_senders(log, commit)
         await writer.put(SignalReceived(at=1, signal_id="one", kind="cancel"))
         await writer.put(text("b"))
         rest = await writer.take_rest()
         assert (len(rest.records), rest.ack) == (2, 1)
         writer.put_back(rest)
         await writer.put(text("c"))
+        log.open.set()
         await writer.flush()
         assert await texts(log, "run") == ["a", "b", "c"]
         assert await log.inbox("run") == []
@@ -337,14 +373,12 @@ async def test_the_rest_can_be_put_back_and_goes_out_before_what_comes_later() -
 async def test_a_signal_is_announced_by_an_answer_and_acknowledged_by_the_batch_that_stores_its_receipt() -> None:
     log = Slow()
     async with committing(log) as commit:
-        told: list[str] = []
-        commit.on_signals = told.append
         writer = await owned(log, commit, "run")
         for name in ("one", "two"):
             await log.signal("run", Signal(name, "cancel"))
         await writer.put(text("a"))
         await writer.flush()
-        assert told == ["run"]
+        assert log.signals_wait == ["run"]
         assert [len(await log.inbox("run")), log.calls[-1][0].ack] == [2, 0]
         await writer.put(SignalReceived(at=1, signal_id="one", kind="cancel"))
         await writer.put(text("b"))
@@ -472,13 +506,12 @@ async def test_one_failover_after_the_other_is_made_good_and_lost_answers_with_i
 async def test_what_a_failover_lost_goes_out_with_the_runs_end() -> None:
     async with written("a", "b") as (log, commit, writer):
         log.fail_over(3)
-        await writer.put(text("c"))
-        rest = await writer.take_rest()
-        again = await commit.rewound(writer, rest, head=3)
-        assert again is not None
+        end = replace(await writer.take_rest(), records=[encode_record(text("c"))])
+        (answer,) = await commit.store([(writer, end)], log.append, "the end")
+        assert answer.stored
+        again = log.calls[-1][0]
         assert again.head == 3
         assert again.records == [encode_record(text(letter)) for letter in "bc"]
-        assert (await log.append([again]))[0].stored
 
 
 async def test_a_run_that_lost_more_than_is_kept_is_given_up_and_nothing_is_written() -> None:
@@ -573,3 +606,154 @@ async def test_a_persistent_call_goes_on_until_it_is_answered_and_lets_other_err
     answers = [PlayheadError("refused")]
     with pytest.raises(PlayheadError, match="refused"):
         await persistently(call, "call")
+
+
+# Written in the same turn
+
+
+class AtOnce(Slow):
+    """A log that has an open connection: a call is written before `append` returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[list[Batch]] = []
+        self.awaited = 0
+
+    def append(self, batches: Sequence[Batch]) -> Any:
+        self.written.append(list(batches))
+        return self._answers(batches)
+
+    async def _answers(self, batches: Sequence[Batch]) -> list[Answer]:
+        self.awaited += 1
+        return await super().append(batches)
+
+
+async def test_a_record_is_written_in_the_turn_in_which_it_is_offered_when_nothing_is_in_flight() -> None:
+    log = AtOnce()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        for number in range(3):
+            assert writer.offer(text(str(number)))
+        assert [[len(batch.records) for batch in call] for call in log.written] == [[1]], "without any wait"
+        await writer.flush()
+        assert [[len(batch.records) for batch in call] for call in log.written] == [[1], [2]]
+        assert log.awaited == commit.appends == 2
+    assert await texts(log, "run") == ["0", "1", "2"]
+
+
+async def test_what_many_answers_set_free_goes_out_in_one_call() -> None:
+    log = AtOnce()
+    async with committing(log) as commit:
+        writers = [await owned(log, commit, f"run-{number}") for number in range(10)]
+        await busy_senders(log, commit)
+        for letter in "ab":
+            for writer in writers:
+                assert writer.offer(text(letter))
+        log.open.set()
+        for writer in writers:
+            await writer.flush()
+        assert len(log.written) == 3
+        assert sorted(batch.run_id for batch in log.written[-1]) == sorted(writer.run_id for writer in writers)
+
+
+def cancel_senders() -> None:
+    """Cancel each task by itself, as an event loop does that ends."""
+    senders = [task for task in asyncio.all_tasks() if task.get_name().endswith("GroupCommit._send")]
+    assert len(senders) == 2
+    for task in senders:
+        task.cancel()
+
+
+@pytest.mark.parametrize("by", ["scope", "task"])
+@pytest.mark.parametrize("first", ["offer", "cancel"])
+async def test_a_call_begun_in_the_turn_in_which_its_sender_is_cancelled_leaves_nothing_behind(
+    first: str, by: str
+) -> None:
+    """A coroutine that is never awaited warns, and warnings are errors; and who writes then gets no error."""
+    log = AtOnce()
+    commit = GroupCommit(log, signals_wait=log.signals_wait.append)
+    writer = await owned(log, commit, "run")
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(commit.run)
+            await settled()
+            cancel = cancel_senders if by == "task" else tasks.cancel_scope.cancel
+            steps: list[Callable[[], object]] = [lambda: writer.offer(text("a")), cancel]
+            for step in steps if first == "offer" else reversed(steps):
+                step()
+    gc.collect()
+    assert len(log.written) == (1 if first == "offer" else 0)
+    assert writer.offer(text("b"))
+
+
+async def test_an_append_that_fails_at_once_is_sent_again_as_any_other() -> None:
+    log = AtOnce()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.lose_calls, log.lose_answers = 1, 1
+        assert writer.offer(text("a"))
+        await writer.flush()
+        assert log.written[0] == log.written[1] == log.written[2]
+    assert await texts(log, "run") == ["a"]
+
+
+async def test_an_offer_that_finds_no_room_does_nothing_and_there_is_room_when_the_log_answers() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        offered = 0
+        while writer.offer(text(str(offered))):
+            offered += 1
+        assert offered == 1 + MAX_BUFFERED_RECORDS
+        last = writer.last
+        assert not writer.offer(text("never"))
+        assert writer.last == last
+        log.open.set()
+        await writer.put(text(str(offered)))
+        await writer.flush()
+    assert await texts(log, "run") == [str(number) for number in range(offered + 1)]
+
+
+async def test_the_records_of_all_runs_together_are_bounded_and_each_run_may_have_a_few() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writers = [await owned(log, commit, f"run-{number}") for number in range(3)]
+        log.hold()
+        commit.waiting = MAX_BUFFERED_TOGETHER
+        for writer in writers:
+            offered = 0
+            while writer.offer(text(str(offered))):
+                offered += 1
+            assert 8 <= offered <= 9, "a few, and the one that is on its way"
+        commit.waiting -= MAX_BUFFERED_TOGETHER
+        log.open.set()
+
+
+def test_kept_records_are_those_that_were_added_and_the_oldest_make_room() -> None:
+    kept, dice = KeptRecords(7), random.Random(1)
+    added: list[bytes] = []
+    least = 0
+    for _ in range(400):
+        batch = [dice.randbytes(dice.choice([0, 1, 30, 3000])) for _ in range(dice.randrange(1, 12))]
+        kept.add(batch)
+        added += batch
+        head = 7 + len(added)
+        least = next(back for back in range(len(added) + 1) if kept.behind(head - len(added) + back) is not None)
+        here = added[least:]
+        assert len(here) <= MAX_KEPT_RECORDS
+        assert sum(map(len, here)) <= MAX_KEPT_BYTES
+        assert kept.behind(7 + least) == here
+        middle = dice.randrange(least, len(added) + 1)
+        assert kept.behind(7 + middle) == added[middle:]
+        assert kept.behind(6 + least) is None or least == 0
+    assert least > 0
+
+
+def test_a_record_larger_than_all_that_may_be_kept_is_not_kept() -> None:
+    kept = KeptRecords(0)
+    kept.add([b"a", b"x" * (MAX_KEPT_BYTES + 1)])
+    assert kept.behind(0) is None
+    assert kept.behind(2) == []
+    kept.add([b"b"])
+    assert kept.behind(2) == [b"b"]

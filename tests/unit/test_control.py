@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime.control import Control
+from playhead.runtime.control import Control, breaking_off
 from playhead.runtime.log.base import Signal
 
 __all__: list[str] = []
@@ -18,6 +18,16 @@ pytestmark = pytest.mark.anyio
 
 CANCEL = Signal("one", "cancel")
 ANSWER = Signal("two", "respond", {"yes": True})
+
+
+async def next_of(control: Control, source: AsyncGenerator[int, None]) -> int | None:
+    """The next item of `source`, taken as a model's call takes its chunks; None at its end, or for a cancel."""
+    if control.cancelling:
+        return None
+    async with breaking_off(control):
+        async for item in source:
+            return item
+    return None
 
 
 class Stream:
@@ -47,7 +57,7 @@ async def numbers(count: int) -> AsyncGenerator[int, None]:
 
 async def test_without_signals_it_gives_the_sources_items_and_then_none() -> None:
     control, source = Control(), numbers(2)
-    assert [await control.next(source) for _ in range(4)] == [0, 1, None, None]
+    assert [await next_of(control, source) for _ in range(4)] == [0, 1, None, None]
     assert not control.cancelling
 
 
@@ -57,8 +67,8 @@ async def test_a_signal_ends_the_wait_at_once_and_closes_the_source() -> None:
     taken: list[int | None] = []
 
     async def take_two() -> None:
-        taken.append(await control.next(source))
-        taken.append(await control.next(source))
+        taken.append(await next_of(control, source))
+        taken.append(await next_of(control, source))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
@@ -75,12 +85,12 @@ async def test_a_signal_leaves_no_cancellation_behind_in_the_waiting_task() -> N
     source = stream.stream()
 
     async def wait_and_go_on() -> None:
-        assert await control.next(source) is None
+        assert await next_of(control, source) is None
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
         control.take()
-        assert [await control.next(numbers(1)) for _ in range(2)] == [0, 0]
+        assert [await next_of(control, numbers(1)) for _ in range(2)] == [0, 0]
         await checkpoint()
         went_on.set()
 
@@ -97,10 +107,10 @@ async def test_with_a_signal_pending_the_source_is_not_even_asked() -> None:
     control, stream = Control(), Stream(1)
     source = stream.stream()
     control.deliver([CANCEL])
-    assert await control.next(source) is None
+    assert await next_of(control, source) is None
     assert stream.asked == 0
     control.take()
-    assert await control.next(source) == 1
+    assert await next_of(control, source) == 1
     await source.aclose()
 
 
@@ -112,7 +122,7 @@ async def test_a_signal_that_comes_with_an_item_is_not_lost() -> None:
         yield 1
 
     source = signals_itself()
-    await control.next(source)
+    await next_of(control, source)
     assert control.cancelling
     assert control.take() == [CANCEL]
     await source.aclose()
@@ -134,7 +144,7 @@ async def test_only_a_cancel_breaks_off_what_runs_and_other_signals_wait_for_a_b
     control.deliver([ANSWER])
     assert not control.cancelling
     assert not control.cancel_signal.is_set()
-    assert await control.next(numbers(1)) == 0
+    assert await next_of(control, numbers(1)) == 0
     control.deliver([CANCEL])
     assert control.cancel_signal.is_set()
     control.take()
@@ -152,7 +162,7 @@ async def test_a_signal_that_is_no_cancel_breaks_off_no_wait() -> None:
         yield 1
 
     async def take_one() -> None:
-        taken.append(await control.next(slow()))
+        taken.append(await next_of(control, slow()))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
@@ -190,13 +200,13 @@ async def test_a_source_that_will_not_be_cancelled_leaves_no_cancellation_behind
 
     async def wait_and_go_on() -> None:
         source = stubborn.stream()
-        assert await control.next(source) == then
+        assert await next_of(control, source) == then
         await source.aclose()
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
         assert control.take() == [CANCEL]
-        assert await control.next(numbers(1)) == 0
+        assert await next_of(control, numbers(1)) == 0
         await checkpoint()
         done.set()
 
@@ -216,7 +226,7 @@ async def test_a_signal_and_a_cancellation_from_outside_at_once_are_a_cancellati
 
     async def wait() -> None:
         nonlocal went_on
-        await control.next(source)
+        await next_of(control, source)
         await checkpoint()
         went_on = True
 
@@ -241,7 +251,7 @@ async def test_signals_delivered_again_and_again_while_it_waits_are_one_interrup
     done = anyio.Event()
 
     async def wait() -> None:
-        assert await control.next(source) is None
+        assert await next_of(control, source) is None
         await checkpoint()
         done.set()
 
@@ -260,12 +270,12 @@ async def test_cancellation_from_outside_goes_through() -> None:
     source = stream.stream()
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(control.next, source)
+            tasks.start_soon(next_of, control, source)
             await stream.waiting.wait()
             tasks.cancel_scope.cancel()
     assert stream.closed
     assert not control.cancelling
-    assert await control.next(numbers(1)) == 0, "the control still works"
+    assert await next_of(control, numbers(1)) == 0, "the control still works"
 
 
 async def test_what_the_source_raises_comes_through() -> None:
@@ -274,7 +284,7 @@ async def test_what_the_source_raises_comes_through() -> None:
         raise RuntimeError("the provider is down")
 
     control, source = Control(), fails()
-    assert await control.next(source) == 1
+    assert await next_of(control, source) == 1
     with pytest.raises(RuntimeError, match="provider is down"):
-        await control.next(source)
-    assert await control.next(numbers(1)) == 0
+        await next_of(control, source)
+    assert await next_of(control, numbers(1)) == 0

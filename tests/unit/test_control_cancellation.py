@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.control import Control
+from playhead.runtime.control import Control, breaking_off
 from playhead.runtime.log.base import Signal
 
 __all__: list[str] = []
@@ -18,6 +18,16 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 CANCEL = Signal("one", "cancel")
+
+
+async def next_of(control: Control, source: AsyncGenerator[int, None]) -> int | None:
+    """The next item of `source`, taken as a model's call takes its chunks; None at its end, or for a cancel."""
+    if control.cancelling:
+        return None
+    async with breaking_off(control):
+        async for item in source:
+            return item
+    return None
 
 
 class Held:
@@ -37,7 +47,7 @@ class Held:
             yield 1
 
     async def next(self) -> int | None:
-        return await self.control.next(self.items())
+        return await next_of(self.control, self.items())
 
 
 @pytest.mark.parametrize("asleep", [True, False])
@@ -111,7 +121,7 @@ async def test_a_source_that_ignores_the_cancellation_leaves_none_behind() -> No
     source = stubborn()
 
     async def wait() -> None:
-        await held.control.next(source)
+        await next_of(held.control, source)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -148,3 +158,90 @@ async def test_two_signals_are_one_interruption() -> None:
             held.control.deliver([Signal("two", "cancel")])
     assert went_on.is_set()
     assert len(held.control.take()) == 2
+
+
+async def endless() -> AsyncGenerator[int, None]:
+    number = 0
+    while True:
+        number += 1
+        yield number
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_a_cancel_between_two_waits_breaks_off_nothing_but_is_known(pinned: bool) -> None:
+    control, source = Control(), endless()
+    task = asyncio.current_task()
+    assert task is not None
+    taken: list[int] = []
+    async with breaking_off(control, task=task if pinned else None) as wait:
+        async for item in source:
+            wait.pause()
+            taken.append(item)
+            if item == 3:
+                control.deliver([CANCEL])
+                assert task.cancelling() == 0
+                await anyio.lowlevel.checkpoint()
+                break
+            wait.resume()
+    await source.aclose()
+    assert taken == [1, 2, 3]
+    assert control.cancelling
+    await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+async def test_a_cancel_breaks_off_the_wait_for_a_later_item_as_that_for_the_first(pinned: bool) -> None:
+    held, taken = Held(), list[int]()
+
+    async def source() -> AsyncGenerator[int, None]:
+        for number in range(3):
+            yield number
+        async for item in held.items():
+            yield item
+
+    async def take_all() -> None:
+        async with breaking_off(held.control, task=asyncio.current_task() if pinned else None) as wait:
+            async for item in source():
+                wait.pause()
+                taken.append(item)
+                wait.resume()
+        await anyio.lowlevel.checkpoint()
+        went_on.set()
+
+    went_on = anyio.Event()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take_all)
+            await held.waiting.wait()
+            held.control.deliver([CANCEL])
+    assert went_on.is_set()
+    assert taken == [0, 1, 2]
+
+
+async def test_a_generator_whose_every_item_is_asked_for_from_another_task_is_broken_off_in_the_right_one() -> None:
+    """So does `asyncio.wait_for` on Python 3.11."""
+    held = Held()
+
+    async def items() -> AsyncGenerator[int, None]:
+        async with breaking_off(held.control) as wait:
+            async for item in mixed():
+                wait.pause()
+                yield item
+                wait.resume()
+
+    async def mixed() -> AsyncGenerator[int, None]:
+        yield 1
+        yield 2
+        async for item in held.items():
+            yield item
+
+    generator = items()
+    here = asyncio.current_task()
+    assert here is not None
+    with anyio.fail_after(5):
+        assert [await asyncio.create_task(anext(generator)) for _ in range(2)] == [1, 2]
+        last = asyncio.create_task(anext(generator, None))
+        await held.waiting.wait()
+        held.control.deliver([CANCEL])
+        assert await last is None
+    assert here.cancelling() == 0

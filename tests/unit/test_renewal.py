@@ -89,10 +89,10 @@ class Held:
         claim = await self.log.claim(AGENT, worker="w", token="t", lease_ms=round(LEASE_S * 1000))
         assert claim is not None
         lease = looked_after.hold("run", "t", sent=self._clock.now)
-        lease.on_lost = self._lose
+        lease.listen(self._lose)
         return lease
 
-    def _lose(self, why: str) -> None:
+    def _lose(self) -> None:
         self.lost_at = self._clock.now
         self._lost.set()
 
@@ -112,7 +112,7 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Held]:
         async def main() -> Held:
             run = Held(clock, LossyLog(clock, fates))
             options = WorkerOptions(lease_ms=round(LEASE_S * 1000))
-            looked_after = Leases(log=run.log, options=options, on_signals=lambda _: None)
+            looked_after = Leases(log=run.log, options=options, signals_wait=lambda _: None)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(looked_after.run)
                 await over(run, await run.claim(looked_after))

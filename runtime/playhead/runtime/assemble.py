@@ -132,6 +132,16 @@ class MessageAssembler:
                 self._content = [{"text": replacement}]
         return None
 
+    def take(self, chunk: Chunk) -> None:
+        """As `feed`, and nothing is derived: cheaper for the chunks that are by far the most frequent."""
+        block = chunk.get("contentBlockDelta")
+        if block is not None and "text" in (delta := block["delta"]):
+            text = delta["text"]
+            self._text.append(text)
+            self.streamed.append(text)
+        else:
+            self.feed(chunk)
+
     def _delta(self, delta: dict[str, Any]) -> dict[str, Any] | None:
         if "text" in delta:
             text = delta["text"]

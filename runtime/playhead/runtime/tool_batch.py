@@ -1,10 +1,14 @@
-"""Running the tool calls of one answer: together or one after the other, each begun only when its start is stored."""
+"""Running the tool calls of one answer: together or one after the other, each begun only when its start is stored.
+
+Three passes: settle what need not run, write the start of each call that is to run, run these.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from playhead.runtime.agent_spec import COMMIT, AgentSpec, Item
@@ -14,6 +18,7 @@ from playhead.runtime.decide import RunTools
 from playhead.runtime.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.fanout import merge
 from playhead.runtime.interrupts import UNKNOWN_OUTCOME, outcome_question_id
+from playhead.runtime.ownership import Ownership
 from playhead.runtime.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
 from playhead.runtime.state import RunState, effect_key
 from playhead.runtime.tool_context import NotBegunError
@@ -21,7 +26,7 @@ from playhead.runtime.tool_results import error_result, exception_result, tool_r
 from playhead.runtime.tools import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
 from playhead.runtime.types import ToolResult, ToolUse
 
-__all__ = ["ToolBatch", "finished"]
+__all__ = ["ToolBatch", "ToolCall", "finished"]
 
 OUTCOME_UNKNOWN: Final = (
     "The outcome of this call is unknown: the worker that ran it died before it could store the result. "
@@ -32,6 +37,25 @@ _OUTCOME_REASON: Final = (
     'Answer "retry" to run it again, "fail" to tell the model that the outcome is unknown, or {"result": …} with what '
     "it gave."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a batch.
+
+    Attributes:
+        index: Its place in the batch.
+        use: The model's request.
+        tool: What it calls; None if the agent has no such tool.
+        key: Its effect key; empty without a tool.
+        again: A former owner of the run began it, and its outcome is unknown.
+    """
+
+    index: int
+    use: ToolUse
+    tool: Tool | None
+    key: str
+    again: bool
 
 
 class ToolBatch:
@@ -46,128 +70,137 @@ class ToolBatch:
         *,
         run_id: str,
         control: Control,
+        ownership: Ownership,
         invocation_state: dict[str, Any],
         state: Callable[[], RunState],
     ) -> None:
         self._spec = spec
         self._run_id = run_id
         self._control = control
+        self._ownership = ownership
         self._invocation_state = invocation_state
         self._state = state
-        self._refused: NotBegunError | None = None
 
     async def run(self, step: RunTools) -> AsyncGenerator[Item, None]:
         """The records of the calls; ends early for a cancel, or at an interrupt of calls that run in turn.
 
         Raises:
-            FencedError: A body was not begun, since the run may be another owner's by now (`Control.begin`).
+            FencedError: The run is not held any more; a body may not have been begun for that reason.
         """
-        calls: list[tuple[int, ToolUse, Tool]] = []
-        for index, call in step.calls:
-            tool = self._spec.tools.get(call["name"])
-            settled = self._settled(index, call, tool, begun=index in step.started)
-            if settled is not None:
+        ready: list[ToolCall] = []
+        for call in self._calls(step):
+            if (settled := self._settled(call)) is not None:
                 yield settled
-            elif tool is not None:
-                calls.append((index, call, tool))
-        together = 1 if self._spec.tool_executor == "sequential" else max(1, len(calls))
-        for start in range(0, len(calls), together):
-            batch = calls[start : start + together]
+            else:
+                ready.append(call)
+        together = 1 if self._spec.tool_executor == "sequential" else max(1, len(ready))
+        for start in range(0, len(ready), together):
+            batch = ready[start : start + together]
             if self._must_not_begin(batch):
                 return
-            for index, call, _ in batch:
-                key = effect_key(self._state(), index, call, run_id=self._run_id)
-                yield ToolStarted(at=now_ms(), index=index, tool_use=call, effect_key=key)
+            for call in batch:
+                yield ToolStarted(at=now_ms(), index=call.index, tool_use=call.use, effect_key=call.key)
             yield COMMIT
             if self._control.cancelling:  # none of them has begun: what is decided anew says so
                 return
-            runs = [self._run_one(index, call, tool, again=index in step.started) for index, call, tool in batch]
+            runs = [self._run_one(call) for call in batch]
             async with aclosing(runs[0] if len(runs) == 1 else merge(runs)) as records:
                 async for record in records:
                     yield record
-            if self._refused is not None:
-                raise self._refused
+            self._ownership.check()
 
-    def _must_not_begin(self, batch: list[tuple[int, ToolUse, Tool]]) -> bool:
+    def _calls(self, step: RunTools) -> list[ToolCall]:
+        state, calls = self._state(), list[ToolCall]()
+        for index, use in step.calls:
+            tool, key = self._spec.tools.get(use["name"]), ""
+            if tool is not None:
+                key = effect_key(state, index, use, run_id=self._run_id)
+                state = replace(state, keys={**state.keys, index: key})  # the next call's key must differ
+            calls.append(ToolCall(index, use, tool, key, again=index in step.started))
+        return calls
+
+    def _must_not_begin(self, batch: list[ToolCall]) -> bool:
         """A cancel came, or calls in turn met one that waits for a human: the rest is decided anew."""
         if self._control.cancelling:
             return True
         if self._spec.tool_executor != "sequential":
             return False
         state = self._state()
-        return any(state.is_waiting(index) for index in state.interrupted if index < batch[0][0])
+        return any(state.is_waiting(index) for index in state.interrupted if index < batch[0].index)
 
-    def _settled(self, index: int, call: ToolUse, tool: Tool | None, *, begun: bool) -> Record | None:
+    def _settled(self, call: ToolCall) -> Record | None:
         """What becomes of a call without running it, or None if it is to be run."""
-        if tool is None:
-            return finished(index, call, unknown_tool_result(call))
-        if not begun or tool.on_unknown_outcome == "retry":
+        if call.tool is None:
+            return finished(call.index, call.use, unknown_tool_result(call.use))
+        if not call.again or call.tool.on_unknown_outcome == "retry":
             return None
-        if tool.on_unknown_outcome == "fail":
-            return finished(index, call, error_result(call["toolUseId"], OUTCOME_UNKNOWN))
-        return self._asked_outcome(index, call)
+        if call.tool.on_unknown_outcome == "fail":
+            return _unknown(call)
+        return self._asked_outcome(call)
 
-    def _asked_outcome(self, index: int, call: ToolUse) -> Record | None:
-        state = self._state()
-        key = effect_key(state, index, call, run_id=self._run_id)
-        question = outcome_question_id(key.removeprefix(f"{self._run_id}/"))
-        answer = state.answers.get(question)
+    def _asked_outcome(self, call: ToolCall) -> Record | None:
+        question = outcome_question_id(call.key.removeprefix(f"{self._run_id}/"))
+        answer = self._state().answers.get(question)
         if answer == "retry":
             return None
         if answer == "fail":
-            return finished(index, call, error_result(call["toolUseId"], OUTCOME_UNKNOWN))
+            return _unknown(call)
         if isinstance(answer, dict) and "result" in answer:
             given = cast("dict[str, Any]", answer)["result"]
             if isinstance(given, list):  # content blocks
                 given = {"status": "success", "content": given}
-            result = tool_result(call["toolUseId"], given, tool_name=call["name"])
-            return self._fitting(finished(index, call, result), index, call)
+            result = tool_result(call.use["toolUseId"], given, tool_name=call.use["name"])
+            return self._fitting(finished(call.index, call.use, result), call)
         asked = {"id": question, "name": UNKNOWN_OUTCOME, "reason": _OUTCOME_REASON, "response": None}
-        return ToolInterrupted(at=now_ms(), index=index, tool_use=call, interrupts=[asked])
+        return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=[asked])
 
-    async def _run_one(self, index: int, call: ToolUse, tool: Tool, *, again: bool) -> AsyncGenerator[Record, None]:
-        state = self._state()
+    async def _run_one(self, call: ToolCall) -> AsyncGenerator[Record, None]:
+        """The records of a call that has a tool; none if the run is not held any more when its body is to begin."""
         context = ToolContext(
-            tool_use=call,
+            tool_use=call.use,
             run_id=self._run_id,
             invocation_state=self._invocation_state,
             agent_name=self._spec.name,
             cancel_signal=self._control.cancel_signal,
-            attempt=2 if again else 1,
-            effect_key=effect_key(state, index, call, run_id=self._run_id),
-            answers=state.answers,
-            may_begin=self._control.begin,
+            attempt=2 if call.again else 1,
+            effect_key=call.key,
+            answers=self._state().answers,
+            ownership=self._ownership,
         )
         began = time.monotonic_ns()
-        async with aclosing(_surviving(tool.stream(call, context), call)) as items:
-            with self._control.stopping(context.stop):
-                try:
-                    async for item in items:
-                        took = (time.monotonic_ns() - began) // 1_000_000
-                        yield self._fitting(_record(item, index, call, took), index, call)
-                except NotBegunError as refused:  # kept, since calls that run together must not fail
-                    self._refused = refused
+        stream = cast("Tool", call.tool).stream(call.use, context)
+        async with aclosing(_surviving(stream, call.use)) as items:
+            with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it behind the batch
+                async for item in items:
+                    took = (time.monotonic_ns() - began) // 1_000_000
+                    yield self._fitting(_record(item, call, took), call)
 
-    def _fitting(self, record: Record, index: int, call: ToolUse) -> Record:
+    def _fitting(self, record: Record, call: ToolCall) -> Record:
         """The record, or where it cannot be stored an honest one in its place: the model learns what was wrong."""
         try:
             encode_record(record, limit=self._spec.max_record_bytes)
         except (RecordTooLargeError, EncodingError) as error:
             if isinstance(record, ToolProgressed):
-                return ToolProgressed(at=now_ms(), index=index, tool_use=call, data=f"(not stored: {error})")
+                data = f"(not stored: {error})"
+                return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=data)
             took = record.duration_ms if isinstance(record, ToolFinished) else 0
-            return finished(index, call, error_result(call["toolUseId"], f"Error: {error}"), duration_ms=took)
+            result = error_result(call.use["toolUseId"], f"Error: {error}")
+            return finished(call.index, call.use, result, duration_ms=took)
         return record
 
 
-def _record(item: Progress | Outcome | Interruption, index: int, call: ToolUse, took: int) -> Record:
+def _unknown(call: ToolCall) -> Record:
+    return finished(call.index, call.use, error_result(call.use["toolUseId"], OUTCOME_UNKNOWN))
+
+
+def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int) -> Record:
     match item:
         case Progress():
-            return ToolProgressed(at=now_ms(), index=index, tool_use=call, data=item.value)
+            return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=item.value)
         case Interruption():
-            return ToolInterrupted(at=now_ms(), index=index, tool_use=call, interrupts=item.interrupts)
+            return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=item.interrupts)
         case Outcome():
-            return finished(index, call, item.result, duration_ms=took)
+            return finished(call.index, call.use, item.result, duration_ms=took)
 
 
 async def _surviving(

@@ -9,6 +9,7 @@ from typing import Any
 
 from playhead.runtime.errors import FencedError
 from playhead.runtime.interrupts import tool_interrupt_id
+from playhead.runtime.ownership import Ownership
 from playhead.runtime.plain import plain
 from playhead.runtime.types import ToolUse
 
@@ -16,7 +17,7 @@ __all__ = ["BodyInterrupted", "NotBegunError", "ToolContext"]
 
 
 class NotBegunError(FencedError):
-    """A tool's body was not begun, since the run may be another owner's by now."""
+    """A tool's body was not begun, because the run is not held any more: see `Ownership`."""
 
 
 class BodyInterrupted(BaseException):
@@ -41,7 +42,7 @@ class ToolContext:
         effect_key: The same over retries and takeovers and no other call's, so fit to be an idempotency key:
             `<run id>/<toolUseId>`, with `~2`, `~3`, … behind it where the model uses an id again in one run.
         answers: What humans answered to this call's interrupts, by id.
-        may_begin: For the runtime: see `Control.begin`.
+        ownership: For the runtime: asked right before the body begins; None for a call outside of any run.
     """
 
     tool_use: ToolUse
@@ -52,10 +53,9 @@ class ToolContext:
     attempt: int = 1
     effect_key: str = ""
     answers: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    may_begin: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    ownership: Ownership | None = field(default=None, repr=False, compare=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _stop: Callable[[], None] | None = field(default=None, init=False, repr=False, compare=False)
-
     _stopped: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,11 +85,11 @@ class ToolContext:
         """To be called right before the body, on its thread.
 
         Raises:
-            NotBegunError: The run may be another owner's by now.
+            NotBegunError: The run is not held any more.
         """
-        if self.may_begin is not None:
+        if self.ownership is not None:
             try:
-                self.may_begin()
+                self.ownership.check()
             except FencedError as error:
                 raise NotBegunError(str(error)) from None
 

@@ -1,32 +1,33 @@
 """Group commit: while a run's append is in flight, its new records queue; the answer sends them all, many runs a call.
 
-No timer: at light load a record goes out at once, at heavy load batches grow by themselves. The buffers are bounded, so
-a slow Redis slows the reading of the model instead of eating memory. Calls are bounded too, since one call is one
-script and nobody else is served while it runs.
+No timer: at light load a record is written in the turn in which it is put, at heavy load batches grow by themselves. The
+buffers are bounded, so a slow Redis slows the reading of the model instead of eating memory. Calls are bounded too,
+since one call is one script and nobody else is served while it runs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
-from typing import Final, TypeVar
+from typing import Final, TypeAlias
 
 import anyio
 
 from playhead.runtime.codec import MAX_RECORD_BYTES
-from playhead.runtime.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.errors import PlayheadError
 from playhead.runtime.log import Answer, Batch, Code, Log
+from playhead.runtime.ownership import Ownership
 from playhead.workers.checkpoints import Place, Visit
+from playhead.workers.resend import persistently
 from playhead.workers.writer import RunWriter
 
-__all__ = ["GroupCommit", "persistently"]
+__all__ = ["GroupCommit"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _SENDERS: Final = 2
 """Calls in flight at once, each for other runs: the server works on one while the next is made here."""
@@ -34,8 +35,19 @@ _SENDERS: Final = 2
 _MAX_CALL_RUNS: Final = 64
 _MAX_CALL_RECORDS: Final = 1024  # about 3 ms of the server's time
 _MAX_CALL_BYTES: Final = 1 << 20
-_FIRST_PAUSE_S: Final = 0.05
-_LONGEST_PAUSE_S: Final = 1.0
+
+Sent: TypeAlias = list[tuple[RunWriter, Batch]]
+"""What one call writes: a batch of each of some runs."""
+
+Write: TypeAlias = Callable[[list[Batch]], Awaitable[Sequence[Answer]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of `append` that has begun: where the log could, it is written already."""
+
+    sent: Sent
+    answers: Awaitable[Sequence[Answer]]
 
 
 class GroupCommit:
@@ -45,28 +57,34 @@ class GroupCommit:
         waiting: Records of all runs not yet on their way.
         appends: Calls made.
         records: Records stored.
-        on_signals: Called with a run's id when an append's answer says that signals wait for it.
     """
 
-    def __init__(self, log: Log, *, visit: Visit | None = None) -> None:
+    def __init__(self, log: Log, *, signals_wait: Callable[[str], None], visit: Visit | None = None) -> None:
+        """Make one that sends nothing yet.
+
+        Args:
+            log: Where to.
+            signals_wait: Called with a run's id when an append's answer says that signals wait for it.
+            visit: For tests: see `checkpoints`.
+        """
         self._visit = visit
         self._log = log
+        self._signals_wait = signals_wait
         self._dirty: dict[RunWriter, None] = {}
-        self._idle: list[anyio.Event] = []  # of the senders that have nothing to send
+        self._idle: list[asyncio.Future[_Call]] = []  # of the senders that have nothing to send
         self.waiting = 0
         self.appends = 0
         self.records = 0
-        self.on_signals: Callable[[str], None] = _ignore
 
-    def writer(self, *, run_id: str, token: str, head: int, limit: int = MAX_RECORD_BYTES) -> RunWriter:
+    def writer(self, *, ownership: Ownership, token: str, head: int, limit: int = MAX_RECORD_BYTES) -> RunWriter:
         """A writer for a run whose log now ends at `head`; records over `limit` bytes are refused."""
-        return RunWriter(self, run_id=run_id, token=token, head=head, limit=limit)
+        return RunWriter(self, ownership=ownership, token=token, head=head, limit=limit)
 
     def mark(self, writer: RunWriter) -> None:
-        """There is something to send for `writer`."""
+        """There is something to send for `writer`; if a sender has nothing to do, the call begins before this returns."""
         self._dirty[writer] = None
         if self._idle:
-            self._idle.pop().set()
+            self._use_idle_senders()
 
     def forget(self, writer: RunWriter) -> None:
         """There is nothing to send for `writer` any more."""
@@ -80,49 +98,113 @@ class GroupCommit:
 
     async def _send(self) -> None:
         while True:
-            if not self._dirty:
-                work = anyio.Event()
-                self._idle.append(work)
-                await work.wait()
-            if sent := self._take():
-                if self._dirty and self._idle:
-                    self._idle.pop().set()
-                await self._append(sent)
+            call = self._begin_call() or await self._given_call()
+            self._use_idle_senders()
+            await self._append(call)
 
-    def _take(self) -> list[tuple[RunWriter, Batch]]:
-        """One call's worth of batches, of the runs that have waited longest."""
-        taken: list[tuple[RunWriter, Batch]] = []
+    async def _given_call(self) -> _Call:
+        """Wait for a call that `mark` has begun."""
+        given: asyncio.Future[_Call] = asyncio.get_running_loop().create_future()
+        self._idle.append(given)
+        try:
+            return await given
+        except asyncio.CancelledError:
+            if given in self._idle:
+                self._idle.remove(given)
+            elif not given.cancelled() and isinstance(answers := given.result().answers, Coroutine):
+                answers.close()  # given in the same turn: it is awaited by no one
+            raise
+
+    def _use_idle_senders(self) -> None:
+        while self._idle:
+            if self._idle[-1].cancelled():  # its sender is being cancelled, and would not take the call
+                self._idle.pop()
+            elif (call := self._begin_call()) is not None:
+                self._idle.pop().set_result(call)
+            else:
+                return
+
+    def _begin_call(self) -> _Call | None:
+        """Begin a call with the batches of the runs that have waited longest; None if there is nothing to send."""
+        sent: Sent = []
         records = size = 0
-        while self._dirty and len(taken) < _MAX_CALL_RUNS and records < _MAX_CALL_RECORDS and size < _MAX_CALL_BYTES:
+        while self._dirty and len(sent) < _MAX_CALL_RUNS and records < _MAX_CALL_RECORDS and size < _MAX_CALL_BYTES:
             writer = next(iter(self._dirty))
             del self._dirty[writer]
             if batch := writer.begin(_MAX_CALL_RECORDS - records):
-                taken.append((writer, batch))
+                sent.append((writer, batch))
                 records += len(batch.records)
                 size += sum(map(len, batch.records))
-        return taken
+        return _Call(sent, self._log.append([batch for _, batch in sent])) if sent else None
 
-    async def _append(self, sent: list[tuple[RunWriter, Batch]]) -> None:
-        answers = await self._answers(sent)
-        for (writer, batch), answer in zip(sent, answers, strict=True):
-            if answer.code is Code.CONFLICT:
-                answer = await self._repeat(writer, batch, answer)
+    async def _append(self, call: _Call) -> None:
+        answers = await self._answers(call)
+        for (writer, batch), answer in zip(call.sent, answers, strict=True):
             if self._visit is not None:
                 await self._visit(Place.APPENDED, writer.run_id)
-            self.records += len(batch.records) if answer.stored else 0
+            if answer.stored:
+                self.records += len(batch.records)
+                if answer.inbox:
+                    self._signals_wait(writer.run_id)
             if writer.settle(batch, answer):
-                self.on_signals(writer.run_id)
+                self._dirty[writer] = None  # not `mark`: all that these answers set free is to go out in one call
 
-    async def _repeat(self, writer: RunWriter, batch: Batch, answer: Answer) -> Answer:
-        while answer.code is Code.CONFLICT and (again := await self.rewound(writer, batch, head=answer.head)):
-            (answer,) = await self._answers([(writer, again)])
-        return answer
+    async def _answers(self, call: _Call) -> Sequence[Answer]:
+        """One answer each. A call that the server refuses for good is taken apart: one bad run must not end them all."""
+        self.appends += 1
+        try:
+            return await self.store(call.sent, self._log.append, "append", begun=call.answers)
+        except PlayheadError as error:
+            if len(call.sent) == 1:
+                batch = call.sent[0][1]
+                logger.error("run %s is given up: %s", batch.run_id, error)
+                return [Answer(Code.FENCED, batch.head)]
+        answers: list[Answer] = []
+        for writer, batch in call.sent:
+            answers += await self._answers(_Call([(writer, batch)], self._log.append([batch])))
+        return answers
 
-    async def rewound(self, writer: RunWriter, batch: Batch, *, head: int) -> Batch | None:
+    async def store(
+        self, sent: Sent, write: Write, what: str, *, begun: Awaitable[Sequence[Answer]] | None = None
+    ) -> Sequence[Answer]:
+        """Write the batches until the log has answered for each; whatever is sent again is sent from here.
+
+        A call without an answer is sent again as it was. A batch that the log refuses because a failover lost what had
+        been acknowledged before it is sent again behind that, where it is still kept.
+
+        Args:
+            sent: The batches.
+            write: Sends them.
+            what: It in a word, for messages.
+            begun: The first call of `write`, if it has been made.
+
+        Raises:
+            PlayheadError: The log refuses the call for good.
+        """
+        first = write([batch for _, batch in sent]) if begun is None else begun
+        answers = list(await persistently(partial(self._write_again, sent, write), what, begun=first))
+        for at, (writer, batch) in enumerate(sent):
+            while answers[at].code is Code.CONFLICT and (again := await self._rewound(writer, batch, answers[at].head)):
+                alone = [(writer, again)]
+                (answers[at],) = await persistently(
+                    partial(self._write_again, alone, write), what, begun=write([again])
+                )
+        return answers
+
+    async def _write_again(self, sent: Sent, write: Write) -> Sequence[Answer]:
+        """The signals that a batch acknowledges are counted anew: since the try before there may have been a failover,
+        and what it lost must not take with it what has come since."""
+        batches = [
+            replace(batch, ack=await self._known_first(writer, batch.head)) if batch.ack else batch
+            for writer, batch in sent
+        ]
+        return await write(batches)
+
+    async def _rewound(self, writer: RunWriter, batch: Batch, head: int) -> Batch | None:
         """`batch`, and before it what was acknowledged behind `head`, where the log now ends: a failover lost that.
 
         None if not all of it is kept any more, or if the log does not end lower. Only for a log that answered CONFLICT:
-        so the token is still ours, nobody else has written, and the records are those that readers may have seen.
+        so the token is still ours, no one else has written, and the records are those that readers may have seen.
         """
         records = writer.acknowledged_behind(head)
         if records is None:
@@ -140,58 +222,3 @@ class GroupCommit:
         signal_ids = writer.signals_behind(head)
         inbox = await self._log.inbox(writer.run_id) if signal_ids else []
         return len(list(takewhile(lambda signal: signal.signal_id in signal_ids, inbox)))
-
-    async def send(
-        self,
-        sent: Sequence[tuple[RunWriter, Batch]],
-        write: Callable[[list[Batch]], Awaitable[T]],
-        what: str,
-    ) -> T:
-        """Write the batches, again and again until the log answers; raises as `persistently`.
-
-        From the second try on, the signals that a batch acknowledges are counted anew: between the tries there may have
-        been a failover, and what it lost must not take with it what has come since.
-        """
-        tries = 0
-
-        async def once() -> T:
-            nonlocal tries
-            tries += 1
-            batches = [batch for _, batch in sent]
-            if tries > 1:
-                acks = [await self._known_first(writer, batch.head) if batch.ack else 0 for writer, batch in sent]
-                batches = [replace(batch, ack=ack) for batch, ack in zip(batches, acks, strict=True)]
-            return await write(batches)
-
-        return await persistently(once, what)
-
-    async def _answers(self, sent: Sequence[tuple[RunWriter, Batch]]) -> list[Answer]:
-        """One answer each. A call that the server refuses for good is taken apart: one bad run must not end them all."""
-        self.appends += 1
-        try:
-            return await self.send(sent, self._log.append, "append")
-        except PlayheadError as error:
-            if len(sent) == 1:
-                batch = sent[0][1]
-                logger.error("run %s is given up: %s", batch.run_id, error)
-                return [Answer(Code.FENCED, batch.head)]
-        return [answer for one in sent for answer in await self._answers([one])]
-
-
-def _ignore(run_id: str) -> None:
-    del run_id
-
-
-async def persistently(call: Callable[[], Awaitable[T]], what: str) -> T:
-    """Send the identical call until the log answers; the caller bounds it with a cancel scope (its lease).
-
-    Only for calls that may be sent twice. The pauses double from 50 ms to 1 s.
-    """
-    pause = _FIRST_PAUSE_S
-    while True:
-        try:
-            return await call()
-        except LogUnavailableError as error:
-            logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
-            await anyio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -12,14 +12,16 @@ from collections.abc import Callable
 
 import anyio
 
-from playhead.runtime.errors import FencedError, PlayheadError, RedisAuthError
+from playhead.runtime.errors import PlayheadError
 from playhead.runtime.log import Log
+from playhead.runtime.ownership import Ownership
 from playhead.workers.checkpoints import Visit
 from playhead.workers.options import WorkerOptions
 from playhead.workers.pulse import Pulse, now_s
 from playhead.workers.renewal import Renewer
+from playhead.workers.resend import log_refusal
 
-__all__ = ["Lease", "Leases", "log_refusal"]
+__all__ = ["Lease", "Leases"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,47 +29,26 @@ _REAP_EVERY_S = 0.5
 """How much the look-out adds to a lease before a dead worker's run goes on."""
 
 
-class Lease:
-    """One run's lease, as far as this worker knows. Its attributes may be read on any thread.
+class Lease(Ownership):
+    """One run's lease, as far as this worker knows: an ownership that also expires.
+
+    It expires at two thirds of its time without a renewal, counted from when the last one that went through was sent.
 
     Attributes:
         renewed_at: When its last successful renewal (at first its claim) was *sent*, by `now_s`.
-        lost: Why it is lost, once it is.
-        on_lost: Called once with that reason, on the worker's thread.
     """
 
     def __init__(self, run_id: str, token: str, *, sent: float, limit_s: float, pulse: Pulse) -> None:
-        self.run_id = run_id
+        super().__init__(run_id)
         self.token = token
         self.renewed_at = sent
-        self.lost: str | None = None
-        self.on_lost: Callable[[str], None] = _ignore
         self._limit_s = limit_s
         self._pulse = pulse
 
-    @property
-    def expired(self) -> bool:
-        """It was not renewed for two thirds of its time: others may soon take the run."""
-        return now_s() - self.renewed_at > self._limit_s
-
-    def refuse_if_lost(self) -> None:
-        """To be called before an act that only the run's owner may begin, such as a tool's body; from any thread.
-
-        Raises:
-            FencedError: The run is lost, or may be.
-        """
-        if self.lost is not None or self.expired:
-            raise FencedError(f"run {self.run_id}: {self.lost or self.overdue()}")
-
-    def lose(self, why: str) -> None:
-        """Tell the run's execution, once; on the worker's thread."""
-        self.lost = self.lost or why
-        on_lost, self.on_lost = self.on_lost, _ignore
-        on_lost(self.lost)
-
-    def overdue(self) -> str:
-        """How long no renewal has gone through, in words."""
-        return f"no renewal went through for {now_s() - self.renewed_at:.1f} s"
+    def overdue(self) -> str | None:
+        """For how long no renewal has gone through, in words, if that is too long; else None."""
+        silent = now_s() - self.renewed_at
+        return f"no renewal went through for {silent:.1f} s" if silent > self._limit_s else None
 
     def story(self) -> str:
         """What kept this worker from holding it, in words; empty if nothing here did."""
@@ -82,7 +63,7 @@ class Leases:
     """
 
     def __init__(
-        self, *, log: Log, options: WorkerOptions, on_signals: Callable[[str], None], visit: Visit | None = None
+        self, *, log: Log, options: WorkerOptions, signals_wait: Callable[[str], None], visit: Visit | None = None
     ) -> None:
         self.reaped = 0
         self._log = log
@@ -92,8 +73,14 @@ class Leases:
         self._pulse = Pulse(every_s=lease_s / 20, stall_s=options.longest_stall_s)
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()  # the renewing thread takes snapshots
-        self._renewer = Renewer(self._snapshot, log=log, lease_ms=options.lease_ms, pulse=self._pulse, visit=visit)
-        self._renewer.on_signals = on_signals
+        self._renewer = Renewer(
+            self._snapshot,
+            log=log,
+            lease_ms=options.lease_ms,
+            pulse=self._pulse,
+            signals_wait=signals_wait,
+            visit=visit,
+        )
 
     @property
     def renewals(self) -> int:
@@ -135,8 +122,8 @@ class Leases:
         while True:
             await anyio.sleep(self._limit_s / 10)
             for lease in self._snapshot():
-                if lease.expired:
-                    lease.lose(lease.overdue())
+                if lease.standing in ("expired", "lost"):  # lost: marked on another thread, perhaps a tool's
+                    lease.lose(lease.overdue() or "it expired")
 
     async def _reap(self) -> None:
         """Look for runs of dead workers, this worker's own former self included, and for passed deadlines."""
@@ -150,18 +137,3 @@ class Leases:
                 for run_id in reaped:
                     logger.warning("run %s: taken from an owner that is silent, or past its deadline", run_id)
             await anyio.sleep(_REAP_EVERY_S)
-
-
-def _ignore(why: str) -> None:
-    del why
-
-
-def log_refusal(what: str, error: Exception) -> None:
-    """Log it and go on: Redis may be away, or one run's keys be damaged, which must not end the worker of all others.
-
-    Raises:
-        RedisAuthError: Credentials are no run's fault and no wait cures them.
-    """
-    if isinstance(error, RedisAuthError):
-        raise error
-    logger.warning("%s: %s; trying again", what, str(error) or type(error).__name__)

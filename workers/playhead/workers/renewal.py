@@ -45,7 +45,11 @@ class Renewable(Protocol):
     run_id: str
     token: str
     renewed_at: float
-    lost: str | None
+    lost: bool
+
+    def mark_lost(self, why: str) -> None:
+        """It is lost; on any thread."""
+        ...
 
     def lose(self, why: str) -> None:
         """Tell whoever runs it, on the worker's thread."""
@@ -57,7 +61,6 @@ class Renewer:
 
     Attributes:
         renewals: Tries that went through.
-        on_signals: Called on the worker's thread with the id of a run for which signals wait.
     """
 
     def __init__(
@@ -67,10 +70,12 @@ class Renewer:
         log: Log,
         lease_ms: int,
         pulse: Pulse,
+        signals_wait: Callable[[str], None],
         visit: Visit | None = None,
     ) -> None:
+        """Make one that renews nothing yet; `signals_wait` is called on the worker's thread, with a run's id."""
         self.renewals = 0
-        self.on_signals: Callable[[str], None] = _ignore
+        self._signals_wait = signals_wait
         self._held = held
         self._log = log
         self._lease_ms = lease_ms
@@ -186,10 +191,10 @@ class Renewer:
             if renewal.ours:
                 lease.renewed_at = max(lease.renewed_at, sent)  # an earlier try may be answered later
                 if renewal.inbox:
-                    self._tell(self.on_signals, lease.run_id)
-            elif lease.lost is None:
-                lease.lost = "its lease was lost"  # at once: a tool that is about to start looks here
-                self._tell(lease.lose, lease.lost)
+                    self._tell(self._signals_wait, lease.run_id)
+            elif not lease.lost:
+                lease.mark_lost("its lease was lost")  # at once: a tool that is about to start asks, on its own thread
+                self._tell(lease.lose, "its lease was lost")
 
     async def _ask(self, log: Log, owned: list[tuple[str, str]]) -> list[Renewal | None]:
         """One answer each; None where the server refuses for good: one damaged run must not cost all others theirs."""
@@ -222,7 +227,3 @@ class Renewer:
             f"the event loop has been blocked for {stalled:.1f} s{where}: the leases of {len(self._held())} runs "
             "are not renewed any more, so that other workers take them over"
         )
-
-
-def _ignore(run_id: str) -> None:
-    del run_id

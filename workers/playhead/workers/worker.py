@@ -20,9 +20,11 @@ from playhead.runtime.records import RunClaimed, now_ms
 from playhead.workers.checkpoints import Visit
 from playhead.workers.commit import GroupCommit
 from playhead.workers.execution import Execution
-from playhead.workers.leases import Leases, log_refusal
+from playhead.workers.leases import Leases
+from playhead.workers.mailbox import Mailbox
 from playhead.workers.options import WorkerOptions, WorkerStatistics
 from playhead.workers.pulse import now_s
+from playhead.workers.resend import log_refusal
 
 __all__ = ["Worker"]
 
@@ -57,13 +59,12 @@ class Worker:
         self.options = options or WorkerOptions()
         self._fingerprints = {agent.name: agent.fingerprint for agent in agents}
         self._log = log
-        self._commit = GroupCommit(log, visit=visit)
-        self._commit.on_signals = self._signalled
+        self._mailbox = Mailbox(log)
+        signals_wait = self._mailbox.signals_wait
+        self._commit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
         self._held: dict[str, Execution] = {}
-        self._leases = Leases(log=log, options=self.options, on_signals=self._signalled, visit=visit)
+        self._leases = Leases(log=log, options=self.options, signals_wait=signals_wait, visit=visit)
         self._visit = visit
-        self._inboxes: set[str] = set()
-        self._look = anyio.Event()
         self._may_claim = anyio.Event()
         self._draining = anyio.Event()
         self._idle = anyio.Event()
@@ -131,7 +132,7 @@ class Worker:
             background.start_soon(self._commit.run)
             background.start_soon(self._leases.run)
             background.start_soon(self._announce)
-            background.start_soon(self._read_inboxes)
+            background.start_soon(self._mailbox.run)
             background.start_soon(self._listen)
             async with anyio.create_task_group() as runs:
                 runs.start_soon(self._claim_until_drained, runs)
@@ -182,13 +183,14 @@ class Worker:
             log=self._log,
             commit=self._commit,
             lease=self._leases.hold(claim.run_id, token, sent=sent),
+            mailbox=self._mailbox,
             worker=self.name,
             retention_ms=self.options.retention_ms,
             lease_ms=self.options.lease_ms,
             visit=self._visit,
         )
         if self._draining.is_set():  # while the claim was on its way: nothing is begun yet, so it goes straight back
-            execution.scope.cancel()
+            execution.lease.stop()
         self._claimed += 1
         self._held[claim.run_id] = execution
         runs.start_soon(self._execute, execution)
@@ -210,13 +212,13 @@ class Worker:
 
     async def _let_go(self) -> None:
         for execution in self._held.values():
-            execution.handing_over = True
+            execution.lease.leave()
         with anyio.move_on_after(self.options.grace_s):
             while self._held:
                 self._idle = anyio.Event()
                 await self._idle.wait()
         for execution in list(self._held.values()):
-            execution.scope.cancel()
+            execution.lease.stop()
         # A claim that a server which hangs does not answer; if it was taken, the run's lease has nearly run out by then.
         self._claiming.deadline = anyio.current_time() + self.options.lease_ms / 1000
 
@@ -233,28 +235,8 @@ class Worker:
                 await anyio.sleep(0.2)
                 continue
             if signalled is not None:
-                self._signalled(signalled)
+                self._mailbox.signals_wait(signalled)
             self._may_claim.set()
-
-    def _signalled(self, run_id: str) -> None:
-        self._inboxes.add(run_id)
-        self._look.set()
-
-    async def _read_inboxes(self) -> None:
-        while True:
-            await self._look.wait()
-            self._look = anyio.Event()
-            while self._inboxes:
-                run_id = self._inboxes.pop()
-                execution = self._held.get(run_id)
-                if execution is None:
-                    continue
-                try:
-                    execution.control.deliver(await self._log.inbox(run_id))
-                except PlayheadError as error:
-                    log_refusal(f"inbox of {run_id}", error)
-                    self._inboxes.add(run_id)
-                    await anyio.sleep(0.2)
 
     async def _announce(self) -> None:
         """Say three times a lease that this worker lives, what it serves and how busy it is."""

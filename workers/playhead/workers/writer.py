@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from array import array
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import anyio
-
 from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import FencedError
 from playhead.runtime.log import Answer, Batch
+from playhead.runtime.ownership import Ownership
 from playhead.runtime.records import Record, SignalReceived
 
-__all__ = ["RunWriter"]
+__all__ = ["KeptRecords", "RunWriter"]
 
 MAX_BUFFERED_RECORDS: Final = 256
 """Records of one run that may wait; then its loop waits. Several round trips' worth at any sane token rate."""
@@ -50,28 +49,41 @@ class Sender(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Kept:
-    """The batches acknowledged last, oldest first, dense, each as (its head, its records)."""
+class KeptRecords:
+    """The records of a run that were acknowledged last: as many as `MAX_KEPT_RECORDS` and `MAX_KEPT_BYTES` allow.
 
-    batches: deque[tuple[int, Sequence[bytes]]] = field(default_factory=deque[tuple[int, Sequence[bytes]]])
-    records: int = 0
-    size: int = 0
+    One piece of memory for all of them, because a record of a few bytes takes twice its size as an object of its own.
+    """
 
-    def add(self, head: int, records: Sequence[bytes]) -> None:
-        self.batches.append((head, records))
-        self.records += len(records)
-        self.size += sum(map(len, records))
-        while self.records > MAX_KEPT_RECORDS or self.size > MAX_KEPT_BYTES:
-            _, dropped = self.batches.popleft()
-            self.records -= len(dropped)
-            self.size -= sum(map(len, dropped))
+    def __init__(self, head: int) -> None:
+        self._behind = head  # the seq before the first one kept
+        self._data = bytearray()
+        self._sizes = array("I")
+
+    def add(self, records: Sequence[bytes]) -> None:
+        """Keep these, too, which follow those that were added last, and drop the oldest where these are too many."""
+        self._data += b"".join(records)
+        self._sizes.extend(map(len, records))
+        count = max(0, len(self._sizes) - MAX_KEPT_RECORDS)
+        size = sum(self._sizes[:count])
+        while len(self._data) - size > MAX_KEPT_BYTES:
+            size += self._sizes[count]
+            count += 1
+        if count:
+            del self._data[:size], self._sizes[:count]
+            self._behind += count
 
     def behind(self, head: int) -> list[bytes] | None:
         """All records behind `head`; None if they do not reach down to it."""
-        if not self.batches or self.batches[0][0] > head:
+        if head < self._behind:
             return None
-        return [record for first, records in self.batches for record in records[max(0, head - first) :]]
+        records: list[bytes] = []
+        skipped = head - self._behind
+        start = sum(self._sizes[:skipped])
+        for size in self._sizes[skipped:]:
+            records.append(bytes(self._data[start : start + size]))
+            start += size
+        return records
 
 
 class RunWriter:
@@ -79,76 +91,80 @@ class RunWriter:
 
     Attributes:
         head: The `seq` of the last record known to be stored.
+        last: The `seq` of the last record given to this writer.
     """
 
-    def __init__(self, commit: Sender, *, run_id: str, token: str, head: int, limit: int) -> None:
-        self.run_id = run_id
+    def __init__(self, commit: Sender, *, ownership: Ownership, token: str, head: int, limit: int) -> None:
+        self.run_id = ownership.run_id
         self.token = token
         self.head = head
+        self.last = head
         self._commit = commit
+        self._ownership = ownership
         self._limit = limit
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._signals: deque[tuple[int, str]] = deque()  # seq and signal id of each signal.received not yet sent
         self._sent_signals: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_RECORDS)
-        self._kept = _Kept()
-        self._last = head
+        self._kept = KeptRecords(head)
         self._in_flight = 0
-        self._changed: anyio.Event | None = None  # there only while somebody waits for it
-        self._fenced: str | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        ownership.listen(self._drop_if_lost)
 
-    @property
-    def last(self) -> int:
-        """The `seq` of the last record given to this writer."""
-        return self._last
-
-    async def put(self, record: Record) -> None:
-        """Queue one record; waits only while the buffer is full.
+    def offer(self, record: Record) -> bool:
+        """Queue one record without waiting; False if the buffer is full, and nothing was done.
 
         Raises:
-            FencedError: The run is no longer ours.
+            FencedError: The run is not held any more.
             EncodingError, RecordTooLargeError: The record cannot be stored; nothing was queued.
         """
-        data = encode_record(record, limit=self._limit)
-        while self._full():
-            await self._wait()
-        self._refuse_if_fenced()
-        self._waiting.append(data)
-        self._waiting_bytes += len(data)
-        self._commit.waiting += 1
-        self._last += 1
-        if isinstance(record, SignalReceived):
-            self._signals.append((self._last, record.signal_id))
-        if not self._in_flight:  # else the answer marks it
-            self._commit.mark(self)
-
-    def _full(self) -> bool:
-        waiting = len(self._waiting)
-        return (
-            waiting >= MAX_BUFFERED_RECORDS
+        waiting, commit = self._waiting, self._commit
+        count = len(waiting)
+        if (
+            count >= MAX_BUFFERED_RECORDS
             or self._waiting_bytes > MAX_BUFFERED_BYTES
-            or (waiting >= _FEW and self._commit.waiting >= MAX_BUFFERED_TOGETHER)
-        )
+            or (count >= _FEW and commit.waiting >= MAX_BUFFERED_TOGETHER)
+        ):
+            return False
+        if self._ownership.refusal is not None:  # a look at the clock for each record would say no more: the log fences
+            self._ownership.check()
+        data = encode_record(record, limit=self._limit)
+        waiting.append(data)
+        self._waiting_bytes += len(data)
+        commit.waiting += 1
+        self.last += 1
+        if type(record) is SignalReceived:
+            self._signals.append((self.last, record.signal_id))
+        if not count and not self._in_flight:  # else it is marked already, or the answer marks it
+            commit.mark(self)
+        return True
+
+    async def put(self, record: Record) -> None:
+        """As `offer`, but wait while the buffer is full."""
+        while not self.offer(record):
+            await self._change()
 
     async def flush(self) -> None:
         """Return when everything put so far is stored.
 
         Raises:
-            FencedError: The run is no longer ours.
+            FencedError: The run is not held any more.
         """
         while self._waiting or self._in_flight:
-            await self._wait()
-        self._refuse_if_fenced()
+            self._ownership.check()
+            await self._change()
+        self._ownership.check()
 
     async def take_rest(self) -> Batch:
         """Take what is still queued out of the group commit, to be written with the run's end.
 
         Raises:
-            FencedError: The run is no longer ours.
+            FencedError: The run is lost.
         """
         while self._in_flight:
-            await self._wait()
-        self._refuse_if_fenced()
+            self._ownership.check(closing=True)
+            await self._change()
+        self._ownership.check(closing=True)
         self._commit.forget(self)
         return self._next_batch(len(self._waiting))
 
@@ -163,15 +179,6 @@ class RunWriter:
         if self._waiting:
             self._commit.mark(self)
 
-    def fence(self, why: str) -> None:
-        """From now on refuse everything: the run is lost to this process."""
-        self._fenced = self._fenced or why
-        self._commit.waiting -= len(self._waiting)
-        self._waiting.clear()
-        self._waiting_bytes = 0
-        self._commit.forget(self)
-        self._wake()
-
     def begin(self, most: int) -> Batch | None:
         """Up to `most` records to send, now in flight; None if there are none, or some are in flight already."""
         if self._in_flight or not self._waiting:
@@ -181,18 +188,16 @@ class RunWriter:
         self._wake()  # there is room again
         return batch
 
-    def settle(self, batch: Batch, answer: Answer) -> int:
-        """Take the answer to `batch` in; returns the number of signals waiting."""
+    def settle(self, batch: Batch, answer: Answer) -> bool:
+        """Take the answer to `batch` in; returns whether there is more to send. A refusal means that the run is lost."""
         self._in_flight = 0
-        if not answer.stored:
-            self.fence(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
-            return 0
-        self._kept.add(batch.head, batch.records)
-        self.head = batch.head + len(batch.records)
-        if self._waiting:
-            self._commit.mark(self)
+        if answer.stored:
+            self._kept.add(batch.records)
+            self.head = batch.head + len(batch.records)
+        else:
+            self._ownership.lose(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
         self._wake()
-        return answer.inbox
+        return bool(self._waiting)
 
     def acknowledged_behind(self, head: int) -> list[bytes] | None:
         """The records stored behind `head`, once acknowledged; None if there are none, or not all are kept."""
@@ -203,9 +208,12 @@ class RunWriter:
         return {signal_id for seq, signal_id in self._sent_signals if seq > head}
 
     def _next_batch(self, most: int) -> Batch:
-        records = self._waiting[:most]
-        del self._waiting[:most]
-        self._waiting_bytes -= sum(map(len, records))
+        if len(self._waiting) <= most:
+            records, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        else:
+            records = self._waiting[:most]
+            del self._waiting[:most]
+            self._waiting_bytes -= sum(map(len, records))
         self._commit.waiting -= len(records)
         ack = 0
         while self._signals and self._signals[0][0] <= self.head + len(records):
@@ -213,17 +221,23 @@ class RunWriter:
             ack += 1
         return Batch(self.run_id, self.token, self.head, records, ack)
 
-    def _refuse_if_fenced(self) -> None:
-        if self._fenced is not None:
-            raise FencedError(f"run {self.run_id}: {self._fenced}")
+    def _drop_if_lost(self) -> None:
+        if not self._ownership.lost:
+            return
+        self._commit.waiting -= len(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self._commit.forget(self)
+        self._wake()
 
-    async def _wait(self) -> None:
-        self._refuse_if_fenced()
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
+    async def _change(self) -> None:
+        """Return when something has changed: there is room, an answer, or the run is lost."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
 
     def _wake(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-            self._changed = None
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

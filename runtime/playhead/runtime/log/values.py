@@ -108,7 +108,7 @@ class Claim:
     inbox: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Records to append behind `head`, already encoded; `ack` is how many signals they acknowledge.
 
@@ -152,7 +152,7 @@ class Finish:
         check_duration("retention_ms", self.retention_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Answer to a write: the code, the head now in the log, and the number of signals waiting."""
 

@@ -1,0 +1,207 @@
+"""How one ownership of a run ends: what became of its loop, and the write that says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import anyio
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.errors import FencedError, PlayheadError
+from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log
+from playhead.runtime.log.base import RunStateName
+from playhead.runtime.ownership import Ownership
+from playhead.runtime.records import Record, RunCancelled, RunFailed, RunHandedOver, RunPaused, now_ms
+from playhead.runtime.state import RunState
+from playhead.workers.checkpoints import Place, Visit
+from playhead.workers.commit import GroupCommit
+from playhead.workers.writer import RunWriter
+
+__all__ = ["Closing", "Ended", "Failed", "Left", "Paused", "Progress"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_ERROR_CHARS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The loop has come to the run's end."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The loop waits for answers."""
+
+    record: RunPaused
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """The loop was left before the run's end: it was stopped, or had nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The loop raised, or what it was to be made from."""
+
+    error: BaseException
+
+
+Progress = Ended | Paused | Left | Failed
+"""What became of the loop. That the run is lost is a `FencedError` instead, because any write may find that out."""
+
+
+class Closing:
+    """Writes the end of one ownership of a run, behind what is still queued, in one call.
+
+    Nothing here is cancelled once it has begun, because a drain that comes then would throw away what it carries. But it
+    is bounded: after a lease another owner does the same.
+    """
+
+    def __init__(
+        self,
+        claim: Claim,
+        *,
+        log: Log,
+        commit: GroupCommit,
+        ownership: Ownership,
+        writer: RunWriter,
+        worker: str,
+        limit: int,
+        retention_ms: int,
+        lease_ms: int,
+        visit: Visit | None,
+    ) -> None:
+        self._claim = claim
+        self._log = log
+        self._commit = commit
+        self._ownership = ownership
+        self._writer = writer
+        self._worker = worker
+        self._limit = limit
+        self._retention_ms = retention_ms
+        self._lease_s = lease_ms / 1000
+        self._visit = visit
+        self._waited_at = 0  # the last record that was there when signals kept the run from ending
+
+    async def write(self, progress: Progress, state: RunState | None) -> str | None:
+        """Write what became of the loop; `state` is the fold of what was given to the writer.
+
+        Returns:
+            The execution's outcome; None if nothing is stored, because signals wait that the loop must take in first.
+
+        Raises:
+            FencedError: The run is lost; perhaps this took too long.
+            PlayheadError: The log takes not even a failure.
+        """
+        with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
+            try:
+                return await self._write(progress, state)
+            except FencedError:
+                raise
+            except Exception as error:
+                if not isinstance(progress, Ended | Paused):
+                    raise
+                return await self._write(Failed(error), state)
+        self._ownership.lose(f"its end could not be stored within {self._lease_s:g} s")
+        self._ownership.check()
+        return None
+
+    async def _write(self, progress: Progress, state: RunState | None) -> str | None:
+        match progress:
+            case Ended(record):
+                return await self._finish(record, state)
+            case Failed(error):  # ours or the agent's: no tail shall wait for a run that cannot go on
+                logger.error("run %s failed in the loop", self._claim.run_id, exc_info=error)
+                return await self._finish(_failure(error), state)
+            case Paused(record):
+                return await self._pause(record)
+            case Left():
+                return await self._hand_over()
+
+    async def _finish(self, record: Record, state: RunState | None) -> str | None:
+        rest, batch = await self._last_batch(record)
+        await self._at(Place.FINISHING)
+        end = Finish(
+            batch,
+            state=_state_after(record),
+            session=self._claim.session,
+            messages=state.added if state else (),
+            retention_ms=self._retention_ms,
+        )
+        answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, "finish")
+        if answer.code is Code.WAITING:
+            self._put_back(rest)
+            return None
+        await self._at(Place.FINISHED)
+        return end.state
+
+    async def _pause(self, record: RunPaused) -> str:
+        """Set the run aside until its questions are answered."""
+        _, batch = await self._last_batch(record)
+        open_ids = [interrupt["id"] for interrupt in record.interrupts]
+        await self._at(Place.PAUSING)
+        await self._send(lambda batch: self._log.pause(batch, interrupts=open_ids), batch, "pause")
+        await self._at(Place.PAUSED)
+        return "paused"
+
+    async def _hand_over(self) -> str:
+        """Give the run back."""
+        _, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
+        await self._at(Place.RELEASING)
+        await self._send(self._log.release, batch, "release")
+        await self._at(Place.RELEASED)
+        return "handed_over"
+
+    async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
+        """What is still to be stored, without and with the record that ends this ownership."""
+        # Encoded before the rest is taken, which would be lost with an error; a message of the limit and metrics fit.
+        data = encode_record(record, limit=2 * self._limit)
+        rest = await self._writer.take_rest()
+        return rest, replace(rest, records=[*rest.records, data])
+
+    async def _send(self, write: Callable[[Batch], Awaitable[Answer]], batch: Batch, what: str) -> Answer:
+        """Send what ends this ownership until it is answered.
+
+        Raises:
+            FencedError: It was refused.
+        """
+
+        async def write_one(batches: list[Batch]) -> list[Answer]:
+            return [await write(batches[0])]
+
+        (answer,) = await self._commit.store([(self._writer, batch)], write_one, what)
+        if not (answer.stored or answer.code is Code.WAITING):
+            self._ownership.lose(f"{what} answered {answer.code.name}")
+            self._ownership.check()
+        return answer
+
+    def _put_back(self, rest: Batch) -> None:
+        if self._waited_at == self._writer.last:  # the loop has got the signals already, and had nothing to say to them
+            raise PlayheadError(f"signals wait for run {self._claim.run_id} which cannot be taken in")
+        self._waited_at = self._writer.last
+        self._writer.put_back(rest)
+
+    async def _at(self, place: Place) -> None:
+        if self._visit is not None:
+            await self._visit(place, self._claim.run_id)
+
+
+def _failure(error: BaseException) -> RunFailed:
+    """The record of an exception of the loop; always one that can be stored."""
+    try:
+        text = str(error)[:_MAX_ERROR_CHARS]
+    except Exception:  # a broken __str__ must not end the worker
+        text = "(its text cannot be shown)"
+    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=text, force_stop=True)
+
+
+def _state_after(record: Record) -> RunStateName:
+    if isinstance(record, RunFailed):
+        return "failed"
+    return "cancelled" if isinstance(record, RunCancelled) else "completed"

@@ -1,0 +1,91 @@
+"""Signals on their way to the runs held here: found out in many ways, told in one, read in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import anyio
+
+from playhead.runtime.control import Control
+from playhead.runtime.errors import PlayheadError
+from playhead.runtime.log import Log
+from playhead.workers.resend import log_refusal, persistently
+
+__all__ = ["Mailbox"]
+
+
+@dataclass(slots=True, eq=False)
+class _Mail:
+    """Signals of one run that wait; `done` is set once they are delivered, or refused by `error`."""
+
+    control: Control
+    done: anyio.Event = field(default_factory=anyio.Event)
+    error: PlayheadError | None = None
+
+
+class Mailbox:
+    """The inboxes of all runs that one worker holds; run it in a task of its own.
+
+    That signals wait for a run comes out by its claim, by the answer to an append, a renewal or its end, or by the
+    worker's bell. Each of them says `signals_wait`, as often as it likes: a `Control` takes each signal once.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._controls: dict[str, Control] = {}
+        self._waiting: dict[str, _Mail] = {}
+        self._reading: dict[str, _Mail] = {}
+        self._told = anyio.Event()
+
+    def open(self, run_id: str, control: Control) -> None:
+        """Deliver the run's signals to `control` from now on."""
+        self._controls[run_id] = control
+
+    def close(self, run_id: str, control: Control) -> None:
+        """Deliver no more; but if the run was lost and claimed anew meanwhile, another control has taken its place."""
+        if self._controls.get(run_id) is control:
+            del self._controls[run_id]
+
+    def signals_wait(self, run_id: str) -> None:
+        """Signals wait for this run, or may. On the worker's thread; nothing happens for a run that is not held."""
+        control = self._controls.get(run_id)
+        if control is not None and run_id not in self._waiting:
+            self._waiting[run_id] = _Mail(control)
+            self._told.set()
+
+    async def delivered(self, run_id: str) -> None:
+        """Return once all signals that were said to wait for this run are delivered.
+
+        Raises:
+            PlayheadError: The log refuses for good to give them.
+        """
+        for mail in (self._reading.get(run_id), self._waiting.get(run_id)):
+            if mail is not None:
+                await mail.done.wait()
+                if mail.error is not None:
+                    raise mail.error
+
+    async def run(self) -> None:
+        """Read and deliver for ever; ends by cancellation.
+
+        Raises:
+            RedisAuthError: Redis refuses the credentials.
+        """
+        while True:
+            await self._told.wait()
+            self._told = anyio.Event()
+            self._reading, self._waiting = self._waiting, {}
+            async with anyio.create_task_group() as tasks:
+                for run_id in list(self._reading):
+                    tasks.start_soon(self._read, run_id)
+
+    async def _read(self, run_id: str) -> None:
+        mail = self._reading[run_id]
+        try:
+            mail.control.deliver(await persistently(lambda: self._log.inbox(run_id), "inbox"))
+        except PlayheadError as error:
+            mail.error = error
+            log_refusal(f"inbox of {run_id}", error)  # its next answer or renewal says again that signals wait
+        finally:
+            del self._reading[run_id]
+            mail.done.set()

@@ -1,0 +1,48 @@
+"""Calls to a log that does not answer: sent again until it does, and what to make of its refusals."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import anyio
+
+from playhead.runtime.errors import LogUnavailableError, RedisAuthError
+
+__all__ = ["log_refusal", "persistently"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+
+
+async def persistently(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
+    """Send the call until the log answers; the caller bounds it with a cancel scope (its lease).
+
+    Only for calls that may be sent twice. `begun` is the first try, if it has been made. The pauses double from 50 ms
+    to 1 s.
+    """
+    pause = _FIRST_PAUSE_S
+    while True:
+        try:
+            return await (call() if begun is None else begun)
+        except LogUnavailableError as error:
+            begun = None
+            logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+def log_refusal(what: str, error: Exception) -> None:
+    """Log it and go on: Redis may be away, or one run's keys be damaged, which must not end the worker of all others.
+
+    Raises:
+        RedisAuthError: Credentials are no run's fault and no wait cures them.
+    """
+    if isinstance(error, RedisAuthError):
+        raise error
+    logger.warning("%s: %s; trying again", what, str(error) or type(error).__name__)
