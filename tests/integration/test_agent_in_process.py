@@ -234,6 +234,13 @@ async def test_a_model_that_will_not_close_does_not_hold_who_leaves(monkeypatch:
         await stream.aclose()
 
 
+async def test_an_answer_may_be_larger_than_a_record_since_its_chunks_are_not() -> None:
+    chunks = [c.text_delta("x" * 900) for _ in range(5)]
+    answer = [c.message_start(), *chunks, c.block_stop(), c.message_stop("end_turn")]
+    agent = Agent(ScriptedModel([answer]), callback_handler=None, max_record_bytes=1000)
+    assert str(await agent.invoke_async("Hi")) == f"{'x' * 4500}\n"
+
+
 async def test_a_second_call_at_the_same_time_is_refused_and_harms_nothing(
     held_model: Callable[..., HeldModel],
 ) -> None:

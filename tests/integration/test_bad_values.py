@@ -14,6 +14,7 @@ from playhead.runtime.errors import RecordTooLargeError, RunFailedError
 from playhead.runtime.events import Event
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
+from playhead.runtime.records import MessageAdded
 from playhead.runtime.types import Chunk, Messages
 
 if TYPE_CHECKING:
@@ -214,11 +215,6 @@ def saying(*middle: Any) -> list[Any]:
 
 BAD_ANSWERS: dict[str, tuple[Any, type[Exception], str]] = {
     "a chunk over the limit": (saying(c.text_delta("x" * (2 * LIMIT))), RecordTooLargeError, "over the limit of 4,000"),
-    "an answer over the limit": (
-        saying(*[c.text_delta("x" * 1000) for _ in range(8)]),
-        RecordTooLargeError,
-        "a message.added record is",
-    ),
     "a chunk that is not plain": (
         saying(c.text_delta("a"), {"metadata": {"usage": {"x": Opaque()}}}),
         RunFailedError,
@@ -281,6 +277,33 @@ async def test_a_limit_above_the_usual_one_holds_to_the_end_of_the_run(fleet: Fl
     agent = Agent(ScriptedModel([text]), name="agent", max_record_bytes=4 << 20)
     async with fleet.worker(agent), fleet.client() as client:
         assert str(await client.invoke_async("agent", "Hi")) == f"{text}\n"
+
+
+async def test_an_answer_whose_chunks_are_stored_does_not_fail_by_its_size(fleet: Fleet) -> None:
+    texts = [letter * 900_000 for letter in "abc"]
+    model = ScriptedModel([saying(*map(c.text_delta, texts)), "And then?"])
+    async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
+        assert str(await client.invoke_async("agent", "Hi", session_id="ada")) == f"{''.join(texts)}\n"
+        await client.invoke_async("agent", "Go on", session_id="ada")
+        said = [message.get("content", [{}])[0].get("text") for message in await client.log.messages("ada")]
+        assert said == ["Hi", "".join(texts), "Go on", "And then?"]
+
+
+async def test_tools_whose_results_are_stored_do_not_fail_by_the_size_of_all_of_them(fleet: Fleet) -> None:
+    @tool
+    def page(number: int) -> str:
+        """A page."""
+        return str(number) * 900_000
+
+    calls = [[c.tool_start(f"t{n}", "page"), c.tool_delta(f'{{"number": {n}}}'), c.block_stop()] for n in range(3)]
+    asks = [c.message_start(), *[chunk for call in calls for chunk in call], c.message_stop("tool_use")]
+    model = ScriptedModel([asks, "I see."])
+    async with fleet.worker(Agent(model, name="agent", tools=[page])), fleet.client() as client:
+        run = await client.start("agent", "Hi")
+        assert str(await run.result()) == "I see.\n"
+        records = [entry.record async for entry in run.records()]
+        (told,) = [record for record in records if isinstance(record, MessageAdded) and record.origin == "tools"]
+        assert [block["toolResult"]["status"] for block in told.message.get("content", [])] == ["success"] * 3
 
 
 async def test_an_answer_of_nothing_ends_the_run_well(fleet: Fleet) -> None:

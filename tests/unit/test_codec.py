@@ -13,7 +13,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.codec import MAX_RECORD_BYTES, decode_batch, decode_record, encode_record, pack, record_of, unpack
+from playhead.runtime.codec import (
+    MAX_RECORD_BYTES,
+    MAX_SUM_BYTES,
+    decode_batch,
+    decode_record,
+    encode_record,
+    limit_of,
+    pack,
+    record_of,
+    unpack,
+)
 from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
 from playhead.runtime.records import (
     RECORD_TYPES,
@@ -23,8 +33,11 @@ from playhead.runtime.records import (
     ModelRetried,
     Record,
     RunCompleted,
+    RunFailed,
+    RunPaused,
     RunSubmitted,
     SignalReceived,
+    ToolFinished,
     ToolProgressed,
     UnknownRecord,
 )
@@ -230,6 +243,26 @@ def test_a_record_over_the_limit_is_refused_with_its_size() -> None:
     assert len(encode_record(of_size(70_000), limit=70_000)) == 70_000
     with pytest.raises(RecordTooLargeError):
         encode_record(of_size(70_001), limit=70_000)
+
+
+@pytest.mark.parametrize(
+    ("record", "allowed"),
+    [
+        (ModelChunk(at=AT, chunk={}), 1000),
+        (MessageAdded(at=AT, message={}, origin="prompt"), 1000),
+        (MessageAdded(at=AT, message={}, origin="steer"), 1000),
+        (MessageAdded(at=AT, message={}, origin="model"), MAX_SUM_BYTES),
+        (MessageAdded(at=AT, message={}, origin="tools"), MAX_SUM_BYTES),
+        (ToolFinished(at=AT, index=0, name="t", result={"toolUseId": "t", "status": "success", "content": []}), 1000),
+        (RunPaused(at=AT, interrupts=[], result={}), MAX_SUM_BYTES),
+        (RunCompleted(at=AT, result={}), MAX_SUM_BYTES),
+        (RunFailed(at=AT, error_type="E", message=""), 1000),
+    ],
+    ids=lambda value: f"{value.type} {getattr(value, 'origin', '')}" if isinstance(value, Record) else str(value),
+)
+def test_what_only_sums_up_what_is_stored_may_be_larger_than_its_parts(record: Record, allowed: int) -> None:
+    assert limit_of(record, 1000) == allowed
+    assert limit_of(record, 2 * MAX_SUM_BYTES) == 2 * MAX_SUM_BYTES, "a limit that was set higher counts"
 
 
 # ---------------------------------------------------------------- foreign bytes

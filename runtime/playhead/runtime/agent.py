@@ -90,7 +90,7 @@ class Agent:
             and makes the call again; `continue` keeps it, where the call had said nothing but text, and lets the model
             go on behind it, if it can (its attribute `continues_partial` is true).
         description: For people.
-        max_record_bytes: The limit of one record.
+        max_record_bytes: The limit of one record; an answer may be larger than its chunks, see `codec.limit_of`.
 
     Raises:
         ValueError: If the name or a tool's name is unusable, or two tools share one.

@@ -18,17 +18,19 @@ import msgpack
 from pydantic import ValidationError
 
 from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
-from playhead.runtime.records import RECORD_TYPES, CheckedRecord, ModelChunk, Record, UnknownRecord
+from playhead.runtime.records import RECORD_TYPES, CheckedRecord, MessageAdded, ModelChunk, Record, UnknownRecord
 from playhead.runtime.segments import REASONING, TEXT, TOOL_INPUT, WHOLE, Stored, record_of
 from playhead.runtime.types import Chunk
 
 __all__ = [
     "MAX_RECORD_BYTES",
+    "MAX_SUM_BYTES",
     "Stored",
     "decode_batch",
     "decode_record",
     "decode_stored",
     "encode_record",
+    "limit_of",
     "pack",
     "record_of",
     "unpack",
@@ -37,6 +39,10 @@ __all__ = [
 MAX_RECORD_BYTES: Final = 1 << 20
 """Default limit of one encoded record, in bytes."""
 
+MAX_SUM_BYTES: Final = 64 << 20
+"""Limit of a record that sums up what is stored already: see `limit_of`. Far below what Redis and msgpack take."""
+
+_SUMS: Final = frozenset({"run.completed", "run.cancelled", "run.paused"})
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
 _ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
 
@@ -140,6 +146,16 @@ def _check_compact(items: list[Any], data: bytes) -> None:
         raise ForeignRecordError(
             f"not a playhead record: a model.chunk that holds a {type(items[2]).__name__} in {data[:40]!r}"
         )
+
+
+def limit_of(record: Record, limit: int) -> int:
+    """The limit of this record in a run whose records may have `limit` bytes each.
+
+    A record that sums up what is stored already (an answer whose chunks are, a message whose tools' results are, the
+    result of a run) may be larger than its parts, and must not fail by it: it may have `MAX_SUM_BYTES`.
+    """
+    sums_up = record.type in _SUMS or (type(record) is MessageAdded and record.origin in ("model", "tools"))
+    return max(limit, MAX_SUM_BYTES) if sums_up else limit
 
 
 def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import anyio
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.codec import encode_record, limit_of
 from playhead.runtime.errors import FencedError, PlayheadError
 from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log
 from playhead.runtime.log.base import RunStateName
@@ -160,8 +160,8 @@ class Closing:
 
     async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
         """What is still to be stored, without and with the record that ends this ownership."""
-        # Encoded before the rest is taken, which would be lost with an error; a message of the limit and metrics fit.
-        data = encode_record(record, limit=2 * self._limit)
+        # Encoded before the rest is taken, which would be lost with an error.
+        data = encode_record(record, limit=limit_of(record, 2 * self._limit))
         rest = await self._writer.take_rest()
         return rest, replace(rest, records=[*rest.records, data])
 

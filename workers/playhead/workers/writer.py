@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.codec import encode_record, limit_of
 from playhead.runtime.log import Answer, Batch
 from playhead.runtime.ownership import Ownership
-from playhead.runtime.records import Record, SignalReceived
+from playhead.runtime.records import ModelChunk, Record, SignalReceived
 
 __all__ = ["KeptRecords", "RunWriter"]
 
@@ -128,7 +128,8 @@ class RunWriter:
             return False
         if self._ownership.refusal is not None:  # a look at the clock for each record would say no more: the log fences
             self._ownership.check()
-        data = encode_record(record, limit=self._limit)
+        limit = self._limit if type(record) is ModelChunk else limit_of(record, self._limit)
+        data = encode_record(record, limit=limit)
         waiting.append(data)
         self._waiting_bytes += len(data)
         commit.waiting += 1
