@@ -121,9 +121,9 @@ class Watcher:
         except RunFailedError as error:
             self.error = error
 
-    async def saw(self, **items: Any) -> None:
-        """Wait for an event with these items."""
-        while not any(items.items() <= event.items() for event in self.events):
+    async def saw(self, *, times: int = 1, **items: Any) -> None:
+        """Wait for an event with these items, or for so many of them."""
+        while sum(items.items() <= event.items() for event in self.events) < times:
             await self._grown.wait()
 
     @property
