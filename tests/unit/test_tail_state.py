@@ -162,7 +162,9 @@ def test_what_stands_before_a_hole_is_given_first() -> None:
 def test_junk_on_the_channel_fails_behind_what_stands_before_it(junk: bytes) -> None:
     state = listening()
     assert state.on_batches([published(segment(5, 1, "e")), junk]) == Give([segment(5, 1, "e")])
-    assert isinstance(failed(state.ask()), ForeignRecordError)
+    error = failed(state.ask())
+    assert isinstance(error, ForeignRecordError)
+    assert str(error).startswith("run r, what is published of it: not a ")
     assert isinstance(failed(listening().on_batches([junk])), ForeignRecordError)
 
 

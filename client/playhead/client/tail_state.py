@@ -265,7 +265,7 @@ class TailState:
             try:
                 segment = self._heard(data)
             except ForeignRecordError as error:
-                self._error = error
+                self._error = ForeignRecordError(f"run {self.run_id}, what is published of it: {error}")
                 return self._give(new, _Phase.FAILED)
             if segment is None:
                 return self._give(new, _Phase.READING)
@@ -418,8 +418,12 @@ class TailState:
 def _head(data: bytes) -> tuple[int, int, int, bytes]:
     """First number, epoch and count of a published batch, and its records."""
     head, _, body = data.partition(b"\n")
-    place, _, count = head.partition(b" ")
+    place, _, number = head.partition(b" ")
     first, _, epoch = place.partition(b"-")
-    if not (first.isdigit() and epoch.isdigit() and count.isdigit() and 0 < int(count) <= len(body)):
-        raise ForeignRecordError(f"a message on a run's channel that playhead did not publish: {data[:40]!r}")
-    return int(first), int(epoch), int(count), body
+    try:
+        found = int(first), int(epoch), int(number), body
+    except ValueError:
+        found = 0, 0, 0, body
+    if not 0 < found[2] <= len(body):
+        raise ForeignRecordError(f"not a batch of playhead: {data[:40]!r}")
+    return found
