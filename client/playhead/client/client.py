@@ -151,16 +151,7 @@ class Client:
         """
         log = self.log
         deadline_ms = deadline_in_ms(deadline)
-        check_name("agent", agent)
-        if session_id is not None:
-            check_name("session_id", session_id)
-        prompt_messages(prompt)
-        check_plain("prompt", prompt)
-        for key, value in (invocation_state or {}).items():
-            check_plain(f"invocation_state[{key!r}]", value)
-        record = RunSubmitted(
-            at=now_ms(), agent=agent, prompt=prompt, session=session_id, invocation_state=invocation_state or {}
-        )
+        record = _submission(agent, prompt, session_id=session_id, invocation_state=invocation_state or {})
         check_size("the prompt", record, limit=self._max_record_bytes)
         run = self.run(new_run_id() if run_id is None else run_id)
         await log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
@@ -284,3 +275,17 @@ class Client:
                 await log.reap()
             except PlayheadError as error:
                 logger.info("reap: %s", error)
+
+
+def _submission(
+    agent: str, prompt: Prompt, *, session_id: str | None, invocation_state: dict[str, Any]
+) -> RunSubmitted:
+    """Record 1 of a run, of values that have been checked."""
+    check_name("agent", agent)
+    if session_id is not None:
+        check_name("session_id", session_id)
+    prompt_messages(prompt)
+    check_plain("prompt", prompt)
+    for key, value in invocation_state.items():
+        check_plain(f"invocation_state[{key!r}]", value)
+    return RunSubmitted(at=now_ms(), agent=agent, prompt=prompt, session=session_id, invocation_state=invocation_state)

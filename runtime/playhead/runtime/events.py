@@ -149,11 +149,11 @@ class Projection:
     def events(self, segment: Segment) -> Iterator[Event]:
         """The events of a segment's records that lie behind the cursor, made as they are asked for.
 
-        It gives what `feed` gives for each record. The two events of a text delta, which most records are, are made
-        here from the stored array: that takes a third of the time.
+        The same as `feed` gives, but those of a text delta, as most are, are made from the stored array: three times
+        as fast.
         """
-        seq, epoch, values = segment
-        run_id, seq, here = self.run_id, seq - 1, self._after.seq < seq
+        first, epoch, values = segment
+        run_id, seq, here = self.run_id, first - 1, self._after.seq < first
         say, given = self._answer.streamed.append, self.invocation_state
         for value in values:
             seq += 1
@@ -164,12 +164,9 @@ class Projection:
             at, text = value[1], value[2]
             say(text)
             delta = {"text": text}
+            block = {"delta": delta} if len(value) == 3 else {"contentBlockIndex": value[3], "delta": delta}
             event = Event()
-            event["event"] = {
-                "contentBlockDelta": {"delta": delta}
-                if len(value) == 3
-                else {"contentBlockIndex": value[3], "delta": delta}
-            }
+            event["event"] = {"contentBlockDelta": block}
             event.run_id = run_id
             event.seq = seq
             event.at = at
