@@ -87,6 +87,23 @@ class Slow(MemoryLog):
         return answers
 
 
+class AtOnce(Slow):
+    """A log that has an open connection: a call is written before `append` returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[list[Batch]] = []
+        self.awaited = 0
+
+    def append(self, batches: Sequence[Batch]) -> Any:
+        self.written.append(list(batches))
+        return self._answers(batches)
+
+    async def _answers(self, batches: Sequence[Batch]) -> list[Answer]:
+        self.awaited += 1
+        return await super().append(batches)
+
+
 async def settled() -> None:
     """Let every task go on until it waits for something from outside: the senders, for something to send."""
     for _ in range(10):
@@ -415,10 +432,11 @@ async def test_a_record_that_cannot_be_stored_is_refused_and_leaves_no_hole(
     assert await texts(log, "run") == ["a", "b"]
 
 
+@pytest.mark.parametrize("kind", [Slow, AtOnce])
 @pytest.mark.parametrize("seed", range(10))
-async def test_any_mixture_of_lost_calls_and_answers_leaves_dense_logs(seed: int) -> None:
+async def test_any_mixture_of_lost_calls_and_answers_leaves_dense_logs(seed: int, kind: type[Slow]) -> None:
     dice = random.Random(seed)
-    log = Slow()
+    log = kind()
     names = [f"run-{number}" for number in range(5)]
 
     async def write(writer: RunWriter) -> None:
@@ -609,23 +627,6 @@ async def test_a_persistent_call_goes_on_until_it_is_answered_and_lets_other_err
 
 
 # Written in the same turn
-
-
-class AtOnce(Slow):
-    """A log that has an open connection: a call is written before `append` returns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[list[Batch]] = []
-        self.awaited = 0
-
-    def append(self, batches: Sequence[Batch]) -> Any:
-        self.written.append(list(batches))
-        return self._answers(batches)
-
-    async def _answers(self, batches: Sequence[Batch]) -> list[Answer]:
-        self.awaited += 1
-        return await super().append(batches)
 
 
 async def test_a_record_is_written_in_the_turn_in_which_it_is_offered_when_nothing_is_in_flight() -> None:

@@ -122,10 +122,8 @@ async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = Non
                 wait.resume()
 
     A cancel that breaks off a wait ends the block without an error; `control.cancelling` is true behind it. Its
-    cancellation goes through the source, which is closed by it, and leaves nothing behind in the task.
-
-    It is asyncio's cancellation, counted as `asyncio.timeout` counts it, because a wait begins with every chunk, and a
-    cancel scope of anyio for each took a quarter of a worker's time.
+    cancellation goes through the source, which is closed by it, and leaves nothing behind in the task. It is asyncio's,
+    counted as `asyncio.timeout` counts it: a cancel scope of anyio for every chunk took a quarter of a worker's time.
 
     Args:
         control: Where the cancel is delivered.

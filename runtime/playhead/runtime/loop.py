@@ -58,6 +58,18 @@ __all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
 class Loop:
     """One ownership of one run, from `state` (the fold of the log's `head` records) to its end.
 
+    Args:
+        spec: The agent.
+        run_id: The run.
+        state: The fold of its records so far.
+        head: The `seq` of the last of them.
+        epoch: The ordinal of this ownership.
+        control: Where signals are delivered.
+        ownership: Asked before each model call and each tool's body; None for one that is held to the end.
+        driver: The task that takes all the records, where it is one: see `breaking_off`.
+        invocation_state: What tools get; None for what the run was submitted with.
+        partial: `state.open_chunks` of the records, for an agent that goes on from a partial answer.
+
     Attributes:
         state: The fold of all records yielded so far.
         head: The `seq` of the last record yielded.
@@ -77,20 +89,6 @@ class Loop:
         invocation_state: dict[str, Any] | None = None,
         partial: Sequence[Chunk] = (),
     ) -> None:
-        """Take the run up.
-
-        Args:
-            spec: The agent.
-            run_id: The run.
-            state: The fold of its records so far.
-            head: The `seq` of the last of them.
-            epoch: The ordinal of this ownership.
-            control: Where signals are delivered.
-            ownership: Asked before each model call and each tool's body; None for one that is held to the end.
-            driver: The task that takes all the records, where it is one: see `breaking_off`.
-            invocation_state: What tools get; None for what the run was submitted with.
-            partial: `state.open_chunks` of the records, for an agent that goes on from a partial answer.
-        """
         self.spec = spec
         self.run_id = run_id
         self.state = state

@@ -12,7 +12,6 @@ from playhead.runtime.codec import encode_record, limit_of
 from playhead.runtime.errors import FencedError, PlayheadError
 from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log
 from playhead.runtime.log.base import RunStateName
-from playhead.runtime.ownership import Ownership
 from playhead.runtime.records import Record, RunCancelled, RunFailed, RunHandedOver, RunPaused, now_ms
 from playhead.runtime.state import RunState
 from playhead.workers.checkpoints import Place, Visit
@@ -69,10 +68,8 @@ class Closing:
         *,
         log: Log,
         commit: GroupCommit,
-        ownership: Ownership,
         writer: RunWriter,
         worker: str,
-        limit: int,
         retention_ms: int,
         lease_ms: int,
         visit: Visit | None,
@@ -80,10 +77,8 @@ class Closing:
         self._claim = claim
         self._log = log
         self._commit = commit
-        self._ownership = ownership
         self._writer = writer
         self._worker = worker
-        self._limit = limit
         self._retention_ms = retention_ms
         self._lease_s = lease_ms / 1000
         self._visit = visit
@@ -108,8 +103,8 @@ class Closing:
                 if not isinstance(progress, Ended | Paused):
                     raise
                 return await self._write(Failed(error), state)
-        self._ownership.lose(f"its end could not be stored within {self._lease_s:g} s")
-        self._ownership.check()
+        self._writer.ownership.lose(f"its end could not be stored within {self._lease_s:g} s")
+        self._writer.ownership.check()
         return None
 
     async def _write(self, progress: Progress, state: RunState | None) -> str | None:
@@ -161,7 +156,7 @@ class Closing:
     async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
         """What is still to be stored, without and with the record that ends this ownership."""
         # Encoded before the rest is taken, which would be lost with an error.
-        data = encode_record(record, limit=limit_of(record, 2 * self._limit))
+        data = encode_record(record, limit=limit_of(record, 2 * self._writer.limit))
         rest = await self._writer.take_rest()
         return rest, replace(rest, records=[*rest.records, data])
 
@@ -177,8 +172,8 @@ class Closing:
 
         (answer,) = await self._commit.store([(self._writer, batch)], write_one, what)
         if not (answer.stored or answer.code is Code.WAITING):
-            self._ownership.lose(f"{what} answered {answer.code.name}")
-            self._ownership.check()
+            self._writer.ownership.lose(f"{what} answered {answer.code.name}")
+            self._writer.ownership.check()
         return answer
 
     def _put_back(self, rest: Batch) -> None:

@@ -90,18 +90,20 @@ class RunWriter:
     """Takes a run's records one by one, and gives them to the group commit in batches, one in flight.
 
     Attributes:
+        ownership: Asked before anything is queued; told when the log refuses an append.
+        limit: Of one record, in bytes.
         head: The `seq` of the last record known to be stored.
         last: The `seq` of the last record given to this writer.
     """
 
     def __init__(self, commit: Sender, *, ownership: Ownership, token: str, head: int, limit: int) -> None:
         self.run_id = ownership.run_id
+        self.ownership = ownership
         self.token = token
+        self.limit = limit
         self.head = head
         self.last = head
         self._commit = commit
-        self._ownership = ownership
-        self._limit = limit
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._signals: deque[tuple[int, str]] = deque()  # seq and signal id of each signal.received not yet sent
@@ -126,9 +128,9 @@ class RunWriter:
             or (count >= _FEW and commit.waiting >= MAX_BUFFERED_TOGETHER)
         ):
             return False
-        if self._ownership.refusal is not None:  # a look at the clock for each record would say no more: the log fences
-            self._ownership.check()
-        limit = self._limit if type(record) is ModelChunk else limit_of(record, self._limit)
+        if self.ownership.refusal is not None:  # a look at the clock for each record would say no more: the log fences
+            self.ownership.check()
+        limit = self.limit if type(record) is ModelChunk else limit_of(record, self.limit)
         data = encode_record(record, limit=limit)
         waiting.append(data)
         self._waiting_bytes += len(data)
@@ -152,9 +154,9 @@ class RunWriter:
             FencedError: The run is not held any more.
         """
         while self._waiting or self._in_flight:
-            self._ownership.check()
+            self.ownership.check()
             await self._change()
-        self._ownership.check()
+        self.ownership.check()
 
     async def take_rest(self) -> Batch:
         """Take what is still queued out of the group commit, to be written with the run's end.
@@ -163,9 +165,9 @@ class RunWriter:
             FencedError: The run is lost.
         """
         while self._in_flight:
-            self._ownership.check(closing=True)
+            self.ownership.check(closing=True)
             await self._change()
-        self._ownership.check(closing=True)
+        self.ownership.check(closing=True)
         self._commit.forget(self)
         return self._next_batch(len(self._waiting))
 
@@ -196,7 +198,7 @@ class RunWriter:
             self._kept.add(batch.records)
             self.head = batch.head + len(batch.records)
         else:
-            self._ownership.lose(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
+            self.ownership.lose(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
         self._wake()
         return bool(self._waiting)
 
@@ -223,7 +225,7 @@ class RunWriter:
         return Batch(self.run_id, self.token, self.head, records, ack)
 
     def _drop_if_lost(self) -> None:
-        if not self._ownership.lost:
+        if not self.ownership.lost:
             return
         self._commit.waiting -= len(self._waiting)
         self._waiting.clear()
