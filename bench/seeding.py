@@ -48,7 +48,7 @@ _SENTENCE = "the of and to in is that for it as was with be by on not he his but
 @asynccontextmanager
 async def opened_log(url: str, *, prefix: str) -> AsyncGenerator[RedisLog, None]:
     """A log on the server."""
-    log = RedisLog(connect(url, connections=1), prefix=prefix)
+    log = RedisLog(connect(url), prefix=prefix)
     try:
         yield log
     finally:

@@ -262,7 +262,7 @@ def obey(worker: Worker, token: Any) -> None:
 
 async def main() -> None:
     durability = CONFIG.get("durability", "memory")
-    log = MortalLog(connect(CONFIG["url"], connections=8), prefix=CONFIG["prefix"], durability=durability)
+    log = MortalLog(connect(CONFIG["url"]), prefix=CONFIG["prefix"], durability=durability)
     worker = Worker(AGENTS, log=log, options=WorkerOptions(**CONFIG["options"]), visit=visit)
     threading.Thread(target=obey, args=(worker, current_token()), daemon=True).start()
     say("ready", pid=os.getpid())

@@ -265,7 +265,7 @@ class Fleet:
 
     def log(self, name: str = "test") -> RedisLog:
         """A log of one's own; the caller closes it."""
-        return RedisLog(connect(self.named(name), connections=8), prefix=self.prefix)
+        return RedisLog(connect(self.named(name)), prefix=self.prefix)
 
     async def ask(self, *command: Any) -> Any:
         """The server's answer to one command, on a connection of its own."""

@@ -448,7 +448,7 @@ async def test_a_cancelled_worker_leaves_no_connection_blocked_and_its_runs_to_o
 ) -> None:
     model, heir = held_model(), held_model()
     heir.go.set()
-    log = RedisLog(connect(f"{proxy.url}?client_name=worker", connections=8), prefix=fleet.prefix)
+    log = RedisLog(connect(f"{proxy.url}?client_name=worker"), prefix=fleet.prefix)
     worker = Worker([Agent(model, name="agent")], log=log)
     async with fleet.client() as client:
         run = None if point == "idle" else await client.start("agent", "Hi")

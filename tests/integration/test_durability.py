@@ -54,7 +54,7 @@ def stopped(pair: EmbeddedSentinels) -> Iterator[Callable[[], None]]:
 
 
 def log_on(server: EmbeddedServer, prefix: str, durability: Durability) -> RedisLog:
-    return RedisLog(connect(server.url, connections=8), prefix=prefix, durability=durability)
+    return RedisLog(connect(server.url), prefix=prefix, durability=durability)
 
 
 async def command(server: EmbeddedServer, *words: Any) -> Any:

@@ -227,27 +227,38 @@ async def ttl(log: RedisLog, key: str) -> int:
     return int(left)
 
 
-async def test_who_is_cancelled_while_its_turn_comes_passes_it_on(redis_url: str, prefix: str) -> None:
-    """Else whoever is next in line for a connection would wait beside a free one until somebody else calls."""
-    log = RedisLog(connect(redis_url, connections=1), prefix=prefix)
+async def test_who_is_cancelled_while_it_connects_for_all_leaves_it_to_the_next(redis_url: str, prefix: str) -> None:
+    log = RedisLog(connect(redis_url), prefix=prefix)
     turns: list[asyncio.Task[Any]] = []
 
-    async def first() -> None:
-        await log.info("none")
-        turns[1].cancel()  # in the turn in which it is woken
-
     try:
-        turns += [asyncio.create_task(call) for call in (first(), log.info("none"), log.info("none"))]
+        turns += [asyncio.create_task(log.info("none")) for _ in range(3)]
+        await anyio.lowlevel.checkpoint()
+        turns[0].cancel()
         with anyio.fail_after(5):
+            assert await turns[1] is None
             assert await turns[2] is None
-            await turns[0]
-        assert turns[1].cancelled()
+        assert turns[0].cancelled()
     finally:
         await log.aclose()
 
 
+async def test_a_client_that_may_have_no_more_connections_is_told_so_and_not_that_redis_is_away(
+    redis_url: str, prefix: str
+) -> None:
+    log = RedisLog(connect(f"{redis_url}?max_connections=1"), prefix=prefix)
+    pool: Any = log.client.connection_pool
+    taken = await pool.get_connection()
+    with pytest.raises(LogUnavailableError, match="the client given may have 1, and a log takes up to 3") as refused:
+        await log.info("none")
+    assert "Is it running?" not in str(refused.value)
+    await pool.release(taken)
+    assert await log.info("none") is None
+    await log.aclose()
+
+
 async def test_behind_a_server_that_hangs_nobody_waits_for_all_before_it(proxy: Proxy, prefix: str) -> None:
-    log = RedisLog(connect(proxy.url, connections=1, timeout=1), prefix=prefix)
+    log = RedisLog(connect(proxy.url, timeout=1), prefix=prefix)
     refused: list[LogUnavailableError] = []
 
     async def call() -> None:
@@ -297,7 +308,7 @@ def test_a_link_that_its_other_end_closed_a_moment_ago_is_a_lost_link_on_every_e
         await connection.read_response()
 
     async def main() -> None:
-        client = connect(redis_url, connections=1)
+        client = connect(redis_url)
         try:
             pool: Any = client.connection_pool
             connection = await pool.get_connection()

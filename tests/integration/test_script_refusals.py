@@ -10,8 +10,9 @@ import pytest
 from redis.exceptions import ResponseError
 
 from playhead.runtime.codec import encode_record, pack
-from playhead.runtime.errors import InterruptNotOpenError, PlayheadError
+from playhead.runtime.errors import InterruptNotOpenError
 from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
+from playhead.runtime.log.commands import Commands
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunCompleted, RunPaused, RunSubmitted
@@ -202,8 +203,10 @@ async def test_the_script_itself_refuses_a_kind_of_signal_it_does_not_know(log: 
     before = await dump(log)
     keys = [log.keys.run("r1"), log.keys.log("r1"), log.keys.inbox("r1")]
     signal = pack({"signal_id": "s1", "kind": kind, "body": None})
-    with pytest.raises(PlayheadError, match="unknown kind of signal"):
-        await Script("signal")(log.client, keys, [log.keys.root, "r1", "s1", kind, signal, 1, CANCELLED, 0])
+    commands = Commands(log.client)
+    with pytest.raises(ResponseError, match="unknown kind of signal"):
+        await Script("signal")(commands, keys, [log.keys.root, "r1", "s1", kind, signal, 1, CANCELLED, 0])
+    await commands.aclose()
     assert await dump(log) == before
 
 

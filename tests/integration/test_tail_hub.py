@@ -172,7 +172,7 @@ async def test_a_run_watched_again_while_the_server_still_ends_the_former_watch_
     fleet: Fleet,
 ) -> None:
     """The server's word that a channel ended must not be taken for the end of the one begun since."""
-    client = connect(fleet.named("hub"), connections=1, timeout=None)
+    client = connect(fleet.named("hub"))
     hub = Hub(client)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hub.run)
@@ -295,7 +295,7 @@ async def test_two_hundred_tails_on_two_hundred_runs_take_two_connections_and_le
 
 
 async def test_a_hubs_memory_does_not_grow_with_the_runs_it_has_heard(fleet: Fleet) -> None:
-    hub_client = connect(fleet.named("hub"), connections=1, timeout=None)
+    hub_client = connect(fleet.named("hub"))
     hub = Hub(hub_client)
     held: list[dict[str, int]] = []
     async with anyio.create_task_group() as tasks:

@@ -214,6 +214,7 @@ async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
         finder = finder_of(client.log.client)
         assert finder is not None
         assert finder.found == ("127.0.0.1", target.port)
+    assert worker.statistics().ended == {"completed": 2}
 
 
 async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(cluster: EmbeddedCluster, prefix: str) -> None:

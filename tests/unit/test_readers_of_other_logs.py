@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.client.hub import Listener, Subscription
+from playhead.client.hub import Broadcast, Subscription
 from playhead.client.notices import Notice
 from playhead.client.reader import RunReader
 from playhead.client.tail import Tail
@@ -123,7 +123,7 @@ def ignore(notice: Notice) -> None:
 
 def reader_of(log: LogReader, run_id: str = RUN, *, on_notice: Callable[[Notice], None] = ignore) -> RunReader:
     """As `Client.run` makes one, without a client."""
-    hub: Listener = Silence()
+    hub: Broadcast = Silence()
 
     def open_tail(
         run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"

@@ -24,7 +24,7 @@ from playhead.runtime.codec import MAX_RECORD_BYTES
 from playhead.runtime.errors import PlayheadError
 from playhead.runtime.events import Cursor, Event
 from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
-from playhead.runtime.log.connection import DEFAULT_URL, connect, follow
+from playhead.runtime.log.connection import DEFAULT_URL, connect
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
@@ -49,7 +49,8 @@ class Client:
         async with Client("redis://localhost:6379") as client:
             async for event in client.stream_async("assistant", "Calculate 2+2"): ...
 
-    Two connections serve any number of tails: one for commands, one that hears what is published.
+    Two connections serve any number of tails: one for commands, one that hears what is published. With a `durability`
+    there is a third, for what is waited for.
 
     Args:
         url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
@@ -83,14 +84,11 @@ class Client:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            commands = connect(self.url, connections=1)
-            stack.push_async_callback(commands.aclose)
-            log = RedisLog(commands, prefix=self.prefix, durability=self._durability)
-            await check_server(commands, durability=self._durability)
-            tails = connect(self.url, connections=1, timeout=None)
-            stack.push_async_callback(tails.aclose)
-            follow(tails, commands)
-            hub = Hub(tails)
+            connections = connect(self.url)
+            log = RedisLog(connections, prefix=self.prefix, durability=self._durability)
+            stack.push_async_callback(log.aclose)
+            await check_server(connections, durability=self._durability)
+            hub = Hub(connections)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             stack.callback(hub.close)

@@ -16,9 +16,9 @@ import anyio
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from playhead.runtime.log.topology import is_outdated
+from playhead.runtime.log.link import Listener
 
-__all__ = ["Hub", "HubStatistics", "Listener", "Subscription"]
+__all__ = ["Hub", "HubStatistics", "Broadcast", "Subscription"]
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +142,8 @@ class Subscription:
             _wake(self._waiter)
 
 
-class Listener(Protocol):
-    """What a tail needs of a hub. One that hears nothing serves for a log of which nothing is published."""
+class Broadcast(Protocol):
+    """What is published, as a tail needs it: see `Hub`. One that hears nothing serves for a log that nothing publishes."""
 
     closed: bool
 
@@ -164,7 +164,8 @@ class Listener(Protocol):
 class Hub:
     """Run `run` in a task; `subscribe` and `unsubscribe` from others of the same event loop.
 
-    `client` must have been made for one connection and no read timeout.
+    It takes one connection of `client`, while anything listens. On a cluster it listens by `SSUBSCRIBE`, as the scripts
+    publish there.
 
     Attributes:
         closed: Nothing will be heard any more; tails must end.
@@ -178,7 +179,7 @@ class Hub:
         self._unanswered: dict[bytes, int] = {}
         self._changed: dict[bytes, None] = {}
         self._work = anyio.Event()
-        self._connection: Any = None
+        self._link: Listener | None = None
         self._heard = 0.0
         self._links = 0
         self._messages = 0
@@ -194,7 +195,7 @@ class Hub:
         return HubStatistics(
             channels=self.channels,
             subscriptions=sum(map(len, self._subscriptions.values())),
-            connections=int(self._connection is not None),
+            connections=int(self._link is not None),
             reconnects=max(0, self._links - 1),
             messages=self._messages,
             overflows=self._overflows,
@@ -265,10 +266,8 @@ class Hub:
             await anyio.sleep(pause)
 
     async def _hold_link(self) -> None:
-        pool: Any = self._client.connection_pool
-        connection = await pool.get_connection()
+        link = self._link = await Listener.open(self._client, self._receive)
         try:
-            self._connection = connection
             self._links += 1
             self._heard = time.monotonic()
             self._confirmed.clear()
@@ -276,28 +275,29 @@ class Hub:
             self._changed = dict.fromkeys(self._subscriptions)
             self._work.set()
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._receive, connection)
-                tasks.start_soon(self._send_changes, connection)
-                tasks.start_soon(self._ping, connection)
+                tasks.start_soon(link.failed)
+                tasks.start_soon(self._send_changes, link)
+                tasks.start_soon(self._ping, link)
         finally:
-            self._connection = None
-            with anyio.CancelScope(shield=True):
-                await connection.disconnect(nowait=True)
-                await pool.release(connection)
+            self._link = None
+            await link.aclose()
 
-    async def _receive(self, connection: Any) -> None:
-        """Hand every message to its listeners; below redis-py's `PubSub`, which costs three times as much."""
-        while True:
-            kind, *rest = await connection.read_response(disconnect_on_error=False, push_request=True)
-            if kind == b"message":
-                self._messages += 1
-                for subscription in self._subscriptions.get(rest[0], ()):
-                    if not subscription.push(rest[1]):
-                        self._overflows += 1
-            else:
-                self._heard = time.monotonic()
-                if kind in (b"subscribe", b"unsubscribe"):
-                    self._answered(rest[0], subscribed=kind == b"subscribe")
+    def _receive(self, message: Any) -> None:
+        """Hand a message to its listeners: in the turn of the event loop in which it arrives, and without a task between."""
+        kind = message[0]
+        if kind in (b"message", b"smessage"):
+            self._messages += 1
+            for subscription in self._subscriptions.get(message[1], ()):
+                if not subscription.push(message[2]):
+                    self._overflows += 1
+            return
+        self._heard = time.monotonic()
+        if kind in (b"subscribe", b"ssubscribe"):
+            self._answered(message[1], subscribed=True)
+        elif kind in (b"unsubscribe", b"sunsubscribe"):
+            if message[1] not in self._unanswered:
+                raise redis_errors.ConnectionError("the server has given up a channel by itself: its slot has moved")
+            self._answered(message[1], subscribed=False)
 
     def _answered(self, channel: bytes, *, subscribed: bool) -> None:
         """Only the answer to the last request for a channel says how it stands."""
@@ -310,7 +310,8 @@ class Hub:
                 subscription.confirmed.set()
                 subscription.lag()
 
-    async def _send_changes(self, connection: Any) -> None:
+    async def _send_changes(self, link: Listener) -> None:
+        subscribe, unsubscribe = ("SSUBSCRIBE", "SUNSUBSCRIBE") if link.sharded else ("SUBSCRIBE", "UNSUBSCRIBE")
         while True:
             await self._work.wait()
             self._work = anyio.Event()
@@ -323,15 +324,15 @@ class Hub:
                 for name in some:
                     self._confirmed.discard(name)
                     self._unanswered[name] = self._unanswered.get(name, 0) + 1
-                for command, names in (("SUBSCRIBE", wanted), ("UNSUBSCRIBE", unwanted)):
+                for command, names in ((subscribe, wanted), (unsubscribe, unwanted)):
                     if names:
-                        await connection.send_command(command, *names, check_health=False)
+                        await link.send(command, *names)
 
-    async def _ping(self, connection: Any) -> None:
+    async def _ping(self, link: Listener) -> None:
         while True:
             await anyio.sleep(_PING_EVERY_S)
             if time.monotonic() - self._heard > _SILENT_S:
                 raise redis_errors.ConnectionError(f"no answer to a ping for {_SILENT_S:.0f} s")
-            if is_outdated(connection):
+            if link.outdated:
                 raise redis_errors.ConnectionError("the log has moved to another server, or may have")
-            await connection.send_command("PING", check_health=False)
+            await link.send("PING")

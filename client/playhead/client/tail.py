@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import anyio
 
-from playhead.client.hub import Listener, Subscription
+from playhead.client.hub import Broadcast, Subscription
 from playhead.client.notices import Notice
 from playhead.client.seen import ClaimSeen, stored_bytes
 from playhead.client.tail_actions import (
@@ -66,7 +66,7 @@ class Tail:
         run_id: str,
         *,
         log: LogReader,
-        hub: Listener,
+        hub: Broadcast,
         channel: str,
         after: Cursor | Entry,
         on_notice: Callable[[Notice], None],

@@ -250,7 +250,7 @@ def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> Non
 
 async def _examine(url: str, prefix: str) -> list[tuple[str, str]]:
     findings: list[tuple[str, str]] = []
-    redis = connect(url, connections=1)
+    redis = connect(url)
     point(redis, Keys(prefix))
     try:
         info = await redis_info(redis)

@@ -9,9 +9,8 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-import hiredis
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,7 +25,6 @@ __all__ = [
     "again",
     "check_server",
     "connect",
-    "follow",
     "point",
     "redact",
     "redis_info",
@@ -50,6 +48,9 @@ _PASSING: Final = re.compile(
 )
 """Refusals that waiting may cure; nothing was written. The last but one is what a script meets in a slot on the move."""
 
+_FULL: Final = re.compile("^(Too many connections|No connection available)")
+"""What redis-py's pools say when they are full, which is not the server's fault."""
+
 _TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), below what a person takes for a hang
 _CONNECT_TIMEOUT_S: Final = 5.0
 _MOVING_TIMEOUT_S: Final = 3.0  # where another server may have taken the place of one that hangs
@@ -63,11 +64,10 @@ def redact(url: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 
 
-class _PackedInC(AbstractConnection, ABC):
-    """A connection that packs commands in C, as redis-py's synchronous one does: an append has hundreds of arguments.
+class _Telling(AbstractConnection, ABC):
+    """A connection that says so in redis-py's words when its other end closed it a moment ago.
 
-    And one that says so in redis-py's words when its other end closed it a moment ago: uvloop raises a bare
-    RuntimeError there, which nobody would take for a lost connection.
+    uvloop raises a bare RuntimeError there, which nothing would take for a lost connection.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
@@ -76,37 +76,12 @@ class _PackedInC(AbstractConnection, ABC):
         except RuntimeError as error:
             raise redis_errors.ConnectionError(str(error)) from error
 
-    def pack_command(self, *args: Any) -> list[bytes]:
-        if isinstance(args[0], str) and " " not in args[0]:
-            try:
-                return [hiredis.pack_command(args)]
-            except TypeError:  # redis-py's own packing takes it, or says better why not
-                pass
-        return super().pack_command(*args)
 
+def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Redis:
+    """A client for the log; connects at first use. `timeout` bounds each call, in seconds; with sentinels or a cluster 3.
 
-class _Pool(BlockingConnectionPool):
-    """A pool whose waiters do not wait for ever beside a free connection.
-
-    asyncio's conditions lose a wake-up when who was woken is cancelled before it runs. The next in line would sleep until
-    somebody else calls, and nobody may: all tails of a client wait here.
-    """
-
-    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return await super().get_connection(*args, **kwargs)
-        except BaseException:
-            async with self._condition:  # never held over a wait: this does not wait either, so nothing can cancel it
-                self._condition.notify()
-            raise
-
-
-def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | None = _TIMEOUT_S) -> Redis:
-    """A client for the log; connects at first use. `timeout` bounds each read, in seconds; with sentinels or a cluster 3.
-
-    Retries are off: the log's scripts are sent again by their callers, who know what that means. A full pool waits
-    instead of raising, for `timeout` too: behind a server that hangs, each would wait for all before it. RESP2, since
-    the tail hub reads published messages below redis-py's `PubSub`.
+    Retries are off: the log's scripts are sent again by their callers, who know what that means. RESP2, since the log
+    and the tail hub read below redis-py.
 
     Args:
         url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts behind
@@ -118,8 +93,6 @@ def connect(url: str = DEFAULT_URL, *, connections: int = 4, timeout: float | No
     try:
         pool = _pool(
             url,
-            max_connections=connections,
-            timeout=timeout,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=timeout,
@@ -147,14 +120,14 @@ def _pool(url: str, **options: Any) -> Any:
         timeout = options["socket_timeout"]
         options["socket_timeout"] = None if timeout is None else min(timeout, _MOVING_TIMEOUT_S)
         options["socket_connect_timeout"] = _MOVING_CONNECT_TIMEOUT_S
-    pool: Any = _Pool.from_url(plain, **options)
+    pool: Any = ConnectionPool.from_url(plain, **options)
     kind: type[AbstractConnection] = pool.connection_class  # TCP, TLS or a Unix socket, by the URL
-    packed = type(f"Packed{kind.__name__}", (_PackedInC, kind), {})
+    telling = type(f"Telling{kind.__name__}", (_Telling, kind), {})
     if finder is None:
-        pool.connection_class = packed
+        pool.connection_class = telling
     else:
-        finder.use(packed, pool.connection_kwargs)
-        pool.connection_class = type(f"Located{kind.__name__}", (LocatedConnection, packed), {})
+        finder.use(telling, pool.connection_kwargs)
+        pool.connection_class = type(f"Located{kind.__name__}", (LocatedConnection, telling), {})
         pool.connection_kwargs["finder"] = finder
         # Not a retry of what may have happened: who answers so has done nothing. The second try goes to whom they named.
         pool.connection_kwargs["retry"] = Retry(NoBackoff(), 1, (redis_errors.MovedError, redis_errors.ReadOnlyError))
@@ -176,15 +149,6 @@ def again(client: Redis) -> Redis:
     return Redis.from_pool(
         kind(connection_class=pool.connection_class, max_connections=pool.max_connections, **options)
     )
-
-
-def follow(client: Redis, other: Redis) -> None:
-    """Let `client` connect to wherever `other` finds the log, and learn from it when that has moved.
-
-    For connections that only listen: one to a server that hangs hears nothing, and another has its place.
-    """
-    if (finder := finder_of(other)) is not None:
-        client.connection_pool.connection_kwargs["finder"] = finder
 
 
 def point(client: Redis, keys: Keys) -> None:
@@ -235,6 +199,11 @@ def translate_errors(client: Redis) -> Generator[None]:
             f"{_address(client)} answers, but does not speak Redis' protocol. Is it the right port?"
         ) from error
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
+        if _FULL.search(str(error)):
+            raise LogUnavailableError(
+                f"no more connections to Redis at {_address(client)} are allowed: the client given may have "
+                f"{client.connection_pool.max_connections}, and a log takes up to 3 of them"
+            ) from error
         raise LogUnavailableError(
             f"cannot reach Redis at {_address(client)}: {str(error).rstrip('.')}. Is it running? "
             "`playhead dev` starts one; --url or PLAYHEAD_URL names another."

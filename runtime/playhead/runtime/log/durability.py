@@ -8,16 +8,24 @@ Both wait for the last write of their own connection, as the server counts it. S
 trip. A write sent again is answered without being made again, perhaps over another connection, whose last write is an
 older one: `WAIT` would then count replicas that lack the record (measured: it answers 1 while the only replica is
 stopped). Hence the marker, a write that is always made, behind the script: what waits for it waits for all before it.
+
+The server reads nothing more from a connection that waits. So such writes have a link of their own, and those that come
+while it waits go together when it is over, with one wait for all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal
 
-from playhead.runtime.errors import LogUnavailableError
+from redis.asyncio import Redis
 
-__all__ = ["Durability", "Wait"]
+from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.log.link import Borrowed, Link, NoTransportError, borrow, refuse
+
+__all__ = ["Durability", "waiting_links"]
 
 Durability = Literal["memory", "replicated", "fsynced"]
 """`memory`: in the memory of the primary. `replicated`: in that of one replica too. `fsynced`: on the primary's disk."""
@@ -25,27 +33,88 @@ Durability = Literal["memory", "replicated", "fsynced"]
 _WAIT_MS: Final = 1000
 _MARKER_MS: Final = 60_000
 
+_Call = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 
-class Wait:
-    """What follows a script, and what is made of the answer."""
 
-    def __init__(self, durability: Literal["replicated", "fsynced"], *, marker: str) -> None:
+def waiting_links(
+    durability: Literal["replicated", "fsynced"], *, marker: str
+) -> Callable[[Redis], Awaitable[WaitingLink]]:
+    """What opens links whose calls are answered once what they wrote is as safe as that; `marker` is a key to write.
+
+    Opening raises as `borrow` does, and LogUnavailableError where there is no server that could wait.
+    """
+
+    async def open_link(client: Redis) -> WaitingLink:
+        try:
+            return WaitingLink(await borrow(client), durability, marker)
+        except NoTransportError as error:
+            raise LogUnavailableError(f"durability `{durability}`: this Redis is a stand-in in memory") from error
+
+    return open_link
+
+
+class WaitingLink(Link):
+    """A link whose replies come when the wait behind their calls is over.
+
+    A call that was made and is not safe in time fails with LogUnavailableError: send it again.
+    """
+
+    def __init__(self, borrowed: Borrowed, durability: Literal["replicated", "fsynced"], marker: str) -> None:
+        super().__init__(borrowed)
         self._durability = durability
-        wait = ("WAIT", 1, _WAIT_MS) if durability == "replicated" else ("WAITAOF", 1, 0, _WAIT_MS)
-        self.commands: Sequence[tuple[Any, ...]] = (("SET", marker, 1, "PX", _MARKER_MS), wait)
+        self._marker = ("SET", marker, 1, "PX", _MARKER_MS)
+        self._wait = ("WAIT", 1, _WAIT_MS) if durability == "replicated" else ("WAITAOF", 1, 0, _WAIT_MS)
+        self._next: list[_Call] = []
+        self._waits = False
 
-    def check(self, reply: Any) -> None:
-        """Take the last command's reply in.
+    def call(self, *command: Any) -> asyncio.Future[Any]:
+        """As of a link; written at once unless a wait is under way."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._next.append((command, future))
+        if not self._waits:
+            self._go()
+        return future
 
-        Raises:
-            LogUnavailableError: Fewer than asked for have it. It is written, and may be lost yet: send it again.
-        """
+    def _go(self) -> None:
+        calls, self._next = self._next, []
+        replies = [super(WaitingLink, self).call(*command) for command, _ in calls]
+        super().call(*self._marker)
+        self._waits = True
+        waited = super().call(*self._wait)
+        waited.add_done_callback(partial(self._settle, [future for _, future in calls], replies))
+
+    def _settle(
+        self,
+        futures: Sequence[asyncio.Future[Any]],
+        replies: Sequence[asyncio.Future[Any]],
+        waited: asyncio.Future[Any],
+    ) -> None:
+        self._waits = False
+        unsafe = waited.exception() or self._unsafe(waited.result())
+        for future, reply in zip(futures, replies, strict=True):
+            error = reply.exception() or unsafe  # replies come in order: all of them are there
+            if error is not None:
+                refuse(future, error)
+            elif not future.done():
+                future.set_result(reply.result())
+        if self._next:
+            self._go()
+        else:
+            self._close_if_retired()
+
+    def _close_if_retired(self) -> None:
+        if not self._next and not self._waits:
+            super()._close_if_retired()
+
+    def _unsafe(self, reply: Any) -> LogUnavailableError | None:
+        """What to say of what is written and may be lost yet, by the answer to the wait."""
         if self._durability == "replicated" and int(reply) < 1:
-            raise LogUnavailableError(
+            return LogUnavailableError(
                 f"durability `replicated`: written, but no replica had it within {_WAIT_MS} ms (1 was asked for, "
                 f"{reply} had it). Is one connected?"
             )
         if self._durability == "fsynced" and int(reply[0]) < 1:
-            raise LogUnavailableError(
+            return LogUnavailableError(
                 f"durability `fsynced`: written, but not on disk within {_WAIT_MS} ms. Is `appendfsync` still always?"
             )
+        return None

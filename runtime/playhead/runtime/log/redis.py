@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any, Final, Self, cast
 
 from redis.asyncio import Redis
 
-from playhead.runtime.codec import Stored, decode_stored, encode_record, pack, unpack
-from playhead.runtime.errors import ForeignRecordError, InterruptNotOpenError
+from playhead.runtime.codec import encode_record, pack
+from playhead.runtime.errors import InterruptNotOpenError
 from playhead.runtime.log.base import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -34,12 +35,23 @@ from playhead.runtime.log.base import (
     deadline_failure,
 )
 from playhead.runtime.log.check import check_count, check_duration
+from playhead.runtime.log.commands import Commands, Later
 from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
-from playhead.runtime.log.durability import Durability, Wait
+from playhead.runtime.log.durability import Durability, waiting_links
 from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.replies import (
+    INFO_FIELDS,
+    answers,
+    info_of,
+    messages_of,
+    segments_of,
+    signal_of,
+    text,
+    worker_of,
+)
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import Entry
-from playhead.runtime.segments import Segment, segments
+from playhead.runtime.segments import Segment
 from playhead.runtime.types import Message
 
 __all__ = ["RedisLog", "check_server", "connect", "redact"]
@@ -50,14 +62,6 @@ _ANNOUNCE, _PAUSE = Script("announce"), Script("pause")
 
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
 _RENEWALS_PER_CALL: Final = 256
-_INFO_FIELDS: Final = (
-    *("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker"),
-    *("handovers", "errors", "deadline"),
-)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
 def _bytes(text: str) -> bytes:
@@ -68,17 +72,27 @@ def _bytes(text: str) -> bytes:
 class RedisLog:
     """The logs of one shard of one deployment, over `client` (see `connect` for the options it needs).
 
+    All calls share one connection, in the order in which they are made; `wait_for_work`, which blocks, has another.
+    What is asked of `client` itself goes over connections of its pool.
+
     `durability` says what `submit`, `append`, `finish`, `release`, `pause` and `signal` wait for before they answer; a
-    wait in vain raises `LogUnavailableError`, and the identical call waits again. A claim is not waited for: the wait of
-    the owner's first append covers it, and a claim made and not answered would count as a crash when its lease ends.
+    wait in vain raises `LogUnavailableError`, and the identical call waits again. They then share one more connection. A
+    claim is not waited for: the wait of the owner's first append covers it, and a claim made and not answered would count
+    as a crash when its lease ends.
     """
 
     def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0, durability: Durability = "memory") -> None:
-        self.client = client
         self.keys = Keys(prefix, shard)
         self.durability: Durability = durability
-        self._wait = None if durability == "memory" else Wait(durability, marker=self.keys.waited)
+        self._use(client)
+
+    def _use(self, client: Redis) -> None:
+        self.client = client
         point(client, self.keys)
+        self._commands = Commands(client)
+        self._writes = self._commands
+        if self.durability != "memory":
+            self._writes = Commands(client, waiting_links(self.durability, marker=self.keys.waited))
 
     def again(self) -> Self:
         """The same log over connections of its own, for another event loop or thread; close it as this one.
@@ -86,33 +100,32 @@ class RedisLog:
         A subclass' attributes are shared between the two.
         """
         other = copy.copy(self)
-        other.client = again(self.client)
+        other._use(again(self.client))
         return other
 
     async def aclose(self) -> None:
-        """Close the client's connections."""
+        """Close all connections, the client's too."""
+        await self._commands.aclose()
+        await self._writes.aclose()
         await self.client.aclose()
 
     async def _call(self, *command: Any) -> Any:
         with translate_errors(self.client):
-            return await self.client.execute_command(*command)
+            return await self._commands.send(*command)
 
     async def _calls(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        if not commands:
-            return []
         with translate_errors(self.client):
-            pipeline = self.client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return list(await pipeline.execute())
+            sent = [self._commands.send(*command) for command in commands]
+            return [await one for one in sent]
+
+    async def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        with translate_errors(self.client):
+            return await script(self._commands, keys, args)
 
     async def _write(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script whose answer means that something is stored, and wait until it is as safe as asked for."""
-        if self._wait is None:
-            return await script(self.client, keys, args)
-        answer, *_, reply = await script(self.client, keys, args, behind=self._wait.commands)
-        self._wait.check(reply)
-        return answer
+        with translate_errors(self.client):
+            return await script(self._writes, keys, args)
 
     async def submit(self, run: NewRun) -> bool:
         keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs, self.keys.deadlines]
@@ -135,10 +148,10 @@ class RedisLog:
         )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
         args = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms, *agents.values()]
-        answer = await _CLAIM(self.client, keys, args)
+        answer = await self._run(_CLAIM, keys, args)
         if not answer:
             return None
-        run_id, epoch, head, agent, session, crashes, inbox = map(_text, answer)
+        run_id, epoch, head, agent, session, crashes, inbox = map(text, answer)
         return Claim(
             run_id=run_id,
             token=token,
@@ -150,19 +163,25 @@ class RedisLog:
             inbox=int(inbox),
         )
 
-    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
-        answers: list[Answer] = []
-        for start in range(0, len(batches), _RUNS_PER_CALL):
-            some = batches[start : start + _RUNS_PER_CALL]
-            keys: list[str] = []
-            args: list[Any] = [len(some)]
-            for batch in some:
-                keys += (self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id))
-                args += (batch.token, batch.head, batch.ack, len(batch.records))
-                args += batch.records
-            flat = await self._write(_APPEND, keys, args)
-            answers += [Answer(Code(flat[i]), flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)]
-        return answers
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Answer]]:
+        """As of a log. The call is written before this returns where the connection is up, else upon await."""
+        sent = [
+            self._append(batches[start : start + _RUNS_PER_CALL]) for start in range(0, len(batches), _RUNS_PER_CALL)
+        ]
+        return Later(partial(self._answers, sent))
+
+    def _append(self, batches: Sequence[Batch]) -> Awaitable[Any]:
+        keys: list[str] = []
+        args: list[Any] = [len(batches)]
+        for batch in batches:
+            keys += (self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id))
+            args += (batch.token, batch.head, batch.ack, len(batch.records))
+            args += batch.records
+        return _APPEND(self._writes, keys, args)
+
+    async def _answers(self, sent: Sequence[Awaitable[Any]]) -> list[Answer]:
+        with translate_errors(self.client):
+            return [answer for flat in [await one for one in sent] for answer in answers(flat)]
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
         check_duration("lease_ms", lease_ms)
@@ -170,7 +189,7 @@ class RedisLog:
         for start in range(0, len(owned), _RENEWALS_PER_CALL):
             some = owned[start : start + _RENEWALS_PER_CALL]
             keys = [self.keys.leases, *(self.keys.run(run_id) for run_id, _ in some)]
-            flat = await _RENEW(self.client, keys, [lease_ms, *(part for pair in some for part in pair)])
+            flat = await self._run(_RENEW, keys, [lease_ms, *(part for pair in some for part in pair)])
             renewals += [Renewal(bool(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
         return renewals
 
@@ -200,25 +219,25 @@ class RedisLog:
     async def reap(self, *, limit: int = 32) -> list[str]:
         check_count("limit", limit, least=1)
         args = [self.keys.root, limit, crash_failure(), deadline_failure()]
-        return [_text(run_id) for run_id in await _REAP(self.client, [self.keys.leases, self.keys.deadlines], args)]
+        return [text(run_id) for run_id in await self._run(_REAP, [self.keys.leases, self.keys.deadlines], args)]
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         check_signal(signal)
         keys = [self.keys.run(run_id), self.keys.log(run_id), self.keys.inbox(run_id)]
-        ending, answers = cancel_ending(signal), signal.answers
+        ending, answered = cancel_ending(signal), signal.answers
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
-        args += [len(ending), *ending, len(answers), *map(_bytes, answers)]
+        args += [len(ending), *ending, len(answered), *map(_bytes, answered)]
         answer = await self._write(_SIGNAL, keys, args)
         if not answer:
             return None
         state, *refused = answer
         if refused:
             raise InterruptNotOpenError(run_id, [interrupt.decode("utf-8", "surrogatepass") for interrupt in refused])
-        return cast("RunStateName", _text(state))
+        return cast("RunStateName", text(state))
 
     async def inbox(self, run_id: str) -> list[Signal]:
         key = self.keys.inbox(run_id)
-        return [_signal(key, item) for item in await self._call("LRANGE", key, 0, -1)]
+        return [signal_of(key, item) for item in await self._call("LRANGE", key, 0, -1)]
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
         found = await self.read_segments(run_id, after=after, limit=limit)
@@ -228,7 +247,7 @@ class RedisLog:
         check_count("after", after)
         check_count("limit", limit, least=1)
         log = self.keys.log(run_id)
-        return _segments(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
+        return segments_of(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         check_count("before", before)
@@ -237,96 +256,45 @@ class RedisLog:
         if before <= 1:
             return []
         items = await self._call("XREVRANGE", log, before - 1, "-", "COUNT", limit)
-        return [entry for item in items for segment in _segments(log, [item]) for entry in segment.entries()]
+        return [entry for item in items for segment in segments_of(log, [item]) for entry in segment.entries()]
 
     async def info(self, run_id: str) -> RunInfo | None:
-        return _info(run_id, await self._call("HMGET", self.keys.run(run_id), *_INFO_FIELDS))
+        return info_of(run_id, await self._call("HMGET", self.keys.run(run_id), *INFO_FIELDS))
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         check_count("limit", limit, least=1)
-        ids = [_text(one) for one in await self._call("ZREVRANGE", self.keys.runs, 0, limit - 1)]
-        rows = await self._calls([("HMGET", self.keys.run(run_id), *_INFO_FIELDS) for run_id in ids])
-        return [info for run_id, values in zip(ids, rows, strict=True) if (info := _info(run_id, values))]
+        ids = [text(one) for one in await self._call("ZREVRANGE", self.keys.runs, 0, limit - 1)]
+        rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for run_id in ids])
+        return [info for run_id, values in zip(ids, rows, strict=True) if (info := info_of(run_id, values))]
 
     async def messages(self, session: str) -> list[Message]:
         items = await self._call("XRANGE", self.keys.messages(session), "-", "+")
-        return [cast("Message", unpack(fields[b"m"])) for _, fields in items]
+        return messages_of(items)
 
     async def holder(self, session: str) -> str | None:
-        return _text(await self._call("HGET", self.keys.session(session), "run")) or None
+        return text(await self._call("HGET", self.keys.session(session), "run")) or None
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         check_duration("ttl_ms", ttl_ms)
         keys = [self.keys.worker(worker.worker), self.keys.workers]
-        await _ANNOUNCE(self.client, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
+        await self._run(_ANNOUNCE, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
 
     async def retire(self, worker: str) -> None:
         own = (self.keys.worker(worker), self.keys.worker_bell(worker))
         await self._calls([("ZREM", self.keys.workers, worker), ("DEL", *own)])
 
     async def workers(self) -> list[WorkerInfo]:
-        names = [_text(name) for name in await self._call("ZRANGE", self.keys.workers, 0, -1)]
+        names = [text(name) for name in await self._call("ZRANGE", self.keys.workers, 0, -1)]
         rows = await self._calls([("GET", self.keys.worker(name)) for name in names])
-        return [WorkerInfo(**_known(WorkerInfo, json.loads(row))) for row in rows if row]
+        return [worker_of(row) for row in rows if row]
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         own = self.keys.worker_bell(worker)
-        rung = await self._call("BLPOP", own, *map(self.keys.bell, agents), max(1, round(timeout)))
-        if rung is None or _text(rung[0]) != own:
+        with translate_errors(self.client):
+            # Not over the link, which it would block; and the end of this call must end the wait for a bell, too.
+            rung: Any = await self.client.execute_command(
+                "BLPOP", own, *map(self.keys.bell, agents), max(1, round(timeout))
+            )
+        if rung is None or text(rung[0]) != own:
             return None
-        return _text(rung[1])
-
-
-def _segments(log: str, items: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Segment]:
-    return segments([_place(entry_id) for entry_id, _ in items], [_stored(log, *item) for item in items])
-
-
-def _place(entry_id: bytes) -> tuple[int, int]:
-    seq, _, epoch = entry_id.partition(b"-")
-    return int(seq), int(epoch)
-
-
-def _stored(log: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Stored:
-    if len(fields) != 1 or b"r" not in fields:
-        raise ForeignRecordError(
-            f"stream {log}, entry {_text(entry_id)}: not written by playhead (fields {sorted(map(_text, fields))}). "
-            "Something else writes to this key; give playhead a prefix of its own."
-        )
-    try:
-        return decode_stored(fields[b"r"])
-    except ForeignRecordError as error:
-        raise ForeignRecordError(f"stream {log}, entry {_text(entry_id)}: {error}") from error
-
-
-def _known(kind: type[Signal | WorkerInfo], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this version knows: what a newer one adds is passed over."""
-    return {field.name: given[field.name] for field in fields(kind) if field.name in given}
-
-
-def _signal(key: str, item: bytes) -> Signal:
-    try:
-        return Signal(**_known(Signal, unpack(item)))
-    except (TypeError, ForeignRecordError) as error:
-        raise ForeignRecordError(f"list {key}: not a signal of playhead: {error}") from error
-
-
-def _info(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
-    if values[0] is None:
-        return None
-    state, agent, session, head, epoch, crashes, created, updated, worker, *more = map(_text, values)
-    handovers, errors, deadline = more
-    return RunInfo(
-        run_id=run_id,
-        state=cast("RunStateName", state),
-        agent=agent,
-        session=session or None,
-        head=int(head or 0),
-        epoch=int(epoch or 0),
-        crashes=int(crashes or 0),
-        created=int(float(created or 0)),
-        updated=int(float(updated or 0)),
-        worker=worker or None,
-        handovers=int(handovers or 0),
-        errors=int(errors or 0),
-        deadline=int(float(deadline)) if deadline else None,
-    )
+        return text(rung[1])

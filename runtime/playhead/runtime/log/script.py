@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from functools import partial
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
 
-from playhead.runtime.log.connection import translate_errors
-from playhead.runtime.log.topology import finder_of
+from playhead.runtime.log.commands import Commands, Later
 
 __all__ = ["Script"]
 
@@ -19,44 +18,53 @@ _DECLARE_ALL: Final = ("append", "renew", "claim")
 """Scripts that need no guard: they declare what they write, or (`claim`'s memo of the token) a key that is not there."""
 
 
+class _Form(NamedTuple):
+    text: str
+    sha: str
+
+
 class Script:
-    """One script of `scripts/`, by name; `common.lua` goes before it."""
+    """One script of `scripts/`, by name; `common.lua` goes before it.
+
+    Attributes:
+        name: The file's.
+        text: What is loaded into a server that is not a cluster's node; there, the word for publishing is another one.
+        sha: Of that text, by which the server knows it.
+    """
 
     def __init__(self, name: str) -> None:
         folder = resources.files("playhead.runtime.log").joinpath("scripts")
         self.name = name
-        self.text = "".join(folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
-        self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        common, own = (folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
+        self._plain, self._sharded = (
+            _form(f"local PUBLISH = '{word}'\n{common}{own}") for word in ("PUBLISH", "SPUBLISH")
+        )
+        self.text, self.sha = self._plain
 
-    async def __call__(
-        self, client: Redis, keys: Sequence[str], args: Sequence[Any], *, behind: Sequence[tuple[Any, ...]] = ()
-    ) -> Any:
-        """Run it, and `behind` it these commands, over the same connection and in the same round trip.
+    def __call__(self, commands: Commands, keys: Sequence[str], args: Sequence[Any]) -> Awaitable[Any]:
+        """Run it: written before this returns where `commands` is ready, else upon await, which gives its answer.
 
-        Returns:
-            The script's answer; with commands behind it, a list of that and theirs.
-
-        Raises:
-            LogUnavailableError: It may or may not have run; send the identical call again.
+        Awaiting raises what redis-py raises. After a lost connection it may or may not have run: send the identical call
+        again.
         """
-        finder = finder_of(client)
-        if finder is not None and finder.guard is not None and self.name not in _DECLARE_ALL:
-            keys = [*keys, finder.guard]
-        with translate_errors(client):
-            try:
-                return await _send(client, ("EVALSHA", self.sha, len(keys), *keys, *args), behind)
-            except redis_errors.NoScriptError:  # the cache is per server and lost on restart: nothing has run yet
-                return await _send(client, ("EVAL", self.text, len(keys), *keys, *args), behind)
+        if commands.guard is not None and self.name not in _DECLARE_ALL:
+            keys = [*keys, commands.guard]
+        rest = (len(keys), *keys, *args)
+        sent = commands.send("EVALSHA", self._form(commands).sha, *rest) if commands.ready else None
+        return Later(partial(self._answer, commands, sent, rest))
+
+    def _form(self, commands: Commands) -> _Form:
+        return self._sharded if commands.sharded else self._plain
+
+    async def _answer(self, commands: Commands, sent: Awaitable[Any] | None, rest: tuple[Any, ...]) -> Any:
+        if sent is None:
+            await commands.connect()  # only then is it known which form the server needs
+            sent = commands.send("EVALSHA", self._form(commands).sha, *rest)
+        try:
+            return await sent
+        except redis_errors.NoScriptError:  # the cache is per server and lost on restart: nothing has run yet
+            return await commands.send("EVAL", self._form(commands).text, *rest)
 
 
-async def _send(client: Redis, command: tuple[Any, ...], behind: Sequence[tuple[Any, ...]]) -> Any:
-    if not behind:
-        return await client.execute_command(*command)
-    pipeline = client.pipeline(transaction=False)
-    for one in (command, *behind):
-        pipeline.execute_command(*one)
-    replies = await pipeline.execute(raise_on_error=False)  # redis-py's own error would quote the arguments
-    for reply in replies:
-        if isinstance(reply, Exception):
-            raise reply
-    return replies
+def _form(text: str) -> _Form:
+    return _Form(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -18,7 +18,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 
-__all__ = ["Finder", "LocatedConnection", "NowhereError", "finder_of", "is_outdated", "read_topology"]
+__all__ = ["Finder", "LocatedConnection", "NowhereError", "finder_of", "is_outdated", "read_topology", "tell_finder"]
 
 _SENTINEL_PORT: Final = 26379
 _CLUSTER_PORT: Final = 6379
@@ -32,7 +32,6 @@ _ELSEWHERE: Final = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
 )
-"""What says that the log is elsewhere by now, or may be."""
 
 
 class NowhereError(redis_errors.ConnectionError):
@@ -277,14 +276,25 @@ class LocatedConnection(AbstractConnection, ABC):
             return await super().read_response(
                 disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
             )
-        except _ELSEWHERE:
-            self._finder.lost(self._generation)
+        except redis_errors.RedisError as error:
+            self.met(error)
             raise
+
+    def met(self, error: Exception) -> None:
+        """Tell the finder, if `error` says that the log is elsewhere by now, or may be."""
+        if isinstance(error, _ELSEWHERE):
+            self._finder.lost(self._generation)
 
 
 def is_outdated(connection: Any) -> bool:
     """Whether the log may have moved since this connection was made; never so where it cannot move."""
     return isinstance(connection, LocatedConnection) and connection.outdated
+
+
+def tell_finder(connection: Any, error: Exception) -> None:
+    """This connection met `error`, below redis-py: the log may have to be found again, where it can move."""
+    if isinstance(connection, LocatedConnection):
+        connection.met(error)
 
 
 def finder_of(client: Any) -> Finder | None:

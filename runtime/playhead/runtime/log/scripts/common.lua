@@ -1,5 +1,8 @@
 -- Functions the other scripts share; put before each of them when it is loaded. Not a script by itself.
 --
+-- Before it, in turn, goes one line: PUBLISH, the command that publishes. It is `SPUBLISH` on a server that says of itself
+--   that it is a node of a cluster, of version 7 or later, so that the other nodes carry nothing of it; else `PUBLISH`.
+--   Who listens asks the server in the same way (`HELLO`), and so hears by the command that belongs to it.
 -- Keys: none of its own. Names of keys that only the run's record can tell (its session's, its agent's) are built from
 --   the prefix, which carries the shard's hash tag, so every key lies in the slot of the declared ones.
 -- Arguments: none.
@@ -33,7 +36,7 @@ end
 -- "<first seq>-<epoch> <number of records>\n" and the records, one behind the other.
 local function wrote(run, log, head, epoch, records)
   redis.call('HSET', run, 'head', string.format('%.0f', head + #records))
-  redis.call('PUBLISH', log, string.format('%.0f-%.0f %d\n', head + 1, epoch, #records) .. table.concat(records))
+  redis.call(PUBLISH, log, string.format('%.0f-%.0f %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
 -- Appends records behind `head`; the new head.
