@@ -217,6 +217,94 @@ async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
     assert worker.statistics().ended == {"completed": 2}
 
 
+@pytest.mark.parametrize("how", ["key by key", "at once"])
+async def test_a_tail_hears_again_by_itself_when_the_slot_has_moved(
+    fleet: Fleet, cluster: EmbeddedCluster, how: str
+) -> None:
+    """The server gives its channels up; what is published on the other node is heard there, without looking."""
+    there = fleet.at(cluster.url)
+    slot = key_slot(f"{{{fleet.prefix}:0}}:".encode())
+    owner = cluster.owner(fleet.prefix)
+    target = next(node for node in cluster.nodes if node is not owner)
+    async with there.owner() as writer, there.client() as client, anyio.create_task_group() as tasks:
+        viewer = there.viewer(client.run(writer.id))
+        tasks.start_soon(viewer.watch)
+        await viewer.seen(writer.head)
+        await writer.append("before")
+        await viewer.seen(writer.head)
+        await (move if how == "key by key" else move_at_once)(cluster, owner.port, target.port, slot)
+        with anyio.fail_after(4):  # before a ping would find out
+            while await ask(target.port, "PUBSUB", "SHARDNUMSUB", writer.stream) != [writer.stream, 1]:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+        for number in range(3):
+            await writer.append(f"after {number}")
+            with anyio.fail_after(0.9):  # before the tail would look at the run by itself
+                await viewer.seen(writer.head)
+        assert client.statistics().reconnects >= 1
+        await writer.end()
+        await viewer.seen(writer.head)
+        viewer.assert_dense(writer.head)
+
+
+async def test_what_is_published_for_tails_reaches_no_other_node_of_a_cluster(
+    fleet: Fleet, cluster: EmbeddedCluster
+) -> None:
+    there = fleet.at(cluster.url)
+    owner = cluster.owner(fleet.prefix)
+    other = next(node for node in cluster.nodes if node is not owner)
+
+    async def carried() -> dict[str, str]:
+        told = (await ask(other.port, "CLUSTER", "INFO")).splitlines()
+        return dict(line.split(":") for line in told if line.startswith("cluster_stats_messages_publish"))
+
+    before = await carried()
+    async with (
+        there.owner() as writer,
+        there.client() as client,
+        redis.asyncio.Redis(port=other.port) as elsewhere,
+        elsewhere.pubsub() as ear,
+        anyio.create_task_group() as tasks,
+    ):
+        await ear.subscribe(writer.stream)
+        await ear.get_message(timeout=5)
+        viewer = there.viewer(client.run(writer.id))
+        tasks.start_soon(viewer.watch)
+        await viewer.seen(writer.head)
+        for number in range(10):
+            await writer.append(str(number))
+            await viewer.seen(writer.head)
+        assert client.statistics().messages >= 10, "the tail hears them all"
+        assert await carried() == before
+        await elsewhere.publish(writer.stream, "the first that is heard here")
+        heard: Any = await ear.get_message(ignore_subscribe_messages=True, timeout=5)
+        assert heard["data"] == b"the first that is heard here"
+        await writer.end()
+
+
+async def test_a_client_that_knows_one_node_only_hears_what_the_cluster_publishes(
+    fleet: Fleet, cluster: EmbeddedCluster
+) -> None:
+    """Both sides go by what the server is, and not by the kind of their URL."""
+    owner = cluster.owner(fleet.prefix)
+    async with (
+        fleet.at(cluster.url).owner() as writer,
+        fleet.at(f"redis://127.0.0.1:{owner.port}").client() as client,
+        fleet.at(f"redis://127.0.0.1:{owner.port}").owner() as other_writer,
+        fleet.at(cluster.url).client() as other_client,
+        anyio.create_task_group() as tasks,
+    ):
+        for ours, theirs in ((client, writer), (other_client, other_writer)):
+            viewer = fleet.viewer(ours.run(theirs.id))
+            tasks.start_soon(viewer.watch)
+            await viewer.seen(theirs.head)
+            for number in range(3):
+                await theirs.append(str(number))
+                with anyio.fail_after(0.9):
+                    await viewer.seen(theirs.head)
+            assert ours.statistics().messages >= 3
+            await theirs.end()
+
+
 async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(cluster: EmbeddedCluster, prefix: str) -> None:
     """Scripts touch keys that only a run's record can name, and the node refuses those that have left it."""
     log = RedisLog(connect(cluster.url), prefix=prefix)
