@@ -324,6 +324,11 @@ class Proxy:
         self._lose_every: int | None = None
         self._losable: Sequence[bytes] = ()
         self._only_subscribers = False
+        self._delay_s = 0.0
+
+    def delay(self, seconds: float) -> None:
+        """From now on what the server sends arrives later by so much, all that came meanwhile at once."""
+        self._delay_s = seconds
 
     def hold(self, *, only_subscribers: bool = False) -> None:
         """From now on requests arrive at the server and replies stay on the way: a link that is dead and looks alive."""
@@ -384,6 +389,7 @@ class Proxy:
                     await self._flowing.wait()
                 if self._loses(link):
                     break
+                await anyio.sleep(self._delay_s)
                 await target.send(data)
         link.scope.cancel()
 

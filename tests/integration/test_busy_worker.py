@@ -1,0 +1,39 @@
+"""A worker with more to do than it can carry is slow, and healthy: it keeps all its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from playhead.runtime import Agent
+
+if TYPE_CHECKING:
+    from .conftest import Fleet, HeldModel, Proxy
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+RUNS = 300
+
+
+async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
+    fleet: Fleet, proxy: Proxy, held_model: Callable[..., HeldModel], caplog: pytest.LogCaptureFixture
+) -> None:
+    """None of their calls may wait until its time is over because others have the connections."""
+    model = held_model()
+    agent = Agent(model, name="agent", callback_handler=None)
+    async with fleet.client() as client:
+        runs = [await client.start("agent", "Hi") for _ in range(RUNS)]
+        async with fleet.at(proxy.url).worker(agent, concurrency=RUNS, lease_ms=2000) as worker:
+            await model.called(RUNS)
+            proxy.delay(0.1)
+            model.go.set()
+            for run in runs:
+                assert str(await run.result()) == f"{model.text}\n"
+        assert worker.statistics().ended == {"completed": RUNS}
+        infos = [await run.info() for run in runs]
+        assert {(info.epoch, info.crashes, info.errors) for info in infos} == {(1, 0, 0)}
+        assert "cannot reach Redis" not in caplog.text
