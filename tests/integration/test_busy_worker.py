@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from playhead.runtime import Agent
+from playhead.runtime.models import ScriptedModel
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel, Proxy
@@ -37,3 +38,17 @@ async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
         infos = [await run.info() for run in runs]
         assert {(info.epoch, info.crashes, info.errors) for info in infos} == {(1, 0, 0)}
         assert "cannot reach Redis" not in caplog.text
+
+
+async def test_a_worker_takes_three_connections_whatever_it_does(fleet: Fleet) -> None:
+    agent = Agent(ScriptedModel(["Done."], repeat=True), name="agent", callback_handler=None)
+    async with fleet.worker(agent, log=fleet.log("crew"), lease_ms=2000), fleet.client() as client:
+
+        async def three() -> bool:
+            return len(await fleet.connections("crew")) == 3
+
+        await fleet.until(three)  # the third comes with the first renewal of leases
+        runs = [await client.start("agent", "Hi") for _ in range(50)]
+        for run in runs:
+            await run.result()
+        assert await three()

@@ -142,6 +142,24 @@ async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisL
     assert [record for _, records in heard for record in records] == [entry.record for entry in await log.read(run_id)]
 
 
+async def test_a_user_that_may_not_publish_writes_whole_or_not_at_all(log: RedisLog, redis_url: str) -> None:
+    """Redis gives a new user no channels. What is published is a copy: the writes that come with it must not suffer."""
+    name = log.keys.prefix
+    await log.client.execute_command("ACL", "SETUSER", name, "on", ">pw", "~*", "+@all", "resetchannels")
+    limited = RedisLog(connect(redis_url.replace("redis://", f"redis://{name}:pw@")), prefix=log.keys.prefix)
+    try:
+        run_id = await submitted(limited)
+        batch = behind(await claimed(limited, "t1"))
+        assert await limited.append([batch]) == [Answer(Code.OK, head=4)]
+        assert await limited.signal(run_id, Signal("s1", "cancel")) == "running"
+        end = Finish(Batch(run_id, "t1", 4, [CANCELLED], ack=1), "cancelled")
+        assert (await limited.finish(end)).code is Code.OK
+        assert [entry.seq for entry in await log.read(run_id)] == [1, 2, 3, 4, 5]
+    finally:
+        await limited.aclose()
+        await log.client.execute_command("ACL", "DELUSER", name)
+
+
 async def test_a_server_clock_that_was_set_back_keeps_the_line_and_its_order(log: RedisLog) -> None:
     order = [await submitted(log)]
     seconds, microseconds = await log.client.time()

@@ -36,7 +36,8 @@ end
 -- "<first seq>-<epoch> <number of records>\n" and the records, one behind the other.
 local function wrote(run, log, head, epoch, records)
   redis.call('HSET', run, 'head', string.format('%.0f', head + #records))
-  redis.call(PUBLISH, log, string.format('%.0f-%.0f %d\n', head + 1, epoch, #records) .. table.concat(records))
+  -- Not `call`: a user without rights to the channel must not break a script off in the middle of its writes.
+  redis.pcall(PUBLISH, log, string.format('%.0f-%.0f %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
 -- Appends records behind `head`; the new head.
