@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from playhead.runtime import Agent
-from playhead.runtime.models import ScriptedModel
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel, Proxy
@@ -40,15 +40,18 @@ async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
         assert "cannot reach Redis" not in caplog.text
 
 
-async def test_a_worker_takes_three_connections_whatever_it_does(fleet: Fleet) -> None:
-    agent = Agent(ScriptedModel(["Done."], repeat=True), name="agent", callback_handler=None)
-    async with fleet.worker(agent, log=fleet.log("crew"), lease_ms=2000), fleet.client() as client:
-
-        async def three() -> bool:
-            return len(await fleet.connections("crew")) == 3
-
-        await fleet.until(three)  # the third comes with the first renewal of leases
+async def test_a_worker_takes_three_connections_however_many_runs_it_has(
+    fleet: Fleet, held_model: Callable[..., HeldModel]
+) -> None:
+    model = held_model()
+    agent = Agent(model, name="agent", callback_handler=None)
+    async with fleet.worker(agent, log=fleet.log("crew"), lease_ms=2000) as worker, fleet.client() as client:
         runs = [await client.start("agent", "Hi") for _ in range(50)]
+        await model.called(50)
+        while not worker.statistics().renewals:  # noqa: ASYNC110 - the third connects for it
+            await anyio.sleep(0.01)
+        assert len(await fleet.connections("crew")) == 3
+        model.go.set()
         for run in runs:
             await run.result()
-        assert await three()
+        assert len(await fleet.connections("crew")) == 3
