@@ -303,6 +303,11 @@ class _Link:
         self.subscriber = False
 
 
+def _names(script: Script) -> list[bytes]:
+    """What a call of the script has in its bytes, one or the other."""
+    return [script.sha.encode(), script.text.encode()]
+
+
 class Proxy:
     """A link to the server that can be held up and cut, as a bad network does it.
 
@@ -323,6 +328,7 @@ class Proxy:
         self._replies = 0
         self._lose_every: int | None = None
         self._losable: Sequence[bytes] = ()
+        self._silenced: Sequence[bytes] = ()
         self._only_subscribers = False
         self._delay_s = 0.0
 
@@ -350,7 +356,11 @@ class Proxy:
         With `only`, just the replies to that script are counted and lost. All others come, whoever asks for them.
         """
         self._lose_every, self._replies = every, 0
-        self._losable = [b"\r\nEVAL"] if only is None else [only.sha.encode(), only.text.encode()]
+        self._losable = [b"\r\nEVAL"] if only is None else _names(only)
+
+    def silence(self, script: Script) -> None:
+        """Hold back the next reply to that script for ever, and all behind it on its link, which stays open."""
+        self._silenced = _names(script)
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
         """Run it in a task."""
@@ -389,6 +399,9 @@ class Proxy:
                     await self._flowing.wait()
                 if self._loses(link):
                     break
+                if any(name in link.asked for name in self._silenced):
+                    self._silenced = ()
+                    await anyio.sleep_forever()
                 await anyio.sleep(self._delay_s)
                 await target.send(data)
         link.scope.cancel()

@@ -8,8 +8,8 @@ When to renew, with T for a third of the lease: a try is sent as soon as T has p
 through was *sent*, and T/4 since the last one of all was. So behind a try sent at 0 that went through, tries are sent at
 T, 5/4 T, 6/4 T and 7/4 T until one of them goes through, and a run is given up at 2 T (`Lease.expired`): only after four
 tries in a row without an answer. A try does not wait for the one before it, which may still be answered; each has T for
-its answer and a connection of its own, so at most four are open, as many as a log's pool has by default. A claim counts
-as a try of its run that went through. The server counts its 3 T from when a try reached it, which is later than when it
+its answer. While one waits over the log's connection, the next is made over a connection of its own, because all calls
+over a connection that hangs would hang. A claim counts as a try of its run that went through. The server counts its 3 T from when a try reached it, which is later than when it
 was sent: it gives a run to another worker T after this one has stopped it, or later.
 """
 
@@ -20,8 +20,8 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import anyio
@@ -80,6 +80,8 @@ class Renewer:
         self._log = log
         self._lease_ms = lease_ms
         self._third = lease_ms / 3000
+        self._again: Callable[[], Log] | None = getattr(log, "again", None)
+        self._waiting = 0  # tries over the log's own connection that wait for their answers
         self._renewed_at = now_s()  # when the last try that went through was sent
         self._pulse = pulse
         self._visit = visit
@@ -97,7 +99,7 @@ class Renewer:
         Raises:
             PlayheadError: The thread that renews has ended: this worker can hold no run, and must not claim any.
         """
-        again: Callable[[], Log] | None = getattr(self._log, "again", None)
+        again = self._again
         if again is None:
             await self._renew(self._log)
             return
@@ -171,9 +173,27 @@ class Renewer:
 
     async def _try(self, log: Log, sent: float) -> None:
         try:
-            await self._renew_all(log, sent)
+            async with self._connection_of(log) as free:
+                await self._renew_all(free, sent)
         except Exception as error:  # whatever it is: without renewals every run of this worker is lost
             logger.warning("renew: %s; trying again", str(error) or f"no answer within {self._third:.1f} s")
+
+    @asynccontextmanager
+    async def _connection_of(self, log: Log) -> AsyncGenerator[Log, None]:
+        """`log`; or the same over a connection of its own, while a try over that of `log` waits for its answer."""
+        if self._again is None or not self._waiting:
+            self._waiting += 1
+            try:
+                yield log
+            finally:
+                self._waiting -= 1
+            return
+        own: Any = self._again()
+        try:
+            yield own
+        finally:
+            with anyio.CancelScope(shield=True):
+                await own.aclose()
 
     async def _renew_all(self, log: Log, sent: float) -> None:
         leases = self._held()
