@@ -7,7 +7,7 @@ import copy
 import gc
 import random
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -363,6 +363,59 @@ async def test_the_rest_is_what_is_not_stored_once_nothing_is_in_flight_and_noth
         for _ in range(20):
             await checkpoint()
         assert len(log.calls) == calls
+
+
+async def test_what_is_queued_when_the_rest_is_taken_is_not_sent_before_the_end_that_takes_it_along() -> None:
+    log = Slow()
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run")
+        log.hold()
+        for letter in "abc":
+            assert writer.offer(text(letter))
+        await log.asked.wait()
+        rest: list[Batch] = []
+
+        async def take() -> None:
+            rest.append(await writer.take_rest())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await settled()
+            log.open.set()
+        assert rest[0].records == [encode_record(text(letter)) for letter in "bc"]
+        assert rest[0].head == writer.head == 3
+        assert (len(log.calls), commit.waiting) == (1, 0)
+
+
+@pytest.mark.parametrize("how", ["lost", "cancelled"])
+async def test_a_rest_that_is_not_taken_to_the_end_leaves_nothing_counted_as_waiting(how: str) -> None:
+    log, ownership = Slow(), Ownership("run")
+    async with committing(log) as commit:
+        writer = await owned(log, commit, "run", ownership=ownership)
+        log.hold()
+        for letter in "abc":
+            assert writer.offer(text(letter))
+        await log.asked.wait()
+        scope = anyio.CancelScope()
+        ended: list[bool] = []
+
+        async def take() -> None:
+            with scope, suppress(FencedError):
+                await writer.take_rest()
+            ended.append(True)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await settled()
+            if how == "cancelled":
+                scope.cancel()
+                await settled()
+            ownership.lose("its lease was lost")
+        assert ended == [True]
+        assert commit.waiting == 0
+        log.open.set()
+        await settled()
+        assert len(log.calls) == 1
 
 
 async def test_the_rest_can_be_put_back_and_goes_out_before_what_comes_later() -> None:

@@ -164,12 +164,16 @@ class RunWriter:
         Raises:
             FencedError: The run is lost.
         """
-        while self._in_flight:
-            self.ownership.check(closing=True)
-            await self._change()
-        self.ownership.check(closing=True)
         self._commit.forget(self)
-        return self._next_batch(len(self._waiting))
+        rest, self._waiting = self._waiting, []  # so that the answer to what is in flight does not send it
+        try:
+            while self._in_flight and not self.ownership.lost:
+                await self._change()
+        finally:
+            self._waiting = rest
+        self._drop_if_lost()
+        self.ownership.check(closing=True)
+        return self._next_batch(len(rest))
 
     def put_back(self, rest: Batch) -> None:
         """Queue again, before anything else, what `take_rest` gave and what could not be written."""
