@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from playhead.client import Run
+from playhead.client import Client, Run
 from playhead.runtime import Agent, tool
 from playhead.runtime.errors import LogUnavailableError
 from playhead.runtime.log.base import new_run_id

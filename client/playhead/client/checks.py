@@ -6,23 +6,19 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from playhead.runtime.codec import encode_record, pack
-from playhead.runtime.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import MessageAdded, Record, SignalReceived, now_ms
+from playhead.runtime.records import MessageAdded, SignalReceived, now_ms
+from playhead.runtime.storable import check_plain, check_size
 from playhead.runtime.types import Prompt
 
 __all__ = [
     "check_answers",
     "check_name",
-    "check_plain",
     "check_run_id",
-    "check_size",
     "check_steer",
     "deadline_in_ms",
 ]
 
-_ANY_SIZE: Final = 1 << 40
 _LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # beyond it somebody has meant a date
 
 
@@ -37,21 +33,6 @@ def check_run_id(run_id: str) -> None:
     plain = run_id.isascii() and all(c.isalnum() or c in "._-" for c in run_id)
     if not plain or not 1 <= len(run_id) <= 128:
         raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
-
-
-def check_plain(what: str, value: object) -> None:
-    """Refuse what the log cannot store by EncodingError."""
-    try:
-        pack(cast("Any", value))
-    except EncodingError as error:
-        raise EncodingError(f"{what} {error}") from error
-
-
-def check_size(what: str, record: Record, *, limit: int) -> None:
-    """Refuse a record over `limit` bytes by RecordTooLargeError."""
-    size = len(encode_record(record, limit=_ANY_SIZE))
-    if size > limit:
-        raise RecordTooLargeError(what, size=size, limit=limit)
 
 
 def deadline_in_ms(seconds: float | None) -> int | None:

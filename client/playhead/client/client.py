@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import anyio
 
-from playhead.client.checks import check_name, check_plain, check_run_id, check_size, deadline_in_ms
+from playhead.client.checks import check_name, check_run_id, deadline_in_ms
 from playhead.client.hub import Hub, HubStatistics
 from playhead.client.notices import Notice
 from playhead.client.reader import RunReader, stream_events
@@ -30,6 +30,7 @@ from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.result import AgentResult
+from playhead.runtime.storable import check_plain, check_size
 from playhead.runtime.types import Prompt
 
 __all__ = ["Client"]

@@ -9,33 +9,30 @@ import json
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
-from playhead.runtime.agent_spec import AgentSpec, Commit, OnPartial
-from playhead.runtime.codec import MAX_RECORD_BYTES, pack
-from playhead.runtime.control import Control
+from playhead.runtime.agent_spec import AgentSpec, OnPartial
+from playhead.runtime.codec import MAX_RECORD_BYTES
 from playhead.runtime.errors import (
     AgentBusyError,
     AgentPausedError,
-    EncodingError,
     InterruptNotOpenError,
     ModelConfigurationError,
 )
-from playhead.runtime.events import Event, Projection
+from playhead.runtime.events import Event
 from playhead.runtime.interrupts import interrupt_responses
-from playhead.runtime.log.base import Signal, new_run_id
-from playhead.runtime.loop import Loop
+from playhead.runtime.invocation import Invocation
+from playhead.runtime.log.base import Signal
 from playhead.runtime.models import resolve_model
-from playhead.runtime.plain import plain
-from playhead.runtime.records import Entry, RunSubmitted, now_ms
+from playhead.runtime.prompts import prompt_messages
+from playhead.runtime.records import RunSubmitted, now_ms
 from playhead.runtime.result import AgentResult
-from playhead.runtime.state import evolve, initial
+from playhead.runtime.storable import check_plain, check_size, storable
 from playhead.runtime.tools import tool_index
 from playhead.runtime.types import Messages, Model, Prompt
 
-__all__ = ["Agent", "print_text", "storable"]
+__all__ = ["Agent", "print_text"]
 
 CallbackHandler = Callable[..., None]
 
@@ -48,27 +45,6 @@ def print_text(**event: Any) -> None:
         print(f"\nTool: {event['event']['contentBlockStart']['start']['toolUse']['name']}", flush=True)
     elif "result" in event:
         print(flush=True)
-
-
-def storable(values: dict[str, Any]) -> dict[str, Any]:
-    """The keys whose values are plain data; live objects stay with the caller and are never stored."""
-    kept: dict[str, Any] = {}
-    for key, value in values.items():
-        try:
-            pack(value)
-        except EncodingError:
-            continue
-        kept[key] = value
-    return kept
-
-
-@dataclass(frozen=True)
-class _Invocation:
-    """A run in this process, up to its end or its next pause."""
-
-    loop: Loop
-    projection: Projection
-    invocation_state: dict[str, Any]
 
 
 class Agent:
@@ -128,8 +104,8 @@ class Agent:
         self.tools = tool_index(tools)
         self._model = model
         self._resolved: Model | None = None
-        self._control: Control | None = None
-        self._paused: _Invocation | None = None
+        self._running: Invocation | None = None
+        self._paused: Invocation | None = None
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)})"
@@ -178,8 +154,8 @@ class Agent:
         Without one: give up the invocation that waits for answers, if one does. Call it on the event loop's thread.
         """
         self._paused = None
-        if self._control is not None:
-            self._control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
+        if self._running is not None:
+            self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
 
     async def stream_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
@@ -199,62 +175,58 @@ class Agent:
             AgentPausedError: If the last one waits for answers, and the prompt is something else.
             InterruptNotOpenError: If the prompt answers what is not asked; nothing is changed.
             Exception: What the model raised, after a `force_stop` event.
+            EncodingError, RecordTooLargeError: If the prompt, an answer, or what the model gives cannot be stored: it is
+                not plain data, or over the limit of a record.
             MaxTokensReachedException: If the model stopped at its token limit.
             ValueError: If the prompt has no known form.
         """
-        if self._control is not None:
+        if self._running is not None:
             raise AgentBusyError(f"agent {self.name!r} is already running; wait for it, or use one Agent per task")
         given = {**(invocation_state or {}), **kwargs} if kwargs else (invocation_state or {})
-        now = self._resume(prompt, given) if self._paused else self._begin(prompt, given)
-        loop, projection = now.loop, now.projection
-        self._control, self._paused = loop.control, None
+        answers = interrupt_responses(prompt)
+        now = (
+            self._begin(prompt, given, answers) if self._paused is None else self._resume(self._paused, given, answers)
+        )
+        self._running = now
         try:
-            async with aclosing(loop.records()) as items:
-                async for item in items:
-                    if isinstance(item, Commit):
-                        continue
-                    events = projection.feed(Entry(loop.head, 1, item))
-                    for event in events:
+            await (now.submit() if answers is None else now.answer(answers))
+            self._paused = None
+            async with aclosing(now.segments()) as segments:
+                async for segment in segments:
+                    for event in now.projection.events(segment):
                         if self.callback_handler is not None:
                             self.callback_handler(**event)
                         yield event
         finally:
-            self.messages[:] = loop.state.messages
-            self._control = None
-            if loop.state.status == "paused" and not loop.control.cancelling:
+            self.messages[:] = now.state.messages
+            self._running = None
+            if now.paused and not now.control.cancelling:
                 self._paused = now
-        if projection.error is not None:
-            raise loop.error or projection.error
+        if (error := now.error or now.projection.error) is not None:
+            raise error
 
-    def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> _Invocation:
-        if answers := interrupt_responses(prompt):
+    def _begin(self, prompt: Prompt, invocation_state: dict[str, Any], answers: dict[str, Any] | None) -> Invocation:
+        if answers is not None:
             raise InterruptNotOpenError("", list(answers))
-        run_id = new_run_id()
+        prompt_messages(prompt)
+        check_plain("prompt", prompt)
         submitted = RunSubmitted(
             at=now_ms(), agent=self.name, prompt=prompt, invocation_state=storable(invocation_state)
         )
-        first = Entry(1, 1, submitted)
-        projection = Projection(run_id)
-        projection.feed(first)
-        state = evolve(initial(self.messages), first)
-        loop = Loop(self.spec, run_id=run_id, state=state, head=1, invocation_state=invocation_state)
-        return _Invocation(loop, projection, invocation_state)
+        check_size("the prompt", submitted, limit=self.max_record_bytes)
+        return Invocation(self.spec, submitted, history=self.messages, invocation_state=invocation_state)
 
-    def _resume(self, prompt: Prompt, invocation_state: dict[str, Any]) -> _Invocation:
-        """The paused invocation with the answers in `prompt`, on its way."""
-        paused = cast("_Invocation", self._paused)
-        before = paused.loop
-        answers = interrupt_responses(prompt)
+    def _resume(
+        self, paused: Invocation, invocation_state: dict[str, Any], answers: dict[str, Any] | None
+    ) -> Invocation:
         if answers is None:
-            raise AgentPausedError(self.name, list(before.state.interrupts))
-        if unknown := [key for key in answers if key not in before.state.interrupts]:
-            raise InterruptNotOpenError(before.run_id, unknown)
+            raise AgentPausedError(self.name, list(paused.state.interrupts))
+        for key, answer in answers.items():
+            check_plain(f"the answer to {key!r}", answer)
         if invocation_state:
             paused.projection.invocation_state = storable(invocation_state)
-        values = invocation_state or paused.invocation_state
-        loop = Loop(self.spec, run_id=before.run_id, state=before.state, head=before.head, invocation_state=values)
-        loop.control.deliver([Signal(signal_id=uuid4().hex, kind="respond", body=plain(answers))])
-        return _Invocation(loop, paused.projection, values)
+            paused.invocation_state = invocation_state
+        return paused
 
     async def invoke_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any

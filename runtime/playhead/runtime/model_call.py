@@ -18,7 +18,7 @@ from playhead.runtime.assemble import MessageAssembler
 from playhead.runtime.control import Control, breaking_off, is_being_cancelled
 from playhead.runtime.decide import CallModel
 from playhead.runtime.history import for_model
-from playhead.runtime.records import MessageAdded, ModelChunk, ModelRetried, ModelStarted, Record, RunFailed, now_ms
+from playhead.runtime.records import MessageAdded, ModelChunk, ModelRetried, ModelStarted, Record, failure, now_ms
 from playhead.runtime.state import RunState
 from playhead.runtime.types import Chunk, Message
 
@@ -151,8 +151,7 @@ class ModelCall:
                 superseded = (cast("int", self._state.call_open), self._asked_at)
                 return [ModelRetried(at=now_ms(), supersedes=superseded, reason=f"it did not go on: {error}")]
             case Failed(error):
-                kind, text = type(error).__name__, str(error)
-                return [RunFailed(at=now_ms(), error_type=kind, message=text, force_stop=True)]
+                return [failure(error)]
 
     def _message(self, first_byte_ms: int) -> MessageAdded:
         answer = self._answer

@@ -42,6 +42,7 @@ __all__ = [
     "ToolProgressed",
     "ToolStarted",
     "UnknownRecord",
+    "failure",
     "now_ms",
 ]
 
@@ -49,6 +50,9 @@ RunStateName = Literal["queued", "running", "paused", "completed", "failed", "ca
 
 ENDED_STATES: Final = frozenset({"completed", "failed", "cancelled"})
 """The states of a run that takes nothing in any more."""
+
+
+_MAX_ERROR_CHARS: Final = 10_000
 
 
 def now_ms() -> int:
@@ -271,6 +275,15 @@ class RunFailed(CheckedRecord):
     error_type: str
     message: str
     force_stop: bool = False
+
+
+def failure(error: BaseException) -> RunFailed:
+    """The record of an exception that ends a run; always one that can be stored."""
+    try:
+        text = str(error)[:_MAX_ERROR_CHARS]
+    except Exception:  # a broken __str__ must not keep the run from its end
+        text = "(its text cannot be shown)"
+    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=text, force_stop=True)
 
 
 class RunCancelled(CheckedRecord):

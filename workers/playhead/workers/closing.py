@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import anyio
 
@@ -12,7 +13,7 @@ from playhead.runtime.codec import encode_record, limit_of
 from playhead.runtime.errors import FencedError, PlayheadError
 from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log
 from playhead.runtime.log.base import RunStateName
-from playhead.runtime.records import Record, RunCancelled, RunFailed, RunHandedOver, RunPaused, now_ms
+from playhead.runtime.records import Record, RunHandedOver, RunPaused, failure, now_ms
 from playhead.runtime.state import RunState
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.commit import GroupCommit
@@ -21,8 +22,6 @@ from playhead.workers.writer import RunWriter
 __all__ = ["Closing", "Ended", "Failed", "Left", "Paused", "Progress"]
 
 logger = logging.getLogger(__name__)
-
-_MAX_ERROR_CHARS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class Closing:
                 return await self._finish(record, state)
             case Failed(error):  # ours or the agent's: no tail shall wait for a run that cannot go on
                 logger.error("run %s failed in the loop", self._claim.run_id, exc_info=error)
-                return await self._finish(_failure(error), state)
+                return await self._finish(failure(error), state)
             case Paused(record):
                 return await self._pause(record)
             case Left():
@@ -124,7 +123,7 @@ class Closing:
         await self._at(Place.FINISHING)
         end = Finish(
             batch,
-            state=_state_after(record),
+            state=cast("RunStateName", record.type.removeprefix("run.")),
             session=self._claim.session,
             messages=state.added if state else (),
             retention_ms=self._retention_ms,
@@ -185,18 +184,3 @@ class Closing:
     async def _at(self, place: Place) -> None:
         if self._visit is not None:
             await self._visit(place, self._claim.run_id)
-
-
-def _failure(error: BaseException) -> RunFailed:
-    """The record of an exception of the loop; always one that can be stored."""
-    try:
-        text = str(error)[:_MAX_ERROR_CHARS]
-    except Exception:  # a broken __str__ must not end the worker
-        text = "(its text cannot be shown)"
-    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=text, force_stop=True)
-
-
-def _state_after(record: Record) -> RunStateName:
-    if isinstance(record, RunFailed):
-        return "failed"
-    return "cancelled" if isinstance(record, RunCancelled) else "completed"

@@ -42,6 +42,7 @@ from playhead.runtime.log.check import check_count, check_duration
 from playhead.runtime.log.rules import Bells, InLine, Rules
 from playhead.runtime.records import Entry
 from playhead.runtime.segments import Segment
+from playhead.runtime.storable import ANY_SIZE
 from playhead.runtime.types import Message
 
 __all__ = ["MemoryLog"]
@@ -102,8 +103,8 @@ class MemoryLog:
     # ------------------------------------------------------------------ clients
 
     async def submit(self, run: NewRun) -> bool:
-        """See `Log.submit`. Raises `EncodingError` or `RecordTooLargeError` before anything is changed."""
-        return self._told(self._rules.submit(run, encode_record(run.record), now=self._now()))
+        """See `Log.submit`. Raises `EncodingError` before anything is changed."""
+        return self._told(self._rules.submit(run, encode_record(run.record, limit=ANY_SIZE), now=self._now()))
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""

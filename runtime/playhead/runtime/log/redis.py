@@ -52,6 +52,7 @@ from playhead.runtime.log.replies import (
 from playhead.runtime.log.script import Script
 from playhead.runtime.records import Entry
 from playhead.runtime.segments import Segment
+from playhead.runtime.storable import ANY_SIZE
 from playhead.runtime.types import Message
 
 __all__ = ["RedisLog", "check_server", "connect", "redact"]
@@ -129,7 +130,13 @@ class RedisLog:
 
     async def submit(self, run: NewRun) -> bool:
         keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs, self.keys.deadlines]
-        args: list[Any] = [self.keys.root, run.run_id, run.agent, run.session or "", encode_record(run.record)]
+        args: list[Any] = [
+            self.keys.root,
+            run.run_id,
+            run.agent,
+            run.session or "",
+            encode_record(run.record, limit=ANY_SIZE),
+        ]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS]
         return bool(await self._write(_SUBMIT, keys, args))
 

@@ -1,0 +1,190 @@
+"""One run of an agent in this process, over a memory log: it is what a fleet's client and worker are to a run.
+
+A record is encoded, appended and decoded again before anything is seen of it. So what is too large or is not plain data
+fails here by the error by which it fails on a fleet, and an event is the one that a fleet's reader gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, Final, cast
+from uuid import uuid4
+
+from playhead.runtime.agent_spec import AgentSpec, Commit
+from playhead.runtime.codec import decode_stored, encode_record, limit_of
+from playhead.runtime.control import Control
+from playhead.runtime.events import Projection
+from playhead.runtime.log.base import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal, new_run_id, new_token
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.loop import Loop
+from playhead.runtime.records import (
+    ModelChunk,
+    Record,
+    RunCancelled,
+    RunClaimed,
+    RunCompleted,
+    RunFailed,
+    RunPaused,
+    RunStateName,
+    RunSubmitted,
+    SignalReceived,
+    failure,
+    now_ms,
+)
+from playhead.runtime.segments import Segment
+from playhead.runtime.state import fold, initial
+from playhead.runtime.types import Message
+
+__all__ = ["Invocation"]
+
+_WORKER: Final = "this process"
+
+
+class Invocation:
+    """A run from its submission to its end, over all its pauses. Its log ends with this object.
+
+    Attributes:
+        run_id: The run.
+        control: Where a cancel is delivered.
+        state: The fold of what is stored.
+        projection: For what `segments` gives.
+        invocation_state: What tools get.
+        paused: It waits for answers.
+        error: The exception that failed it: the model's own, or that of a record that cannot be stored. None where a
+            rule of the loop failed it.
+    """
+
+    def __init__(
+        self, spec: AgentSpec, submitted: RunSubmitted, *, history: Iterable[Message], invocation_state: dict[str, Any]
+    ) -> None:
+        """Prepare the run.
+
+        Args:
+            spec: The agent.
+            submitted: Record 1.
+            history: The messages that it starts from.
+            invocation_state: What tools get, as it is; what of it is stored is in `submitted`.
+        """
+        self.run_id = new_run_id()
+        self.control = Control()
+        self.paused = False
+        self.error: Exception | None = None
+        self.invocation_state = invocation_state
+        self._spec = spec
+        self._submitted = submitted
+        self._history = list(history)
+        self.state = initial(self._history)
+        self.projection = Projection(self.run_id)
+        self._log = MemoryLog()
+        self._token, self._epoch, self._head = "", 0, 0  # of the present owner, and of the last record given out
+        self._answers: set[str] = set()  # signals that wait in the log: their receipts acknowledge them
+        self._waiting: list[bytes] = []  # chunks given out that the next append stores
+
+    async def submit(self) -> None:
+        """Put the run in line."""
+        await self._log.submit(NewRun(self.run_id, self._spec.name, self._submitted))
+
+    async def answer(self, answers: Mapping[str, Any]) -> None:
+        """Put the paused run back in line, with answers by interrupt id.
+
+        Raises:
+            InterruptNotOpenError: One answers what is not asked; nothing is changed.
+        """
+        await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(answers)))
+        self.paused = False
+
+    async def segments(self) -> AsyncGenerator[Segment, None]:
+        """Run it to its end or its next pause: the records behind those given before, as they are read back.
+
+        Chunks are appended together, with the next record of another type or when the loop asks for all to be stored:
+        the log is this object's own, so a reader of it cannot tell.
+        """
+        for segment in await self._claim():
+            yield segment
+        loop = await self._loop()
+        try:
+            async with aclosing(loop.records()) as items:
+                async for item in items:
+                    if type(item) is ModelChunk:
+                        segment = self._keep(item)
+                    elif isinstance(item, Commit):
+                        await self._append()
+                        continue
+                    else:
+                        segment = await self._store(item)
+                    self.state = loop.state
+                    yield segment
+        except Exception as error:  # the loop's, or of a record that cannot be stored: the run ends by it
+            self.error = error
+            yield await self._store(failure(error))
+        else:
+            self.error = loop.error
+
+    async def _claim(self) -> list[Segment]:
+        """Own the run; the records up to the claim that were not given out yet."""
+        claimed = {self._spec.name: encode_record(RunClaimed(at=now_ms(), worker=_WORKER))}
+        claim = await self._log.claim(claimed, worker=_WORKER, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
+        assert claim is not None, "the log holds this run alone, and it is in line"
+        behind, self._head = self._head, claim.head
+        self._token, self._epoch = claim.token, claim.epoch
+        return await self._log.read_segments(self.run_id, after=behind)
+
+    async def _loop(self) -> Loop:
+        """The loop behind the records that are stored, with the signals that wait."""
+        self.state = fold(await self._log.read(self.run_id, limit=self._head), history=self._history)
+        signals = await self._log.inbox(self.run_id)
+        self._answers = {signal.signal_id for signal in signals}
+        self.control.deliver(signals)
+        return Loop(
+            self._spec,
+            run_id=self.run_id,
+            state=self.state,
+            head=self._head,
+            epoch=self._epoch,
+            control=self.control,
+            invocation_state=self.invocation_state,
+        )
+
+    def _keep(self, record: Record, *, last: bool = False) -> Segment:
+        """Encode the next record, to be stored with the next append; the record as it is read back.
+
+        Raises:
+            EncodingError, RecordTooLargeError: It cannot be stored, and is not kept.
+        """
+        limit = self._spec.max_record_bytes
+        data = encode_record(record, limit=limit_of(record, 2 * limit if last else limit))
+        self._waiting.append(data)
+        self._head += 1
+        return Segment(self._head, self._epoch, [decode_stored(data)])
+
+    async def _store(self, record: Record) -> Segment:
+        """Store the next record and the chunks before it; the record as it is read back. Raises as `_keep`."""
+        match record:
+            case RunPaused():
+                segment = self._keep(record, last=True)
+                asked = [interrupt["id"] for interrupt in record.interrupts]
+                self._stored(await self._log.pause(self._batch(), interrupts=asked))
+                self.paused = True
+            case RunCompleted() | RunCancelled() | RunFailed():
+                segment = self._keep(record, last=True)
+                state = cast("RunStateName", record.type.removeprefix("run."))
+                self._stored(await self._log.finish(Finish(self._batch(), state)))
+            case SignalReceived(signal_id=signal_id):
+                segment = self._keep(record)
+                await self._append(ack=int(signal_id in self._answers))
+            case _:
+                segment = self._keep(record)
+                await self._append()
+        return segment
+
+    async def _append(self, *, ack: int = 0) -> None:
+        (answer,) = await self._log.append([self._batch(ack=ack)])
+        self._stored(answer)
+
+    def _batch(self, *, ack: int = 0) -> Batch:
+        return Batch(self.run_id, self._token, self._head - len(self._waiting), self._waiting, ack)
+
+    def _stored(self, answer: Answer) -> None:
+        assert answer.stored, "the run has one owner, which makes one call at a time"
+        self._waiting = []

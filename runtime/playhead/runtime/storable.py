@@ -1,0 +1,41 @@
+"""What a log can store of what a caller gives: checked before a run is begun, here and on a fleet by the same words."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from playhead.runtime.codec import encode_record, pack
+from playhead.runtime.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.records import Record
+
+__all__ = ["ANY_SIZE", "check_plain", "check_size", "storable"]
+
+ANY_SIZE: Final = 1 << 40
+"""The limit of a record whose size is checked elsewhere."""
+
+
+def check_plain(what: str, value: object) -> None:
+    """Refuse what the log cannot store by EncodingError."""
+    try:
+        pack(cast("Any", value))
+    except EncodingError as error:
+        raise EncodingError(f"{what} {error}") from error
+
+
+def check_size(what: str, record: Record, *, limit: int) -> None:
+    """Refuse a record over `limit` bytes by RecordTooLargeError."""
+    size = len(encode_record(record, limit=ANY_SIZE))
+    if size > limit:
+        raise RecordTooLargeError(what, size=size, limit=limit)
+
+
+def storable(values: dict[str, Any]) -> dict[str, Any]:
+    """The keys whose values are plain data; live objects stay with the caller and are never stored."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            pack(value)
+        except EncodingError:
+            continue
+        kept[key] = value
+    return kept
