@@ -21,7 +21,7 @@ CLAIMED = {"echo": encode_record(RunClaimed(at=1, worker="w"))}
 class NamedLog(RedisLog):
     """A subclass, as tests have them."""
 
-    name = "nobody"
+    name = "first"
 
 
 async def test_a_log_is_used_from_another_thread_by_again(log: Log) -> None:
@@ -49,11 +49,11 @@ async def test_again_has_the_keys_and_the_options_of_the_log(log: Log) -> None:
     if not isinstance(log, RedisLog):
         pytest.skip("a log in memory has no connections")
     named = NamedLog(log.client, prefix=log.keys.prefix)
-    named.name = "somebody"
+    named.name = "second"
     other = named.again()
     try:
         assert isinstance(other, NamedLog)
-        assert (other.keys, other.name) == (named.keys, "somebody")
+        assert (other.keys, other.name) == (named.keys, "second")
         mine, its = log.client.connection_pool, other.client.connection_pool
         assert its is not mine
         assert type(its) is type(mine)

@@ -104,7 +104,7 @@ async def reaped(log: Log, count: int = 1) -> list[str]:
 
 
 async def tick(log: Log) -> None:
-    """Until the log's clock shows another millisecond: runs of an agent that nobody serves tell its time."""
+    """Until the log's clock shows another millisecond: runs of an agent without a worker tell its time."""
     start = (await known(log, await submitted(log, agent="clock"))).created
     with anyio.fail_after(10):
         while (await known(log, await submitted(log, agent="clock"))).created == start:
@@ -239,7 +239,7 @@ async def test_a_fenced_owner_cannot_append(log: Log) -> None:
     assert (await append(log, behind(new, facts(1)))).code is Code.OK
 
 
-async def test_a_run_nobody_holds_takes_no_records(log: Log) -> None:
+async def test_a_run_without_an_owner_takes_no_records(log: Log) -> None:
     run_id = await submitted(log)
     for token in ("", "t1"):
         assert (await append(log, Batch(run_id, token, 1, facts(1)))).code is Code.FENCED

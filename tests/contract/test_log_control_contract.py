@@ -1,4 +1,4 @@
-"""The log's contract for what is asked of runs from outside: answers, steers, cancels nobody takes in, deadlines."""
+"""The log's contract for what is asked of runs from outside: answers, steers, cancels that no owner takes in, deadlines."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
     assert await log.inbox(claim.run_id) == []
 
 
-# ---------------------------------------------------------------- cancels nobody took in
+# ---------------------------------------------------------------- cancels that no owner took in
 
 
 async def test_a_cancel_that_its_owner_did_not_live_to_take_in_ends_the_run_with_no_other_owner(log: Log) -> None:
@@ -306,7 +306,7 @@ async def test_errors_crashes_and_hand_overs_are_counted_apart(log: Log) -> None
     assert (info.errors, info.crashes, info.handovers, info.epoch) == (1, 1, 2, 4)
 
 
-async def test_the_last_owners_crash_limit_counts_whoever_looks_next(log: Log) -> None:
+async def test_the_last_owners_crash_limit_counts_for_every_reaper(log: Log) -> None:
     run_id = await submitted(log)
     await claimed(log, lease_ms=1, crash_limit=0)
     assert await reaped(log) == [run_id]

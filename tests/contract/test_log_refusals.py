@@ -162,7 +162,7 @@ ODD = ["}{", "{other:0}:run:r1", "a\r\nb\0c", "*", "r1:extra", " ", "ü\u2028\U0
 
 
 @pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
-async def test_odd_names_are_names_and_meet_nobody_elses(log: Log, name: str) -> None:
+async def test_an_odd_name_is_a_name_of_its_own(log: Log, name: str) -> None:
     await stage(log)
     bystanders = await everything(log)
     await log.submit(NewRun(name, name, SUBMITTED, name))

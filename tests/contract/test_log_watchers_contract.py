@@ -165,7 +165,7 @@ async def test_workers_are_known_while_they_announce_themselves(log: Log) -> Non
     assert sorted(await log.workers(), key=lambda info: info.worker) == [ADA, WorkerInfo("w2", [])]
     await log.announce(WorkerInfo("w2", ["echo"], running=3), ttl_ms=MINUTE)
     await log.retire("w1")
-    await log.retire("nobody")
+    await log.retire("unknown")
     assert await log.workers() == [WorkerInfo("w2", ["echo"], running=3)]
 
 

@@ -112,10 +112,10 @@ def cancel_ending(signal: Signal) -> list[bytes]:
 
 
 def check_signal(signal: Signal) -> None:
-    """Refuse what is no signal.
+    """Refuse what is not a signal.
 
     Raises:
-        ValueError: An unknown kind, an id that is none, or a `respond` whose body answers nothing.
+        ValueError: An unknown kind, an id that is not a name, or a `respond` whose body answers nothing.
     """
     if signal.kind not in SIGNAL_KINDS:
         raise ValueError(f"a signal's kind must be one of {', '.join(SIGNAL_KINDS)}, not {signal.kind!r}")
@@ -134,7 +134,7 @@ def check_claim(
     """Refuse terms of ownership that cannot be kept.
 
     Raises:
-        ValueError: A name that is none, a lease or a retention below a millisecond, a crash limit below 0.
+        ValueError: A name that is not one, a lease or a retention below a millisecond, a crash limit below 0.
     """
     check_names("agent", agents)
     check_name("worker", worker)
@@ -145,10 +145,10 @@ def check_claim(
 
 
 def check_pause(interrupts: Sequence[str]) -> None:
-    """Refuse a pause that nobody could end.
+    """Refuse a pause that no answer could end.
 
     Raises:
-        ValueError: No interrupt is open, or the id of one is none.
+        ValueError: No interrupt is open, or the id of one is not a text.
     """
     if not interrupts:
         raise ValueError("a run that waits for nothing cannot be paused: no interrupt is open")

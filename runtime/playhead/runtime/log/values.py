@@ -68,7 +68,7 @@ class NewRun:
     `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
 
     Raises:
-        ValueError: A name that is none, or a deadline that is no number of milliseconds ahead.
+        ValueError: A name that is not one, or a deadline that is not a number of milliseconds ahead.
     """
 
     run_id: str
@@ -137,7 +137,7 @@ class Finish:
     `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
 
     Raises:
-        ValueError: A state that is no end, or a retention that is no number of milliseconds ahead.
+        ValueError: A state that is not an end, or a retention that is not a number of milliseconds ahead.
     """
 
     batch: Batch
