@@ -120,6 +120,25 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
     await replica.aclose()
 
 
+async def test_writes_that_come_while_one_is_waited_for_are_waited_for_together(
+    pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
+) -> None:
+    """One after the other, the last of them would be told after twenty seconds that no replica had it."""
+    log = log_on(pair.primary, prefix, "replicated")
+
+    async def refused() -> None:
+        with pytest.raises(LogUnavailableError, match="no replica had it within 1000 ms"):
+            await log.submit(NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent")))
+
+    with anyio.fail_after(8):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(refused)
+    stopped()
+    assert len(await log.runs()) == 20
+    await log.aclose()
+
+
 async def test_a_claim_is_answered_though_no_replica_has_it(
     pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
 ) -> None:

@@ -33,7 +33,7 @@ class Later(Generic[T]):
 
 
 class _Attempt:
-    """One connecting, which all who need the link wait for."""
+    """One attempt to connect, which all calls that need the link wait for."""
 
     def __init__(self) -> None:
         self.over = anyio.Event()
@@ -113,8 +113,8 @@ class Commands:
     async def _connected(self) -> Link | None:
         """The link, made anew if it was lost or the log has moved; None where there is none to be had.
 
-        All who come while it is being made share the attempt and its failure: one after the other, the last would wait
-        for as many time limits as there are callers.
+        All calls that come meanwhile share the attempt and its failure: one after the other, the last would wait for as
+        many time limits as there are calls.
         """
         while True:
             link = self._link
@@ -138,7 +138,7 @@ class Commands:
         except Exception as error:
             attempt.error = error
             raise
-        finally:  # cancelled, it leaves the attempt to the next who waits
+        finally:  # where this call is cancelled, the next that waits connects
             self._attempt = None
             attempt.over.set()
         return self._link

@@ -31,7 +31,7 @@ _SHARDED_SINCE: Final = 7  # SPUBLISH and SSUBSCRIBE
 
 
 class NoTransportError(Exception):
-    """The connection is a stand-in (fakeredis): it has no transport that could be taken over."""
+    """The connection is a stand-in (fakeredis) without a transport that could be taken over."""
 
 
 class Borrowed(NamedTuple):
@@ -84,7 +84,7 @@ async def _is_sharded(connection: Any) -> bool:
 
 
 class Wire(asyncio.Protocol, ABC):
-    """A borrowed connection whose protocol is this; what becomes of a reply is the subclass' affair. RESP2.
+    """A borrowed connection whose protocol is this; a subclass says what becomes of a reply. RESP2.
 
     Attributes:
         lost: Why it cannot be used any more; None while it is open.
@@ -147,12 +147,12 @@ class Wire(asyncio.Protocol, ABC):
         """Use it no more, because of `error`."""
         if self.lost is None:
             self.lost = error
-            self._transport.abort()  # no farewell: a server that hangs would not answer it
+            self._transport.abort()  # at once: a server that hangs would not answer the end of TLS
             self._ended.set()
             self.resume_writing()
 
     def _fail(self, error: Exception) -> None:
-        """Lose it by no will of ours: the log may be elsewhere by now."""
+        """Lose it, though its owner did not close it: the log may be elsewhere by now."""
         if self.lost is None:
             tell_finder(self._connection, error)
             self._lose(error)
@@ -169,7 +169,7 @@ class Wire(asyncio.Protocol, ABC):
     def connection_lost(self, exc: Exception | None) -> None:
         """For the transport."""
         self._fail(redis_errors.ConnectionError(str(exc or "the server closed the connection")))
-        self._former.connection_lost(exc)  # who closes the connection by redis-py's means waits for this
+        self._former.connection_lost(exc)  # closing by redis-py's means waits for this
 
     def pause_writing(self) -> None:
         """For the transport."""
@@ -281,7 +281,7 @@ def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
 
 
 class Listener(Wire):
-    """Every reply goes to `on_message`, within the turn of the event loop in which it arrives.
+    """Each reply goes to `on_message` in the turn of the event loop in which it arrives.
 
     `on_message` may raise a RedisError: the connection is of no use any more. An error reply counts as one.
     """
