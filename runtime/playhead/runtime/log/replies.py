@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Final, cast
 
-from playhead.runtime.codec import Stored, decode_stored, unpack
+from playhead.runtime.codec import Stored, decode_batch, decode_stored, unpack
 from playhead.runtime.errors import ForeignRecordError
 from playhead.runtime.log.values import Answer, Code, RunInfo, Signal, WorkerInfo
 from playhead.runtime.records import RunStateName
@@ -58,13 +59,13 @@ def segments_of(log: str, items: Items) -> list[Segment]:
 
 
 def _stored(log: str, items: Items) -> list[Stored]:
-    try:
-        values = [decode_stored(pair[1]) for _, pair in items if len(pair) == 2 and pair[0] == b"r"]
-    except ForeignRecordError:
-        values = []
-    if len(values) == len(items):
-        return values
-    return [_stored_one(log, entry_id, pairs) for entry_id, pairs in items]  # which is it, and what is wrong with it?
+    stored = [pair[1] for _, pair in items if len(pair) == 2 and pair[0] == b"r"]
+    if len(stored) == len(items):
+        # In one call, which takes two thirds of the time. Entries that make up for each other, one that holds two records
+        # beside one that is empty, pass: no call of playhead makes them. Which entry is damaged is told below.
+        with suppress(ForeignRecordError):
+            return decode_batch(b"".join(stored), len(stored))
+    return [_stored_one(log, entry_id, pairs) for entry_id, pairs in items]
 
 
 def _stored_one(log: str, entry_id: bytes, pairs: Sequence[bytes]) -> Stored:
