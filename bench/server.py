@@ -66,7 +66,8 @@ class Bench:
 def _called_by_scripts() -> frozenset[str]:
     folder = resources.files("playhead.runtime.log").joinpath("scripts")
     texts = [file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")]
-    return frozenset(name.lower() for text in texts for name in re.findall(r"redis\.call\('(\w+)'", text))
+    called = frozenset(name.lower() for text in texts for name in re.findall(r"redis\.p?call\('(\w+)'", text))
+    return called | {"publish", "spublish"}  # which of them it is, a script is told when it is loaded
 
 
 @asynccontextmanager
