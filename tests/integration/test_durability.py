@@ -120,6 +120,26 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
     await replica.aclose()
 
 
+async def test_a_full_server_acknowledges_no_repeat_that_its_replica_lacks(
+    pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
+) -> None:
+    """It answers a repeat, which writes nothing, but refuses the marker: `WAIT` would count by an older write."""
+    appended = batch(await owned(pair.primary, prefix))
+    first = log_on(pair.primary, prefix, "memory")
+    await first.append([appended])
+    await first.aclose()
+    log = log_on(pair.primary, prefix, "replicated")
+    await command(pair.primary, "CONFIG", "SET", "maxmemory", 1)
+    try:
+        with pytest.raises(LogUnavailableError, match="cannot take writes now"):
+            await log.append([appended])
+    finally:
+        await command(pair.primary, "CONFIG", "SET", "maxmemory", 0)
+    stopped()
+    assert await log.append([appended]) == [Answer(Code.DUP, 3, 0)]
+    await log.aclose()
+
+
 async def test_writes_that_come_while_one_is_waited_for_are_waited_for_together(
     pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
 ) -> None:

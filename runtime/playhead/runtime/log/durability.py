@@ -78,19 +78,21 @@ class WaitingLink(Link):
     def _go(self) -> None:
         calls, self._next = self._next, []
         replies = [super(WaitingLink, self).call(*command) for command, _ in calls]
-        super().call(*self._marker)
+        marked = super().call(*self._marker)
         self._waits = True
         waited = super().call(*self._wait)
-        waited.add_done_callback(partial(self._settle, [future for _, future in calls], replies))
+        waited.add_done_callback(partial(self._settle, [future for _, future in calls], replies, marked))
 
     def _settle(
         self,
         futures: Sequence[asyncio.Future[Any]],
         replies: Sequence[asyncio.Future[Any]],
+        marked: asyncio.Future[Any],
         waited: asyncio.Future[Any],
     ) -> None:
         self._waits = False
-        unsafe = waited.exception() or self._unsafe(waited.result())
+        # A marker that was refused, by a full server say, was not waited for: the wait was for an older write.
+        unsafe = waited.exception() or marked.exception() or self._unsafe(waited.result())
         for future, reply in zip(futures, replies, strict=True):
             error = reply.exception() or unsafe  # replies come in order: all of them are there
             if error is not None:
