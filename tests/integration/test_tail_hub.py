@@ -195,6 +195,27 @@ async def test_a_run_watched_again_while_the_server_still_ends_the_former_watch_
     await client.aclose()
 
 
+async def test_a_user_without_channels_gets_a_link_about_once_a_second(fleet: Fleet) -> None:
+    """The server refuses what it subscribes to: links made as fast as can be would only cost the server its time."""
+    await fleet.ask("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "+@all", "resetchannels")
+    client = connect(fleet.named("hub").replace("redis://", "redis://deaf:pw@"))
+    hub = Hub(client)
+    made: list[float] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(hub.run)
+        ear = hub.subscribe("channel")
+        with anyio.fail_after(20):
+            while len(made) < 8:
+                ear.listen()
+                await ear.wait(5)
+                if len(made) < hub.statistics().reconnects:
+                    made.append(anyio.current_time())
+        tasks.cancel_scope.cancel()
+    await client.aclose()
+    await fleet.ask("ACL", "DELUSER", "deaf")
+    assert made[-1] - made[-3] >= 1.9
+
+
 # Viewers
 
 

@@ -31,6 +31,10 @@ _SILENT_S: Final = 15.0
 
 _CHANNELS_PER_COMMAND: Final = 512
 
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+"""Between a link that was lost and the next one."""
+
 _TICK_S: Final = 0.25
 """How late a tail's wait may end. One clock for all of them: a timer for every batch costs more than its records."""
 
@@ -250,7 +254,7 @@ class Hub:
                     subscription.tick(now)
 
     async def _keep_link(self) -> None:
-        pause = 0.05
+        pause = _FIRST_PAUSE_S
         while True:
             if not self._subscriptions:  # nobody listens: no link is needed
                 self._work = anyio.Event()
@@ -262,7 +266,9 @@ class Hub:
             for listeners in self._subscriptions.values():
                 for subscription in listeners:
                     subscription.lag()
-            pause = 0.05 if time.monotonic() - self._heard < 1 else min(2 * pause, 1.0)
+            # A link on which nothing could be subscribed to is no better the next time: the user may lack the rights.
+            pause = _FIRST_PAUSE_S if self._confirmed else min(2 * pause, _LONGEST_PAUSE_S)
+            self._confirmed.clear()
             await anyio.sleep(pause)
 
     async def _hold_link(self) -> None:
@@ -270,7 +276,6 @@ class Hub:
         try:
             self._links += 1
             self._heard = time.monotonic()
-            self._confirmed.clear()
             self._unanswered.clear()
             self._changed = dict.fromkeys(self._subscriptions)
             self._work.set()
