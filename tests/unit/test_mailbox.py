@@ -119,6 +119,23 @@ async def test_a_run_claimed_anew_here_keeps_its_control_when_its_former_executi
         assert (ids(former), ids(present)) == ([], ["one"])
 
 
+async def test_signals_said_to_wait_before_a_run_was_claimed_anew_here_are_delivered_to_its_new_execution() -> None:
+    log, former, present = Inboxes(), Control(), Control()
+    await log.send("run", "one")
+    log.open = anyio.Event()
+    async with reading(log) as mailbox:
+        mailbox.open("other", Control())
+        mailbox.signals_wait("other")
+        await log.asked.wait()  # what is said from here on waits for this answer
+        mailbox.open("run", former)
+        mailbox.signals_wait("run")
+        mailbox.open("run", present)
+        mailbox.signals_wait("run")
+        log.open.set()
+        await mailbox.delivered("run")
+        assert (ids(former), ids(present)) == ([], ["one"])
+
+
 async def test_a_log_that_is_away_is_asked_again_until_it_answers() -> None:
     log, control = Inboxes(), Control()
     await log.send("run", "one")

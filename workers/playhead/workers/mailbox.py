@@ -40,6 +40,8 @@ class Mailbox:
     def open(self, run_id: str, control: Control) -> None:
         """Deliver the run's signals to `control` from now on."""
         self._controls[run_id] = control
+        if (former := self._waiting.pop(run_id, None)) is not None:  # of an execution here that has lost the run
+            former.done.set()
 
     def close(self, run_id: str, control: Control) -> None:
         """Deliver no more; but if the run was lost and claimed anew meanwhile, another control has taken its place."""
