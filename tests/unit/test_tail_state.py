@@ -279,6 +279,14 @@ def test_what_the_owner_may_send_again_is_waited_for() -> None:
         assert state.on_info(info(head=2)) == Listen(1.0, None, reap=True), "it is told once"
 
 
+def test_a_wait_for_the_owner_that_was_broken_off_is_gone_on_with() -> None:
+    """A cancelled `next` must not end the tail as a terminal record would."""
+    state = reading()
+    state.on_page([])
+    state.on_info(info(head=2))
+    assert state.ask() == Listen(1.0, None, reap=True)
+
+
 def test_a_log_that_grew_again_in_between_is_read_again_once() -> None:
     state = reading()
     state.on_page([])
@@ -514,6 +522,8 @@ def test_who_does_not_want_to_wait_for_a_worker_is_told_when_the_time_is_over() 
 )
 def test_a_run_in_line_says_once_what_it_is_behind(holder: str | None, found: RunInfo | None, said: str) -> None:
     state = queued("s")
+    assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
+    assert state.ask() == AskWorkers(), "what was broken off is asked again"
     assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
     assert notice_of(state.on_holder(holder, found)) == f"in_line: run r is in line: {said}"
     state.on_silence(1)

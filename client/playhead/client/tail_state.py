@@ -154,7 +154,7 @@ class TailState:
         return self._phase not in _UNSURE
 
     def ask(self) -> Action:
-        """What to do now: at the beginning, when the reader wants more, and after a rest."""
+        """What to do now: at the beginning, when the reader wants more, and after a rest or a wait that was broken off."""
         phase, seen = self._phase, self._seen
         if phase is _Phase.LISTENING:
             return Listen(self._pause)
@@ -166,8 +166,10 @@ class TailState:
             return Listen(self._waited)
         if phase is _Phase.ASKING:
             return ReadPause(seen.seq)
-        if phase is _Phase.QUEUED:
+        if phase in (_Phase.QUEUED, _Phase.IN_LINE):
             return AskWorkers()
+        if phase is _Phase.LOST:
+            return Listen(max(_FIRST_LOOK_S, self._share), reap=True)
         if phase is _Phase.FAILED and self._error is not None:
             return Fail(self._error)
         return End()
