@@ -6,9 +6,9 @@ import asyncio
 import contextvars
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
@@ -184,11 +184,8 @@ class Agent:
             raise AgentBusyError(f"agent {self.name!r} is already running; wait for it, or use one Agent per task")
         given = {**(invocation_state or {}), **kwargs} if kwargs else (invocation_state or {})
         answers = interrupt_responses(prompt)
-        now = (
-            self._begin(prompt, given, answers) if self._paused is None else self._resume(self._paused, given, answers)
-        )
-        self._running = now
-        try:
+        now = self._resume(self._paused, given, answers) if self._paused else self._begin(prompt, given, answers)
+        with self._in_progress(now):
             await (now.submit() if answers is None else now.answer(answers))
             self._paused = None
             async with aclosing(now.segments()) as segments:
@@ -197,13 +194,20 @@ class Agent:
                         if self.callback_handler is not None:
                             self.callback_handler(**event)
                         yield event
+        if (error := now.error or now.projection.error) is not None:
+            raise error
+
+    @contextmanager
+    def _in_progress(self, now: Invocation) -> Generator[None, None, None]:
+        """A block in which `now` is the one invocation; behind it the history is there, and a pause is kept."""
+        self._running = now
+        try:
+            yield
         finally:
             self.messages[:] = now.state.messages
             self._running = None
             if now.paused and not now.control.cancelling:
                 self._paused = now
-        if (error := now.error or now.projection.error) is not None:
-            raise error
 
     def _begin(self, prompt: Prompt, invocation_state: dict[str, Any], answers: dict[str, Any] | None) -> Invocation:
         if answers is not None:

@@ -199,21 +199,25 @@ def translate_errors(client: Redis) -> Generator[None]:
             f"{_address(client)} answers, but does not speak Redis' protocol. Is it the right port?"
         ) from error
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
-        if _FULL.search(str(error)):
-            raise LogUnavailableError(
-                f"no more connections to Redis at {_address(client)} are allowed: the client given may have "
-                f"{client.connection_pool.max_connections}, and a log takes up to 3 of them"
-            ) from error
-        raise LogUnavailableError(
-            f"cannot reach Redis at {_address(client)}: {str(error).rstrip('.')}. Is it running? "
-            "`playhead dev` starts one; --url or PLAYHEAD_URL names another."
-        ) from error
+        raise LogUnavailableError(_no_connection(client, error)) from error
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
             raise RedisAuthError(f"Redis at {_address(client)} wants a password; put it in the URL") from error
         if _PASSING.search(str(error)):
             raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {_address(client)} refused: {error}") from error
+
+
+def _no_connection(client: Redis, error: Exception) -> str:
+    if _FULL.search(str(error)):
+        return (
+            f"no more connections to Redis at {_address(client)} are allowed: the client given may have "
+            f"{client.connection_pool.max_connections}, and a log takes up to 3 of them"
+        )
+    return (
+        f"cannot reach Redis at {_address(client)}: {str(error).rstrip('.')}. Is it running? "
+        "`playhead dev` starts one; --url or PLAYHEAD_URL names another."
+    )
 
 
 async def redis_info(client: Redis) -> dict[str, Any] | None:
@@ -267,9 +271,13 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
             f"{_address(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
         )
     _check_durability(client, durability, info, numbers)
+    warnings = await _check_fsync(client) if durability == "fsynced" else []
+    return warnings + _weaknesses(client, info)
+
+
+def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
+    """What may lose runs on a server that is not refused, a line each."""
     warnings: list[str] = []
-    if durability == "fsynced":
-        warnings += await _check_fsync(client)
     if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
         warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
     policy = str(info.get("maxmemory_policy", "noeviction"))
