@@ -256,7 +256,7 @@ class Hub:
     async def _keep_link(self) -> None:
         pause = _FIRST_PAUSE_S
         while True:
-            if not self._subscriptions:  # nobody listens: no link is needed
+            if not self._subscriptions:  # nothing listens: a link is not needed
                 self._work = anyio.Event()
                 await self._work.wait()
             try:

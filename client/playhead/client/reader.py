@@ -206,7 +206,7 @@ class RunReader:
         """The run's state now.
 
         Raises:
-            RunNotFoundError: There is no such run.
+            RunNotFoundError: The run does not exist.
         """
         info = await self._log.info(self.id)
         if info is None:
@@ -217,7 +217,7 @@ class RunReader:
         """What the run waits for, if it is paused now.
 
         Raises:
-            RunNotFoundError: There is no such run.
+            RunNotFoundError: The run does not exist.
         """
         info = await self.info()
         if info.state != "paused":

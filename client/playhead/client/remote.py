@@ -105,7 +105,7 @@ class RemoteAgent:
             await run.cancel()
 
     async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, Cursor | None]:
-        """The run that the prompt starts, or lets go on, and where its events begin."""
+        """The run that the prompt starts or answers, and where its events begin."""
         answers = interrupt_responses(prompt)
         run = await self._client.run_of_session(self.session_id)
         pause = await run.pause() if run is not None else None

@@ -47,7 +47,7 @@ class Run(RunReader):
             The run's state: `running` while the worker winds it up, or the state it has already ended in.
 
         Raises:
-            RunNotFoundError: There is no such run.
+            RunNotFoundError: The run does not exist.
         """
         return await self._send(Signal(signal_id or uuid4().hex, "cancel"))
 
@@ -63,10 +63,10 @@ class Run(RunReader):
         Raises:
             InterruptNotOpenError: Not asked, or answered already; nothing was changed.
             RunEndedError: The run has ended; nothing was changed.
-            ValueError: There is no answer in it.
+            ValueError: It holds no answer.
             EncodingError: An answer is not plain data.
             RecordTooLargeError: The answers are over the limit.
-            RunNotFoundError: There is no such run.
+            RunNotFoundError: The run does not exist.
         """
         check_answers(answers, limit=self._max_record_bytes)
         return await self._tell(Signal(signal_id or uuid4().hex, "respond", dict(answers)))
@@ -88,7 +88,7 @@ class Run(RunReader):
             ValueError: It says nothing, or is neither text nor content blocks.
             EncodingError: It is not plain data.
             RecordTooLargeError: It is over the limit.
-            RunNotFoundError: There is no such run.
+            RunNotFoundError: The run does not exist.
         """
         check_steer(prompt, limit=self._max_record_bytes)
         return await self._tell(Signal(signal_id or uuid4().hex, "steer", prompt))

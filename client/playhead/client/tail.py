@@ -107,7 +107,7 @@ class Tail:
         Raises:
             GapError: A record behind the cursor is missing, or the cursor is a bare number that the log has not reached.
             RewindError: What was seen is not in the log any more.
-            RunNotFoundError: There is no such run, or its retention ended while it was read.
+            RunNotFoundError: The run does not exist, or its retention ended while it was read.
             ForeignRecordError: The log holds something playhead did not write.
             NoWorkerError: No worker serves the run's agent and `wait_for_worker` is over.
             RedisAuthError: Redis refuses the credentials.

@@ -65,7 +65,7 @@ OnPause = Literal["end", "wait"]
 PAGE: Final = 250
 """Records in a page: a larger one saves round trips, but costs more in caches missed and garbage collected."""
 
-_FIRST_LOOK_S: Final = 1.0  # soon enough to tell a person that nobody serves the agent
+_FIRST_LOOK_S: Final = 1.0  # soon enough to tell a person that no worker serves the agent
 _LOOK_EVERY_S: Final = 5.0
 _LOOKS_PER_S: Final = 200  # of all tails together: a look takes a quarter of a millisecond of the client's CPU
 _AWAY_S: Final = 0.5

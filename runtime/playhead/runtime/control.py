@@ -131,7 +131,7 @@ async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = Non
             its own, as `asyncio.wait_for` does on Python 3.11. Then it is asked for each time, which takes 0.2 µs.
 
     Raises:
-        RuntimeError: The source ended by a cancellation of something that it awaited, and no one had asked for it. Let
+        RuntimeError: The source ended by a cancellation of something that it awaited, which nothing here had asked for. Let
             through, it would end the task above, and all that runs beside it.
         CancelledError: The task is cancelled from outside, perhaps in the same turn as by the cancel.
     """
@@ -155,6 +155,6 @@ async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = Non
 
 
 def is_being_cancelled() -> bool:
-    """Whether somebody cancels this task: else a `CancelledError` is one that the code below was handed by others."""
+    """Whether this task is being cancelled: else a `CancelledError` is one that the code below was handed by others."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -24,7 +24,7 @@ class Ownership:
     `check`, `standing` and `mark_lost` may be called on any thread, the rest on the event loop's.
 
     Attributes:
-        refusal: Why nothing may begin any more, in words; None while there is no reason, or none that is known yet.
+        refusal: Why nothing may begin any more, in words; None while nothing refuses it, or nothing that is known yet.
         lost: It is lost.
         leaving: It is to be handed over at the next boundary where nothing that has begun is thrown away.
     """

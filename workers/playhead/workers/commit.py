@@ -2,7 +2,7 @@
 
 No timer: at light load a record is written in the turn in which it is put, at heavy load batches grow by themselves. The
 buffers are bounded, so a slow Redis slows the reading of the model instead of eating memory. Calls are bounded too,
-since one call is one script and nobody else is served while it runs.
+since one call is one script, and the server does nothing else while it runs.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class GroupCommit:
             if given in self._idle:
                 self._idle.remove(given)
             elif not given.cancelled() and isinstance(answers := given.result().answers, Coroutine):
-                answers.close()  # given in the same turn: it is awaited by no one
+                answers.close()  # given in the same turn: nothing will await it
             raise
 
     def _use_idle_senders(self) -> None:
@@ -204,7 +204,7 @@ class GroupCommit:
         """`batch`, and before it what was acknowledged behind `head`, where the log now ends: a failover lost that.
 
         None if not all of it is kept any more, or if the log does not end lower. Only for a log that answered CONFLICT:
-        so the token is still ours, no one else has written, and the records are those that readers may have seen.
+        so the token is still ours, no other owner has written, and the records are those that readers may have seen.
         """
         records = writer.acknowledged_behind(head)
         if records is None:

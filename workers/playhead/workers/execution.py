@@ -115,7 +115,7 @@ class Execution:
                 self.outcome = await self._closing.write(Left(), self._stored)
         except FencedError as error:
             self.outcome, self._fenced = "fenced", error
-        except PlayheadError as error:  # whoever looks next finds its lease run out
+        except PlayheadError as error:  # when its lease has run out, another worker gets it
             self.outcome = "fenced"
             logger.error("run %s is given up, its log takes not even its end: %s", self.claim.run_id, error)
         finally:

@@ -1,4 +1,4 @@
-"""Leases: which runs this worker holds, letting go of those whose lease cannot be held, finding dead workers' runs.
+"""Leases: which runs this worker holds, stopping those whose lease cannot be held, finding dead workers' runs.
 
 Deadlines are by two clocks that are never compared: Redis' in the scripts decides when a run may be taken over; ours,
 monotonic, decides when to stop by ourselves, earlier.
@@ -118,7 +118,7 @@ class Leases:
             await anyio.sleep(self._pulse.every_s)
 
     async def _guard(self) -> None:
-        """Stop a run at two thirds of its lease without a renewal: nobody else can have claimed it yet."""
+        """Stop a run at two thirds of its lease without a renewal: no other worker can have claimed it yet."""
         while True:
             await anyio.sleep(self._limit_s / 10)
             for lease in self._snapshot():

@@ -6,11 +6,14 @@ the memory log, is renewed on the worker's own loop.
 
 When to renew, with T for a third of the lease: a try is sent as soon as T has passed since the last one that went
 through was *sent*, and T/4 since the last one of all was. So behind a try sent at 0 that went through, tries are sent at
-T, 5/4 T, 6/4 T and 7/4 T until one of them goes through, and a run is given up at 2 T (`Lease.expired`): only after four
-tries in a row without an answer. A try does not wait for the one before it, which may still be answered; each has T for
-its answer. While one waits over the log's connection, the next is made over a connection of its own, because all calls
-over a connection that hangs would hang. A claim counts as a try of its run that went through. The server counts its 3 T from when a try reached it, which is later than when it
-was sent: it gives a run to another worker T after this one has stopped it, or later.
+T, 5/4 T, 6/4 T and 7/4 T until one of them goes through, and a run is given up at 2 T (`Lease.overdue`): only after four
+tries in a row without an answer. A claim counts as a try of its run that went through. The server counts its 3 T from
+when a try reached it, which is later than when it was sent: it gives a run to another worker T after this one has stopped
+it, or later.
+
+A try does not wait for the one before it, which may still be answered; each has T for its answer. While one waits over
+the log's connection, the next is made over a connection of its own, because all calls over a connection that hangs would
+hang.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class Renewable(Protocol):
         ...
 
     def lose(self, why: str) -> None:
-        """Tell whoever runs it, on the worker's thread."""
+        """It is lost; its listeners are told. On the worker's thread."""
         ...
 
 

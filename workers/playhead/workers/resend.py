@@ -41,7 +41,7 @@ def log_refusal(what: str, error: Exception) -> None:
     """Log it and go on: Redis may be away, or one run's keys be damaged, which must not end the worker of all others.
 
     Raises:
-        RedisAuthError: Credentials are no run's fault and no wait cures them.
+        RedisAuthError: A run cannot cause that, and to wait does not cure it.
     """
     if isinstance(error, RedisAuthError):
         raise error

@@ -1,4 +1,4 @@
-"""The worker: claims runs, holds their leases, runs their loops, and lets go of them in order."""
+"""The worker: claims runs, holds their leases, runs their loops, and ends or hands over all of them before it ends."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class Worker:
             async with anyio.create_task_group() as runs:
                 runs.start_soon(self._claim_until_drained, runs)
                 await self._draining.wait()
-                await self._let_go()
+                await self._end_or_hand_over()
             background.cancel_scope.cancel()
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
@@ -210,7 +210,7 @@ class Worker:
                 self._idle.set()
         await execution.tell_why_lost()
 
-    async def _let_go(self) -> None:
+    async def _end_or_hand_over(self) -> None:
         for execution in self._held.values():
             execution.lease.leave()
         with anyio.move_on_after(self.options.grace_s):

@@ -19,7 +19,7 @@ MAX_BUFFERED_RECORDS: Final = 256
 """Records of one run that may wait; then its loop waits. Several round trips' worth at any sane token rate."""
 
 MAX_BUFFERED_TOGETHER: Final = 8192
-"""Records of all runs that may wait, beyond a few of each; then whoever has more of the next waits. A fraction of a
+"""Records of all runs that may wait, beyond a few of each; then a run that has more of them waits. A fraction of a
 second's worth: it bounds how late a record is when more comes than Redis takes."""
 
 _FEW: Final = 8

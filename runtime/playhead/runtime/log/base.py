@@ -185,7 +185,7 @@ class LogReader(Protocol):
         ...
 
     async def info(self, run_id: str) -> RunInfo | None:
-        """The run's present state, or None if there is no such run."""
+        """The run's present state, or None if the run does not exist."""
         ...
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
@@ -206,7 +206,7 @@ class LogReader(Protocol):
 
 
 class LogSubmitter(Protocol):
-    """What those ask who start and control runs, and whoever finds an owner dead.
+    """What those ask who start and control runs, or find that an owner is dead.
 
     Every method may raise `LogUnavailableError`; then the write may or may not have happened, and the identical call
     may be sent again. `ValueError` is for values no log takes (names, times, counts out of range); nothing is changed.
@@ -228,7 +228,7 @@ class LogSubmitter(Protocol):
         run without having taken the cancel in, the run ends by them. So a cancelled run never waits for an owner.
 
         Returns:
-            The run's state after the call; None if there is no such run. A signal to an ended run changes nothing.
+            The run's state after the call; None if the run does not exist. A signal to an ended run changes nothing.
 
         Raises:
             ValueError: An unknown kind, or a `respond` without answers.

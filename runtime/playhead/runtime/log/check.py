@@ -19,7 +19,7 @@ _LARGEST_COUNT: Final = 2**53  # what Lua's numbers hold exactly
 
 
 def check_duration(what: str, value: object) -> None:
-    """Refuse what is no number of milliseconds from 1 to a hundred years.
+    """Refuse what is not a number of milliseconds from 1 to a hundred years.
 
     Raises:
         ValueError: Names `what` and the value.
@@ -28,7 +28,7 @@ def check_duration(what: str, value: object) -> None:
 
 
 def check_count(what: str, value: object, *, least: int = 0) -> None:
-    """Refuse what is no whole number from `least` to 2**53.
+    """Refuse what is not a whole number from `least` to 2**53.
 
     Raises:
         ValueError: Names `what` and the value.

@@ -43,7 +43,7 @@ class _Attempt:
 class Commands:
     """Sends commands and gives their raw replies, over a link that `open_link` makes.
 
-    Where there is no transport to take over, each call goes over a connection of redis-py's.
+    Where the connection has no transport to take over, each call goes over a connection of redis-py's.
 
     Attributes:
         sharded: What is published is published by `SPUBLISH` (see `Borrowed.sharded`); known once connected.

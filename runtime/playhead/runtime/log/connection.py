@@ -59,7 +59,7 @@ _MOVING_CONNECT_TIMEOUT_S: Final = 2.0
 
 def redact(url: str) -> str:
     """The URL without its passwords, for messages and logs. What is no URL loses all that might be one."""
-    # The last @, wherever it is: a password with a / or ? in it that should have been escaped is a password still.
+    # Up to the last @: a password with a / or ? in it that should have been escaped is a password still.
     hidden = re.sub(r"^([^/]*//[^:@/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 

@@ -41,7 +41,7 @@ def waiting_links(
 ) -> Callable[[Redis], Awaitable[WaitingLink]]:
     """What opens links whose calls are answered once what they wrote is as safe as that; `marker` is a key to write.
 
-    Opening raises as `borrow` does, and LogUnavailableError where there is no server that could wait.
+    Opening raises as `borrow` does, and LogUnavailableError where the client is a stand-in, which cannot wait.
     """
 
     async def open_link(client: Redis) -> WaitingLink:

@@ -83,7 +83,7 @@ class Rules:
         written now if the run has no owner, and kept while it has one that has not taken the cancel in.
 
         Returns:
-            The run's state; None if there is no such run. A signal sent twice, or to an ended run, changes nothing.
+            The run's state; None if the run does not exist. A signal sent twice, or to an ended run, changes nothing.
 
         Raises:
             InterruptNotOpenError: It answers what is not asked.

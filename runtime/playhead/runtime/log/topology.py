@@ -35,7 +35,7 @@ _ELSEWHERE: Final = (
 
 
 class NowhereError(redis_errors.ConnectionError):
-    """Nobody could say where the log is; the text says who was asked, and what they answered."""
+    """None of those asked could say where the log is; the text says who was asked, and what they answered."""
 
 
 class Node(NamedTuple):
@@ -95,7 +95,7 @@ class Finder(ABC):
         """The server that has the log, as told by the first who knows.
 
         Raises:
-            NowhereError: Nobody does, or nobody answers.
+            NowhereError: None of them knows, or none answers.
             AuthenticationError: The credentials were refused.
         """
         problems: list[str] = []

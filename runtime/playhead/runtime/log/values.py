@@ -56,7 +56,7 @@ class Code(IntEnum):
     FENCED = 3
     """Another owner, or none, holds the run; nothing was stored by this call."""
     GONE = 4
-    """There is no such run; nothing was stored."""
+    """The run does not exist; nothing was stored."""
     WAITING = 5
     """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
 

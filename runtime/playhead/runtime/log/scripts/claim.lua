@@ -6,7 +6,7 @@
 -- Answers: nil nothing is due; else {id, epoch, head, agent, session, crashes, signals waiting}
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
 --   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log takes no
---   record, since somebody else wrote to its key, is set aside as failed: it would stop the line for all others.
+--   record, because another program wrote to its key, is set aside as failed: it would stop the line for all others.
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]

@@ -11,7 +11,7 @@
 --   ready set. A session's messages have a TTL if and only if no run holds it. Places in line grow, each is given once:
 --   runs are claimed in the order in which they were put in line, whatever the clock does.
 
-local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation nobody goes on with must not stay
+local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -50,7 +50,7 @@ local function write(run, log, head, epoch, records)
   return head + #records
 end
 
--- The records that end a run without its owner. A log that takes none, since somebody else wrote to its key, must not keep
+-- The records that end a run without its owner. A log that takes none, because another program wrote to its key, must not keep
 -- the run: it ends without them. Only behind another write, so that it is not the lack of memory that refuses.
 local function write_end(prefix, id, head, epoch, records)
   pcall(write, prefix .. 'run:' .. id, prefix .. 'log:' .. id, tonumber(head), tonumber(epoch), records)
@@ -91,7 +91,7 @@ local function pass_session_on(prefix, session, id)
   redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
 end
 
--- What every end of a run has in common, whoever writes it. The token stays, so that a repeat is known as such.
+-- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is known as such.
 local function retire(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
   local h = redis.call('HMGET', run, 'agent', 'session', 'deadline')
@@ -105,7 +105,7 @@ local function retire(prefix, id, state, retention, now)
   pass_session_on(prefix, h[2] or '', id)
 end
 
--- The end that a cancel asked for, written by whoever finds the run without an owner: the records came with the signal.
+-- The end that a cancel asked for, written by the call that finds the run without an owner: the records came with the signal.
 local function end_cancelled(prefix, id, now, records)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention')
   write_end(prefix, id, h[1], h[2], records)

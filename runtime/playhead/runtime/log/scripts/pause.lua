@@ -1,4 +1,4 @@
--- Sets a run aside until somebody answers its questions: no owner, no lease, not in line. It keeps its session.
+-- Sets a run aside until its questions are answered: no owner, no lease, not in line. It keeps its session.
 --
 -- Keys: 1 run hash, 2 log stream, 3 inbox
 -- Arguments: 1 prefix, 2 run id, 3 token, 4 head expected, 5 signals acknowledged, 6 number of records, records (the
@@ -11,7 +11,7 @@ local prefix, id, count = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local code, head, waiting =
   part(KEYS[1], KEYS[2], KEYS[3], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), arguments(7, count))
 if code == 0 then
-  if waiting > 0 then -- the answer to one of the interrupts may be among what waits: whoever takes it in pauses anew
+  if waiting > 0 then -- the answer to one of the interrupts may be among what waits: the owner that takes it in pauses anew
     let_go(prefix, id, now_ms())
   else
     for _, interrupt in ipairs(arguments(8 + count, tonumber(ARGV[7 + count]))) do

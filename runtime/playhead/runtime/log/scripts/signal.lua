@@ -4,7 +4,7 @@
 -- Arguments: 1 prefix, 2 run id, 3 signal id, 4 kind (cancel, respond or steer), 5 encoded signal, 6 number of records,
 --   records that end a run without its owner (cancel only), number of interrupts answered, their ids (respond only)
 -- Answers: {the run's state after the call}; {its state, ids} if these interrupts are not open and nothing was changed;
---   nil if there is no such run
+--   nil if the run does not exist
 -- Invariant: the same signal id counts once; an interrupt is answered once; a signal to an ended run changes nothing. A
 --   cancelled run that has no owner has its terminal record when this returns; one that has an owner gets it at the
 --   latest when it has no owner any more, because the records to write then are kept.

@@ -11,7 +11,7 @@ local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
-write(run, log, 0, 0, {record}) -- first: if somebody else has written to this log, there must be no run
+write(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
 redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'handovers', 0,
   'errors', 0, 'inbox', 0, 'crash limit', ARGV[7], 'retention', ARGV[8], 'agent', agent, 'session', session,
   'created', now, 'updated', now)
