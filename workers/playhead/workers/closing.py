@@ -93,7 +93,7 @@ class Closing:
             FencedError: The run is lost; perhaps this took too long.
             PlayheadError: The log takes not even a failure.
         """
-        with anyio.CancelScope(shield=True), anyio.move_on_after(self._lease_s):
+        with anyio.move_on_after(self._lease_s, shield=True):
             try:
                 return await self._write(progress, state)
             except FencedError:
