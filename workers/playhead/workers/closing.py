@@ -128,7 +128,7 @@ class Closing:
             messages=state.added if state else (),
             retention_ms=self._retention_ms,
         )
-        answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, "finish")
+        answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")
         if answer.code is Code.WAITING:
             self._put_back(rest)
             return None
@@ -137,18 +137,18 @@ class Closing:
 
     async def _pause(self, record: RunPaused) -> str:
         """Set the run aside until its questions are answered."""
-        _, batch = await self._last_batch(record)
+        rest, batch = await self._last_batch(record)
         open_ids = [interrupt["id"] for interrupt in record.interrupts]
         await self._at(Place.PAUSING)
-        await self._send(lambda batch: self._log.pause(batch, interrupts=open_ids), batch, "pause")
+        await self._send(lambda batch: self._log.pause(batch, interrupts=open_ids), batch, rest, "pause")
         await self._at(Place.PAUSED)
         return "paused"
 
     async def _hand_over(self) -> str:
         """Give the run back."""
-        _, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
+        rest, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
         await self._at(Place.RELEASING)
-        await self._send(self._log.release, batch, "release")
+        await self._send(self._log.release, batch, rest, "release")
         await self._at(Place.RELEASED)
         return "handed_over"
 
@@ -159,27 +159,32 @@ class Closing:
         rest = await self._writer.take_rest()
         return rest, replace(rest, records=[*rest.records, data])
 
-    async def _send(self, write: Callable[[Batch], Awaitable[Answer]], batch: Batch, what: str) -> Answer:
-        """Send what ends this ownership until it is answered.
+    async def _send(self, write: Callable[[Batch], Awaitable[Answer]], batch: Batch, rest: Batch, what: str) -> Answer:
+        """Send what ends this ownership until it is answered; `rest` is `batch` without the record that does.
 
         Raises:
-            FencedError: It was refused.
+            FencedError: It was refused, because the run is lost.
+            PlayheadError: The log refuses this end for good. The rest is queued again, to be stored without it.
         """
 
         async def write_one(batches: list[Batch]) -> list[Answer]:
             return [await write(batches[0])]
 
-        (answer,) = await self._commit.store([(self._writer, batch)], write_one, what)
+        try:
+            (answer,) = await self._commit.store([(self._writer, batch)], write_one, what)
+        except PlayheadError:
+            self._writer.put_back(rest)
+            raise
         if not (answer.stored or answer.code is Code.WAITING):
             self._writer.ownership.lose(f"{what} answered {answer.code.name}")
             self._writer.ownership.check()
         return answer
 
     def _put_back(self, rest: Batch) -> None:
+        self._writer.put_back(rest)
         if self._waited_at == self._writer.last:  # the loop has got the signals already, and had nothing to say to them
             raise PlayheadError(f"signals wait for run {self._claim.run_id} which cannot be taken in")
         self._waited_at = self._writer.last
-        self._writer.put_back(rest)
 
     async def _at(self, place: Place) -> None:
         if self._visit is not None:
