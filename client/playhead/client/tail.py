@@ -167,7 +167,7 @@ class Tail:
                     raise await self._rewind(action)
                 case Fail(error):
                     raise error
-                case _:
+                case _:  # Look
                     return state.on_info(await log.info(run_id))
         except LogUnavailableError as error:
             return state.on_unreachable(str(error))

@@ -113,15 +113,15 @@ class TailState:
     __slots__ = (
         "_error",
         "_info",
+        "_listen_s",
         "_on_pause",
-        "_pause",
         "_phase",
         "_seen",
-        "_share",
+        "_share_s",
         "_told",
         "_unserved_s",
         "_wait_for_worker",
-        "_waited",
+        "_waited_s",
         "run_id",
     )
 
@@ -140,10 +140,10 @@ class TailState:
         self._on_pause = on_pause
         self._wait_for_worker = wait_for_worker
         self._told: tuple[NoticeKind, ...] = ()  # since it moved last
-        self._share = channels / _LOOKS_PER_S
+        self._share_s = channels / _LOOKS_PER_S
         # Who rejoins and finds nothing may have left right behind the terminal record: that is looked at soon.
-        self._pause = 0.0  # how long it listens before it looks at the run
-        self._waited = 0.0  # how long it listened before it looked last
+        self._listen_s = 0.0  # how long it listens before it looks at the run
+        self._waited_s = 0.0  # how long it listened before it looked last
         self._unserved_s = 0.0
         self._info: RunInfo | None = None  # what was looked at, while more is asked about it
         self._error: PlayheadError | None = None
@@ -157,19 +157,19 @@ class TailState:
         """What to do now: at the beginning, when the reader wants more, and after a rest or a wait that was broken off."""
         phase, seen = self._phase, self._seen
         if phase is _Phase.LISTENING:
-            return Listen(self._pause)
+            return Listen(self._listen_s)
         if phase in _READS:
             return Read(seen.seq - 1, PAGE + 1) if seen.certain else Read(seen.seq, PAGE)
         if phase in _LOOKS:
             return Look()
         if phase is _Phase.OVERDUE:
-            return Listen(self._waited)
+            return Listen(self._waited_s)
         if phase is _Phase.ASKING:
             return ReadPause(seen.seq)
         if phase in (_Phase.QUEUED, _Phase.IN_LINE):
             return AskWorkers()
         if phase is _Phase.LOST:
-            return Listen(max(_FIRST_LOOK_S, self._share), reap=True)
+            return Listen(max(_FIRST_LOOK_S, self._share_s), reap=True)
         if phase is _Phase.FAILED and self._error is not None:
             return Fail(self._error)
         return End()
@@ -197,7 +197,7 @@ class TailState:
 
     def _listen(self, notice: Notice | None = None, *, reap: bool = True) -> Action:
         self._phase, self._info = _Phase.LISTENING, None
-        return Listen(self._pause, notice, reap)
+        return Listen(self._listen_s, notice, reap)
 
     # ------------------------------------------------------------------ the log
 
@@ -236,7 +236,7 @@ class TailState:
         if not new:
             return self._to(then)
         self._phase = self._behind_last(then)
-        self._pause, self._told, self._info = _FIRST_LOOK_S, (), None
+        self._listen_s, self._told, self._info = _FIRST_LOOK_S, (), None
         return Give(new)
 
     def _behind_last(self, otherwise: _Phase) -> _Phase:
@@ -296,13 +296,13 @@ class TailState:
 
     def on_silence(self, channels: int) -> Action:
         """Nothing came; `channels` runs are watched."""
-        self._share = channels / _LOOKS_PER_S
+        self._share_s = channels / _LOOKS_PER_S
         if self._phase is _Phase.OVERDUE:
             return self._to(_Phase.MISSING)
         if self._phase is _Phase.LOST:
             return self._to(_Phase.READING)
-        self._waited = self._pause
-        self._pause = min(max(_LOOK_EVERY_S, self._share), max(_FIRST_LOOK_S, 2 * self._pause))
+        self._waited_s = self._listen_s
+        self._listen_s = min(max(_LOOK_EVERY_S, self._share_s), max(_FIRST_LOOK_S, 2 * self._listen_s))
         return self._to(_Phase.LOOKING)
 
     # ------------------------------------------------------------------ the run
@@ -334,7 +334,7 @@ class TailState:
             return self._rewound(None)
         notice = self._tell("rewound", rewound(self.run_id, head=info.head, seen=seen.seq))
         self._phase = _Phase.LOST
-        return Listen(max(_FIRST_LOOK_S, self._share), notice, reap=True)
+        return Listen(max(_FIRST_LOOK_S, self._share_s), notice, reap=True)
 
     def _looked(self, info: RunInfo) -> Action:
         seen = self._seen
@@ -399,7 +399,7 @@ class TailState:
             self._phase = _Phase.IN_LINE
             return AskHolder(info.session)
         text = no_worker(info.agent, workers)
-        self._unserved_s += self._waited
+        self._unserved_s += self._waited_s
         if self._wait_for_worker is not None and self._unserved_s >= self._wait_for_worker:
             text = f"{text}; run {self.run_id} stays in line. Start a worker, or cancel the run."
             return self._fail(NoWorkerError(text))

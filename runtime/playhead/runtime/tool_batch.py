@@ -61,6 +61,9 @@ class ToolCall:
 class ToolBatch:
     """Performs the `RunTools` steps of one ownership of a run.
 
+    What needs no run is settled first. The other calls run in groups, all in one group or, for an agent that runs its
+    calls in turn, each in a group of its own: a group's starts are stored before the first of its bodies begins.
+
     `state` gives the fold of every record yielded so far, these included.
     """
 

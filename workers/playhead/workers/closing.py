@@ -19,7 +19,7 @@ from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.commit import GroupCommit
 from playhead.workers.writer import RunWriter
 
-__all__ = ["Closing", "Ended", "Failed", "Left", "Paused", "Progress"]
+__all__ = ["Closing", "Ended", "Left", "Paused", "Progress", "Raised"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +44,13 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class Raised:
     """The loop raised, or what it was to be made from."""
 
     error: BaseException
 
 
-Progress = Ended | Paused | Left | Failed
+Progress = Ended | Paused | Left | Raised
 """What became of the loop. That the run is lost is a `FencedError` instead, because any write may find that out."""
 
 
@@ -101,7 +101,7 @@ class Closing:
             except Exception as error:
                 if not isinstance(progress, Ended | Paused):
                     raise
-                return await self._write(Failed(error), state)
+                return await self._write(Raised(error), state)
         self._writer.ownership.lose(f"its end could not be stored within {self._lease_s:g} s")
         self._writer.ownership.check()
         return None
@@ -110,7 +110,7 @@ class Closing:
         match progress:
             case Ended(record):
                 return await self._finish(record, state)
-            case Failed(error):  # ours or the agent's: no tail shall wait for a run that cannot go on
+            case Raised(error):  # ours or the agent's: no tail shall wait for a run that cannot go on
                 logger.error("run %s failed in the loop", self._claim.run_id, exc_info=error)
                 return await self._finish(failure(error), state)
             case Paused(record):

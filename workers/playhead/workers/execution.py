@@ -17,7 +17,7 @@ from playhead.runtime.loop import Loop
 from playhead.runtime.records import TERMINAL_TYPES, Entry, MessageAdded, ModelChunk, RunPaused
 from playhead.runtime.state import RunState, fold, open_chunks
 from playhead.workers.checkpoints import Place, Visit
-from playhead.workers.closing import Closing, Ended, Failed, Left, Paused, Progress
+from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
 from playhead.workers.commit import GroupCommit
 from playhead.workers.leases import Lease
 from playhead.workers.mailbox import Mailbox
@@ -82,7 +82,7 @@ class Execution:
         )
         self._scope = anyio.CancelScope()
         self._fenced: FencedError | None = None
-        self._stored: RunState | None = None  # the fold of what was given to the writer
+        self._given: RunState | None = None  # the fold of what was given to the writer
         self._agent = agent
         self._log = log
         self._mailbox = mailbox
@@ -108,11 +108,11 @@ class Execution:
             with self._scope:
                 await self._at(Place.CLAIMED)
                 while self.outcome is None:
-                    self.outcome = await self._closing.write(await self._progress(), self._stored)
+                    self.outcome = await self._closing.write(await self._progress(), self._given)
                     if self.outcome is None:
                         self._mailbox.signals_wait(self.claim.run_id)
             if self.outcome is None:  # it was told to stop, or lost: the closing knows which
-                self.outcome = await self._closing.write(Left(), self._stored)
+                self.outcome = await self._closing.write(Left(), self._given)
         except FencedError as error:
             self.outcome, self._fenced = "fenced", error
         except PlayheadError as error:  # when its lease has run out, another worker gets it
@@ -151,13 +151,13 @@ class Execution:
         try:
             self.lease.check()
             return await self._follow(await self._loop())
-        except FencedError:
+        except FencedError:  # raised for an ownership that is stopping, too, which may still be handed over
             self.lease.check(closing=True)
             return Left()
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise  # any other comes out of the agent's code, and would end this worker with all its runs
-            return Failed(error)
+            return Raised(error)
 
     async def _loop(self) -> Loop:
         """The loop behind the last stored record: at first the claim; later only where signals kept a run from ending."""
@@ -188,7 +188,7 @@ class Execution:
         async with aclosing(loop.records()) as items:
             async for item in items:
                 if type(item) is ModelChunk and self.writer.offer(item):
-                    self._stored = loop.state
+                    self._given = loop.state
                 elif (became := await self._take(item, loop)) is not None:
                     return became
         return Left()
@@ -202,7 +202,7 @@ class Execution:
             return Paused(item)
         if item.type not in TERMINAL_TYPES:
             await self.writer.put(item)
-        self._stored = loop.state
+        self._given = loop.state
         if item.type in TERMINAL_TYPES:
             return Ended(item)
         at_boundary = self.lease.leaving and isinstance(item, MessageAdded) and not loop.ending
