@@ -16,7 +16,7 @@ from typing import Final
 import anyio
 
 from bench.chaos.chaos import Outcome, run_chaos
-from bench.chaos.injuries import DECK, KINDS
+from bench.chaos.injuries import DECK, KINDS, SINGLE_ONLY
 from bench.chaos.stage import Options
 from bench.report import print_table
 from bench.server import describe_machine
@@ -24,6 +24,11 @@ from bench.server import describe_machine
 __all__ = ["main"]
 
 _SHOWN: Final = 20
+_SERVER: Final = (
+    "what is injured: a single server (the default), a primary with a replica and a sentinel, or a cluster of three "
+    "nodes with a replica each. To kill the server is then a failover, the fleet waits for a replica of what it writes "
+    "(durability replicated), and there are no injuries that need a proxy (cut, slow, hold, lose) or a read-only server"
+)
 
 
 def main() -> None:
@@ -32,7 +37,8 @@ def main() -> None:
     options = Options(
         seed=random.randrange(1 << 32) if arguments.seed is None else arguments.seed,
         injuries=arguments.injuries,
-        deck=_deck(arguments.only or [""]),
+        deck=_deck(arguments.only or [""], server=arguments.server),
+        server=arguments.server,
         workers=arguments.workers,
         viewers=arguments.viewers,
         runs=arguments.runs,
@@ -65,8 +71,9 @@ def _arguments() -> argparse.Namespace:
         "--pace", type=float, default=0.9, metavar="S", help="seconds between injuries, on average (0.9)"
     )
     parser.add_argument("--limit", type=float, metavar="S", help="no injury after this many seconds")
+    parser.add_argument("--server", choices=["single", "sentinel", "cluster"], default="single", help=_SERVER)
     parser.add_argument(
-        "--appendfsync", choices=["always", "everysec"], default="always", help="of the server (always)"
+        "--appendfsync", choices=["always", "everysec"], default="always", help="of a single server (always)"
     )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if nothing broke")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -77,16 +84,19 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _deck(texts: list[str]) -> tuple[str, ...]:
-    found = tuple(kind for kind in DECK if any(text in kind for text in texts))
+def _deck(texts: list[str], *, server: str) -> tuple[str, ...]:
+    left_out = frozenset[str]() if server == "single" else SINGLE_ONLY
+    found = tuple(kind for kind in DECK if kind not in left_out and any(text in kind for text in texts))
     if not found:
-        sys.exit(f"no injury has {' or '.join(texts)} in its name; there are: {', '.join(KINDS)}")
+        there = ", ".join(kind for kind in KINDS if kind not in left_out)
+        sys.exit(f"no injury has {' or '.join(texts)} in its name; there are: {there}")
     return found
 
 
 def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
     machine = {
-        **describe_machine(outcome.server, appendfsync=options.appendfsync),
+        **describe_machine(""),
+        "server": outcome.server,
         "seed": str(options.seed),
         "fleet": f"{options.workers} workers, {options.viewers} viewers, {options.runs} conversations at once",
         "took": f"{outcome.took_s:.0f} s",

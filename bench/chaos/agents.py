@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ class Traces:
 
     def __init__(self) -> None:
         self.folder = Path()
-        self.url = ""
+        self.ports: Sequence[int] = ()
         self.keys = Keys()
 
     def begin(self, context: ToolContext, *, look: bool = False) -> None:
@@ -50,11 +50,18 @@ class Traces:
             os.close(file)
 
     def _is_stored(self, context: ToolContext) -> bool | None:
-        """Whether the log has a `tool.started` of this call; None if the server is away."""
+        """Whether a server that takes writes has a `tool.started` of this call; None if none answers."""
+        told = [self._has(port, context) for port in self.ports]
+        return None if set(told) == {None} else any(told)
+
+    def _has(self, port: int, context: ToolContext) -> bool | None:
         try:
-            with redis.Redis.from_url(self.url, socket_timeout=2.0) as client:
+            with redis.Redis(port=port, protocol=2, socket_timeout=2.0) as client:
+                role: Any = client.execute_command("ROLE")
                 entries: Any = client.xrevrange(self.keys.log(context.run_id), count=500)
         except (redis.RedisError, OSError):
+            return None
+        if role[0] != b"master":
             return None
         records = [msgpack.unpackb(fields[b"r"], strict_map_key=False) for _, fields in entries]
         started = [record for record in records if isinstance(record, dict) and record.get("type") == "tool.started"]

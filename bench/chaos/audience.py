@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import anyio
 
+from bench.chaos.check_views import left_standing
 from bench.chaos.evidence import View
 from bench.chaos.stage import Stage, Victim
 
@@ -29,10 +30,12 @@ class Audience:
 
     Attributes:
         joins: How often viewers joined, at the start and again.
+        rewinds: How often they were told to forget what a failover had lost.
     """
 
     def __init__(self, stage: Stage, dice: random.Random) -> None:
         self.joins = 0
+        self.rewinds = 0
         self._stage = stage
         self._dice = dice
         self._orders: dict[str, _Order] = {}
@@ -52,9 +55,17 @@ class Audience:
         file = self._stage.folder / "views" / name
         lines: list[Any] = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
         self.joins += sum(line[0] == "join" for line in lines)
-        seen = [(line[1], line[2]) for line in lines if line[0] == "saw"]
+        kept, forgotten = left_standing(lines)
+        self.rewinds += len(forgotten)
         error, failed = lines[-1][1:] if lines and lines[-1][0] == "end" else ("it did not end", None)
-        return View(name=name, what=what, seen=seen, error=error, failed=failed)
+        return View(
+            name=name,
+            what=what,
+            seen=[(line[1], line[2]) for line in kept],
+            error=error,
+            failed=failed,
+            forgotten=[[(line[1], line[2]) for line in group] for group in forgotten],
+        )
 
     def forget(self, run: str) -> None:
         """Remove the notes of a run that was found whole."""

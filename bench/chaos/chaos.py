@@ -36,7 +36,7 @@ class Outcome:
     """What came of it.
 
     Attributes:
-        server: Its name and version.
+        server: Its name and version, and how it is set up.
         took_s: From the first injury to the last run's end.
         complete: All injuries were inflicted within the time bound.
         folder: Where the logs and views of what broke are, the processes' own logs and the injuries; None if not kept.
@@ -111,8 +111,9 @@ async def _chaos(options: Options, folder: Path, say: Callable[[str], None]) -> 
             violations=Counter(violation.kind for violation in violations),
             refused=len(refused.read_bytes().splitlines()) if refused.exists() else 0,
             joins=audience.joins,
+            rewinds=audience.rewinds,
             lease_s=options.lease_s,
         )
-        kind = stage.server.kind
+        kind = f"{stage.servers.kind}, {stage.servers.about}"
     complete = not bound.cancelled_caught
     return Outcome(kind, lines, violations, took_s, complete, folder if violations or options.keep else None)

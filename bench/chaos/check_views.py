@@ -13,7 +13,7 @@ from playhead.runtime.codec import encode_record
 from playhead.runtime.events import Event, Projection
 from playhead.runtime.records import Entry, RunFailed
 
-__all__ = ["check_views", "seen_event", "seen_record"]
+__all__ = ["check_views", "left_standing", "seen_event", "seen_record"]
 
 
 def seen_record(entry: Entry) -> tuple[str, str]:
@@ -24,6 +24,23 @@ def seen_record(entry: Entry) -> tuple[str, str]:
 def seen_event(event: Event) -> tuple[str, str]:
     """How a view of events notes one."""
     return event.cursor, _digest(event.to_json().encode())
+
+
+def left_standing(lines: Sequence[Any]) -> tuple[list[Any], list[list[Any]]]:
+    """Of a view's notes what it saw and has not forgotten; and what it forgot, for each rewind that it was told of."""
+    kept: list[Any] = []
+    forgotten: list[list[Any]] = []
+    for line in lines:
+        if line[0] == "saw":
+            kept.append(line)
+        elif line[0] == "rewind":
+            forgotten.append([one for one in kept if _seq(one[1]) > line[1]])
+            kept = [one for one in kept if _seq(one[1]) <= line[1]]
+    return kept, forgotten
+
+
+def _seq(place: str) -> int:
+    return int(place.partition("-")[0].partition(".")[0])
 
 
 def _digest(data: bytes) -> str:
@@ -43,6 +60,7 @@ def check_views(evidence: Evidence) -> list[Violation]:
     found = _folded(evidence, events)
     for view in evidence.views:
         found += _compare(evidence.plan.run, view, wanted[view.what])
+        found += _rewound(evidence.plan.run, view, wanted[view.what])
         if view.error is not None:
             found.append(Violation("reader", evidence.plan.run, None, f"{view.name}: {view.error}"))
         elif view.what == "events" and view.failed != failure:
@@ -59,7 +77,7 @@ def _compare(run: str, view: View, wanted: Sequence[tuple[str, str]]) -> list[Vi
     there = dict(wanted)
 
     def flaw(kind: str, place: str, what: str) -> Violation:
-        return Violation(kind, run, int(place.partition("-")[0].partition(".")[0]), f"{view.name}: {what}")
+        return Violation(kind, run, _seq(place), f"{view.name}: {what}")
 
     found = [flaw("duplicate", place, f"saw {place} twice") for place, n in Counter(places).items() if n > 1]
     found += [flaw("gap", place, f"was not shown {place}") for place, _ in wanted if place not in set(places)]
@@ -72,6 +90,15 @@ def _compare(run: str, view: View, wanted: Sequence[tuple[str, str]]) -> list[Vi
         at = next(i for i, (a, b) in enumerate(zip(seen, wanted, strict=True)) if a != b)
         found.append(flaw("order", places[at], f"saw {places[at]} where {wanted[at][0]} stands"))
     return found
+
+
+def _rewound(run: str, view: View, wanted: Sequence[tuple[str, str]]) -> list[Violation]:
+    """A rewind is told only where the log holds something else than was seen; an event's view may not have seen that."""
+    if view.what == "events":
+        return []
+    groups = [group for group in view.forgotten if group and set(group) <= set(wanted)]
+    what = f"{view.name}: was told to forget what the log holds"
+    return [Violation("reader", run, _seq(group[0][0]), what) for group in groups]
 
 
 def _folded(evidence: Evidence, events: Sequence[Event]) -> list[Violation]:

@@ -14,7 +14,7 @@ from bench.chaos.evidence import Violation
 from bench.chaos.plan import human_answer
 from bench.chaos.scenarios import Turn
 from playhead.client import Client, Run
-from playhead.runtime.errors import InterruptNotOpenError, LogUnavailableError, RunEndedError
+from playhead.runtime.errors import InterruptNotOpenError, LogUnavailableError, RewindError, RunEndedError
 from playhead.runtime.records import ENDED_STATES, RunPaused
 
 __all__ = ["Control", "persistently"]
@@ -85,13 +85,26 @@ class Control:
 
     async def _answer_all(self) -> None:
         """Be the human: answer whatever the run waits for, until it ends. What died again is asked again."""
-        async with aclosing(self._run.records()) as entries:
-            async for entry in entries:
-                if isinstance(entry.record, RunPaused):
-                    answers = {one["id"]: human_answer(one) for one in entry.record.interrupts}
-                    await anyio.sleep(_THINKING_S)
-                    for some in [{k: v} for k, v in answers.items()] if self._turn.one_by_one else [answers]:
-                        await self._answer(some)
+        place: int | None = 0
+        while place is not None:
+            place = await self._answer_behind(place)
+
+    async def _answer_behind(self, place: int) -> int | None:
+        """Answer behind record `place`; None at the run's end, else where to go on: a failover lost what comes behind.
+
+        Viewers check that this is so; a single server's are stopped by it.
+        """
+        try:
+            async with aclosing(self._run.records(after=place)) as entries:
+                async for entry in entries:
+                    if isinstance(entry.record, RunPaused):
+                        answers = {one["id"]: human_answer(one) for one in entry.record.interrupts}
+                        await anyio.sleep(_THINKING_S)
+                        for some in [{k: v} for k, v in answers.items()] if self._turn.one_by_one else [answers]:
+                            await self._answer(some)
+        except RewindError as rewind:
+            return rewind.common
+        return None
 
     async def _answer(self, some: dict[str, Any]) -> None:
         try:

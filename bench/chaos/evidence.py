@@ -81,6 +81,7 @@ class View:
     Attributes:
         what: `records`, or `events` as `stream_async` gives them.
         seen: (place, digest) of each: `seq-epoch` or the event's cursor, and the digest of its bytes.
+        forgotten: The same, of what each rewind that it was told of had it forget.
         error: The error that ended it, as text; None for the end of the run.
         failed: The error type of the `RunFailedError` it ended with, if it did.
     """
@@ -90,6 +91,7 @@ class View:
     seen: Sequence[tuple[str, str]]
     error: str | None = None
     failed: str | None = None
+    forgotten: Sequence[Sequence[tuple[str, str]]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

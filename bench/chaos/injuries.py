@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from bench.chaos.stage import Stage, Victim
 from bench.chaos.tally import Injuries
 
-__all__ = ["DECK", "KINDS", "Injurer", "Injury", "summary"]
+__all__ = ["DECK", "KINDS", "SINGLE_ONLY", "Injurer", "Injury", "summary"]
 
 _PATIENCE_S: Final = 20.0
 _DRAIN_S: Final = 15.0
@@ -149,7 +149,7 @@ class Injurer:
         await self._stage.start(victim.program)
 
     async def kill_server(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """`kill -9` of the server, which comes back."""
+        """`kill -9` of the server, which comes back; of several the one that takes the writes, whose replica follows it."""
         await self._stage.kill_server(dice.uniform(0, 0.5))
 
     async def stall_server(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
@@ -158,33 +158,25 @@ class Injurer:
 
     async def flush_scripts(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         """The server forgets every script."""
-        await self._command("SCRIPT", "FLUSH")
+        await _command(await self._stage.servers.port(), "SCRIPT", "FLUSH")
 
     async def out_of_memory(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         """The server refuses what takes memory, up to one and a half leases."""
-        await self._command("CONFIG", "SET", "maxmemory", "1")
+        port = await self._stage.servers.port()  # the same one is relieved, whatever it is by then
+        await _command(port, "CONFIG", "SET", "maxmemory", "1")
         try:
             await anyio.sleep(self._lease_s * dice.uniform(0.05, 1.5))
         finally:
-            await self._command("CONFIG", "SET", "maxmemory", "0")
+            await _command(port, "CONFIG", "SET", "maxmemory", "0")
 
     async def read_only(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         """The server takes itself for a replica, whose primary is away, and refuses every write; up to a lease."""
-        await self._command("REPLICAOF", "127.0.0.1", "1")
+        port = await self._stage.servers.port()
+        await _command(port, "REPLICAOF", "127.0.0.1", "1")
         try:
             await anyio.sleep(self._lease_s * dice.uniform(0.05, 1.0))
         finally:
-            await self._command("REPLICAOF", "NO", "ONE")
-
-    async def _command(self, *command: str) -> None:
-        with anyio.move_on_after(_PATIENCE_S, shield=True):
-            while True:
-                try:
-                    async with redis.asyncio.Redis.from_url(self._stage.server.url) as client:
-                        await client.execute_command(*command)
-                    return
-                except (RedisError, OSError):  # it is being killed
-                    await anyio.sleep(0.1)
+            await _command(port, "REPLICAOF", "NO", "ONE")
 
     async def cut_load(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         """The connections of the client that submits and controls are cut."""
@@ -205,6 +197,17 @@ def summary(done: Sequence[Injury]) -> Injuries:
         elif injury.kind in _OUTAGES:
             outages.append((injury.at, injury.at + round(injury.took_s * 1000)))
     return Injuries(Counter(injury.kind for injury in done), kills, outages)
+
+
+async def _command(port: int, *command: str) -> None:
+    with anyio.move_on_after(_PATIENCE_S, shield=True):
+        while True:
+            try:
+                async with redis.asyncio.Redis(port=port) as client:
+                    await client.execute_command(*command)
+                return
+            except (RedisError, OSError):  # it is being killed
+                await anyio.sleep(0.1)
 
 
 def _now() -> int:
@@ -247,3 +250,10 @@ DECK: Final = (
     "kill -9 the server",
 )
 """Dealt out shuffled, and again when it is used up: every kind comes, the grave ones more often."""
+
+SINGLE_ONLY: Final = {
+    *[kind for kind in KINDS if kind.startswith(("cut", "slow", "hold", "lose"))],
+    "server read-only",
+}
+"""Not for a server that fails over: what a proxy does, since clients go to the servers' own addresses, and `REPLICAOF`,
+which is the sentinels' to say."""

@@ -53,9 +53,14 @@ class Load:
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Connect: a client through the load's proxy, and a look at the server itself."""
-        client = Client(self._stage.load_proxy.url, prefix=PREFIX, on_notice=lambda notice: None)
+        client = Client(
+            self._stage.url(self._stage.load_proxy),
+            prefix=PREFIX,
+            on_notice=lambda notice: None,
+            durability=self._stage.servers.durability,
+        )
         self._client = await stack.enter_async_context(client)
-        self._log = RedisLog(connect(self._stage.server.url), prefix=PREFIX)
+        self._log = RedisLog(connect(self._stage.servers.url), prefix=PREFIX)
         stack.push_async_callback(self._log.aclose)
 
     def stop(self) -> None:

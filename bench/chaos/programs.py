@@ -21,9 +21,9 @@ from typing import Any, Final, Literal
 import anyio
 
 from bench.chaos.agents import AGENTS, TRACES
-from bench.chaos.check_views import seen_event, seen_record
+from bench.chaos.check_views import left_standing, seen_event, seen_record
 from playhead.client import Client
-from playhead.runtime.errors import LogUnavailableError, PlayheadError, RunFailedError
+from playhead.runtime.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
 from playhead.runtime.log import Answer, Code
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.redis import RedisLog
@@ -46,9 +46,9 @@ def append_line(file: Path, value: Any) -> None:
 
 
 def worker(config: dict[str, Any]) -> None:
-    """Be a worker. Its configuration: `url`, `direct` (the server itself), `prefix`, `options`, `traces`, `refused`."""
+    """Be a worker. Its configuration: `url`, `ports`, `durability`, `prefix`, `options`, `traces`, `refused`."""
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    TRACES.folder, TRACES.url, TRACES.keys = Path(config["traces"]), config["direct"], Keys(config["prefix"])
+    TRACES.folder, TRACES.ports, TRACES.keys = Path(config["traces"]), config["ports"], Keys(config["prefix"])
     _note_refusals(Path(config["refused"]))
     options = WorkerOptions(**config["options"])
     while True:
@@ -58,7 +58,7 @@ def worker(config: dict[str, Any]) -> None:
                 url=config["url"],
                 prefix=config["prefix"],
                 options=options,
-                durability="memory",
+                durability=config["durability"],
                 stop_with_stdin=True,
                 quiet=True,
             )
@@ -91,7 +91,10 @@ def _note_refusals(file: Path) -> None:
 
 
 def viewer(config: dict[str, Any]) -> None:
-    """Be a viewer. Its configuration: `url`, `prefix`, `views` (a folder); then a line for each view to take up."""
+    """Be a viewer. Its configuration: `url`, `prefix`, `views` (a folder), `may_rewind`; then a line for each view.
+
+    With `may_rewind` a view that is told of a rewind goes on where it is told to; without, that ends it as an error.
+    """
     anyio.run(_view_all, config)
 
 
@@ -103,7 +106,8 @@ async def _view_all(config: dict[str, Any]) -> None:
         async with anyio.create_task_group() as tasks:
             while line := await reader.readline():
                 order = json.loads(line)
-                tasks.start_soon(_watch, clients, order, Path(config["views"]) / order["view"])
+                file = Path(config["views"]) / order["view"]
+                tasks.start_soon(_watch, clients, order, file, config["may_rewind"])
             tasks.cancel_scope.cancel()
 
 
@@ -117,13 +121,13 @@ async def _client(config: dict[str, Any], stack: AsyncExitStack) -> Client:
             await anyio.sleep(0.1)
 
 
-async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -> None:
+async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path, may_rewind: bool) -> None:
     """See one run to its end, leaving and rejoining at random; goes on where the last line of `file` says."""
-    lines = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+    lines = _lines(file)
     if lines and lines[-1][0] == "end":  # killed between the note and the word of it
         print(json.dumps(order["view"]), flush=True)
         return
-    place, waits = next(((line[1], line[3]) for line in reversed(lines) if line[0] == "saw"), (None, False))
+    place, waits = _place(lines)
     dice = random.Random(f"{order['view']} {len(lines)}")
     ended, failed, error = False, None, None
     while not ended and error is None:
@@ -144,11 +148,25 @@ async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path) -
         except LogUnavailableError:
             await anyio.sleep(0.1)
         except PlayheadError as problem:
-            error = f"{type(problem).__name__}: {problem}"
+            if may_rewind and isinstance(problem, RewindError):
+                append_line(file, ["rewind", problem.common])
+                place, waits = _place(_lines(file))
+            else:
+                error = f"{type(problem).__name__}: {problem}"
         if not ended and (waits or dice.random() < 0.3):
             await anyio.sleep(dice.uniform(0, _AWAY_S))
     append_line(file, ["end", error, failed])
     print(json.dumps(order["view"]), flush=True)
+
+
+def _lines(file: Path) -> list[Any]:
+    return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+
+
+def _place(lines: Sequence[Any]) -> tuple[str | None, bool]:
+    """Where a view goes on, and whether the run waits for an answer there."""
+    kept, _ = left_standing(lines)
+    return (kept[-1][1], kept[-1][3]) if kept else (None, False)
 
 
 async def _shown(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from anyio.abc import TaskGroup
 
 from bench.chaos.processes import Process, Template
 from bench.chaos.proxy import Proxy
-from playhead.runtime.embedded import EmbeddedServer
+from bench.chaos.servers import ServerKind, Servers, open_servers
 
 __all__ = ["PREFIX", "Options", "Stage", "Victim"]
 
@@ -33,7 +31,8 @@ class Options:
         runs: At once.
         lease_s: Of the workers.
         limit_s: For all injuries together.
-        appendfsync: Of the server. With `everysec` a killed server may lose what it acknowledged while a sync of its
+        server: What the fleet is injured on; see `servers`.
+        appendfsync: Of a single server. With `everysec` a killed server may lose what it acknowledged while a sync of its
             disk went on: it then writes late. That breaks promises, as it would with any store.
         keep: Keep the folder even if nothing broke.
     """
@@ -47,6 +46,7 @@ class Options:
     lease_s: float = 2.0
     pace_s: float = 0.9
     limit_s: float = 3600.0
+    server: ServerKind = "single"
     appendfsync: Literal["always", "everysec"] = "always"
     keep: bool = False
 
@@ -91,7 +91,7 @@ class Stage:
         self.folder = folder
         self.died: list[str] = []
         self.load_proxy: Proxy
-        self.server: EmbeddedServer
+        self.servers: Servers
         self.hear: Callable[[Any], None] = lambda line: None
         self.gone: Callable[[Victim], Awaitable[None]] = _nothing
         self._victims: list[Victim] = []
@@ -103,9 +103,11 @@ class Stage:
         """Start the server, the workers and the viewers; `stack` ends them, the processes first."""
         for name in ("traces", "views", "logs"):
             (self.folder / name).mkdir()
-        self.server = await self._start_server(0)
-        stack.push_async_callback(self._close_server)
-        self.load_proxy = await stack.enter_async_context(Proxy(self.server.port).serving())
+        self.servers = await open_servers(
+            self.options.server, folder=self.folder / "server", prefix=PREFIX, appendfsync=self.options.appendfsync
+        )
+        stack.push_async_callback(self.servers.close)
+        self.load_proxy = await stack.enter_async_context(Proxy(self.servers.ports[0]).serving())
         self._tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.push(self._end)
         for _ in range(self.options.workers):
@@ -117,12 +119,9 @@ class Stage:
         if kind is None:  # else the group ends by that, which it must not take for its own cancellation
             self._tasks.cancel_scope.cancel()
 
-    async def _start_server(self, port: int) -> EmbeddedServer:
-        folder, extra = self.folder / "server", ("--appendfsync", self.options.appendfsync)
-        return await EmbeddedServer.start(directory=folder, port=port, extra_args=extra)
-
-    async def _close_server(self) -> None:
-        await self.server.stop()
+    def url(self, proxy: Proxy) -> str:
+        """Where a process goes whose proxy this is: through it, if a proxy can stand before the servers."""
+        return proxy.url if self.servers.behind_proxies else self.servers.url
 
     def those(self, program: str, *, healthy: bool = True) -> list[Victim]:
         """The present workers or viewers; the healthy ones only, unless told otherwise."""
@@ -134,8 +133,9 @@ class Stage:
         return await self._tasks.start(self._keep, program)
 
     async def _keep(self, program: Literal["worker", "viewer"], *, task_status: Any) -> None:
-        async with Proxy(self.server.port).serving() as proxy:
-            process = await self._template.start(program, url=proxy.url, prefix=PREFIX, **self._config(program))
+        async with Proxy(self.servers.ports[0]).serving() as proxy:
+            url = self.url(proxy)
+            process = await self._template.start(program, url=url, prefix=PREFIX, **self._config(program))
             victim = Victim(program, process, proxy)
             self._victims.append(victim)
             task_status.started(victim)
@@ -152,9 +152,10 @@ class Stage:
 
     def _config(self, program: str) -> dict[str, Any]:
         if program == "viewer":
-            return {"views": str(self.folder / "views")}
+            return {"views": str(self.folder / "views"), "may_rewind": self.servers.durability == "replicated"}
         return {
-            "direct": self.server.url,
+            "ports": self.servers.ports,
+            "durability": self.servers.durability,
             "options": self.options.worker_options,
             "traces": str(self.folder / "traces"),
             "refused": str(self.folder / "refused"),
@@ -168,19 +169,11 @@ class Stage:
         await self.start(victim.program)
 
     async def kill_server(self, away_s: float) -> None:
-        """`kill -9` the server, and start it again on what its append-only file holds."""
+        """`kill -9` the server: it is started again on its append-only file, or a replica takes its place."""
         async with self._server_busy:
-            old = self.server
-            os.kill(old.pid, signal.SIGKILL)
-            await old.stop()
-            await anyio.sleep(away_s)
-            self.server = await self._start_server(old.port)
+            await self.servers.kill(away_s)
 
     async def stall_server(self, seconds: float) -> None:
-        """The server answers nothing for a while."""
+        """The server answers nothing for a while; a replica takes its place if that is long."""
         async with self._server_busy:
-            os.kill(self.server.pid, signal.SIGSTOP)
-            try:
-                await anyio.sleep(seconds)
-            finally:
-                os.kill(self.server.pid, signal.SIGCONT)
+            await self.servers.stall(seconds)

@@ -137,6 +137,7 @@ def figures(
     violations: Mapping[str, int],
     refused: int,
     joins: int,
+    rewinds: int,
     lease_s: float,
 ) -> list[Figure]:
     """The table's lines."""
@@ -152,6 +153,7 @@ def figures(
     lines.append(count("load", "records", tally.records))
     lines.append(count("load", "views", tally.views, "each of the whole run, records or events"))
     lines.append(count("load", "joinings of views", joins, "they leave at random and come back at their cursor"))
+    lines.append(count("load", "rewinds of views", rewinds, "they saw what a failover lost, and were told"))
     lines.append(count("load", "tool bodies run", tally.bodies))
     return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally.after_kills(injuries), lease_s)]
 

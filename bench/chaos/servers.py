@@ -1,0 +1,227 @@
+"""The server that a fleet is injured on: a single one, a primary with its replica and a sentinel, or a cluster.
+
+A single one loses nothing it has acknowledged (`appendfsync always`) and comes back on its file. The others fail over:
+the replica takes the primary's place, and what was the primary comes back as its replica, without data of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import anyio
+import redis
+from anyio import to_thread
+
+from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
+from playhead.runtime.log.durability import Durability
+from playhead.runtime.log.keys import Keys
+
+__all__ = ["Replicated", "ServerKind", "Servers", "Single", "open_servers"]
+
+ServerKind = Literal["single", "sentinel", "cluster"]
+
+_PATIENCE_S: Final = 60.0
+_POLL_S: Final = 0.05
+
+
+class Servers(ABC):
+    """What the stage holds.
+
+    Attributes:
+        url: Where a client goes that meets no proxy.
+        ports: Of all servers that may hold the fleet's keys.
+        kind: Name and version of the server.
+        about: How it is set up, for the report.
+        durability: What the fleet must wait for, so that a death of the server loses nothing it has acknowledged.
+        behind_proxies: Whether a proxy can stand before it: clients of the others ask it for the servers' own addresses.
+    """
+
+    url: str
+    ports: tuple[int, ...]
+    kind: str
+    about: str
+    durability: Durability
+    behind_proxies: bool
+
+    @abstractmethod
+    async def port(self) -> int:
+        """Of the server that takes the fleet's writes now."""
+
+    @abstractmethod
+    async def kill(self, away_s: float) -> None:
+        """`kill -9` that server; returns when writes are taken again, and survive one more death."""
+
+    @abstractmethod
+    async def stall(self, seconds: float) -> None:
+        """That server answers nothing for a while; returns as `kill` does."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop everything."""
+
+
+class Single(Servers):
+    """One server with an append-only file, which is all that is left of it when it is killed."""
+
+    durability: Durability = "memory"
+    behind_proxies = True
+
+    def __init__(self, server: EmbeddedServer, *, folder: Path, appendfsync: str) -> None:
+        self.url, self.ports, self.kind = server.url, (server.port,), server.kind
+        self.about = f"appendonly yes, appendfsync {appendfsync}"
+        self._server = server
+        self._folder = folder
+        self._appendfsync = appendfsync
+
+    @classmethod
+    async def start(cls, folder: Path, *, appendfsync: str) -> Single:
+        """Start it."""
+        return cls(await _start(folder, appendfsync), folder=folder, appendfsync=appendfsync)
+
+    async def port(self) -> int:
+        return self._server.port
+
+    async def kill(self, away_s: float) -> None:
+        os.kill(self._server.pid, signal.SIGKILL)
+        await self._server.stop()
+        await anyio.sleep(away_s)
+        self._server = await _start(self._folder, self._appendfsync, port=self._server.port)
+
+    async def stall(self, seconds: float) -> None:
+        await _stalled(self._server, seconds)
+
+    async def close(self) -> None:
+        await self._server.stop()
+
+
+class Replicated(Servers):
+    """A primary and its replica, of which each may be either: what sentinels watch, or a cluster's for the fleet's keys."""
+
+    durability: Durability = "replicated"
+    behind_proxies = False
+
+    def __init__(self, whole: EmbeddedSentinels | EmbeddedCluster, *, prefix: str, folder: Path) -> None:
+        first = whole.owner(prefix) if isinstance(whole, EmbeddedCluster) else whole.primary
+        everyone = whole.nodes if isinstance(whole, EmbeddedCluster) else [whole.primary]
+        second = whole.replicas[everyone.index(first)]
+        self.url, self.ports, self.kind = whole.url, (first.port, second.port), first.kind
+        what = "a cluster of 3 nodes" if isinstance(whole, EmbeddedCluster) else "a primary watched by a sentinel"
+        self.about = f"{what}, a replica each; durability replicated, no append-only file"
+        self._whole = whole
+        self._pair = {server.port: server for server in (first, second)}
+        self._folder = folder
+        self._key = Keys(prefix).waited
+        self._returned: list[EmbeddedServer] = []
+
+    async def port(self) -> int:
+        return await to_thread.run_sync(self._primary)
+
+    async def kill(self, away_s: float) -> None:
+        old = self._pair[await self.port()]
+        heir = self._other(old)
+        config = await to_thread.run_sync(self._configuration, old, heir)
+        os.kill(old.pid, signal.SIGKILL)
+        await _until(lambda: _role(heir.port) == "master", "the replica was not put in the killed primary's place")
+        await anyio.sleep(away_s)
+        self._pair[old.port] = await to_thread.run_sync(self._return, old, config)
+        await self._settle()
+
+    async def stall(self, seconds: float) -> None:
+        await _stalled(self._pair[await self.port()], seconds)
+        await self._settle()
+
+    async def close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            for server in self._returned:
+                await server.stop()
+            await to_thread.run_sync(self._whole.stop_sync)
+
+    def _primary(self) -> int:
+        return next((port for port in self.ports if _role(port) == "master"), self.ports[0])
+
+    def _other(self, one: EmbeddedServer) -> EmbeddedServer:
+        return next(server for server in self._pair.values() if server is not one)
+
+    def _configuration(self, old: EmbeddedServer, heir: EmbeddedServer) -> list[str]:
+        if isinstance(self._whole, EmbeddedSentinels):
+            return ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(heir.port)]
+        names = "cluster-enabled", "cluster-node-timeout", "cluster-port", "repl-diskless-sync-delay"
+        with redis.Redis(port=old.port, protocol=2, decode_responses=True, socket_timeout=5) as client:
+            told: Any = client.config_get(*names)
+        return [word for name in names for word in (f"--{name}", told[name])]
+
+    def _return(self, old: EmbeddedServer, config: list[str]) -> EmbeddedServer:
+        """Start what was killed again, with what it knew of the others and without its data."""
+        folder = self._folder / f"{len(self._returned)}"
+        folder.mkdir(parents=True)
+        assert old.directory is not None
+        if (known := old.directory / "nodes.conf").exists():
+            shutil.copy(known, folder)
+        old.stop_sync()
+        server = EmbeddedServer.start_sync(directory=folder, port=old.port, durable=False, extra_args=config)
+        self._returned.append(server)
+        return server
+
+    async def _settle(self) -> None:
+        """Until one is the primary and the other has what it writes: else one more death would lose it."""
+        await _until(self._settled, "the replica did not come back to its primary")
+
+    def _settled(self) -> bool:
+        roles = {_role(port): port for port in self.ports}
+        if roles.keys() != {"master", "slave"}:
+            return False
+        try:
+            with redis.Redis(port=roles["master"], protocol=2, socket_timeout=2) as client:
+                pipeline = client.pipeline(transaction=False)
+                pipeline.set(self._key, 1, px=60_000)
+                pipeline.wait(1, 500)
+                return bool(pipeline.execute()[-1] >= 1)
+        except redis.RedisError:
+            return False
+
+
+async def open_servers(kind: ServerKind, *, folder: Path, prefix: str, appendfsync: str) -> Servers:
+    """Start the servers of that kind; returns when they take writes."""
+    if kind == "single":
+        return await Single.start(folder, appendfsync=appendfsync)
+    whole = await to_thread.run_sync(
+        lambda: EmbeddedSentinels(replicas=1) if kind == "sentinel" else EmbeddedCluster(replicas=1)
+    )
+    return Replicated(whole, prefix=prefix, folder=folder)
+
+
+async def _start(folder: Path, appendfsync: str, *, port: int = 0) -> EmbeddedServer:
+    return await EmbeddedServer.start(directory=folder, port=port, extra_args=("--appendfsync", appendfsync))
+
+
+async def _stalled(server: EmbeddedServer, seconds: float) -> None:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        await anyio.sleep(seconds)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def _role(port: int) -> str:
+    try:
+        with redis.Redis(port=port, protocol=2, decode_responses=True, socket_timeout=1) as client:
+            told: Any = client.execute_command("ROLE")
+            return str(told[0])
+    except redis.RedisError:
+        return ""
+
+
+async def _until(holds: Callable[[], bool], otherwise: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not await to_thread.run_sync(holds):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{otherwise} within {_PATIENCE_S:.0f} s")
+        await anyio.sleep(_POLL_S)
