@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.chaos.injuries import DECK, KINDS
+from bench.chaos.injuries import DECK, KINDS, SINGLE_ONLY
 
 __all__: list[str] = []
 
@@ -55,8 +55,42 @@ def test_no_promise_breaks_whatever_is_done_to_a_fleet():
     assert told["machine"]["seed"] == "7"
 
 
+@pytest.mark.timeout(90)
+def test_no_promise_breaks_when_the_node_of_a_cluster_fails_over():
+    options = [
+        "--pace",
+        "0.5",
+        "--workers",
+        "3",
+        "--runs",
+        "12",
+        "--json",
+        "--only",
+        "server",
+        "--only",
+        "kill -9 a worker",
+    ]
+    with chaos("--server", "cluster", "--injuries", "7", *options) as process:
+        out, error = process.communicate(timeout=80)
+    assert process.returncode == 0, f"{out}\n{error}"
+    told: dict[str, Any] = json.loads(out)
+    assert told["violations"] == []
+    assert told["complete"]
+    assert value(told, "kill -9 the server") > 0
+    assert value(told, "ended with run.completed") > 0
+    assert "a cluster of 3 nodes" in told["machine"]["server"]
+
+
+def test_what_needs_a_proxy_is_refused_where_there_is_none():
+    with chaos("--server", "sentinel", "--only", "cut a worker off") as process:
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "no injury has cut a worker off in its name; there are: kill -9 a worker" in error
+
+
 def test_every_injury_is_in_the_deck():
     assert set(DECK) == set(KINDS)
+    assert set(KINDS) > SINGLE_ONLY
 
 
 @pytest.mark.timeout(60)
