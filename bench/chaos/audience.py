@@ -11,6 +11,7 @@ import anyio
 
 from bench.chaos.check_views import left_standing
 from bench.chaos.evidence import View
+from bench.chaos.programs import append_line
 from bench.chaos.stage import Stage, Victim
 
 __all__ = ["Audience"]
@@ -49,11 +50,19 @@ class Audience:
         await self._assign(order)
         await order.done.wait()
 
+    async def watch_again(self, run: str, what: Literal["records", "events"]) -> None:
+        """Have a view that has ended go on at its cursor: the end that it saw is not in the log any more."""
+        append_line(self._stage.folder / "views" / f"{run}.{what}", ["again"])
+        await self.watch(run, what)
+
+    def place(self, run: str) -> str | None:
+        """Of the last record that the run's records were seen to."""
+        kept, _ = left_standing(self._notes(run, "records"))
+        return kept[-1][1] if kept else None
+
     def view(self, run: str, what: Literal["records", "events"]) -> View:
-        """What was seen so far."""
-        name = f"{run}.{what}"
-        file = self._stage.folder / "views" / name
-        lines: list[Any] = [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
+        """What was seen, when the run is over; counts its joins and rewinds."""
+        name, lines = f"{run}.{what}", self._notes(run, what)
         self.joins += sum(line[0] == "join" for line in lines)
         kept, forgotten = left_standing(lines)
         self.rewinds += len(forgotten)
@@ -72,6 +81,10 @@ class Audience:
         for what in ("records", "events"):
             self._orders.pop(f"{run}.{what}", None)
             (self._stage.folder / "views" / f"{run}.{what}").unlink(missing_ok=True)
+
+    def _notes(self, run: str, what: Literal["records", "events"]) -> list[Any]:
+        file = self._stage.folder / "views" / f"{run}.{what}"
+        return [json.loads(line) for line in file.read_bytes().splitlines()] if file.exists() else []
 
     async def _assign(self, order: _Order) -> None:
         while not (viewers := self._stage.those("viewer") or self._stage.those("viewer", healthy=False)):  # noqa: ASYNC110

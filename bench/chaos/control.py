@@ -60,6 +60,11 @@ class Control:
         if self._turn.answers:
             tasks.start_soon(self._answer_all)
 
+    def go_on(self, tasks: TaskGroup) -> None:
+        """Answer again: the end of the run was lost."""
+        if self._turn.answers:
+            tasks.start_soon(self._answer_all)
+
     async def _send(self, kind: str, send: Callable[[str], Awaitable[Any]]) -> None:
         """Twice, which counts once; what is acknowledged by then must be in the log before the run completes."""
         signal_id = uuid4().hex

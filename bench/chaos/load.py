@@ -28,6 +28,7 @@ from playhead.runtime.records import Entry
 __all__ = ["Load", "read_begun"]
 
 _PAGE: Final = 1000
+_LOOKS: Final = 5
 
 
 class Load:
@@ -124,6 +125,26 @@ class Load:
             tasks.start_soon(self._audience.watch, turn.plan.run, "records")
             tasks.start_soon(self._audience.watch, turn.plan.run, "events")
             control.begin(tasks)
+        for _ in range(_LOOKS):
+            if await self._is_over(turn.plan.run):
+                break
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._audience.watch_again, turn.plan.run, "records")
+                tasks.start_soon(self._audience.watch_again, turn.plan.run, "events")
+                control.go_on(tasks)
+
+    async def _is_over(self, run_id: str) -> bool:
+        """Whether the end that the viewers saw stands.
+
+        One that a primary wrote while another was about to be put in its place is lost, and a viewer that has seen an
+        end is not there any more to be told: it must come back, as one does that keeps its cursor.
+        """
+        if self._stage.servers.durability == "memory":
+            return True
+        async with self._stage.steady:
+            info = await persistently(partial(self._log.info, run_id))
+        end = None if info is None else f"{info.head}-{info.epoch}"
+        return end is None or self._audience.place(run_id) == end
 
     async def _evidence(self, turn: Turn) -> Evidence:
         run_id = turn.plan.run

@@ -30,6 +30,9 @@ ServerKind = Literal["single", "sentinel", "cluster"]
 
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.05
+_ALONE: Final = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
+"""A primary without its replica takes no writes: one that was replaced while it was stalled does not know it for up to ten
+seconds, and would have readers see what is lost when it learns of it."""
 
 
 class Servers(ABC):
@@ -120,6 +123,10 @@ class Replicated(Servers):
         self._folder = folder
         self._key = Keys(prefix).waited
         self._returned: list[EmbeddedServer] = []
+        for port in self.ports:
+            with redis.Redis(port=port, protocol=2, socket_timeout=5) as client:
+                for name, value in zip(_ALONE[::2], _ALONE[1::2], strict=True):
+                    client.config_set(name.removeprefix("--"), value)
 
     async def port(self) -> int:
         return await to_thread.run_sync(self._primary)
@@ -129,7 +136,7 @@ class Replicated(Servers):
         heir = self._other(old)
         config = await to_thread.run_sync(self._configuration, old, heir)
         os.kill(old.pid, signal.SIGKILL)
-        await _until(lambda: _role(heir.port) == "master", "the replica was not put in the killed primary's place")
+        await _until(lambda: self._rules(heir), "the replica was not put in the killed primary's place")
         await anyio.sleep(away_s)
         self._pair[old.port] = await to_thread.run_sync(self._return, old, config)
         await self._settle()
@@ -146,6 +153,12 @@ class Replicated(Servers):
 
     def _primary(self) -> int:
         return next((port for port in self.ports if _role(port) == "master"), self.ports[0])
+
+    def _rules(self, heir: EmbeddedServer) -> bool:
+        """Whether it is the primary, and the sentinel says so: until then the sentinel takes what was killed for it."""
+        if _role(heir.port) != "master":
+            return False
+        return isinstance(self._whole, EmbeddedCluster) or _named(self._whole.sentinel_ports[0]) == heir.port
 
     def _other(self, one: EmbeddedServer) -> EmbeddedServer:
         return next(server for server in self._pair.values() if server is not one)
@@ -166,7 +179,9 @@ class Replicated(Servers):
         if (known := old.directory / "nodes.conf").exists():
             shutil.copy(known, folder)
         old.stop_sync()
-        server = EmbeddedServer.start_sync(directory=folder, port=old.port, durable=False, extra_args=config)
+        server = EmbeddedServer.start_sync(
+            directory=folder, port=old.port, durable=False, extra_args=[*_ALONE, *config]
+        )
         self._returned.append(server)
         return server
 
@@ -176,7 +191,7 @@ class Replicated(Servers):
 
     def _settled(self) -> bool:
         roles = {_role(port): port for port in self.ports}
-        if roles.keys() != {"master", "slave"}:
+        if roles.keys() != {"master", "slave"} or not self._rules(self._pair[roles["master"]]):
             return False
         try:
             with redis.Redis(port=roles["master"], protocol=2, socket_timeout=2) as client:
@@ -217,6 +232,12 @@ def _role(port: int) -> str:
             return str(told[0])
     except redis.RedisError:
         return ""
+
+
+def _named(sentinel: int) -> int:
+    with redis.Redis(port=sentinel, protocol=2, decode_responses=True, socket_timeout=5) as client:
+        told: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "playhead")
+    return int(told[1])
 
 
 async def _until(holds: Callable[[], bool], otherwise: str) -> None:

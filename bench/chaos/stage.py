@@ -84,6 +84,7 @@ class Stage:
         died: Workers and viewers that ended though nobody had harmed them, as texts.
         hear: Called with each line that a viewer says.
         gone: Called when a process has ended, by whatever.
+        steady: Held while the server is killed or stalled, until it has come to rest; hold it to look while it is.
     """
 
     def __init__(self, options: Options, *, folder: Path, template: Template) -> None:
@@ -97,7 +98,7 @@ class Stage:
         self._victims: list[Victim] = []
         self._template = template
         self._tasks: TaskGroup
-        self._server_busy = anyio.Lock()
+        self.steady = anyio.Lock()
 
     async def open(self, stack: AsyncExitStack) -> None:
         """Start the server, the workers and the viewers; `stack` ends them, the processes first."""
@@ -170,10 +171,10 @@ class Stage:
 
     async def kill_server(self, away_s: float) -> None:
         """`kill -9` the server: it is started again on its append-only file, or a replica takes its place."""
-        async with self._server_busy:
+        async with self.steady:
             await self.servers.kill(away_s)
 
     async def stall_server(self, seconds: float) -> None:
         """The server answers nothing for a while; a replica takes its place if that is long."""
-        async with self._server_busy:
+        async with self.steady:
             await self.servers.stall(seconds)
