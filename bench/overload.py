@@ -95,7 +95,7 @@ async def _overload(url: str, *, runs: int, short: int, tails: int, seconds: flo
         infos = [await run.info() for run in started]
     lost = sum(info.epoch != 1 or info.state != "completed" for info in infos)
     crashes = sum(info.crashes for info in infos)
-    both = zip(seen, sent, strict=True)  # a run's last records go with its end, which is no append
+    both = zip(seen, sent, strict=True)  # a run's last records go with its end, which is not an append
     appended = [one.yielded_ns - times[one.seq] for its, times in both for one in its if one.seq in times]
     made = [one.yielded_ns - one.made_ns for its in seen for one in its]
     print(f"carried alone            {carried:10,.0f} records/s")

@@ -353,7 +353,7 @@ class Proxy:
     def lose(self, *, every: int | None, only: Script | None = None) -> None:
         """Lose every n-th reply to a script: the server has done as asked, the link breaks instead of saying so.
 
-        With `only`, just the replies to that script are counted and lost. All others come, whoever asks for them.
+        With `only`, just the replies to that script are counted and lost. All others come.
         """
         self._lose_every, self._replies = every, 0
         self._losable = [b"\r\nEVAL"] if only is None else _names(only)

@@ -112,7 +112,7 @@ async def test_an_append_over_a_link_that_is_not_up_yet_is_written_when_it_is_aw
 ) -> None:
     log, other = RedisLog(connect(redis_url), prefix=prefix), RedisLog(connect(redis_url), prefix=prefix)
     batch = await owned(log)
-    dropped = other.append([batch])  # and never awaited, which is no reason to warn
+    dropped = other.append([batch])  # and never awaited: it gives no warning
     del dropped
     assert await other.append([batch]) == [Answer(Code.OK, 3)]
     await log.aclose()
@@ -244,7 +244,7 @@ async def test_all_who_wait_for_a_link_share_its_failure() -> None:
 
 
 async def test_a_link_that_is_replaced_still_gives_the_replies_it_owes(cluster: EmbeddedCluster, prefix: str) -> None:
-    """Another connection of the same finder was lost: that is no reason to fail calls which go well."""
+    """Another connection of the same finder was lost: calls that go well do not fail by it."""
     client = connect(f"{cluster.url}?client_name={prefix}")
     log = RedisLog(client, prefix=prefix)
     finder = finder_of(client)

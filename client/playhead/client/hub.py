@@ -266,7 +266,7 @@ class Hub:
             for listeners in self._subscriptions.values():
                 for subscription in listeners:
                     subscription.lag()
-            # A link on which nothing could be subscribed to is no better the next time: the user may lack the rights.
+            # A link on which nothing could be subscribed to may stay so, because the user lacks the rights.
             pause = _FIRST_PAUSE_S if self._confirmed else min(2 * pause, _LONGEST_PAUSE_S)
             self._confirmed.clear()
             await anyio.sleep(pause)
