@@ -20,6 +20,7 @@ EXEMPT = {
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
     "line": "the last place in line that was given; one number",
+    "shards": "how many shards the deployment has; one number",
     "leases": "runs that a worker holds",
     "deadlines": "runs that have a deadline and have not ended; each leaves it with its end",
     "workers": "the index of workers; each that announces itself removes the silent ones",

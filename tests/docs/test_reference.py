@@ -217,7 +217,7 @@ def test_every_key_is_in_the_table_of_keys():
     texts |= {"worker_bell": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
     texts["session"] = "<session>"
     wanted = {getattr(keys, name)(text) for name, text in texts.items()}
-    wanted |= {keys.leases, keys.deadlines, keys.runs, keys.workers, keys.waited, keys.line}
+    wanted |= {keys.leases, keys.deadlines, keys.runs, keys.workers, keys.waited, keys.line, keys.shards}
     assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == texts.keys()
     for script in (ROOT / "runtime/playhead/runtime/log/scripts").glob("*.lua"):
         for kind in re.findall(r"prefix \.\. '(session|waiting|\w+):'", script.read_text(encoding="utf-8")):

@@ -150,7 +150,7 @@ class Owner:
 
 
 async def _fresh(log: RedisLog) -> Owner:
-    run_id = new_run_id()
+    run_id = new_run_id(shard=log.keys.shard)
     await log.submit(NewRun(run_id, "agent", RunSubmitted(at=1, agent="agent")))
     claim = await log.claim(Owner.CLAIMED, worker="w", token=new_token(), lease_ms=60_000)
     assert claim is not None
@@ -251,9 +251,9 @@ class Fleet:
                 yield client
 
     @asynccontextmanager
-    async def owner(self) -> AsyncGenerator[Owner]:
+    async def owner(self, *, shard: int = 0) -> AsyncGenerator[Owner]:
         """The owner of a fresh run."""
-        log = self.log("owner")
+        log = self.log("owner", shard=shard)
         try:
             yield await _fresh(log)
         finally:
@@ -263,9 +263,9 @@ class Fleet:
         """One that has not begun to watch."""
         return Viewer(run)
 
-    def log(self, name: str = "test") -> RedisLog:
+    def log(self, name: str = "test", *, shard: int = 0) -> RedisLog:
         """A log of one's own; the caller closes it."""
-        return RedisLog(connect(self.named(name)), prefix=self.prefix)
+        return RedisLog(connect(self.named(name)), prefix=self.prefix, shard=shard)
 
     async def ask(self, *command: Any) -> Any:
         """The server's answer to one command, on a connection of its own."""

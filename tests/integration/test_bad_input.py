@@ -137,7 +137,9 @@ def speaking(version: str) -> Callable[[bytes], bytes]:
             words = command.split(b"\r\n")[2::2]
             info = f"# Server\r\nredis_version:{version}\r\n".encode()
             name = words[0].upper() if words else b""
-            answers.append({b"PING": b"+PONG\r\n", b"INFO": b"$%d\r\n%s\r\n" % (len(info), info)}.get(name, b"+OK\r\n"))
+            known = {b"PING": b"+PONG\r\n", b"INFO": b"$%d\r\n%s\r\n" % (len(info), info), b"GET": b"$-1\r\n"}
+            known[b"EXISTS"] = b":0\r\n"
+            answers.append(known.get(name, b"+OK\r\n"))
         return b"".join(answers)
 
     return reply

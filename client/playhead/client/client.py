@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import logging
-import time
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Self
 from uuid import uuid4
 
 import anyio
+from anyio.abc import TaskGroup
 
 from playhead.client.checks import check_name, check_run_id, deadline_in_ms
-from playhead.client.hub import Hub, HubStatistics
+from playhead.client.hub import HubStatistics
 from playhead.client.notices import Notice
 from playhead.client.reader import RunReader, stream_events
 from playhead.client.remote import RemoteAgent
 from playhead.client.run import Run
+from playhead.client.shard import Shard
 from playhead.client.tail import Tail
 from playhead.client.tail_state import OnPause
 from playhead.runtime.codec import MAX_RECORD_BYTES
 from playhead.runtime.errors import PlayheadError
 from playhead.runtime.events import Cursor, Event
-from playhead.runtime.log import NewRun, RunInfo, WorkerInfo, new_run_id
+from playhead.runtime.log import LogReader, NewRun, RunInfo, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import DEFAULT_URL, connect
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server
+from playhead.runtime.log.shards import ShardedLog, check_shards, shard_of_session
 from playhead.runtime.prompts import prompt_messages
 from playhead.runtime.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.result import AgentResult
@@ -37,11 +40,32 @@ __all__ = ["Client"]
 
 logger = logging.getLogger(__name__)
 
-_REAP_EVERY_S: Final = 2.0
-
 
 def _log_notice(notice: Notice) -> None:
     logger.warning("%s", notice.message)
+
+
+class _Open:
+    """What an open client has: the log over all shards, and the shards that have been tailed, which run in `tasks`."""
+
+    def __init__(self, log: ShardedLog, tasks: TaskGroup) -> None:
+        self.log = log
+        self.shards: dict[int, Shard] = {}
+        self._tasks = tasks
+
+    def shard_of(self, run_id: str) -> Shard:
+        """The shard of a run, made when it is first used."""
+        number = self.log.shard_of(run_id)
+        shard = self.shards.get(number)
+        if shard is None:
+            shard = self.shards[number] = Shard(self.log.at(number))
+            self._tasks.start_soon(shard.run)
+        return shard
+
+    def close_hubs(self) -> None:
+        """Wake every tail, to end."""
+        for shard in self.shards.values():
+            shard.hub.close()
 
 
 class Client:
@@ -51,7 +75,7 @@ class Client:
             async for event in client.stream_async("assistant", "Calculate 2+2"): ...
 
     Two connections serve any number of tails: one for commands, one that hears what is published. With a `durability`
-    there is a third, for what is waited for.
+    there is a third, for what is waited for. Of several shards each has as many, made when it is first used.
 
     Args:
         url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
@@ -60,9 +84,12 @@ class Client:
         max_record_bytes: The limit of a prompt with all that is submitted beside it.
         durability: What a submission, a cancel or another signal waits for before it is acknowledged: `memory`,
             `replicated` (one replica has it) or `fsynced` (it is on the primary's disk).
+        shards: The number of shards of the deployment, settled by the first who says it; None takes what is settled,
+            and the first submission settles 1 if nothing is.
 
     Raises (on entering):
         LogUnavailableError, RedisAuthError, RedisTooOldError: As the names say.
+        ShardsError: The deployment has another number of shards.
     """
 
     def __init__(
@@ -73,29 +100,29 @@ class Client:
         on_notice: Callable[[Notice], None] = _log_notice,
         max_record_bytes: int = MAX_RECORD_BYTES,
         durability: Durability = "memory",
+        shards: int | None = None,
     ) -> None:
+        if shards is not None:
+            check_shards(shards)
         self.url = url
         self.prefix = prefix
         self._on_notice = on_notice
         self._max_record_bytes = max_record_bytes
         self._durability: Durability = durability
-        self._open: tuple[RedisLog, Hub] | None = None
+        self._shards = shards
+        self._open: _Open | None = None
         self._stack = AsyncExitStack()
-        self._reap_wanted = anyio.Event()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            connections = connect(self.url)
-            log = RedisLog(connections, prefix=self.prefix, durability=self._durability)
+            log = ShardedLog(self._shard_log)
             stack.push_async_callback(log.aclose)
-            await check_server(connections, durability=self._durability)
-            hub = Hub(connections)
+            await check_server(log.at(0).client, durability=self._durability)
+            await (log.settled() if self._shards is None else log.settle(self._shards))
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            stack.callback(hub.close)
-            tasks.start_soon(hub.run)
-            tasks.start_soon(self._reap, log)
-            self._open = log, hub
+            self._open = _Open(log, tasks)
+            stack.callback(self._open.close_hubs)
             self._stack = stack.pop_all()
         return self
 
@@ -107,19 +134,42 @@ class Client:
         del kind, error, trace
         await self._stack.aclose()
 
+    def _shard_log(self, shard: int) -> RedisLog:
+        return RedisLog(connect(self.url), prefix=self.prefix, shard=shard, durability=self._durability)
+
     @property
     def log(self) -> RedisLog:
-        """The log beneath; for tools that look deeper."""
-        return self._opened()[0]
+        """The log beneath, of shard 0; for tools that look deeper."""
+        return self._opened().log.at(0)
 
-    def _opened(self) -> tuple[RedisLog, Hub]:
+    @property
+    def reader(self) -> LogReader:
+        """The logs of all shards, to be read."""
+        return self._opened().log
+
+    async def shards(self) -> int:
+        """The number of shards of the deployment, and 1 while none is settled."""
+        return await self._opened().log.settled()
+
+    def _opened(self) -> _Open:
         if self._open is None:
             raise PlayheadError("the client is not open: use `async with Client(url) as client:`")
         return self._open
 
     def statistics(self) -> HubStatistics:
-        """A snapshot of the tail hub's counters."""
-        return self._opened()[1].statistics()
+        """A snapshot of the tail hubs' counters, summed over the shards."""
+        each = [shard.hub.statistics() for shard in self._opened().shards.values()]
+        return HubStatistics(*map(sum, zip(*each, strict=True))) if each else HubStatistics(0, 0, 0, 0, 0, 0)
+
+    async def new_run_id(self, *, session_id: str | None = None) -> str:
+        """A fresh id for `start`: on the session's shard; without a session, on any.
+
+        Raises:
+            LogUnavailableError: The number of shards cannot be learnt.
+        """
+        shards = await self._opened().log.settle()
+        shard = secrets.randbelow(shards) if session_id is None else shard_of_session(session_id, shards=shards)
+        return new_run_id(shard=shard)
 
     async def start(
         self,
@@ -138,21 +188,23 @@ class Client:
             prompt: Text, content blocks, messages, or None to go on from the session.
             session_id: The conversation to read and extend. Its runs run one at a time, in order of submission.
             invocation_state: Plain data for the tools; comes back in the events.
-            run_id: Choose it (by `new_run_id`) to be able to submit again after an error: one id is one run.
+            run_id: Choose it (by `client.new_run_id`, which knows the session's shard) to be able to submit again after
+                an error: one id is one run.
             deadline: Seconds from now, by the server's clock. If the run has not ended by then, in whatever state it
                 is, it fails as `DeadlineExceeded`.
 
         Raises:
-            ValueError: The prompt has no known form, or a name, the run id or the deadline is not one.
+            ValueError: The prompt has no known form, or a name, the run id or the deadline is not one, or the run id is
+                not on its session's shard.
             EncodingError: Something in it is not plain data.
             RecordTooLargeError: It is over the limit.
             LogUnavailableError: It may or may not have been submitted; with the same `run_id` it is safe to try again.
         """
-        log = self.log
+        log = self._opened().log
         deadline_ms = deadline_in_ms(deadline)
         record = _submission(agent, prompt, session_id=session_id, invocation_state=invocation_state or {})
         check_size("the prompt", record, limit=self._max_record_bytes)
-        run = self.run(new_run_id() if run_id is None else run_id)
+        run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
         await log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
         return run
 
@@ -204,11 +256,11 @@ class Client:
             ValueError: That cannot be the id of a run.
         """
         check_run_id(run_id)
-        return Run(run_id, log=self.log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
+        return Run(run_id, log=self._opened().log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
 
     async def run_of_session(self, session_id: str) -> Run | None:
         """The run that has the session now: in line, running or paused. None if there is none."""
-        run_id = await self.log.holder(session_id)
+        run_id = await self.reader.holder(session_id)
         return None if run_id is None else self.run(run_id)
 
     def again(self) -> Self:
@@ -219,6 +271,7 @@ class Client:
             on_notice=self._on_notice,
             max_record_bytes=self._max_record_bytes,
             durability=self._durability,
+            shards=self._shards,
         )
 
     def agent(self, name: str, *, session_id: str | None = None) -> RemoteAgent:
@@ -230,11 +283,11 @@ class Client:
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         """The newest runs first."""
-        return await self.log.runs(limit=limit)
+        return await self.reader.runs(limit=limit)
 
     async def workers(self) -> list[WorkerInfo]:
         """The live workers."""
-        return await self.log.workers()
+        return await self.reader.workers()
 
     def tail(
         self,
@@ -245,35 +298,18 @@ class Client:
         on_pause: OnPause = "wait",
     ) -> Tail:
         """A tail on a run; `Run.records` and `Run.stream_async` are what most callers want."""
-        log, hub = self._opened()
+        shard = self._opened().shard_of(run_id)
         return Tail(
             run_id,
-            log=log,
-            hub=hub,
-            channel=log.keys.log(run_id),
+            log=shard.log,
+            hub=shard.hub,
+            channel=shard.log.keys.log(run_id),
             after=after,
             on_notice=self._on_notice,
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
-            reap=self._want_reap,
+            reap=shard.want_reap,
         )
-
-    def _want_reap(self) -> None:
-        self._reap_wanted.set()
-
-    async def _reap(self, log: RedisLog) -> None:
-        """When a tail has waited in vain: look for dead workers' runs, so that it ends even if the whole fleet died."""
-        last = 0.0
-        while True:
-            await self._reap_wanted.wait()
-            self._reap_wanted = anyio.Event()
-            if time.monotonic() - last < _REAP_EVERY_S:
-                continue
-            last = time.monotonic()
-            try:
-                await log.reap()
-            except PlayheadError as error:
-                logger.info("reap: %s", error)
 
 
 def _submission(

@@ -35,6 +35,7 @@ __all__ = [
     "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
+    "ShardsError",
     "remote_error",
 ]
 
@@ -61,6 +62,25 @@ class RedisTooOldError(PlayheadError):
     """The server lacks what the log needs (Redis 6.2)."""
 
     exit_code = 69
+
+
+class ShardsError(PlayheadError):
+    """A number of shards which is not the one that the deployment has.
+
+    Attributes:
+        settled: The number that it has.
+        wanted: The number that was asked for.
+    """
+
+    exit_code = 78
+
+    def __init__(self, *, prefix: str, settled: int, wanted: int) -> None:
+        self.settled = settled
+        self.wanted = wanted
+        super().__init__(
+            f"the deployment with prefix {prefix!r} has the number of shards {settled}, not {wanted}, and keeps it, because "
+            f"sessions are placed by it. Say {settled} or nothing; another number needs another prefix."
+        )
 
 
 class LeaseTooShortError(PlayheadError):

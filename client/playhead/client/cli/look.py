@@ -172,7 +172,7 @@ def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interru
 
 async def _print_records(console: Console, client: Client, info: RunInfo, *, as_json: bool) -> None:
     after = 0
-    while after < info.head and (page := await client.log.read(info.run_id, after=after)):
+    while after < info.head and (page := await client.reader.read(info.run_id, after=after)):
         for entry in page:
             after = entry.seq
             if as_json:

@@ -70,6 +70,11 @@ class Keys:
         return f"{self.root}line"
 
     @property
+    def shards(self) -> str:
+        """The number of shards of the deployment; on shard 0 only."""
+        return f"{self.root}shards"
+
+    @property
     def leases(self) -> str:
         """Sorted set: run id → lease deadline by the Redis clock."""
         return f"{self.root}leases"

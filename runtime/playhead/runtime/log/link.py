@@ -77,10 +77,12 @@ async def _is_sharded(connection: Any) -> bool:
         told = await connection.read_response()
     except redis_errors.ResponseError:  # older than 6, or a user that may not ask
         return False
-    pairs = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
+    if not isinstance(told, dict | list):  # a stand-in that does not know what it is asked
+        return False
+    pairs: Any = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
     server = {str_if_bytes(name): str_if_bytes(value) for name, value in pairs}
-    version = re.match(r"\d+", server["version"])
-    return server["mode"] == "cluster" and version is not None and int(version[0]) >= _SHARDED_SINCE
+    version = re.match(r"\d+", str(server.get("version", "")))
+    return server.get("mode") == "cluster" and version is not None and int(version[0]) >= _SHARDED_SINCE
 
 
 class Wire(asyncio.Protocol, ABC):

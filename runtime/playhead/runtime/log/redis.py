@@ -110,6 +110,22 @@ class RedisLog:
         await self._writes.aclose()
         await self.client.aclose()
 
+    async def settled_shards(self) -> int | None:
+        """The number of shards that the deployment has, as shard 0 keeps it; None while it has none and no run either.
+
+        A deployment with runs and without that number has been used by a version that knew no other number than 1.
+        """
+        kept, line = await self._calls([("GET", self.keys.shards), ("EXISTS", self.keys.line)])
+        return int(kept) if kept else 1 if line else None
+
+    async def settle_shards(self, shards: int) -> int:
+        """The number of shards that the deployment has from now on: the first number that anyone settled."""
+        settled = await self.settled_shards()
+        if settled is None:
+            _, kept = await self._calls([("SET", self.keys.shards, shards, "NX"), ("GET", self.keys.shards)])
+            settled = int(kept)
+        return settled
+
     async def _call(self, *command: Any) -> Any:
         with translate_errors(self.client):
             return await self._commands.send(*command)

@@ -1,0 +1,56 @@
+"""One shard of an open client: its log, its tail hub, and the look-out for its dead workers' runs."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+import anyio
+
+from playhead.client.hub import Hub
+from playhead.runtime.errors import PlayheadError
+from playhead.runtime.log.redis import RedisLog
+
+__all__ = ["Shard"]
+
+logger = logging.getLogger(__name__)
+
+_REAP_EVERY_S: Final = 2.0
+
+
+class Shard:
+    """What the tails on one shard share; run `run` in a task.
+
+    Attributes:
+        log: The shard's log.
+        hub: Hears what is published on it.
+    """
+
+    def __init__(self, log: RedisLog) -> None:
+        self.log = log
+        self.hub = Hub(log.client)
+        self._reap_wanted = anyio.Event()
+
+    def want_reap(self) -> None:
+        """A tail has waited in vain: look for dead workers' runs, so that it ends even if the whole fleet died."""
+        self._reap_wanted.set()
+
+    async def run(self) -> None:
+        """Keep the hub's link up and look out for ever; ends by cancellation."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.hub.run)
+            tasks.start_soon(self._reap)
+
+    async def _reap(self) -> None:
+        last = 0.0
+        while True:
+            await self._reap_wanted.wait()
+            self._reap_wanted = anyio.Event()
+            if time.monotonic() - last < _REAP_EVERY_S:
+                continue
+            last = time.monotonic()
+            try:
+                await self.log.reap()
+            except PlayheadError as error:
+                logger.info("reap: %s", error)

@@ -1,0 +1,204 @@
+"""Several shards: which of them has a run, and one log over all of them for those who read, submit and control.
+
+A shard is a log of its own, whose keys share a hash slot: on a cluster each may lie on another node. A run's id names its
+shard, so it is never looked up. A session's shard is a hash of its id, and its runs are on that shard, since their line
+and their messages are.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+import anyio
+
+from playhead.runtime.errors import PlayheadError, ShardsError
+from playhead.runtime.log.base import NewRun, RunInfo, Signal, WorkerInfo
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.records import Entry, RunStateName
+from playhead.runtime.segments import Segment
+from playhead.runtime.types import Message
+
+__all__ = ["MAX_SHARDS", "ShardedLog", "check_shards", "settle", "shard_of_run", "shard_of_session"]
+
+T = TypeVar("T")
+
+MAX_SHARDS: Final = 256
+"""The most that a deployment can have: each costs every worker connections and a thread."""
+
+_MADE: Final = re.compile("(0|[1-9a-f][0-9a-f]{0,3})-[0-9a-hjkmnp-tv-z]{19}")
+
+
+def shard_of_run(run_id: str) -> int:
+    """The shard that an id of `new_run_id` names. An id of another form is on shard 0."""
+    made = _MADE.fullmatch(run_id)
+    return int(made[1], 16) if made else 0
+
+
+def shard_of_session(session: str, *, shards: int) -> int:
+    """The shard of a session and of its runs: the same in every process and version."""
+    return zlib.crc32(session.encode("utf-8", "surrogatepass")) % shards
+
+
+def check_shards(shards: int) -> None:
+    """Refuse what is not a number of shards.
+
+    Raises:
+        ValueError: It is below 1 or above `MAX_SHARDS`.
+    """
+    if not 1 <= shards <= MAX_SHARDS:
+        raise ValueError(f"shards must be 1 to {MAX_SHARDS}, not {shards}")
+
+
+def _check_home(run: NewRun, shards: int) -> None:
+    named = shard_of_run(run.run_id)
+    if named >= shards:
+        raise ValueError(
+            f"run_id {run.run_id!r} names shard {named}, and the deployment has {shards}, counted from 0: "
+            "choose it by `await client.new_run_id()`"
+        )
+    home = named if run.session is None else shard_of_session(run.session, shards=shards)
+    if named != home:
+        raise ValueError(
+            f"run_id {run.run_id!r} is on shard {named}, and its session {run.session!r} on shard {home} of {shards}: "
+            f"choose it by `await client.new_run_id(session_id={run.session!r})`"
+        )
+
+
+async def settle(first: RedisLog, shards: int | None) -> int:
+    """The number of shards of the deployment, settled now if it was not.
+
+    Args:
+        first: The log of shard 0, which keeps the number.
+        shards: The number that the caller was told; None takes what is settled, and settles 1 if nothing is.
+
+    Raises:
+        ShardsError: Another number is settled; nothing is changed.
+        LogUnavailableError: It may be settled or not; the identical call may be made again.
+    """
+    settled = await first.settle_shards(1 if shards is None else shards)
+    if shards not in (None, settled):
+        raise ShardsError(prefix=first.keys.prefix, settled=settled, wanted=shards)
+    return settled
+
+
+class ShardedLog:
+    """The logs of all shards of one deployment, as one `LogReader` and `LogSubmitter`.
+
+    Each shard's log is made by `make` when it is first used. A shard that cannot be reached costs the calls for its own
+    runs and sessions; what asks all shards fails with its error.
+
+    Until the number of shards is settled, which the first submission does, reads take it for 1 and ask again each time.
+    """
+
+    def __init__(self, make: Callable[[int], RedisLog]) -> None:
+        self._make = make
+        self._logs: dict[int, RedisLog] = {}
+        self._settled: int | None = None
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for log in self._logs.values():
+            await log.aclose()
+
+    def at(self, shard: int) -> RedisLog:
+        """The log of one shard."""
+        log = self._logs.get(shard)
+        if log is None:
+            log = self._logs[shard] = self._make(shard)
+        return log
+
+    def shard_of(self, run_id: str) -> int:
+        """The shard to ask for a run. An id that names a shard which does not exist is asked for, in vain, on shard 0."""
+        shard = shard_of_run(run_id)
+        return shard if shard < (self._settled or MAX_SHARDS) else 0
+
+    async def settle(self, shards: int | None = None) -> int:
+        """As the function `settle`; the answer is kept."""
+        if self._settled is None or shards is not None:
+            self._settled = await settle(self.at(0), shards)
+        return self._settled
+
+    async def settled(self) -> int:
+        """The number of shards, and 1 while none is settled; settles nothing."""
+        if self._settled is None:
+            self._settled = await self.at(0).settled_shards()
+        return self._settled or 1
+
+    def _of(self, run_id: str) -> RedisLog:
+        return self.at(self.shard_of(run_id))
+
+    async def _of_session(self, session: str) -> RedisLog:
+        return self.at(shard_of_session(session, shards=await self.settled()))
+
+    async def _all(self, ask: Callable[[RedisLog], Awaitable[T]]) -> list[T]:
+        """Every shard's answer, in the order of shards. Each is asked, also if another fails."""
+        answers: dict[int, T] = {}
+        errors: list[PlayheadError] = []
+
+        async def one(shard: int) -> None:
+            try:
+                answers[shard] = await ask(self.at(shard))
+            except PlayheadError as error:
+                errors.append(error)
+
+        shards = range(await self.settled())
+        async with anyio.create_task_group() as tasks:
+            for shard in shards:
+                tasks.start_soon(one, shard)
+        if errors:
+            raise errors[0]
+        return [answers[shard] for shard in shards]
+
+    async def submit(self, run: NewRun) -> bool:
+        """As of a log.
+
+        Raises:
+            ValueError: The run's id does not name its session's shard, or names a shard that does not exist.
+        """
+        _check_home(run, await self.settle())
+        return await self._of(run.run_id).submit(run)
+
+    async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
+        """As of a log."""
+        return await self._of(run_id).signal(run_id, signal)
+
+    async def reap(self, *, limit: int = 32) -> list[str]:
+        """As of a log, up to `limit` on each shard."""
+        return [run_id for reaped in await self._all(lambda log: log.reap(limit=limit)) for run_id in reaped]
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """As of a log."""
+        return await self._of(run_id).read(run_id, after=after, limit=limit)
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        """As of a log."""
+        return await self._of(run_id).read_segments(run_id, after=after, limit=limit)
+
+    async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        """As of a log."""
+        return await self._of(run_id).read_back(run_id, before=before, limit=limit)
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        """As of a log."""
+        return await self._of(run_id).info(run_id)
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        """As of a log: the newest of all shards."""
+        found = [info for infos in await self._all(lambda log: log.runs(limit=limit)) for info in infos]
+        return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+
+    async def messages(self, session: str) -> list[Message]:
+        """As of a log."""
+        return await (await self._of_session(session)).messages(session)
+
+    async def holder(self, session: str) -> str | None:
+        """As of a log."""
+        return await (await self._of_session(session)).holder(session)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """As of a log; a worker that serves several shards is told once."""
+        found = await self._all(lambda log: log.workers())
+        return list({info.worker: info for infos in found for info in infos}.values())
