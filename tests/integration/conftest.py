@@ -227,12 +227,20 @@ class Fleet:
 
     @asynccontextmanager
     async def worker(
-        self, *agents: Agent, log: RedisLog | None = None, visit: Visit | None = None, **options: Any
+        self,
+        *agents: Agent,
+        log: RedisLog | None = None,
+        more: Sequence[RedisLog] = (),
+        visit: Visit | None = None,
+        **options: Any,
     ) -> AsyncGenerator[Worker]:
-        """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given."""
+        """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given.
+
+        `more` are the logs of the shards after the first; they are closed, too.
+        """
         log = log or self.log("worker")
         settings: dict[str, Any] = {"grace_s": 0.0, **options}
-        worker = Worker(agents, log=log, options=WorkerOptions(**settings), visit=visit)
+        worker = Worker(agents, log=log, more=more, options=WorkerOptions(**settings), visit=visit)
         try:
             with anyio.fail_after(LIMIT_S):
                 async with anyio.create_task_group() as tasks:
@@ -241,7 +249,12 @@ class Fleet:
                     worker.drain()
         finally:
             with anyio.CancelScope(shield=True):
-                await log.aclose()
+                for one in (log, *more):
+                    await one.aclose()
+
+    def logs(self, numbers: Sequence[int], name: str = "worker") -> list[RedisLog]:
+        """Logs of several shards."""
+        return [self.log(name, shard=shard) for shard in numbers]
 
     @asynccontextmanager
     async def client(self, *, name: str = "viewer", **options: Any) -> AsyncGenerator[Client]:

@@ -90,6 +90,33 @@ def test_a_worker_process_that_is_killed_is_started_again_and_all_drain_at_the_e
     assert pids_at(url, 0, but=first) == []
 
 
+def test_processes_serve_all_shards_and_commands_find_what_is_on_any(server: EmbeddedServer, commands: Commands):
+    url = server.url
+    parent = commands.start("worker", AGENTS, "--processes", "2", "--url", url, "--shards", "3")
+    for _ in range(2):
+        parent.until("serves assistant")
+    ids = [ask(commands, url, "assistant") for _ in range(8)]
+    assert len({run_id.partition("-")[0] for run_id in ids}) > 1  # of one shard alone once in 2,187 times
+    for run_id in ids:
+        assert entries_of(url, run_id)[-1].record.type == "run.completed"
+    listed = commands.run("runs", "--json", "--url", url).lines
+    assert {line["run_id"] for line in listed} == set(ids)
+    elsewhere = next(run_id for run_id in ids if not run_id.startswith("0-"))
+    for command in ("show", "tail"):
+        assert "391" in commands.run(command, elsewhere, "--url", url).out
+    assert len(commands.run("workers", "--json", "--url", url).lines) == 2
+    assert "3 shards" in commands.run("doctor", "--url", url).out
+
+    other = commands.start("worker", AGENTS, "--url", url, "--shards", "2")
+    refused = other.wait()
+    assert refused.code == 78
+    assert "the number of shards 3, not 2" in refused.err
+    later = commands.start("worker", AGENTS, "--url", url)
+    assert len(pids_at(url, 3)) == 3
+    assert later.stop() == 0
+    assert parent.stop() == 0
+
+
 def test_a_drained_worker_hands_its_run_over_and_another_goes_on(server: EmbeddedServer, commands: Commands):
     first = commands.start("worker", AGENTS, "--url", server.url, "--drain", "0")
     first.until("serves")

@@ -17,6 +17,7 @@ from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.base import DEFAULT_LEASE_MS
 from playhead.runtime.log.connection import DEFAULT_URL
 from playhead.runtime.log.durability import Durability
+from playhead.runtime.log.shards import MAX_SHARDS
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
 from playhead.workers.supervise import Supervisor
@@ -36,6 +37,10 @@ Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs hel
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Worker processes; one that dies is restarted.")]
 Lease = Annotated[float, typer.Option("--lease", min=2.0, help="Seconds until a silent worker's runs are taken over.")]
 Safety = Annotated[Durability, typer.Option("--durability", help="Where records must be before they count as stored.")]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", min=1, max=MAX_SHARDS, help="Shards of the deployment. Default: those it has, else 1."),
+]
 Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
 
 
@@ -50,6 +55,7 @@ def worker(
     lease: Lease = DEFAULT_LEASE_MS / 1000,
     drain: Drain = 20.0,
     durability: Safety = "memory",
+    shards: Shards = None,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -64,6 +70,7 @@ def worker(
             url=url,
             prefix=prefix,
             durability=durability,
+            shards=shards,
             options=options,
             stop_with_stdin=stop_with_stdin,
             quiet=quiet,
@@ -78,9 +85,14 @@ def worker(
         str(drain),
         "--durability",
         durability,
+        *_shards_option(shards),
         *(["--quiet"] if quiet else []),
     ]
     anyio.run(_supervise, Supervisor(arguments, processes=processes))
+
+
+def _shards_option(shards: int | None) -> list[str]:
+    return [] if shards is None else ["--shards", str(shards)]
 
 
 async def _supervise(supervisor: Supervisor) -> None:
@@ -110,11 +122,13 @@ def dev(
     processes: Processes = 1,
     lease: Lease = DEFAULT_LEASE_MS / 1000,
     drain: Drain = 5.0,
+    shards: Shards = None,
 ) -> None:
     """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
     logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
     agents = load_agents(targets)
     arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
+    arguments += _shards_option(shards)
     anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes))
 
 

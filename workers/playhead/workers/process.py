@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 import anyio
 from anyio import RunFinishedError, from_thread
@@ -18,6 +19,7 @@ from anyio.lowlevel import current_token
 from playhead.runtime import Agent
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server, connect, redact
+from playhead.runtime.log.shards import settle
 from playhead.workers.options import WorkerOptions
 from playhead.workers.worker import Worker
 
@@ -35,17 +37,19 @@ def run_worker(
     options: WorkerOptions,
     stop_with_stdin: bool,
     quiet: bool,
+    shards: int | None = None,
 ) -> None:
     """Run a worker until SIGTERM, SIGINT or, if wanted, the end of standard input; then drain it.
 
     Raises:
         LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used, found out at the start.
+        ShardsError: The deployment has another number of shards than `shards`.
         ModelConfigurationError: An agent's model has no known form, found out at the start.
     """
     uvloop = importlib.util.find_spec("uvloop") is not None
-    anyio.run(
-        _main, agents, url, prefix, durability, options, stop_with_stdin, quiet, backend_options={"use_uvloop": uvloop}
-    )
+    make = partial(_shard, url, prefix=prefix, durability=durability)
+    main = partial(_main, agents, make, shards, redact(url), options=options, quiet=quiet)
+    anyio.run(partial(main, stop_with_stdin=stop_with_stdin), backend_options={"use_uvloop": uvloop})
     _leave_stuck_threads()
 
 
@@ -58,36 +62,59 @@ def _leave_stuck_threads() -> None:
         os._exit(0)
 
 
+def _shard(url: str, shard: int, *, prefix: str, durability: Durability) -> RedisLog:
+    return RedisLog(connect(url), prefix=prefix, shard=shard, durability=durability)
+
+
 async def _main(
     agents: Sequence[Agent],
-    url: str,
-    prefix: str,
-    durability: Durability,
+    make: Callable[[int], RedisLog],
+    shards: int | None,
+    where: str,
+    *,
     options: WorkerOptions,
     stop_with_stdin: bool,
     quiet: bool,
 ) -> None:
     for agent in agents:
         _ = agent.model  # a name of no known form is told now, not by the first run
-    client = connect(url)
-    log = RedisLog(client, prefix=prefix, durability=durability)
-    try:
-        for warning in await check_server(client, durability=durability):
-            if not quiet:
-                logger.warning("%s: %s", redact(url), warning)
-        worker = Worker(agents, log=log, options=options)
+    async with AsyncExitStack() as stack:
+        logs, warnings = await _open_shards(make, shards, stack)
+        if not quiet:
+            for warning in warnings:
+                logger.warning("%s: %s", where, warning)
+        worker = Worker(agents, log=logs[0], more=logs[1:], options=options)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_drain_on_signal, worker, tasks.cancel_scope, quiet)
             if stop_with_stdin:
                 _drain_at_end_of_stdin(worker)
             if not quiet:
                 names = ", ".join(worker.agents)
-                logger.warning("worker %s serves %s from %s", worker.name, names, redact(url))
+                logger.warning("worker %s serves %s from %s", worker.name, names, where)
             await worker.run()
             tasks.cancel_scope.cancel()
-    finally:
-        with anyio.CancelScope(shield=True):
-            await client.aclose()
+
+
+async def _open_shards(
+    make: Callable[[int], RedisLog], shards: int | None, stack: AsyncExitStack
+) -> tuple[list[RedisLog], list[str]]:
+    """The logs of all shards, which `stack` closes, and the warnings about their servers, each once."""
+    logs: list[RedisLog] = []
+    warnings: dict[str, None] = {}
+    number = 1
+    while len(logs) < number:
+        log = make(len(logs))
+        stack.push_async_callback(_close, log)
+        warnings |= dict.fromkeys(await check_server(log.client, durability=log.durability))
+        if not logs:
+            number = await settle(log, shards)
+        logs.append(log)
+    return logs, list(warnings)
+
+
+async def _close(log: RedisLog) -> None:
+    with anyio.CancelScope(shield=True):
+        await log.aclose()
 
 
 async def _drain_on_signal(worker: Worker, now: anyio.CancelScope, quiet: bool) -> None:

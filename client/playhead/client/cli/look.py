@@ -272,8 +272,11 @@ async def _examine(url: str, prefix: str) -> list[tuple[str, str]]:
         findings.append(("ok", tell_topology(redis, info)))
     findings += [("warning", text) for text in warnings]
     async with Client(url, prefix=prefix) as client:
+        shards = await client.shards()
         live = await client.workers()
         waiting = {run.agent for run in await client.runs(limit=500) if run.state == "queued"}
+    if shards > 1:
+        findings.append(("ok", f"{shards} shards, all of them answer"))
     served = {name for worker in live for name in worker.agents}
     agents = ", ".join(sorted(served)) or "none"
     findings.append(("ok" if live else "warning", f"{_count(len(live), 'live worker')}; agents served: {agents}"))

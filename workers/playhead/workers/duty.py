@@ -1,0 +1,142 @@
+"""What a worker does for one shard, whatever it does for the others: a shard that is away stops no run of another."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import anyio
+
+from playhead.runtime.codec import encode_record
+from playhead.runtime.errors import LeaseTooShortError, PlayheadError
+from playhead.runtime.log import Claim, Log, WorkerInfo, new_token
+from playhead.runtime.records import RunClaimed, now_ms
+from playhead.workers.checkpoints import Visit
+from playhead.workers.commit import GroupCommit
+from playhead.workers.leases import Leases
+from playhead.workers.mailbox import Mailbox
+from playhead.workers.options import WorkerOptions
+from playhead.workers.pulse import now_s
+from playhead.workers.resend import log_refusal
+
+__all__ = ["BELL_WAIT_S", "Duty"]
+
+logger = logging.getLogger(__name__)
+
+BELL_WAIT_S: Final = 2.0
+"""Every wait for a bell ends in a claim: a lost ring costs at most this."""
+
+_ROUND_TRIPS: Final = 3  # tries: one may meet a busy moment
+_NO_RUN: Final = "nobody"
+
+
+class Duty:
+    """The log of one shard, and what a worker needs beside it to hold runs there. Run `run` in a task.
+
+    Attributes:
+        log: The shard's log.
+        mailbox: Signals for runs held there.
+        commit: The appends of runs held there.
+        leases: The leases of runs held there.
+        may_claim: Set when a run may wait in line there, or a place for one is free.
+    """
+
+    def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
+        self.log = log
+        self.mailbox = Mailbox(log)
+        signals_wait = self.mailbox.signals_wait
+        self.commit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
+        self.leases = Leases(log=log, options=options, signals_wait=signals_wait, visit=visit)
+        self.may_claim = anyio.Event()
+        self._worker = worker
+        self._options = options
+        self._unanswered: str | None = None  # the token of a claim
+
+    async def run(self) -> None:
+        """Look after the runs held there for ever; ends by cancellation."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.commit.run)
+            tasks.start_soon(self.leases.run)
+            tasks.start_soon(self.mailbox.run)
+
+    async def refuse_a_lease_too_short(self) -> None:
+        """A renewal may take a third of the lease; one round trip must not take half of that.
+
+        Raises:
+            LeaseTooShortError: It does.
+        """
+        limit = self._options.lease_ms / 6000
+        best = math.inf
+        for _ in range(_ROUND_TRIPS):
+            sent = now_s()
+            try:
+                await self.look()
+            except PlayheadError:  # Redis is away: that is waited out, as later
+                return
+            best = min(best, now_s() - sent)
+            if best <= limit:
+                return
+        raise LeaseTooShortError(
+            f"a lease of {self._options.lease_ms / 1000:g} s cannot be kept: a round trip to Redis takes {best:.2f} s, and "
+            f"a renewal needs several in that time. Use a lease of {math.ceil(12 * best)} s or more (--lease, lease_ms), "
+            "or a Redis that is nearer."
+        )
+
+    async def look(self) -> None:
+        """Ask for something that changes nothing. Raises PlayheadError if the shard does not answer."""
+        await self.log.info(_NO_RUN)
+
+    async def claim(self, fingerprints: Mapping[str, str]) -> tuple[Claim, float] | None:
+        """Claim the run that is first in line there for one of the agents (name → fingerprint), if there is one.
+
+        Returns:
+            The claim, and when it was sent, by `now_s`.
+        """
+        # Until it is answered a claim is sent again as the same one: its run, if it took one, would be lost for a lease.
+        token = self._unanswered = self._unanswered or new_token()
+        notes = {
+            name: encode_record(RunClaimed(at=now_ms(), worker=self._worker, fingerprint=fingerprint))
+            for name, fingerprint in fingerprints.items()
+        }
+        sent = now_s()
+        claim = await self.log.claim(
+            notes,
+            worker=self._worker,
+            token=token,
+            lease_ms=self._options.lease_ms,
+            crash_limit=self._options.crash_limit,
+            retention_ms=self._options.retention_ms,
+        )
+        self._unanswered = None
+        return None if claim is None else (claim, sent)
+
+    async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
+        """Wait for the bells for ever: of the agents that are wanted at the time, of this worker always."""
+        while True:
+            try:
+                signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=BELL_WAIT_S)
+            except PlayheadError as error:
+                log_refusal("wait for work", error)
+                await anyio.sleep(0.2)
+                continue
+            if signalled is not None:
+                self.mailbox.signals_wait(signalled)
+            self.may_claim.set()
+
+    async def announce(self, info: Callable[[], WorkerInfo]) -> None:
+        """Say three times a lease that this worker lives, what it serves and how busy it is."""
+        while True:
+            try:
+                await self.log.announce(info(), ttl_ms=self._options.lease_ms)
+            except PlayheadError as error:
+                log_refusal("announce", error)
+            await anyio.sleep(self._options.lease_ms / 3000)
+
+    async def retire(self) -> None:
+        """Take the announcement back."""
+        try:
+            await self.log.retire(self._worker)
+        except PlayheadError as error:
+            logger.info("retire: %s", error)
