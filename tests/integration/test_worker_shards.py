@@ -61,32 +61,35 @@ async def test_a_worker_serves_all_shards_and_sessions_keep_their_order(fleet: F
             assert len(await client.reader.messages(name)) == 6
 
 
-async def test_a_shard_with_a_long_line_keeps_no_other_out(fleet: Fleet) -> None:
+@pytest.mark.parametrize("busy", range(SHARDS))
+async def test_a_shard_with_a_long_line_keeps_no_other_out(fleet: Fleet, busy: int) -> None:
     noting = Noting()
+    others = [shard for shard in range(SHARDS) if shard != busy]
     async with fleet.client(shards=SHARDS) as client:
-        long = [await client.start("agent", "long", run_id=new_run_id(shard=1)) for _ in range(40)]
-        for shard in (0, 2, 3):
+        long = [await client.start("agent", "long", run_id=new_run_id(shard=busy)) for _ in range(40)]
+        for shard in others:
             await client.start("agent", f"single {shard}", run_id=new_run_id(shard=shard))
         async with fleet.worker(noting.agent, more=fleet.logs(range(1, SHARDS)), concurrency=1) as worker:
             await long[-1].result()
             await fleet.ended(worker, completed=43)
-    places = [noting.asked.index(f"single {shard}") for shard in (0, 2, 3)]
+    places = [noting.asked.index(f"single {shard}") for shard in others]
     assert max(places) < 2 * SHARDS, "each shard has its turn"
 
 
+@pytest.mark.parametrize(("busy", "quiet"), [(1, 3), (3, 1)])
 async def test_a_run_that_comes_while_the_worker_is_full_has_the_next_turn(
-    fleet: Fleet, held_model: Callable[..., HeldModel]
+    fleet: Fleet, busy: int, quiet: int, held_model: Callable[..., HeldModel]
 ) -> None:
     noting = Noting()
     held = held_model()
     holding = Agent(held, name="holding", callback_handler=None)
     logs = fleet.logs(range(1, SHARDS))
     async with fleet.client(shards=SHARDS) as client:
-        first = await client.start("holding", "Hi", run_id=new_run_id(shard=1))
+        first = await client.start("holding", "Hi", run_id=new_run_id(shard=busy))
         async with fleet.worker(noting.agent, holding, more=logs, concurrency=1) as worker:
             await held.held.wait()
-            long = [await client.start("agent", "long", run_id=new_run_id(shard=1)) for _ in range(40)]
-            await client.start("agent", "single", run_id=new_run_id(shard=3))
+            long = [await client.start("agent", "long", run_id=new_run_id(shard=busy)) for _ in range(40)]
+            await client.start("agent", "single", run_id=new_run_id(shard=quiet))
             held.go.set()
             await first.result()
             await long[-1].result()

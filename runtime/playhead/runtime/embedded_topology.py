@@ -21,6 +21,7 @@ from redis.crc import key_slot
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_directory import ServerDirectory
 from playhead.runtime.embedded_process import ServerProcess, free_port
+from playhead.runtime.log.keys import Keys
 from playhead.runtime.redis_binary import EmbeddedServerError, find_server_binary
 
 __all__ = ["EmbeddedCluster", "EmbeddedSentinels"]
@@ -197,9 +198,9 @@ class EmbeddedCluster(_Servers):
         """Where clients and workers go."""
         return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.nodes)}"
 
-    def owner(self, prefix: str = "ph") -> EmbeddedServer:
-        """The server that owns the keys of `prefix` now, as the first living node says."""
-        slot = key_slot(f"{{{prefix}:0}}:".encode())
+    def owner(self, prefix: str = "ph", *, shard: int = 0) -> EmbeddedServer:
+        """The server that owns the keys of a shard of `prefix` now, as the first living node says."""
+        slot = key_slot(Keys(prefix, shard).root.encode())
         everyone = (*self.nodes, *self.replicas)
         with _admin(next(server for server in everyone if server.alive).port) as node:
             ranges: Any = node.execute_command("CLUSTER", "SLOTS")

@@ -1,6 +1,6 @@
 """Sentinel and Cluster: which server has the log now, found out anew for every connection.
 
-All keys of a deployment lie in one hash slot, so of a cluster too only one server is asked at a time: the slot's owner.
+All keys of a shard lie in one hash slot, so a log asks only one server of a cluster at a time, too: the slot's owner.
 What differs from a single server is therefore no more than where a connection goes. A connection finds that out as it
 connects; when its server turns out not to be the right one any more, or is lost, the others of its pool connect again
 before their next use. The call that found it out fails, and its caller sends it again, as after any lost connection.
