@@ -1,7 +1,7 @@
 """The loop alone: an in-process `Agent` on a scripted model, no Redis, no callback; CPU per chunk.
 
 Loop, records and projection are in it. Yardstick: Strands' in-process loop on the same chunks, where `strands` can be
-imported (the dependency group `bench` brings it); without it there is no yardstick, and no bound on the ratio.
+imported (the dependency group `bench` brings it); without it the figure stands alone, and its ratio has no bound.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def _strands(count: int) -> float:
 
         async def structured_output(self, *arguments: Any, **options: Any) -> AsyncGenerator[Any, None]:
             del arguments, options
-            raise NotImplementedError
+            raise RuntimeError("structured output is not measured here")
             yield
 
     agent = strands.Agent(model=Scripted(), callback_handler=None)

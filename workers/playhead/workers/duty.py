@@ -29,7 +29,7 @@ BELL_WAIT_S: Final = 2.0
 """Every wait for a bell ends in a claim: a lost ring costs at most this."""
 
 _ROUND_TRIPS: Final = 3  # tries: one may meet a busy moment
-_NO_RUN: Final = "nobody"
+_NO_RUN: Final = "none"
 
 
 class Duty:

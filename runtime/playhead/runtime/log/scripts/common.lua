@@ -18,16 +18,23 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local function clock_us()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function last_place(prefix)
+  return tonumber(redis.call('GET', prefix .. 'line') or 0)
+end
+
 -- The present, for places in line: microseconds, and never before a place that was given, though the clock may be set back.
 local function line_now(prefix)
-  local time = redis.call('TIME')
-  return math.max(time[1] * 1000000 + time[2], tonumber(redis.call('GET', prefix .. 'line') or 0))
+  return math.max(clock_us(), last_place(prefix))
 end
 
 -- The next place in line: above all before it, since several runs may be put in line at one time of the clock.
 local function next_place(prefix)
-  local last = tonumber(redis.call('GET', prefix .. 'line') or 0)
-  local place = string.format('%.0f', math.max(line_now(prefix), last + 1))
+  local place = string.format('%.0f', math.max(clock_us(), last_place(prefix) + 1))
   redis.call('SET', prefix .. 'line', place)
   return place
 end
