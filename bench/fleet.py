@@ -12,11 +12,11 @@ import msgpack
 
 from bench.children import Talk, cpu_seconds, rss_bytes
 from playhead.runtime import Agent
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.connection import connect
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.models import chunks as c
-from playhead.runtime.records import now_ms
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.workers import Worker, WorkerOptions
 
 __all__ = ["AGENT", "WORKER_NAME", "PacedModel", "alone", "clock_ns", "prompt", "stamped", "stamped_record", "worker"]

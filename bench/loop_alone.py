@@ -17,8 +17,8 @@ from bench.figures import Figure, at_most, of_rounds, ratio_at_most
 from bench.server import Bench
 from bench.sizes import Sizes
 from playhead.runtime import Agent
+from playhead.runtime.core.converse import Chunk
 from playhead.runtime.models import ScriptedModel, text_call
-from playhead.runtime.types import Chunk
 
 __all__ = ["in_process", "measure"]
 

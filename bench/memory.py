@@ -11,8 +11,8 @@ from bench.figures import Figure, at_most, ratio_at_most
 from bench.seeding import append, claim_run, conversation, opened_log
 from bench.server import Bench
 from bench.sizes import Sizes
-from playhead.runtime.codec import encode_record
-from playhead.runtime.records import ModelChunk
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.records import ModelChunk
 
 __all__ = ["measure"]
 

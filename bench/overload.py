@@ -23,7 +23,7 @@ from bench.fleet import AGENT, clock_ns, prompt
 from bench.server import describe_machine, running_server
 from bench.timed import timed_worker
 from playhead.client import Client, Run
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
 
 __all__ = ["main"]
 

@@ -6,12 +6,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
-from playhead.runtime.log.connection import connect
-from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.models import text_call
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.records import (
     CycleStarted,
     MessageAdded,
     ModelChunk,
@@ -22,6 +18,10 @@ from playhead.runtime.records import (
     RunSubmitted,
     now_ms,
 )
+from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
+from playhead.runtime.log.connection import connect
+from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.models import text_call
 
 __all__ = [
     "AGENT",

@@ -17,15 +17,8 @@ from bench.chaos.check_signals import check_signals
 from bench.chaos.check_tools import check_bodies, check_tools
 from bench.chaos.check_views import check_views
 from bench.chaos.evidence import Evidence, Violation
-from playhead.runtime.records import (
-    TERMINAL_TYPES,
-    Entry,
-    MessageAdded,
-    RunClaimed,
-    RunHandedOver,
-    RunPaused,
-)
-from playhead.runtime.types import Message
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, RunClaimed, RunHandedOver, RunPaused
 
 __all__ = ["check_log", "check_run", "check_session"]
 

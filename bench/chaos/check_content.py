@@ -9,9 +9,10 @@ from bench.chaos.check_model import text_of
 from bench.chaos.check_tools import ToolCall, tool_calls
 from bench.chaos.evidence import Evidence, Violation
 from bench.chaos.plan import FAIL, RETRY, TOLD, Answer, answer, human_answer, plan_in, prompt, tool_text
-from playhead.runtime.history import for_model
-from playhead.runtime.interrupts import UNKNOWN_OUTCOME
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
+from playhead.runtime.core.model_input import for_model
+from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     ModelChunk,
@@ -22,7 +23,6 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.types import Message
 
 __all__ = ["check_content"]
 

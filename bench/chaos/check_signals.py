@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bench.chaos.evidence import Evidence, Violation
-from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import (
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     RunCompleted,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.chaos.evidence import Begun, Evidence, Violation
-from playhead.runtime.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolInterrupted, ToolStarted
-from playhead.runtime.types import ToolUse
+from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolInterrupted, ToolStarted
 
 __all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
 

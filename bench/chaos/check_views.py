@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.chaos.check_model import model_calls
 from bench.chaos.evidence import Evidence, View, Violation
-from playhead.runtime.codec import encode_record
-from playhead.runtime.events import Event, Projection
-from playhead.runtime.records import Entry, RunFailed
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.records import Entry, RunFailed
 
 __all__ = ["check_views", "left_standing", "seen_event", "seen_record"]
 

@@ -14,8 +14,8 @@ from bench.chaos.evidence import Violation
 from bench.chaos.plan import human_answer
 from bench.chaos.scenarios import Turn
 from playhead.client import Client, Run
-from playhead.runtime.errors import InterruptNotOpenError, LogUnavailableError, RewindError, RunEndedError
-from playhead.runtime.records import ENDED_STATES, RunPaused
+from playhead.runtime.core.errors import InterruptNotOpenError, LogUnavailableError, RewindError, RunEndedError
+from playhead.runtime.core.records import ENDED_STATES, RunPaused
 
 __all__ = ["Control", "persistently"]
 

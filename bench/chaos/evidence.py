@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from bench.chaos.plan import Plan
-from playhead.runtime.records import Entry
+from playhead.runtime.core.records import Entry
 
 __all__ = ["KINDS", "Begun", "Evidence", "View", "Violation"]
 

@@ -21,9 +21,9 @@ from bench.chaos.scenarios import Conversation, Turn, draw
 from bench.chaos.stage import PREFIX, Stage
 from bench.chaos.tally import Tally
 from playhead.client import Client
-from playhead.runtime.errors import ForeignRecordError
+from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.records import Entry
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import Entry
 
 __all__ = ["Load", "read_begun"]
 

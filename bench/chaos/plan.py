@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from playhead.runtime.interrupts import UNKNOWN_OUTCOME
-from playhead.runtime.types import Message, ToolUse
+from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
 
 __all__ = [
     "FAIL",

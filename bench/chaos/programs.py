@@ -23,7 +23,7 @@ import anyio
 from bench.chaos.agents import AGENTS, TRACES
 from bench.chaos.check_views import left_standing, seen_event, seen_record
 from playhead.client import Client
-from playhead.runtime.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
 from playhead.runtime.log import Answer, Code
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.redis import RedisLog

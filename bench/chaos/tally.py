@@ -11,7 +11,7 @@ from bench.chaos.check_model import model_calls
 from bench.chaos.check_tools import tool_calls
 from bench.chaos.evidence import Evidence
 from bench.figures import Figure, percentile
-from playhead.runtime.records import Entry, RunClaimed, RunHandedOver
+from playhead.runtime.core.records import Entry, RunClaimed, RunHandedOver
 
 __all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "takeovers"]
 

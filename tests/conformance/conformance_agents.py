@@ -10,8 +10,8 @@ from conformance_scenarios import Scenario, decode, encode
 from conformance_tools import build_tools
 
 from playhead.runtime import Agent
-from playhead.runtime.errors import ContextWindowOverflowException, ModelThrottledException
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
 
 __all__ = ["Request", "build_agent"]
 

@@ -15,8 +15,8 @@ from conformance_scenarios import Scenario, decode, encode
 
 from playhead.client import Client
 from playhead.runtime import Agent, AgentResult
-from playhead.runtime.errors import AgentBusyError
-from playhead.runtime.interrupts import interrupt_responses
+from playhead.runtime.core.errors import AgentBusyError
+from playhead.runtime.core.interrupts import interrupt_responses
 
 __all__ = ["Recording", "drive_fleet", "drive_here"]
 

@@ -25,10 +25,10 @@ from conformance_scenarios import Folder, Scenario
 from playhead.runtime import Agent
 from playhead.runtime.agent_spec import AgentSpec, Commit, Item
 from playhead.runtime.control import breaking_off
-from playhead.runtime.events import Projection
+from playhead.runtime.core.events import Projection
+from playhead.runtime.core.records import Entry
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.loop import Loop
-from playhead.runtime.records import Entry
 from playhead.workers import Worker, WorkerOptions, execution
 
 __all__ = ["main"]

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from contract_server import Held, HeldRun
 
-from playhead.runtime.codec import decode_record
+from playhead.runtime.core.codec import decode_record
+from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_state import LogRun
-from playhead.runtime.records import ENDED_STATES
 
 __all__ = ["HOUR", "NOW", "by_rules", "by_server", "timeless"]
 

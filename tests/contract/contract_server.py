@@ -8,8 +8,8 @@ from typing import Any
 
 import redis
 
-from playhead.runtime.codec import decode_batch, decode_record
-from playhead.runtime.records import TERMINAL_TYPES, Record
+from playhead.runtime.core.codec import decode_batch, decode_record
+from playhead.runtime.core.records import TERMINAL_TYPES, Record
 
 __all__ = ["Held", "HeldRun", "Listener", "broken_promises", "hold"]
 

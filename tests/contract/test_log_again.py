@@ -6,10 +6,10 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.records import RunClaimed, RunSubmitted
 from playhead.runtime.log.base import Log, NewRun, Renewal, new_run_id, new_token
 from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.records import RunClaimed, RunSubmitted
 
 __all__: list[str] = []
 

@@ -8,7 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed, RunCompleted, RunFailed, RunSubmitted
 from playhead.runtime.log.base import (
     Answer,
     Batch,
@@ -22,7 +23,6 @@ from playhead.runtime.log.base import (
     new_run_id,
     new_token,
 )
-from playhead.runtime.records import CycleStarted, Entry, RunClaimed, RunCompleted, RunFailed, RunSubmitted
 
 __all__: list[str] = []
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import InterruptNotOpenError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import InterruptNotOpenError
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted, SignalReceived
 from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log, NewRun, RunInfo, Signal, new_run_id, new_token
-from playhead.runtime.records import CycleStarted, RunClaimed, RunSubmitted, SignalReceived
 
 __all__: list[str] = []
 

@@ -30,8 +30,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from playhead.runtime.codec import encode_record, pack, unpack
-from playhead.runtime.errors import InterruptNotOpenError
+from playhead.runtime.core.codec import encode_record, pack, unpack
+from playhead.runtime.core.errors import InterruptNotOpenError
+from playhead.runtime.core.records import (
+    CycleStarted,
+    RunCancelled,
+    RunClaimed,
+    RunCompleted,
+    RunFailed,
+    RunPaused,
+    RunSubmitted,
+)
 from playhead.runtime.log.base import (
     Batch,
     Finish,
@@ -44,15 +53,6 @@ from playhead.runtime.log.base import (
 )
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.log.rules import Rules
-from playhead.runtime.records import (
-    CycleStarted,
-    RunCancelled,
-    RunClaimed,
-    RunCompleted,
-    RunFailed,
-    RunPaused,
-    RunSubmitted,
-)
 
 __all__: list[str] = []
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunPaused, RunSubmitted
 from playhead.runtime.log.base import Batch, Claim, Code, Finish, Log, NewRun, Signal, WorkerInfo
-from playhead.runtime.records import CycleStarted, RunClaimed, RunPaused, RunSubmitted
 
 __all__: list[str] = []
 

@@ -9,8 +9,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.decide import CANCELLED_TEXT
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.decide import CANCELLED_TEXT
+from playhead.runtime.core.records import (
+    CycleStarted,
+    RunCancelled,
+    RunClaimed,
+    RunFailed,
+    RunSubmitted,
+    SignalReceived,
+)
+from playhead.runtime.core.result import AgentResult
 from playhead.runtime.log.base import (
     Answer,
     Batch,
@@ -25,9 +35,6 @@ from playhead.runtime.log.base import (
     new_run_id,
     new_token,
 )
-from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted, SignalReceived
-from playhead.runtime.result import AgentResult
-from playhead.runtime.types import Message
 
 __all__: list[str] = []
 

@@ -9,7 +9,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import CycleStarted, ModelChunk, RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.log.base import (
     Answer,
     Batch,
@@ -24,8 +26,6 @@ from playhead.runtime.log.base import (
     new_run_id,
     new_token,
 )
-from playhead.runtime.records import CycleStarted, ModelChunk, RunClaimed, RunFailed, RunSubmitted
-from playhead.runtime.types import Message
 
 __all__: list[str] = []
 

@@ -13,13 +13,10 @@ import typer.main
 from docs_markdown import ROOT, anchors, links, pages, section, table
 
 from playhead.client.cli.app import app
-from playhead.runtime import errors
-from playhead.runtime.embedded import EmbeddedServerError
-from playhead.runtime.errors import PlayheadError
-from playhead.runtime.events import Event, Projection
-from playhead.runtime.log import RunInfo, WorkerInfo
-from playhead.runtime.log.keys import Keys
-from playhead.runtime.records import (
+from playhead.runtime.core import errors
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.records import (
     RECORD_TYPES,
     CheckedRecord,
     CycleStarted,
@@ -35,6 +32,9 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolProgressed,
 )
+from playhead.runtime.embedded import EmbeddedServerError
+from playhead.runtime.log import RunInfo, WorkerInfo
+from playhead.runtime.log.keys import Keys
 
 __all__: list[str] = []
 

@@ -19,10 +19,10 @@ from anyio.abc import SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from playhead.client import Client, Run
-from playhead.runtime.errors import RunFailedError
-from playhead.runtime.events import Event
+from playhead.runtime.core.errors import RunFailedError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import Entry
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import Entry
 
 __all__: list[str] = []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from playhead.runtime.records import RunHandedOver, ToolFinished
+from playhead.runtime.core.records import RunHandedOver, ToolFinished
 
 if TYPE_CHECKING:
     from .conftest import Programs

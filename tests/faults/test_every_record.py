@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from playhead.runtime.records import ModelRetried, ToolFinished, ToolStarted
+from playhead.runtime.core.records import ModelRetried, ToolFinished, ToolStarted
 
 if TYPE_CHECKING:
     from playhead.client import Run

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from anyio import to_thread
 
+from playhead.runtime.core.errors import RewindError, RunNotFoundError
+from playhead.runtime.core.events import Event
 from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
-from playhead.runtime.errors import RewindError, RunNotFoundError
-from playhead.runtime.events import Event
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run

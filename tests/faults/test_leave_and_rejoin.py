@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from playhead.runtime.core.errors import RunNotFoundError
+from playhead.runtime.core.events import parse_cursor
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import RunNotFoundError
-from playhead.runtime.events import parse_cursor
 
 if TYPE_CHECKING:
     from playhead.client import Run

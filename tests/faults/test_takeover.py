@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from playhead.runtime.errors import RunFailedError
-from playhead.runtime.records import ModelChunk, RunClaimed, ToolFinished, ToolStarted
+from playhead.runtime.core.errors import RunFailedError
+from playhead.runtime.core.records import ModelChunk, RunClaimed, ToolFinished, ToolStarted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playhead.client import Run
-    from playhead.runtime.records import Entry
+    from playhead.runtime.core.records import Entry
 
     from .conftest import Programs
 

@@ -24,11 +24,11 @@ from anyio import from_thread
 from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.log import Answer, Batch, Finish
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Chunk, Messages
 from playhead.workers import Worker, WorkerOptions
 from playhead.workers.checkpoints import Place
 

@@ -13,15 +13,15 @@ from anyio.abc import ByteStream, SocketStream, TaskStatus
 
 from playhead.client import Client, Run
 from playhead.runtime import Agent, tool
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.log.script import Script
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.runtime.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.workers import Worker, WorkerOptions
 from playhead.workers.checkpoints import Visit
 

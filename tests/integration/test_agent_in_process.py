@@ -13,11 +13,11 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from playhead.runtime import Agent, ToolContext, model_call, tool
-from playhead.runtime.errors import AgentBusyError
-from playhead.runtime.events import Event
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.errors import AgentBusyError
+from playhead.runtime.core.events import Event
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Chunk
 
 if TYPE_CHECKING:
     from .conftest import HeldModel

@@ -13,8 +13,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from playhead.client import Client
 from playhead.runtime import Agent
-from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import (
+from playhead.runtime.core.errors import (
     BadTargetError,
     EncodingError,
     LogUnavailableError,
@@ -23,6 +22,7 @@ from playhead.runtime.errors import (
     RedisAuthError,
     RedisTooOldError,
 )
+from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log.base import new_run_id
 from playhead.runtime.log.redis import RedisLog, check_server, connect
 from playhead.runtime.models import ScriptedModel

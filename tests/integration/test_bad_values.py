@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.runtime import Agent, tool
-from playhead.runtime.errors import RecordTooLargeError, RunFailedError
-from playhead.runtime.events import Event
+from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.errors import RecordTooLargeError, RunFailedError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import MessageAdded
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.runtime.records import MessageAdded
-from playhead.runtime.types import Chunk, Messages
 
 if TYPE_CHECKING:
     from .conftest import Fleet

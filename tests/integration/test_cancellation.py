@@ -14,13 +14,13 @@ from anyio.lowlevel import checkpoint
 
 from playhead.client import Client
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.codec import encode_record
-from playhead.runtime.events import Event
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import RunClaimed, SignalReceived, ToolFinished
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
-from playhead.runtime.records import RunClaimed, SignalReceived, ToolFinished
-from playhead.runtime.types import Chunk
 from playhead.workers import Worker
 
 if TYPE_CHECKING:

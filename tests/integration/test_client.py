@@ -13,11 +13,11 @@ import pytest
 
 from playhead.client import Client, Notice, Run
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.errors import MaxTokensReachedException, NoWorkerError, PlayheadError, RunFailedError
-from playhead.runtime.events import Event
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import MaxTokensReachedException, NoWorkerError, PlayheadError, RunFailedError
+from playhead.runtime.core.events import Event
 from playhead.runtime.log.base import new_run_id
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
-from playhead.runtime.types import Messages
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel

@@ -13,8 +13,8 @@ import redis.asyncio
 
 from playhead.client import Client
 from playhead.runtime import Agent
+from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.embedded_topology import EmbeddedCluster
-from playhead.runtime.errors import LogUnavailableError
 from playhead.runtime.log.base import new_run_id
 from playhead.runtime.log.shards import shard_of_run, shard_of_session
 from playhead.runtime.models import ScriptedModel

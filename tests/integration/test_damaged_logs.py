@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.log import NewRun, RunInfo, Signal, new_run_id, new_token
-from playhead.runtime.records import RunSubmitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

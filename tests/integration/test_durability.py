@@ -12,15 +12,15 @@ import pytest
 import redis.asyncio
 
 from playhead.client import Client
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedSentinels
-from playhead.runtime.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Signal, new_run_id, new_token
 from playhead.runtime.log.connection import check_server
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
 
 __all__: list[str] = []
 

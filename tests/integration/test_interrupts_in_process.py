@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from playhead.runtime import Agent, AgentResult, ToolContext, tool
-from playhead.runtime.errors import AgentPausedError, InterruptNotOpenError
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Chunk
 
 __all__: list[str] = []
 

@@ -20,17 +20,17 @@ import redis
 import trustme
 from redis import exceptions as redis_errors
 
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedCluster
-from playhead.runtime.errors import LogUnavailableError
 from playhead.runtime.log.base import Answer, Batch, Code, NewRun, new_run_id
 from playhead.runtime.log.commands import Commands
 from playhead.runtime.log.connection import connect
 from playhead.runtime.log.link import Link
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.log.topology import finder_of
-from playhead.runtime.records import CycleStarted, RunClaimed, RunSubmitted
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy

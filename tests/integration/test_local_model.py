@@ -13,10 +13,10 @@ import anyio
 import openai
 import pytest
 
-from playhead.runtime.errors import ContextWindowOverflowException, ModelConfigurationError
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.errors import ContextWindowOverflowException, ModelConfigurationError
 from playhead.runtime.models import LocalModel
 from playhead.runtime.models.local_process import LocalOptions, shared_process
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_model, pytest.mark.timeout(300)]
 

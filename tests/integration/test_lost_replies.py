@@ -9,12 +9,12 @@ import pytest
 
 from playhead.client import Client, Run
 from playhead.runtime import Agent, tool
-from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.records import ToolFinished
 from playhead.runtime.log.base import new_run_id
 from playhead.runtime.log.script import Script
 from playhead.runtime.models import ScriptedModel, tool_call
-from playhead.runtime.records import ToolFinished
-from playhead.runtime.types import Messages
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel, Proxy

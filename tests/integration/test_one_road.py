@@ -10,8 +10,8 @@ import pytest
 
 from playhead.client import Client
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.errors import EncodingError, RecordTooLargeError, RunFailedError
-from playhead.runtime.events import Event
+from playhead.runtime.core.errors import EncodingError, RecordTooLargeError, RunFailedError
+from playhead.runtime.core.events import Event
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 

@@ -13,13 +13,13 @@ import openai
 import pytest
 from anyio.abc import ByteReceiveStream, SocketAttribute, SocketStream
 
-from playhead.runtime.errors import (
+from playhead.runtime.core.converse import Chunk, Messages, ToolSpec
+from playhead.runtime.core.errors import (
     ContextWindowOverflowException,
     ModelConfigurationError,
     ModelThrottledException,
 )
 from playhead.runtime.models import OpenAIModel
-from playhead.runtime.types import Chunk, Messages, ToolSpec
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,8 @@ import pytest
 
 from playhead.client import Client, Notice, Run
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.errors import (
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import (
     AgentPausedError,
     EncodingError,
     InterruptNotOpenError,
@@ -21,11 +22,10 @@ from playhead.runtime.errors import (
     RunFailedError,
     RunNotFoundError,
 )
-from playhead.runtime.events import Event
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import MessageAdded
 from playhead.runtime.log.base import new_run_id
 from playhead.runtime.models import ScriptedModel, tool_call
-from playhead.runtime.records import MessageAdded
-from playhead.runtime.types import Messages
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from playhead.client import Client
-from playhead.runtime.records import ModelChunk
+from playhead.runtime.core.records import ModelChunk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_model, pytest.mark.timeout(300)]
 

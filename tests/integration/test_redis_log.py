@@ -11,8 +11,9 @@ import anyio.lowlevel
 import pytest
 from redis import exceptions as redis_errors
 
-from playhead.runtime.codec import decode_batch, encode_record, record_of
-from playhead.runtime.errors import ForeignRecordError, LogUnavailableError
+from playhead.runtime.core.codec import decode_batch, encode_record, record_of
+from playhead.runtime.core.errors import ForeignRecordError, LogUnavailableError
+from playhead.runtime.core.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.log.base import (
     SESSION_RETENTION_MS,
     Answer,
@@ -26,7 +27,6 @@ from playhead.runtime.log.base import (
     new_run_id,
 )
 from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
 
 if TYPE_CHECKING:
     from .conftest import Proxy

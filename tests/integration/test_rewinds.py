@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from playhead.client import Notice, Run
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import GapError, RewindError, RunNotFoundError
-from playhead.runtime.events import Cursor, Event
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.errors import GapError, RewindError, RunNotFoundError
+from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.records import Entry, ToolProgressed
 from playhead.runtime.log.base import Batch, new_token
-from playhead.runtime.records import Entry, ToolProgressed
-from playhead.runtime.types import ToolUse
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Owner

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal, WorkerInfo
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.log.script import Script
-from playhead.runtime.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy

@@ -10,10 +10,10 @@ import pytest
 
 from playhead.client import Notice
 from playhead.runtime import Agent, tool
-from playhead.runtime.errors import RecordTooLargeError, RunFailedError
+from playhead.runtime.core.converse import Message, Messages
+from playhead.runtime.core.errors import RecordTooLargeError, RunFailedError
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Message, Messages
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from playhead.runtime.errors import RunNotFoundError, ShardsError
+from playhead.runtime.core.errors import RunNotFoundError, ShardsError
+from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.log.base import NewRun, WorkerInfo, new_run_id
 from playhead.runtime.log.shards import ShardedLog, shard_of_run, shard_of_session
-from playhead.runtime.records import RunSubmitted
 
 if TYPE_CHECKING:
     from .conftest import Fleet

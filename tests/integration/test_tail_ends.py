@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from playhead.client import Run
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import ForeignRecordError, GapError, PlayheadError, RunNotFoundError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import Entry, RunPaused
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import ForeignRecordError, GapError, PlayheadError, RunNotFoundError
-from playhead.runtime.events import Event
 from playhead.runtime.log.base import Batch, new_run_id
-from playhead.runtime.records import Entry, RunPaused
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Owner

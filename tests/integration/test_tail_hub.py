@@ -17,10 +17,10 @@ from anyio.lowlevel import checkpoint
 from playhead.client import Client, Notice, Run
 from playhead.client.hub import Hub, Subscription
 from playhead.runtime import Agent
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import ModelChunk, Record
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.events import Event
 from playhead.runtime.log.redis import connect
-from playhead.runtime.records import ModelChunk, Record
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel, Proxy

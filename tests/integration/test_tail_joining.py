@@ -12,12 +12,12 @@ from anyio.lowlevel import checkpoint
 
 from playhead.client import Run
 from playhead.runtime import Agent, tool
-from playhead.runtime.codec import pack
-from playhead.runtime.errors import GapError
-from playhead.runtime.events import Event
+from playhead.runtime.core.codec import pack
+from playhead.runtime.core.errors import GapError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import Entry
 from playhead.runtime.log.base import Batch
 from playhead.runtime.models import ScriptedModel, tool_call
-from playhead.runtime.records import Entry
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel

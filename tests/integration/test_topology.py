@@ -15,14 +15,14 @@ from redis.crc import key_slot
 
 from playhead.client import Client
 from playhead.runtime import Agent
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
+from playhead.runtime.core.records import RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
-from playhead.runtime.errors import LogUnavailableError, PlayheadError, RedisAuthError
 from playhead.runtime.log.base import Batch, Code, Finish, NewRun, Signal, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import check_server, redis_info, tell_topology
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.log.topology import finder_of
-from playhead.runtime.records import RunClaimed, RunCompleted, RunSubmitted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from playhead.runtime import Agent, tool
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.log import Claim, RunInfo
 from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
-from playhead.runtime.types import Messages
 from playhead.workers import Worker, WorkerOptions
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.records import RunPaused, RunSubmitted
 from playhead.runtime.log.base import NewRun, Signal, new_run_id
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.runtime.records import RunPaused, RunSubmitted
-from playhead.runtime.types import Chunk, Messages
 from playhead.workers.checkpoints import Checkpoints, Place
 
 if TYPE_CHECKING:

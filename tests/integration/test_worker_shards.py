@@ -8,13 +8,13 @@ import anyio
 import pytest
 
 from playhead.runtime import Agent
-from playhead.runtime.codec import encode_record
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.records import RunClaimed
 from playhead.runtime.log.base import new_run_id, new_token
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.log.shards import shard_of_run
 from playhead.runtime.models import ScriptedModel
-from playhead.runtime.records import RunClaimed
-from playhead.runtime.types import Messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,12 +14,12 @@ import anyio
 import pytest
 
 from playhead.runtime import Agent, tool
-from playhead.runtime.codec import pack
+from playhead.runtime.core.codec import pack
+from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.errors import ForeignRecordError, ModelConfigurationError, RunFailedError, RunNotFoundError
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import ForeignRecordError, ModelConfigurationError, RunFailedError, RunNotFoundError
 from playhead.runtime.log.redis import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
-from playhead.runtime.types import Chunk, Messages
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run

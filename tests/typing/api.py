@@ -13,8 +13,11 @@ from typing import Any, Literal, assert_type
 
 from playhead.client import Client, Notice, RemoteAgent, Run
 from playhead.runtime import Agent, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
+from playhead.runtime.core.converse import Chunk, Message, Messages, Model, Prompt, ToolSpec, ToolUse
+from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
+from playhead.runtime.core.records import Entry, ModelChunk, Record
+from playhead.runtime.core.result import RunMetrics
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.log import RunInfo, WorkerInfo
 from playhead.runtime.log.redis import RedisLog, connect
 from playhead.runtime.models import (
@@ -27,10 +30,7 @@ from playhead.runtime.models import (
     text_call,
     tool_call,
 )
-from playhead.runtime.records import Entry, ModelChunk, Record
-from playhead.runtime.result import RunMetrics
 from playhead.runtime.toolbox import calculator, http_request, make_http_request
-from playhead.runtime.types import Chunk, Message, Messages, Model, Prompt, ToolSpec, ToolUse
 from playhead.workers import Worker, WorkerOptions, WorkerStatistics, load_agents
 
 __all__: list[str] = []

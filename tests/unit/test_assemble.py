@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.assemble import MessageAssembler
-from playhead.runtime.types import Chunk
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.message_assembler import MessageAssembler
 
 __all__: list[str] = []
 

@@ -11,10 +11,10 @@ import time
 
 import pytest
 
+from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.toolbox import calculator
 from playhead.runtime.toolbox.calculator import MAX_DIGITS, MAX_LENGTH
 from playhead.runtime.tools import Outcome, ToolContext
-from playhead.runtime.types import ToolUse
 
 __all__: list[str] = []
 

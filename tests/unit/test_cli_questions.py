@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from playhead.client.cli.questions import read_answers
 from playhead.client.questions import how_to_answer
-from playhead.runtime.interrupts import Interrupt, tool_interrupt_id
+from playhead.runtime.core.interrupts import Interrupt, tool_interrupt_id
 
 __all__: list[str] = []
 

@@ -7,11 +7,11 @@ import anyio.lowlevel
 import pytest
 
 from playhead.runtime import Agent
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.log.base import Answer, Code, Finish, NewRun
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.models.scripted import ScriptedModel, text_call
-from playhead.runtime.records import RunSubmitted
 from playhead.workers import Worker
 
 __all__: list[str] = []

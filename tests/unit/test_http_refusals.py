@@ -8,10 +8,10 @@ from ipaddress import ip_address
 import anyio
 import pytest
 
+from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.toolbox import addresses, http_request, make_http_request
 from playhead.runtime.toolbox.addresses import is_public
 from playhead.runtime.tools import Outcome, ToolContext
-from playhead.runtime.types import ToolUse
 
 __all__: list[str] = []
 

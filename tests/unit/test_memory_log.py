@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import EncodingError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import EncodingError
+from playhead.runtime.core.records import RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.log.base import SESSION_RETENTION_MS, Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.records import RunClaimed, RunFailed, RunSubmitted
 
 __all__: list[str] = []
 

@@ -10,8 +10,8 @@ import anyio
 import pytest
 
 from playhead.runtime import Agent, Event
+from playhead.runtime.core.converse import Chunk
 from playhead.runtime.models import ScriptedModel
-from playhead.runtime.types import Chunk
 
 pytestmark = pytest.mark.anyio
 

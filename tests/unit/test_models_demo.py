@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.assemble import MessageAssembler
+from playhead.runtime.core.converse import ContentBlock, Message, Messages, Model, ToolSpec
+from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models import DemoModel
 from playhead.runtime.models.demo_arithmetic import find_expressions
-from playhead.runtime.types import ContentBlock, Message, Messages, Model, ToolSpec
 
 pytestmark = pytest.mark.anyio
 

@@ -22,9 +22,9 @@ import anyio.to_thread
 import openai
 import pytest
 
-from playhead.runtime.errors import ModelConfigurationError
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.models import LocalModel
-from playhead.runtime.types import Messages
 
 pytestmark = pytest.mark.anyio
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletionChunk
 
-from playhead.runtime.assemble import MessageAssembler
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models.openai_chunks import ChunkTranslator
-from playhead.runtime.types import Chunk
 
 
 def event(finish: str | None = None, usage: dict[str, Any] | None = None, **delta: Any) -> ChatCompletionChunk:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.errors import ModelConfigurationError
+from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.models import DemoModel, LocalModel, OpenAIModel, ScriptedModel, resolve_model
 
 FORMS = r'"openai/<model id>", "local/<path to a .gguf file>" or "demo"'

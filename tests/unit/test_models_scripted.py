@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.assemble import MessageAssembler
+from playhead.runtime.core.converse import Chunk, Message, Messages, Model, ToolSpec
+from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
-from playhead.runtime.types import Chunk, Message, Messages, Model, ToolSpec
 
 pytestmark = pytest.mark.anyio
 

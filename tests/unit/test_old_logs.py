@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.codec import decode_record
-from playhead.runtime.decide import decide
-from playhead.runtime.events import Event, Projection
-from playhead.runtime.records import Entry
-from playhead.runtime.state import evolve, fold, initial
+from playhead.runtime.core.codec import decode_record
+from playhead.runtime.core.decide import decide
+from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.state import evolve, fold, initial
 
 __all__: list[str] = []
 

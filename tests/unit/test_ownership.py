@@ -10,13 +10,13 @@ import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.agent_spec import Commit
-from playhead.runtime.errors import FencedError
+from playhead.runtime.core.errors import FencedError
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.records import Entry, ModelStarted, Record, RunSubmitted, ToolStarted
+from playhead.runtime.core.state import fold
 from playhead.runtime.loop import Loop
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
-from playhead.runtime.ownership import Ownership
-from playhead.runtime.records import Entry, ModelStarted, Record, RunSubmitted, ToolStarted
-from playhead.runtime.state import fold
 from playhead.runtime.tool_context import NotBegunError
 from playhead.workers import leases
 from playhead.workers.leases import Lease

@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 
 from playhead.runtime import Agent
-from playhead.runtime.assemble import MessageAssembler, partial_text
-from playhead.runtime.decide import CallModel, decide
-from playhead.runtime.errors import ModelConfigurationError
-from playhead.runtime.events import Event, Projection
-from playhead.runtime.loop import Commit, Loop
-from playhead.runtime.models import OpenAIModel, ScriptedModel, text_call
-from playhead.runtime.models import chunks as c
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.decide import CallModel, decide
+from playhead.runtime.core.errors import ModelConfigurationError
+from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.message_assembler import MessageAssembler, partial_text
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -30,8 +28,10 @@ from playhead.runtime.records import (
     RunHandedOver,
     RunSubmitted,
 )
-from playhead.runtime.state import fold, open_chunks
-from playhead.runtime.types import Chunk, Messages
+from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.models import OpenAIModel, ScriptedModel, text_call
+from playhead.runtime.models import chunks as c
 
 __all__: list[str] = []
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, field_serializer
 
-from playhead.runtime.plain import MAX_DEPTH, NotPlainError, plain, plain_strict, plain_text
+from playhead.runtime.core.plain import MAX_DEPTH, NotPlainError, plain, plain_strict, plain_text
 
 __all__: list[str] = []
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.codec import decode_record, encode_record
-from playhead.runtime.errors import RunFailedError
-from playhead.runtime.events import Cursor, Event, Projection, parse_cursor
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.errors import RunFailedError
+from playhead.runtime.core.events import Cursor, Event, Projection, parse_cursor
+from playhead.runtime.core.records import (
     CheckedRecord,
     CycleStarted,
     Entry,
@@ -35,8 +36,7 @@ from playhead.runtime.records import (
     ToolStarted,
     UnknownRecord,
 )
-from playhead.runtime.result import AgentResult
-from playhead.runtime.types import Message, ToolUse
+from playhead.runtime.core.result import AgentResult
 
 __all__: list[str] = []
 

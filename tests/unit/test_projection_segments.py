@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.codec import Stored, decode_stored, encode_record
-from playhead.runtime.events import Event, Projection
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import Stored, decode_stored, encode_record
+from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -27,8 +28,7 @@ from playhead.runtime.records import (
     ToolProgressed,
     UnknownRecord,
 )
-from playhead.runtime.segments import Segment
-from playhead.runtime.types import ToolUse
+from playhead.runtime.core.segments import Segment
 
 __all__: list[str] = []
 

@@ -16,13 +16,11 @@ from playhead.client.notices import Notice
 from playhead.client.reader import RunReader
 from playhead.client.tail import Tail
 from playhead.client.tail_state import OnPause
-from playhead.runtime.codec import decode_stored, encode_record
-from playhead.runtime.errors import GapError, RunNotFoundError
-from playhead.runtime.events import Cursor, Event
-from playhead.runtime.log import Batch, Finish, LogReader, NewRun, RunInfo, WorkerInfo
-from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.models import text_call
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import decode_stored, encode_record
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.errors import GapError, RunNotFoundError
+from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     ModelChunk,
@@ -32,8 +30,10 @@ from playhead.runtime.records import (
     RunCompleted,
     RunSubmitted,
 )
-from playhead.runtime.segments import Segment, segments
-from playhead.runtime.types import Message
+from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.log import Batch, Finish, LogReader, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.models import text_call
 
 __all__: list[str] = []
 

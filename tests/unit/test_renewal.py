@@ -15,11 +15,11 @@ from typing import Any
 import anyio
 import pytest
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import LogUnavailableError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.records import RunClaimed, RunSubmitted
 from playhead.runtime.log.base import NewRun, Renewal
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.records import RunClaimed, RunSubmitted
 from playhead.workers import WorkerOptions, leases, pulse, renewal
 from playhead.workers.leases import Lease, Leases
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.errors import ForeignRecordError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.records import CycleStarted, Entry
 from playhead.runtime.log.replies import segments_of
-from playhead.runtime.records import CycleStarted, Entry
 
 __all__: list[str] = []
 

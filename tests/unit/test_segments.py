@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.runtime.records import Entry, ModelChunk
-from playhead.runtime.segments import Segment, segments
+from playhead.runtime.core.records import Entry, ModelChunk
+from playhead.runtime.core.segments import Segment, segments
 
 __all__: list[str] = []
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import Message, ToolResult, ToolUse
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -27,8 +28,7 @@ from playhead.runtime.records import (
     ToolStarted,
     UnknownRecord,
 )
-from playhead.runtime.state import RunState, evolve, fold, initial, tool_uses
-from playhead.runtime.types import Message, ToolResult, ToolUse
+from playhead.runtime.core.state import RunState, evolve, fold, initial, tool_uses
 
 __all__: list[str] = []
 

@@ -26,11 +26,11 @@ from playhead.client.tail_actions import (
     Rewound,
 )
 from playhead.client.tail_state import PAGE, TailState
-from playhead.runtime.codec import Stored, encode_record, record_of
-from playhead.runtime.errors import GapError
+from playhead.runtime.core.codec import Stored, encode_record, record_of
+from playhead.runtime.core.errors import GapError
+from playhead.runtime.core.records import RunClaimed, RunCompleted, RunStateName, RunSubmitted
+from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log import RunInfo
-from playhead.runtime.records import RunClaimed, RunCompleted, RunStateName, RunSubmitted
-from playhead.runtime.segments import Segment, segments
 
 __all__: list[str] = []
 

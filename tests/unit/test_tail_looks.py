@@ -10,9 +10,9 @@ import pytest
 from playhead.client.hub import Subscription
 from playhead.client.notices import Notice
 from playhead.client.tail import Tail
+from playhead.runtime.core.records import RunSubmitted
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.log import LogReader, RunInfo
-from playhead.runtime.records import RunSubmitted
-from playhead.runtime.segments import Segment
 
 __all__: list[str] = []
 

@@ -23,8 +23,8 @@ from playhead.client.tail_actions import (
     Rewound,
 )
 from playhead.client.tail_state import PAGE, TailState
-from playhead.runtime.codec import Stored, encode_record, record_of
-from playhead.runtime.errors import (
+from playhead.runtime.core.codec import Stored, encode_record, record_of
+from playhead.runtime.core.errors import (
     ForeignRecordError,
     GapError,
     NoWorkerError,
@@ -32,9 +32,9 @@ from playhead.runtime.errors import (
     RewindError,
     RunNotFoundError,
 )
+from playhead.runtime.core.records import Entry, RunClaimed, RunCompleted, RunPaused, RunStateName, RunSubmitted
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.log import RunInfo, WorkerInfo
-from playhead.runtime.records import Entry, RunClaimed, RunCompleted, RunPaused, RunStateName, RunSubmitted
-from playhead.runtime.segments import Segment
 
 __all__: list[str] = []
 

@@ -14,14 +14,11 @@ from typing import Any, Literal
 import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.codec import decode_record, encode_record
 from playhead.runtime.control import Control
-from playhead.runtime.events import Event, Projection
-from playhead.runtime.log.base import Signal
-from playhead.runtime.loop import Commit, Loop
-from playhead.runtime.models import ScriptedModel, text_call
-from playhead.runtime.models import chunks as c
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.converse import Chunk, Message, Messages
+from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.records import (
     RECORD_TYPES,
     Entry,
     MessageAdded,
@@ -38,8 +35,11 @@ from playhead.runtime.records import (
     ToolStarted,
     UnknownRecord,
 )
-from playhead.runtime.state import fold, open_chunks
-from playhead.runtime.types import Chunk, Message, Messages
+from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.log.base import Signal
+from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.models import ScriptedModel, text_call
+from playhead.runtime.models import chunks as c
 
 __all__: list[str] = []
 

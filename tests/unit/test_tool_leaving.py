@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from playhead.runtime import tool_body
+from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools import (
     Interruption,
     Outcome,
@@ -22,7 +23,6 @@ from playhead.runtime.tools import (
     ToolContext,
     tool,
 )
-from playhead.runtime.types import ToolResult, ToolUse
 
 __all__: list[str] = []
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, assert_type
 import pytest
 from pydantic import BaseModel, Field
 
+from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools import (
     Interruption,
     Outcome,
@@ -18,7 +19,6 @@ from playhead.runtime.tools import (
     ToolContext,
     tool,
 )
-from playhead.runtime.types import ToolResult, ToolUse
 
 __all__: list[str] = []
 

@@ -13,9 +13,9 @@ import pytest
 
 from playhead.runtime import tool_body
 from playhead.runtime.control import Control
+from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.log.base import Signal
 from playhead.runtime.tools import Interruption, Outcome, Progress, Tool, ToolContext, tool
-from playhead.runtime.types import ToolUse
 
 __all__: list[str] = []
 

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from playhead.runtime import tool_body
+from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools import (
     Interruption,
     Outcome,
@@ -20,7 +21,6 @@ from playhead.runtime.tools import (
     ToolContext,
     tool,
 )
-from playhead.runtime.types import ToolResult, ToolUse
 
 __all__: list[str] = []
 

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
+from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools import (
     Interruption,
     Outcome,
@@ -21,7 +22,6 @@ from playhead.runtime.tools import (
     tool_index,
     unknown_tool_result,
 )
-from playhead.runtime.types import ToolResult, ToolUse
 
 __all__: list[str] = []
 

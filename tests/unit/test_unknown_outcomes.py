@@ -9,10 +9,8 @@ import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.control import Control
-from playhead.runtime.log.base import Signal
-from playhead.runtime.loop import Commit, Loop
-from playhead.runtime.models import ScriptedModel
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -26,9 +24,11 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.state import fold
+from playhead.runtime.core.state import fold
+from playhead.runtime.log.base import Signal
+from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.models import ScriptedModel
 from playhead.runtime.tools import OnUnknownOutcome
-from playhead.runtime.types import ToolUse
 
 __all__: list[str] = []
 

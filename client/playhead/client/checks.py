@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import MessageAdded, SignalReceived, now_ms
-from playhead.runtime.storable import check_plain, check_size
-from playhead.runtime.types import Prompt
+from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import MessageAdded, SignalReceived, now_ms
+from playhead.runtime.core.storable import check_plain, check_size
 
 __all__ = [
     "check_answers",

@@ -22,19 +22,19 @@ from playhead.client.run import Run
 from playhead.client.shard import Shard
 from playhead.client.tail import Tail
 from playhead.client.tail_state import OnPause
-from playhead.runtime.codec import MAX_RECORD_BYTES
-from playhead.runtime.errors import PlayheadError
-from playhead.runtime.events import Cursor, Event
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import Entry, RunSubmitted, now_ms
+from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.storable import check_plain, check_size
 from playhead.runtime.log import LogReader, NewRun, RunInfo, WorkerInfo, new_run_id
 from playhead.runtime.log.connection import DEFAULT_URL, connect
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.redis import RedisLog, check_server
 from playhead.runtime.log.shards import ShardedLog, check_shards, shard_of_session
-from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import Entry, RunSubmitted, now_ms
-from playhead.runtime.result import AgentResult
-from playhead.runtime.storable import check_plain, check_size
-from playhead.runtime.types import Prompt
 
 __all__ = ["Client"]
 

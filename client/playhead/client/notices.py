@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.runtime.errors import RunNotFoundError
-from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.core.errors import RunNotFoundError
+from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.log import RunInfo, WorkerInfo
 
 __all__ = ["Notice", "NoticeKind", "in_line", "no_worker", "rewound", "run_not_found"]

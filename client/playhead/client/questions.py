@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.core.interrupts import Interrupt
 
 __all__ = ["how_to_answer", "names_of", "waiting_for"]
 

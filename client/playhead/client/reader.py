@@ -13,12 +13,12 @@ import anyio
 from playhead.client.notices import run_not_found
 from playhead.client.tail import Tail
 from playhead.client.tail_state import OnPause
-from playhead.runtime.errors import GapError, RewindError, RunEndedError
-from playhead.runtime.events import Cursor, Event, Place, Projection, parse_cursor
-from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
+from playhead.runtime.core.events import Cursor, Event, Place, Projection, parse_cursor
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.records import Entry, RunPaused, SignalReceived
+from playhead.runtime.core.result import AgentResult
 from playhead.runtime.log import LogReader, RunInfo
-from playhead.runtime.records import Entry, RunPaused, SignalReceived
-from playhead.runtime.result import AgentResult
 
 __all__ = ["OpenTail", "Pause", "RunReader", "stream_events"]
 

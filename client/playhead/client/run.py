@@ -10,10 +10,10 @@ from uuid import uuid4
 from playhead.client.checks import check_answers, check_steer
 from playhead.client.notices import run_not_found
 from playhead.client.reader import OpenTail, RunReader
-from playhead.runtime.errors import RunEndedError
+from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.errors import RunEndedError
+from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.log import LogReader, LogSubmitter, Signal
-from playhead.runtime.records import ENDED_STATES, RunStateName
-from playhead.runtime.types import Prompt
 
 __all__ = ["ClientLog", "Run", "run_ended"]
 

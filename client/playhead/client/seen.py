@@ -11,11 +11,11 @@ from __future__ import annotations
 import sys
 from typing import Any, Final, NamedTuple
 
-from playhead.runtime.codec import decode_record, encode_record
-from playhead.runtime.events import Cursor, parse_cursor
-from playhead.runtime.interrupts import Interrupt
-from playhead.runtime.records import Entry, ModelChunk, RunPaused
-from playhead.runtime.segments import Segment, Stored, record_of
+from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.events import Cursor, parse_cursor
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.records import Entry, ModelChunk, RunPaused
+from playhead.runtime.core.segments import Segment, Stored, record_of
 
 __all__ = ["ClaimSeen", "Seen", "stored_bytes", "type_of"]
 

@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from playhead.client.hub import Hub
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.redis import RedisLog
 
 __all__ = ["Shard"]

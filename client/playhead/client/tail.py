@@ -31,11 +31,11 @@ from playhead.client.tail_actions import (
     Rewound,
 )
 from playhead.client.tail_state import OnPause, TailState
-from playhead.runtime.errors import LogUnavailableError, PlayheadError, RewindError
-from playhead.runtime.events import Cursor
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError
+from playhead.runtime.core.events import Cursor
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.log import LogReader
-from playhead.runtime.records import TERMINAL_TYPES, Entry
-from playhead.runtime.segments import Segment
 
 __all__ = ["Tail"]
 

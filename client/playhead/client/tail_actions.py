@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from playhead.client.notices import Notice
 from playhead.client.seen import ClaimSeen
-from playhead.runtime.errors import PlayheadError
-from playhead.runtime.segments import Segment
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.segments import Segment
 
 __all__ = [
     "Action",

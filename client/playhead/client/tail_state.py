@@ -49,13 +49,13 @@ from playhead.client.tail_actions import (
     Rest,
     Rewound,
 )
-from playhead.runtime.codec import decode_batch
-from playhead.runtime.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
-from playhead.runtime.events import Cursor
-from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.core.codec import decode_batch
+from playhead.runtime.core.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
+from playhead.runtime.core.events import Cursor
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.log import RunInfo, WorkerInfo
-from playhead.runtime.records import TERMINAL_TYPES, Entry
-from playhead.runtime.segments import Segment
 
 __all__ = ["PAGE", "OnPause", "TailState"]
 

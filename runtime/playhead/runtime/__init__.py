@@ -6,10 +6,10 @@ from playhead.runtime import Agent, tool
 from __future__ import annotations
 
 from playhead.runtime.agent import Agent
-from playhead.runtime.errors import PlayheadError
-from playhead.runtime.events import Event
-from playhead.runtime.interrupts import Interrupt
-from playhead.runtime.result import AgentResult
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.result import AgentResult
 from playhead.runtime.tools import Tool, ToolContext, tool
 
 __all__ = ["Agent", "AgentResult", "Event", "Interrupt", "PlayheadError", "Tool", "ToolContext", "tool"]

@@ -13,24 +13,24 @@ from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
 from playhead.runtime.agent_spec import AgentSpec, OnPartial
-from playhead.runtime.codec import MAX_RECORD_BYTES
-from playhead.runtime.errors import (
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.converse import Messages, Model, Prompt
+from playhead.runtime.core.errors import (
     AgentBusyError,
     AgentPausedError,
     InterruptNotOpenError,
     ModelConfigurationError,
 )
-from playhead.runtime.events import Event
-from playhead.runtime.interrupts import interrupt_responses
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import RunSubmitted, now_ms
+from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.invocation import Invocation
 from playhead.runtime.log.base import Signal
 from playhead.runtime.models import resolve_model
-from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import RunSubmitted, now_ms
-from playhead.runtime.result import AgentResult
-from playhead.runtime.storable import check_plain, check_size, storable
 from playhead.runtime.tools import tool_index
-from playhead.runtime.types import Messages, Model, Prompt
 
 __all__ = ["Agent", "print_text"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal
 
-from playhead.runtime.codec import MAX_RECORD_BYTES
-from playhead.runtime.records import Record
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.converse import Model
+from playhead.runtime.core.records import Record
 from playhead.runtime.tools import Tool
-from playhead.runtime.types import Model
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Item", "OnPartial"]
 

@@ -12,13 +12,11 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from playhead.runtime.agent_spec import AgentSpec, Commit
-from playhead.runtime.codec import decode_stored, encode_record, limit_of
 from playhead.runtime.control import Control
-from playhead.runtime.events import Projection
-from playhead.runtime.log.base import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal, new_run_id, new_token
-from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.loop import Loop
-from playhead.runtime.records import (
+from playhead.runtime.core.codec import decode_stored, encode_record, limit_of
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.events import Projection
+from playhead.runtime.core.records import (
     ModelChunk,
     Record,
     RunCancelled,
@@ -32,9 +30,11 @@ from playhead.runtime.records import (
     failure,
     now_ms,
 )
-from playhead.runtime.segments import Segment
-from playhead.runtime.state import fold, initial
-from playhead.runtime.types import Message
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.state import fold, initial
+from playhead.runtime.log.base import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal, new_run_id, new_token
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.loop import Loop
 
 __all__ = ["Invocation"]
 

@@ -15,9 +15,9 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from playhead.runtime.agent_spec import COMMIT, AgentSpec, Commit, Item
-from playhead.runtime.assemble import MessageAssembler
 from playhead.runtime.control import Control
-from playhead.runtime.decide import (
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.decide import (
     AddMessage,
     CallModel,
     CancelTools,
@@ -31,9 +31,9 @@ from playhead.runtime.decide import (
     Step,
     decide,
 )
-from playhead.runtime.model_call import Failed, ModelCall, tracked
-from playhead.runtime.ownership import Ownership
-from playhead.runtime.records import (
+from playhead.runtime.core.message_assembler import MessageAssembler
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -47,10 +47,10 @@ from playhead.runtime.records import (
     SignalReceived,
     now_ms,
 )
-from playhead.runtime.state import RunState, evolve
+from playhead.runtime.core.state import RunState, evolve
+from playhead.runtime.core.tool_results import error_result
+from playhead.runtime.model_call import Failed, ModelCall, tracked
 from playhead.runtime.tool_batch import ToolBatch, finished
-from playhead.runtime.tool_results import error_result
-from playhead.runtime.types import Chunk
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
 

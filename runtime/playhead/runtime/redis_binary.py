@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
 
 __all__ = ["BINARY_VARIABLE", "EmbeddedServerError", "find_server_binary"]
 

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from playhead.runtime.agent_spec import COMMIT, AgentSpec, Item
-from playhead.runtime.codec import encode_record
 from playhead.runtime.control import Control
-from playhead.runtime.decide import RunTools
-from playhead.runtime.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import ToolResult, ToolUse
+from playhead.runtime.core.decide import RunTools
+from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
+from playhead.runtime.core.state import RunState, effect_key
+from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
 from playhead.runtime.fanout import merge
-from playhead.runtime.interrupts import UNKNOWN_OUTCOME, outcome_question_id
-from playhead.runtime.ownership import Ownership
-from playhead.runtime.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
-from playhead.runtime.state import RunState, effect_key
 from playhead.runtime.tool_context import NotBegunError
-from playhead.runtime.tool_results import error_result, exception_result, tool_result
 from playhead.runtime.tools import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
-from playhead.runtime.types import ToolResult, ToolUse
 
 __all__ = ["ToolBatch", "ToolCall", "finished"]
 

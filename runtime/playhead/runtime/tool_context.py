@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from playhead.runtime.errors import FencedError
-from playhead.runtime.interrupts import tool_interrupt_id
-from playhead.runtime.ownership import Ownership
-from playhead.runtime.plain import plain
-from playhead.runtime.types import ToolUse
+from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.errors import FencedError
+from playhead.runtime.core.interrupts import tool_interrupt_id
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.plain import plain
 
 __all__ = ["BodyInterrupted", "NotBegunError", "ToolContext"]
 

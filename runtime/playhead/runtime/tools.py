@@ -26,18 +26,18 @@ from typing import Any, Concatenate, Generic, Literal, Self, cast, get_args, ove
 from typing_extensions import ParamSpec, TypeVar
 
 from playhead.runtime.control import is_being_cancelled
-from playhead.runtime.plain import plain
-from playhead.runtime.tool_body import END, BodyStopped, ToolBody
-from playhead.runtime.tool_context import BodyInterrupted, NotBegunError, ToolContext
-from playhead.runtime.tool_results import (
+from playhead.runtime.core.converse import ToolResult, ToolSpec, ToolUse
+from playhead.runtime.core.plain import plain
+from playhead.runtime.core.tool_results import (
     error_result,
     exception_result,
     invalid_name,
     tool_result,
     unknown_tool_result,
 )
+from playhead.runtime.tool_body import END, BodyStopped, ToolBody
+from playhead.runtime.tool_context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tool_schema import ToolInput, read_description, read_input
-from playhead.runtime.types import ToolResult, ToolSpec, ToolUse
 
 __all__ = [
     "Interruption",

@@ -21,7 +21,7 @@ from typing import IO, Any, Final, Self, TypeVar
 import anyio
 
 from playhead.client import Client, Run
-from playhead.runtime.records import Entry
+from playhead.runtime.core.records import Entry
 
 __all__ = [
     "PLAYHEAD",

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 
 from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.models import DemoModel, ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.toolbox import calculator
-from playhead.runtime.types import Chunk, Messages
 
 __all__ = ["asks", "assistant", "boom", "hostile", "slow", "steps", "stuck", "waits"]
 

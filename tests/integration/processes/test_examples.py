@@ -14,9 +14,9 @@ import pytest
 from commands import Commands, entries_of
 
 from playhead.client import Client
+from playhead.runtime.core.converse import Message
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.log import RunInfo
-from playhead.runtime.types import Message
 
 __all__: list[str] = []
 

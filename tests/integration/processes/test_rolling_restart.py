@@ -12,8 +12,8 @@ import pytest
 from commands import Commands, Running
 
 from playhead.client import Client, Run
+from playhead.runtime.core.records import ToolFinished, ToolStarted
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.records import ToolFinished, ToolStarted
 
 __all__: list[str] = []
 

@@ -16,10 +16,9 @@ from bench.chaos.evidence import Evidence, View
 from bench.chaos.load import read_begun
 from bench.chaos.plan import Plan, human_answer, prompt
 from playhead.runtime.control import Control
-from playhead.runtime.events import Projection
-from playhead.runtime.log.base import Signal
-from playhead.runtime.loop import Commit, Loop
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.events import Projection
+from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CheckedRecord,
     Entry,
@@ -32,8 +31,9 @@ from playhead.runtime.records import (
     ToolFinished,
     now_ms,
 )
-from playhead.runtime.state import fold, open_chunks
-from playhead.runtime.types import Message
+from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.log.base import Signal
+from playhead.runtime.loop import Commit, Loop
 
 __all__: list[str] = []
 

@@ -31,7 +31,7 @@ from bench.chaos.check import check_run
 from bench.chaos.evidence import KINDS, Begun, Evidence
 from bench.chaos.plan import prompt
 from bench.chaos.tally import Injuries, Tally, takeovers
-from playhead.runtime.records import (
+from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
     Entry,

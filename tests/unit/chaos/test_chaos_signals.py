@@ -26,7 +26,8 @@ from chaos_logs import (
 from bench.chaos.check import check_run, check_session
 from bench.chaos.evidence import Evidence
 from bench.chaos.plan import prompt
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     RunCancelled,
@@ -39,7 +40,6 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.types import Message
 
 __all__: list[str] = []
 

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
 from playhead.workers.cli import worker
 
 __all__: list[str] = []

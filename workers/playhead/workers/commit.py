@@ -17,10 +17,10 @@ from typing import Final, TypeAlias
 
 import anyio
 
-from playhead.runtime.codec import MAX_RECORD_BYTES
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log import Answer, Batch, Code, Log
-from playhead.runtime.ownership import Ownership
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.resend import persistently
 from playhead.workers.writer import RunWriter

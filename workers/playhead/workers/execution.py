@@ -11,11 +11,11 @@ import anyio
 from playhead.runtime import Agent
 from playhead.runtime.agent_spec import Commit, Item
 from playhead.runtime.control import Control, is_being_cancelled
-from playhead.runtime.errors import FencedError, GapError, PlayheadError
+from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, ModelChunk, RunPaused
+from playhead.runtime.core.state import RunState, fold, open_chunks
 from playhead.runtime.log import Claim, Log, RunInfo
 from playhead.runtime.loop import Loop
-from playhead.runtime.records import TERMINAL_TYPES, Entry, MessageAdded, ModelChunk, RunPaused
-from playhead.runtime.state import RunState, fold, open_chunks
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
 from playhead.workers.commit import GroupCommit

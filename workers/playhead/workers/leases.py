@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import anyio
 
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log import Log
-from playhead.runtime.ownership import Ownership
 from playhead.workers.checkpoints import Visit
 from playhead.workers.options import WorkerOptions
 from playhead.workers.pulse import Pulse, now_s

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from playhead.runtime.control import Control
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log import Log
 from playhead.workers.resend import log_refusal, persistently
 

@@ -29,7 +29,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from playhead.runtime.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log import Log, Renewal
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.pulse import Pulse, now_s

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from playhead.runtime.errors import LogUnavailableError, RedisAuthError
+from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError
 
 __all__ = ["log_refusal", "persistently"]
 

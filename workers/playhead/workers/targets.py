@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from playhead.runtime import Agent
-from playhead.runtime.errors import BadTargetError
+from playhead.runtime.core.errors import BadTargetError
 
 __all__ = ["load_agents"]
 

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from playhead.runtime.codec import encode_record, limit_of
+from playhead.runtime.core.codec import encode_record, limit_of
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.records import ModelChunk, Record, SignalReceived
 from playhead.runtime.log import Answer, Batch
-from playhead.runtime.ownership import Ownership
-from playhead.runtime.records import ModelChunk, Record, SignalReceived
 
 __all__ = ["KeptRecords", "RunWriter"]
 

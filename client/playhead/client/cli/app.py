@@ -15,7 +15,7 @@ from importlib.metadata import entry_points, version
 import typer
 
 from playhead.client.cli import control, look, watch
-from playhead.runtime.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError
 
 __all__ = ["app", "run"]
 

@@ -19,13 +19,13 @@ from playhead.client.cli.render import print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_answer, names_of
-from playhead.runtime.errors import PlayheadError, RunFailedError
-from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.core.errors import PlayheadError, RunFailedError
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.records import Entry
 from playhead.runtime.log import RunInfo
 from playhead.runtime.log.connection import point, redact, redis_info, tell_topology
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.redis import check_server, connect
-from playhead.runtime.records import Entry
 
 __all__ = ["doctor", "runs", "show", "workers"]
 

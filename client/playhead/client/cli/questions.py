@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from playhead.client.questions import names_of
-from playhead.runtime.interrupts import Interrupt
+from playhead.runtime.core.interrupts import Interrupt
 
 __all__ = ["read_answers"]
 

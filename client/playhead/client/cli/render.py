@@ -12,9 +12,9 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from playhead.runtime.events import Projection
-from playhead.runtime.interrupts import Interrupt
-from playhead.runtime.records import (
+from playhead.runtime.core.events import Projection
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.records import (
     Entry,
     ModelRetried,
     ModelStarted,

@@ -21,10 +21,10 @@ from playhead.client.client import Client
 from playhead.client.notices import Notice
 from playhead.client.questions import how_to_answer, names_of
 from playhead.client.run import Run
+from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
+from playhead.runtime.core.events import Cursor, Event, Place, parse_cursor
+from playhead.runtime.core.records import Entry
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.errors import AgentNotFoundError, RewindError, RunFailedError
-from playhead.runtime.events import Cursor, Event, Place, parse_cursor
-from playhead.runtime.records import Entry
 
 __all__ = ["ask", "demo", "replay", "tail"]
 

@@ -15,9 +15,12 @@ import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from playhead.runtime.codec import encode_record
-from playhead.runtime.decide import CANCELLED_TEXT
-from playhead.runtime.log.check import check_count, check_duration, check_name, check_names
+from playhead.runtime.core.checks import check_count, check_duration, check_name, check_names
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.decide import CANCELLED_TEXT
+from playhead.runtime.core.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_LEASE_MS,
@@ -34,9 +37,6 @@ from playhead.runtime.log.values import (
     Signal,
     WorkerInfo,
 )
-from playhead.runtime.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
-from playhead.runtime.segments import Segment
-from playhead.runtime.types import Message
 
 __all__ = [
     "DEFAULT_CRASH_LIMIT",

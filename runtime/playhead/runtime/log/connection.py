@@ -15,7 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from playhead.runtime.errors import LogUnavailableError, PlayheadError, RedisAuthError, RedisTooOldError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError, RedisTooOldError
 from playhead.runtime.log.durability import Durability
 from playhead.runtime.log.keys import Keys
 from playhead.runtime.log.topology import LocatedConnection, NowhereError, finder_of, read_topology

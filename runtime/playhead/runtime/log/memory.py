@@ -17,7 +17,12 @@ from typing import Final, TypeVar
 import anyio
 import anyio.lowlevel
 
-from playhead.runtime.codec import decode_stored, encode_record, pack, unpack
+from playhead.runtime.core.checks import check_count, check_duration
+from playhead.runtime.core.codec import decode_stored, encode_record, pack, unpack
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.base import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -38,12 +43,7 @@ from playhead.runtime.log.base import (
     crash_failure,
     deadline_failure,
 )
-from playhead.runtime.log.check import check_count, check_duration
 from playhead.runtime.log.rules import Bells, InLine, Rules
-from playhead.runtime.records import Entry
-from playhead.runtime.segments import Segment
-from playhead.runtime.storable import ANY_SIZE
-from playhead.runtime.types import Message
 
 __all__ = ["MemoryLog"]
 

@@ -11,8 +11,13 @@ from typing import Any, Final, Self, cast
 
 from redis.asyncio import Redis
 
-from playhead.runtime.codec import encode_record, pack
-from playhead.runtime.errors import InterruptNotOpenError
+from playhead.runtime.core.checks import check_count, check_duration
+from playhead.runtime.core.codec import encode_record, pack
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.errors import InterruptNotOpenError
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.base import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -34,7 +39,6 @@ from playhead.runtime.log.base import (
     crash_failure,
     deadline_failure,
 )
-from playhead.runtime.log.check import check_count, check_duration
 from playhead.runtime.log.commands import Commands, Later
 from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
 from playhead.runtime.log.durability import Durability, waiting_links
@@ -50,10 +54,6 @@ from playhead.runtime.log.replies import (
     worker_of,
 )
 from playhead.runtime.log.script import Script
-from playhead.runtime.records import Entry
-from playhead.runtime.segments import Segment
-from playhead.runtime.storable import ANY_SIZE
-from playhead.runtime.types import Message
 
 __all__ = ["RedisLog", "check_server", "connect", "redact"]
 

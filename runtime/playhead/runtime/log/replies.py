@@ -8,12 +8,12 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Final, cast
 
-from playhead.runtime.codec import Stored, decode_batch, decode_stored, unpack
-from playhead.runtime.errors import ForeignRecordError
+from playhead.runtime.core.codec import Stored, decode_batch, decode_stored, unpack
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.records import RunStateName
+from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log.values import Answer, Code, RunInfo, Signal, WorkerInfo
-from playhead.runtime.records import RunStateName
-from playhead.runtime.segments import Segment, segments
-from playhead.runtime.types import Message
 
 __all__ = ["INFO_FIELDS", "answers", "info_of", "messages_of", "segments_of", "signal_of", "text", "worker_of"]
 

@@ -11,10 +11,10 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from playhead.runtime.errors import InterruptNotOpenError, PlayheadError
+from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
+from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.rules_state import Line, LogRun, Sessions, passed
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
-from playhead.runtime.records import RunStateName
 
 __all__ = ["Bells", "InLine", "Rules", "Signalled"]
 

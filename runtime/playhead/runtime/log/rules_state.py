@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -18,7 +19,6 @@ from playhead.runtime.log.values import (
     Code,
     RunInfo,
 )
-from playhead.runtime.records import ENDED_STATES, RunStateName
 
 __all__ = ["Line", "LogRun", "LogSession", "Sessions", "passed"]
 

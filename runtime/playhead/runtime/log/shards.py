@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 
 import anyio
 
-from playhead.runtime.errors import PlayheadError, ShardsError
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.errors import PlayheadError, ShardsError
+from playhead.runtime.core.records import Entry, RunStateName
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.base import NewRun, RunInfo, Signal, WorkerInfo
 from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.records import Entry, RunStateName
-from playhead.runtime.segments import Segment
-from playhead.runtime.types import Message
 
 __all__ = ["MAX_SHARDS", "ShardedLog", "check_shards", "settle", "shard_of_run", "shard_of_session"]
 

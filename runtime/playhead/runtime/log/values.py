@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
-from playhead.runtime.log.check import check_duration, check_name
-from playhead.runtime.records import ENDED_STATES, Record, RunStateName
-from playhead.runtime.types import Message
+from playhead.runtime.core.checks import check_duration, check_name
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName
 
 __all__ = [
     "DEFAULT_CRASH_LIMIT",

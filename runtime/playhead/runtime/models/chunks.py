@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playhead.runtime.types import Chunk
+from playhead.runtime.core.converse import Chunk
 
 __all__ = [
     "block_start",

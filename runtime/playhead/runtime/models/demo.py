@@ -11,9 +11,9 @@ from typing import Any
 
 import anyio
 
+from playhead.runtime.core.converse import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.demo_arithmetic import find_expressions
-from playhead.runtime.types import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
 
 __all__ = ["DemoModel"]
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import anyio.to_thread
 
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models.local_process import LocalOptions, shared_process
 from playhead.runtime.models.openai import OpenAIModel, load_sdk
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 
 __all__ = ["LocalModel"]
 

@@ -17,7 +17,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import IO
 
-from playhead.runtime.errors import ModelConfigurationError
+from playhead.runtime.core.errors import ModelConfigurationError
 
 __all__ = ["LocalEndpoint", "LocalOptions", "LocalProcess", "shared_process"]
 

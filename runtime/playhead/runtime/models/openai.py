@@ -16,7 +16,8 @@ from typing import Any, ClassVar, cast
 import anyio
 import anyio.to_thread
 
-from playhead.runtime.errors import (
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.errors import (
     ContextWindowOverflowException,
     ModelConfigurationError,
     ModelThrottledException,
@@ -24,7 +25,6 @@ from playhead.runtime.errors import (
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai_chunks import ChunkTranslator
 from playhead.runtime.models.openai_messages import chat_request
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 
 __all__ = ["OpenAIModel", "load_sdk"]
 

@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from playhead.runtime.core.converse import Chunk
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Chunk
 
 __all__ = ["ChunkTranslator"]
 

@@ -8,7 +8,7 @@ import mimetypes
 from collections.abc import Sequence
 from typing import Any, cast
 
-from playhead.runtime.types import ContentBlock, Message, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.converse import ContentBlock, Message, Messages, ToolChoice, ToolSpec
 
 __all__ = ["chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
 

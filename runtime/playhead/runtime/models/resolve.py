@@ -6,11 +6,11 @@ import logging
 import os
 from typing import Any, cast
 
-from playhead.runtime.errors import ModelConfigurationError
+from playhead.runtime.core.converse import Model
+from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.models.demo import DemoModel
 from playhead.runtime.models.local import LocalModel
 from playhead.runtime.models.openai import OpenAIModel
-from playhead.runtime.types import Model
 
 __all__ = ["resolve_model"]
 

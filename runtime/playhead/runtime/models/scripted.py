@@ -12,8 +12,8 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models import chunks as c
-from playhead.runtime.types import Chunk, Messages, ToolChoice, ToolSpec
 
 __all__ = ["ModelRequest", "Script", "ScriptedCall", "ScriptedModel", "text_call", "tool_call"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from playhead.runtime.errors import FencedError
+from playhead.runtime.core.errors import FencedError
 
 __all__ = ["Ownership", "Standing"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from playhead.runtime.tool_results import invalid_name
-from playhead.runtime.types import Message, Messages
+from playhead.runtime.core.converse import Message, Messages
+from playhead.runtime.core.tool_results import invalid_name
 
 __all__ = ["for_model"]
 

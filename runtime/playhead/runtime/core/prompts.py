@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from playhead.runtime.types import Message
+from playhead.runtime.core.converse import Message
 
 __all__ = ["prompt_messages"]
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, cast
 
-from playhead.runtime.types import Chunk, ContentBlock, Message
+from playhead.runtime.core.converse import Chunk, ContentBlock, Message
 
 __all__ = ["MessageAssembler", "partial_text"]
 

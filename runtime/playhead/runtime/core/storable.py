@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
-from playhead.runtime.codec import encode_record, pack
-from playhead.runtime.errors import EncodingError, RecordTooLargeError
-from playhead.runtime.records import Record
+from playhead.runtime.core.codec import encode_record, pack
+from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.core.records import Record
 
 __all__ = ["ANY_SIZE", "check_plain", "check_size", "storable"]
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from playhead.runtime.assemble import partial_text
-from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import ENDED_STATES
-from playhead.runtime.state import RunState, Totals, tool_uses
-from playhead.runtime.tool_results import error_result
-from playhead.runtime.types import Chunk, ContentBlock, Message, ToolUse
+from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
+from playhead.runtime.core.message_assembler import partial_text
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import ENDED_STATES
+from playhead.runtime.core.state import RunState, Totals, tool_uses
+from playhead.runtime.core.tool_results import error_result
 
 __all__ = [
     "AddMessage",

@@ -11,16 +11,16 @@ form takes a new number, an old one is never given another meaning.
 
 from __future__ import annotations
 
-import threading
+from threading import local
 from typing import Any, Final, cast
 
 import msgpack
 from pydantic import ValidationError
 
-from playhead.runtime.errors import EncodingError, ForeignRecordError, RecordTooLargeError
-from playhead.runtime.records import RECORD_TYPES, CheckedRecord, MessageAdded, ModelChunk, Record, UnknownRecord
-from playhead.runtime.segments import REASONING, TEXT, TOOL_INPUT, WHOLE, Stored, record_of
-from playhead.runtime.types import Chunk
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.errors import EncodingError, ForeignRecordError, RecordTooLargeError
+from playhead.runtime.core.records import RECORD_TYPES, CheckedRecord, MessageAdded, ModelChunk, Record, UnknownRecord
+from playhead.runtime.core.segments import REASONING, TEXT, TOOL_INPUT, WHOLE, Stored, record_of
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -57,7 +57,7 @@ def _ext_hook(code: int, data: bytes) -> Any:
     return int(data) if code == _BIG_INT else msgpack.ExtType(code, data)
 
 
-class _OfThread(threading.local):
+class _OfThread(local):
     """A packer for each thread: on a big int it runs Python code, and another thread would write into its buffer."""
 
     def __init__(self) -> None:

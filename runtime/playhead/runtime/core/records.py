@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SkipValidation
 
-from playhead.runtime.types import Chunk, Message, ToolResult, ToolUse
+from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 
 __all__ = [
     "ENDED_STATES",

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeVar, cast
 
-from playhead.runtime.interrupts import is_outcome_question
-from playhead.runtime.prompts import prompt_messages
-from playhead.runtime.records import (
+from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolResult, ToolUse
+from playhead.runtime.core.interrupts import is_outcome_question
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
@@ -36,7 +37,6 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.types import Chunk, ContentBlock, Message, ToolResult, ToolUse
 
 __all__ = ["RunState", "Totals", "effect_key", "evolve", "fold", "initial", "open_chunks", "tool_uses"]
 

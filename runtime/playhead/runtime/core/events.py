@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from playhead.runtime.assemble import MessageAssembler
-from playhead.runtime.errors import RunFailedError, remote_error
-from playhead.runtime.interrupts import Interrupt
-from playhead.runtime.records import (
+from playhead.runtime.core.errors import RunFailedError, remote_error
+from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.message_assembler import MessageAssembler
+from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
     Entry,
@@ -34,8 +34,8 @@ from playhead.runtime.records import (
     ToolInterrupted,
     ToolProgressed,
 )
-from playhead.runtime.result import AgentResult
-from playhead.runtime.segments import TEXT, Segment, record_of
+from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.segments import TEXT, Segment, record_of
 
 __all__ = ["Cursor", "Event", "Place", "Projection", "parse_cursor"]
 

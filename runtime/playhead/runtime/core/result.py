@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from playhead.runtime.interrupts import Interrupt
-from playhead.runtime.types import Message
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.interrupts import Interrupt
 
 __all__ = ["AgentResult", "RunMetrics"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
-from playhead.runtime.records import Entry, ModelChunk, Record
+from playhead.runtime.core.records import Entry, ModelChunk, Record
 
 __all__ = ["REASONING", "TEXT", "TOOL_INPUT", "WHOLE", "Segment", "Stored", "record_of", "segments"]
 

@@ -12,8 +12,8 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
-from playhead.runtime.plain import NotPlainError, plain_strict, plain_text
-from playhead.runtime.types import ContentBlock, ToolResult, ToolUse
+from playhead.runtime.core.converse import ContentBlock, ToolResult, ToolUse
+from playhead.runtime.core.plain import NotPlainError, plain_strict, plain_text
 
 __all__ = [
     "TOOL_NAME_MAX_LENGTH",
