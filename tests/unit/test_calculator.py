@@ -14,7 +14,7 @@ import pytest
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.toolbox import calculator
 from playhead.runtime.toolbox.calculator import MAX_DIGITS, MAX_LENGTH
-from playhead.runtime.tools import Outcome, ToolContext
+from playhead.runtime.tools.tool import Outcome, ToolContext
 
 __all__: list[str] = []
 

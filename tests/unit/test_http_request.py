@@ -23,7 +23,7 @@ import anyio
 import pytest
 
 from playhead.runtime.toolbox import addresses, http_request, make_http_request
-from playhead.runtime.tools import Tool
+from playhead.runtime.tools.tool import Tool
 
 __all__: list[str] = []
 

@@ -17,7 +17,7 @@ from playhead.runtime.core.state import fold
 from playhead.runtime.loop import Loop
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
-from playhead.runtime.tool_context import NotBegunError
+from playhead.runtime.tools.context import NotBegunError
 from playhead.workers import leases
 from playhead.workers.leases import Lease
 from playhead.workers.pulse import Pulse

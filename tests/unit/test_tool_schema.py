@@ -11,14 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
-from playhead.runtime.tools import (
-    Interruption,
-    Outcome,
-    Progress,
-    Tool,
-    ToolContext,
-    tool,
-)
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, tool
 
 __all__: list[str] = []
 

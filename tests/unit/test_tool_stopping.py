@@ -11,11 +11,11 @@ from typing import Any
 import anyio
 import pytest
 
-from playhead.runtime import tool_body
 from playhead.runtime.control import Control
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.log.base import Signal
-from playhead.runtime.tools import Interruption, Outcome, Progress, Tool, ToolContext, tool
+from playhead.runtime.tools import body as tool_body
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, tool
 
 __all__: list[str] = []
 

@@ -11,16 +11,9 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from playhead.runtime import tool_body
 from playhead.runtime.core.converse import ToolResult, ToolUse
-from playhead.runtime.tools import (
-    Interruption,
-    Outcome,
-    Progress,
-    Tool,
-    ToolContext,
-    tool,
-)
+from playhead.runtime.tools import body as tool_body
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, tool
 
 __all__: list[str] = []
 

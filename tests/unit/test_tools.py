@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
-from playhead.runtime.tools import (
+from playhead.runtime.tools.tool import (
     Interruption,
     Outcome,
     Progress,

@@ -28,7 +28,7 @@ from playhead.runtime.core.state import fold
 from playhead.runtime.log.base import Signal
 from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.models import ScriptedModel
-from playhead.runtime.tools import OnUnknownOutcome
+from playhead.runtime.tools.tool import OnUnknownOutcome
 
 __all__: list[str] = []
 

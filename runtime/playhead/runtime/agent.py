@@ -30,7 +30,7 @@ from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.invocation import Invocation
 from playhead.runtime.log.base import Signal
 from playhead.runtime.models import resolve_model
-from playhead.runtime.tools import tool_index
+from playhead.runtime.tools.tool import tool_index
 
 __all__ = ["Agent", "print_text"]
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Model
 from playhead.runtime.core.records import Record
-from playhead.runtime.tools import Tool
+from playhead.runtime.tools.tool import Tool
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Item", "OnPartial"]
 

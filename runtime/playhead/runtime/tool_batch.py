@@ -23,8 +23,8 @@ from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted,
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
 from playhead.runtime.fanout import merge
-from playhead.runtime.tool_context import NotBegunError
-from playhead.runtime.tools import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
+from playhead.runtime.tools.context import NotBegunError
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
 
 __all__ = ["ToolBatch", "ToolCall", "finished"]
 

@@ -19,7 +19,7 @@ import anyio
 import httpx
 
 from playhead.runtime.toolbox.addresses import AddressPolicy
-from playhead.runtime.tools import Tool, tool
+from playhead.runtime.tools.tool import Tool, tool
 
 __all__ = ["http_request", "make_http_request"]
 

@@ -13,7 +13,7 @@ import docstring_parser
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-from playhead.runtime.tool_context import ToolContext
+from playhead.runtime.tools.context import ToolContext
 
 __all__ = ["ToolInput", "read_description", "read_input"]
 

@@ -35,9 +35,9 @@ from playhead.runtime.core.tool_results import (
     tool_result,
     unknown_tool_result,
 )
-from playhead.runtime.tool_body import END, BodyStopped, ToolBody
-from playhead.runtime.tool_context import BodyInterrupted, NotBegunError, ToolContext
-from playhead.runtime.tool_schema import ToolInput, read_description, read_input
+from playhead.runtime.tools.body import END, BodyStopped, ToolBody
+from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
+from playhead.runtime.tools.schema import ToolInput, read_description, read_input
 
 __all__ = [
     "Interruption",

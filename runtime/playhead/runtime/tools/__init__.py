@@ -1,0 +1,3 @@
+"""Tools: functions that a model may call."""
+
+__all__: list[str] = []
