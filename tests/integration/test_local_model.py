@@ -16,7 +16,7 @@ import pytest
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelConfigurationError
 from playhead.runtime.models import LocalModel
-from playhead.runtime.models.local_process import LocalOptions, shared_process
+from playhead.runtime.models.local.process import LocalOptions, shared_process
 
 pytestmark = [pytest.mark.anyio, pytest.mark.real_model, pytest.mark.timeout(300)]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from playhead.runtime.core.converse import ContentBlock, Message, Messages, Model, ToolSpec
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models import DemoModel
-from playhead.runtime.models.demo_arithmetic import find_expressions
+from playhead.runtime.models.demo.arithmetic import find_expressions
 
 pytestmark = pytest.mark.anyio
 

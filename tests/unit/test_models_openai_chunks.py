@@ -12,7 +12,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.message_assembler import MessageAssembler
-from playhead.runtime.models.openai_chunks import ChunkTranslator
+from playhead.runtime.models.openai.chunks import ChunkTranslator
 
 
 def event(finish: str | None = None, usage: dict[str, Any] | None = None, **delta: Any) -> ChatCompletionChunk:

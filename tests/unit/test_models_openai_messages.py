@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from playhead.runtime.core.converse import ContentBlock, Message, ToolChoice, ToolSpec
-from playhead.runtime.models.openai_messages import chat_messages, chat_request
+from playhead.runtime.models.openai.messages import chat_messages, chat_request
 
 ADD: ToolSpec = {"name": "add", "description": "Adds", "inputSchema": {"json": {"type": "object"}}}
 PNG = b"\x89PNG"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from playhead.runtime.models.demo import DemoModel
-from playhead.runtime.models.local import LocalModel
-from playhead.runtime.models.openai import OpenAIModel
+from playhead.runtime.models.demo.model import DemoModel
+from playhead.runtime.models.local.model import LocalModel
+from playhead.runtime.models.openai.model import OpenAIModel
 from playhead.runtime.models.resolve import resolve_model
 from playhead.runtime.models.scripted import ModelRequest, ScriptedCall, ScriptedModel, text_call, tool_call
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from playhead.runtime.core.converse import Model
 from playhead.runtime.core.errors import ModelConfigurationError
-from playhead.runtime.models.demo import DemoModel
-from playhead.runtime.models.local import LocalModel
-from playhead.runtime.models.openai import OpenAIModel
+from playhead.runtime.models.demo.model import DemoModel
+from playhead.runtime.models.local.model import LocalModel
+from playhead.runtime.models.openai.model import OpenAIModel
 
 __all__ = ["resolve_model"]
 

@@ -23,8 +23,8 @@ from playhead.runtime.core.errors import (
     ModelThrottledException,
 )
 from playhead.runtime.models import chunks as c
-from playhead.runtime.models.openai_chunks import ChunkTranslator
-from playhead.runtime.models.openai_messages import chat_request
+from playhead.runtime.models.openai.chunks import ChunkTranslator
+from playhead.runtime.models.openai.messages import chat_request
 
 __all__ = ["OpenAIModel", "load_sdk"]
 

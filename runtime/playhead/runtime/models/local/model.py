@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import anyio.to_thread
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
-from playhead.runtime.models.local_process import LocalOptions, shared_process
-from playhead.runtime.models.openai import OpenAIModel, load_sdk
+from playhead.runtime.models.local.process import LocalOptions, shared_process
+from playhead.runtime.models.openai.model import OpenAIModel, load_sdk
 
 __all__ = ["LocalModel"]
 

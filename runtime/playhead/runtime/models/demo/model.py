@@ -13,7 +13,7 @@ import anyio
 
 from playhead.runtime.core.converse import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models import chunks as c
-from playhead.runtime.models.demo_arithmetic import find_expressions
+from playhead.runtime.models.demo.arithmetic import find_expressions
 
 __all__ = ["DemoModel"]
 

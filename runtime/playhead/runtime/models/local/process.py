@@ -124,7 +124,7 @@ class LocalProcess:
         deadline = time.monotonic() + timeout
         # Its standard input is its lease of life: the child ends when this end of the pipe is gone.
         self._process = process = subprocess.Popen(
-            [sys.executable, "-m", "playhead.runtime.models.local_server"],
+            [sys.executable, "-m", "playhead.runtime.models.local.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

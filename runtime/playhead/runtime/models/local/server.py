@@ -1,4 +1,4 @@
-"""The child process of a `LocalModel`: `python -m playhead.runtime.models.local_server`.
+"""The child process of a `LocalModel`: `python -m playhead.runtime.models.local.server`.
 
 It reads its configuration as one line of JSON from standard input, loads the model, serves OpenAI's protocol on
 127.0.0.1 at a free port, prints the address as one line, and ends when standard input ends.

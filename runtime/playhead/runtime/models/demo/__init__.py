@@ -1,0 +1,3 @@
+"""The offline demo model."""
+
+__all__: list[str] = []

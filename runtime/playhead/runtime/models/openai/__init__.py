@@ -1,0 +1,3 @@
+"""OpenAI-compatible servers."""
+
+__all__: list[str] = []
