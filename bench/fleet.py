@@ -14,8 +14,8 @@ from bench.children import Talk, cpu_seconds, rss_bytes
 from playhead.runtime import Agent
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.records import now_ms
-from playhead.runtime.log.connection import connect
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
 

@@ -18,9 +18,10 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     now_ms,
 )
-from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
-from playhead.runtime.log.connection import connect
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.interface import new_run_id, new_token
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.values import Batch, Claim, Finish, NewRun
 from playhead.runtime.models import text_call
 
 __all__ = [

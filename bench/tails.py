@@ -20,7 +20,7 @@ from bench.server import Bench
 from bench.sizes import Sizes
 from bench.viewer import CLIENT_NAME
 from playhead.client import Client
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.redis.log import RedisLog
 
 __all__ = ["measure", "open_tails", "tasks_that_wait"]
 

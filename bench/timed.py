@@ -10,8 +10,8 @@ import anyio
 from bench.children import Talk
 from bench.fleet import AGENT, PacedModel, clock_ns
 from playhead.runtime import Agent
-from playhead.runtime.log import Answer, Batch
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.values import Answer, Batch
 from playhead.workers import Worker, WorkerOptions
 
 __all__ = ["timed_worker"]

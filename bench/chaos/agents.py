@@ -19,7 +19,7 @@ import redis
 from bench.chaos.plan import Answer, answer, plan_in, tool_text
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, ToolChoice, ToolSpec
-from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.models import chunks as c
 
 __all__ = ["AGENTS", "TRACES", "ChainedModel", "Traces"]

@@ -23,7 +23,7 @@ from bench.chaos.tally import Tally
 from playhead.client import Client
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog, connect
 
 __all__ = ["Load", "read_begun"]
 

@@ -24,9 +24,9 @@ from bench.chaos.agents import AGENTS, TRACES
 from bench.chaos.check_views import left_standing, seen_event, seen_record
 from playhead.client import Client
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
-from playhead.runtime.log import Answer, Code
-from playhead.runtime.log.keys import Keys
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.values import Answer, Code
 from playhead.workers import WorkerOptions
 from playhead.workers.process import run_worker
 

@@ -21,8 +21,8 @@ from anyio import to_thread
 
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
-from playhead.runtime.log.durability import Durability
-from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.keys import Keys
 
 __all__ = ["Replicated", "ServerKind", "Servers", "Single", "open_servers"]
 

@@ -27,7 +27,7 @@ from playhead.runtime.agent_spec import AgentSpec, Commit, Item
 from playhead.runtime.control import breaking_off
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.loop import Loop
 from playhead.workers import Worker, WorkerOptions, execution
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import fakeredis
 import pytest
 
-from playhead.runtime.log.base import Log
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog, connect
 
 __all__: list[str] = []
 

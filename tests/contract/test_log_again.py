@@ -8,8 +8,9 @@ import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.records import RunClaimed, RunSubmitted
-from playhead.runtime.log.base import Log, NewRun, Renewal, new_run_id, new_token
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.values import NewRun, Renewal
 
 __all__: list[str] = []
 

@@ -9,20 +9,17 @@ import anyio.lowlevel
 import pytest
 
 from playhead.runtime.core.codec import encode_record
-from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed, RunCompleted, RunFailed, RunSubmitted
-from playhead.runtime.log.base import (
-    Answer,
-    Batch,
-    Claim,
-    Code,
-    Finish,
-    Log,
-    NewRun,
-    RunInfo,
+from playhead.runtime.core.records import (
+    CycleStarted,
+    Entry,
+    RunClaimed,
+    RunCompleted,
+    RunFailed,
     RunStateName,
-    new_run_id,
-    new_token,
+    RunSubmitted,
 )
+from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, RunInfo
 
 __all__: list[str] = []
 

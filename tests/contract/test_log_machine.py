@@ -41,18 +41,10 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunSubmitted,
 )
-from playhead.runtime.log.base import (
-    Batch,
-    Finish,
-    Log,
-    NewRun,
-    Signal,
-    cancel_ending,
-    crash_failure,
-    deadline_failure,
-)
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.interface import Log, cancel_ending, crash_failure, deadline_failure
+from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.log.rules import Rules
+from playhead.runtime.log.values import Batch, Finish, NewRun, Signal
 
 __all__: list[str] = []
 

@@ -17,24 +17,13 @@ from playhead.runtime.core.records import (
     RunCancelled,
     RunClaimed,
     RunFailed,
+    RunStateName,
     RunSubmitted,
     SignalReceived,
 )
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.log.base import (
-    Answer,
-    Batch,
-    Claim,
-    Code,
-    Finish,
-    Log,
-    NewRun,
-    Renewal,
-    RunStateName,
-    Signal,
-    new_run_id,
-    new_token,
-)
+from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
 
 __all__: list[str] = []
 

@@ -33,8 +33,8 @@ from playhead.runtime.core.records import (
     ToolProgressed,
 )
 from playhead.runtime.embedded import EmbeddedServerError
-from playhead.runtime.log import RunInfo, WorkerInfo
-from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__: list[str] = []
 
@@ -219,7 +219,7 @@ def test_every_key_is_in_the_table_of_keys():
     wanted = {getattr(keys, name)(text) for name, text in texts.items()}
     wanted |= {keys.leases, keys.deadlines, keys.runs, keys.workers, keys.waited, keys.line, keys.shards}
     assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == texts.keys()
-    for script in (ROOT / "runtime/playhead/runtime/log/scripts").glob("*.lua"):
+    for script in (ROOT / "runtime/playhead/runtime/log/redis/scripts").glob("*.lua"):
         for kind in re.findall(r"prefix \.\. '(session|waiting|\w+):'", script.read_text(encoding="utf-8")):
             if kind not in texts:
                 wanted.add(f"{keys.root}{kind}:<session>")

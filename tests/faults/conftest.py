@@ -22,7 +22,7 @@ from playhead.client import Client, Run
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog, connect
 
 __all__: list[str] = []
 

@@ -17,9 +17,10 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.log.base import Batch, Claim, Finish, NewRun, new_run_id, new_token
-from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.log.script import Script
+from playhead.runtime.log.interface import new_run_id, new_token
+from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.script import Script
+from playhead.runtime.log.values import Batch, Claim, Finish, NewRun
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions

@@ -23,8 +23,8 @@ from playhead.runtime.core.errors import (
     RedisTooOldError,
 )
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.log.base import new_run_id
-from playhead.runtime.log.redis import RedisLog, check_server, connect
+from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.log.redis.log import RedisLog, check_server, connect
 from playhead.runtime.models import ScriptedModel
 from playhead.workers import Worker, load_agents
 

@@ -18,7 +18,7 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import RunClaimed, SignalReceived, ToolFinished
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker

@@ -9,12 +9,13 @@ import pytest
 
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import RunSubmitted
-from playhead.runtime.log import NewRun, RunInfo, Signal, new_run_id, new_token
+from playhead.runtime.log.interface import new_run_id, new_token
+from playhead.runtime.log.values import NewRun, RunInfo, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playhead.runtime.log.redis import RedisLog
+    from playhead.runtime.log.redis.log import RedisLog
 
     from .conftest import Fleet
 

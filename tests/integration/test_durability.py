@@ -17,10 +17,11 @@ from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedSentinels
-from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Signal, new_run_id, new_token
-from playhead.runtime.log.connection import check_server
-from playhead.runtime.log.durability import Durability
-from playhead.runtime.log.redis import RedisLog, connect
+from playhead.runtime.log.interface import new_run_id, new_token
+from playhead.runtime.log.redis.connection import check_server
+from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Signal
 
 __all__: list[str] = []
 

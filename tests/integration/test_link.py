@@ -25,12 +25,13 @@ from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_topology import EmbeddedCluster
-from playhead.runtime.log.base import Answer, Batch, Code, NewRun, new_run_id
-from playhead.runtime.log.commands import Commands
-from playhead.runtime.log.connection import connect
-from playhead.runtime.log.link import Link
-from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.log.topology import finder_of
+from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.log.redis.commands import Commands
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.link import Link
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.redis.topology import finder_of
+from playhead.runtime.log.values import Answer, Batch, Code, NewRun
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy

@@ -12,8 +12,8 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import ToolFinished
-from playhead.runtime.log.base import new_run_id
-from playhead.runtime.log.script import Script
+from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.log.redis.script import Script
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import MessageAdded
-from playhead.runtime.log.base import new_run_id
+from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:

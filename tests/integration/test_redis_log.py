@@ -14,7 +14,9 @@ from redis import exceptions as redis_errors
 from playhead.runtime.core.codec import decode_batch, encode_record, record_of
 from playhead.runtime.core.errors import ForeignRecordError, LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
-from playhead.runtime.log.base import (
+from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.values import (
     SESSION_RETENTION_MS,
     Answer,
     Batch,
@@ -24,9 +26,7 @@ from playhead.runtime.log.base import (
     NewRun,
     Signal,
     WorkerInfo,
-    new_run_id,
 )
-from playhead.runtime.log.redis import RedisLog, connect
 
 if TYPE_CHECKING:
     from .conftest import Proxy

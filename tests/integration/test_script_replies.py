@@ -16,9 +16,9 @@ import pytest
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
-from playhead.runtime.log.base import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal, WorkerInfo
-from playhead.runtime.log.redis import RedisLog
-from playhead.runtime.log.script import Script
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.redis.script import Script
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal, WorkerInfo
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy
@@ -176,7 +176,7 @@ CASES = [
 
 
 def scripts() -> set[str]:
-    folder = resources.files("playhead.runtime.log").joinpath("scripts")
+    folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
     return {file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua")} - {"common"}
 
 

@@ -14,7 +14,8 @@ from playhead.runtime.core.errors import ForeignRecordError, GapError, PlayheadE
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry, RunPaused
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.log.base import Batch, new_run_id
+from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.log.values import Batch
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Owner

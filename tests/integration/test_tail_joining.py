@@ -16,7 +16,7 @@ from playhead.runtime.core.codec import pack
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.base import Batch
+from playhead.runtime.log.values import Batch
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
 from playhead.runtime.core.records import RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
-from playhead.runtime.log.base import Batch, Code, Finish, NewRun, Signal, WorkerInfo, new_run_id
-from playhead.runtime.log.connection import check_server, redis_info, tell_topology
-from playhead.runtime.log.redis import RedisLog, connect
-from playhead.runtime.log.topology import finder_of
+from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.log.redis.connection import check_server, redis_info, tell_topology
+from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.topology import finder_of
+from playhead.runtime.log.values import Batch, Code, Finish, NewRun, Signal, WorkerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable

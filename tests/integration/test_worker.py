@@ -16,9 +16,8 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.log import Claim, RunInfo
-from playhead.runtime.log.base import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, Claim, RunInfo
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.workers import Worker, WorkerOptions
 

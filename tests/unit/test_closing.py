@@ -9,8 +9,8 @@ import pytest
 from playhead.runtime import Agent
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import RunSubmitted
-from playhead.runtime.log.base import Answer, Code, Finish, NewRun
 from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import Answer, Code, Finish, NewRun
 from playhead.runtime.models.scripted import ScriptedModel, text_call
 from playhead.workers import Worker
 

@@ -25,8 +25,9 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
-from playhead.runtime.log.base import Answer, Batch, NewRun, Signal, new_token
+from playhead.runtime.log.interface import new_token
 from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import Answer, Batch, NewRun, Signal
 from playhead.workers.commit import GroupCommit
 from playhead.workers.resend import persistently
 from playhead.workers.writer import (

@@ -9,8 +9,8 @@ import pytest
 from redis.asyncio.connection import Connection, SSLConnection
 
 from playhead.runtime.core.errors import LogUnavailableError
-from playhead.runtime.log.connection import connect, redact
-from playhead.runtime.log.topology import finder_of
+from playhead.runtime.log.redis.connection import connect, redact
+from playhead.runtime.log.redis.topology import finder_of
 
 __all__: list[str] = []
 

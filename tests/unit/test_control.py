@@ -10,7 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from playhead.runtime.control import Control, breaking_off
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 
 __all__: list[str] = []
 

@@ -11,7 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from playhead.runtime.control import Control, breaking_off
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 
 __all__: list[str] = []
 

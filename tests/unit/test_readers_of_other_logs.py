@@ -31,8 +31,9 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.segments import Segment, segments
-from playhead.runtime.log import Batch, Finish, LogReader, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import Batch, Finish, NewRun, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
 
 __all__: list[str] = []

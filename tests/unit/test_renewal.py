@@ -18,8 +18,8 @@ import pytest
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import RunClaimed, RunSubmitted
-from playhead.runtime.log.base import NewRun, Renewal
 from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import NewRun, Renewal
 from playhead.workers import WorkerOptions, leases, pulse, renewal
 from playhead.workers.leases import Lease, Leases
 

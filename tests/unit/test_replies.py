@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import CycleStarted, Entry
-from playhead.runtime.log.replies import segments_of
+from playhead.runtime.log.redis.replies import segments_of
 
 __all__: list[str] = []
 

@@ -30,7 +30,7 @@ from playhead.runtime.core.codec import Stored, encode_record, record_of
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.records import RunClaimed, RunCompleted, RunStateName, RunSubmitted
 from playhead.runtime.core.segments import Segment, segments
-from playhead.runtime.log import RunInfo
+from playhead.runtime.log.values import RunInfo
 
 __all__: list[str] = []
 

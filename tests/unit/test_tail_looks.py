@@ -12,7 +12,8 @@ from playhead.client.notices import Notice
 from playhead.client.tail import Tail
 from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.core.segments import Segment
-from playhead.runtime.log import LogReader, RunInfo
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import RunInfo
 
 __all__: list[str] = []
 

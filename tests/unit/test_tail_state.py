@@ -34,7 +34,7 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.records import Entry, RunClaimed, RunCompleted, RunPaused, RunStateName, RunSubmitted
 from playhead.runtime.core.segments import Segment
-from playhead.runtime.log import RunInfo, WorkerInfo
+from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__: list[str] = []
 

@@ -36,7 +36,7 @@ from playhead.runtime.core.records import (
     UnknownRecord,
 )
 from playhead.runtime.core.state import fold, open_chunks
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.models import ScriptedModel, text_call
 from playhead.runtime.models import chunks as c

@@ -13,7 +13,7 @@ import pytest
 
 from playhead.runtime.control import Control
 from playhead.runtime.core.converse import ToolUse
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 from playhead.runtime.tools import body as tool_body
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, tool
 

@@ -25,7 +25,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 from playhead.runtime.core.state import fold
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 from playhead.runtime.loop import Commit, Loop
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.tools.tool import OnUnknownOutcome

@@ -30,11 +30,12 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.storable import check_plain, check_size
-from playhead.runtime.log import LogReader, NewRun, RunInfo, WorkerInfo, new_run_id
-from playhead.runtime.log.connection import DEFAULT_URL, connect
-from playhead.runtime.log.durability import Durability
-from playhead.runtime.log.redis import RedisLog, check_server
-from playhead.runtime.log.shards import ShardedLog, check_shards, shard_of_session
+from playhead.runtime.log.interface import LogReader, new_run_id
+from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
+from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.log import RedisLog, check_server
+from playhead.runtime.log.redis.shards import ShardedLog, check_shards, shard_of_session
+from playhead.runtime.log.values import NewRun, RunInfo, WorkerInfo
 
 __all__ = ["Client"]
 

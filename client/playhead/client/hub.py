@@ -16,7 +16,7 @@ import anyio
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from playhead.runtime.log.link import Listener
+from playhead.runtime.log.redis.link import Listener
 
 __all__ = ["Hub", "HubStatistics", "Broadcast", "Subscription"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.log import RunInfo, WorkerInfo
+from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__ = ["Notice", "NoticeKind", "in_line", "no_worker", "rewound", "run_not_found"]
 

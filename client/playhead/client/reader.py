@@ -18,7 +18,8 @@ from playhead.runtime.core.events import Cursor, Event, Place, Projection, parse
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.log import LogReader, RunInfo
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import RunInfo
 
 __all__ = ["OpenTail", "Pause", "RunReader", "stream_events"]
 

@@ -10,7 +10,7 @@ import anyio
 
 from playhead.client.hub import Hub
 from playhead.runtime.core.errors import PlayheadError
-from playhead.runtime.log.redis import RedisLog
+from playhead.runtime.log.redis.log import RedisLog
 
 __all__ = ["Shard"]
 

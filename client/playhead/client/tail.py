@@ -35,7 +35,7 @@ from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, Rew
 from playhead.runtime.core.events import Cursor
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry
 from playhead.runtime.core.segments import Segment
-from playhead.runtime.log import LogReader
+from playhead.runtime.log.interface import LogReader
 
 __all__ = ["Tail"]
 

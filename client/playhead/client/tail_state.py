@@ -55,7 +55,7 @@ from playhead.runtime.core.events import Cursor
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry
 from playhead.runtime.core.segments import Segment
-from playhead.runtime.log import RunInfo, WorkerInfo
+from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__ = ["PAGE", "OnPause", "TailState"]
 

@@ -28,7 +28,7 @@ from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.invocation import Invocation
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 from playhead.runtime.models import resolve_model
 from playhead.runtime.tools.tool import tool_index
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio.lowlevel
 
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 
 __all__ = ["Control", "ModelWait", "breaking_off", "is_being_cancelled"]
 

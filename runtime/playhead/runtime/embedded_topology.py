@@ -21,7 +21,7 @@ from redis.crc import key_slot
 from playhead.runtime.embedded import EmbeddedServer
 from playhead.runtime.embedded_directory import ServerDirectory
 from playhead.runtime.embedded_process import ServerProcess, free_port
-from playhead.runtime.log.keys import Keys
+from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.redis_binary import EmbeddedServerError, find_server_binary
 
 __all__ = ["EmbeddedCluster", "EmbeddedSentinels"]

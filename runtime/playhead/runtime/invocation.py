@@ -32,8 +32,9 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.state import fold, initial
-from playhead.runtime.log.base import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal, new_run_id, new_token
+from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal
 from playhead.runtime.loop import Loop
 
 __all__ = ["Invocation"]

@@ -32,7 +32,7 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.state import fold, open_chunks
-from playhead.runtime.log.base import Signal
+from playhead.runtime.log.values import Signal
 from playhead.runtime.loop import Commit, Loop
 
 __all__: list[str] = []

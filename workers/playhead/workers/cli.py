@@ -14,10 +14,10 @@ import anyio
 import typer
 
 from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.log.base import DEFAULT_LEASE_MS
-from playhead.runtime.log.connection import DEFAULT_URL
-from playhead.runtime.log.durability import Durability
-from playhead.runtime.log.shards import MAX_SHARDS
+from playhead.runtime.log.redis.connection import DEFAULT_URL
+from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.shards import MAX_SHARDS
+from playhead.runtime.log.values import DEFAULT_LEASE_MS
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
 from playhead.workers.supervise import Supervisor

@@ -11,10 +11,10 @@ import anyio
 
 from playhead.runtime.core.codec import encode_record, limit_of
 from playhead.runtime.core.errors import FencedError, PlayheadError
-from playhead.runtime.core.records import Record, RunHandedOver, RunPaused, failure, now_ms
+from playhead.runtime.core.records import Record, RunHandedOver, RunPaused, RunStateName, failure, now_ms
 from playhead.runtime.core.state import RunState
-from playhead.runtime.log import Answer, Batch, Claim, Code, Finish, Log
-from playhead.runtime.log.base import RunStateName
+from playhead.runtime.log.interface import Log
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.commit import GroupCommit
 from playhead.workers.writer import RunWriter

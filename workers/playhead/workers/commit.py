@@ -20,7 +20,8 @@ import anyio
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.ownership import Ownership
-from playhead.runtime.log import Answer, Batch, Code, Log
+from playhead.runtime.log.interface import Log
+from playhead.runtime.log.values import Answer, Batch, Code
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.resend import persistently
 from playhead.workers.writer import RunWriter

@@ -12,7 +12,8 @@ import anyio
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.core.records import RunClaimed, now_ms
-from playhead.runtime.log import Claim, Log, WorkerInfo, new_token
+from playhead.runtime.log.interface import Log, new_token
+from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.checkpoints import Visit
 from playhead.workers.commit import GroupCommit
 from playhead.workers.leases import Leases

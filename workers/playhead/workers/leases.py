@@ -14,7 +14,7 @@ import anyio
 
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.ownership import Ownership
-from playhead.runtime.log import Log
+from playhead.runtime.log.interface import Log
 from playhead.workers.checkpoints import Visit
 from playhead.workers.options import WorkerOptions
 from playhead.workers.pulse import Pulse, now_s

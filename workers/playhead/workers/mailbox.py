@@ -8,7 +8,7 @@ import anyio
 
 from playhead.runtime.control import Control
 from playhead.runtime.core.errors import PlayheadError
-from playhead.runtime.log import Log
+from playhead.runtime.log.interface import Log
 from playhead.workers.resend import log_refusal, persistently
 
 __all__ = ["Mailbox"]

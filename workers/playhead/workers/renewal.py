@@ -30,7 +30,8 @@ from typing import Any, Protocol
 import anyio
 
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
-from playhead.runtime.log import Log, Renewal
+from playhead.runtime.log.interface import Log
+from playhead.runtime.log.values import Renewal
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.pulse import Pulse, now_s
 

@@ -15,7 +15,8 @@ from anyio.abc import TaskGroup
 from playhead.runtime import Agent
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import now_ms
-from playhead.runtime.log import Claim, Log, WorkerInfo
+from playhead.runtime.log.interface import Log
+from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import BELL_WAIT_S, Duty
 from playhead.workers.execution import Execution

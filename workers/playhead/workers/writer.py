@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from playhead.runtime.core.codec import encode_record, limit_of
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import ModelChunk, Record, SignalReceived
-from playhead.runtime.log import Answer, Batch
+from playhead.runtime.log.values import Answer, Batch
 
 __all__ = ["KeptRecords", "RunWriter"]
 

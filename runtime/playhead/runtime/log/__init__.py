@@ -2,24 +2,8 @@
 
 from __future__ import annotations
 
-from playhead.runtime.log.base import (
-    Answer,
-    Batch,
-    Claim,
-    Code,
-    Finish,
-    Log,
-    LogOwner,
-    LogReader,
-    LogSubmitter,
-    NewRun,
-    Renewal,
-    RunInfo,
-    Signal,
-    WorkerInfo,
-    new_run_id,
-    new_token,
-)
+from playhead.runtime.log.interface import Log, LogOwner, LogReader, LogSubmitter, new_run_id, new_token
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, RunInfo, Signal, WorkerInfo
 
 __all__ = [
     "Answer",

@@ -20,10 +20,19 @@ import anyio.lowlevel
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import decode_stored, encode_record, pack, unpack
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.records import Entry
+from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.storable import ANY_SIZE
-from playhead.runtime.log.base import (
+from playhead.runtime.log.interface import (
+    cancel_ending,
+    check_claim,
+    check_pause,
+    check_signal,
+    crash_failure,
+    deadline_failure,
+)
+from playhead.runtime.log.rules import Bells, InLine, Rules
+from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
     Answer,
@@ -33,17 +42,9 @@ from playhead.runtime.log.base import (
     NewRun,
     Renewal,
     RunInfo,
-    RunStateName,
     Signal,
     WorkerInfo,
-    cancel_ending,
-    check_claim,
-    check_pause,
-    check_signal,
-    crash_failure,
-    deadline_failure,
 )
-from playhead.runtime.log.rules import Bells, InLine, Rules
 
 __all__ = ["MemoryLog"]
 

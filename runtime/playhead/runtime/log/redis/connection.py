@@ -16,9 +16,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError, RedisTooOldError
-from playhead.runtime.log.durability import Durability
-from playhead.runtime.log.keys import Keys
-from playhead.runtime.log.topology import LocatedConnection, NowhereError, finder_of, read_topology
+from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.redis.topology import LocatedConnection, NowhereError, finder_of, read_topology
 
 __all__ = [
     "DEFAULT_URL",

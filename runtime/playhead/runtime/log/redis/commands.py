@@ -10,8 +10,8 @@ import anyio
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
-from playhead.runtime.log.link import Link, NoTransportError
-from playhead.runtime.log.topology import finder_of
+from playhead.runtime.log.redis.link import Link, NoTransportError
+from playhead.runtime.log.redis.topology import finder_of
 
 __all__ = ["Commands", "Later"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from redis import exceptions as redis_errors
 
-from playhead.runtime.log.commands import Commands, Later
+from playhead.runtime.log.redis.commands import Commands, Later
 
 __all__ = ["Script"]
 
@@ -33,7 +33,7 @@ class Script:
     """
 
     def __init__(self, name: str) -> None:
-        folder = resources.files("playhead.runtime.log").joinpath("scripts")
+        folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
         self.name = name
         common, own = (folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
         self._plain, self._sharded = (

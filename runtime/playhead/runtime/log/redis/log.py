@@ -15,10 +15,33 @@ from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import InterruptNotOpenError
-from playhead.runtime.core.records import Entry
+from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.storable import ANY_SIZE
-from playhead.runtime.log.base import (
+from playhead.runtime.log.interface import (
+    cancel_ending,
+    check_claim,
+    check_pause,
+    check_signal,
+    crash_failure,
+    deadline_failure,
+)
+from playhead.runtime.log.redis.commands import Commands, Later
+from playhead.runtime.log.redis.connection import again, check_server, connect, point, redact, translate_errors
+from playhead.runtime.log.redis.durability import Durability, waiting_links
+from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.redis.replies import (
+    INFO_FIELDS,
+    answers,
+    info_of,
+    messages_of,
+    segments_of,
+    signal_of,
+    text,
+    worker_of,
+)
+from playhead.runtime.log.redis.script import Script
+from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
     Answer,
@@ -29,31 +52,9 @@ from playhead.runtime.log.base import (
     NewRun,
     Renewal,
     RunInfo,
-    RunStateName,
     Signal,
     WorkerInfo,
-    cancel_ending,
-    check_claim,
-    check_pause,
-    check_signal,
-    crash_failure,
-    deadline_failure,
 )
-from playhead.runtime.log.commands import Commands, Later
-from playhead.runtime.log.connection import again, check_server, connect, point, redact, translate_errors
-from playhead.runtime.log.durability import Durability, waiting_links
-from playhead.runtime.log.keys import Keys
-from playhead.runtime.log.replies import (
-    INFO_FIELDS,
-    answers,
-    info_of,
-    messages_of,
-    segments_of,
-    signal_of,
-    text,
-    worker_of,
-)
-from playhead.runtime.log.script import Script
 
 __all__ = ["RedisLog", "check_server", "connect", "redact"]
 

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 from redis.asyncio import Redis
 
 from playhead.runtime.core.errors import LogUnavailableError
-from playhead.runtime.log.link import Borrowed, Link, NoTransportError, borrow, refuse
+from playhead.runtime.log.redis.link import Borrowed, Link, NoTransportError, borrow, refuse
 
 __all__ = ["Durability", "waiting_links"]
 

@@ -1,0 +1,3 @@
+"""The Redis log."""
+
+__all__: list[str] = []
