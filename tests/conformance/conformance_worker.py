@@ -23,12 +23,12 @@ from conformance_agents import Request, build_agent
 from conformance_scenarios import Folder, Scenario
 
 from playhead.runtime import Agent
-from playhead.runtime.agent_spec import AgentSpec, Commit, Item
-from playhead.runtime.control import breaking_off
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.redis.log import RedisLog, connect
-from playhead.runtime.loop import Loop
+from playhead.runtime.loop.control import breaking_off
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.spec import AgentSpec, Commit, Item
 from playhead.workers import Worker, WorkerOptions, execution
 
 __all__ = ["main"]

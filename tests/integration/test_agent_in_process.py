@@ -12,10 +12,11 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime import Agent, ToolContext, model_call, tool
+from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.events import Event
+from playhead.runtime.loop import model_call
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime.control import Control, breaking_off
 from playhead.runtime.log.values import Signal
+from playhead.runtime.loop.control import Control, breaking_off
 
 __all__: list[str] = []
 

@@ -10,8 +10,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.control import Control, breaking_off
 from playhead.runtime.log.values import Signal
+from playhead.runtime.loop.control import Control, breaking_off
 
 __all__: list[str] = []
 

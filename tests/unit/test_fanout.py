@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime.fanout import merge
+from playhead.runtime.concurrency import merge
 
 __all__: list[str] = []
 

@@ -9,11 +9,11 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime.control import Control
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
 from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import NewRun, Signal
+from playhead.runtime.loop.control import Control
 from playhead.workers.mailbox import Mailbox
 
 __all__: list[str] = []

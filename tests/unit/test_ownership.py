@@ -9,12 +9,12 @@ from contextlib import aclosing
 import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.agent_spec import Commit
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Entry, ModelStarted, Record, RunSubmitted, ToolStarted
 from playhead.runtime.core.state import fold
-from playhead.runtime.loop import Loop
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.spec import Commit
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
 from playhead.runtime.tools.context import NotBegunError

@@ -29,7 +29,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.state import fold, open_chunks
-from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.loop.loop import Commit, Loop
 from playhead.runtime.models import OpenAIModel, ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
 

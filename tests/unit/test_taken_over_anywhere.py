@@ -14,7 +14,6 @@ from typing import Any, Literal
 import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.control import Control
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Chunk, Message, Messages
 from playhead.runtime.core.events import Event, Projection
@@ -37,7 +36,8 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.log.values import Signal
-from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.loop import Commit, Loop
 from playhead.runtime.models import ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
-from playhead.runtime.control import Control
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.records import (
     CycleStarted,
@@ -26,7 +25,8 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import fold
 from playhead.runtime.log.values import Signal
-from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.loop import Commit, Loop
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.tools.tool import OnUnknownOutcome
 

@@ -12,7 +12,6 @@ from contextlib import aclosing, contextmanager
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
-from playhead.runtime.agent_spec import AgentSpec, OnPartial
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Model, Prompt
 from playhead.runtime.core.errors import (
@@ -29,6 +28,7 @@ from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.invocation import Invocation
 from playhead.runtime.log.values import Signal
+from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models import resolve_model
 from playhead.runtime.tools.tool import tool_index
 

@@ -11,8 +11,6 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from playhead.runtime.agent_spec import AgentSpec, Commit
-from playhead.runtime.control import Control
 from playhead.runtime.core.codec import decode_stored, encode_record, limit_of
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
@@ -35,7 +33,9 @@ from playhead.runtime.core.state import fold, initial
 from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal
-from playhead.runtime.loop import Loop
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.spec import AgentSpec, Commit
 
 __all__ = ["Invocation"]
 

@@ -15,7 +15,6 @@ from bench.chaos.check_views import seen_event, seen_record
 from bench.chaos.evidence import Evidence, View
 from bench.chaos.load import read_begun
 from bench.chaos.plan import Plan, human_answer, prompt
-from playhead.runtime.control import Control
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import (
@@ -33,7 +32,8 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.log.values import Signal
-from playhead.runtime.loop import Commit, Loop
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.loop import Commit, Loop
 
 __all__: list[str] = []
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from playhead.runtime.control import Control
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.interface import Log
+from playhead.runtime.loop.control import Control
 from playhead.workers.resend import log_refusal, persistently
 
 __all__ = ["Mailbox"]

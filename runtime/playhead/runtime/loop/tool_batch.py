@@ -11,8 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from playhead.runtime.agent_spec import COMMIT, AgentSpec, Item
-from playhead.runtime.control import Control
+from playhead.runtime.concurrency import merge
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.decide import RunTools
@@ -22,7 +21,8 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
-from playhead.runtime.fanout import merge
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.spec import COMMIT, AgentSpec, Item
 from playhead.runtime.tools.context import NotBegunError
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
 

@@ -14,8 +14,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
-from playhead.runtime.agent_spec import COMMIT, AgentSpec, Commit, Item
-from playhead.runtime.control import Control
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.decide import (
     AddMessage,
@@ -49,8 +47,10 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import RunState, evolve
 from playhead.runtime.core.tool_results import error_result
-from playhead.runtime.model_call import Failed, ModelCall, tracked
-from playhead.runtime.tool_batch import ToolBatch, finished
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.model_call import Failed, ModelCall, tracked
+from playhead.runtime.loop.spec import COMMIT, AgentSpec, Commit, Item
+from playhead.runtime.loop.tool_batch import ToolBatch, finished
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
 
