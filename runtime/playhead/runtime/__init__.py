@@ -5,7 +5,7 @@ from playhead.runtime import Agent, tool
 
 from __future__ import annotations
 
-from playhead.runtime.agent import Agent
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import Interrupt

@@ -18,10 +18,10 @@ from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
 from playhead.runtime.log.values import DEFAULT_LEASE_MS
+from playhead.runtime.targets import load_agents
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
 from playhead.workers.supervise import Supervisor
-from playhead.workers.targets import load_agents
 
 __all__ = ["dev", "worker"]
 

@@ -12,6 +12,7 @@ from contextlib import aclosing, contextmanager
 from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
+from playhead.runtime.agent.invocation import Invocation
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Model, Prompt
 from playhead.runtime.core.errors import (
@@ -26,7 +27,6 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.storable import check_plain, check_size, storable
-from playhead.runtime.invocation import Invocation
 from playhead.runtime.log.values import Signal
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models import resolve_model

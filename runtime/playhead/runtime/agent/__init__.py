@@ -1,0 +1,3 @@
+"""`Agent`, and its runs in this process."""
+
+__all__: list[str] = []
