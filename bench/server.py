@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__ = ["Bench", "Counters", "describe_machine", "running_server"]
 

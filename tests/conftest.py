@@ -10,8 +10,8 @@ import pytest
 import redis
 from hypothesis import HealthCheck, settings
 
-from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
+from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 
 EXEMPT = {
     "runs": "the index of runs; an entry goes with its run",

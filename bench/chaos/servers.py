@@ -19,8 +19,8 @@ import anyio
 import redis
 from anyio import to_thread
 
-from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
+from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.keys import Keys
 

@@ -13,7 +13,7 @@ from conformance_judge import differences
 from conformance_scenarios import Folder, Scenario, folders, missing_features
 
 from playhead.client import Client
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__: list[str] = []
 

@@ -24,7 +24,7 @@ from docs_markdown import ROOT, Block, blocks, pages
 
 from playhead.client import Client
 from playhead.client.cli.app import app
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__: list[str] = []
 

@@ -13,7 +13,7 @@ from anyio import to_thread
 
 from playhead.runtime.core.errors import RewindError, RunNotFoundError
 from playhead.runtime.core.events import Event
-from playhead.runtime.embedded_topology import EmbeddedCluster, EmbeddedSentinels
+from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run

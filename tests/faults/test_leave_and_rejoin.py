@@ -13,7 +13,7 @@ import pytest
 
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.events import parse_cursor
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from playhead.client import Run

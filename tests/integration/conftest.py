@@ -16,7 +16,7 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.log.redis.script import Script

@@ -22,7 +22,7 @@ from playhead.runtime.core.errors import (
     RedisAuthError,
     RedisTooOldError,
 )
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.log import RedisLog, check_server, connect
 from playhead.runtime.models import ScriptedModel

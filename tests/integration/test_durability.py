@@ -15,8 +15,8 @@ from playhead.client import Client
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
-from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.embedded_topology import EmbeddedSentinels
+from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.embedded.topology import EmbeddedSentinels
 from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.connection import check_server
 from playhead.runtime.log.redis.durability import Durability

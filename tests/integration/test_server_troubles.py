@@ -14,7 +14,7 @@ import pytest
 from redis import exceptions as redis_errors
 
 from playhead.runtime import Agent
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from playhead.client import Run

@@ -19,7 +19,7 @@ from playhead.client.hub import Hub, Subscription
 from playhead.runtime import Agent
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import ModelChunk, Record
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import connect
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from playhead.runtime import Agent, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, Claim, RunInfo
 from playhead.runtime.models import ScriptedModel, tool_call

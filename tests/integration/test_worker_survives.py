@@ -17,7 +17,7 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.errors import ForeignRecordError, ModelConfigurationError, RunFailedError, RunNotFoundError
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
 

@@ -17,7 +17,7 @@ from playhead.runtime.core.converse import Chunk, Message, Messages, Model, Prom
 from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.core.records import Entry, ModelChunk, Record
 from playhead.runtime.core.result import RunMetrics
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 from playhead.runtime.models import (

@@ -30,7 +30,7 @@ import typer.main
 import yaml
 from redis.connection import parse_url
 
-from playhead.runtime.redis_binary import find_server_binary
+from playhead.runtime.embedded.binary import find_server_binary
 
 __all__: list[str] = []
 

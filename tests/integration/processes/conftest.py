@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parent))
 from commands import SETTINGS, Commands, Finished, Fleet
 
 from playhead.client.main import main
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__: list[str] = []
 

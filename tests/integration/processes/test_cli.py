@@ -17,7 +17,7 @@ import redis
 from commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
 
 from playhead.client.cli.app import app
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__: list[str] = []
 

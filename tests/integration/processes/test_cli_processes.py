@@ -15,7 +15,7 @@ import redis
 from commands import Commands, Finished, Running, entries_of, gone, state_of
 
 from playhead.client import Client
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__: list[str] = []
 

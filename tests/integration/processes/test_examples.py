@@ -15,7 +15,7 @@ from commands import Commands, entries_of
 
 from playhead.client import Client
 from playhead.runtime.core.converse import Message
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.values import RunInfo
 
 __all__: list[str] = []

@@ -13,7 +13,7 @@ from commands import Commands, Running
 
 from playhead.client import Client, Run
 from playhead.runtime.core.records import ToolFinished, ToolStarted
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__: list[str] = []
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import anyio
 import typer
 
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS

@@ -16,7 +16,7 @@ import typer
 
 from playhead.client.client import Client
 from playhead.runtime.core.errors import LogUnavailableError
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 
 __all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "kept_here", "reach", "with_client"]

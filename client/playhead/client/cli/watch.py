@@ -24,7 +24,7 @@ from playhead.client.run import Run
 from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
 from playhead.runtime.core.events import Cursor, Event, Place, parse_cursor
 from playhead.runtime.core.records import Entry
-from playhead.runtime.embedded import EmbeddedServer
+from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__ = ["ask", "demo", "replay", "tail"]
 

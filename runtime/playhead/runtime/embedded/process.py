@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from playhead.runtime.embedded_directory import ServerDirectory
-from playhead.runtime.redis_binary import EmbeddedServerError
+from playhead.runtime.embedded.binary import EmbeddedServerError
+from playhead.runtime.embedded.directory import ServerDirectory
 
 __all__ = ["PortTakenError", "ServerProcess", "free_port", "start_process"]
 

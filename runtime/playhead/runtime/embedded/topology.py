@@ -18,11 +18,11 @@ from typing import Any, Final, Self
 import redis
 from redis.crc import key_slot
 
-from playhead.runtime.embedded import EmbeddedServer
-from playhead.runtime.embedded_directory import ServerDirectory
-from playhead.runtime.embedded_process import ServerProcess, free_port
+from playhead.runtime.embedded.binary import EmbeddedServerError, find_server_binary
+from playhead.runtime.embedded.directory import ServerDirectory
+from playhead.runtime.embedded.process import ServerProcess, free_port
+from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.keys import Keys
-from playhead.runtime.redis_binary import EmbeddedServerError, find_server_binary
 
 __all__ = ["EmbeddedCluster", "EmbeddedSentinels"]
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from playhead.runtime.redis_binary import EmbeddedServerError
+from playhead.runtime.embedded.binary import EmbeddedServerError
 
 __all__ = ["ServerDirectory"]
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from anyio import CancelScope, to_thread
 
-from playhead.runtime.redis_binary import BINARY_VARIABLE, EmbeddedServerError, find_server_binary
+from playhead.runtime.embedded.binary import BINARY_VARIABLE, EmbeddedServerError, find_server_binary
 
 if TYPE_CHECKING:
-    from playhead.runtime.embedded_fake import FakeServer
-    from playhead.runtime.embedded_process import ServerProcess
+    from playhead.runtime.embedded.fake import FakeServer
+    from playhead.runtime.embedded.process import ServerProcess
 
 __all__ = ["EMBEDDED_VARIABLE", "EmbeddedServer", "EmbeddedServerError"]
 
@@ -113,8 +113,8 @@ class EmbeddedServer:
         if binary is None:
             return cls._start_fake(port)
         # Only here, because these need POSIX: elsewhere fakeredis still serves.
-        from playhead.runtime.embedded_directory import ServerDirectory
-        from playhead.runtime.embedded_process import start_process
+        from playhead.runtime.embedded.directory import ServerDirectory
+        from playhead.runtime.embedded.process import start_process
 
         held = ServerDirectory(directory)
         try:
@@ -130,7 +130,7 @@ class EmbeddedServer:
     @classmethod
     def _start_fake(cls, port: int) -> EmbeddedServer:
         try:
-            from playhead.runtime.embedded_fake import FakeServer
+            from playhead.runtime.embedded.fake import FakeServer
         except ImportError as error:
             raise EmbeddedServerError(f"there is no Redis server to run. {_INSTALL}") from error
         try:
