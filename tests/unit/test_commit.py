@@ -28,9 +28,8 @@ from playhead.runtime.core.records import ModelChunk, Record, RunClaimed, RunSub
 from playhead.runtime.log.interface import new_token
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import Answer, Batch, NewRun, Signal
-from playhead.workers.commit import GroupCommit
-from playhead.workers.resend import persistently
-from playhead.workers.writer import (
+from playhead.workers.appends.group_commit import GroupCommit
+from playhead.workers.appends.run_writer import (
     MAX_BUFFERED_RECORDS,
     MAX_BUFFERED_TOGETHER,
     MAX_KEPT_BYTES,
@@ -38,6 +37,7 @@ from playhead.workers.writer import (
     KeptRecords,
     RunWriter,
 )
+from playhead.workers.resend import persistently
 
 __all__: list[str] = []
 

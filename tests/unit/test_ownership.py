@@ -18,9 +18,9 @@ from playhead.runtime.loop.spec import Commit
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
 from playhead.runtime.tools.context import NotBegunError
-from playhead.workers import leases
-from playhead.workers.leases import Lease
-from playhead.workers.pulse import Pulse
+from playhead.workers.leases import leases
+from playhead.workers.leases.leases import Lease
+from playhead.workers.leases.watchdog import Pulse
 
 __all__: list[str] = []
 

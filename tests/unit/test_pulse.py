@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.workers import pulse
-from playhead.workers.pulse import Pulse
+from playhead.workers.leases import watchdog as pulse
+from playhead.workers.leases.watchdog import Pulse
 
 __all__: list[str] = []
 

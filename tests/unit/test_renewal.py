@@ -20,8 +20,11 @@ from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import RunClaimed, RunSubmitted
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import NewRun, Renewal
-from playhead.workers import WorkerOptions, leases, pulse, renewal
-from playhead.workers.leases import Lease, Leases
+from playhead.workers import WorkerOptions
+from playhead.workers.leases import leases
+from playhead.workers.leases import renewer as renewal
+from playhead.workers.leases import watchdog as pulse
+from playhead.workers.leases.leases import Lease, Leases
 
 __all__: list[str] = []
 

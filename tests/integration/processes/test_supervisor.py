@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from playhead.client import Client
-from playhead.workers.supervise import Supervisor, SupervisorStatistics
+from playhead.workers.supervisor import Supervisor, SupervisorStatistics
 
 __all__: list[str] = []
 

@@ -21,7 +21,7 @@ from playhead.runtime.log.values import DEFAULT_LEASE_MS
 from playhead.runtime.targets import load_agents
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
-from playhead.workers.supervise import Supervisor
+from playhead.workers.supervisor import Supervisor
 
 __all__ = ["dev", "worker"]
 

@@ -15,9 +15,9 @@ from playhead.runtime.core.records import Record, RunHandedOver, RunPaused, RunS
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish
+from playhead.workers.appends.group_commit import GroupCommit
+from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Place, Visit
-from playhead.workers.commit import GroupCommit
-from playhead.workers.writer import RunWriter
 
 __all__ = ["Closing", "Ended", "Left", "Paused", "Progress", "Raised"]
 

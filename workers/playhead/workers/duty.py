@@ -14,12 +14,12 @@ from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.core.records import RunClaimed, now_ms
 from playhead.runtime.log.interface import Log, new_token
 from playhead.runtime.log.values import Claim, WorkerInfo
+from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.checkpoints import Visit
-from playhead.workers.commit import GroupCommit
-from playhead.workers.leases import Leases
+from playhead.workers.leases.leases import Leases
+from playhead.workers.leases.watchdog import now_s
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.options import WorkerOptions
-from playhead.workers.pulse import now_s
 from playhead.workers.resend import log_refusal
 
 __all__ = ["BELL_WAIT_S", "Duty"]

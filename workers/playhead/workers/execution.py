@@ -17,13 +17,13 @@ from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.loop.control import Control, is_being_cancelled
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Commit, Item
+from playhead.workers.appends.group_commit import GroupCommit
+from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
-from playhead.workers.commit import GroupCommit
-from playhead.workers.leases import Lease
+from playhead.workers.leases.leases import Lease
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.resend import persistently
-from playhead.workers.writer import RunWriter
 
 __all__ = ["Execution", "read_all"]
 

@@ -16,9 +16,9 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log.interface import Log
 from playhead.workers.checkpoints import Visit
+from playhead.workers.leases.renewer import Renewer
+from playhead.workers.leases.watchdog import Pulse, now_s
 from playhead.workers.options import WorkerOptions
-from playhead.workers.pulse import Pulse, now_s
-from playhead.workers.renewal import Renewer
 from playhead.workers.resend import log_refusal
 
 __all__ = ["Lease", "Leases"]

@@ -22,9 +22,9 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Answer, Batch, Code
+from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Place, Visit
 from playhead.workers.resend import persistently
-from playhead.workers.writer import RunWriter
 
 __all__ = ["GroupCommit"]
 

@@ -33,7 +33,7 @@ from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Renewal
 from playhead.workers.checkpoints import Place, Visit
-from playhead.workers.pulse import Pulse, now_s
+from playhead.workers.leases.watchdog import Pulse, now_s
 
 __all__ = ["Renewable", "Renewer"]
 

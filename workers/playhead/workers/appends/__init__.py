@@ -1,0 +1,3 @@
+"""Records on their way to the log."""
+
+__all__: list[str] = []

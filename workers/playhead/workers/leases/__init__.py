@@ -1,0 +1,3 @@
+"""Leases: held, renewed, watched, lost."""
+
+__all__: list[str] = []
