@@ -15,7 +15,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from playhead.client import Client, Notice, Run
-from playhead.client.hub import Hub, Subscription
+from playhead.client.tails.hub import Hub, Subscription
 from playhead.runtime import Agent
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import ModelChunk, Record

@@ -25,7 +25,7 @@ __all__: list[str] = []
 ROOT = Path(__file__).resolve().parents[2]
 MEMBERS = ("runtime", "workers", "client")
 CORE = "playhead.runtime.core"
-DECIDING = ("playhead.runtime.log.rules", "playhead.client.tail_state")
+DECIDING = ("playhead.runtime.log.rules", "playhead.client.tails.state")
 """Modules outside `core` that decide and do no I/O."""
 
 IMPURE = ("anyio", "asyncio", "httpx", "openai", "redis", "socket", "threading")
@@ -213,7 +213,7 @@ def test_the_purity_check_follows_imports_and_names_the_way():
 
 def test_the_direction_check_flags_each_forbidden_edge():
     known = {
-        "playhead.runtime.a": "import playhead.client.hub",
+        "playhead.runtime.a": "import playhead.client.tails.hub",
         "playhead.workers.a": "from playhead.client import Client\nfrom playhead.runtime import Agent",
         "playhead.client.a": "def f():\n    from playhead import workers",
         "playhead.client.b": "from playhead.runtime import Agent",

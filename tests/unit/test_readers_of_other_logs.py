@@ -11,11 +11,11 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.client.hub import Broadcast, Subscription
-from playhead.client.notices import Notice
 from playhead.client.reader import RunReader
-from playhead.client.tail import Tail
-from playhead.client.tail_state import OnPause
+from playhead.client.tails.hub import Broadcast, Subscription
+from playhead.client.tails.notice import Notice
+from playhead.client.tails.state import OnPause
+from playhead.client.tails.tail import Tail
 from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import GapError, RunNotFoundError

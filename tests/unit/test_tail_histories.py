@@ -11,7 +11,7 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.client.tail_actions import (
+from playhead.client.tails.actions import (
     Action,
     AskHolder,
     AskWorkers,
@@ -25,7 +25,7 @@ from playhead.client.tail_actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tail_state import PAGE, TailState
+from playhead.client.tails.state import PAGE, TailState
 from playhead.runtime.core.codec import Stored, encode_record, record_of
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.records import RunClaimed, RunCompleted, RunStateName, RunSubmitted

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from playhead.client.hub import Subscription
-from playhead.client.notices import Notice
-from playhead.client.tail import Tail
+from playhead.client.tails.hub import Subscription
+from playhead.client.tails.notice import Notice
+from playhead.client.tails.tail import Tail
 from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.interface import LogReader

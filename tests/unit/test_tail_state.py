@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from playhead.client.seen import ClaimSeen, stored_bytes
-from playhead.client.tail_actions import (
+from playhead.client.tails.actions import (
     Action,
     AskHolder,
     AskWorkers,
@@ -22,7 +21,8 @@ from playhead.client.tail_actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tail_state import PAGE, TailState
+from playhead.client.tails.seen import ClaimSeen, stored_bytes
+from playhead.client.tails.state import PAGE, TailState
 from playhead.runtime.core.codec import Stored, encode_record, record_of
 from playhead.runtime.core.errors import (
     ForeignRecordError,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from playhead.client.client import Client
-    from playhead.client.notices import Notice
-    from playhead.client.remote import RemoteAgent
+    from playhead.client.remote_agent import RemoteAgent
     from playhead.client.run import Run
+    from playhead.client.tails.notice import Notice
 
 __all__ = ["Client", "Notice", "RemoteAgent", "Run"]
 
-_HOMES = {"Client": "client", "Notice": "notices", "RemoteAgent": "remote", "Run": "run"}
+_HOMES = {"Client": "client", "Notice": "tails.notice", "RemoteAgent": "remote_agent", "Run": "run"}
 
 
 def __getattr__(name: str) -> Any:

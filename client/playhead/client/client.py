@@ -13,15 +13,15 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from playhead.client.checks import check_name, check_run_id, deadline_in_ms
-from playhead.client.hub import HubStatistics
-from playhead.client.notices import Notice
 from playhead.client.reader import RunReader, stream_events
-from playhead.client.remote import RemoteAgent
+from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
 from playhead.client.shard import Shard
-from playhead.client.tail import Tail
-from playhead.client.tail_state import OnPause
+from playhead.client.tails.hub import HubStatistics
+from playhead.client.tails.notice import Notice
+from playhead.client.tails.state import OnPause
+from playhead.client.tails.tail import Tail
+from playhead.client.validation import check_name, check_run_id, deadline_in_ms
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import PlayheadError

@@ -10,9 +10,9 @@ from typing import Protocol
 
 import anyio
 
-from playhead.client.notices import run_not_found
-from playhead.client.tail import Tail
-from playhead.client.tail_state import OnPause
+from playhead.client.tails.notice import run_not_found
+from playhead.client.tails.state import OnPause
+from playhead.client.tails.tail import Tail
 from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
 from playhead.runtime.core.events import Cursor, Event, Place, Projection, parse_cursor
 from playhead.runtime.core.interrupts import Interrupt

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
 
-from playhead.client.checks import check_answers, check_steer
-from playhead.client.notices import run_not_found
 from playhead.client.reader import OpenTail, RunReader
+from playhead.client.tails.notice import run_not_found
+from playhead.client.validation import check_answers, check_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
 from playhead.runtime.core.records import ENDED_STATES, RunStateName

@@ -8,7 +8,7 @@ from typing import Final
 
 import anyio
 
-from playhead.client.hub import Hub
+from playhead.client.tails.hub import Hub
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.redis.log import RedisLog
 

@@ -18,9 +18,9 @@ import typer
 from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
-from playhead.client.notices import Notice
 from playhead.client.questions import how_to_answer, names_of
 from playhead.client.run import Run
+from playhead.client.tails.notice import Notice
 from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
 from playhead.runtime.core.events import Cursor, Event, Place, parse_cursor
 from playhead.runtime.core.records import Entry

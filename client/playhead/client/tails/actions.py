@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from playhead.client.notices import Notice
-from playhead.client.seen import ClaimSeen
+from playhead.client.tails.notice import Notice
+from playhead.client.tails.seen import ClaimSeen
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.segments import Segment
 

@@ -14,10 +14,7 @@ from typing import Final, Self
 
 import anyio
 
-from playhead.client.hub import Broadcast, Subscription
-from playhead.client.notices import Notice
-from playhead.client.seen import ClaimSeen, stored_bytes
-from playhead.client.tail_actions import (
+from playhead.client.tails.actions import (
     Action,
     AskHolder,
     AskWorkers,
@@ -30,7 +27,10 @@ from playhead.client.tail_actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tail_state import OnPause, TailState
+from playhead.client.tails.hub import Broadcast, Subscription
+from playhead.client.tails.notice import Notice
+from playhead.client.tails.seen import ClaimSeen, stored_bytes
+from playhead.client.tails.state import OnPause, TailState
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError
 from playhead.runtime.core.events import Cursor
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry

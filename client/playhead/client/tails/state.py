@@ -32,10 +32,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import Final, Literal
 
-from playhead.client.notices import Notice, NoticeKind, in_line, no_worker, rewound, run_not_found
 from playhead.client.questions import waiting_for
-from playhead.client.seen import Seen
-from playhead.client.tail_actions import (
+from playhead.client.tails.actions import (
     Action,
     AskHolder,
     AskWorkers,
@@ -49,6 +47,8 @@ from playhead.client.tail_actions import (
     Rest,
     Rewound,
 )
+from playhead.client.tails.notice import Notice, NoticeKind, in_line, no_worker, rewound, run_not_found
+from playhead.client.tails.seen import Seen
 from playhead.runtime.core.codec import decode_batch
 from playhead.runtime.core.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
 from playhead.runtime.core.events import Cursor
