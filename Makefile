@@ -39,7 +39,7 @@ curves: ## measure how everything grows and draw it into docs/, in about ten min
 
 .PHONY: chaos
 chaos: ## injure a real fleet 100 times at random and hold every log to the promises
-	$(UV) run python -m bench.chaos
+	$(UV) run python -m chaos
 
 .PHONY: real-model
 real-model: ## the tests that run a real language model; installs its weights first
@@ -48,4 +48,4 @@ real-model: ## the tests that run a real language model; installs its weights fi
 .PHONY: clean
 clean: ## remove caches, build output and the data of `playhead dev`
 	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis dist build
-	find runtime workers client tests examples bench -type d -name __pycache__ -prune -exec rm -rf {} +
+	find runtime workers client tests examples bench chaos -type d -name __pycache__ -prune -exec rm -rf {} +

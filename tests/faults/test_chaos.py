@@ -1,4 +1,4 @@
-"""Chaos in small: a real fleet is injured fifteen times, and no promise breaks. `python -m bench.chaos` does more of it."""
+"""Chaos in small: a real fleet is injured fifteen times, and no promise breaks. `python -m chaos` does more of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.chaos.injuries import DECK, KINDS, SINGLE_ONLY
+from chaos.injuries import DECK, KINDS, SINGLE_ONLY
 
 __all__: list[str] = []
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def chaos(*arguments: str) -> Generator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "bench.chaos", "--seed", "7", *arguments]
+    command = [sys.executable, "-m", "chaos", "--seed", "7", *arguments]
     with TemporaryDirectory(prefix="ph") as folder:  # a short path: a socket's has 107 characters at most
         environment = {**os.environ, "TMPDIR": folder}
         with subprocess.Popen(

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.chaos.agents import AGENTS, TRACES
-from bench.chaos.check import check_run
-from bench.chaos.check_views import seen_event, seen_record
-from bench.chaos.evidence import Evidence, View
-from bench.chaos.load import read_begun
-from bench.chaos.plan import Plan, human_answer, prompt
+from chaos.agents import AGENTS, TRACES
+from chaos.check import check_run
+from chaos.check_views import seen_event, seen_record
+from chaos.evidence import Evidence, View
+from chaos.load import read_begun
+from chaos.plan import Plan, human_answer, prompt
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import (

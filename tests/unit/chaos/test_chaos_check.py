@@ -27,10 +27,10 @@ from chaos_logs import (
     without,
 )
 
-from bench.chaos.check import check_run
-from bench.chaos.evidence import KINDS, Begun, Evidence
-from bench.chaos.plan import prompt
-from bench.chaos.tally import Injuries, Tally, takeovers
+from chaos.check import check_run
+from chaos.evidence import KINDS, Begun, Evidence
+from chaos.plan import prompt
+from chaos.tally import Injuries, Tally, takeovers
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,

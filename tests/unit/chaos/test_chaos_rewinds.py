@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from chaos_logs import made, plan
 
-from bench.chaos.check_views import check_views, left_standing
-from bench.chaos.evidence import Evidence, View
+from chaos.check_views import check_views, left_standing
+from chaos.evidence import Evidence, View
 
 __all__: list[str] = []
 

@@ -23,9 +23,9 @@ from chaos_logs import (
     without,
 )
 
-from bench.chaos.check import check_run, check_session
-from bench.chaos.evidence import Evidence
-from bench.chaos.plan import prompt
+from chaos.check import check_run, check_session
+from chaos.evidence import Evidence
+from chaos.plan import prompt
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import (
     Entry,

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from bench.chaos.check_model import model_calls
-from bench.chaos.check_tools import tool_calls
-from bench.chaos.evidence import Evidence
 from bench.figures import Figure, percentile
+from chaos.check_model import model_calls
+from chaos.check_tools import tool_calls
+from chaos.evidence import Evidence
 from playhead.runtime.core.records import Entry, RunClaimed, RunHandedOver
 
 __all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "takeovers"]

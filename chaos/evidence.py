@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from bench.chaos.plan import Plan
+from chaos.plan import Plan
 from playhead.runtime.core.records import Entry
 
 __all__ = ["KINDS", "Begun", "Evidence", "View", "Violation"]

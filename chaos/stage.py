@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from bench.chaos.processes import Process, Template
-from bench.chaos.proxy import Proxy
-from bench.chaos.servers import ServerKind, Servers, open_servers
+from chaos.processes import Process, Template
+from chaos.proxy import Proxy
+from chaos.servers import ServerKind, Servers, open_servers
 
 __all__ = ["PREFIX", "Options", "Stage", "Victim"]
 

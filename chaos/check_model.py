@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.chaos.evidence import Evidence, Violation
+from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.records import CycleStarted, Entry, MessageAdded, ModelChunk, ModelRetried, ModelStarted
 
 __all__ = ["ModelCall", "check_model", "model_calls", "text_of"]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-from bench.chaos.check_model import model_calls
-from bench.chaos.evidence import Evidence, View, Violation
+from chaos.check_model import model_calls
+from chaos.evidence import Evidence, View, Violation
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.records import Entry, RunFailed

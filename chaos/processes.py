@@ -73,7 +73,7 @@ class Template:
     @asynccontextmanager
     async def running(cls, path: str, folder: Path) -> AsyncGenerator[Template, None]:
         """One for the length of the block, listening at `path` (of a socket); the processes' logs go into `folder`."""
-        command = [sys.executable, "-m", "bench.chaos.template", path]
+        command = [sys.executable, "-m", "chaos.template", path]
         # In a session of its own: Ctrl-C is ours alone, and we end the rest in order.
         process = await anyio.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=_ROOT, start_new_session=True

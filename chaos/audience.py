@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 import anyio
 
-from bench.chaos.check_views import left_standing
-from bench.chaos.evidence import View
-from bench.chaos.programs import append_line
-from bench.chaos.stage import Stage, Victim
+from chaos.check_views import left_standing
+from chaos.evidence import View
+from chaos.programs import append_line
+from chaos.stage import Stage, Victim
 
 __all__ = ["Audience"]
 

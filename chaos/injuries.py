@@ -17,8 +17,8 @@ import anyio
 import redis.asyncio
 from redis.exceptions import RedisError
 
-from bench.chaos.stage import Stage, Victim
-from bench.chaos.tally import Injuries
+from chaos.stage import Stage, Victim
+from chaos.tally import Injuries
 
 __all__ = ["DECK", "KINDS", "SINGLE_ONLY", "Injurer", "Injury", "summary"]
 

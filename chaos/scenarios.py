@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
-from bench.chaos.plan import Plan
+from chaos.plan import Plan
 from playhead.runtime.log.interface import new_run_id
 
 __all__ = ["SCENARIOS", "Conversation", "Turn", "draw"]

@@ -17,7 +17,7 @@ import sys
 import traceback
 from typing import Any
 
-from bench.chaos import programs
+from chaos import programs
 
 __all__: list[str] = []
 

@@ -16,7 +16,7 @@ import anyio
 import msgpack
 import redis
 
-from bench.chaos.plan import Answer, answer, plan_in, tool_text
+from chaos.plan import Answer, answer, plan_in, tool_text
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.log.redis.keys import Keys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench.chaos.evidence import Evidence, Violation
+from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
     Entry,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench.chaos.evidence import Begun, Evidence, Violation
+from chaos.evidence import Begun, Evidence, Violation
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolInterrupted, ToolStarted
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.chaos.check_model import text_of
-from bench.chaos.check_tools import ToolCall, tool_calls
-from bench.chaos.evidence import Evidence, Violation
-from bench.chaos.plan import FAIL, RETRY, TOLD, Answer, answer, human_answer, plan_in, prompt, tool_text
+from chaos.check_model import text_of
+from chaos.check_tools import ToolCall, tool_calls
+from chaos.evidence import Evidence, Violation
+from chaos.plan import FAIL, RETRY, TOLD, Answer, answer, human_answer, plan_in, prompt, tool_text
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
 from playhead.runtime.core.model_input import for_model

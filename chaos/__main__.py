@@ -1,4 +1,4 @@
-"""`python -m bench.chaos`: injures a real fleet at random and checks that no promise breaks.
+"""`python -m chaos`: injures a real fleet at random and checks that no promise breaks.
 
 Exit code 0: nothing broke. 1: a promise broke; the first violations are printed, and a folder with the logs is kept.
 2: the time bound came before the last injury.
@@ -15,11 +15,11 @@ from typing import Final
 
 import anyio
 
-from bench.chaos.chaos import Outcome, run_chaos
-from bench.chaos.injuries import DECK, KINDS, SINGLE_ONLY
-from bench.chaos.stage import Options
 from bench.report import print_table
 from bench.server import describe_machine
+from chaos.chaos import Outcome, run_chaos
+from chaos.injuries import DECK, KINDS, SINGLE_ONLY
+from chaos.stage import Options
 
 __all__ = ["main"]
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--injuries", type=int, default=100, metavar="N", help="how many (100)")
     parser.add_argument("--seed", type=int, help="of what is drawn; a fresh one is printed by default")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="worker processes, 2 or more (4)")

@@ -17,14 +17,14 @@ from typing import Final
 
 import anyio
 
-from bench.chaos.audience import Audience
-from bench.chaos.evidence import Violation
-from bench.chaos.injuries import Injurer, Injury, summary
-from bench.chaos.load import Load
-from bench.chaos.processes import Template
-from bench.chaos.stage import Options, Stage
-from bench.chaos.tally import figures
 from bench.figures import Figure
+from chaos.audience import Audience
+from chaos.evidence import Violation
+from chaos.injuries import Injurer, Injury, summary
+from chaos.load import Load
+from chaos.processes import Template
+from chaos.stage import Options, Stage
+from chaos.tally import figures
 
 __all__ = ["Outcome", "run_chaos"]
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from bench.chaos.evidence import Violation
-from bench.chaos.plan import human_answer
-from bench.chaos.scenarios import Turn
+from chaos.evidence import Violation
+from chaos.plan import human_answer
+from chaos.scenarios import Turn
 from playhead.client import Client, Run
 from playhead.runtime.core.errors import InterruptNotOpenError, LogUnavailableError, RewindError, RunEndedError
 from playhead.runtime.core.records import ENDED_STATES, RunPaused

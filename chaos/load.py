@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import anyio
 
-from bench.chaos.audience import Audience
-from bench.chaos.check import check_run, check_session
-from bench.chaos.control import Control, persistently
-from bench.chaos.evidence import Begun, Evidence, Violation
-from bench.chaos.plan import prompt
-from bench.chaos.scenarios import Conversation, Turn, draw
-from bench.chaos.stage import PREFIX, Stage
-from bench.chaos.tally import Tally
+from chaos.audience import Audience
+from chaos.check import check_run, check_session
+from chaos.control import Control, persistently
+from chaos.evidence import Begun, Evidence, Violation
+from chaos.plan import prompt
+from chaos.scenarios import Conversation, Turn, draw
+from chaos.stage import PREFIX, Stage
+from chaos.tally import Tally
 from playhead.client import Client
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import Entry

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
-from bench.chaos.check_content import check_content
-from bench.chaos.check_model import check_model
-from bench.chaos.check_signals import check_signals
-from bench.chaos.check_tools import check_bodies, check_tools
-from bench.chaos.check_views import check_views
-from bench.chaos.evidence import Evidence, Violation
+from chaos.check_content import check_content
+from chaos.check_model import check_model
+from chaos.check_signals import check_signals
+from chaos.check_tools import check_bodies, check_tools
+from chaos.check_views import check_views
+from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, RunClaimed, RunHandedOver, RunPaused
 

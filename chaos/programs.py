@@ -20,8 +20,8 @@ from typing import Any, Final, Literal
 
 import anyio
 
-from bench.chaos.agents import AGENTS, TRACES
-from bench.chaos.check_views import left_standing, seen_event, seen_record
+from chaos.agents import AGENTS, TRACES
+from chaos.check_views import left_standing, seen_event, seen_record
 from playhead.client import Client
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
 from playhead.runtime.log.redis.keys import Keys
