@@ -1,4 +1,4 @@
-"""Running several async iterators at once and taking their items as they come."""
+"""What asyncio lacks and several rooms need: items of several generators as they come, and whose a cancellation is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-__all__ = ["merge"]
+__all__ = ["is_being_cancelled", "merge"]
 
 T = TypeVar("T")
 
@@ -45,3 +45,9 @@ async def _pump(source: AsyncGenerator[T, None], send: MemoryObjectSendStream[T]
                     await send.send(item)
                 except anyio.BrokenResourceError:  # the consumer left
                     return
+
+
+def is_being_cancelled() -> bool:
+    """Whether this task is being cancelled: else a `CancelledError` is one that the code below was handed by others."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -9,12 +9,13 @@ from contextlib import aclosing, suppress
 import anyio
 
 from playhead.runtime import Agent
+from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, ModelChunk, RunPaused
 from playhead.runtime.core.state import RunState, fold, open_chunks
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, RunInfo
-from playhead.runtime.loop.control import Control, is_being_cancelled
+from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Commit, Item
 from playhead.workers.appends.group_commit import GroupCommit

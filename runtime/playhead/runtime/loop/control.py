@@ -11,9 +11,10 @@ from typing import Any
 
 import anyio.lowlevel
 
+from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.log.values import Signal
 
-__all__ = ["Control", "ModelWait", "breaking_off", "is_being_cancelled"]
+__all__ = ["Control", "ModelWait", "breaking_off"]
 
 
 class Control:
@@ -152,9 +153,3 @@ async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = Non
                 raise
         finally:
             wait.pause()
-
-
-def is_being_cancelled() -> bool:
-    """Whether this task is being cancelled: else a `CancelledError` is one that the code below was handed by others."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

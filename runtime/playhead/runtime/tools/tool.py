@@ -25,6 +25,7 @@ from typing import Any, Concatenate, Generic, Literal, Self, cast, get_args, ove
 
 from typing_extensions import ParamSpec, TypeVar
 
+from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import ToolResult, ToolSpec, ToolUse
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tool_results import (
@@ -34,7 +35,6 @@ from playhead.runtime.core.tool_results import (
     tool_result,
     unknown_tool_result,
 )
-from playhead.runtime.loop.control import is_being_cancelled
 from playhead.runtime.tools.body import END, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput, read_description, read_input
