@@ -11,7 +11,6 @@ import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.decide import CANCELLED_TEXT
 from playhead.runtime.core.records import (
     CycleStarted,
     RunCancelled,
@@ -22,6 +21,7 @@ from playhead.runtime.core.records import (
     SignalReceived,
 )
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.interface import Log, new_run_id, new_token
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
 

@@ -9,18 +9,7 @@ import pytest
 
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Message, ToolResult, ToolUse
-from playhead.runtime.core.decide import (
-    AddMessage,
-    CallModel,
-    CancelTools,
-    Fail,
-    Finish,
-    RunTools,
-    SayCancelled,
-    StartCycle,
-    Step,
-    decide,
-)
+from playhead.runtime.core.decide import decide
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -40,6 +29,17 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 from playhead.runtime.core.state import evolve, fold, initial
+from playhead.runtime.core.steps import (
+    AddMessage,
+    CallModel,
+    CancelTools,
+    Fail,
+    Finish,
+    RunTools,
+    SayCancelled,
+    StartCycle,
+    Step,
+)
 
 __all__: list[str] = []
 

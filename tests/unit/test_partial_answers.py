@@ -10,7 +10,7 @@ import pytest
 
 from playhead.runtime import Agent
 from playhead.runtime.core.converse import Chunk, Messages
-from playhead.runtime.core.decide import CallModel, decide
+from playhead.runtime.core.decide import decide
 from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.message_assembler import MessageAssembler, partial_text
@@ -29,6 +29,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.loop import Commit, Loop
 from playhead.runtime.models import OpenAIModel, ScriptedModel, text_call
 from playhead.runtime.models import chunks as c

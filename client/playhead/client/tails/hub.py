@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from playhead.runtime.log.redis.link import Listener
 
-__all__ = ["Hub", "HubStatistics", "Broadcast", "Subscription"]
+__all__ = ["Broadcast", "Hub", "HubStatistics", "Subscription"]
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ makes starting, resuming and replaying one road.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
@@ -15,113 +14,28 @@ from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.core.state import RunState, Totals, tool_uses
+from playhead.runtime.core.steps import (
+    AddMessage,
+    CallModel,
+    CancelTools,
+    Fail,
+    Finish,
+    Pause,
+    Resume,
+    RunTools,
+    SayCancelled,
+    StartCycle,
+    Step,
+)
 from playhead.runtime.core.tool_results import error_result
 
-__all__ = [
-    "AddMessage",
-    "CallModel",
-    "CancelTools",
-    "Fail",
-    "Finish",
-    "Pause",
-    "Resume",
-    "RunTools",
-    "SayCancelled",
-    "StartCycle",
-    "Step",
-    "decide",
-]
+__all__ = ["decide"]
 
 MAX_TOKENS_TEXT: Final = (
     "Model stopped generating due to maximum token limit. The partial message has been added to the conversation "
     "history; call the agent again to continue, or raise the model's limit."
 )
-CANCELLED_TEXT: Final = "Cancelled by user"
-TOOL_CANCELLED_TEXT: Final = "Tool execution cancelled"
 _INTERRUPTED_TEXT: Final = "Tool was interrupted."
-
-
-@dataclass(frozen=True, slots=True)
-class AddMessage:
-    """Put `message` into the history; `origin` as in `MessageAdded`."""
-
-    message: Message
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class StartCycle:
-    """Begin cycle number `cycle`."""
-
-    cycle: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallModel:
-    """Call the model.
-
-    After a call that stopped half-way either withdraw what it left, the records `supersedes[0]` to `[1]`, or let the
-    model go on behind it: behind the text `behind`.
-    """
-
-    attempt: int
-    supersedes: tuple[int, int] | None = None
-    behind: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SayCancelled:
-    """Answer in the model's place that the run was cancelled."""
-
-    text: str = CANCELLED_TEXT
-
-
-@dataclass(frozen=True, slots=True)
-class RunTools:
-    """Run these calls (index in the batch, call). `started` were begun by a former owner and have no known outcome."""
-
-    calls: tuple[tuple[int, ToolUse], ...]
-    started: frozenset[int]
-
-
-@dataclass(frozen=True, slots=True)
-class CancelTools:
-    """Give these calls an error result without running them."""
-
-    calls: tuple[tuple[int, ToolUse], ...]
-    text: str = TOOL_CANCELLED_TEXT
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait for answers to `interrupts`, all that are open; `result` is the `AgentResult` as a dict."""
-
-    interrupts: list[dict[str, Any]]
-    result: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Go on after a pause: everything asked is answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """End the run well, or as cancelled; `result` is the `AgentResult` as a dict."""
-
-    result: dict[str, Any]
-    cancelled: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """End the run with an error of this class name and text."""
-
-    error_type: str
-    message: str
-
-
-Step = AddMessage | StartCycle | CallModel | SayCancelled | RunTools | CancelTools | Pause | Resume | Finish | Fail
 
 
 def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = ()) -> Step | None:

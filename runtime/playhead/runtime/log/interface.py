@@ -18,9 +18,9 @@ from typing import Final, Protocol
 from playhead.runtime.core.checks import check_count, check_duration, check_name, check_names
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.decide import CANCELLED_TEXT
 from playhead.runtime.core.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_LEASE_MS,

@@ -15,20 +15,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from playhead.runtime.core.converse import Chunk
-from playhead.runtime.core.decide import (
-    AddMessage,
-    CallModel,
-    CancelTools,
-    Fail,
-    Finish,
-    Pause,
-    Resume,
-    RunTools,
-    SayCancelled,
-    StartCycle,
-    Step,
-    decide,
-)
+from playhead.runtime.core.decide import decide
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
@@ -46,6 +33,19 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.state import RunState, evolve
+from playhead.runtime.core.steps import (
+    AddMessage,
+    CallModel,
+    CancelTools,
+    Fail,
+    Finish,
+    Pause,
+    Resume,
+    RunTools,
+    SayCancelled,
+    StartCycle,
+    Step,
+)
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.model_call import Failed, ModelCall, tracked

@@ -15,11 +15,11 @@ import anyio
 
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Chunk, Message
-from playhead.runtime.core.decide import CallModel
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import for_model
 from playhead.runtime.core.records import MessageAdded, ModelChunk, ModelRetried, ModelStarted, Record, failure, now_ms
 from playhead.runtime.core.state import RunState
+from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
 

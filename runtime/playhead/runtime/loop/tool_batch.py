@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 from playhead.runtime.concurrency import merge
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import ToolResult, ToolUse
-from playhead.runtime.core.decide import RunTools
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
 from playhead.runtime.core.state import RunState, effect_key
+from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import COMMIT, AgentSpec, Item
