@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from playhead.runtime.core.cursor import parse_cursor
 from playhead.runtime.core.errors import RunNotFoundError
-from playhead.runtime.core.events import parse_cursor
 from playhead.runtime.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:

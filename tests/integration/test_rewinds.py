@@ -11,8 +11,9 @@ import pytest
 from playhead.client import Notice, Run
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import GapError, RewindError, RunNotFoundError
-from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry, ToolProgressed
 from playhead.runtime.log.interface import new_token
 from playhead.runtime.log.values import Batch

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError
-from playhead.runtime.core.events import Cursor, Event, Projection, parse_cursor
+from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.records import (
     CheckedRecord,
     CycleStarted,

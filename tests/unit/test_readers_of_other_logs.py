@@ -18,8 +18,9 @@ from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
 from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import GapError, RunNotFoundError
-from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,

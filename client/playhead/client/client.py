@@ -24,8 +24,9 @@ from playhead.client.tails.tail import Tail
 from playhead.client.validation import check_name, check_run_id, deadline_in_ms
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import PlayheadError
-from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.events import Event
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult

@@ -13,8 +13,9 @@ import anyio
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
+from playhead.runtime.core.cursor import Cursor, Place, parse_cursor
 from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
-from playhead.runtime.core.events import Cursor, Event, Place, Projection, parse_cursor
+from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult

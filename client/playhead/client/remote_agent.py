@@ -13,8 +13,9 @@ from typing import Any, Protocol, Self
 from playhead.client.reader import stream_events
 from playhead.client.run import Run
 from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
-from playhead.runtime.core.events import Cursor, Event
+from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.result import AgentResult
 

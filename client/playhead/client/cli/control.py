@@ -19,8 +19,8 @@ from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.client.questions import names_of
 from playhead.client.run import Run, run_ended
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import RunEndedError
-from playhead.runtime.core.events import Cursor
 
 __all__ = ["cancel", "respond", "steer"]
 

@@ -21,8 +21,9 @@ from playhead.client.client import Client
 from playhead.client.questions import how_to_answer, names_of
 from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
+from playhead.runtime.core.cursor import Cursor, Place, parse_cursor
 from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
-from playhead.runtime.core.events import Cursor, Event, Place, parse_cursor
+from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry
 from playhead.runtime.embedded.server import EmbeddedServer
 

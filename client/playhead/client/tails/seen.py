@@ -12,7 +12,7 @@ import sys
 from typing import Any, Final, NamedTuple
 
 from playhead.runtime.core.codec import decode_record, encode_record
-from playhead.runtime.core.events import Cursor, parse_cursor
+from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelChunk, RunPaused
 from playhead.runtime.core.segments import Segment, Stored, record_of

@@ -50,8 +50,8 @@ from playhead.client.tails.actions import (
 from playhead.client.tails.notice import Notice, NoticeKind, in_line, no_worker, rewound, run_not_found
 from playhead.client.tails.seen import Seen
 from playhead.runtime.core.codec import decode_batch
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
-from playhead.runtime.core.events import Cursor
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry
 from playhead.runtime.core.segments import Segment

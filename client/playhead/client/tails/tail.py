@@ -31,8 +31,8 @@ from playhead.client.tails.hub import Broadcast, Subscription
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.seen import ClaimSeen, stored_bytes
 from playhead.client.tails.state import OnPause, TailState
+from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError
-from playhead.runtime.core.events import Cursor
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.interface import LogReader

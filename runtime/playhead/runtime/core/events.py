@@ -11,8 +11,9 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.message_assembler import MessageAssembler
@@ -37,43 +38,10 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.segments import TEXT, Segment, record_of
 
-__all__ = ["Cursor", "Event", "Place", "Projection", "parse_cursor"]
+__all__ = ["Event", "Projection"]
 
-Cursor = int | str
-"""A place in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
 
-_WHOLE: Final = 1 << 30
-_CURSOR: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?:\.([0-9]{1,9}))?")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-class Place(NamedTuple):
-    """A cursor, read.
-
-    Attributes:
-        seq: The record.
-        event: The last event seen of that record's; beyond the last if the whole record was seen.
-        epoch: The record's, if the cursor tells: then a reader notices when another record has taken its number.
-    """
-
-    seq: int
-    event: int = _WHOLE
-    epoch: int | None = None
-
-
-def parse_cursor(cursor: Cursor | None) -> Place:
-    """Read a cursor: `41`, `"41"`, `"41-2"` (record 41, by owner 2), `"41.0"` or `"41-2.0"` (its first event).
-
-    Raises:
-        ValueError: If it is none of these; the text names the value.
-    """
-    if cursor is None:
-        return Place(0)
-    found = _CURSOR.fullmatch(str(cursor))
-    if found is None or isinstance(cursor, bool):
-        raise ValueError(f"{cursor!r} is not a cursor: pass a record number such as 41, or an event's .cursor")
-    seq, epoch, index = found.groups()
-    return Place(int(seq), _WHOLE if index is None else int(index), None if epoch is None else int(epoch))
 
 
 def _json_default(value: Any) -> Any:

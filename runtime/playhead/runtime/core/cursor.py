@@ -1,0 +1,47 @@
+"""Where a reader stands in a run. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+__all__ = ["Cursor", "Place", "parse_cursor"]
+
+
+Cursor = int | str
+"""A place in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
+
+
+_WHOLE: Final = 1 << 30
+
+
+_CURSOR: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?:\.([0-9]{1,9}))?")
+
+
+class Place(NamedTuple):
+    """A cursor, read.
+
+    Attributes:
+        seq: The record.
+        event: The last event seen of that record's; beyond the last if the whole record was seen.
+        epoch: The record's, if the cursor tells: then a reader notices when another record has taken its number.
+    """
+
+    seq: int
+    event: int = _WHOLE
+    epoch: int | None = None
+
+
+def parse_cursor(cursor: Cursor | None) -> Place:
+    """Read a cursor: `41`, `"41"`, `"41-2"` (record 41, by owner 2), `"41.0"` or `"41-2.0"` (its first event).
+
+    Raises:
+        ValueError: If it is none of these; the text names the value.
+    """
+    if cursor is None:
+        return Place(0)
+    found = _CURSOR.fullmatch(str(cursor))
+    if found is None or isinstance(cursor, bool):
+        raise ValueError(f"{cursor!r} is not a cursor: pass a record number such as 41, or an event's .cursor")
+    seq, epoch, index = found.groups()
+    return Place(int(seq), _WHOLE if index is None else int(index), None if epoch is None else int(epoch))
