@@ -13,7 +13,7 @@ from typing import Any, Literal, assert_type
 
 from playhead.client import Client, Notice, RemoteAgent, Run
 from playhead.runtime import Agent, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
-from playhead.runtime.core.converse import Chunk, Message, Messages, Model, Prompt, ToolSpec, ToolUse
+from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.core.records import Entry, ModelChunk, Record
 from playhead.runtime.core.result import RunMetrics
@@ -30,6 +30,7 @@ from playhead.runtime.models import (
     text_call,
     tool_call,
 )
+from playhead.runtime.models.model import Model
 from playhead.runtime.toolbox import calculator, http_request, make_http_request
 from playhead.workers import Worker, WorkerOptions, WorkerStatistics, load_agents
 

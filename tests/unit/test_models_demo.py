@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.core.converse import ContentBlock, Message, Messages, Model, ToolSpec
+from playhead.runtime.core.converse import ContentBlock, Message, Messages, ToolSpec
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models import DemoModel
 from playhead.runtime.models.demo.arithmetic import find_expressions
+from playhead.runtime.models.model import Model
 
 pytestmark = pytest.mark.anyio
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.core.converse import Chunk, Message, Messages, Model, ToolSpec
+from playhead.runtime.core.converse import Chunk, Message, Messages, ToolSpec
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
+from playhead.runtime.models.model import Model
 
 pytestmark = pytest.mark.anyio
 

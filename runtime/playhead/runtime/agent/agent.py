@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from playhead.runtime.agent.invocation import Invocation
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
-from playhead.runtime.core.converse import Messages, Model, Prompt
+from playhead.runtime.core.converse import Messages, Prompt
 from playhead.runtime.core.errors import (
     AgentBusyError,
     AgentPausedError,
@@ -30,6 +30,7 @@ from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.log.values import Signal
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models import resolve_model
+from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import tool_index
 
 __all__ = ["Agent", "print_text"]

@@ -5,8 +5,7 @@ These are plain dicts at run time; the TypedDicts only tell readers and type che
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
@@ -16,7 +15,6 @@ __all__ = [
     "Message",
     "Messages",
     "Metrics",
-    "Model",
     "Prompt",
     "ToolChoice",
     "ToolResult",
@@ -87,26 +85,3 @@ class ToolSpec(TypedDict):
     name: str
     description: str
     inputSchema: dict[str, Any]
-
-
-@runtime_checkable
-class Model(Protocol):
-    """A model provider: anything with Strands' `stream` shape, so `strands.models` objects fit as they are.
-
-    `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`,
-    `ContextWindowOverflowException` or the vendor's own exception; a closed or cancelled stream releases its
-    connection. `messages` carry neither `metadata` nor `tracking_id`.
-
-    A model that can go on from a partial answer, an assistant message at the end of `messages`, says so by an attribute
-    `continues_partial` that is true. It then yields only what comes behind that text.
-    """
-
-    def stream(
-        self,
-        messages: Messages,
-        tool_specs: list[ToolSpec] | None = None,
-        system_prompt: str | None = None,
-        *,
-        tool_choice: ToolChoice | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterable[Chunk]: ...

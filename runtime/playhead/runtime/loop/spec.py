@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Final, Literal
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
-from playhead.runtime.core.converse import Model
 from playhead.runtime.core.records import Record
+from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["COMMIT", "AgentSpec", "Commit", "Item", "OnPartial"]

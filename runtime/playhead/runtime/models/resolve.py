@@ -6,10 +6,10 @@ import logging
 import os
 from typing import Any, cast
 
-from playhead.runtime.core.converse import Model
 from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.models.demo.model import DemoModel
 from playhead.runtime.models.local.model import LocalModel
+from playhead.runtime.models.model import Model
 from playhead.runtime.models.openai.model import OpenAIModel
 
 __all__ = ["resolve_model"]
