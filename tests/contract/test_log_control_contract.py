@@ -10,8 +10,9 @@ import pytest
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import InterruptNotOpenError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted, SignalReceived
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log, new_run_id, new_token
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, RunInfo, Signal
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, RunInfo
 
 __all__: list[str] = []
 

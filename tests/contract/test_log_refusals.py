@@ -10,8 +10,9 @@ import pytest
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunPaused, RunSubmitted
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo
+from playhead.runtime.log.values import Batch, Claim, Code, Finish, NewRun, WorkerInfo
 
 __all__: list[str] = []
 

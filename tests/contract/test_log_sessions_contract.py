@@ -21,9 +21,10 @@ from playhead.runtime.core.records import (
     SignalReceived,
 )
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.interface import Log, new_run_id, new_token
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
 
 __all__: list[str] = []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from playhead.runtime.core.records import RunPaused, ToolFinished
-from playhead.runtime.log.values import Signal
+from playhead.runtime.core.signals import Signal
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run

@@ -15,13 +15,14 @@ from playhead.client import Client
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedSentinels
 from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.connection import check_server
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog, connect
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Signal
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun
 
 __all__: list[str] = []
 

@@ -16,9 +16,10 @@ import pytest
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal, WorkerInfo
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, WorkerInfo
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy

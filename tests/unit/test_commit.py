@@ -25,9 +25,10 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import new_token
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import Answer, Batch, NewRun, Signal
+from playhead.runtime.log.values import Answer, Batch, NewRun
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import (
     MAX_BUFFERED_RECORDS,

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from playhead.runtime.log.values import Signal
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.loop.control import Control, breaking_off
 
 __all__: list[str] = []

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.log.values import Signal
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.loop.control import Control, breaking_off
 
 __all__: list[str] = []

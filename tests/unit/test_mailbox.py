@@ -11,8 +11,9 @@ from anyio.lowlevel import checkpoint
 
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
 from playhead.runtime.core.records import RunSubmitted
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import NewRun, Signal
+from playhead.runtime.log.values import NewRun
 from playhead.runtime.loop.control import Control
 from playhead.workers.mailbox import Mailbox
 

@@ -10,8 +10,9 @@ import pytest
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.records import RunClaimed, RunFailed, RunSubmitted
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import SESSION_RETENTION_MS, Batch, Claim, Code, Finish, NewRun, Signal, WorkerInfo
+from playhead.runtime.log.values import SESSION_RETENTION_MS, Batch, Claim, Code, Finish, NewRun, WorkerInfo
 
 __all__: list[str] = []
 

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from playhead.runtime.core.converse import ToolUse
-from playhead.runtime.log.values import Signal
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.loop.control import Control
 from playhead.runtime.tools import body as tool_body
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, tool

@@ -23,8 +23,8 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold
-from playhead.runtime.log.values import Signal
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Commit, Loop
 from playhead.runtime.models import ScriptedModel

@@ -13,8 +13,8 @@ from playhead.client.validation import check_answers, check_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import LogReader, LogSubmitter
-from playhead.runtime.log.values import Signal
 
 __all__ = ["ClientLog", "Run", "run_ended"]
 

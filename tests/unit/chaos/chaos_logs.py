@@ -30,8 +30,8 @@ from playhead.runtime.core.records import (
     ToolFinished,
     now_ms,
 )
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, open_chunks
-from playhead.runtime.log.values import Signal
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Commit, Loop
 

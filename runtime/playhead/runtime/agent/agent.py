@@ -26,8 +26,8 @@ from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import check_plain, check_size, storable
-from playhead.runtime.log.values import Signal
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models import resolve_model
 from playhead.runtime.models.model import Model

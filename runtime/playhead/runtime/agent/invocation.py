@@ -29,10 +29,11 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, initial
 from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun, Signal
+from playhead.runtime.log.values import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Commit

@@ -20,6 +20,7 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
@@ -34,7 +35,6 @@ from playhead.runtime.log.values import (
     NewRun,
     Renewal,
     RunInfo,
-    Signal,
     WorkerInfo,
 )
 

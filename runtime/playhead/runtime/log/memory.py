@@ -22,6 +22,7 @@ from playhead.runtime.core.codec import decode_stored, encode_record, pack, unpa
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.interface import (
     cancel_ending,
@@ -42,7 +43,6 @@ from playhead.runtime.log.values import (
     NewRun,
     Renewal,
     RunInfo,
-    Signal,
     WorkerInfo,
 )
 

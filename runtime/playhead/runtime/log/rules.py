@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 
 from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.rules_state import Line, LogRun, Sessions, passed
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, Signal
+from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
 
 __all__ = ["Bells", "InLine", "Rules", "Signalled"]
 

@@ -27,7 +27,6 @@ __all__ = [
     "NewRun",
     "Renewal",
     "RunInfo",
-    "Signal",
     "WorkerInfo",
 ]
 
@@ -172,23 +171,6 @@ class Renewal:
 
     ours: bool
     inbox: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A request to a run; the same `signal_id` counts once.
-
-    `kind` is `cancel` (no body), `respond` (`{interrupt id: answer}`) or `steer` (a prompt).
-    """
-
-    signal_id: str
-    kind: str
-    body: Any = None
-
-    @property
-    def answers(self) -> list[str]:
-        """The ids of the interrupts that it answers."""
-        return list(self.body) if self.kind == "respond" else []
 
 
 @dataclass(frozen=True, slots=True)

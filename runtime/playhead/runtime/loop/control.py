@@ -12,7 +12,7 @@ from typing import Any
 import anyio.lowlevel
 
 from playhead.runtime.concurrency import is_being_cancelled
-from playhead.runtime.log.values import Signal
+from playhead.runtime.core.signals import Signal
 
 __all__ = ["Control", "ModelWait", "breaking_off"]
 

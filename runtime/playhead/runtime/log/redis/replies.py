@@ -13,7 +13,8 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import Segment, segments
-from playhead.runtime.log.values import Answer, Code, RunInfo, Signal, WorkerInfo
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.values import Answer, Code, RunInfo, WorkerInfo
 
 __all__ = ["INFO_FIELDS", "answers", "info_of", "messages_of", "segments_of", "signal_of", "text", "worker_of"]
 

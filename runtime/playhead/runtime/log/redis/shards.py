@@ -18,8 +18,9 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import PlayheadError, ShardsError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import NewRun, RunInfo, Signal, WorkerInfo
+from playhead.runtime.log.values import NewRun, RunInfo, WorkerInfo
 
 __all__ = ["MAX_SHARDS", "ShardedLog", "check_shards", "settle", "shard_of_run", "shard_of_session"]
 

@@ -1,0 +1,25 @@
+"""What others say to a run: cancel, respond, steer. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Signal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A request to a run; the same `signal_id` counts once.
+
+    `kind` is `cancel` (no body), `respond` (`{interrupt id: answer}`) or `steer` (a prompt).
+    """
+
+    signal_id: str
+    kind: str
+    body: Any = None
+
+    @property
+    def answers(self) -> list[str]:
+        """The ids of the interrupts that it answers."""
+        return list(self.body) if self.kind == "respond" else []
