@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     CycleStarted,
     MessageAdded,
@@ -18,7 +19,6 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     now_ms,
 )
-from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import Batch, Claim, Finish, NewRun

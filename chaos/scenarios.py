@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chaos.plan import Plan
-from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.core.ids import new_run_id
 
 __all__ = ["SCENARIOS", "Conversation", "Turn", "draw"]
 

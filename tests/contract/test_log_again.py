@@ -7,8 +7,9 @@ import anyio.to_thread
 import pytest
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import RunClaimed, RunSubmitted
-from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import NewRun, Renewal
 

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -18,7 +19,7 @@ from playhead.runtime.core.records import (
     RunStateName,
     RunSubmitted,
 )
-from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, RunInfo
 
 __all__: list[str] = []

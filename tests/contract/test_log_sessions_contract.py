@@ -11,6 +11,7 @@ import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     CycleStarted,
     RunCancelled,
@@ -23,7 +24,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
-from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
 
 __all__: list[str] = []

@@ -11,9 +11,10 @@ import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import CycleStarted, ModelChunk, RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import Log, new_run_id, new_token
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, WorkerInfo
 
 __all__: list[str] = []

@@ -15,9 +15,9 @@ from playhead.client import Client, Run
 from playhead.runtime import Agent, tool
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import Batch, Claim, Finish, NewRun

@@ -22,8 +22,8 @@ from playhead.runtime.core.errors import (
     RedisAuthError,
     RedisTooOldError,
 )
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.log import RedisLog, check_server, connect
 from playhead.runtime.models import ScriptedModel
 from playhead.workers import Worker, load_agents

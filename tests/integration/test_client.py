@@ -16,7 +16,7 @@ from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import MaxTokensReachedException, NoWorkerError, PlayheadError, RunFailedError
 from playhead.runtime.core.events import Event
-from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 
 if TYPE_CHECKING:

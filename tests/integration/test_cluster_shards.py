@@ -14,8 +14,8 @@ import redis.asyncio
 from playhead.client import Client
 from playhead.runtime import Agent
 from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.embedded.topology import EmbeddedCluster
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.shards import shard_of_run, shard_of_session
 from playhead.runtime.models import ScriptedModel
 

@@ -8,9 +8,9 @@ import anyio
 import pytest
 
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.values import NewRun, RunInfo
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import redis.asyncio
 from playhead.client import Client
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedSentinels
-from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.connection import check_server
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog, connect

@@ -22,10 +22,10 @@ from redis import exceptions as redis_errors
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedCluster
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.commands import Commands
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.link import Link

@@ -11,8 +11,8 @@ from playhead.client import Client, Run
 from playhead.runtime import Agent, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import ToolFinished
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.models import ScriptedModel, tool_call
 

@@ -23,8 +23,8 @@ from playhead.runtime.core.errors import (
     RunNotFoundError,
 )
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import MessageAdded
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import GapError, RewindError, RunNotFoundError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import Entry, ToolProgressed
-from playhead.runtime.log.interface import new_token
 from playhead.runtime.log.values import Batch
 
 if TYPE_CHECKING:

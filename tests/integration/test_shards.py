@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from playhead.runtime.core.errors import RunNotFoundError, ShardsError
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import RunSubmitted
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.shards import ShardedLog, shard_of_run, shard_of_session
 from playhead.runtime.log.values import NewRun, WorkerInfo
 

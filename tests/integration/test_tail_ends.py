@@ -12,9 +12,9 @@ from playhead.client import Run
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import ForeignRecordError, GapError, PlayheadError, RunNotFoundError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import Entry, RunPaused
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.values import Batch
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from playhead.client import Client
 from playhead.runtime import Agent
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.redis.connection import check_server, redis_info, tell_topology
 from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.log.redis.topology import finder_of

@@ -9,9 +9,9 @@ import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import RunPaused, RunSubmitted
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import new_run_id
 from playhead.runtime.log.values import NewRun
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c

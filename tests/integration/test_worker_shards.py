@@ -10,8 +10,8 @@ import pytest
 from playhead.runtime import Agent
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import RunClaimed
-from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.redis.log import RedisLog, connect
 from playhead.runtime.log.redis.shards import shard_of_run
 from playhead.runtime.models import ScriptedModel

@@ -23,10 +23,10 @@ from playhead.runtime.core.errors import (
     PlayheadError,
     RecordTooLargeError,
 )
+from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import new_token
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import Answer, Batch, NewRun
 from playhead.workers.appends.group_commit import GroupCommit

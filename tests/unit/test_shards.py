@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from playhead.client import Client
-from playhead.runtime.log.interface import new_run_id
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.log.redis.shards import MAX_SHARDS, check_shards, shard_of_run, shard_of_session
 
 __all__: list[str] = []

@@ -27,11 +27,12 @@ from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.storable import check_plain, check_size
-from playhead.runtime.log.interface import LogReader, new_run_id
+from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog, check_server

@@ -11,8 +11,9 @@ import anyio
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
+from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import RunClaimed, now_ms
-from playhead.runtime.log.interface import Log, new_token
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.checkpoints import Visit

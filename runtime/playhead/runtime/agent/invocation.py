@@ -14,6 +14,7 @@ from uuid import uuid4
 from playhead.runtime.core.codec import decode_stored, encode_record, limit_of
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     ModelChunk,
     Record,
@@ -31,7 +32,6 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, initial
-from playhead.runtime.log.interface import new_run_id, new_token
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun
 from playhead.runtime.loop.control import Control

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import Log, LogOwner, LogReader, LogSubmitter, new_run_id, new_token
+from playhead.runtime.log.interface import Log, LogOwner, LogReader, LogSubmitter
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, RunInfo, WorkerInfo
 
 __all__ = [

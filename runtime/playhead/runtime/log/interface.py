@@ -10,8 +10,6 @@ retries below this interface.
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
@@ -64,28 +62,9 @@ __all__ = [
     "check_signal",
     "crash_failure",
     "deadline_failure",
-    "new_run_id",
-    "new_token",
 ]
 
 SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
-
-_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u to misread
-
-
-def new_run_id(*, shard: int = 0) -> str:
-    """A fresh run id: its shard, then a time-ordered unguessable part, e.g. `0-0d1m5x8p4k2v9r7w3t6y`."""
-    number = (time.time_ns() // 1_000_000) << 50 | secrets.randbits(50)
-    digits: list[str] = []
-    for _ in range(19):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return f"{shard:x}-{''.join(reversed(digits))}"
-
-
-def new_token() -> str:
-    """A fresh fencing token. Random, since a failover can hand out one epoch twice."""
-    return secrets.token_hex(8)
 
 
 def crash_failure() -> bytes:
