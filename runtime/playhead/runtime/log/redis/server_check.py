@@ -1,0 +1,117 @@
+"""What is asked of a server before it is trusted with a log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisTooOldError
+from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.topology import finder_of
+
+__all__ = ["check_server", "redis_info", "tell_topology"]
+
+
+_MINIMUM: Final = (6, 2)
+
+
+_WAITAOF_MINIMUM: Final = (7, 2)
+
+
+async def redis_info(client: Redis) -> dict[str, Any] | None:
+    """`INFO` as a dict, or None where the server has no `INFO` (fakeredis)."""
+    with translate_errors(client):
+        await client.execute_command("PING")
+    try:
+        with translate_errors(client):
+            info = await client.info()
+    except PlayheadError as error:
+        if "unknown command" in str(error).lower() or "not implemented" in str(error).lower():
+            return None
+        raise
+    return dict(info)
+
+
+def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
+    """What kind of server the log is on, and where: one line for a person. `info` is the server's `INFO`."""
+    replicas = int(info.get("connected_slaves", 0))
+    followed = f"{replicas} {'replica' if replicas == 1 else 'replicas'}"
+    if finder_of(client) is None:
+        return f"one server, {followed}" if info.get("role") == "master" else "a replica: it takes no writes"
+    return f"{_address(client)}, {followed}"
+
+
+async def check_server(client: Redis, *, durability: Durability = "memory") -> list[str]:
+    """Refuse a server that cannot keep the promises, or that `durability`, and name what weakens them.
+
+    Of a cluster that is the owner of the slot of the prefix, so make the `RedisLog` first.
+
+    Returns:
+        Warnings, one line each: an evicting `maxmemory-policy`, no persistence, a URL that will not follow a failover.
+
+    Raises:
+        RedisTooOldError: Below Redis 6.2, or below 7.2 for `fsynced`.
+        LogUnavailableError: It cannot be reached, it is a sentinel, or the durability needs a replica, or an
+            append-only file that is synced always, which it does not have.
+        RedisAuthError: As the name says.
+    """
+    info = await redis_info(client)
+    if info is None:
+        if durability != "memory":
+            raise LogUnavailableError(f"durability `{durability}`: {_address(client)} is a stand-in in memory")
+        return []
+    version = str(info.get("redis_version", "0.0"))
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if numbers < _MINIMUM:
+        raise RedisTooOldError(f"Redis at {_address(client)} is {version}; playhead needs 6.2 or newer")
+    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
+        raise LogUnavailableError(
+            f"{_address(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
+        )
+    _check_durability(client, durability, info, numbers)
+    warnings = await _check_fsync(client) if durability == "fsynced" else []
+    return warnings + _weaknesses(client, info)
+
+
+def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
+    """What may lose runs on a server that is not refused, a line each."""
+    warnings: list[str] = []
+    if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
+        warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    if policy != "noeviction":
+        warnings.append(
+            f"maxmemory-policy is {policy}: under memory pressure Redis may delete the logs of live runs. "
+            "Set it to noeviction."
+        )
+    if str(info.get("aof_enabled", "0")) == "0":
+        warnings.append("appendonly is off: a restart of Redis may lose runs. Set appendonly yes.")
+    return warnings
+
+
+def _check_durability(client: Redis, durability: Durability, info: Mapping[str, Any], version: tuple[int, ...]) -> None:
+    what = f"durability `{durability}`: Redis at {_address(client)}"
+    if durability == "replicated" and int(info.get("connected_slaves", 0)) < 1:
+        raise LogUnavailableError(f"{what} has no replica, so nothing could be stored")
+    if durability == "fsynced" and version < _WAITAOF_MINIMUM:
+        raise RedisTooOldError(f"{what} is {'.'.join(map(str, version))} and has no WAITAOF; it needs 7.2 or newer")
+    if durability == "fsynced" and str(info.get("aof_enabled", "0")) == "0":
+        raise LogUnavailableError(f"{what} has appendonly off, so nothing could be stored. Set appendonly yes.")
+
+
+async def _check_fsync(client: Redis) -> list[str]:
+    try:
+        with translate_errors(client):
+            setting: Any = await client.execute_command("CONFIG", "GET", "appendfsync")
+    except PlayheadError as error:  # not every user may, and some services have renamed it
+        return [f"durability `fsynced` needs appendfsync always, which could not be checked ({error})."]
+    policy = dict(zip(setting[::2], setting[1::2], strict=True)).get(b"appendfsync", b"").decode()
+    if policy != "always":
+        raise LogUnavailableError(
+            f"durability `fsynced`: Redis at {_address(client)} has appendfsync {policy}, with which some versions "
+            "acknowledge too early. Set appendfsync always."
+        )
+    return []
