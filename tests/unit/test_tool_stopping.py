@@ -15,7 +15,8 @@ from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.loop.control import Control
 from playhead.runtime.tools import body as tool_body
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, tool
+from playhead.runtime.tools.decorator import tool
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
 
 __all__: list[str] = []
 

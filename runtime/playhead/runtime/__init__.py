@@ -10,6 +10,7 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.tools.tool import Tool, ToolContext, tool
+from playhead.runtime.tools.decorator import tool
+from playhead.runtime.tools.tool import Tool, ToolContext
 
 __all__ = ["Agent", "AgentResult", "Event", "Interrupt", "PlayheadError", "Tool", "ToolContext", "tool"]

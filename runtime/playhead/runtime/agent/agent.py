@@ -31,7 +31,7 @@ from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models import resolve_model
 from playhead.runtime.models.model import Model
-from playhead.runtime.tools.tool import tool_index
+from playhead.runtime.tools.decorator import tool_index
 
 __all__ = ["Agent", "print_text"]
 

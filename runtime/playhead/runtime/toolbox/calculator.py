@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from playhead.runtime.tools.tool import tool
+from playhead.runtime.tools.decorator import tool
 
 __all__ = ["MAX_DIGITS", "MAX_LENGTH", "calculator"]
 

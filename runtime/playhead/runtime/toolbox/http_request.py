@@ -19,7 +19,8 @@ import anyio
 import httpx
 
 from playhead.runtime.toolbox.addresses import AddressPolicy
-from playhead.runtime.tools.tool import Tool, tool
+from playhead.runtime.tools.decorator import tool
+from playhead.runtime.tools.tool import Tool
 
 __all__ = ["http_request", "make_http_request"]
 

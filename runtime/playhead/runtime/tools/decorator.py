@@ -1,0 +1,128 @@
+"""`@tool`: a function made a tool."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import reprlib
+from collections.abc import Callable, Sequence
+from typing import Any, cast, get_args, overload
+
+from playhead.runtime.core.converse import ToolSpec
+from playhead.runtime.core.tool_results import (
+    invalid_name,
+)
+from playhead.runtime.tools.schema import read_description, read_input
+
+__all__ = ["as_tool", "tool", "tool_index"]
+
+
+@overload
+def tool(fn: Callable[P, R], /) -> Tool[P, R]: ...
+
+
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    inputSchema: dict[str, Any] | None = None,  # noqa: N803
+    context: bool | str = False,
+    timeout: float | None = None,
+    on_unknown_outcome: OnUnknownOutcome = "retry",
+) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+
+
+def tool(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    inputSchema: dict[str, Any] | None = None,  # noqa: N803  (Strands' spelling)
+    context: bool | str = False,
+    timeout: float | None = None,
+    on_unknown_outcome: OnUnknownOutcome = "retry",
+) -> Any:
+    """Make a function a tool, as `@tool` or `@tool(...)`.
+
+    The schema comes from the annotations; texts from the docstring (`Args:`), `Annotated[str, "text"]` or pydantic's
+    `Field`. The function may be sync (it runs in a thread), async, or a generator of either kind: each value it yields
+    is progress, the last one the result. A parameter annotated `ToolContext` gets it and is not shown to the model.
+
+    Args:
+        fn: The function.
+        name: 1 to 64 letters, digits, `_` and `-`; the function's name by default.
+        description: Instead of the docstring.
+        inputSchema: A JSON schema, bare or as `{"json": schema}`, to show instead of the derived one. Input is still
+            validated against the annotations; `**kwargs` takes what they do not name.
+        context: The name of a parameter that gets the `ToolContext`, or True for `tool_context`.
+        timeout: Seconds from the body's start to its end; an async body is then cancelled, a thread abandoned.
+        on_unknown_outcome: After a takeover, what to do with a call that was started and not finished: `retry` runs it
+            again (with the same `effect_key`), `fail` tells the model that its outcome is unknown, `ask` pauses the
+            run with the interrupt `unknown_outcome`, to be answered "retry", "fail" or `{"result": <what it gave>}`.
+
+    Raises:
+        ValueError: A bad name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
+        TypeError: Not a function, or one whose annotations cannot be read.
+    """
+
+    def decorate(fn: Callable[P, R]) -> Tool[P, R]:
+        if isinstance(fn, staticmethod | classmethod) or not callable(fn):
+            raise TypeError(
+                f"@tool takes a function, not {type(cast(object, fn)).__name__}; write @staticmethod or @classmethod above @tool"
+            )
+        called = name if name is not None else getattr(fn, "__name__", type(fn).__name__)
+        if flaw := invalid_name(called):
+            raise ValueError(f"{flaw}: a tool's name has 1 to 64 letters, digits, '_' and '-'. Pass name=.")
+        if timeout is not None and not (0 < timeout < math.inf):
+            raise ValueError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
+        if on_unknown_outcome not in get_args(OnUnknownOutcome):
+            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry, fail or ask")
+        reads = read_input(fn, context=context)
+        schema = {"json": reads.json_schema()} if inputSchema is None else inputSchema
+        spec: ToolSpec = {
+            "name": called,
+            "description": read_description(fn) if description is None else description,
+            "inputSchema": schema if "json" in schema else {"json": schema},
+        }
+        return Tool(fn, spec, reads=reads, timeout=timeout, on_unknown_outcome=on_unknown_outcome)
+
+    return decorate if fn is None else decorate(fn)
+
+
+def as_tool(obj: object) -> Tool:
+    """A `Tool` as it is, a plain function or bound method as `@tool` makes it.
+
+    Raises:
+        TypeError: For anything else, and for a method tool taken from its class rather than from an instance.
+    """
+    if inspect.ismethod(obj) and isinstance(obj.__func__, Tool):  # @classmethod above @tool, from Python 3.13 on
+        obj = cast(Tool, obj.__func__).__get__(obj.__self__, type(obj.__self__))
+    if isinstance(obj, Tool):
+        if obj.is_unbound_method:
+            raise TypeError(f"tool '{obj.name}' is a method: pass it from an instance, as in tools=[thing.{obj.name}]")
+        return cast(Tool, obj)
+    if inspect.isfunction(obj) or inspect.ismethod(obj):
+        return tool(obj)
+    raise TypeError(
+        f"{reprlib.repr(obj)} of type {type(obj).__name__} is not a tool. "
+        "Pass a function decorated with @tool, a plain function, or a list of these."
+    )
+
+
+def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
+    """Tools by name, in order; nested lists and tuples are flattened.
+
+    Raises:
+        TypeError: As `as_tool`.
+        ValueError: Two tools have one name.
+    """
+    index: dict[str, Tool] = {}
+    for item in tools:
+        nested = tool_index(cast(Sequence[object], item)) if isinstance(item, list | tuple) else None
+        for made in nested.values() if nested is not None else [as_tool(cast(object, item))]:
+            if made.name in index:
+                raise ValueError(f"two tools are named '{made.name}'; give one of them another name with @tool(name=…)")
+            index[made.name] = made
+    return index
