@@ -11,8 +11,9 @@ import pytest
 from pydantic import BaseModel
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
+from playhead.runtime.core.tool_results import unknown_tool_result
 from playhead.runtime.tools.decorator import as_tool, tool, tool_index
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
 
 __all__: list[str] = []
 

@@ -7,14 +7,10 @@ from typing import Final, NamedTuple
 
 __all__ = ["Cursor", "Place", "parse_cursor"]
 
-
 Cursor = int | str
 """A place in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
 
-
 _WHOLE: Final = 1 << 30
-
-
 _CURSOR: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?:\.([0-9]{1,9}))?")
 
 

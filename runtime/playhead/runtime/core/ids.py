@@ -8,7 +8,6 @@ from typing import Final
 
 __all__ = ["new_run_id", "new_token"]
 
-
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u to misread
 
 

@@ -20,11 +20,11 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import RunTools
-from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
+from playhead.runtime.core.tool_results import error_result, exception_result, tool_result, unknown_tool_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import COMMIT, AgentSpec, Item
 from playhead.runtime.tools.context import NotBegunError
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext, unknown_tool_result
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
 
 __all__ = ["ToolBatch", "ToolCall", "finished"]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Any, Protocol, runtime_checkable
 
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+
 __all__ = ["Model"]
 
 

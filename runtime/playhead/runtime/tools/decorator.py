@@ -1,4 +1,16 @@
-"""`@tool`: a function made a tool."""
+"""Tools: Python functions that a model may call.
+
+    @tool
+    def word_count(text: str) -> int:
+        '''Count the words of a text.
+
+        Args:
+            text: The text.
+        '''
+        return len(text.split())
+
+The decorated function is still called as before; the runtime calls `Tool.stream`.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +20,21 @@ import reprlib
 from collections.abc import Callable, Sequence
 from typing import Any, cast, get_args, overload
 
+from typing_extensions import ParamSpec, TypeVar
+
 from playhead.runtime.core.converse import ToolSpec
-from playhead.runtime.core.tool_results import (
-    invalid_name,
-)
+from playhead.runtime.core.tool_results import invalid_name
 from playhead.runtime.tools.schema import read_description, read_input
+from playhead.runtime.tools.tool import OnUnknownOutcome, Tool
 
 __all__ = ["as_tool", "tool", "tool_index"]
+
+P = ParamSpec("P", default=...)
+R = TypeVar("R", default=Any)
 
 
 @overload
 def tool(fn: Callable[P, R], /) -> Tool[P, R]: ...
-
-
 @overload
 def tool(
     *,
@@ -31,8 +45,6 @@ def tool(
     timeout: float | None = None,
     on_unknown_outcome: OnUnknownOutcome = "retry",
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
-
-
 def tool(
     fn: Callable[..., Any] | None = None,
     /,

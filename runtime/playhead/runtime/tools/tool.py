@@ -1,16 +1,4 @@
-"""Tools: Python functions that a model may call.
-
-    @tool
-    def word_count(text: str) -> int:
-        '''Count the words of a text.
-
-        Args:
-            text: The text.
-        '''
-        return len(text.split())
-
-The decorated function is still called as before; the runtime calls `Tool.stream`.
-"""
+"""`Tool`: a function with what a model needs to call it, and how one call of it runs."""
 
 from __future__ import annotations
 
@@ -26,17 +14,12 @@ from typing_extensions import ParamSpec, TypeVar
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import ToolResult, ToolSpec, ToolUse
 from playhead.runtime.core.plain import plain
-from playhead.runtime.core.tool_results import (
-    error_result,
-    exception_result,
-    tool_result,
-    unknown_tool_result,
-)
+from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
 from playhead.runtime.tools.body import END, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput
 
-__all__ = ["Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool", "ToolContext", "unknown_tool_result"]
+__all__ = ["Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool", "ToolContext"]
 
 OnUnknownOutcome = Literal["retry", "fail", "ask"]
 """What to do after a takeover with a call that was started and not finished: run it again, tell the model that its

@@ -19,7 +19,7 @@ from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, Red
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.topology import LocatedConnection, NowhereError, finder_of, read_topology
 
-__all__ = ["DEFAULT_URL", "again", "connect", "point", "redact", "translate_errors"]
+__all__ = ["DEFAULT_URL", "address_of", "again", "connect", "point", "redact", "translate_errors"]
 
 DEFAULT_URL: Final = "redis://localhost:6379"
 _CANNOT_NOW: Final = (
@@ -148,7 +148,7 @@ def point(client: Redis, keys: Keys) -> None:
         finder.point(keys.root)
 
 
-def _address(client: Redis) -> str:
+def address_of(client: Redis) -> str:
     options = client.connection_pool.connection_kwargs
     if (finder := finder_of(client)) is not None:
         return f"{finder.found}, found by {finder}" if finder.found else str(finder)
@@ -169,39 +169,39 @@ def translate_errors(client: Redis) -> Generator[None]:
         raise LogUnavailableError(str(error)) from error
     except (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError) as error:
         raise RedisAuthError(
-            f"Redis at {_address(client)} refused the credentials ({error}); "
+            f"Redis at {address_of(client)} refused the credentials ({error}); "
             "put them in the URL: redis://user:password@host:port"
         ) from error
     except redis_errors.AskError as error:  # MOVED too
         if finder_of(client) is None:
             raise PlayheadError(
-                f"Redis at {_address(client)} is a node of a cluster and has not all the keys; "
+                f"Redis at {address_of(client)} is a node of a cluster and has not all the keys; "
                 "use redis+cluster://host:port,host:port"
             ) from error
-        raise LogUnavailableError(f"Redis at {_address(client)} has given the keys away: {error}") from error
+        raise LogUnavailableError(f"Redis at {address_of(client)} has given the keys away: {error}") from error
     except _CANNOT_NOW as error:
-        raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
+        raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
     except redis_errors.InvalidResponse as error:
         raise LogUnavailableError(
-            f"{_address(client)} answers, but does not speak Redis' protocol. Is it the right port?"
+            f"{address_of(client)} answers, but does not speak Redis' protocol. Is it the right port?"
         ) from error
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
         raise LogUnavailableError(_no_connection(client, error)) from error
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
-            raise RedisAuthError(f"Redis at {_address(client)} wants a password; put it in the URL") from error
+            raise RedisAuthError(f"Redis at {address_of(client)} wants a password; put it in the URL") from error
         if _PASSING.search(str(error)):
-            raise LogUnavailableError(f"Redis at {_address(client)} cannot take writes now: {error}") from error
-        raise PlayheadError(f"Redis at {_address(client)} refused: {error}") from error
+            raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
+        raise PlayheadError(f"Redis at {address_of(client)} refused: {error}") from error
 
 
 def _no_connection(client: Redis, error: Exception) -> str:
     if _FULL.search(str(error)):
         return (
-            f"no more connections to Redis at {_address(client)} are allowed: the client given may have "
+            f"no more connections to Redis at {address_of(client)} are allowed: the client given may have "
             f"{client.connection_pool.max_connections}, and a log takes up to 3 of them"
         )
     return (
-        f"cannot reach Redis at {_address(client)}: {str(error).rstrip('.')}. Is it running? "
+        f"cannot reach Redis at {address_of(client)}: {str(error).rstrip('.')}. Is it running? "
         "`playhead dev` starts one; --url or PLAYHEAD_URL names another."
     )

@@ -9,15 +9,13 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisTooOldError
+from playhead.runtime.log.redis.connection import address_of, translate_errors
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.topology import finder_of
 
 __all__ = ["check_server", "redis_info", "tell_topology"]
 
-
 _MINIMUM: Final = (6, 2)
-
-
 _WAITAOF_MINIMUM: Final = (7, 2)
 
 
@@ -41,7 +39,7 @@ def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
     followed = f"{replicas} {'replica' if replicas == 1 else 'replicas'}"
     if finder_of(client) is None:
         return f"one server, {followed}" if info.get("role") == "master" else "a replica: it takes no writes"
-    return f"{_address(client)}, {followed}"
+    return f"{address_of(client)}, {followed}"
 
 
 async def check_server(client: Redis, *, durability: Durability = "memory") -> list[str]:
@@ -61,15 +59,15 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
     info = await redis_info(client)
     if info is None:
         if durability != "memory":
-            raise LogUnavailableError(f"durability `{durability}`: {_address(client)} is a stand-in in memory")
+            raise LogUnavailableError(f"durability `{durability}`: {address_of(client)} is a stand-in in memory")
         return []
     version = str(info.get("redis_version", "0.0"))
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
     if numbers < _MINIMUM:
-        raise RedisTooOldError(f"Redis at {_address(client)} is {version}; playhead needs 6.2 or newer")
+        raise RedisTooOldError(f"Redis at {address_of(client)} is {version}; playhead needs 6.2 or newer")
     if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
         raise LogUnavailableError(
-            f"{_address(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
+            f"{address_of(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
         )
     _check_durability(client, durability, info, numbers)
     warnings = await _check_fsync(client) if durability == "fsynced" else []
@@ -93,7 +91,7 @@ def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
 
 
 def _check_durability(client: Redis, durability: Durability, info: Mapping[str, Any], version: tuple[int, ...]) -> None:
-    what = f"durability `{durability}`: Redis at {_address(client)}"
+    what = f"durability `{durability}`: Redis at {address_of(client)}"
     if durability == "replicated" and int(info.get("connected_slaves", 0)) < 1:
         raise LogUnavailableError(f"{what} has no replica, so nothing could be stored")
     if durability == "fsynced" and version < _WAITAOF_MINIMUM:
@@ -111,7 +109,7 @@ async def _check_fsync(client: Redis) -> list[str]:
     policy = dict(zip(setting[::2], setting[1::2], strict=True)).get(b"appendfsync", b"").decode()
     if policy != "always":
         raise LogUnavailableError(
-            f"durability `fsynced`: Redis at {_address(client)} has appendfsync {policy}, with which some versions "
+            f"durability `fsynced`: Redis at {address_of(client)} has appendfsync {policy}, with which some versions "
             "acknowledge too early. Set appendfsync always."
         )
     return []
