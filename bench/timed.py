@@ -10,7 +10,8 @@ import anyio
 from bench.children import Talk
 from bench.fleet import AGENT, PacedModel, clock_ns
 from playhead.runtime import Agent
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import Answer, Batch
 from playhead.workers import Worker, WorkerOptions
 

@@ -23,7 +23,8 @@ from chaos.tally import Tally
 from playhead.client import Client
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 
 __all__ = ["Load", "read_begun"]
 

@@ -25,7 +25,8 @@ from conformance_scenarios import Folder, Scenario
 from playhead.runtime import Agent
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.loop.control import breaking_off
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Commit, Item

@@ -11,7 +11,8 @@ import pytest
 
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 
 __all__: list[str] = []
 

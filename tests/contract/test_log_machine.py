@@ -43,7 +43,8 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log, cancel_ending, crash_failure, deadline_failure
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.values import Batch, Finish, NewRun
 

@@ -32,7 +32,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolProgressed,
 )
-from playhead.runtime.embedded.server import EmbeddedServerError
+from playhead.runtime.embedded.binary import EmbeddedServerError
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 

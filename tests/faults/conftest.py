@@ -22,7 +22,8 @@ from playhead.client import Client, Run
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 
 __all__: list[str] = []
 

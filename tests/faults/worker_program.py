@@ -25,7 +25,8 @@ from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import Answer, Batch, Finish
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c

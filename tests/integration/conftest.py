@@ -18,7 +18,8 @@ from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import Batch, Claim, Finish, NewRun
 from playhead.runtime.models import ScriptedModel, tool_call

@@ -24,7 +24,9 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.redis.log import RedisLog, check_server, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.models import ScriptedModel
 from playhead.workers import Worker, load_agents
 

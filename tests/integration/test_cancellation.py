@@ -18,7 +18,8 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import RunClaimed, SignalReceived, ToolFinished
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker

@@ -19,8 +19,9 @@ from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedSentinels
+from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.durability import Durability
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun
 

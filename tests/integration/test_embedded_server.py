@@ -24,7 +24,8 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from playhead.runtime.embedded import binary as redis_binary
 from playhead.runtime.embedded import directory as embedded_directory
 from playhead.runtime.embedded import process as embedded_process
-from playhead.runtime.embedded.server import EmbeddedServer, EmbeddedServerError
+from playhead.runtime.embedded.binary import EmbeddedServerError
+from playhead.runtime.embedded.server import EmbeddedServer
 
 pytestmark = pytest.mark.anyio
 

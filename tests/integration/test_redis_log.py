@@ -11,12 +11,14 @@ import anyio.lowlevel
 import pytest
 from redis import exceptions as redis_errors
 
-from playhead.runtime.core.codec import decode_batch, encode_record, record_of
+from playhead.runtime.core.codec import decode_batch, encode_record
 from playhead.runtime.core.errors import ForeignRecordError, LogUnavailableError
 from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import CycleStarted, RunCancelled, RunClaimed, RunFailed, RunSubmitted
+from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import SESSION_RETENTION_MS, Answer, Batch, Claim, Code, Finish, NewRun, WorkerInfo
 
 if TYPE_CHECKING:

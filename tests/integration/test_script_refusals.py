@@ -14,7 +14,8 @@ from playhead.runtime.core.errors import InterruptNotOpenError
 from playhead.runtime.core.records import CycleStarted, RunCancelled, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.commands import Commands
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
 

@@ -20,7 +20,7 @@ from playhead.runtime import Agent
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import ModelChunk, Record
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.redis.log import connect
+from playhead.runtime.log.redis.connection import connect
 
 if TYPE_CHECKING:
     from .conftest import Fleet, HeldModel, Proxy

@@ -12,7 +12,8 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import RunClaimed
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.shards import shard_of_run
 from playhead.runtime.models import ScriptedModel
 

@@ -18,7 +18,8 @@ from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError
 from playhead.runtime.core.records import Entry, ModelChunk, Record
 from playhead.runtime.core.result import RunMetrics
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.log.redis.log import RedisLog, connect
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 from playhead.runtime.models import (
     DemoModel,

@@ -14,7 +14,8 @@ import pytest
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.toolbox import calculator
 from playhead.runtime.toolbox.calculator import MAX_DIGITS, MAX_LENGTH
-from playhead.runtime.tools.tool import Outcome, ToolContext
+from playhead.runtime.tools.context import ToolContext
+from playhead.runtime.tools.tool import Outcome
 
 __all__: list[str] = []
 

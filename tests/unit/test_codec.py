@@ -21,7 +21,6 @@ from playhead.runtime.core.codec import (
     encode_record,
     limit_of,
     pack,
-    record_of,
     unpack,
 )
 from playhead.runtime.core.errors import EncodingError, ForeignRecordError, RecordTooLargeError
@@ -41,6 +40,7 @@ from playhead.runtime.core.records import (
     ToolProgressed,
     UnknownRecord,
 )
+from playhead.runtime.core.segments import record_of
 
 __all__: list[str] = []
 

@@ -11,7 +11,8 @@ import pytest
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.toolbox import addresses, http_request, make_http_request
 from playhead.runtime.toolbox.addresses import is_public
-from playhead.runtime.tools.tool import Outcome, ToolContext
+from playhead.runtime.tools.context import ToolContext
+from playhead.runtime.tools.tool import Outcome
 
 __all__: list[str] = []
 

@@ -30,7 +30,8 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.core.steps import CallModel
-from playhead.runtime.loop.loop import Commit, Loop
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.spec import Commit
 from playhead.runtime.models import OpenAIModel, ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.core.codec import Stored, decode_stored, encode_record
+from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.records import (
@@ -28,7 +28,7 @@ from playhead.runtime.core.records import (
     ToolProgressed,
     UnknownRecord,
 )
-from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.segments import Segment, Stored
 
 __all__: list[str] = []
 

@@ -26,10 +26,10 @@ from playhead.client.tails.actions import (
     Rewound,
 )
 from playhead.client.tails.state import PAGE, TailState
-from playhead.runtime.core.codec import Stored, encode_record, record_of
+from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.records import RunClaimed, RunCompleted, RunStateName, RunSubmitted
-from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.core.segments import Segment, Stored, record_of, segments
 from playhead.runtime.log.values import RunInfo
 
 __all__: list[str] = []

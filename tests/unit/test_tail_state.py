@@ -23,7 +23,7 @@ from playhead.client.tails.actions import (
 )
 from playhead.client.tails.seen import ClaimSeen, stored_bytes
 from playhead.client.tails.state import PAGE, TailState
-from playhead.runtime.core.codec import Stored, encode_record, record_of
+from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import (
     ForeignRecordError,
     GapError,
@@ -33,7 +33,7 @@ from playhead.runtime.core.errors import (
     RunNotFoundError,
 )
 from playhead.runtime.core.records import Entry, RunClaimed, RunCompleted, RunPaused, RunStateName, RunSubmitted
-from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.segments import Segment, Stored, record_of
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__: list[str] = []

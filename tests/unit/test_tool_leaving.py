@@ -15,8 +15,9 @@ import pytest
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools import body as tool_body
+from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
 
 __all__: list[str] = []
 

@@ -11,8 +11,9 @@ import pytest
 from pydantic import BaseModel, Field
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
+from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
 
 __all__: list[str] = []
 

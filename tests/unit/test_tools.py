@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.tool_results import unknown_tool_result
+from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import as_tool, tool, tool_index
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
 
 __all__: list[str] = []
 

@@ -26,7 +26,8 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.loop import Commit, Loop
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.spec import Commit
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.tools.tool import OnUnknownOutcome
 

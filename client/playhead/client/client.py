@@ -35,7 +35,8 @@ from playhead.runtime.core.storable import check_plain, check_size
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
-from playhead.runtime.log.redis.log import RedisLog, check_server
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.redis.shards import ShardedLog, check_shards, shard_of_session
 from playhead.runtime.log.values import NewRun, RunInfo, WorkerInfo
 

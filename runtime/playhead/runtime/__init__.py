@@ -10,7 +10,8 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
-from playhead.runtime.tools.tool import Tool, ToolContext
+from playhead.runtime.tools.tool import Tool
 
 __all__ = ["Agent", "AgentResult", "Event", "Interrupt", "PlayheadError", "Tool", "ToolContext", "tool"]

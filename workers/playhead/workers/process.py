@@ -17,8 +17,10 @@ from anyio import RunFinishedError, from_thread
 from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent
+from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.durability import Durability
-from playhead.runtime.log.redis.log import RedisLog, check_server, connect, redact
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.redis.shards import settle
 from playhead.workers.options import WorkerOptions
 from playhead.workers.worker import Worker

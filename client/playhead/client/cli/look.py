@@ -22,10 +22,9 @@ from playhead.client.questions import how_to_answer, names_of
 from playhead.runtime.core.errors import PlayheadError, RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis.connection import point, redact
+from playhead.runtime.log.redis.connection import connect, point, redact
 from playhead.runtime.log.redis.keys import Keys
-from playhead.runtime.log.redis.log import check_server, connect
-from playhead.runtime.log.redis.server_check import redis_info, tell_topology
+from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["doctor", "runs", "show", "workers"]

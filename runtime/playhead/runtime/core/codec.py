@@ -25,14 +25,12 @@ from playhead.runtime.core.segments import REASONING, TEXT, TOOL_INPUT, WHOLE, S
 __all__ = [
     "MAX_RECORD_BYTES",
     "MAX_SUM_BYTES",
-    "Stored",
     "decode_batch",
     "decode_record",
     "decode_stored",
     "encode_record",
     "limit_of",
     "pack",
-    "record_of",
     "unpack",
 ]
 

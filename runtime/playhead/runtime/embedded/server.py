@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from playhead.runtime.embedded.fake import FakeServer
     from playhead.runtime.embedded.process import ServerProcess
 
-__all__ = ["EMBEDDED_VARIABLE", "EmbeddedServer", "EmbeddedServerError"]
+__all__ = ["EMBEDDED_VARIABLE", "EmbeddedServer"]
 
 EMBEDDED_VARIABLE = "PLAYHEAD_EMBEDDED"
 """Environment variable: `fakeredis` runs the in-memory stand-in even where there is a real server."""

@@ -49,10 +49,10 @@ from playhead.runtime.core.steps import (
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.model_call import Failed, ModelCall, tracked
-from playhead.runtime.loop.spec import COMMIT, AgentSpec, Commit, Item
+from playhead.runtime.loop.spec import AgentSpec, Commit, Item
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
 
-__all__ = ["COMMIT", "AgentSpec", "Commit", "Loop"]
+__all__ = ["Loop"]
 
 
 class Loop:

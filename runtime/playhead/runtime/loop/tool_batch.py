@@ -23,8 +23,8 @@ from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result, unknown_tool_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import COMMIT, AgentSpec, Item
-from playhead.runtime.tools.context import NotBegunError
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool, ToolContext
+from playhead.runtime.tools.context import NotBegunError, ToolContext
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
 
 __all__ = ["ToolBatch", "ToolCall", "finished"]
 

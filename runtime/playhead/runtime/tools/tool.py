@@ -19,7 +19,7 @@ from playhead.runtime.tools.body import END, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput
 
-__all__ = ["Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool", "ToolContext"]
+__all__ = ["Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool"]
 
 OnUnknownOutcome = Literal["retry", "fail", "ask"]
 """What to do after a takeover with a call that was started and not finished: run it again, tell the model that its

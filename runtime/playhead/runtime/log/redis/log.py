@@ -28,7 +28,7 @@ from playhead.runtime.log.interface import (
     deadline_failure,
 )
 from playhead.runtime.log.redis.commands import Commands, Later
-from playhead.runtime.log.redis.connection import again, connect, point, redact, translate_errors
+from playhead.runtime.log.redis.connection import again, point, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import (
@@ -42,7 +42,6 @@ from playhead.runtime.log.redis.replies import (
     worker_of,
 )
 from playhead.runtime.log.redis.script import Script
-from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -57,7 +56,7 @@ from playhead.runtime.log.values import (
     WorkerInfo,
 )
 
-__all__ = ["RedisLog", "check_server", "connect", "redact"]
+__all__ = ["RedisLog"]
 
 _SUBMIT, _CLAIM, _APPEND, _RENEW = Script("submit"), Script("claim"), Script("append"), Script("renew")
 _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script("reap"), Script("signal")

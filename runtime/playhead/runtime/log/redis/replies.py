@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Final, cast
 
-from playhead.runtime.core.codec import Stored, decode_batch, decode_stored, unpack
+from playhead.runtime.core.codec import decode_batch, decode_stored, unpack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import RunStateName
-from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.core.segments import Segment, Stored, segments
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.values import Answer, Code, RunInfo, WorkerInfo
 
