@@ -6,7 +6,7 @@ from playhead.client import Client
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from playhead.client.client import Client
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "Notice", "RemoteAgent", "Run"]
 
-_HOMES = {"Client": "client", "Notice": "tails.notice", "RemoteAgent": "remote_agent", "Run": "run"}
+_HOMES: Final = {
+    "Client": "playhead.client.client",
+    "Notice": "playhead.client.tails.notice",
+    "RemoteAgent": "playhead.client.remote_agent",
+    "Run": "playhead.client.run",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -24,4 +29,8 @@ def __getattr__(name: str) -> Any:
     find that entry point running, or it is a page of traceback."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from playhead.runtime import Agent
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import BadTargetError
 
 __all__ = ["load_agents"]

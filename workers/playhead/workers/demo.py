@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from playhead.runtime import Agent
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.toolbox import calculator
 
 __all__ = ["assistant"]

@@ -8,7 +8,7 @@ from contextlib import aclosing, suppress
 
 import anyio
 
-from playhead.runtime import Agent
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, ModelChunk, RunPaused

@@ -16,7 +16,7 @@ import anyio
 from anyio import RunFinishedError, from_thread
 from anyio.lowlevel import current_token
 
-from playhead.runtime import Agent
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog

@@ -12,7 +12,7 @@ from uuid import uuid4
 import anyio
 from anyio.abc import TaskGroup
 
-from playhead.runtime import Agent
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.interface import Log

@@ -29,8 +29,8 @@ from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
-from playhead.runtime.models import resolve_model
 from playhead.runtime.models.model import Model
+from playhead.runtime.models.resolve import resolve_model
 from playhead.runtime.tools.decorator import tool_index
 
 __all__ = ["Agent", "print_text"]

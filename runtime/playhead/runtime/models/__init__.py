@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from playhead.runtime.models.demo.model import DemoModel
-from playhead.runtime.models.local.model import LocalModel
-from playhead.runtime.models.openai.model import OpenAIModel
-from playhead.runtime.models.resolve import resolve_model
-from playhead.runtime.models.scripted import ModelRequest, ScriptedCall, ScriptedModel, text_call, tool_call
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from playhead.runtime.models.demo.model import DemoModel
+    from playhead.runtime.models.local.model import LocalModel
+    from playhead.runtime.models.openai.model import OpenAIModel
+    from playhead.runtime.models.resolve import resolve_model
+    from playhead.runtime.models.scripted import ModelRequest, ScriptedCall, ScriptedModel, text_call, tool_call
 
 __all__ = [
     "DemoModel",
@@ -19,3 +23,26 @@ __all__ = [
     "text_call",
     "tool_call",
 ]
+
+_HOMES: Final = {
+    "DemoModel": "playhead.runtime.models.demo.model",
+    "LocalModel": "playhead.runtime.models.local.model",
+    "OpenAIModel": "playhead.runtime.models.openai.model",
+    "resolve_model": "playhead.runtime.models.resolve",
+    "ModelRequest": "playhead.runtime.models.scripted",
+    "ScriptedCall": "playhead.runtime.models.scripted",
+    "ScriptedModel": "playhead.runtime.models.scripted",
+    "text_call": "playhead.runtime.models.scripted",
+    "tool_call": "playhead.runtime.models.scripted",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """At first use, so that one provider loads no other."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
