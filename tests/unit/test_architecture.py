@@ -1,0 +1,124 @@
+"""Imports follow the floor plan of `docs/architecture.md`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+
+import pytest
+
+from .test_house import ROOT, imports, modules, packages
+
+__all__: list[str] = []
+
+MEMBERS = ("runtime", "workers", "client")
+
+
+def floor_plan(page: str) -> dict[str, int]:
+    """`runtime.core` → its floor, as the page's block between the two marks says."""
+    block = re.search(r"<!-- floors -->(.*?)<!-- end of floors -->", page, re.DOTALL)
+    assert block, "the page has no floor plan"
+    floors: dict[str, int] = {}
+    member = ""
+    for line in block[1].split("\n"):
+        words = line.split()
+        if len(words) == 1 and words[0] in MEMBERS:
+            member = words[0]
+        elif words:
+            floors |= {f"{member}.{room}": int(words[0]) for room in words[1:]}
+    return floors
+
+
+def room_of(module: str) -> str | None:
+    """`playhead.runtime.log.redis.keys` → `runtime.log`; None for the face of a distribution."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2]) if len(parts) > 1 else None
+
+
+def arrows(known: Mapping[str, str], of: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Every import of one module by another of `known`, as (importer, imported)."""
+    for module, source in known.items():
+        for name in imports(source, module=module, is_package=module in of):
+            while name and name not in known:
+                name = name.rpartition(".")[0]
+            if name and name != module:
+                yield module, name
+
+
+def wrong_arrows(known: Mapping[str, str], of: frozenset[str], floors: Mapping[str, int]) -> list[str]:
+    """Imports that go up or stay on a floor, and rooms that the plan does not name."""
+    found: set[str] = set()
+    for importer, imported in arrows(known, of):
+        here, there = room_of(importer), room_of(imported)
+        if here is None:  # the face of a distribution gives names on from every floor
+            continue
+        if here not in floors:
+            found.add(f"{here} is not in the plan")
+        elif there is None:
+            found.add(f"{importer} imports the face {imported} instead of a module")
+        elif here != there and here.split(".")[0] == there.split(".")[0] and floors[here] <= floors.get(there, 99):
+            found.add(f"{importer} imports {imported}, which is not on a lower floor")
+    return sorted(found)
+
+
+def test_a_floor_plan_is_read_room_by_room():
+    page = "<!-- floors -->\n    runtime\n      2  a\n      1  b  c\n    client\n      1  d\n<!-- end of floors -->"
+    assert floor_plan(page) == {"runtime.a": 2, "runtime.b": 1, "runtime.c": 1, "client.d": 1}
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ("from playhead.runtime.low import a", []),
+        ("from playhead.runtime.mid.b import x", []),
+        (
+            "def f():\n    from playhead.runtime.high import c",
+            ["playhead.runtime.mid.a imports playhead.runtime.high,"],
+        ),
+        ("from playhead.runtime.side import c", ["playhead.runtime.mid.a imports playhead.runtime.side,"]),
+        ("from playhead.runtime import Agent", ["playhead.runtime.mid.a imports the face playhead.runtime"]),
+    ],
+)
+def test_an_arrow_that_does_not_go_down_is_found(source: str, wrong: list[str]):
+    floors = {"runtime.low": 1, "runtime.mid": 2, "runtime.side": 2, "runtime.high": 3}
+    known = dict.fromkeys(
+        [
+            "playhead.runtime",
+            "playhead.runtime.low",
+            "playhead.runtime.mid.b",
+            "playhead.runtime.side",
+            "playhead.runtime.high",
+        ],
+        "",
+    )
+    found = wrong_arrows({**known, "playhead.runtime.mid.a": source}, frozenset(), floors)
+    assert [text[: len(start)] for text, start in zip(found, wrong, strict=True)] == wrong
+
+
+def test_every_import_goes_down_the_floor_plan():
+    floors = floor_plan((ROOT / "docs/architecture.md").read_text("utf-8"))
+    assert len(floors) > 25
+    assert wrong_arrows(modules(), packages(), floors) == []
+
+
+def test_the_plan_names_only_rooms_that_exist():
+    rooms = {room for module in modules() if (room := room_of(module))}
+    assert set(floor_plan((ROOT / "docs/architecture.md").read_text("utf-8"))) == rooms
+
+
+def test_no_module_imports_itself_through_others():
+    known = {module: source for module, source in modules().items() if module not in packages()}
+    to: dict[str, set[str]] = {module: set() for module in known}
+    for importer, imported in arrows(known, packages()):
+        to[importer].add(imported)
+    TopologicalSorter(to).prepare()  # raises CycleError, which names the circle
+
+
+def test_what_needs_records_alone_loads_neither_models_nor_redis():
+    code = "import sys, playhead.runtime.core.records; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert {"redis", "openai", "httpx", "anyio", "asyncio"} & set(loaded) == set()
+    assert {room_of(name) for name in loaded if name.startswith("playhead.")} == {None, "runtime.core"}
