@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import anyio
 
-from chaos.check_views import left_standing
+from chaos.check_views import left_at, left_standing
 from chaos.evidence import View
 from chaos.programs import append_line
 from chaos.stage import Stage, Victim
@@ -74,6 +74,7 @@ class Audience:
             error=error,
             failed=failed,
             forgotten=[[(line[1], line[2]) for line in group] for group in forgotten],
+            left_at=left_at(lines),
         )
 
     def forget(self, run: str) -> None:

@@ -84,6 +84,7 @@ class View:
         forgotten: The same, of what each rewind that it was told of had it forget.
         error: The error that ended it, as text; None for the end of the run.
         failed: The error type of the `RunFailedError` it ended with, if it did.
+        left_at: How many it had seen each time when it left, and whether it had been shown the end.
     """
 
     name: str
@@ -92,6 +93,7 @@ class View:
     error: str | None = None
     failed: str | None = None
     forgotten: Sequence[Sequence[tuple[str, str]]] = ()
+    left_at: Mapping[int, bool] = field(default_factory=dict[int, bool])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ class Evidence:
         begun: The bodies that began, in the order they wrote.
         signals: Ids of the signals that were sent, with their kind.
         acknowledged: Those that were accepted while the run had not ended, in the order of their sending.
+        fails_over: Its server may lose what it has not yet confirmed; see `servers`.
     """
 
     plan: Plan
@@ -115,3 +118,4 @@ class Evidence:
     begun: Sequence[Begun] = ()
     signals: Mapping[str, str] = field(default_factory=dict[str, str])
     acknowledged: Sequence[str] = ()
+    fails_over: bool = False

@@ -165,6 +165,7 @@ class Load:
             begun=self._begun(run_id),
             signals=control.sent if control else {},
             acknowledged=control.acknowledged if control else (),
+            fails_over=self._stage.servers.durability == "replicated",
         )
         self.violations += control.violations if control else ()
         self._over[run_id] = len(entries), len(evidence.begun)

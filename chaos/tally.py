@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bench.figures import Figure, percentile
 from chaos.check_model import model_calls
 from chaos.check_tools import tool_calls
+from chaos.check_views import made_again
 from chaos.evidence import Evidence
 from playhead.runtime.core.records import Entry, RunClaimed, RunHandedOver
 
 __all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "takeovers"]
+
+
+_UNTOLD: Final = "they were away while what they had seen was lost, and the same numbers were given out again"
 
 
 class Takeover(NamedTuple):
@@ -83,6 +87,8 @@ class Tally:
     """By terminal record."""
     records: int = 0
     views: int = 0
+    made_again: int = 0
+    """Views that saw what a failover lost, and were away while the same numbers were given out again."""
     crashes: int = 0
     hand_overs: int = 0
     bodies: int = 0
@@ -101,6 +107,7 @@ class Tally:
         self.ends[entries[-1].record.type if entries else "none"] += 1
         self.records += len(entries)
         self.views += len(evidence.views)
+        self.made_again += sum(bool(made_again(evidence, view)) for view in evidence.views)
         changes = takeovers(evidence.plan.run, entries)
         self.hand_overs += sum(change.handed_over for change in changes)
         self.crashes += sum(not change.handed_over for change in changes)
@@ -154,6 +161,7 @@ def figures(
     lines.append(count("load", "views", tally.views, "each of the whole run, records or events"))
     lines.append(count("load", "joinings of views", joins, "they leave at random and come back at their cursor"))
     lines.append(count("load", "rewinds of views", rewinds, "they saw what a failover lost, and were told"))
+    lines.append(count("load", "views that could not be told", tally.made_again, _UNTOLD))
     lines.append(count("load", "tool bodies run", tally.bodies))
     return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally.after_kills(injuries), lease_s)]
 
