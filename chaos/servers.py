@@ -34,6 +34,13 @@ _ALONE: Final = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
 """A primary without its replica takes no writes: one that was replaced while it was stalled does not know it for up to ten
 seconds, and would have readers see what is lost when it learns of it."""
 
+_NOT_YET: Final = 0
+_ELIGIBLE: Final = 100
+"""A replica's priority. Sentinels may promote one that comes back and has nothing yet (measured, with a primary that was
+slow to answer for half a second): so that one is not eligible before it has what its primary has."""
+
+_LOOK_MS: Final = 500  # how often a sentinel asks for the priority; ten seconds by default
+
 
 class Servers(ABC):
     """What the stage holds.
@@ -123,6 +130,8 @@ class Replicated(Servers):
         self._folder = folder
         self._key = Keys(prefix).waited
         self._returned: list[EmbeddedServer] = []
+        if isinstance(whole, EmbeddedSentinels):
+            _ask(whole.sentinel_ports[0], "SENTINEL", "DEBUG", "INFO-PERIOD", _LOOK_MS)
         for port in self.ports:
             with redis.Redis(port=port, protocol=2, socket_timeout=5) as client:
                 for name, value in zip(_ALONE[::2], _ALONE[1::2], strict=True):
@@ -165,7 +174,8 @@ class Replicated(Servers):
 
     def _configuration(self, old: EmbeddedServer, heir: EmbeddedServer) -> list[str]:
         if isinstance(self._whole, EmbeddedSentinels):
-            return ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(heir.port)]
+            priority = "--replica-priority", str(_NOT_YET)
+            return ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(heir.port), *priority]
         names = "cluster-enabled", "cluster-node-timeout", "cluster-port", "repl-diskless-sync-delay"
         with redis.Redis(port=old.port, protocol=2, decode_responses=True, socket_timeout=5) as client:
             told: Any = client.config_get(*names)
@@ -198,9 +208,20 @@ class Replicated(Servers):
                 pipeline = client.pipeline(transaction=False)
                 pipeline.set(self._key, 1, px=60_000)
                 pipeline.wait(1, 500)
-                return bool(pipeline.execute()[-1] >= 1)
+                has_all = bool(pipeline.execute()[-1] >= 1)
         except redis.RedisError:
             return False
+        return has_all and self._is_eligible(roles["slave"])
+
+    def _is_eligible(self, replica: int) -> bool:
+        """Whether the sentinel would promote it, which has all by now; it has to ask it before it knows."""
+        if isinstance(self._whole, EmbeddedCluster):
+            return True
+        with redis.Redis(port=replica, protocol=2, socket_timeout=5) as client:
+            client.config_set("replica-priority", _ELIGIBLE)
+        told = _ask(self._whole.sentinel_ports[0], "SENTINEL", "REPLICAS", "playhead")
+        known = [dict(zip(one[::2], one[1::2], strict=True)) for one in told]
+        return any((int(one["port"]), int(one["slave-priority"])) == (replica, _ELIGIBLE) for one in known)
 
 
 async def open_servers(kind: ServerKind, *, folder: Path, prefix: str, appendfsync: str) -> Servers:
@@ -235,9 +256,12 @@ def _role(port: int) -> str:
 
 
 def _named(sentinel: int) -> int:
+    return int(_ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "playhead")[1])
+
+
+def _ask(sentinel: int, *command: Any) -> Any:
     with redis.Redis(port=sentinel, protocol=2, decode_responses=True, socket_timeout=5) as client:
-        told: Any = client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "playhead")
-    return int(told[1])
+        return client.execute_command(*command)
 
 
 async def _until(holds: Callable[[], bool], otherwise: str) -> None:
