@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -14,7 +15,13 @@ from chaos.evidence import Violation
 from chaos.plan import human_answer
 from chaos.scenarios import Turn
 from playhead.client import Client, Run
-from playhead.runtime.core.errors import InterruptNotOpenError, LogUnavailableError, RewindError, RunEndedError
+from playhead.runtime.core.errors import (
+    InterruptNotOpenError,
+    LogUnavailableError,
+    PlayheadError,
+    RewindError,
+    RunEndedError,
+)
 from playhead.runtime.core.records import ENDED_STATES, RunPaused
 
 __all__ = ["Control", "persistently"]
@@ -40,7 +47,7 @@ class Control:
     Attributes:
         sent: The kind of every signal, by its id.
         acknowledged: Ids of those that were accepted before the run had ended, in the order of their sending.
-        violations: Answers that were refused though their questions were open.
+        violations: Answers that were refused though their questions were open, and errors that stopped the client.
     """
 
     def __init__(self, client: Client, turn: Turn) -> None:
@@ -54,16 +61,23 @@ class Control:
     def begin(self, tasks: TaskGroup) -> None:
         """Do what the turn says, in tasks that end with it or before."""
         if self._turn.cancel_after is not None:
-            tasks.start_soon(self._cancel, self._turn.cancel_after)
+            tasks.start_soon(self._do, partial(self._cancel, self._turn.cancel_after))
         if self._turn.steer_after:
-            tasks.start_soon(self._steer)
+            tasks.start_soon(self._do, self._steer)
         if self._turn.answers:
-            tasks.start_soon(self._answer_all)
+            tasks.start_soon(self._do, self._answer_all)
 
     def go_on(self, tasks: TaskGroup) -> None:
         """Answer again: the end of the run was lost."""
         if self._turn.answers:
-            tasks.start_soon(self._answer_all)
+            tasks.start_soon(self._do, self._answer_all)
+
+    async def _do(self, part: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await part()
+        except PlayheadError as error:
+            what = f"the client that controls it was stopped by {type(error).__name__}: {error}"
+            self.violations.append(Violation("reader", self._run.id, None, what))
 
     async def _send(self, kind: str, send: Callable[[str], Awaitable[Any]]) -> None:
         """Twice, which counts once; what is acknowledged by then must be in the log before the run completes."""

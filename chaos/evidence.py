@@ -29,7 +29,7 @@ KINDS: Final[dict[str, str]] = {
     "signal": "a signal is lost, counts twice or was sent by nobody; a question or what was said is not heeded",
     "session": "a conversation's messages are not those of its runs, whole and in order",
     "hung": "a run or a viewer did not end",
-    "reader": "a viewer was stopped by an error",
+    "reader": "a viewer, or a client that controls a run, was stopped by an error",
     "foreign": "a log holds what playhead did not write",
     "worker": "a worker ended by itself",
 }
