@@ -45,6 +45,7 @@ def main() -> None:
         lease_s=arguments.lease,
         pace_s=arguments.pace,
         appendfsync=arguments.appendfsync,
+        tls=arguments.tls,
         keep=arguments.keep,
         limit_s=arguments.limit or 60 + 4 * arguments.pace * arguments.injuries,
     )
@@ -75,12 +76,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--appendfsync", choices=["always", "everysec"], default="always", help="of a single server (always)"
     )
+    parser.add_argument(
+        "--tls", action="store_true", help="all speak TLS to a single server, by a certificate made for it"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if nothing broke")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--only", action="append", metavar="TEXT", help="injuries with that in their name only")
     arguments = parser.parse_args()
     if arguments.workers < 2 or arguments.viewers < 1 or arguments.runs < 1 or arguments.lease < 2:
         parser.error("it takes 2 workers, 1 viewer, 1 run and a lease of 2 seconds at least")
+    if arguments.tls and arguments.server != "single":
+        parser.error("--tls is for a single server: proxies end it, and clients of the others meet none")
     return arguments
 
 
@@ -98,6 +104,7 @@ def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
         **describe_machine(""),
         "server": outcome.server,
         "seed": str(options.seed),
+        **({"link": "TLS"} if options.tls else {}),
         "fleet": f"{options.workers} workers, {options.viewers} viewers, {options.runs} conversations at once",
         "took": f"{outcome.took_s:.0f} s",
     }

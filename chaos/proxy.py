@@ -1,4 +1,4 @@
-"""A TCP proxy before the server, one for each process that is to be injured: it cuts, delays, holds and loses.
+"""A proxy before the server, one for each process that is to be injured: it cuts, delays, holds and loses.
 
 What a sender has written is delivered even if the sender has gone in the meantime, as a network does: a write held for
 longer than a lease reaches the server when its run has another owner.
@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
+
+from chaos.tls import Certificate, Listener
 
 __all__ = ["Proxy"]
 
@@ -19,16 +21,17 @@ _GONE: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndO
 
 
 class Proxy:
-    """Forwards connections at `port` of the loopback to `target`.
+    """Forwards connections at `port` of the loopback to `target`; with a certificate, what comes over TLS.
 
     Attributes:
         delay_s: How long each piece of data is late, in either direction.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, certificate: Certificate | None = None) -> None:
         self.port = 0
         self.delay_s = 0.0
         self._target = target
+        self._certificate = certificate
         self._links: set[_Link] = set()
         self._open = anyio.Event()
         self._open.set()
@@ -38,13 +41,18 @@ class Proxy:
     @property
     def url(self) -> str:
         """What a client connects to."""
-        return f"redis://127.0.0.1:{self.port}"
+        if self._certificate is None:
+            return f"redis://127.0.0.1:{self.port}"
+        return f"rediss://127.0.0.1:{self.port}?ssl_ca_certs={self._certificate.authority}"
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[Proxy, None]:
         """Serve for the length of the block; then every connection is cut."""
-        listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-        self.port = listener.extra(SocketAttribute.local_port)
+        plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
+        self.port = plain.extra(SocketAttribute.local_port)
+        # A connection that is cut is gone, without a word of TLS: a client that is paused would not answer one.
+        secure = self._certificate and Listener(plain, self._certificate.context, standard_compatible=False)
+        listener = secure or plain
         async with listener, anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, self._forward)
             yield self
@@ -89,7 +97,7 @@ class Proxy:
             await anyio.sleep(self.delay_s)
         await self._open.wait()
 
-    async def _forward(self, client: SocketStream) -> None:
+    async def _forward(self, client: ByteStream) -> None:
         async with client:
             try:
                 server = await anyio.connect_tcp("127.0.0.1", self._target)
@@ -107,7 +115,7 @@ class Proxy:
 class _Link:
     """One connection through the proxy."""
 
-    def __init__(self, proxy: Proxy, client: SocketStream, server: SocketStream) -> None:
+    def __init__(self, proxy: Proxy, client: ByteStream, server: SocketStream) -> None:
         self.scope = anyio.CancelScope()
         self._proxy = proxy
         self._client = client

@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from chaos.processes import Process, Template
 from chaos.proxy import Proxy
 from chaos.servers import ServerKind, Servers, open_servers
+from chaos.tls import Certificate, make_certificate
 
 __all__ = ["PREFIX", "Options", "Stage", "Victim"]
 
@@ -34,6 +35,7 @@ class Options:
         server: What the fleet is injured on; see `servers`.
         appendfsync: Of a single server. With `everysec` a killed server may lose what it acknowledged while a sync of its
             disk went on: it then writes late. That breaks promises, as it would with any store.
+        tls: Have all processes speak TLS, which their proxies end.
         keep: Keep the folder even if nothing broke.
     """
 
@@ -48,6 +50,7 @@ class Options:
     limit_s: float = 3600.0
     server: ServerKind = "single"
     appendfsync: Literal["always", "everysec"] = "always"
+    tls: bool = False
     keep: bool = False
 
     @property
@@ -96,6 +99,7 @@ class Stage:
         self.hear: Callable[[Any], None] = lambda line: None
         self.gone: Callable[[Victim], Awaitable[None]] = _nothing
         self._victims: list[Victim] = []
+        self._certificate: Certificate | None = None
         self._template = template
         self._tasks: TaskGroup
         self.steady = anyio.Lock()
@@ -108,7 +112,9 @@ class Stage:
             self.options.server, folder=self.folder / "server", prefix=PREFIX, appendfsync=self.options.appendfsync
         )
         stack.push_async_callback(self.servers.close)
-        self.load_proxy = await stack.enter_async_context(Proxy(self.servers.ports[0]).serving())
+        if self.options.tls:
+            self._certificate = make_certificate(self.folder / "authority.pem")
+        self.load_proxy = await stack.enter_async_context(self._proxy().serving())
         self._tasks = await stack.enter_async_context(anyio.create_task_group())
         stack.push(self._end)
         for _ in range(self.options.workers):
@@ -119,6 +125,9 @@ class Stage:
     def _end(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:  # else the group ends by that, which it must not take for its own cancellation
             self._tasks.cancel_scope.cancel()
+
+    def _proxy(self) -> Proxy:
+        return Proxy(self.servers.ports[0], self._certificate)
 
     def url(self, proxy: Proxy) -> str:
         """Where a process goes whose proxy this is: through it, if a proxy can stand before the servers."""
@@ -134,7 +143,7 @@ class Stage:
         return await self._tasks.start(self._keep, program)
 
     async def _keep(self, program: Literal["worker", "viewer"], *, task_status: Any) -> None:
-        async with Proxy(self.servers.ports[0]).serving() as proxy:
+        async with self._proxy().serving() as proxy:
             url = self.url(proxy)
             process = await self._template.start(program, url=url, prefix=PREFIX, **self._config(program))
             victim = Victim(program, process, proxy)

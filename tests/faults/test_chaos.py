@@ -81,6 +81,27 @@ def test_no_promise_breaks_when_the_node_of_a_cluster_fails_over():
     assert "a cluster of 3 nodes" in told["machine"]["server"]
 
 
+@pytest.mark.timeout(90)
+def test_no_promise_breaks_over_tls_whose_connections_are_cut():
+    options = ["--pace", "0.5", "--workers", "3", "--runs", "12", "--json"]
+    injuries = [word for text in ("cut", "replies", "kill -9") for word in ("--only", text)]
+    with chaos("--tls", "--injuries", "10", *options, *injuries) as process:
+        out, error = process.communicate(timeout=80)
+    assert process.returncode == 0, f"{out}\n{error}"
+    told: dict[str, Any] = json.loads(out)
+    assert told["violations"] == []
+    assert told["complete"]
+    assert value(told, "ended with run.completed") > 0
+    assert told["machine"]["link"] == "TLS"
+
+
+def test_tls_is_refused_where_no_proxy_could_end_it():
+    with chaos("--tls", "--server", "sentinel") as process:
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "--tls is for a single server" in error
+
+
 def test_what_needs_a_proxy_is_refused_where_there_is_none():
     with chaos("--server", "sentinel", "--only", "cut a worker off") as process:
         _, error = process.communicate(timeout=30)

@@ -1,0 +1,40 @@
+"""A certificate made for one chaos: the proxies end TLS by it, since the server may have been built without."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+from anyio import aclose_forcefully, get_cancelled_exc_class
+from anyio.abc import AnyByteStream
+from anyio.streams.tls import TLSListener
+
+__all__ = ["Certificate", "Listener", "make_certificate"]
+
+
+class Certificate(NamedTuple):
+    """What a proxy shows, and the file of the authority by which its clients know it."""
+
+    context: ssl.SSLContext
+    authority: Path
+
+
+def make_certificate(authority: Path) -> Certificate:
+    """One for 127.0.0.1, by an authority of its own, which is written to that file."""
+    made = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    made.issue_cert("127.0.0.1").configure_cert(context)
+    made.cert_pem.write_to_path(authority)
+    return Certificate(context, authority)
+
+
+class Listener(TLSListener):
+    """One whose clients may be killed in the middle of their handshake, which is nothing to report."""
+
+    @staticmethod
+    async def handle_handshake_error(exc: BaseException, stream: AnyByteStream) -> None:
+        await aclose_forcefully(stream)
+        if not isinstance(exc, Exception) or isinstance(exc, get_cancelled_exc_class()):
+            raise exc
