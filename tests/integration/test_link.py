@@ -473,3 +473,28 @@ def test_a_link_that_its_other_end_closed_a_moment_ago_is_a_lost_link(redis_url:
                 await link.call("PING")
 
     on(loop, main)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_call_behind_the_end_of_tls_fails_at_once(redis_url: str, tmp_path: Path, loop: str) -> None:
+    failed: list[bool] = []
+
+    class Asking(Link):
+        """One that is asked in the turn in which it learns that the other end says no more."""
+
+        def eof_received(self) -> None:
+            super().eof_received()
+            failed.append(self.call("PING").done())
+
+    async def main() -> None:
+        port = connect(redis_url).connection_pool.connection_kwargs["port"]
+        async with tls_before(port, tmp_path) as secure, connect(secure) as client, connect(redis_url) as admin:
+            link = await Asking.open(client)
+            with anyio.fail_after(15):
+                await admin.execute_command("CLIENT", "KILL", "ID", await link.call("CLIENT", "ID"))
+                with pytest.raises(redis_errors.ConnectionError, match="the server closed the connection"):
+                    await link.failed()
+            await link.aclose()
+
+    on(loop, main)
+    assert failed == [True]

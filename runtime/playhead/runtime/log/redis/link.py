@@ -168,6 +168,10 @@ class Wire(asyncio.Protocol, ABC):
         except redis_errors.RedisError as error:
             self._fail(error)
 
+    def eof_received(self) -> None:
+        """For the transport. Over TLS it takes what is written after this, and sends nothing of it."""
+        self._fail(redis_errors.ConnectionError("the server closed the connection"))
+
     def connection_lost(self, exc: Exception | None) -> None:
         """For the transport."""
         self._fail(redis_errors.ConnectionError(str(exc or "the server closed the connection")))
