@@ -25,6 +25,7 @@ from conformance_scenarios import Folder, Scenario
 from playhead.runtime import Agent
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import record_of
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.loop.control import breaking_off
@@ -59,7 +60,7 @@ class _HoldingLoop(Loop):
             async for item in items:
                 yield item
                 if self._rule and left > 0 and not isinstance(item, Commit):
-                    events = projection.feed(Entry(self.head, self.epoch, item))
+                    events = projection.feed(Entry(self.head, self.epoch, record_of(item)))
                     left -= sum(self._rule["key"] in event for event in events)
                     if left <= 0:
                         async with breaking_off(self.control):

@@ -18,9 +18,12 @@ from playhead.runtime.core.codec import (
     MAX_SUM_BYTES,
     decode_batch,
     decode_record,
+    decode_stored,
+    encode_chunk,
     encode_record,
     limit_of,
     pack,
+    read_back,
     unpack,
 )
 from playhead.runtime.core.errors import EncodingError, ForeignRecordError, RecordTooLargeError
@@ -40,7 +43,7 @@ from playhead.runtime.core.records import (
     ToolProgressed,
     UnknownRecord,
 )
-from playhead.runtime.core.segments import record_of
+from playhead.runtime.core.segments import compact, record_of
 
 __all__: list[str] = []
 
@@ -94,6 +97,24 @@ def test_plain_data_comes_back(value: Any) -> None:
 def test_every_form_of_chunk_comes_back(chunk: dict[str, Any], at: int) -> None:
     record = ModelChunk(at=at, chunk=chunk)
     assert decode_record(encode_record(record)) == record
+
+
+@PATIENT
+@given(CHUNKS, st.integers(min_value=0, max_value=2**50))
+@example({"contentBlockDelta": {"delta": {"text": "a"}, "contentBlockIndex": True}}, 0)
+@example({"contentBlockDelta": {"delta": {"text": "a"}, "contentBlockIndex": (1, 2)}}, 0)
+@example({"contentBlockDelta": {"delta": {"text": "\ud800"}, "contentBlockIndex": 10**40}}, 0)
+@example({"metadata": {"usage": (1, 2)}}, 0)
+def test_what_is_read_back_without_a_look_at_its_bytes_is_what_is_in_them(chunk: dict[str, Any], at: int) -> None:
+    items = compact(at, chunk)
+    data = encode_chunk(items)
+    assert repr(read_back(items, data)) == repr(decode_stored(data))  # equality would take True for 1
+
+
+def test_a_chunk_whose_index_cannot_be_read_back_is_refused() -> None:
+    for index in (msgpack.ExtType(1, b"no number"), 10**5000, {(1, 2): 3}, object()):
+        with pytest.raises(EncodingError, match=r"model\.chunk: "):
+            encode_chunk([1, AT, "a", index])
 
 
 @PATIENT

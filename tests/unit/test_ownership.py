@@ -12,6 +12,7 @@ from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Entry, ModelStarted, Record, RunSubmitted, ToolStarted
+from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.state import fold
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Commit
@@ -157,8 +158,8 @@ async def until_refused(loop: Loop, *, then: Callable[[Record], None]) -> list[R
         async with aclosing(loop.records()) as items:
             async for item in items:
                 if not isinstance(item, Commit):
-                    records.append(item)
-                    then(item)
+                    records.append(record_of(item))
+                    then(records[-1])
 
     with pytest.raises(FencedError, match="run run: its lease was lost"):
         await take()

@@ -34,6 +34,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
     UnknownRecord,
 )
+from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.loop.control import Control
@@ -167,7 +168,7 @@ class Fleet:
             async for item in items:
                 if isinstance(item, Commit):
                     continue
-                self.append(item)
+                self.append(record_of(item))
                 assert len(self.log) == loop.head
                 if len(self.log) == upto:
                     return

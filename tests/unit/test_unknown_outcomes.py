@@ -23,6 +23,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
+from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold
 from playhead.runtime.loop.control import Control
@@ -87,9 +88,10 @@ class Desk:
             async for item in items:
                 if isinstance(item, Commit):
                     continue
-                self.add(item)
-                written.append(item)
-                if upto is not None and isinstance(item, upto):
+                record = record_of(item)
+                self.add(record)
+                written.append(record)
+                if upto is not None and isinstance(record, upto):
                     break
         return written
 

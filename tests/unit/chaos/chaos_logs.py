@@ -30,6 +30,7 @@ from playhead.runtime.core.records import (
     ToolFinished,
     now_ms,
 )
+from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.loop.control import Control
@@ -88,7 +89,7 @@ async def made(
             async for item in items:
                 if isinstance(item, Commit):
                     continue
-                entries.append(Entry(len(entries) + 1, epoch, item))
+                entries.append(Entry(len(entries) + 1, epoch, record_of(item)))
                 if said and len(entries) in said:
                     sent.append(said[len(entries)])
                     control.deliver(sent[-1:])

@@ -11,13 +11,13 @@ import anyio
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
-from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, ModelChunk, RunPaused
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, Record, RunPaused
 from playhead.runtime.core.state import RunState, fold, open_chunks
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit, Item
+from playhead.runtime.loop.spec import Commit
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Place, Visit
@@ -189,13 +189,15 @@ class Execution:
         """Write what the loop yields, until something becomes of it."""
         async with aclosing(loop.records()) as items:
             async for item in items:
-                if type(item) is ModelChunk and self.writer.offer(item):
+                if isinstance(item, list):
+                    if not self.writer.offer(item):
+                        await self.writer.put(item)
                     self._given = loop.state
                 elif (became := await self._take(item, loop)) is not None:
                     return became
         return Left()
 
-    async def _take(self, item: Item, loop: Loop) -> Progress | None:
+    async def _take(self, item: Record | Commit, loop: Loop) -> Progress | None:
         if isinstance(item, Commit):
             await self.writer.flush()
             await self._at(Place.TOOLS_STORED)

@@ -189,9 +189,10 @@ class Agent:
         with self._in_progress(now):
             await (now.submit() if answers is None else now.answer(answers))
             self._paused = None
-            async with aclosing(now.segments()) as segments:
-                async for segment in segments:
-                    for event in now.projection.events(segment):
+            projection = now.projection
+            async with aclosing(now.records()) as records:
+                async for stored in records:
+                    for event in projection.events_at(now.head, now.epoch, (stored,)):
                         if self.callback_handler is not None:
                             self.callback_handler(**event)
                         yield event

@@ -11,12 +11,11 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 from uuid import uuid4
 
-from playhead.runtime.core.codec import decode_stored, encode_record, limit_of
+from playhead.runtime.core.codec import decode_stored, encode_chunk, encode_record, limit_of, read_back
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
-    ModelChunk,
     Record,
     RunCancelled,
     RunClaimed,
@@ -29,7 +28,7 @@ from playhead.runtime.core.records import (
     failure,
     now_ms,
 )
-from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.segments import Segment, Stored
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, initial
 from playhead.runtime.log.memory import MemoryLog
@@ -50,7 +49,9 @@ class Invocation:
         run_id: The run.
         control: Where a cancel is delivered.
         state: The fold of what is stored.
-        projection: For what `segments` gives.
+        projection: For what `records` gives.
+        head: The `seq` of the record given last.
+        epoch: That of the same record.
         invocation_state: What tools get.
         paused: It waits for answers.
         error: The exception that failed it: the model's own, or that of a record that cannot be stored. None where a
@@ -79,7 +80,8 @@ class Invocation:
         self.state = initial(self._history)
         self.projection = Projection(self.run_id)
         self._log = MemoryLog()
-        self._token, self._epoch, self._head = "", 0, 0  # of the present owner, and of the last record given out
+        self.head, self.epoch = 0, 0
+        self._token = ""  # of the present owner
         self._answers: set[str] = set()  # signals that wait in the log: their receipts acknowledge them
         self._waiting: list[bytes] = []  # chunks given out that the next append stores
 
@@ -96,27 +98,34 @@ class Invocation:
         await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(answers)))
         self.paused = False
 
-    async def segments(self) -> AsyncGenerator[Segment, None]:
+    async def records(self) -> AsyncGenerator[Stored, None]:
         """Run it to its end or its next pause: the records behind those given before, as they are read back.
 
         Chunks are appended together, with the next record of another type or when the loop asks for all to be stored:
         the log is this object's own, so a reader of it cannot tell.
         """
         for segment in await self._claim():
-            yield segment
+            self.epoch = segment.epoch
+            for stored in segment.values:
+                self.head += 1
+                yield stored
         loop = await self._loop()
+        limit = self._spec.max_record_bytes
         try:
             async with aclosing(loop.records()) as items:
                 async for item in items:
-                    if type(item) is ModelChunk:
-                        segment = self._keep(item)
+                    if isinstance(item, list):
+                        data = encode_chunk(item, limit=limit)
+                        self._waiting.append(data)
+                        self.head += 1
+                        stored = read_back(item, data)
                     elif isinstance(item, Commit):
                         await self._append()
                         continue
                     else:
-                        segment = await self._store(item)
+                        stored = await self._store(item)
                     self.state = loop.state
-                    yield segment
+                    yield stored
         except Exception as error:  # the loop's, or of a record that cannot be stored: the run ends by it
             self.error = error
             yield await self._store(failure(error))
@@ -128,13 +137,12 @@ class Invocation:
         claimed = {self._spec.name: encode_record(RunClaimed(at=now_ms(), worker=_WORKER))}
         claim = await self._log.claim(claimed, worker=_WORKER, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
         assert claim is not None, "the log holds this run alone, and it is in line"
-        behind, self._head = self._head, claim.head
-        self._token, self._epoch = claim.token, claim.epoch
-        return await self._log.read_segments(self.run_id, after=behind)
+        self._token = claim.token
+        return await self._log.read_segments(self.run_id, after=self.head)
 
     async def _loop(self) -> Loop:
         """The loop behind the records that are stored, with the signals that wait."""
-        self.state = fold(await self._log.read(self.run_id, limit=self._head), history=self._history)
+        self.state = fold(await self._log.read(self.run_id, limit=self.head), history=self._history)
         signals = await self._log.inbox(self.run_id)
         self._answers = {signal.signal_id for signal in signals}
         self.control.deliver(signals)
@@ -142,13 +150,13 @@ class Invocation:
             self._spec,
             run_id=self.run_id,
             state=self.state,
-            head=self._head,
-            epoch=self._epoch,
+            head=self.head,
+            epoch=self.epoch,
             control=self.control,
             invocation_state=self.invocation_state,
         )
 
-    def _keep(self, record: Record, *, last: bool = False) -> Segment:
+    def _keep(self, record: Record, *, last: bool = False) -> Stored:
         """Encode the next record, to be stored with the next append; the record as it is read back.
 
         Raises:
@@ -157,35 +165,35 @@ class Invocation:
         limit = self._spec.max_record_bytes
         data = encode_record(record, limit=limit_of(record, 2 * limit if last else limit))
         self._waiting.append(data)
-        self._head += 1
-        return Segment(self._head, self._epoch, [decode_stored(data)])
+        self.head += 1
+        return decode_stored(data)
 
-    async def _store(self, record: Record) -> Segment:
+    async def _store(self, record: Record) -> Stored:
         """Store the next record and the chunks before it; the record as it is read back. Raises as `_keep`."""
         match record:
             case RunPaused():
-                segment = self._keep(record, last=True)
+                stored = self._keep(record, last=True)
                 asked = [interrupt["id"] for interrupt in record.interrupts]
                 self._stored(await self._log.pause(self._batch(), interrupts=asked))
                 self.paused = True
             case RunCompleted() | RunCancelled() | RunFailed():
-                segment = self._keep(record, last=True)
+                stored = self._keep(record, last=True)
                 state = cast("RunStateName", record.type.removeprefix("run."))
                 self._stored(await self._log.finish(Finish(self._batch(), state)))
             case SignalReceived(signal_id=signal_id):
-                segment = self._keep(record)
+                stored = self._keep(record)
                 await self._append(ack=int(signal_id in self._answers))
             case _:
-                segment = self._keep(record)
+                stored = self._keep(record)
                 await self._append()
-        return segment
+        return stored
 
     async def _append(self, *, ack: int = 0) -> None:
         (answer,) = await self._log.append([self._batch(ack=ack)])
         self._stored(answer)
 
     def _batch(self, *, ack: int = 0) -> Batch:
-        return Batch(self.run_id, self._token, self._head - len(self._waiting), self._waiting, ack)
+        return Batch(self.run_id, self._token, self.head - len(self._waiting), self._waiting, ack)
 
     def _stored(self, answer: Answer) -> None:
         assert answer.stored, "the run has one owner, which makes one call at a time"

@@ -17,10 +17,9 @@ from typing import Any, Final, cast
 import msgpack
 from pydantic import ValidationError
 
-from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import EncodingError, ForeignRecordError, RecordTooLargeError
 from playhead.runtime.core.records import RECORD_TYPES, CheckedRecord, MessageAdded, ModelChunk, Record, UnknownRecord
-from playhead.runtime.core.segments import REASONING, TEXT, TOOL_INPUT, WHOLE, Stored, record_of
+from playhead.runtime.core.segments import REASONING, TEXT, WHOLE, Stored, compact, record_of
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -28,9 +27,11 @@ __all__ = [
     "decode_batch",
     "decode_record",
     "decode_stored",
+    "encode_chunk",
     "encode_record",
     "limit_of",
     "pack",
+    "read_back",
     "unpack",
 ]
 
@@ -102,37 +103,6 @@ def unpack(data: bytes) -> Any:
         raise ForeignRecordError(f"not a playhead record: {error} in {data[:40]!r}") from error
 
 
-def _encode_chunk(at: int, chunk: Chunk) -> bytes:
-    block = chunk.get("contentBlockDelta")
-    if type(block) is dict and len(block) == 1 == len(chunk):  # a delta of text, as most providers give it: in one look
-        delta = block.get("delta")
-        if type(delta) is dict and len(delta) == 1 and type(text := delta.get("text")) is str:
-            return _pack((TEXT, at, text))
-    items = _compact(at, chunk)
-    return pack(items) if items[0] == WHOLE else _pack(items)
-
-
-def _compact(at: int, chunk: Chunk) -> list[Any]:
-    delta_block = chunk.get("contentBlockDelta")
-    if len(chunk) != 1 or type(delta_block) is not dict:
-        return [WHOLE, at, chunk]
-    delta = delta_block.get("delta")
-    index = delta_block.get("contentBlockIndex")
-    if type(delta) is not dict or len(delta) != 1 or len(delta_block) != (1 if index is None else 2):
-        return [WHOLE, at, chunk]
-    ((kind, value),) = delta.items()
-    form = TEXT
-    if kind == "toolUse" and type(value) is dict and len(value) == 1:
-        form, value = TOOL_INPUT, value.get("input")
-    elif kind == "reasoningContent" and type(value) is dict and len(value) == 1:
-        form, value = REASONING, value.get("text")
-    elif kind != "text":
-        return [WHOLE, at, chunk]
-    if type(value) is not str:
-        return [WHOLE, at, chunk]
-    return [form, at, value] if index is None else [form, at, value, index]
-
-
 def _check_compact(items: list[Any], data: bytes) -> None:
     """Refuse an array that is not a `model.chunk`, here where its bytes are still known: readers rely on its types."""
     if len(items) < 3 or type(items[1]) is not int:
@@ -163,12 +133,29 @@ def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
         EncodingError: If it holds something that is not plain data; the text names the record's type.
         RecordTooLargeError: If it is over `limit` bytes.
     """
+    if type(record) is ModelChunk:
+        return encode_chunk(compact(record.at, record.chunk), limit=limit)
     try:
-        data = _encode_chunk(record.at, record.chunk) if type(record) is ModelChunk else pack(dict(record))
+        data = pack(dict(record))
     except EncodingError as error:
         raise EncodingError(f"{record.type}: {error}") from error
     if len(data) > limit:
         raise RecordTooLargeError(f"a {record.type} record", size=len(data), limit=limit)
+    return data
+
+
+def encode_chunk(items: list[Any], *, limit: int = MAX_RECORD_BYTES) -> bytes:
+    """As `encode_record`, of a `model.chunk` that is an array already."""
+    plain = items[0] != WHOLE
+    if plain and len(items) == 3:  # two numbers and a text: nothing in it can have no form
+        data = cast("bytes", _of_thread.packer.pack(items))
+    else:
+        try:
+            data = _pack(items) if plain and type(items[3]) is int else pack(items)
+        except EncodingError as error:
+            raise EncodingError(f"{ModelChunk.type}: {error}") from error
+    if len(data) > limit:
+        raise RecordTooLargeError(f"a {ModelChunk.type} record", size=len(data), limit=limit)
     return data
 
 
@@ -184,6 +171,12 @@ def decode_record(data: bytes) -> Record:
 def decode_stored(data: bytes) -> Stored:
     """As `decode_record`, but a `model.chunk` as the array that is stored; `record_of` makes it a record."""
     return _checked(unpack(data), data)
+
+
+def read_back(items: list[Any], data: bytes) -> Stored:
+    """What `decode_stored` gives of `data`, to which `encode_chunk` made `items`: texts and numbers come back as they are."""
+    plain = items[0] != WHOLE and (len(items) == 3 or type(items[3]) is int)
+    return items if plain else decode_stored(data)
 
 
 def decode_batch(data: bytes, count: int) -> list[Stored]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from playhead.runtime.core.cursor import Cursor, parse_cursor
@@ -36,7 +36,7 @@ from playhead.runtime.core.records import (
     ToolProgressed,
 )
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.segments import TEXT, Segment, record_of
+from playhead.runtime.core.segments import TEXT, Segment, Stored, record_of
 
 __all__ = ["Event", "Projection"]
 
@@ -120,7 +120,10 @@ class Projection:
         The same as `feed` gives, but those of a text delta, as most are, are made from the stored array: three times
         as fast.
         """
-        first, epoch, values = segment
+        return self.events_at(*segment)
+
+    def events_at(self, first: int, epoch: int, values: Iterable[Stored]) -> Iterator[Event]:
+        """As `events`, of the segment that has these fields."""
         run_id, seq, here = self.run_id, first - 1, self._after.seq < first
         say, given = self._answer.streamed.append, self.invocation_state
         for value in values:

@@ -132,21 +132,15 @@ class MessageAssembler:
                 self._content = [{"text": replacement}]
         return None
 
-    def take(self, chunk: Chunk) -> None:
-        """As `feed`, and nothing is derived: cheaper for the chunks that are by far the most frequent."""
-        block = chunk.get("contentBlockDelta")
-        if block is not None and "text" in (delta := block["delta"]):
-            text = delta["text"]
-            self._text.append(text)
-            self.streamed.append(text)
-        else:
-            self.feed(chunk)
+    def say(self, text: str) -> None:
+        """Take a delta of text in; as `feed` of it, and nothing is derived."""
+        self._text.append(text)
+        self.streamed.append(text)
 
     def _delta(self, delta: dict[str, Any]) -> dict[str, Any] | None:
         if "text" in delta:
             text = delta["text"]
-            self._text.append(text)
-            self.streamed.append(text)
+            self.say(text)
             return {"data": text, "delta": delta}
         if "toolUse" in delta:
             return self._tool_input(delta)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 
+from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.records import Entry, ModelChunk, Record
 
-__all__ = ["REASONING", "TEXT", "TOOL_INPUT", "WHOLE", "Segment", "Stored", "record_of", "segments"]
+__all__ = ["REASONING", "TEXT", "TOOL_INPUT", "WHOLE", "Segment", "Stored", "compact", "record_of", "segments"]
 
 Stored = list[Any] | Record
 """A record as it is stored: a `model.chunk` as its compact array (see `codec`), any other as the record itself."""
@@ -21,6 +22,38 @@ TEXT: Final = 1
 TOOL_INPUT: Final = 2
 REASONING: Final = 3
 """The forms of the array, its first item; WHOLE to REASONING are all."""
+
+
+def compact(at: int, chunk: Chunk) -> list[Any]:
+    """The array that is stored of a `model.chunk`: a delta as text alone, any other chunk whole.
+
+    Nothing in it is looked at but what decides on its form: whether it is plain data is for `codec.encode_chunk` to say.
+    """
+    block = chunk.get("contentBlockDelta")
+    if type(block) is not dict or len(chunk) != 1:
+        return [WHOLE, at, chunk]
+    delta = block.get("delta")
+    if type(delta) is not dict or len(delta) != 1:
+        return [WHOLE, at, chunk]
+    if type(text := delta.get("text")) is str and len(block) == 1:  # as most providers give it: in one look
+        return [TEXT, at, text]
+    return _compact_delta(at, chunk, delta, index=block.get("contentBlockIndex"))
+
+
+def _compact_delta(at: int, chunk: Chunk, delta: dict[str, Any], *, index: Any) -> list[Any]:
+    if len(chunk["contentBlockDelta"]) != (1 if index is None else 2):
+        return [WHOLE, at, chunk]
+    ((kind, value),) = delta.items()
+    form = TEXT
+    if kind == "toolUse" and type(value) is dict and len(value) == 1:
+        form, value = TOOL_INPUT, value.get("input")
+    elif kind == "reasoningContent" and type(value) is dict and len(value) == 1:
+        form, value = REASONING, value.get("text")
+    elif kind != "text":
+        return [WHOLE, at, chunk]
+    if type(value) is not str:
+        return [WHOLE, at, chunk]
+    return [form, at, value] if index is None else [form, at, value, index]
 
 
 def record_of(stored: Stored) -> Record:

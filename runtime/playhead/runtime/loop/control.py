@@ -22,6 +22,8 @@ class Control:
 
     Attributes:
         cancel_signal: Set as soon as a cancel has been delivered; tools may look at it from any thread.
+        cancelling: A cancel is here that the loop has not taken: it breaks off what runs. Other signals wait for a
+            boundary.
     """
 
     def __init__(self) -> None:
@@ -29,12 +31,7 @@ class Control:
         self._signals: deque[Signal] = deque()
         self._stops: list[Callable[[], None]] = []
         self._seen: set[str] = set()
-        self._cancelling = False
-
-    @property
-    def cancelling(self) -> bool:
-        """A cancel is here that the loop has not taken: it breaks off what runs. Other signals wait for a boundary."""
-        return self._cancelling
+        self.cancelling = False
 
     def deliver(self, signals: Iterable[Signal]) -> None:
         """Hand signals to the loop, each id once; a cancel ends its wait for a model, and stops the tools that run.
@@ -48,7 +45,7 @@ class Control:
             self._signals.append(signal)
             if signal.kind == "cancel":
                 self.cancel_signal.set()
-                self._cancelling = True
+                self.cancelling = True
                 for stop in list(self._stops):
                     stop()
 
@@ -57,7 +54,7 @@ class Control:
         """Call `stop` when a cancel is delivered within the block, or at once if one is here already."""
         self._stops.append(stop)
         try:
-            if self._cancelling:
+            if self.cancelling:
                 stop()
             yield
         finally:
@@ -67,7 +64,7 @@ class Control:
         """The undelivered signals, oldest first; they are the loop's now."""
         taken = list(self._signals)
         self._signals.clear()
-        self._cancelling = False
+        self.cancelling = False
         return taken
 
 
@@ -76,13 +73,14 @@ class ModelWait:
 
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
         self._pinned = task
+        self._loop = asyncio.get_running_loop()  # asked for once: on Python 3.11 that is a call of the system each time
         self._waiting: asyncio.Task[Any] | None = None
         self._others = 0  # cancellations of the waiting task that were there before the wait
         self._interrupted = False
 
     def resume(self) -> None:
         """The task waits from here on."""
-        task = self._pinned or asyncio.current_task()
+        task = self._pinned or asyncio.current_task(self._loop)
         assert task is not None
         self._others = task.cancelling()
         self._waiting = task
@@ -129,7 +127,7 @@ async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = Non
     Args:
         control: Where the cancel is delivered.
         task: The task that makes all steps in the block; None where a generator's consumer may make each from a task of
-            its own, as `asyncio.wait_for` does on Python 3.11. Then it is asked for each time, which takes 0.2 µs.
+            its own, as `asyncio.wait_for` does on Python 3.11. Then it is asked for each time, which takes 0.1 µs.
 
     Raises:
         RuntimeError: The source ended by a cancellation of something that it awaited, which nothing here had asked for. Let

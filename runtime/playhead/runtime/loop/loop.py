@@ -22,7 +22,6 @@ from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
-    ModelChunk,
     Record,
     RunCancelled,
     RunCompleted,
@@ -32,6 +31,7 @@ from playhead.runtime.core.records import (
     SignalReceived,
     now_ms,
 )
+from playhead.runtime.core.segments import WHOLE, Stored, record_of
 from playhead.runtime.core.state import RunState, evolve
 from playhead.runtime.core.steps import (
     AddMessage,
@@ -123,7 +123,7 @@ class Loop:
                 return
             async with aclosing(self._perform(step)) as items:
                 async for item in items:
-                    if type(item) is ModelChunk and "redactContent" not in item.chunk:
+                    if type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2]):
                         self.head += 1  # by far the most frequent record, and the state stays as it is
                     elif not isinstance(item, Commit):
                         self._count(item)
@@ -145,9 +145,9 @@ class Loop:
     def _next_step(self) -> Step | None:
         return decide(self.state, in_turn=self.spec.tool_executor == "sequential", partial=self._partial)
 
-    def _count(self, record: Record) -> None:
+    def _count(self, stored: Stored) -> None:
         self.head += 1
-        self.state = evolve(self.state, Entry(self.head, self.epoch, record))
+        self.state = evolve(self.state, Entry(self.head, self.epoch, record_of(stored)))
 
     def _perform(self, step: Step) -> AsyncGenerator[Item, None]:
         match step:

@@ -17,7 +17,8 @@ from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import for_model
-from playhead.runtime.core.records import MessageAdded, ModelChunk, ModelRetried, ModelStarted, Record, failure, now_ms
+from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, failure, now_ms
+from playhead.runtime.core.segments import TEXT, Stored, compact
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.control import Control, breaking_off
@@ -104,7 +105,7 @@ class ModelCall:
                 self._answer.feed(chunk)
             self._answer.go_on()
 
-    async def records(self) -> AsyncGenerator[Record, None]:
+    async def records(self) -> AsyncGenerator[Stored, None]:
         """The records of the call, from `model.started` to those that its ending comes to."""
         for record in self._announced:
             yield record
@@ -119,11 +120,15 @@ class ModelCall:
                     wait.pause()
                     if control.cancelling:  # it comes before the rest of an answer
                         return
-                    answer.take(chunk)  # a malformed chunk is the provider's failure too
+                    stored = compact(now_ms(), chunk)  # a malformed chunk is the provider's failure too
+                    if stored[0] == TEXT:
+                        answer.say(stored[2])
+                    else:
+                        answer.feed(chunk)
                     if not first_delta and "contentBlockDelta" in chunk:
                         first_delta = time.monotonic_ns()
                     said = True
-                    yield ModelChunk(at=now_ms(), chunk=chunk)
+                    yield stored
                     if control.cancelling:
                         break
                     wait.resume()

@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Final, Literal
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
-from playhead.runtime.core.records import Record
+from playhead.runtime.core.converse import Model
+from playhead.runtime.core.segments import Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool
 
@@ -43,5 +44,5 @@ class AgentSpec:
     on_partial: OnPartial = "retract"
 
 
-Item = Record | Commit
-"""What the loop yields: a record, or the wish to have all before it stored."""
+Item = Stored | Commit
+"""What the loop yields: a record, a `model.chunk` as the array that is stored; or the wish to have all before it stored."""

@@ -8,9 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from playhead.runtime.core.codec import encode_record, limit_of
+from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.ownership import Ownership
-from playhead.runtime.core.records import ModelChunk, Record, SignalReceived
+from playhead.runtime.core.records import SignalReceived
+from playhead.runtime.core.segments import Stored
 from playhead.runtime.log.values import Answer, Batch
 
 __all__ = ["KeptRecords", "RunWriter"]
@@ -113,7 +114,7 @@ class RunWriter:
         self._waiters: list[asyncio.Future[None]] = []
         ownership.listen(self._drop_if_lost)
 
-    def offer(self, record: Record) -> bool:
+    def offer(self, record: Stored) -> bool:
         """Queue one record without waiting; False if the buffer is full, and nothing was done.
 
         Raises:
@@ -130,8 +131,10 @@ class RunWriter:
             return False
         if self.ownership.refusal is not None:  # a look at the clock for each record would say no more: the log fences
             self.ownership.check()
-        limit = self.limit if type(record) is ModelChunk else limit_of(record, self.limit)
-        data = encode_record(record, limit=limit)
+        if isinstance(record, list):
+            data = encode_chunk(record, limit=self.limit)
+        else:
+            data = encode_record(record, limit=limit_of(record, self.limit))
         waiting.append(data)
         self._waiting_bytes += len(data)
         commit.waiting += 1
@@ -142,7 +145,7 @@ class RunWriter:
             commit.mark(self)
         return True
 
-    async def put(self, record: Record) -> None:
+    async def put(self, record: Stored) -> None:
         """As `offer`, but wait while the buffer is full."""
         while not self.offer(record):
             await self._change()
