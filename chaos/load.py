@@ -140,7 +140,7 @@ class Load:
         One that a primary wrote while another was about to be put in its place is lost, and a viewer that has seen an
         end is not there any more to be told: it must come back, as one does that keeps its cursor.
         """
-        if self._stage.servers.durability == "memory":
+        if not self._stage.servers.fails_over:
             return True
         async with self._stage.steady:
             info = await persistently(partial(self._log.info, run_id))
@@ -165,7 +165,7 @@ class Load:
             begun=self._begun(run_id),
             signals=control.sent if control else {},
             acknowledged=control.acknowledged if control else (),
-            fails_over=self._stage.servers.durability == "replicated",
+            fails_over=self._stage.servers.fails_over,
         )
         self.violations += control.violations if control else ()
         self._over[run_id] = len(entries), len(evidence.begun)

@@ -52,6 +52,7 @@ class Servers(ABC):
         about: How it is set up, for the report.
         durability: What the fleet must wait for, so that a death of the server loses nothing it has acknowledged.
         behind_proxies: Whether a proxy can stand before it: clients of the others ask it for the servers' own addresses.
+        fails_over: Whether a death of the server may lose what it has not confirmed, though viewers have seen it.
     """
 
     url: str
@@ -60,6 +61,7 @@ class Servers(ABC):
     about: str
     durability: Durability
     behind_proxies: bool
+    fails_over: bool
 
     @abstractmethod
     async def port(self) -> int:
@@ -83,6 +85,7 @@ class Single(Servers):
 
     durability: Durability = "memory"
     behind_proxies = True
+    fails_over = False
 
     def __init__(self, server: EmbeddedServer, *, folder: Path, appendfsync: str) -> None:
         self.url, self.ports, self.kind = server.url, (server.port,), server.kind
@@ -117,6 +120,7 @@ class Replicated(Servers):
 
     durability: Durability = "replicated"
     behind_proxies = False
+    fails_over = True
 
     def __init__(self, whole: EmbeddedSentinels | EmbeddedCluster, *, prefix: str, folder: Path) -> None:
         first = whole.owner(prefix) if isinstance(whole, EmbeddedCluster) else whole.primary

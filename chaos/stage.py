@@ -162,7 +162,7 @@ class Stage:
 
     def _config(self, program: str) -> dict[str, Any]:
         if program == "viewer":
-            return {"views": str(self.folder / "views"), "may_rewind": self.servers.durability == "replicated"}
+            return {"views": str(self.folder / "views"), "may_rewind": self.servers.fails_over}
         return {
             "ports": self.servers.ports,
             "durability": self.servers.durability,
