@@ -8,7 +8,6 @@ from enum import Enum
 from typing import Final, Literal
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
-from playhead.runtime.core.converse import Model
 from playhead.runtime.core.segments import Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool
