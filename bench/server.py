@@ -64,7 +64,7 @@ class Bench:
 
 @cache
 def _called_by_scripts() -> frozenset[str]:
-    folder = resources.files("playhead.runtime.log").joinpath("scripts")
+    folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
     texts = [file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")]
     called = frozenset(name.lower() for text in texts for name in re.findall(r"redis\.p?call\('(\w+)'", text))
     return called | {"publish", "spublish"}  # which of them it is, a script is told when it is loaded
