@@ -42,17 +42,16 @@ end
 -- What follows the writing of records: the head, and one batch on the channel:
 -- "<first seq>-<epoch> <number of records>\n" and the records, one behind the other.
 local function wrote(run, log, head, epoch, records)
-  redis.call('HSET', run, 'head', string.format('%.0f', head + #records))
+  redis.call('HSET', run, 'head', string.format('%d', head + #records))
   -- Not `call`: a user without rights to the channel must not break a script off in the middle of its writes.
-  redis.pcall(PUBLISH, log, string.format('%.0f-%.0f %d\n', head + 1, epoch, #records) .. table.concat(records))
+  redis.pcall(PUBLISH, log, string.format('%d-%d %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
 -- Appends records behind `head`; the new head.
 local function write(run, log, head, epoch, records)
   if #records == 0 then return head end
-  for i = 1, #records do
-    redis.call('XADD', log, string.format('%.0f-%.0f', head + i, epoch), 'r', records[i])
-  end
+  local call, format = redis.call, string.format -- `%d`: what is written as a float takes a tenth of the call
+  for i = 1, #records do call('XADD', log, format('%d-%d', head + i, epoch), 'r', records[i]) end
   wrote(run, log, head, epoch, records)
   return head + #records
 end
