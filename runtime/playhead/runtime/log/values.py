@@ -60,6 +60,9 @@ class Code(IntEnum):
     """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
 
 
+_STORED: Final = (Code.OK, Code.DUP)
+
+
 @dataclass(frozen=True, slots=True)
 class NewRun:
     """A run to submit. `record` is record 1 and must be `run.submitted`.
@@ -162,7 +165,7 @@ class Answer:
     @property
     def stored(self) -> bool:
         """The batch is in the log, by this call or an earlier try of it."""
-        return self.code <= Code.DUP
+        return self.code in _STORED
 
 
 @dataclass(frozen=True, slots=True)

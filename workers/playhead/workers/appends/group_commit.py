@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,7 +72,7 @@ class GroupCommit:
         self._visit = visit
         self._log = log
         self._signals_wait = signals_wait
-        self._dirty: dict[RunWriter, None] = {}
+        self._dirty: OrderedDict[RunWriter, None] = OrderedDict()  # the first one of a dict takes long to find
         self._idle: list[asyncio.Future[_Call]] = []  # of the senders that have nothing to send
         self.waiting = 0
         self.appends = 0
@@ -130,8 +131,7 @@ class GroupCommit:
         sent: Sent = []
         records = size = 0
         while self._dirty and len(sent) < _MAX_CALL_RUNS and records < _MAX_CALL_RECORDS and size < _MAX_CALL_BYTES:
-            writer = next(iter(self._dirty))
-            del self._dirty[writer]
+            writer, _ = self._dirty.popitem(last=False)
             if batch := writer.begin(_MAX_CALL_RECORDS - records):
                 sent.append((writer, batch))
                 records += len(batch.records)

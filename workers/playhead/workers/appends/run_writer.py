@@ -35,6 +35,8 @@ many times over. A run that lost more is read anew by its next owner."""
 MAX_KEPT_BYTES: Final = 256 << 10
 """The same in bytes, since a worker may hold a thousand runs."""
 
+_DROPPED_AHEAD: Final = 32
+
 
 class Sender(Protocol):
     """What a writer needs of the group commit."""
@@ -51,7 +53,7 @@ class Sender(Protocol):
 
 
 class KeptRecords:
-    """The records of a run that were acknowledged last: as many as `MAX_KEPT_RECORDS` and `MAX_KEPT_BYTES` allow.
+    """The records of a run that were acknowledged last: `MAX_KEPT_RECORDS` and `MAX_KEPT_BYTES` at most.
 
     One piece of memory for all of them, because a record of a few bytes takes twice its size as an object of its own.
     """
@@ -65,14 +67,19 @@ class KeptRecords:
         """Keep these, too, which follow those that were added last, and drop the oldest where these are too many."""
         self._data += b"".join(records)
         self._sizes.extend(map(len, records))
-        count = max(0, len(self._sizes) - MAX_KEPT_RECORDS)
+        if len(self._sizes) > MAX_KEPT_RECORDS or len(self._data) > MAX_KEPT_BYTES:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Drop a few more than have to go, because the next batch comes soon, and each time costs as much as a batch."""
+        over = len(self._sizes) - MAX_KEPT_RECORDS
+        count = over + _DROPPED_AHEAD if over > 0 else 0
         size = sum(self._sizes[:count])
         while len(self._data) - size > MAX_KEPT_BYTES:
             size += self._sizes[count]
             count += 1
-        if count:
-            del self._data[:size], self._sizes[:count]
-            self._behind += count
+        del self._data[:size], self._sizes[:count]
+        self._behind += count
 
     def behind(self, head: int) -> list[bytes] | None:
         """All records behind `head`; None if they do not reach down to it."""

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Keys"]
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The key names under `prefix` (two deployments with two prefixes share a Redis without meeting)."""
+    """The key names under `prefix` (two deployments with two prefixes share a Redis without meeting).
+
+    Attributes:
+        root: What every key begins with, the hash tag included.
+    """
 
     prefix: str = "ph"
     shard: int = 0
+    root: str = field(init=False, repr=False)
 
-    @property
-    def root(self) -> str:
-        """What every key begins with, the hash tag included."""
-        return f"{{{self.prefix}:{self.shard:x}}}:"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", f"{{{self.prefix}:{self.shard:x}}}:")
+
+    def of_run(self, run_id: str) -> tuple[str, str, str]:
+        """What a write to a run declares: its `run`, `log` and `inbox`."""
+        root = self.root
+        return f"{root}run:{run_id}", f"{root}log:{run_id}", f"{root}inbox:{run_id}"
 
     def run(self, run_id: str) -> str:
         """Hash: state, epoch, token, head, crashes, agent, session, times, flags."""

@@ -198,7 +198,7 @@ class RedisLog:
         keys: list[str] = []
         args: list[Any] = [len(batches)]
         for batch in batches:
-            keys += (self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id))
+            keys += self.keys.of_run(batch.run_id)
             args += (batch.token, batch.head, batch.ack, len(batch.records))
             args += batch.records
         return _APPEND(self._writes, keys, args)
@@ -235,7 +235,7 @@ class RedisLog:
         return await self._part(_PAUSE, batch, len(interrupts), *map(_bytes, interrupts))
 
     async def _part(self, script: Script, batch: Batch, *more: Any) -> Answer:
-        keys = [self.keys.run(batch.run_id), self.keys.log(batch.run_id), self.keys.inbox(batch.run_id)]
+        keys = self.keys.of_run(batch.run_id)
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
         code, head, inbox = await self._write(script, keys, [*args, *more])
         return Answer(Code(code), head, inbox)
@@ -247,7 +247,7 @@ class RedisLog:
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         check_signal(signal)
-        keys = [self.keys.run(run_id), self.keys.log(run_id), self.keys.inbox(run_id)]
+        keys = self.keys.of_run(run_id)
         ending, answered = cancel_ending(signal), signal.answers
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
         args += [len(ending), *ending, len(answered), *map(_bytes, answered)]
