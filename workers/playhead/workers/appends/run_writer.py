@@ -118,7 +118,8 @@ class RunWriter:
         self._sent_signals: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_RECORDS)
         self._kept = KeptRecords(head)
         self._in_flight = 0
-        self._waiters: list[asyncio.Future[None]] = []
+        self._for_room: list[asyncio.Future[None]] = []  # who waits until a batch is on its way
+        self._for_answer: list[asyncio.Future[None]] = []  # who waits until one is answered
         ownership.listen(self._drop_if_lost)
 
     def offer(self, record: Stored) -> bool:
@@ -155,7 +156,7 @@ class RunWriter:
     async def put(self, record: Stored) -> None:
         """As `offer`, but wait while the buffer is full."""
         while not self.offer(record):
-            await self._change()
+            await _woken(self._for_room)
 
     async def flush(self) -> None:
         """Return when everything put so far is stored.
@@ -165,7 +166,7 @@ class RunWriter:
         """
         while self._waiting or self._in_flight:
             self.ownership.check()
-            await self._change()
+            await _woken(self._for_answer)
         self.ownership.check()
 
     async def take_rest(self) -> Batch:
@@ -178,7 +179,7 @@ class RunWriter:
         rest, self._waiting = self._waiting, []  # so that the answer to what is in flight does not send it
         try:
             while self._in_flight and not self.ownership.lost:
-                await self._change()
+                await _woken(self._for_answer)
         finally:
             self._waiting = rest
         self._drop_if_lost()
@@ -202,7 +203,7 @@ class RunWriter:
             return None
         batch = self._next_batch(most)
         self._in_flight = len(batch.records)
-        self._wake()  # there is room again
+        _wake(self._for_room)
         return batch
 
     def settle(self, batch: Batch, answer: Answer) -> bool:
@@ -213,7 +214,7 @@ class RunWriter:
             self.head = batch.head + len(batch.records)
         else:
             self.ownership.lose(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
-        self._wake()
+        _wake(self._for_answer)
         return bool(self._waiting)
 
     def acknowledged_behind(self, head: int) -> list[bytes] | None:
@@ -245,16 +246,19 @@ class RunWriter:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._commit.forget(self)
-        self._wake()
+        _wake(self._for_room)
+        _wake(self._for_answer)
 
-    async def _change(self) -> None:
-        """Return when something has changed: there is room, an answer, or the run is lost."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        await waiter
 
-    def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+async def _woken(waiters: list[asyncio.Future[None]]) -> None:
+    """Join those who wait, and wait."""
+    waiter = asyncio.get_running_loop().create_future()
+    waiters.append(waiter)
+    await waiter
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+    waiters.clear()
