@@ -8,12 +8,17 @@ The loop uses it to build the message, the projection to derive events, so both 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message
 
 __all__ = ["MessageAssembler", "partial_text"]
+
+_NO_USAGE: Final = MappingProxyType({"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
+_NO_METRICS: Final = MappingProxyType({"latencyMs": 0})
+"""Shared by all answers whose `metadata` chunk has not come: each tail that waits holds one."""
 
 
 def partial_text(chunks: Iterable[Chunk]) -> str | None:
@@ -71,8 +76,8 @@ class MessageAssembler:
     def __init__(self) -> None:
         self.stop_reason = "end_turn"
         self.complete = False
-        self.usage: dict[str, Any] = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
-        self.metrics: dict[str, Any] = {"latencyMs": 0}
+        self.usage: Mapping[str, Any] = _NO_USAGE
+        self.metrics: Mapping[str, Any] = _NO_METRICS
         self._role = "assistant"
         self._blocks: list[ContentBlock] = []
         self._content = self._blocks  # what the message holds: the blocks, until a guardrail puts a text in their place
@@ -124,8 +129,8 @@ class MessageAssembler:
                 self.stop_reason = "tool_use"
         elif "metadata" in chunk:
             self.complete = True
-            self.usage.update(chunk["metadata"].get("usage") or {})
-            self.metrics.update(chunk["metadata"].get("metrics") or {})
+            self.usage = {**self.usage, **(chunk["metadata"].get("usage") or {})}
+            self.metrics = {**self.metrics, **(chunk["metadata"].get("metrics") or {})}
         elif "redactContent" in chunk:
             replacement = chunk["redactContent"].get("redactAssistantContentMessage")
             if replacement is not None:
@@ -214,6 +219,6 @@ class MessageAssembler:
         message = {
             "role": self._role,
             "content": self._content,
-            "metadata": {"usage": self.usage, "metrics": self.metrics},
+            "metadata": {"usage": dict(self.usage), "metrics": dict(self.metrics)},
         }
         return cast("Message", message)

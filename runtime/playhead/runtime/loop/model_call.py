@@ -162,7 +162,7 @@ class ModelCall:
     def _message(self, first_byte_ms: int) -> MessageAdded:
         answer = self._answer
         if first_byte_ms:
-            answer.metrics.setdefault("timeToFirstByteMs", first_byte_ms)
+            answer.metrics = {"timeToFirstByteMs": first_byte_ms, **answer.metrics}
         message = answer.message()
         if answer.stop_reason != "max_tokens":
             message = tracked(message)
