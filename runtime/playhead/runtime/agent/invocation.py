@@ -1,7 +1,8 @@
 """One run of an agent in this process, over a memory log: it is what a fleet's client and worker are to a run.
 
-A record is encoded, appended and decoded again before anything is seen of it. So what is too large or is not plain data
-fails here by the error by which it fails on a fleet, and an event is the one that a fleet's reader gets.
+A record is encoded before anything is seen of it, and what is seen is what a reader of its bytes would get. So what is
+too large or is not plain data fails here by the error by which it fails on a fleet, and an event is the one that a
+fleet's reader gets.
 """
 
 from __future__ import annotations
