@@ -21,7 +21,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import Batch, Claim, Finish, NewRun
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd
 from playhead.runtime.models import text_call
 
 __all__ = [
@@ -138,5 +138,5 @@ async def finish(log: RedisLog, claim: Claim, head: int) -> None:
     result = {"stop_reason": "end_turn", "message": {"role": "assistant", "content": []}, "metrics": {}, "state": {}}
     last = encode_record(RunCompleted(at=now_ms(), result=result))
     batch = Batch(claim.run_id, claim.token, head, [last])
-    answer = await log.finish(Finish(batch, "completed", retention_ms=_RETENTION_MS))
+    answer = await log.finish(RunEnd(batch, "completed", retention_ms=_RETENTION_MS))
     assert answer.stored

@@ -12,7 +12,7 @@ from bench.fleet import AGENT, PacedModel, clock_ns
 from playhead.runtime import Agent
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import Answer, Batch
+from playhead.runtime.log.values import Batch, WriteResult
 from playhead.workers import Worker, WorkerOptions
 
 __all__ = ["timed_worker"]
@@ -25,7 +25,7 @@ class _TimedLog(RedisLog):
         super().__init__(*args, **options)
         self.sent: dict[str, dict[int, int]] = {}
 
-    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Answer]]:
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
         """As of a log."""
         now = clock_ns()
         for batch in batches:

@@ -26,7 +26,7 @@ from playhead.client import Client
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import Answer, Code
+from playhead.runtime.log.values import WriteResult, WriteStatus
 from playhead.workers import WorkerOptions
 from playhead.workers.process import run_worker
 
@@ -78,9 +78,9 @@ def _note_refusals(file: Path) -> None:
         @functools.wraps(write)
         async def call(self: RedisLog, *args: Any, **kwargs: Any) -> Any:
             answer = await write(self, *args, **kwargs)
-            answers: Sequence[Answer] = answer if isinstance(answer, list) else [answer]
+            answers: Sequence[WriteResult] = answer if isinstance(answer, list) else [answer]
             for one in answers:
-                if one.code in (Code.FENCED, Code.CONFLICT, Code.GONE):
+                if one.code in (WriteStatus.FENCED, WriteStatus.CONFLICT, WriteStatus.GONE):
                     append_line(file, [name, one.code.name, os.getpid()])
             return answer
 

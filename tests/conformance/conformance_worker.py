@@ -30,7 +30,7 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.loop.control import breaking_off
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import AgentSpec, Commit, Item
+from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
 from playhead.workers import Worker, WorkerOptions, execution
 
 __all__ = ["main"]
@@ -53,13 +53,13 @@ class _HoldingLoop(Loop):
         turn, cancels = runs.index(run_id), _CANCELS[spec.name]
         self._rule = cancels[turn] if turn < len(cancels) else None
 
-    async def records(self) -> AsyncGenerator[Item, None]:
+    async def records(self) -> AsyncGenerator[LoopOutput, None]:
         projection = Projection(self.run_id)
         left: int = self._rule["count"] if self._rule else 0
         async with aclosing(super().records()) as items:
             async for item in items:
                 yield item
-                if self._rule and left > 0 and not isinstance(item, Commit):
+                if self._rule and left > 0 and not isinstance(item, Flush):
                     events = projection.feed(Entry(self.head, self.epoch, record_of(item)))
                     left -= sum(self._rule["key"] in event for event in events)
                     if left <= 0:

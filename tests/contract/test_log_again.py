@@ -35,7 +35,7 @@ async def test_a_log_is_used_from_another_thread_by_again(log: Log) -> None:
     assert claim is not None
 
     async def renew() -> list[Renewal]:
-        other = log.again()
+        other = log.clone()
         try:
             return await other.renew([(run_id, token)], lease_ms=60_000)
         finally:
@@ -52,7 +52,7 @@ async def test_again_has_the_keys_and_the_options_of_the_log(log: Log) -> None:
         pytest.skip("a log in memory has no connections")
     named = NamedLog(log.client, prefix=log.keys.prefix)
     named.name = "second"
-    other = named.again()
+    other = named.clone()
     try:
         assert isinstance(other, NamedLog)
         assert (other.keys, other.name) == (named.keys, "second")

@@ -20,7 +20,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, RunInfo
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, RunInfo, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -70,7 +70,7 @@ def behind(claim: Claim, records: Sequence[bytes] = (), *, head: int | None = No
     return Batch(claim.run_id, claim.token, claim.head if head is None else head, records, ack)
 
 
-async def append(log: Log, batch: Batch) -> Answer:
+async def append(log: Log, batch: Batch) -> WriteResult:
     (answer,) = await log.append([batch])
     return answer
 
@@ -175,7 +175,7 @@ async def test_a_claim_repeated_after_its_ownership_takes_nothing(log: Log) -> N
     assert await try_claim(log, token=first.token) is None
     second = await claimed(log)
     assert await try_claim(log, token=first.token) is None
-    await log.finish(Finish(behind(second, [COMPLETED]), "completed"))
+    await log.finish(RunEnd(behind(second, [COMPLETED]), "completed"))
     await submitted(log)
     assert await try_claim(log, token=second.token) is None
 
@@ -210,8 +210,8 @@ async def test_unserved_agents_runs_are_left_alone(log: Log) -> None:
 
 async def test_appended_records_stand_behind_the_head(log: Log) -> None:
     claim = await owned(log)
-    assert await append(log, behind(claim, facts(2))) == Answer(Code.OK, head=4)
-    assert await append(log, behind(claim, facts(1, first=3), head=4)) == Answer(Code.OK, head=5)
+    assert await append(log, behind(claim, facts(2))) == WriteResult(WriteStatus.OK, head=4)
+    assert await append(log, behind(claim, facts(1, first=3), head=4)) == WriteResult(WriteStatus.OK, head=5)
     assert await places(log, claim.run_id) == [
         (1, 0, "run.submitted"),
         (2, 1, "run.claimed"),
@@ -224,47 +224,47 @@ async def test_appended_records_stand_behind_the_head(log: Log) -> None:
 async def test_a_fenced_owner_cannot_append(log: Log) -> None:
     old = await owned(log, lease_ms=1)
     assert await reaped(log) == [old.run_id]
-    assert (await append(log, behind(old, facts(1)))).code is Code.FENCED
-    assert (await log.release(behind(old))).code is Code.FENCED
-    assert (await log.finish(Finish(behind(old), "completed"))).code is Code.FENCED
+    assert (await append(log, behind(old, facts(1)))).code is WriteStatus.FENCED
+    assert (await log.release(behind(old))).code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(behind(old), "completed"))).code is WriteStatus.FENCED
     new = await claimed(log)
     assert (new.run_id, new.epoch, new.head, new.crashes) == (old.run_id, 2, 3, 1)
     for head in (old.head, new.head):
-        assert (await append(log, behind(old, facts(1), head=head))).code is Code.FENCED
-        assert (await log.release(behind(old, facts(1), head=head))).code is Code.FENCED
-        assert (await log.finish(Finish(behind(old, [COMPLETED], head=head), "completed"))).code is Code.FENCED
+        assert (await append(log, behind(old, facts(1), head=head))).code is WriteStatus.FENCED
+        assert (await log.release(behind(old, facts(1), head=head))).code is WriteStatus.FENCED
+        assert (await log.finish(RunEnd(behind(old, [COMPLETED], head=head), "completed"))).code is WriteStatus.FENCED
     assert [epoch for _, epoch, _ in await places(log, old.run_id)] == [0, 1, 2]
-    assert (await append(log, behind(new, facts(1)))).code is Code.OK
+    assert (await append(log, behind(new, facts(1)))).code is WriteStatus.OK
 
 
 async def test_a_run_without_an_owner_takes_no_records(log: Log) -> None:
     run_id = await submitted(log)
     for token in ("", "t1"):
-        assert (await append(log, Batch(run_id, token, 1, facts(1)))).code is Code.FENCED
+        assert (await append(log, Batch(run_id, token, 1, facts(1)))).code is WriteStatus.FENCED
     assert len(await log.read(run_id)) == 1
 
 
 async def test_a_lost_answer_is_told_as_dup(log: Log) -> None:
     claim = await owned(log)
     batch = behind(claim, facts(3))
-    assert await append(log, batch) == Answer(Code.OK, head=5)
+    assert await append(log, batch) == WriteResult(WriteStatus.OK, head=5)
     again = await append(log, batch)
-    assert (again, again.stored) == (Answer(Code.DUP, head=5), True)
+    assert (again, again.stored) == (WriteResult(WriteStatus.DUP, head=5), True)
     assert await cycles(log, claim.run_id) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("head", "count"), [(1, 2), (3, 1), (99, 1), (99, 0), (0, 1)])
 async def test_a_batch_behind_another_head_is_a_conflict(log: Log, head: int, count: int) -> None:
     claim = await owned(log)
-    assert await append(log, behind(claim, facts(count), head=head)) == Answer(Code.CONFLICT, head=2)
+    assert await append(log, behind(claim, facts(count), head=head)) == WriteResult(WriteStatus.CONFLICT, head=2)
     assert len(await log.read(claim.run_id)) == 2
 
 
 async def test_a_batch_for_an_unknown_run_is_told_as_gone(log: Log) -> None:
     batch = Batch(new_run_id(), "t1", 1, facts(1))
-    assert await append(log, batch) == Answer(Code.GONE)
-    assert (await log.release(batch)).code is Code.GONE
-    assert (await log.finish(Finish(batch, "completed"))).code is Code.GONE
+    assert await append(log, batch) == WriteResult(WriteStatus.GONE)
+    assert (await log.release(batch)).code is WriteStatus.GONE
+    assert (await log.finish(RunEnd(batch, "completed"))).code is WriteStatus.GONE
     assert (await log.info(batch.run_id), await log.read(batch.run_id)) == (None, [])
 
 
@@ -279,7 +279,7 @@ async def test_each_batch_lands_whole_or_not_at_all(log: Log) -> None:
         behind(claims[4]),
     ]
     answers = await log.append(batches)
-    codes = [Code.OK, Code.CONFLICT, Code.FENCED, Code.GONE, Code.OK, Code.OK]
+    codes = [WriteStatus.OK, WriteStatus.CONFLICT, WriteStatus.FENCED, WriteStatus.GONE, WriteStatus.OK, WriteStatus.OK]
     assert [answer.code for answer in answers] == codes
     assert [len(await log.read(claim.run_id)) for claim in claims] == [5, 2, 2, 4, 2]
 
@@ -287,7 +287,7 @@ async def test_each_batch_lands_whole_or_not_at_all(log: Log) -> None:
 async def test_one_call_appends_to_many_runs(log: Log) -> None:
     claims = [await owned(log) for _ in range(130)]
     answers = await log.append([behind(claim, facts(1, first=i)) for i, claim in enumerate(claims)])
-    assert answers == [Answer(Code.OK, head=3)] * len(claims)
+    assert answers == [WriteResult(WriteStatus.OK, head=3)] * len(claims)
     assert [await cycles(log, claim.run_id) for claim in claims] == [[i] for i in range(len(claims))]
 
 
@@ -381,21 +381,21 @@ async def test_reaper_fails_a_run_past_the_crash_limit(log: Log) -> None:
     assert (info.state, info.crashes, info.ended) == ("failed", 3, True)
     assert (await places(log, run_id))[-2:] == [(4, 3, "run.claimed"), (5, 3, "run.failed")]
     assert await try_claim(log) is None
-    assert (await append(log, behind(last, facts(1)))).code is Code.FENCED
-    assert (await log.finish(Finish(behind(last, [FAILED]), "failed"))).code is Code.FENCED
+    assert (await append(log, behind(last, facts(1)))).code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(behind(last, [FAILED]), "failed"))).code is WriteStatus.FENCED
 
 
 async def test_release_is_not_a_crash(log: Log) -> None:
     claim = await owned(log)
-    assert await log.release(behind(claim, facts(1))) == Answer(Code.OK, head=3)
+    assert await log.release(behind(claim, facts(1))) == WriteResult(WriteStatus.OK, head=3)
     info = await known(log, claim.run_id)
     assert (info.state, info.crashes, info.worker, info.head) == ("queued", 0, None, 3)
-    assert (await append(log, behind(claim, facts(1), head=3))).code is Code.FENCED
+    assert (await append(log, behind(claim, facts(1), head=3))).code is WriteStatus.FENCED
     assert [renewal.ours for renewal in await log.renew([(claim.run_id, claim.token)], lease_ms=1)] == [False]
     again = await claimed(log, worker="w2")
     assert (again.run_id, again.epoch, again.head, again.crashes) == (claim.run_id, 2, 4, 0)
-    assert (await log.release(behind(claim, facts(1)))).code is Code.DUP, "a repeat gets the first one's answer"
-    assert (await log.release(behind(claim, facts(2)))).code is Code.FENCED
+    assert (await log.release(behind(claim, facts(1)))).code is WriteStatus.DUP, "a repeat gets the first one's answer"
+    assert (await log.release(behind(claim, facts(2)))).code is WriteStatus.FENCED
     assert (await known(log, claim.run_id)).worker == "w2"
 
 
@@ -411,7 +411,7 @@ async def test_a_release_behind_another_head_releases_nothing(log: Log) -> None:
     claim = await owned(log)
     await append(log, behind(claim, facts(2)))
     for head, count in ((2, 2), (2, 1), (9, 1)):  # the first is where a lost append would be; a release it is not
-        assert (await log.release(behind(claim, facts(count), head=head))).code is Code.CONFLICT
+        assert (await log.release(behind(claim, facts(count), head=head))).code is WriteStatus.CONFLICT
     assert ((await known(log, claim.run_id)).state, await cycles(log, claim.run_id)) == ("running", [1, 2])
 
 
@@ -421,23 +421,23 @@ async def test_a_release_behind_another_head_releases_nothing(log: Log) -> None:
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
 async def test_a_finished_run_is_ended_with_its_last_records(log: Log, state: RunStateName) -> None:
     claim = await owned(log, lease_ms=1)
-    assert await log.finish(Finish(behind(claim, [*facts(1), COMPLETED]), state)) == Answer(Code.OK, head=4)
+    assert await log.finish(RunEnd(behind(claim, [*facts(1), COMPLETED]), state)) == WriteResult(WriteStatus.OK, head=4)
     info = await known(log, claim.run_id)
     assert (info.state, info.head, info.ended) == (state, 4, True)
     await tick(log)
     await tick(log)
     assert (await log.reap(), await try_claim(log)) == ([], None)
-    assert (await append(log, behind(claim, facts(1), head=4))).code is Code.FENCED
-    assert (await log.release(behind(claim, facts(1), head=4))).code is Code.FENCED
+    assert (await append(log, behind(claim, facts(1), head=4))).code is WriteStatus.FENCED
+    assert (await log.release(behind(claim, facts(1), head=4))).code is WriteStatus.FENCED
     assert len(await log.read(claim.run_id)) == 4
 
 
 async def test_a_finish_sent_twice_is_told_as_dup(log: Log) -> None:
     claim = await owned(log)
-    end = Finish(behind(claim, [COMPLETED]), "completed")
-    assert (await log.finish(end)).code is Code.OK
-    assert await log.finish(end) == Answer(Code.DUP, head=3)
-    assert (await log.finish(Finish(end.batch, "failed"))).code is Code.FENCED
+    end = RunEnd(behind(claim, [COMPLETED]), "completed")
+    assert (await log.finish(end)).code is WriteStatus.OK
+    assert await log.finish(end) == WriteResult(WriteStatus.DUP, head=3)
+    assert (await log.finish(RunEnd(end.batch, "failed"))).code is WriteStatus.FENCED
     assert (await known(log, claim.run_id)).state == "completed"
 
 
@@ -445,21 +445,23 @@ async def test_a_finish_behind_another_head_ends_nothing(log: Log) -> None:
     claim = await owned(log)
     await append(log, behind(claim, facts(1)))
     for head in (2, 9):
-        assert (await log.finish(Finish(behind(claim, [COMPLETED], head=head), "completed"))).code is Code.CONFLICT
+        assert (
+            await log.finish(RunEnd(behind(claim, [COMPLETED], head=head), "completed"))
+        ).code is WriteStatus.CONFLICT
     assert ((await known(log, claim.run_id)).state, len(await log.read(claim.run_id))) == ("running", 3)
 
 
 async def test_finished_run_has_a_ttl(log: Log) -> None:
     kept = await owned(log)
-    await log.finish(Finish(behind(kept, [COMPLETED]), "completed"))
+    await log.finish(RunEnd(behind(kept, [COMPLETED]), "completed"))
     claim = await owned(log)
-    await log.finish(Finish(behind(claim, [COMPLETED]), "completed", retention_ms=1))
+    await log.finish(RunEnd(behind(claim, [COMPLETED]), "completed", retention_ms=1))
     with anyio.fail_after(10):
         while await log.info(claim.run_id) is not None:
             await anyio.lowlevel.checkpoint()
     assert (await log.read(claim.run_id), await log.read_back(claim.run_id, before=9)) == ([], [])
     assert [info.run_id for info in await log.runs()] == [kept.run_id]
-    assert (await append(log, behind(claim, facts(1)))).code is Code.GONE
+    assert (await append(log, behind(claim, facts(1)))).code is WriteStatus.GONE
     await submitted(log, claim.run_id)
     assert await places(log, claim.run_id) == [(1, 0, "run.submitted")]
 

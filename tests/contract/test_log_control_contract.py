@@ -13,7 +13,7 @@ from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted, SignalReceived
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, RunInfo
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, RunInfo, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -56,7 +56,7 @@ def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batc
 async def paused(log: Log, *interrupts: str, session: str | None = None) -> Claim:
     """A run that waits for answers, by its former owner's claim."""
     claim = await owned(log, session=session)
-    assert (await log.pause(behind(claim, [FACT]), interrupts=interrupts)).code is Code.OK
+    assert (await log.pause(behind(claim, [FACT]), interrupts=interrupts)).code is WriteStatus.OK
     return claim
 
 
@@ -87,14 +87,14 @@ async def reaped(log: Log) -> list[str]:
 
 async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_line(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
-    assert await log.pause(behind(claim, [FACT]), interrupts=["i1"]) == Answer(Code.OK, 3)
+    assert await log.pause(behind(claim, [FACT]), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
     info = await known(log, claim.run_id)
     assert (info.state, info.worker, info.head, info.crashes, info.handovers) == ("paused", None, 3, 0, 0)
     assert await try_claim(log) is None
     later = await owned(log, lease_ms=1)
     assert await reaped(log) == [later.run_id], "the paused run's lease, which was older, is gone"
     (answer,) = await log.append([Batch(claim.run_id, claim.token, 3, [FACT])])
-    assert answer.code is Code.FENCED
+    assert answer.code is WriteStatus.FENCED
 
 
 async def test_an_answer_puts_a_paused_run_back_in_line_with_the_answer(log: Log) -> None:
@@ -140,7 +140,7 @@ async def test_a_paused_run_keeps_its_session(log: Log) -> None:
 async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is Code.OK
+    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.OK
     assert (await claimed(log)).inbox == 1
 
 
@@ -149,7 +149,7 @@ async def test_a_question_answered_while_its_owner_pauses_stays_answered(log: Lo
     await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "ada's"}))
     again = await claimed(log)
     assert await log.signal(claim.run_id, Signal("a2", "respond", {"i2": "ada's"})) == "running"
-    assert (await log.pause(behind(again, [FACT], ack=1), interrupts=["i2"])).code is Code.OK
+    assert (await log.pause(behind(again, [FACT], ack=1), interrupts=["i2"])).code is WriteStatus.OK
     assert await state_of(log, claim.run_id) == "queued"
     with pytest.raises(InterruptNotOpenError, match="i2"):
         await log.signal(claim.run_id, Signal("a3", "respond", {"i2": "bob's"}))
@@ -158,17 +158,17 @@ async def test_a_question_answered_while_its_owner_pauses_stays_answered(log: Lo
 async def test_a_pause_acknowledges_the_signals_it_carries(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    assert await log.pause(behind(claim, [FACT], ack=1), interrupts=["i1"]) == Answer(Code.OK, 3)
+    assert await log.pause(behind(claim, [FACT], ack=1), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
     assert (await state_of(log, claim.run_id), await log.inbox(claim.run_id)) == ("paused", [])
 
 
 async def test_a_pause_behind_another_head_or_by_a_former_owner_changes_nothing(log: Log) -> None:
     claim = await owned(log)
     wrong = Batch(claim.run_id, claim.token, 7, [FACT])
-    assert (await log.pause(wrong, interrupts=["i1"])).code is Code.CONFLICT
+    assert (await log.pause(wrong, interrupts=["i1"])).code is WriteStatus.CONFLICT
     await log.release(behind(claim))
-    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is Code.FENCED
-    assert (await log.pause(Batch("0-none", "t", 1, []), interrupts=["i1"])).code is Code.GONE
+    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.FENCED
+    assert (await log.pause(Batch("0-none", "t", 1, []), interrupts=["i1"])).code is WriteStatus.GONE
     assert (await state_of(log, claim.run_id), await types(log, claim.run_id)) == (
         "queued",
         ["run.submitted", "run.claimed"],
@@ -209,20 +209,20 @@ async def test_what_is_no_signal_is_refused_and_changes_nothing(log: Log, signal
 async def test_a_completion_with_signals_waiting_is_refused_so_that_none_is_lost(log: Log) -> None:
     claim = await owned(log, session="ada")
     await log.signal(claim.run_id, STEER)
-    end = Finish(behind(claim, [FACT]), "completed", "ada", [{"role": "user", "content": []}])
-    assert await log.finish(end) == Answer(Code.WAITING, 2, 1)
+    end = RunEnd(behind(claim, [FACT]), "completed", "ada", [{"role": "user", "content": []}])
+    assert await log.finish(end) == WriteResult(WriteStatus.WAITING, 2, 1)
     info = await known(log, claim.run_id)
     assert (info.state, info.head, await log.messages("ada")) == ("running", 2, [])
-    taken_in = Finish(behind(claim, [FACT], ack=1), "completed", "ada")
-    assert (await log.finish(taken_in)).code is Code.OK
+    taken_in = RunEnd(behind(claim, [FACT], ack=1), "completed", "ada")
+    assert (await log.finish(taken_in)).code is WriteStatus.OK
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    end = Finish(behind(claim, [FACT]), "failed" if state == "failed" else "cancelled")
-    assert (await log.finish(end)).code is Code.OK
+    end = RunEnd(behind(claim, [FACT]), "failed" if state == "failed" else "cancelled")
+    assert (await log.finish(end)).code is WriteStatus.OK
     assert await log.inbox(claim.run_id) == []
 
 
@@ -244,9 +244,9 @@ async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes
         await log.signal(claim.run_id, CANCEL)
         batch = behind(claim, [FACT])
         answer = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
-        assert (answer.code, await state_of(log, claim.run_id)) == (Code.OK, "cancelled")
+        assert (answer.code, await state_of(log, claim.run_id)) == (WriteStatus.OK, "cancelled")
         again = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
-        assert (again.code, again.head) == (Code.DUP, 5)
+        assert (again.code, again.head) == (WriteStatus.DUP, 5)
 
 
 async def test_a_cancel_that_was_taken_in_is_left_to_the_next_owner(log: Log) -> None:
@@ -265,8 +265,8 @@ async def test_a_run_past_its_deadline_is_failed_whatever_its_state(log: Log) ->
     running_id = await submitted(log, deadline_ms=50)
     running = await claimed(log)
     assert (running.run_id, await reaped(log)) == (running_id, [running_id])
-    assert (await log.append([behind(running, [FACT])]))[0].code is Code.FENCED
-    assert (await log.finish(Finish(behind(running, [FACT]), "completed"))).code is Code.FENCED
+    assert (await log.append([behind(running, [FACT])]))[0].code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(behind(running, [FACT]), "completed"))).code is WriteStatus.FENCED
     asking_id = await submitted(log, deadline_ms=50)
     await log.pause(behind(await claimed(log), [FACT]), interrupts=["i1"])
     assert await reaped(log) == [asking_id]
@@ -290,7 +290,7 @@ async def test_a_deadline_met_is_forgotten_with_the_run(log: Log) -> None:
     assert info.deadline is not None
     assert info.deadline - info.created == MINUTE
     claim = await claimed(log)
-    assert (await log.finish(Finish(behind(claim, [FACT]), "completed"))).code is Code.OK
+    assert (await log.finish(RunEnd(behind(claim, [FACT]), "completed"))).code is WriteStatus.OK
     dead = await owned(log, lease_ms=1)
     assert await reaped(log) == [dead.run_id]
     assert (await known(log, dead.run_id)).deadline is None
@@ -304,7 +304,7 @@ async def test_errors_crashes_and_hand_overs_are_counted_apart(log: Log) -> None
     assert await reaped(log) == [claim.run_id]
     await log.release(behind(await claimed(log)))
     await log.release(behind(await claimed(log)))
-    await log.finish(Finish(behind(await claimed(log), [FACT]), "failed"))
+    await log.finish(RunEnd(behind(await claimed(log), [FACT]), "failed"))
     info = await known(log, claim.run_id)
     assert (info.errors, info.crashes, info.handovers, info.epoch) == (1, 1, 2, 4)
 

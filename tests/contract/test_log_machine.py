@@ -46,7 +46,7 @@ from playhead.runtime.log.interface import Log, cancel_ending, crash_failure, de
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.rules import Rules
-from playhead.runtime.log.values import Batch, Finish, NewRun
+from playhead.runtime.log.values import Batch, NewRun, RunEnd
 
 __all__: list[str] = []
 
@@ -240,7 +240,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data(), state=st.sampled_from(["completed", "completed", "failed", "cancelled"]))
     def finish(self, data: st.DataObject, state: Any) -> None:
         batch = self.batch(data, last=ENDS[state])
-        end = Finish(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 5)
+        end = RunEnd(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 5)
         self.does(data, lambda log: log.finish(end), lambda rules: finish(rules, end))
 
     @precondition(any_run(*ALL))
@@ -249,7 +249,7 @@ class LogMachine(RuleBasedStateMachine):
         """A write by one who does not know yet that another owns the run."""
         last = {"pause": PAUSED, "finish": ENDS["completed"]}.get(verb)
         batch = self.batch(data, last, former=True)
-        end = Finish(batch, "completed", self.oracle.runs[batch.run_id].session, [MESSAGE], HOUR * 5)
+        end = RunEnd(batch, "completed", self.oracle.runs[batch.run_id].session, [MESSAGE], HOUR * 5)
         calls: dict[str, tuple[Call, Said]] = {
             "append": (lambda log: log.append([batch]), lambda rules: [rules.append(batch)]),
             "release": (lambda log: log.release(batch), lambda rules: rules.release(batch, now=NOW)[0]),
@@ -385,7 +385,7 @@ class LogMachine(RuleBasedStateMachine):
         ]
 
 
-def finish(rules: Rules, end: Finish) -> Any:
+def finish(rules: Rules, end: RunEnd) -> Any:
     return rules.finish(end, [pack(message) for message in end.messages], now=NOW)[0]
 
 

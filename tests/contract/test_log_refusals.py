@@ -12,7 +12,7 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunPaused, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, Code, Finish, NewRun, WorkerInfo
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, WorkerInfo, WriteStatus
 
 __all__: list[str] = []
 
@@ -40,7 +40,7 @@ def claim(agents: dict[str, bytes] | None = None, **wrong: Any) -> Call:
 
 def finish(**wrong: Any) -> Call:
     kind: dict[str, Any] = {"batch": BATCH, "state": "completed", **wrong}
-    return lambda log: log.finish(Finish(**kind))
+    return lambda log: log.finish(RunEnd(**kind))
 
 
 def batch(**wrong: Any) -> Call:
@@ -132,7 +132,7 @@ async def test_what_is_out_of_the_question_is_refused_and_changes_nothing(log: L
     for name, call in CASES.items():
         assert 10 < len(await refusal(call, log)) < 300, name
         assert await everything(log) == before, name
-    assert (await log.append([BATCH]))[0].code is Code.OK, "the owner goes on"
+    assert (await log.append([BATCH]))[0].code is WriteStatus.OK, "the owner goes on"
 
 
 async def test_a_run_adds_to_no_other_conversation(log: Log) -> None:
@@ -142,7 +142,7 @@ async def test_a_run_adds_to_no_other_conversation(log: Log) -> None:
         if run_id == "r3":
             assert await log.claim({"other": CLAIMED}, worker="w", token=token, lease_ms=HOUR)
             before = await everything(log)
-        end = Finish(Batch(run_id, token, 2, [FACT]), "completed", session, [MESSAGE])
+        end = RunEnd(Batch(run_id, token, 2, [FACT]), "completed", session, [MESSAGE])
         with pytest.raises(PlayheadError, match=f"run {run_id} is not of the session"):
             await log.finish(end)
         assert await everything(log) == before
@@ -173,8 +173,8 @@ async def test_an_odd_name_is_a_name_of_its_own(log: Log, name: str) -> None:
     assert await log.signal(name, Signal(name, "steer", "left")) == "running"
     assert await log.wait_for_work([], worker=name, timeout=5) == name
     assert await log.inbox(name) == [Signal(name, "steer", "left")]
-    end = Finish(Batch(name, name, 2, [FACT], ack=1), "completed", name, [MESSAGE])
-    assert (await log.finish(end)).code is Code.OK
+    end = RunEnd(Batch(name, name, 2, [FACT], ack=1), "completed", name, [MESSAGE])
+    assert (await log.finish(end)).code is WriteStatus.OK
     assert [entry.seq for entry in await log.read(name)] == [1, 2, 3]
     assert len(await log.messages(name)) == 1
     assert [one for one in await everything(log) if one == [] or one[0].run_id != name] == bystanders
@@ -186,13 +186,13 @@ async def test_batches_beyond_what_lua_can_unpack_are_stored_whole(log: Log, cou
     facts = [FACT] * count
     made = await stage(log)
     (answer,) = await log.append([Batch("r1", "t1", 2, facts)])
-    assert (answer.code, answer.head) == (Code.OK, 2 + count)
+    assert (answer.code, answer.head) == (WriteStatus.OK, 2 + count)
     await log.signal("r1", Signal("s1", "cancel"))
     assert (await log.pause(Batch("r1", "t1", answer.head, facts), interrupts=[f"i{n}" for n in range(count)])).stored
     seqs = [entry.seq for entry in await log.read("r1", limit=10**6)]
     assert seqs == list(range(1, 5 + 2 * count)), "appended, paused, and the two that end a cancelled run"
     made = await log.claim({"echo": CLAIMED}, worker="w", token="t2", lease_ms=HOUR)
     assert made is not None
-    end = Finish(Batch(made.run_id, "t2", 2, facts), "completed", "ada", [MESSAGE] * count)
-    assert (await log.finish(end)).code is Code.OK
+    end = RunEnd(Batch(made.run_id, "t2", 2, facts), "completed", "ada", [MESSAGE] * count)
+    assert (await log.finish(end)).code is WriteStatus.OK
     assert len(await log.messages("ada")) == count

@@ -25,7 +25,7 @@ from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
+from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -60,14 +60,14 @@ def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batc
     return Batch(claim.run_id, claim.token, claim.head, records, ack)
 
 
-async def append(log: Log, batch: Batch) -> Answer:
+async def append(log: Log, batch: Batch) -> WriteResult:
     (answer,) = await log.append([batch])
     return answer
 
 
-def ending(claim: Claim, *texts: str) -> Finish:
+def ending(claim: Claim, *texts: str) -> RunEnd:
     messages: list[Message] = [{"role": "user", "content": [{"text": text}]} for text in texts]
-    return Finish(behind(claim, [FACT]), "completed", claim.session, messages)
+    return RunEnd(behind(claim, [FACT]), "completed", claim.session, messages)
 
 
 async def state_of(log: Log, run_id: str) -> RunStateName:
@@ -143,7 +143,7 @@ async def test_messages_come_back_as_they_went_in(log: Log) -> None:
     }
     await submitted(log, session="ada")
     claim = await claimed(log)
-    await log.finish(Finish(behind(claim, [FACT]), "completed", "ada", [message]))
+    await log.finish(RunEnd(behind(claim, [FACT]), "completed", "ada", [message]))
     assert await log.messages("ada") == [message]
 
 
@@ -151,7 +151,7 @@ async def test_a_refused_finish_adds_no_messages(log: Log) -> None:
     await submitted(log, session="ada")
     claim = await claimed(log)
     for batch in (Batch(claim.run_id, "not its token", 2, [FACT]), Batch(claim.run_id, claim.token, 9, [FACT])):
-        await log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": [{"text": "no"}]}]))
+        await log.finish(RunEnd(batch, "completed", "ada", [{"role": "user", "content": [{"text": "no"}]}]))
     assert await log.messages("ada") == []
 
 
@@ -203,10 +203,10 @@ async def test_signals_wait_in_order_until_acknowledged(log: Log) -> None:
     assert [await log.signal(run_id, signal) for signal in signals[1:]] == ["running"] * 2
     assert await log.inbox(run_id) == signals
     assert await log.renew([(run_id, claim.token)], lease_ms=MINUTE) == [Renewal(ours=True, inbox=3)]
-    assert await append(log, behind(claim, [FACT], ack=1)) == Answer(Code.OK, head=3, inbox=2)
+    assert await append(log, behind(claim, [FACT], ack=1)) == WriteResult(WriteStatus.OK, head=3, inbox=2)
     assert await log.inbox(run_id) == signals[1:]
     last = Batch(run_id, claim.token, 3, [FACT], ack=1)
-    assert await log.release(last) == Answer(Code.OK, head=4, inbox=1)
+    assert await log.release(last) == WriteResult(WriteStatus.OK, head=4, inbox=1)
     assert await log.inbox(run_id) == signals[2:]
 
 
@@ -216,17 +216,19 @@ async def test_an_acknowledgement_counts_once(log: Log) -> None:
     for number in range(3):
         await log.signal(run_id, Signal(f"s{number}", "steer"))
     batch = behind(claim, [FACT], ack=1)
-    assert await append(log, batch) == Answer(Code.OK, head=3, inbox=2)
-    assert await append(log, batch) == Answer(Code.DUP, head=3, inbox=2)
+    assert await append(log, batch) == WriteResult(WriteStatus.OK, head=3, inbox=2)
+    assert await append(log, batch) == WriteResult(WriteStatus.DUP, head=3, inbox=2)
     conflict = Batch(run_id, claim.token, 9, [FACT], ack=1)
-    assert await append(log, conflict) == Answer(Code.CONFLICT, head=3, inbox=2)
+    assert await append(log, conflict) == WriteResult(WriteStatus.CONFLICT, head=3, inbox=2)
     assert [signal.signal_id for signal in await log.inbox(run_id)] == ["s1", "s2"]
 
 
 async def test_a_signal_that_a_failover_lost_is_not_owed_by_the_next_ones(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
-    assert await append(log, behind(claim, [FACT], ack=1)) == Answer(Code.OK, head=3)  # read before the failover
+    assert await append(log, behind(claim, [FACT], ack=1)) == WriteResult(
+        WriteStatus.OK, head=3
+    )  # read before the failover
     await log.signal(run_id, Signal("s2", "steer", "left"))
     assert await log.renew([(run_id, claim.token)], lease_ms=MINUTE) == [Renewal(ours=True, inbox=1)]
     await log.release(Batch(run_id, claim.token, 3, [FACT, FACT], ack=2))
@@ -246,8 +248,8 @@ async def test_an_owner_behind_another_head_still_hears_of_its_signals(log: Log)
     claim = await claimed(log)
     await log.signal(run_id, CANCEL)
     batch = Batch(run_id, claim.token, 9, [FACT])
-    answers = [await append(log, batch), await log.release(batch), await log.finish(Finish(batch, "completed"))]
-    assert answers == [Answer(Code.CONFLICT, head=2, inbox=1)] * 3
+    answers = [await append(log, batch), await log.release(batch), await log.finish(RunEnd(batch, "completed"))]
+    assert answers == [WriteResult(WriteStatus.CONFLICT, head=2, inbox=1)] * 3
 
 
 async def test_signals_count_once(log: Log) -> None:
@@ -312,7 +314,7 @@ async def test_cancel_of_a_released_run_ends_it_in_its_last_epoch(log: Log) -> N
     await log.release(behind(claim, [FACT]))
     assert await log.signal(run_id, CANCEL) == "cancelled"
     assert [(entry.seq, entry.epoch) for entry in await log.read(run_id)] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
-    assert (await log.release(behind(claim, [FACT]))).code is Code.DUP, "a repeat gets the first one's answer"
+    assert (await log.release(behind(claim, [FACT]))).code is WriteStatus.DUP, "a repeat gets the first one's answer"
 
 
 async def test_other_signals_to_a_queued_run_wait_for_its_owner(log: Log) -> None:
@@ -327,4 +329,4 @@ async def test_cancel_of_a_running_run_is_left_to_its_owner(log: Log) -> None:
     claim = await claimed(log)
     assert await log.signal(run_id, CANCEL) == "running"
     assert len(await log.read(run_id)) == 2
-    assert await append(log, behind(claim, [FACT])) == Answer(Code.OK, head=3, inbox=1)
+    assert await append(log, behind(claim, [FACT])) == WriteResult(WriteStatus.OK, head=3, inbox=1)

@@ -15,7 +15,7 @@ from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import CycleStarted, ModelChunk, RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, WorkerInfo
+from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WorkerInfo, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -50,14 +50,14 @@ def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batc
     return Batch(claim.run_id, claim.token, claim.head, records, ack)
 
 
-async def append(log: Log, batch: Batch) -> Answer:
+async def append(log: Log, batch: Batch) -> WriteResult:
     (answer,) = await log.append([batch])
     return answer
 
 
-def ending(claim: Claim) -> Finish:
+def ending(claim: Claim) -> RunEnd:
     message: Message = {"role": "user", "content": [{"text": "kept"}]}
-    return Finish(behind(claim, [FACT]), "completed", claim.session, [message])
+    return RunEnd(behind(claim, [FACT]), "completed", claim.session, [message])
 
 
 async def reaped(log: Log) -> list[str]:
@@ -154,8 +154,8 @@ async def test_workers_are_known_while_they_announce_themselves(log: Log) -> Non
     await log.announce(WorkerInfo("w2", []), ttl_ms=MINUTE)
     assert sorted(await log.workers(), key=lambda info: info.worker) == [ADA, WorkerInfo("w2", [])]
     await log.announce(WorkerInfo("w2", ["echo"], running=3), ttl_ms=MINUTE)
-    await log.retire("w1")
-    await log.retire("unknown")
+    await log.withdraw("w1")
+    await log.withdraw("unknown")
     assert await log.workers() == [WorkerInfo("w2", ["echo"], running=3)]
 
 
@@ -262,27 +262,27 @@ async def test_an_owners_write_sent_twice_is_one(log: Log, name: str) -> None:
     await log.signal(run_id, CANCEL)
     await log.signal(run_id, Signal("s2", "steer"))
     batch = behind(claim, [FACT, FACT], ack=2 if name == "finish" else 1)
-    writes: dict[str, Callable[[], Awaitable[Answer]]] = {
+    writes: dict[str, Callable[[], Awaitable[WriteResult]]] = {
         "append": lambda: append(log, batch),
         "release": lambda: log.release(batch),
         "pause": lambda: log.pause(batch, interrupts=["i1"]),
-        "finish": lambda: log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": []}])),
+        "finish": lambda: log.finish(RunEnd(batch, "completed", "ada", [{"role": "user", "content": []}])),
     }
     first, second = await twice(log, writes[name])
     left = 0 if name == "finish" else 1
-    assert (first, second) == (Answer(Code.OK, 4, left), Answer(Code.DUP, 4, left))
+    assert (first, second) == (WriteResult(WriteStatus.OK, 4, left), WriteResult(WriteStatus.DUP, 4, left))
 
 
 @pytest.mark.parametrize("name", ["finish", "release", "pause"])
 async def test_an_empty_last_write_sent_twice_is_one(log: Log, name: str) -> None:
     await submitted(log, session="ada")
     batch = behind(await claimed(log))
-    writes: dict[str, Callable[[], Awaitable[Answer]]] = {
+    writes: dict[str, Callable[[], Awaitable[WriteResult]]] = {
         "release": lambda: log.release(batch),
         "pause": lambda: log.pause(batch, interrupts=["i1"]),
-        "finish": lambda: log.finish(Finish(batch, "completed", "ada", [{"role": "user", "content": []}])),
+        "finish": lambda: log.finish(RunEnd(batch, "completed", "ada", [{"role": "user", "content": []}])),
     }
-    assert await twice(log, writes[name]) == (Answer(Code.OK, 2), Answer(Code.DUP, 2))
+    assert await twice(log, writes[name]) == (WriteResult(WriteStatus.OK, 2), WriteResult(WriteStatus.DUP, 2))
 
 
 async def test_every_other_write_sent_twice_is_one(log: Log) -> None:
@@ -295,4 +295,4 @@ async def test_every_other_write_sent_twice_is_one(log: Log) -> None:
     assert await twice(log, lambda: log.signal(new.run_id, CANCEL)) == ("running",) * 2
     assert await twice(log, lambda: log.signal(queued, CANCEL)) == ("cancelled",) * 2
     await twice(log, lambda: log.announce(ADA, ttl_ms=MINUTE))
-    await twice(log, lambda: log.retire("w1"))
+    await twice(log, lambda: log.withdraw("w1"))

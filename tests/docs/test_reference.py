@@ -218,7 +218,10 @@ def test_every_key_is_in_the_table_of_keys():
     texts["session"] = "<session>"
     wanted = {getattr(keys, name)(text) for name, text in texts.items()}
     wanted |= {keys.leases, keys.deadlines, keys.runs, keys.workers, keys.waited, keys.line, keys.shards}
-    assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == texts.keys()
+    assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == {
+        *texts,
+        "of_run",
+    }
     for script in (ROOT / "runtime/playhead/runtime/log/redis/scripts").glob("*.lua"):
         for kind in re.findall(r"prefix \.\. '(session|waiting|\w+):'", script.read_text(encoding="utf-8")):
             if kind not in texts:

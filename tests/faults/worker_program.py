@@ -27,11 +27,11 @@ from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import Answer, Batch, Finish
+from playhead.runtime.log.values import Batch, RunEnd, WriteResult
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
-from playhead.workers.checkpoints import Place
+from playhead.workers.checkpoints import Checkpoint
 
 __all__: list[str] = []
 
@@ -64,7 +64,7 @@ def wait_at(place: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
-async def visit(place: Place, run_id: str) -> None:
+async def visit(place: Checkpoint, run_id: str) -> None:
     """Do at a checkpoint what is to be done there: `tools stored 2` names its second visit."""
     visits[place] += 1
     await anyio.to_thread.run_sync(wait_at, f"{place} {visits[place]}", abandon_on_cancel=True)
@@ -225,10 +225,10 @@ class MortalLog(RedisLog):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+    async def append(self, batches: Sequence[Batch]) -> list[WriteResult]:
         return await self._dying(max(_head(batch) for batch in batches), super().append(batches))
 
-    async def finish(self, end: Finish) -> Answer:
+    async def finish(self, end: RunEnd) -> WriteResult:
         return await self._dying(_head(end.batch), super().finish(end))
 
 

@@ -21,7 +21,7 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
-from playhead.runtime.log.values import Batch, Claim, Finish, NewRun
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
@@ -146,7 +146,7 @@ class Owner:
 
     async def end(self) -> None:
         """The run completes."""
-        answer = await self.log.finish(Finish(self._batch([self.END]), "completed"))
+        answer = await self.log.finish(RunEnd(self._batch([self.END]), "completed"))
         assert answer.stored
         self.head = answer.head
 
@@ -356,7 +356,7 @@ class Proxy:
         self.held, self._flowing = anyio.Event(), anyio.Event()
         self._only_subscribers = only_subscribers
 
-    def let_go(self) -> None:
+    def go_on(self) -> None:
         """Deliver the replies held back, and all others, at once."""
         self._flowing.set()
 

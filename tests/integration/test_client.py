@@ -303,7 +303,7 @@ async def test_a_run_behind_others_says_that_it_is_in_line(fleet: Fleet, held_mo
         tasks.start_soon(second.result)
         await told.wait()
         model.go.set()
-    assert kinds == ["in_line"]
+    assert kinds == ["queued"]
 
 
 async def test_workers_say_what_they_serve_and_are_gone_when_drained(fleet: Fleet) -> None:

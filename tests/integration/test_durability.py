@@ -23,7 +23,7 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -95,7 +95,7 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
     calls: list[Callable[[RedisLog], Awaitable[Any]]] = [
         lambda log: log.submit(fresh),
         lambda log: log.append([batch(runs[0])]),
-        lambda log: log.finish(Finish(batch(runs[1], END), "completed")),
+        lambda log: log.finish(RunEnd(batch(runs[1], END), "completed")),
         lambda log: log.release(batch(runs[2])),
         lambda log: log.pause(batch(runs[3]), interrupts=["i1"]),
         lambda log: log.signal(runs[4].run_id, sent),
@@ -106,7 +106,7 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
         with pytest.raises(LogUnavailableError, match=r"durability `replicated`: written, but no replica had it"):
             await call(log)
 
-    for each in (log, log.again()):
+    for each in (log, log.clone()):
         async with anyio.create_task_group() as tasks:
             for call in calls:
                 tasks.start_soon(refused, each, call)
@@ -114,8 +114,13 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
     stopped()
     submitted, appended, finished, released, paused, signalled = [await call(log) for call in calls]
     assert submitted is False
-    assert appended == [Answer(Code.DUP, 3, 0)]
-    assert [finished.code, released.code, paused.code, signalled] == [Code.DUP, Code.DUP, Code.DUP, "running"]
+    assert appended == [WriteResult(WriteStatus.DUP, 3, 0)]
+    assert [finished.code, released.code, paused.code, signalled] == [
+        WriteStatus.DUP,
+        WriteStatus.DUP,
+        WriteStatus.DUP,
+        "running",
+    ]
     replica = log_on(pair.replicas[0], prefix, "memory")
     assert len(await replica.read(runs[0].run_id)) == 3
     assert (await replica.info(fresh.run_id)) is not None
@@ -139,7 +144,7 @@ async def test_a_full_server_acknowledges_no_repeat_that_its_replica_lacks(
     finally:
         await command(pair.primary, "CONFIG", "SET", "maxmemory", 0)
     stopped()
-    assert await log.append([appended]) == [Answer(Code.DUP, 3, 0)]
+    assert await log.append([appended]) == [WriteResult(WriteStatus.DUP, 3, 0)]
     await log.aclose()
 
 
@@ -182,10 +187,12 @@ async def test_what_is_on_disk_is_acknowledged(prefix: str) -> None:
             assert await client.runs() == []
         log = log_on(server, prefix, "fsynced")
         claim = await owned(server, prefix)
-        assert await log.append([batch(claim)]) == [Answer(Code.OK, 3, 0)]
-        assert await log.append([batch(claim)]) == [Answer(Code.DUP, 3, 0)]
+        assert await log.append([batch(claim)]) == [WriteResult(WriteStatus.OK, 3, 0)]
+        assert await log.append([batch(claim)]) == [WriteResult(WriteStatus.DUP, 3, 0)]
         await log.client.script_flush()
-        assert (await log.finish(Finish(Batch(claim.run_id, claim.token, 3, [END]), "completed"))).code == Code.OK
+        assert (
+            await log.finish(RunEnd(Batch(claim.run_id, claim.token, 3, [END]), "completed"))
+        ).code == WriteStatus.OK
         await log.aclose()
 
 
@@ -196,7 +203,7 @@ async def test_what_is_not_on_disk_is_not_acknowledged(prefix: str) -> None:
         with pytest.raises(LogUnavailableError, match="durability `fsynced`: written, but not on disk"):
             await log.append([batch(claim)])
         await command(server, "CONFIG", "SET", "appendfsync", "always")
-        assert await log.append([batch(claim)]) == [Answer(Code.DUP, 3, 0)]
+        assert await log.append([batch(claim)]) == [WriteResult(WriteStatus.DUP, 3, 0)]
         await command(server, "CONFIG", "SET", "appendonly", "no")
         with pytest.raises(LogUnavailableError, match="WAITAOF cannot be used"):
             await log.append([batch(claim)])
@@ -207,7 +214,7 @@ async def test_memory_waits_for_nothing(pair: EmbeddedSentinels, prefix: str, st
     await command(pair.primary, "CONFIG", "RESETSTAT")
     log = log_on(pair.primary, prefix, "memory")
     claim = await owned(pair.primary, prefix)
-    await log.finish(Finish(batch(claim, END), "completed"))
+    await log.finish(RunEnd(batch(claim, END), "completed"))
     await log.aclose()
     assert not await waits(pair.primary)
     assert await command(pair.primary, "EXISTS", log.keys.waited) == 0
@@ -234,7 +241,7 @@ async def test_a_server_that_cannot_is_refused_at_the_start(pair: EmbeddedSentin
 
 
 async def test_a_client_opened_again_for_another_event_loop_asks_for_the_same_durability(redis_url: str) -> None:
-    again = Client(redis_url, durability="fsynced").again()
+    again = Client(redis_url, durability="fsynced").clone()
     with pytest.raises(PlayheadError, match="fsynced"):  # this server cannot give it
         async with again:
             pass

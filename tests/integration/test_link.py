@@ -31,7 +31,7 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.link import Link
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.topology import finder_of
-from playhead.runtime.log.values import Answer, Batch, Code, NewRun
+from playhead.runtime.log.values import Batch, NewRun, WriteResult, WriteStatus
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy
@@ -98,13 +98,13 @@ async def test_a_call_is_written_before_it_returns(redis_url: str, prefix: str) 
     """Seen by a client that blocks the event loop, so that no task and no callback can help."""
     log = RedisLog(connect(redis_url), prefix=prefix)
     batch = await owned(log)
-    assert await log.append([batch]) == [Answer(Code.OK, 3)]  # from now on the server knows the script
+    assert await log.append([batch]) == [WriteResult(WriteStatus.OK, 3)]  # from now on the server knows the script
     appended = log.append([replace(batch, head=3)])
     with redis.Redis.from_url(redis_url) as other:
         until = time.monotonic() + 5
         while other.hget(log.keys.run(batch.run_id), "head") != b"4":
             assert time.monotonic() < until
-    assert await appended == [Answer(Code.OK, 4)]
+    assert await appended == [WriteResult(WriteStatus.OK, 4)]
     await log.aclose()
 
 
@@ -115,7 +115,7 @@ async def test_an_append_over_a_link_that_is_not_up_yet_is_written_when_it_is_aw
     batch = await owned(log)
     dropped = other.append([batch])  # and never awaited: it gives no warning
     del dropped
-    assert await other.append([batch]) == [Answer(Code.OK, 3)]
+    assert await other.append([batch]) == [WriteResult(WriteStatus.OK, 3)]
     await log.aclose()
     await other.aclose()
 
@@ -170,7 +170,7 @@ async def test_a_link_cut_in_the_middle_of_calls_fails_them_all(proxy: Proxy) ->
             await link.failed()
         with pytest.raises(redis_errors.ConnectionError):
             await link.call("PING")
-        proxy.let_go()
+        proxy.go_on()
 
 
 async def test_a_reply_that_is_late_ends_the_link_and_all_its_calls(proxy: Proxy) -> None:
@@ -187,7 +187,7 @@ async def test_a_reply_that_is_late_ends_the_link_and_all_its_calls(proxy: Proxy
                 await future
         assert 0.5 <= time.monotonic() - began < 5
         assert isinstance(link.lost, redis_errors.TimeoutError)
-        proxy.let_go()
+        proxy.go_on()
 
 
 async def test_a_slow_call_is_not_late_because_of_those_before_it(redis_url: str) -> None:
@@ -412,17 +412,17 @@ async def everything(url: str, prefix: str, cut: Callable[[], Awaitable[Any]]) -
         with anyio.fail_after(15):
             batch = await owned(log)
             appended, read = log.append([batch]), log.read(batch.run_id)
-            assert await appended == [Answer(Code.OK, 3)]
+            assert await appended == [WriteResult(WriteStatus.OK, 3)]
             assert len(await read) == 3
             large = Batch(batch.run_id, "t", 3, [FACT] * 50_000)
-            assert await log.append([large]) == [Answer(Code.OK, 50_003)]
+            assert await log.append([large]) == [WriteResult(WriteStatus.OK, 50_003)]
             assert len(await log.read(batch.run_id, limit=60_000)) == 50_003
             await cut()
-            answers: list[list[Answer]] = []
+            answers: list[list[WriteResult]] = []
             while not answers:
                 with suppress(LogUnavailableError):
                     answers.append(await log.append([large]))
-            assert answers == [[Answer(Code.DUP, 50_003)]]
+            assert answers == [[WriteResult(WriteStatus.DUP, 50_003)]]
     finally:
         await log.aclose()
 

@@ -257,7 +257,7 @@ async def test_who_is_in_line_behind_a_question_is_told_whose(fleet: Fleet) -> N
             tasks.start_soon(second.result)
             await heard.wait()
             await first.respond({ids(events)[0]: "yes"})
-        assert told[0].kind == "in_line"
+        assert told[0].kind == "queued"
         assert f"with run {first.id}, which is paused and waits for an answer" in told[0].message
 
 

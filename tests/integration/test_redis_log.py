@@ -19,7 +19,16 @@ from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import SESSION_RETENTION_MS, Answer, Batch, Claim, Code, Finish, NewRun, WorkerInfo
+from playhead.runtime.log.values import (
+    SESSION_RETENTION_MS,
+    Batch,
+    Claim,
+    NewRun,
+    RunEnd,
+    WorkerInfo,
+    WriteResult,
+    WriteStatus,
+)
 
 if TYPE_CHECKING:
     from .conftest import Proxy
@@ -106,9 +115,9 @@ async def test_a_flushed_script_cache_is_not_noticed(log: RedisLog) -> None:
     run_id = await submitted(log)
     claim = await claimed(log, "t1")
     await log.client.script_flush()
-    assert await log.append([behind(claim)]) == [Answer(Code.OK, head=4)]
+    assert await log.append([behind(claim)]) == [WriteResult(WriteStatus.OK, head=4)]
     await log.client.script_flush()
-    assert (await log.finish(Finish(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))).code is Code.OK
+    assert (await log.finish(RunEnd(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))).code is WriteStatus.OK
 
 
 async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisLog) -> None:
@@ -122,7 +131,7 @@ async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisL
         batch = behind(await claimed(log, "t1"))
         for _ in range(2):  # the repeat writes nothing, so it has nothing to tell
             await log.append([batch])
-        await log.finish(Finish(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))
+        await log.finish(RunEnd(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))
         with anyio.fail_after(10):
             while len(heard) < 4:
                 message: Any = await channel.get_message(ignore_subscribe_messages=True, timeout=5)
@@ -143,10 +152,10 @@ async def test_a_user_that_may_not_publish_writes_whole_or_not_at_all(log: Redis
     try:
         run_id = await submitted(limited)
         batch = behind(await claimed(limited, "t1"))
-        assert await limited.append([batch]) == [Answer(Code.OK, head=4)]
+        assert await limited.append([batch]) == [WriteResult(WriteStatus.OK, head=4)]
         assert await limited.signal(run_id, Signal("s1", "cancel")) == "running"
-        end = Finish(Batch(run_id, "t1", 4, [CANCELLED], ack=1), "cancelled")
-        assert (await limited.finish(end)).code is Code.OK
+        end = RunEnd(Batch(run_id, "t1", 4, [CANCELLED], ack=1), "cancelled")
+        assert (await limited.finish(end)).code is WriteStatus.OK
         assert [entry.seq for entry in await log.read(run_id)] == [1, 2, 3, 4, 5]
     finally:
         await limited.aclose()
@@ -175,7 +184,7 @@ async def test_no_key_outlives_what_it_is_for(log: RedisLog, no_key_leaks: Calla
             await end(f"t{number}{attempt}")
         assert no_key_leaks() == []
     await log.announce(WorkerInfo("w", ["echo"]), ttl_ms=MINUTE)
-    await log.retire("w")
+    await log.withdraw("w")
 
 
 async def finished(log: RedisLog, token: str) -> None:
@@ -184,8 +193,8 @@ async def finished(log: RedisLog, token: str) -> None:
     await log.release(behind(claim))
     again = await claimed(log, token)
     await log.signal(claim.run_id, Signal("s2", "steer"))
-    end = Finish(behind(again, ack=2), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
-    assert (await log.finish(end)).code is Code.OK
+    end = RunEnd(behind(again, ack=2), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
+    assert (await log.finish(end)).code is WriteStatus.OK
     assert 0 < await log.client.pttl(log.keys.log(claim.run_id)) <= MINUTE
 
 
@@ -285,7 +294,7 @@ async def test_behind_a_server_that_hangs_nobody_waits_for_all_before_it(proxy: 
                 for _ in range(20):
                     tasks.start_soon(call)
         assert len(refused) == 20
-        proxy.let_go()
+        proxy.go_on()
         assert await log.info("none") is None
     finally:
         await log.aclose()
@@ -295,15 +304,15 @@ async def test_a_conversation_has_a_ttl_unless_a_run_holds_it(log: RedisLog) -> 
     messages = log.keys.messages("ada")
     await submitted(log, session="ada")
     claim = await claimed(log, "t1")
-    await log.finish(Finish(behind(claim), "completed", "ada", [{"role": "user", "content": []}]))
+    await log.finish(RunEnd(behind(claim), "completed", "ada", [{"role": "user", "content": []}]))
     assert SESSION_RETENTION_MS - MINUTE < await ttl(log, messages) <= SESSION_RETENTION_MS
     first, _ = await submitted(log, session="ada"), await submitted(log, session="ada")
     assert await ttl(log, messages) == -1
     claim = await claimed(log, "t2")
     assert claim.run_id == first
-    await log.finish(Finish(behind(claim), "completed", "ada"))
+    await log.finish(RunEnd(behind(claim), "completed", "ada"))
     assert await ttl(log, messages) == -1, "the run behind it holds it now"
-    await log.finish(Finish(behind(await claimed(log, "t3")), "completed", "ada"))
+    await log.finish(RunEnd(behind(await claimed(log, "t3")), "completed", "ada"))
     assert await ttl(log, messages) > 0
 
 

@@ -17,7 +17,7 @@ from playhead.runtime.log.redis.commands import Commands
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
+from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -89,7 +89,7 @@ async def paused(log: RedisLog) -> int:
 
 async def completed(log: RedisLog) -> int:
     made = await claimed(log, "former")
-    return (await log.finish(Finish(Batch("r1", "former", made.head, [COMPLETED]), "completed", "ada"))).head
+    return (await log.finish(RunEnd(Batch("r1", "former", made.head, [COMPLETED]), "completed", "ada"))).head
 
 
 async def past_its_deadline(log: RedisLog) -> int:
@@ -124,8 +124,8 @@ def writes(token: str, head: int) -> dict[str, Callable[[RedisLog], Awaitable[An
         "append": lambda log: log.append([batch]),
         "release": lambda log: log.release(batch),
         "pause": lambda log: log.pause(paused, interrupts=["i9"]),
-        "finish": lambda log: log.finish(Finish(last, "completed", "ada", [MESSAGE])),
-        "fail": lambda log: log.finish(Finish(last, "failed", "ada", [MESSAGE])),
+        "finish": lambda log: log.finish(RunEnd(last, "completed", "ada", [MESSAGE])),
+        "fail": lambda log: log.finish(RunEnd(last, "failed", "ada", [MESSAGE])),
         "renew": lambda log: log.renew([("r1", token)], lease_ms=2 * HOUR),
     }
 
@@ -140,7 +140,7 @@ async def test_who_does_not_own_a_run_changes_nothing_wherever_it_is(log: RedisL
         for name, write in writes(token, at).items():
             answer = await write(log)
             answer = answer[0] if isinstance(answer, list) else answer
-            refused = answer == Renewal(ours=False) if name == "renew" else answer.code is Code.FENCED
+            refused = answer == Renewal(ours=False) if name == "renew" else answer.code is WriteStatus.FENCED
             assert refused, f"{name} behind {at}: {answer}"
             assert await dump(log) == before, f"{name} behind {at}"
 
@@ -155,7 +155,7 @@ async def test_an_owner_who_is_behind_another_head_changes_nothing(log: RedisLog
                 continue
             answer = await write(log)
             answer = answer[0] if isinstance(answer, list) else answer
-            assert (answer.code, answer.head) == (Code.CONFLICT, 2), f"{name} behind {head}"
+            assert (answer.code, answer.head) == (WriteStatus.CONFLICT, 2), f"{name} behind {head}"
             assert await dump(log) == before, f"{name} behind {head}"
 
 
@@ -165,7 +165,7 @@ async def test_what_is_written_to_a_run_that_does_not_exist_makes_no_key(log: Re
     for name, write in writes("t1", 2).items():
         answer = await write(log)
         answer = answer[0] if isinstance(answer, list) else answer
-        assert answer == (Renewal(ours=False) if name == "renew" else Answer(Code.GONE)), name
+        assert answer == (Renewal(ours=False) if name == "renew" else WriteResult(WriteStatus.GONE)), name
     for kind, body in (("cancel", None), ("steer", "left"), ("respond", {"i1": "yes"})):
         assert await log.signal("r1", Signal("s1", kind, body)) is None
     assert await dump(log) == before
@@ -229,7 +229,7 @@ async def test_a_run_that_exists_is_not_created_again(log: RedisLog) -> None:
     await stage(log)
     for place in (in_line, taken_over, completed):
         if place is completed:
-            await log.finish(Finish(Batch("r1", "present", 4, [COMPLETED]), "completed", "ada"))
+            await log.finish(RunEnd(Batch("r1", "present", 4, [COMPLETED]), "completed", "ada"))
         else:
             await place(log)
         before = await dump(log)

@@ -19,7 +19,7 @@ from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal, WorkerInfo
+from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WorkerInfo, WriteResult, WriteStatus
 
 if TYPE_CHECKING:
     from .conftest import Fleet, Proxy
@@ -74,7 +74,7 @@ async def owned(log: RedisLog, *last: bytes, signals: bool = True, lease_ms: int
 
 async def append(log: RedisLog) -> tuple[Call, Any]:
     batch = await owned(log)
-    return lambda far: far.append([batch]), [Answer(Code.DUP, 4, 1)]
+    return lambda far: far.append([batch]), [WriteResult(WriteStatus.DUP, 4, 1)]
 
 
 async def renew(log: RedisLog) -> tuple[Call, Any]:
@@ -84,34 +84,34 @@ async def renew(log: RedisLog) -> tuple[Call, Any]:
 
 async def finish(log: RedisLog) -> tuple[Call, Any]:
     batch = replace(await owned(log, COMPLETED), ack=2)
-    end = Finish(batch, "completed", "ada", [{"role": "user", "content": []}], MINUTE)
-    return lambda far: far.finish(end), Answer(Code.DUP, 5)
+    end = RunEnd(batch, "completed", "ada", [{"role": "user", "content": []}], MINUTE)
+    return lambda far: far.finish(end), WriteResult(WriteStatus.DUP, 5)
 
 
 async def finish_as_failed(log: RedisLog) -> tuple[Call, Any]:
-    end = Finish(await owned(log, COMPLETED), "failed", "ada", [], MINUTE)
-    return lambda far: far.finish(end), Answer(Code.DUP, 5)
+    end = RunEnd(await owned(log, COMPLETED), "failed", "ada", [], MINUTE)
+    return lambda far: far.finish(end), WriteResult(WriteStatus.DUP, 5)
 
 
 async def release(log: RedisLog) -> tuple[Call, Any]:
     batch = await owned(log)
-    return lambda far: far.release(batch), Answer(Code.DUP, 4, 1)
+    return lambda far: far.release(batch), WriteResult(WriteStatus.DUP, 4, 1)
 
 
 async def release_with_a_cancel_not_taken_in(log: RedisLog) -> tuple[Call, Any]:
     batch = await owned(log, signals=False)
     await log.signal("r1", Signal("s3", "cancel"))
-    return lambda far: far.release(batch), Answer(Code.DUP, 6)
+    return lambda far: far.release(batch), WriteResult(WriteStatus.DUP, 6)
 
 
 async def pause(log: RedisLog) -> tuple[Call, Any]:
     batch = await owned(log, PAUSED, signals=False)
-    return lambda far: far.pause(batch, interrupts=["i1", "i2"]), Answer(Code.DUP, 5)
+    return lambda far: far.pause(batch, interrupts=["i1", "i2"]), WriteResult(WriteStatus.DUP, 5)
 
 
 async def pause_with_signals_waiting(log: RedisLog) -> tuple[Call, Any]:
     batch = await owned(log, PAUSED)
-    return lambda far: far.pause(batch, interrupts=["i1"]), Answer(Code.DUP, 5, 1)
+    return lambda far: far.pause(batch, interrupts=["i1"]), WriteResult(WriteStatus.DUP, 5, 1)
 
 
 async def reap(log: RedisLog) -> tuple[Call, Any]:

@@ -229,7 +229,7 @@ async def test_a_session_held_by_a_run_that_nobody_serves_can_be_freed(fleet: Fl
         waiting = await client.start("echo", "2", session_id="ada")
         tasks.start_soon(waiting.result)
         await told.wait()
-        assert kinds == ["in_line"]
+        assert kinds == ["queued"]
         assert await blocker.cancel() == "cancelled"
     async with fleet.client() as client:
         assert texts(await client.log.messages("ada")) == ["user: 2", "assistant: You said 2"]

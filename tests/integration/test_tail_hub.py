@@ -165,7 +165,7 @@ async def test_a_dead_link_that_looks_alive_does_not_stop_a_tail(fleet: Fleet, p
         await owner.end()
         await viewer.seen(owner.head)
         viewer.assert_dense(owner.head)
-        proxy.let_go()
+        proxy.go_on()
 
 
 async def test_a_run_watched_again_while_the_server_still_ends_the_former_watch_is_heard_at_once(

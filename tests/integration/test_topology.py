@@ -25,7 +25,7 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
 from playhead.runtime.log.redis.topology import finder_of
-from playhead.runtime.log.values import Batch, Code, Finish, NewRun, WorkerInfo
+from playhead.runtime.log.values import Batch, NewRun, RunEnd, WorkerInfo, WriteStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,7 +316,7 @@ async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(cluster: 
     await log.submit(first)
     claim = await log.claim(CLAIMED, worker="w", token="t", lease_ms=60_000)
     assert claim is not None
-    end = Finish(Batch(claim.run_id, "t", claim.head, [END]), "completed", "s", [{"role": "user", "content": []}])
+    end = RunEnd(Batch(claim.run_id, "t", claim.head, [END]), "completed", "s", [{"role": "user", "content": []}])
     owner = cluster.owner(prefix)
     target = next(node for node in cluster.nodes if node is not owner)
     slot = key_slot(log.keys.root.encode())
@@ -336,7 +336,7 @@ async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(cluster: 
             await call()
     assert await dump(owner.port, prefix) == before
     await ask(owner.port, "CLUSTER", "SETSLOT", slot, "STABLE")
-    assert (await log.finish(end)).code == Code.OK
+    assert (await log.finish(end)).code == WriteStatus.OK
     assert await log.submit(second)
     await log.aclose()
 

@@ -383,7 +383,7 @@ async def test_a_drain_ends_in_bounded_time_although_the_server_hangs(
 class OneOfAKind(RedisLog):
     """A log that cannot be opened a second time."""
 
-    def again(self) -> RedisLog:
+    def clone(self) -> RedisLog:
         raise OSError("no more files can be opened")
 
 

@@ -15,7 +15,7 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.values import NewRun
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
-from playhead.workers.checkpoints import Checkpoints, Place
+from playhead.workers.checkpoints import Checkpoint, Checkpoints
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
@@ -82,7 +82,7 @@ async def test_a_paused_run_is_held_by_nobody_and_another_worker_goes_on_with_th
     async with fleet.client() as client:
         async with fleet.worker(asking.agent, visit=at) as first:
             run = await client.start("asks", "Go", session_id="ada")
-            await at.reached(Place.PAUSED)
+            await at.reached(Checkpoint.PAUSED)
         statistics = first.statistics()
         assert (statistics.running, statistics.ended) == (0, {"paused": 1})
         info = await run.info()
@@ -104,11 +104,11 @@ async def test_a_paused_run_is_held_by_nobody_and_another_worker_goes_on_with_th
 async def test_a_pause_is_kept_from_a_run_to_which_something_was_said_meanwhile(fleet: Fleet) -> None:
     asks, at = Asks(), Checkpoints()
     async with fleet.client() as client, fleet.worker(asks.agent, visit=at):
-        at.hold(Place.PAUSING)
+        at.hold(Checkpoint.PAUSING)
         run = await client.start("asks", "Go")
-        await at.reached(Place.PAUSING)
+        await at.reached(Checkpoint.PAUSING)
         await client.log.signal(run.id, Signal("one", "steer", "Hurry up"))
-        at.let_go(Place.PAUSING)
+        at.go_on(Checkpoint.PAUSING)
 
         async def taken_in() -> bool:
             return "signal.received" in await types(client, run) and (await run.info()).state == "paused"
@@ -123,12 +123,12 @@ async def test_a_pause_is_kept_from_a_run_to_which_something_was_said_meanwhile(
 async def test_a_steer_that_comes_as_the_run_is_about_to_end_is_not_lost(fleet: Fleet) -> None:
     at = Checkpoints()
     async with fleet.client() as client, fleet.worker(echoes(), visit=at) as worker:
-        at.hold(Place.FINISHING)
+        at.hold(Checkpoint.FINISHING)
         run = await client.start("echoes", "one", session_id="ada")
-        await at.reached(Place.FINISHING)
+        await at.reached(Checkpoint.FINISHING)
         for number, word in enumerate(["two", "three"]):
             assert await client.log.signal(run.id, Signal(f"s{number}", "steer", word)) == "running"
-        at.let_go(Place.FINISHING)
+        at.go_on(Checkpoint.FINISHING)
         assert str(await run.result()) == "heard three\n"
         await fleet.ended(worker, completed=1)
         assert (await run.info()).epoch == 1
@@ -142,11 +142,11 @@ async def test_a_steer_that_comes_as_the_run_is_about_to_end_is_not_lost(fleet: 
 async def test_a_cancel_that_comes_as_the_run_is_about_to_end_is_acknowledged_and_the_answer_kept(fleet: Fleet) -> None:
     at = Checkpoints()
     async with fleet.client() as client, fleet.worker(echoes(), visit=at) as worker:
-        at.hold(Place.FINISHING)
+        at.hold(Checkpoint.FINISHING)
         run = await client.start("echoes", "one")
-        await at.reached(Place.FINISHING)
+        await at.reached(Checkpoint.FINISHING)
         await run.cancel()
-        at.let_go(Place.FINISHING)
+        at.go_on(Checkpoint.FINISHING)
         assert str(await run.result()) == "heard one\n"
         await fleet.ended(worker, completed=1)
         assert (await types(client, run))[-2:] == ["signal.received", "run.completed"]
@@ -164,7 +164,7 @@ async def test_an_owner_whose_run_is_past_its_deadline_stops(
             await model.held.wait()
             await fleet.ask("ZADD", client.log.keys.deadlines, "XX", 1, run_id)  # an hour passes
             await model.closed.wait()
-            await at.reached(Place.LOST, run_id)
+            await at.reached(Checkpoint.LOST, run_id)
         assert worker.statistics().ended == {"fenced": 1}
         info = await client.run(run_id).info()
         assert (info.state, info.epoch, info.crashes) == ("failed", 1, 0)

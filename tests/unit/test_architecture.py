@@ -28,11 +28,11 @@ def floor_plan(page: str) -> dict[str, int]:
         if len(words) == 1 and words[0] in MEMBERS:
             member = words[0]
         elif words:
-            floors |= {f"{member}.{room}": int(words[0]) for room in words[1:]}
+            floors |= {f"{member}.{part}": int(words[0]) for part in words[1:]}
     return floors
 
 
-def room_of(module: str) -> str | None:
+def part_of(module: str) -> str | None:
     """`playhead.runtime.log.redis.keys` → `runtime.log`; None for the face of a distribution."""
     parts = module.split(".")[1:]
     return ".".join(parts[:2]) if len(parts) > 1 else None
@@ -49,10 +49,10 @@ def arrows(known: Mapping[str, str], of: frozenset[str]) -> Iterator[tuple[str, 
 
 
 def wrong_arrows(known: Mapping[str, str], of: frozenset[str], floors: Mapping[str, int]) -> list[str]:
-    """Imports that go up or stay on a floor, and rooms that the plan does not name."""
+    """Imports that go up or stay on a floor, and parts that the plan does not name."""
     found: set[str] = set()
     for importer, imported in arrows(known, of):
-        here, there = room_of(importer), room_of(imported)
+        here, there = part_of(importer), part_of(imported)
         if here is None:  # the face of a distribution gives names on from every floor
             continue
         if here not in floors:
@@ -64,7 +64,7 @@ def wrong_arrows(known: Mapping[str, str], of: frozenset[str], floors: Mapping[s
     return sorted(found)
 
 
-def test_a_floor_plan_is_read_room_by_room():
+def test_a_floor_plan_is_read_part_by_part():
     page = "<!-- floors -->\n    runtime\n      2  a\n      1  b  c\n    client\n      1  d\n<!-- end of floors -->"
     assert floor_plan(page) == {"runtime.a": 2, "runtime.b": 1, "runtime.c": 1, "client.d": 1}
 
@@ -104,9 +104,9 @@ def test_every_import_goes_down_the_floor_plan():
     assert wrong_arrows(modules(), packages(), floors) == []
 
 
-def test_the_plan_names_only_rooms_that_exist():
-    rooms = {room for module in modules() if (room := room_of(module))}
-    assert set(floor_plan((ROOT / "docs/architecture.md").read_text("utf-8"))) == rooms
+def test_the_plan_names_only_parts_that_exist():
+    parts = {part for module in modules() if (part := part_of(module))}
+    assert set(floor_plan((ROOT / "docs/architecture.md").read_text("utf-8"))) == parts
 
 
 def test_no_module_imports_itself_through_others():
@@ -121,4 +121,4 @@ def test_what_needs_records_alone_loads_neither_models_nor_redis():
     code = "import sys, playhead.runtime.core.records; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {"redis", "openai", "httpx", "anyio", "asyncio"} & set(loaded) == set()
-    assert {room_of(name) for name in loaded if name.startswith("playhead.")} == {None, "runtime.core"}
+    assert {part_of(name) for name in loaded if name.startswith("playhead.")} == {None, "runtime.core"}

@@ -10,7 +10,7 @@ from playhead.runtime import Agent
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import Answer, Code, Finish, NewRun
+from playhead.runtime.log.values import NewRun, RunEnd, WriteResult, WriteStatus
 from playhead.runtime.models.scripted import ScriptedModel, text_call
 from playhead.workers import Worker
 
@@ -24,7 +24,7 @@ ANSWER = text_call("Hello there")
 class RefusesCompletion(MemoryLog):
     """A log that refuses for good to complete a run, as one does whose session's keys are damaged."""
 
-    async def finish(self, end: Finish) -> Answer:
+    async def finish(self, end: RunEnd) -> WriteResult:
         if end.state == "completed":
             raise PlayheadError("WRONGTYPE")
         return await super().finish(end)
@@ -33,9 +33,9 @@ class RefusesCompletion(MemoryLog):
 class AlwaysWaiting(MemoryLog):
     """A log that says of signals that they wait, though its inbox has none, as a damaged counter does."""
 
-    async def finish(self, end: Finish) -> Answer:
+    async def finish(self, end: RunEnd) -> WriteResult:
         if end.state == "completed":
-            return Answer(Code.WAITING, end.batch.head, 1)
+            return WriteResult(WriteStatus.WAITING, end.batch.head, 1)
         return await super().finish(end)
 
 

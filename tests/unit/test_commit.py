@@ -28,7 +28,7 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import ModelChunk, Record, RunClaimed, RunSubmitted, SignalReceived
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import Answer, Batch, NewRun
+from playhead.runtime.log.values import Batch, NewRun, WriteResult
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import (
     MAX_BUFFERED_RECORDS,
@@ -38,7 +38,7 @@ from playhead.workers.appends.run_writer import (
     KeptRecords,
     RunWriter,
 )
-from playhead.workers.resend import persistently
+from playhead.workers.resend import retry_until_answered
 
 __all__: list[str] = []
 
@@ -69,7 +69,7 @@ class Slow(MemoryLog):
     def hold(self) -> None:
         self.open, self.asked = anyio.Event(), anyio.Event()
 
-    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+    async def append(self, batches: Sequence[Batch]) -> list[WriteResult]:
         names = {batch.run_id for batch in batches}
         assert len(names) == len(batches), "a call holds one batch of a run"
         assert not names & self.in_flight, "a run has one write in flight"
@@ -80,7 +80,7 @@ class Slow(MemoryLog):
         finally:
             self.in_flight -= names
 
-    async def _answer_late(self, batches: Sequence[Batch]) -> list[Answer]:
+    async def _answer_late(self, batches: Sequence[Batch]) -> list[WriteResult]:
         self.asked.set()
         await self.open.wait()
         if self.lose_calls:
@@ -107,7 +107,7 @@ class AtOnce(Slow):
         self.written.append(list(batches))
         return self._answers(batches)
 
-    async def _answers(self, batches: Sequence[Batch]) -> list[Answer]:
+    async def _answers(self, batches: Sequence[Batch]) -> list[WriteResult]:
         self.awaited += 1
         return await super().append(batches)
 
@@ -631,7 +631,7 @@ async def test_a_run_that_a_failover_lost_is_given_up_and_not_made_again() -> No
 class LosesSignals(Slow):
     """A log that loses a call, and with it, as a failover may, the signals that had come; then another one comes."""
 
-    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+    async def append(self, batches: Sequence[Batch]) -> list[WriteResult]:
         try:
             return await super().append(batches)
         except LogUnavailableError:
@@ -681,10 +681,10 @@ async def test_a_persistent_call_goes_on_until_it_is_answered_and_lets_other_err
             raise answer
         return answer
 
-    assert await persistently(call, "call") == "here"
+    assert await retry_until_answered(call, "call") == "here"
     answers = [PlayheadError("refused")]
     with pytest.raises(PlayheadError, match="refused"):
-        await persistently(call, "call")
+        await retry_until_answered(call, "call")
 
 
 # Written in the same turn

@@ -12,7 +12,7 @@ from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.records import RunClaimed, RunFailed, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import SESSION_RETENTION_MS, Batch, Claim, Code, Finish, NewRun, WorkerInfo
+from playhead.runtime.log.values import SESSION_RETENTION_MS, Batch, Claim, NewRun, RunEnd, WorkerInfo, WriteStatus
 
 __all__: list[str] = []
 
@@ -49,8 +49,8 @@ async def owned(log: MemoryLog, run_id: str = "r1", *, session: str | None = Non
     return claim
 
 
-def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000, ack: int = 0) -> Finish:
-    return Finish(
+def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000, ack: int = 0) -> RunEnd:
+    return RunEnd(
         Batch(claim.run_id, claim.token, 2, [FAILED] * ack, ack), "completed", claim.session, messages, retention_ms
     )
 
@@ -98,10 +98,10 @@ async def test_a_finished_run_is_readable_for_its_retention(log: MemoryLog, cloc
 
 async def test_a_run_is_gone_when_its_retention_is_over(log: MemoryLog, clock: Clock) -> None:
     claim = await owned(log)
-    assert (await log.finish(ending(claim, retention_ms=1))).code is Code.OK
+    assert (await log.finish(ending(claim, retention_ms=1))).code is WriteStatus.OK
     clock.now += 1
     assert await log.info("r1") is None
-    assert (await log.finish(ending(claim, retention_ms=1))).code is Code.GONE
+    assert (await log.finish(ending(claim, retention_ms=1))).code is WriteStatus.GONE
 
 
 async def test_a_claims_token_is_remembered_for_a_minute(log: MemoryLog, clock: Clock) -> None:

@@ -15,13 +15,13 @@ from playhead.runtime.core.records import Entry, ModelStarted, Record, RunSubmit
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.state import fold
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit
+from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
 from playhead.runtime.tools.context import NotBegunError
 from playhead.workers.leases import leases
 from playhead.workers.leases.leases import Lease
-from playhead.workers.leases.watchdog import Pulse
+from playhead.workers.leases.watchdog import Watchdog
 
 __all__: list[str] = []
 
@@ -40,7 +40,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def a_lease(clock: Clock, *, limit_s: float = 2.0) -> Lease:
-    return Lease("run", "token", sent=clock.now, limit_s=limit_s, pulse=Pulse(every_s=0.1, stall_s=1.0))
+    return Lease("run", "token", sent=clock.now, limit_s=limit_s, watchdog=Watchdog(every_s=0.1, stall_s=1.0))
 
 
 def test_it_is_held_until_it_is_lost_and_the_first_reason_stays() -> None:
@@ -157,7 +157,7 @@ async def until_refused(loop: Loop, *, then: Callable[[Record], None]) -> list[R
     async def take() -> None:
         async with aclosing(loop.records()) as items:
             async for item in items:
-                if not isinstance(item, Commit):
+                if not isinstance(item, Flush):
                     records.append(record_of(item))
                     then(records[-1])
 

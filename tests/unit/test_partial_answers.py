@@ -32,7 +32,7 @@ from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit
+from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import OpenAIModel, ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
 
@@ -114,7 +114,7 @@ async def taken_over(model: Any, *chunks: Chunk) -> list[Entry]:
     state = fold(log)
     loop = Loop(agent.spec, run_id="r", state=state, head=len(log), epoch=2, partial=open_chunks(state, log))
     async with aclosing(loop.records()) as items:
-        log += [Entry(loop.head, 2, record_of(item)) async for item in items if not isinstance(item, Commit)]
+        log += [Entry(loop.head, 2, record_of(item)) async for item in items if not isinstance(item, Flush)]
     return log
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from playhead.workers.leases import watchdog as pulse
-from playhead.workers.leases.watchdog import Pulse
+from playhead.workers.leases import watchdog as watchdog
+from playhead.workers.leases.watchdog import Watchdog
 
 __all__: list[str] = []
 
@@ -15,17 +15,17 @@ class Life:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(pulse, "now_s", lambda: self.now)
-        self.pulse = Pulse(every_s=0.1, stall_s=1.0)
+        monkeypatch.setattr(watchdog, "now_s", lambda: self.now)
+        self.watchdog = Watchdog(every_s=0.1, stall_s=1.0)
         self.goes_on(1)
 
     def goes_on(self, seconds: float, *, loop: bool = True) -> None:
         """The process runs, and its event loop does or is blocked."""
         for _ in range(round(seconds / 0.1)):
             self.now += 0.1
-            self.pulse.look()
+            self.watchdog.look()
             if loop:
-                self.pulse.tick()
+                self.watchdog.tick()
 
     def stands_still(self, seconds: float) -> None:
         """The process is stopped."""
@@ -38,63 +38,63 @@ def life(monkeypatch: pytest.MonkeyPatch) -> Life:
 
 
 def test_a_loop_that_ticks_is_not_stalled_and_there_is_nothing_to_tell(life: Life) -> None:
-    assert life.pulse.stalled_s() == 0
-    assert life.pulse.story(since=100) == ""
+    assert life.watchdog.stalled_s() == 0
+    assert life.watchdog.explain(since=100) == ""
 
 
 def test_a_blocked_loop_is_stalled_once_its_limit_is_over_and_no_longer_when_it_ticks_again(life: Life) -> None:
     life.goes_on(0.9, loop=False)
-    assert life.pulse.stalled_s() == 0
+    assert life.watchdog.stalled_s() == 0
     life.goes_on(0.6, loop=False)
-    assert life.pulse.stalled_s() == pytest.approx(1.5)
-    assert life.pulse.story(since=101) == "the event loop was blocked for 1.5 s", "also before it ticks again"
+    assert life.watchdog.stalled_s() == pytest.approx(1.5)
+    assert life.watchdog.explain(since=101) == "the event loop was blocked for 1.5 s", "also before it ticks again"
     life.goes_on(0.1)
-    assert life.pulse.stalled_s() == 0
-    assert life.pulse.story(since=101) == "the event loop was blocked for 1.6 s"
+    assert life.watchdog.stalled_s() == 0
+    assert life.watchdog.explain(since=101) == "the event loop was blocked for 1.6 s"
 
 
 @pytest.mark.parametrize("first", ["look", "tick"])
 def test_a_stopped_process_is_no_stall_whichever_side_wakes_up_first(life: Life, first: str) -> None:
     life.stands_still(5)
     if first == "look":
-        life.pulse.look()
-        assert life.pulse.stalled_s() == 0
+        life.watchdog.look()
+        assert life.watchdog.stalled_s() == 0
     else:
-        life.pulse.tick()
-        assert life.pulse.stalled_s() == 0
-        life.pulse.look()
-    assert life.pulse.story(since=101).startswith("this process stood still for 5.0 s")
+        life.watchdog.tick()
+        assert life.watchdog.stalled_s() == 0
+        life.watchdog.look()
+    assert life.watchdog.explain(since=101).startswith("this process stood still for 5.0 s")
     life.goes_on(0.1)
-    assert life.pulse.story(since=101).startswith("this process stood still for 5.0 s")
+    assert life.watchdog.explain(since=101).startswith("this process stood still for 5.0 s")
 
 
 def test_a_loop_still_blocked_behind_a_stop_gets_its_full_limit_from_there(life: Life) -> None:
     life.stands_still(5)
     life.goes_on(0.9, loop=False)
-    assert life.pulse.stalled_s() == 0
+    assert life.watchdog.stalled_s() == 0
     life.goes_on(0.4, loop=False)
-    assert life.pulse.stalled_s() > 1
+    assert life.watchdog.stalled_s() > 1
 
 
 def test_what_was_over_before_is_no_part_of_the_story(life: Life) -> None:
     life.goes_on(1.5, loop=False)
     life.goes_on(1)
-    assert life.pulse.story(since=life.now - 0.5) == ""
+    assert life.watchdog.explain(since=life.now - 0.5) == ""
     life.stands_still(2)
     life.goes_on(1)
-    assert life.pulse.story(since=life.now - 0.5) == ""
+    assert life.watchdog.explain(since=life.now - 0.5) == ""
 
 
 def test_the_longer_cause_is_told(life: Life) -> None:
     life.stands_still(0.5)
     life.goes_on(3, loop=False)
-    assert life.pulse.story(since=101) == "the event loop was blocked for 3.5 s"
+    assert life.watchdog.explain(since=101) == "the event loop was blocked for 3.5 s"
 
 
 def test_where_nobody_looks_from_outside_a_stop_looks_like_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(pulse, "now_s", lambda: now)
-    alone = Pulse(every_s=0.1, stall_s=1.0)
+    monkeypatch.setattr(watchdog, "now_s", lambda: now)
+    alone = Watchdog(every_s=0.1, stall_s=1.0)
     now += 5
     alone.tick()
-    assert alone.story(since=100) == "the event loop was blocked for 5.0 s"
+    assert alone.explain(since=100) == "the event loop was blocked for 5.0 s"

@@ -34,7 +34,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import Batch, Finish, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.values import Batch, NewRun, RunEnd, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
 
 __all__: list[str] = []
@@ -219,7 +219,7 @@ async def test_the_log_of_this_process_is_followed_live_though_nothing_is_heard_
         assert claim is not None
         (answer,) = await log.append([Batch("r", "t", claim.head, [encode_record(one) for one in ANSWER])])
         await seen.wait()
-        await log.finish(Finish(Batch("r", "t", answer.head, [encode_record(END)]), "completed"))
+        await log.finish(RunEnd(Batch("r", "t", answer.head, [encode_record(END)]), "completed"))
     assert notices == ["no_worker"]
     assert said(events) == "Four it is"
     assert "result" in events[-1]

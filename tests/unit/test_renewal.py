@@ -23,7 +23,7 @@ from playhead.runtime.log.values import NewRun, Renewal
 from playhead.workers import WorkerOptions
 from playhead.workers.leases import leases
 from playhead.workers.leases import renewer as renewal
-from playhead.workers.leases import watchdog as pulse
+from playhead.workers.leases import watchdog as watchdog
 from playhead.workers.leases.leases import Lease, Leases
 
 __all__: list[str] = []
@@ -109,7 +109,7 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Held]:
 
     def held(*fates: str, over: Callable[[Held, Lease], Awaitable[object]]) -> Held:
         clock = Clock()
-        for module in (leases, pulse, renewal):
+        for module in (leases, watchdog, renewal):
             monkeypatch.setattr(module, "now_s", lambda: clock.now)
 
         async def main() -> Held:

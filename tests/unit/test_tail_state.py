@@ -525,7 +525,7 @@ def test_a_run_in_line_says_once_what_it_is_behind(holder: str | None, found: Ru
     assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
     assert state.ask() == AskWorkers(), "what was broken off is asked again"
     assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
-    assert notice_of(state.on_holder(holder, found)) == f"in_line: run r is in line: {said}"
+    assert notice_of(state.on_holder(holder, found)) == f"queued: run r is in line: {said}"
     state.on_silence(1)
     state.on_info(info("queued", session="s"))
     assert notice_of(state.on_workers([WorkerInfo("w", ["a"])])) is None
@@ -533,7 +533,7 @@ def test_a_run_in_line_says_once_what_it_is_behind(holder: str | None, found: Ru
 
 def test_a_run_without_a_session_is_behind_other_runs() -> None:
     said = notice_of(queued().on_workers([WorkerInfo("w", ["a"])]))
-    assert said == "in_line: run r is in line: all workers are busy."
+    assert said == "queued: run r is in line: all workers are busy."
 
 
 # Redis is away

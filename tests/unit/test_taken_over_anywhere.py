@@ -39,7 +39,7 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit
+from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
 
@@ -166,7 +166,7 @@ class Fleet:
         control.deliver(self.inbox())
         async with aclosing(loop.records()) as items:
             async for item in items:
-                if isinstance(item, Commit):
+                if isinstance(item, Flush):
                     continue
                 self.append(record_of(item))
                 assert len(self.log) == loop.head

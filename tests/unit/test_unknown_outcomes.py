@@ -28,7 +28,7 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit
+from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.tools.tool import OnUnknownOutcome
 
@@ -86,7 +86,7 @@ class Desk:
         written: list[Record] = []
         async with aclosing(loop.records()) as items:
             async for item in items:
-                if isinstance(item, Commit):
+                if isinstance(item, Flush):
                     continue
                 record = record_of(item)
                 self.add(record)

@@ -267,7 +267,7 @@ class Client:
         run_id = await self.reader.holder(session_id)
         return None if run_id is None else self.run(run_id)
 
-    def again(self) -> Self:
+    def clone(self) -> Self:
         """An unopened client with the same options, for another event loop."""
         return type(self)(
             self.url,

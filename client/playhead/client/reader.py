@@ -13,7 +13,7 @@ import anyio
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.runtime.core.cursor import Cursor, Place, parse_cursor
+from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
@@ -22,7 +22,7 @@ from playhead.runtime.core.result import AgentResult
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["OpenTail", "Pause", "RunReader", "stream_events"]
+__all__ = ["OpenTail", "PausedAt", "RunReader", "stream_events"]
 
 
 class OpenTail(Protocol):
@@ -39,7 +39,7 @@ class OpenTail(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class PausedAt:
     """Where a run is paused.
 
     Attributes:
@@ -144,7 +144,7 @@ class RunReader:
 
         return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
 
-    async def prelude(self, place: Place) -> list[Entry]:
+    async def prelude(self, place: Position) -> list[Entry]:
         """Record 1 and what stands from the start of the model call around `place` up to it: the projection's state."""
         if place.seq == 0:
             return []
@@ -215,7 +215,7 @@ class RunReader:
             raise run_not_found(self.id)
         return info
 
-    async def pause(self) -> Pause | None:
+    async def pause(self) -> PausedAt | None:
         """What the run waits for, if it is paused now.
 
         Raises:
@@ -226,7 +226,7 @@ class RunReader:
             return None
         for entry in await self._log.read_back(self.id, before=info.head + 1, limit=1):
             if isinstance(entry.record, RunPaused):
-                return Pause(entry.cursor, tuple(Interrupt(one) for one in entry.record.interrupts))
+                return PausedAt(entry.cursor, tuple(Interrupt(one) for one in entry.record.interrupts))
         return None  # it has gone on since
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:

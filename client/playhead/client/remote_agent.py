@@ -25,7 +25,7 @@ __all__ = ["Fleet", "RemoteAgent"]
 class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
     """What a remote agent needs of a client."""
 
-    def again(self) -> Self:
+    def clone(self) -> Self:
         """An unopened client with the same options, for another event loop."""
         ...
 
@@ -91,7 +91,7 @@ class RemoteAgent:
         """`invoke_async` for code that is not async: in a thread, with a client of its own."""
 
         async def invoke() -> AgentResult:
-            async with self._client.again() as client:
+            async with self._client.clone() as client:
                 remote = RemoteAgent(self.name, client=client, session_id=self.session_id)
                 return await remote.invoke_async(prompt, invocation_state=invocation_state, **kwargs)
 

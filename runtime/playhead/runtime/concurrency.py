@@ -1,4 +1,4 @@
-"""What asyncio lacks and several rooms need: items of several generators as they come, and whose a cancellation is."""
+"""What asyncio lacks and several parts need: items of several generators as they come, and whose a cancellation is."""
 
 from __future__ import annotations
 

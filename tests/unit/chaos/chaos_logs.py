@@ -35,7 +35,7 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, open_chunks
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit
+from playhead.runtime.loop.spec import Flush
 
 __all__: list[str] = []
 
@@ -87,7 +87,7 @@ async def made(
         loop = Loop(spec, run_id=what.run, state=state, head=head, epoch=epoch, control=control, partial=partial)
         async with aclosing(loop.records()) as items:
             async for item in items:
-                if isinstance(item, Commit):
+                if isinstance(item, Flush):
                     continue
                 entries.append(Entry(len(entries) + 1, epoch, record_of(item)))
                 if said and len(entries) in said:

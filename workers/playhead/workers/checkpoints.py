@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from threading import Lock
 
-__all__ = ["Checkpoints", "Place", "Visit"]
+__all__ = ["Checkpoint", "Checkpoints", "Visit"]
 
 
-class Place(StrEnum):
+class Checkpoint(StrEnum):
     """Where a worker may be."""
 
     CLAIMED = "claimed"
@@ -41,7 +41,7 @@ class Place(StrEnum):
     """The run was lost, and everything of it is stopped here."""
 
 
-Visit = Callable[[Place, str], Awaitable[None]]
+Visit = Callable[[Checkpoint, str], Awaitable[None]]
 """Called at each place, with the run's id, by the task that is there; it may wait, raise, or end the process."""
 
 
@@ -49,10 +49,10 @@ Visit = Callable[[Place, str], Awaitable[None]]
 class _Waiter:
     loop: asyncio.AbstractEventLoop
     event: asyncio.Event
-    place: Place
+    place: Checkpoint
     run_id: str | None
 
-    def wants(self, place: Place, run_id: str) -> bool:
+    def wants(self, place: Checkpoint, run_id: str) -> bool:
         return self.place is place and self.run_id in (None, run_id)
 
     def wake(self) -> None:
@@ -63,13 +63,13 @@ class _Waiter:
 class Checkpoints:
     """A `Visit` for tests in one process: `reached` waits for a place, `hold` keeps who comes there until `let_go`."""
 
-    visits: list[tuple[Place, str]] = field(default_factory=list[tuple[Place, str]])
+    visits: list[tuple[Checkpoint, str]] = field(default_factory=list[tuple[Checkpoint, str]])
     _watching: list[_Waiter] = field(default_factory=list[_Waiter])
     _held: list[_Waiter] = field(default_factory=list[_Waiter])
-    _holds: dict[Place, str | None] = field(default_factory=dict[Place, str | None])
+    _holds: dict[Checkpoint, str | None] = field(default_factory=dict[Checkpoint, str | None])
     _lock: Lock = field(default_factory=Lock)  # renewals visit from their own thread
 
-    async def __call__(self, place: Place, run_id: str) -> None:
+    async def __call__(self, place: Checkpoint, run_id: str) -> None:
         """Be there."""
         with self._lock:
             self.visits.append((place, run_id))
@@ -82,12 +82,12 @@ class Checkpoints:
             self._held.append(held)
         await held.event.wait()
 
-    def hold(self, place: Place, run_id: str | None = None) -> None:
+    def hold(self, place: Checkpoint, run_id: str | None = None) -> None:
         """From now on keep whoever comes there, with that run or with any."""
         with self._lock:
             self._holds[place] = run_id
 
-    def let_go(self, place: Place) -> None:
+    def go_on(self, place: Checkpoint) -> None:
         """Keep nobody there any more."""
         with self._lock:
             self._holds.pop(place, None)
@@ -96,7 +96,7 @@ class Checkpoints:
         for one in gone:
             one.wake()
 
-    async def reached(self, place: Place, run_id: str | None = None) -> None:
+    async def reached(self, place: Checkpoint, run_id: str | None = None) -> None:
         """Wait until somebody is or was there."""
         waiter = _Waiter(asyncio.get_running_loop(), asyncio.Event(), place, run_id)
         with self._lock:

@@ -14,10 +14,10 @@ from playhead.runtime.core.errors import FencedError, PlayheadError
 from playhead.runtime.core.records import Record, RunHandedOver, RunPaused, RunStateName, failure, now_ms
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish
+from playhead.runtime.log.values import Batch, Claim, RunEnd, WriteResult, WriteStatus
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
-from playhead.workers.checkpoints import Place, Visit
+from playhead.workers.checkpoints import Checkpoint, Visit
 
 __all__ = ["Closing", "Ended", "Left", "Paused", "Progress", "Raised"]
 
@@ -120,8 +120,8 @@ class Closing:
 
     async def _finish(self, record: Record, state: RunState | None) -> str | None:
         rest, batch = await self._last_batch(record)
-        await self._at(Place.FINISHING)
-        end = Finish(
+        await self._at(Checkpoint.FINISHING)
+        end = RunEnd(
             batch,
             state=cast("RunStateName", record.type.removeprefix("run.")),
             session=self._claim.session,
@@ -129,27 +129,27 @@ class Closing:
             retention_ms=self._retention_ms,
         )
         answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")
-        if answer.code is Code.WAITING:
+        if answer.code is WriteStatus.WAITING:
             self._put_back(rest)
             return None
-        await self._at(Place.FINISHED)
+        await self._at(Checkpoint.FINISHED)
         return end.state
 
     async def _pause(self, record: RunPaused) -> str:
         """Set the run aside until its questions are answered."""
         rest, batch = await self._last_batch(record)
         open_ids = [interrupt["id"] for interrupt in record.interrupts]
-        await self._at(Place.PAUSING)
+        await self._at(Checkpoint.PAUSING)
         await self._send(lambda batch: self._log.pause(batch, interrupts=open_ids), batch, rest, "pause")
-        await self._at(Place.PAUSED)
+        await self._at(Checkpoint.PAUSED)
         return "paused"
 
     async def _hand_over(self) -> str:
         """Give the run back."""
         rest, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
-        await self._at(Place.RELEASING)
+        await self._at(Checkpoint.RELEASING)
         await self._send(self._log.release, batch, rest, "release")
-        await self._at(Place.RELEASED)
+        await self._at(Checkpoint.RELEASED)
         return "handed_over"
 
     async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
@@ -159,7 +159,9 @@ class Closing:
         rest = await self._writer.take_rest()
         return rest, replace(rest, records=[*rest.records, data])
 
-    async def _send(self, write: Callable[[Batch], Awaitable[Answer]], batch: Batch, rest: Batch, what: str) -> Answer:
+    async def _send(
+        self, write: Callable[[Batch], Awaitable[WriteResult]], batch: Batch, rest: Batch, what: str
+    ) -> WriteResult:
         """Send what ends this ownership until it is answered; `rest` is `batch` without the record that does.
 
         Raises:
@@ -167,7 +169,7 @@ class Closing:
             PlayheadError: The log refuses this end for good. The rest is queued again, to be stored without it.
         """
 
-        async def write_one(batches: list[Batch]) -> list[Answer]:
+        async def write_one(batches: list[Batch]) -> list[WriteResult]:
             return [await write(batches[0])]
 
         try:
@@ -175,7 +177,7 @@ class Closing:
         except PlayheadError:
             self._writer.put_back(rest)
             raise
-        if not (answer.stored or answer.code is Code.WAITING):
+        if not (answer.stored or answer.code is WriteStatus.WAITING):
             self._writer.ownership.lose(f"{what} answered {answer.code.name}")
             self._writer.ownership.check()
         return answer
@@ -186,6 +188,6 @@ class Closing:
             raise PlayheadError(f"signals wait for run {self._claim.run_id} which cannot be taken in")
         self._waited_at = self._writer.last
 
-    async def _at(self, place: Place) -> None:
+    async def _at(self, place: Checkpoint) -> None:
         if self._visit is not None:
             await self._visit(place, self._claim.run_id)

@@ -136,9 +136,9 @@ class Duty:
                 log_refusal("announce", error)
             await anyio.sleep(self._options.lease_ms / 3000)
 
-    async def retire(self) -> None:
+    async def withdraw(self) -> None:
         """Take the announcement back."""
         try:
-            await self.log.retire(self._worker)
+            await self.log.withdraw(self._worker)
         except PlayheadError as error:
             logger.info("retire: %s", error)

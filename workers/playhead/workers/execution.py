@@ -17,14 +17,14 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import Commit
+from playhead.runtime.loop.spec import Flush
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
-from playhead.workers.checkpoints import Place, Visit
+from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
 from playhead.workers.leases.leases import Lease
 from playhead.workers.mailbox import Mailbox
-from playhead.workers.resend import persistently
+from playhead.workers.resend import retry_until_answered
 
 __all__ = ["Execution", "read_all"]
 
@@ -108,7 +108,7 @@ class Execution:
             self._mailbox.signals_wait(self.claim.run_id)
         try:
             with self._scope:
-                await self._at(Place.CLAIMED)
+                await self._at(Checkpoint.CLAIMED)
                 while self.outcome is None:
                     self.outcome = await self._closing.write(await self._progress(), self._given)
                     if self.outcome is None:
@@ -127,8 +127,8 @@ class Execution:
         """If the run was lost, log what happened, what kept this worker from holding it, and who may go on with it."""
         if self._fenced is None:
             return
-        await self._at(Place.LOST)
-        story = self.lease.story()
+        await self._at(Checkpoint.LOST)
+        story = self.lease.explain()
         owner = "any worker that serves its agent may have taken it over"
         with anyio.move_on_after(_ASK_S, shield=True), suppress(PlayheadError):
             owner = _owner(await self._log.info(self.claim.run_id), claim=self.claim)
@@ -140,7 +140,7 @@ class Execution:
             owner,
         )
 
-    async def _at(self, place: Place) -> None:
+    async def _at(self, place: Checkpoint) -> None:
         if self._visit is not None:
             await self._visit(place, self.claim.run_id)
 
@@ -166,11 +166,11 @@ class Execution:
         claim = self.claim
         await self.writer.flush()
         head = self.writer.head
-        entries = await persistently(lambda: read_all(self._log, claim.run_id, head=head), "read")
+        entries = await retry_until_answered(lambda: read_all(self._log, claim.run_id, head=head), "read")
         history = list(self._agent.messages)
         if claim.session is not None:
             session = claim.session
-            history += await persistently(lambda: self._log.messages(session), "messages")
+            history += await retry_until_answered(lambda: self._log.messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
         state = fold(entries, history=history)
         return Loop(
@@ -197,10 +197,10 @@ class Execution:
                     return became
         return Left()
 
-    async def _take(self, item: Record | Commit, loop: Loop) -> Progress | None:
-        if isinstance(item, Commit):
+    async def _take(self, item: Record | Flush, loop: Loop) -> Progress | None:
+        if isinstance(item, Flush):
             await self.writer.flush()
-            await self._at(Place.TOOLS_STORED)
+            await self._at(Checkpoint.TOOLS_STORED)
             return None
         if isinstance(item, RunPaused):
             return Paused(item)

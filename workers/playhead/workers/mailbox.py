@@ -9,7 +9,7 @@ import anyio
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.interface import Log
 from playhead.runtime.loop.control import Control
-from playhead.workers.resend import log_refusal, persistently
+from playhead.workers.resend import log_refusal, retry_until_answered
 
 __all__ = ["Mailbox"]
 
@@ -84,7 +84,7 @@ class Mailbox:
     async def _read(self, run_id: str) -> None:
         mail = self._reading[run_id]
         try:
-            mail.control.deliver(await persistently(lambda: self._log.inbox(run_id), "inbox"))
+            mail.control.deliver(await retry_until_answered(lambda: self._log.inbox(run_id), "inbox"))
         except PlayheadError as error:
             mail.error = error
             log_refusal(f"inbox of {run_id}", error)  # its next answer or renewal says again that signals wait

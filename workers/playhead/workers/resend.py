@@ -10,7 +10,7 @@ import anyio
 
 from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError
 
-__all__ = ["log_refusal", "persistently"]
+__all__ = ["log_refusal", "retry_until_answered"]
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 
 
-async def persistently(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
+async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
     """Send the call until the log answers; the caller bounds it with a cancel scope (its lease).
 
     Only for calls that may be sent twice. `begun` is the first try, if it has been made. The pauses double from 50 ms

@@ -103,7 +103,7 @@ class Worker:
                 raise
             raise _first(ours) from None
         with anyio.move_on_after(2, shield=True):
-            await self._for_each_shard(Duty.retire)
+            await self._for_each_shard(Duty.withdraw)
 
     async def _for_each_shard(self, act: Callable[[Duty], Coroutine[Any, Any, None]]) -> None:
         async with anyio.create_task_group() as tasks:

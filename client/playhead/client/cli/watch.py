@@ -21,7 +21,7 @@ from playhead.client.client import Client
 from playhead.client.questions import how_to_answer, names_of
 from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
-from playhead.runtime.core.cursor import Cursor, Place, parse_cursor
+from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry
@@ -110,7 +110,7 @@ async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wa
     return await _print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
 
 
-async def _from_the_start(run: Run, *, after: Place, wait: float | None) -> AsyncGenerator[Entry, None]:
+async def _from_the_start(run: Run, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
     """All records: what is shown behind a cursor depends on what is before it."""
     async with aclosing(run.records(wait_for_worker=wait)) as entries:
         async for entry in entries:

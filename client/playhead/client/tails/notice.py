@@ -10,9 +10,9 @@ from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
-__all__ = ["Notice", "NoticeKind", "in_line", "no_worker", "rewound", "run_not_found"]
+__all__ = ["Notice", "NoticeKind", "no_worker", "queued", "rewound", "run_not_found"]
 
-NoticeKind = Literal["no_worker", "in_line", "paused", "unreachable", "rewound"]
+NoticeKind = Literal["no_worker", "queued", "paused", "unreachable", "rewound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Notice:
     """What a tail waits for, told while it waits.
 
     Attributes:
-        kind: `no_worker` (no live worker serves the agent), `in_line` (behind other runs, or its session's present
+        kind: `no_worker` (no live worker serves the agent), `queued` (behind other runs, or its session's present
             one), `paused` (until its questions are answered), `unreachable` (Redis does not answer; the tail goes on
             when it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
         message: For people.
@@ -47,7 +47,7 @@ def no_worker(agent: str, workers: Sequence[WorkerInfo]) -> str:
     return f"no live worker serves agent {agent!r}" + (f" (served now: {', '.join(served)})" if served else "")
 
 
-def in_line(run_id: str, holder: str | None, info: RunInfo | None) -> str:
+def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
     """What a run in line is behind: the run `holder` that has its session, or else other runs."""
     if holder is None or holder == run_id:
         return f"run {run_id} is in line: all workers are busy."

@@ -47,7 +47,7 @@ from playhead.client.tails.actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tails.notice import Notice, NoticeKind, in_line, no_worker, rewound, run_not_found
+from playhead.client.tails.notice import Notice, NoticeKind, no_worker, queued, rewound, run_not_found
 from playhead.client.tails.seen import Seen
 from playhead.runtime.core.codec import decode_batch
 from playhead.runtime.core.cursor import Cursor
@@ -392,7 +392,7 @@ class TailState:
         assert info is not None
         if any(info.agent in worker.agents for worker in workers):
             self._unserved_s = 0.0
-            if "in_line" in self._told:
+            if "queued" in self._told:
                 return self._listen()
             if info.session is None:
                 return self.on_holder(None, None)
@@ -407,7 +407,7 @@ class TailState:
 
     def on_holder(self, holder: str | None, info: RunInfo | None) -> Action:
         """The run that has the session of this one, and what is known of it."""
-        return self._listen(self._tell("in_line", in_line(self.run_id, holder, info)))
+        return self._listen(self._tell("queued", queued(self.run_id, holder, info)))
 
     # ------------------------------------------------------------------ errors
 

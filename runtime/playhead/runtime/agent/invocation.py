@@ -33,10 +33,10 @@ from playhead.runtime.core.segments import Segment, Stored
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, initial
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import DEFAULT_LEASE_MS, Answer, Batch, Finish, NewRun
+from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd, WriteResult
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
-from playhead.runtime.loop.spec import AgentSpec, Commit
+from playhead.runtime.loop.spec import AgentSpec, Flush
 
 __all__ = ["Invocation"]
 
@@ -120,7 +120,7 @@ class Invocation:
                         self._waiting.append(data)
                         self.head += 1
                         stored = read_back(item, data)
-                    elif isinstance(item, Commit):
+                    elif isinstance(item, Flush):
                         await self._append()
                         continue
                     else:
@@ -180,7 +180,7 @@ class Invocation:
             case RunCompleted() | RunCancelled() | RunFailed():
                 stored = self._keep(record, last=True)
                 state = cast("RunStateName", record.type.removeprefix("run."))
-                self._stored(await self._log.finish(Finish(self._batch(), state)))
+                self._stored(await self._log.finish(RunEnd(self._batch(), state)))
             case SignalReceived(signal_id=signal_id):
                 stored = self._keep(record)
                 await self._append(ack=int(signal_id in self._answers))
@@ -196,6 +196,6 @@ class Invocation:
     def _batch(self, *, ack: int = 0) -> Batch:
         return Batch(self.run_id, self._token, self.head - len(self._waiting), self._waiting, ack)
 
-    def _stored(self, answer: Answer) -> None:
+    def _stored(self, answer: WriteResult) -> None:
         assert answer.stored, "the run has one owner, which makes one call at a time"
         self._waiting = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["Cursor", "Place", "parse_cursor"]
+__all__ = ["Cursor", "Position", "parse_cursor"]
 
 Cursor = int | str
 """A place in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
@@ -14,7 +14,7 @@ _WHOLE: Final = 1 << 30
 _CURSOR: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?:\.([0-9]{1,9}))?")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A cursor, read.
 
     Attributes:
@@ -28,16 +28,16 @@ class Place(NamedTuple):
     epoch: int | None = None
 
 
-def parse_cursor(cursor: Cursor | None) -> Place:
+def parse_cursor(cursor: Cursor | None) -> Position:
     """Read a cursor: `41`, `"41"`, `"41-2"` (record 41, by owner 2), `"41.0"` or `"41-2.0"` (its first event).
 
     Raises:
         ValueError: If it is none of these; the text names the value.
     """
     if cursor is None:
-        return Place(0)
+        return Position(0)
     found = _CURSOR.fullmatch(str(cursor))
     if found is None or isinstance(cursor, bool):
         raise ValueError(f"{cursor!r} is not a cursor: pass a record number such as 41, or an event's .cursor")
     seq, epoch, index = found.groups()
-    return Place(int(seq), _WHOLE if index is None else int(index), None if epoch is None else int(epoch))
+    return Position(int(seq), _WHOLE if index is None else int(index), None if epoch is None else int(epoch))

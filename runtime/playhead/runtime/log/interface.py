@@ -23,14 +23,14 @@ from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
-    Answer,
     Batch,
     Claim,
-    Finish,
     NewRun,
     Renewal,
+    RunEnd,
     RunInfo,
     WorkerInfo,
+    WriteResult,
 )
 
 __all__ = [
@@ -242,7 +242,7 @@ class LogOwner(Protocol):
         """
         ...
 
-    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Answer]]:
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
         """Append to several runs at once; each batch whole or not at all, one answer each, in order.
 
         Where the connection is open the call is written before this returns; await it for the answers.
@@ -257,7 +257,7 @@ class LogOwner(Protocol):
         """The signals not yet acknowledged, oldest first."""
         ...
 
-    async def finish(self, end: Finish) -> Answer:
+    async def finish(self, end: RunEnd) -> WriteResult:
         """Append the last records and end the run, all at once: state, session messages, lease, next of the session.
 
         A completion with signals waiting beyond those it acknowledges is answered `WAITING`, and nothing is stored: no
@@ -268,11 +268,11 @@ class LogOwner(Protocol):
         """
         ...
 
-    async def release(self, batch: Batch) -> Answer:
+    async def release(self, batch: Batch) -> WriteResult:
         """Append and hand the run back, to the end of the line. Not a crash. A cancel not taken in takes effect there and then."""
         ...
 
-    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         """Append, the last record being `run.paused`, and set the run aside until one of `interrupts` is answered.
 
         A paused run has no owner, no lease and no place in line, and keeps its session. With signals waiting beyond
@@ -284,7 +284,7 @@ class LogOwner(Protocol):
         """Say that this worker lives and what it serves; forgotten after `ttl_ms` without a repeat."""
         ...
 
-    async def retire(self, worker: str) -> None:
+    async def withdraw(self, worker: str) -> None:
         """Take the worker's announcement back."""
         ...
 

@@ -36,14 +36,14 @@ from playhead.runtime.log.rules import Bells, InLine, Rules
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
-    Answer,
     Batch,
     Claim,
-    Finish,
     NewRun,
     Renewal,
+    RunEnd,
     RunInfo,
     WorkerInfo,
+    WriteResult,
 )
 
 __all__ = ["MemoryLog"]
@@ -206,7 +206,7 @@ class MemoryLog:
             now=self._now(),
         )
 
-    async def append(self, batches: Sequence[Batch]) -> list[Answer]:
+    async def append(self, batches: Sequence[Batch]) -> list[WriteResult]:
         """See `Log.append`."""
         self._now()
         return [self._rules.append(batch) for batch in batches]
@@ -216,16 +216,16 @@ class MemoryLog:
         check_duration("lease_ms", lease_ms)
         return self._rules.renew(owned, lease_ms=lease_ms, now=self._now())
 
-    async def finish(self, end: Finish) -> Answer:
+    async def finish(self, end: RunEnd) -> WriteResult:
         """See `Log.finish`. Raises `EncodingError` before anything is changed if a message is not plain data."""
         messages = [pack(message) for message in end.messages]
         return self._told(self._rules.finish(end, messages, now=self._now()))
 
-    async def release(self, batch: Batch) -> Answer:
+    async def release(self, batch: Batch) -> WriteResult:
         """See `Log.release`."""
         return self._told(self._rules.release(batch, now=self._now()))
 
-    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         """See `Log.pause`."""
         check_pause(interrupts)
         return self._told(self._rules.pause(batch, interrupts, now=self._now()))
@@ -241,7 +241,7 @@ class MemoryLog:
         check_duration("ttl_ms", ttl_ms)
         self._workers[worker.worker] = (self._now() + ttl_ms, worker)
 
-    async def retire(self, worker: str) -> None:
+    async def withdraw(self, worker: str) -> None:
         """See `Log.retire`."""
         self._workers.pop(worker, None)
         self._signalled.pop(worker, None)

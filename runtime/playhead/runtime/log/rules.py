@@ -15,7 +15,7 @@ from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.rules_state import Line, LogRun, Sessions, passed
-from playhead.runtime.log.values import Answer, Batch, Claim, Code, Finish, NewRun, Renewal
+from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
 __all__ = ["Bells", "InLine", "Rules", "Signalled"]
 
@@ -144,16 +144,16 @@ class Rules:
         self.leases[run.run_id] = now + lease_ms
         return run.claim(token)
 
-    def append(self, batch: Batch) -> Answer:
+    def append(self, batch: Batch) -> WriteResult:
         """Store records directly behind the head, for the owner only."""
         run = self.runs.get(batch.run_id)
         if run is None:
-            return Answer(Code.GONE)
+            return WriteResult(WriteStatus.GONE)
         code = run.verdict(batch)
-        if code is Code.OK:
+        if code is WriteStatus.OK:
             run.write(batch)
-        elif code is Code.CONFLICT and run.head == batch.head + len(batch.records):
-            code = Code.DUP
+        elif code is WriteStatus.CONFLICT and run.head == batch.head + len(batch.records):
+            code = WriteStatus.DUP
         return run.answer(code)
 
     def renew(self, owned: Iterable[tuple[str, str]], *, lease_ms: int, now: int) -> list[Renewal]:
@@ -167,7 +167,7 @@ class Rules:
             renewals.append(Renewal(ours=ours, inbox=len(run.inbox) if run else 0))
         return renewals
 
-    def finish(self, end: Finish, messages: Sequence[bytes], *, now: int) -> tuple[Answer, Bells]:
+    def finish(self, end: RunEnd, messages: Sequence[bytes], *, now: int) -> tuple[WriteResult, Bells]:
         """Store the last records, end the run, and add `messages` to its session.
 
         Raises:
@@ -175,13 +175,13 @@ class Rules:
         """
         batch, run = end.batch, self.runs.get(end.batch.run_id)
         if run is None:
-            return Answer(Code.GONE), ()
+            return WriteResult(WriteStatus.GONE), ()
         if (run.token, run.state, run.head) == (batch.token, end.state, batch.head + len(batch.records)):
-            return run.answer(Code.DUP), ()
+            return run.answer(WriteStatus.DUP), ()
         code = run.verdict(batch)
-        if code is Code.OK and end.state == "completed" and len(run.inbox) > batch.ack:
-            code = Code.WAITING
-        if code is not Code.OK:
+        if code is WriteStatus.OK and end.state == "completed" and len(run.inbox) > batch.ack:
+            code = WriteStatus.WAITING
+        if code is not WriteStatus.OK:
             return run.answer(code), ()
         if end.session not in (None, run.session):
             raise PlayheadError(f"run {batch.run_id} is not of the session {end.session!r}")
@@ -190,9 +190,9 @@ class Rules:
         if end.session is not None:
             self.sessions.all[end.session].messages.extend(messages)
         bells = self._end(run, end.state, retention_ms=end.retention_ms, now=now)
-        return run.answer(Code.OK), bells
+        return run.answer(WriteStatus.OK), bells
 
-    def release(self, batch: Batch, *, now: int) -> tuple[Answer, Bells]:
+    def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Bells]:
         """Store the owner's last records and put the run at the end of the line."""
         run, answer = self._part(batch)
         if run is None:
@@ -200,7 +200,7 @@ class Rules:
         run.handovers += 1
         return answer, self._without_owner(run, now=now)
 
-    def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[Answer, Bells]:
+    def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Bells]:
         """Store the owner's last records and set the run aside until one of `interrupts` is answered.
 
         Signals may wait, and the answer to one of the interrupts be among them: then the run goes back in line, and its
@@ -260,19 +260,19 @@ class Rules:
         self.line.put(run.run_id, run.agent)
         return [InLine(run.agent)]
 
-    def _part(self, batch: Batch) -> tuple[LogRun | None, Answer]:
+    def _part(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
         """The last records of an owner that gives the run up; the run, if it does so by this call."""
         run = self.runs.get(batch.run_id)
         if run is None:
-            return None, Answer(Code.GONE)
+            return None, WriteResult(WriteStatus.GONE)
         if run.released == (batch.token, batch.head + len(batch.records)):
-            return None, run.answer(Code.DUP)
+            return None, run.answer(WriteStatus.DUP)
         code = run.verdict(batch)
-        if code is not Code.OK:
+        if code is not WriteStatus.OK:
             return None, run.answer(code)
         run.write(batch)
         run.token, run.released = None, (batch.token, run.head)
-        return run, run.answer(Code.OK)
+        return run, run.answer(WriteStatus.OK)
 
     def _without_owner(self, run: LogRun, *, now: int) -> Bells:
         """Put the run at the end of the line; or end it, if its owner left a cancel that it did not take in."""

@@ -13,11 +13,11 @@ from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
     SESSION_RETENTION_MS,
-    Answer,
     Batch,
     Claim,
-    Code,
     RunInfo,
+    WriteResult,
+    WriteStatus,
 )
 
 __all__ = ["Line", "LogRun", "LogSession", "Sessions", "passed"]
@@ -82,15 +82,15 @@ class LogRun:
         if batch.ack:
             del self.inbox[: batch.ack]
 
-    def verdict(self, batch: Batch) -> Code:
+    def verdict(self, batch: Batch) -> WriteStatus:
         """Whether the batch may be stored: its writer is the owner and knows the head."""
         if self.state != "running" or self.token != batch.token:
-            return Code.FENCED
-        return Code.OK if len(self.records) == batch.head else Code.CONFLICT
+            return WriteStatus.FENCED
+        return WriteStatus.OK if len(self.records) == batch.head else WriteStatus.CONFLICT
 
-    def answer(self, code: Code) -> Answer:
+    def answer(self, code: WriteStatus) -> WriteResult:
         """The answer to a write."""
-        return Answer(code, len(self.records), len(self.inbox))
+        return WriteResult(code, len(self.records), len(self.inbox))
 
     def claim(self, token: str) -> Claim:
         """The answer to the claim that made `token` the owner's."""

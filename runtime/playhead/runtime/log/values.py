@@ -19,15 +19,15 @@ __all__ = [
     "DEFAULT_LEASE_MS",
     "DEFAULT_RETENTION_MS",
     "SESSION_RETENTION_MS",
-    "Answer",
     "Batch",
     "Claim",
-    "Code",
-    "Finish",
     "NewRun",
     "Renewal",
+    "RunEnd",
     "RunInfo",
     "WorkerInfo",
+    "WriteResult",
+    "WriteStatus",
 ]
 
 DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
@@ -43,7 +43,7 @@ DEFAULT_CRASH_LIMIT: Final = 3
 """How many workers a run may take down with it before it is failed."""
 
 
-class Code(IntEnum):
+class WriteStatus(IntEnum):
     """What a write came to."""
 
     OK = 0
@@ -60,7 +60,7 @@ class Code(IntEnum):
     """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
 
 
-_STORED: Final = (Code.OK, Code.DUP)
+_STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class RunEnd:
     """The end of a run: its last records, its state, and what its session gains.
 
     `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
@@ -155,10 +155,10 @@ class Finish:
 
 
 @dataclass(slots=True)
-class Answer:
+class WriteResult:
     """Answer to a write: the code, the head now in the log, and the number of signals waiting."""
 
-    code: Code
+    code: WriteStatus
     head: int = 0
     inbox: int = 0
 

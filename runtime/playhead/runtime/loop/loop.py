@@ -3,7 +3,7 @@
     while step := decide(state):
         async for record in perform(step): append(record); state = evolve(state, record)
 
-The consumer appends what it is given; between two records it may take as long as it likes. `COMMIT` between records
+The consumer appends what it is given; between two records it may take as long as it likes. `FLUSH` between records
 asks it to make sure that everything before is stored: a tool's body starts only after that.
 """
 
@@ -49,7 +49,7 @@ from playhead.runtime.core.steps import (
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.model_call import Failed, ModelCall, tracked
-from playhead.runtime.loop.spec import AgentSpec, Commit, Item
+from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
 
 __all__ = ["Loop"]
@@ -108,7 +108,7 @@ class Loop:
             state=lambda: self.state,
         )
 
-    async def records(self) -> AsyncGenerator[Item, None]:
+    async def records(self) -> AsyncGenerator[LoopOutput, None]:
         """The run's further records, in order; ends after the terminal one, or after `run.paused`.
 
         Close it to stop at a record boundary.
@@ -125,7 +125,7 @@ class Loop:
                 async for item in items:
                     if type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2]):
                         self.head += 1  # by far the most frequent record, and the state stays as it is
-                    elif not isinstance(item, Commit):
+                    elif not isinstance(item, Flush):
                         self._count(item)
                     yield item
             if isinstance(step, Pause):  # the run has no owner from here on: a signal that comes now is the next one's
@@ -149,7 +149,7 @@ class Loop:
         self.head += 1
         self.state = evolve(self.state, Entry(self.head, self.epoch, record_of(stored)))
 
-    def _perform(self, step: Step) -> AsyncGenerator[Item, None]:
+    def _perform(self, step: Step) -> AsyncGenerator[LoopOutput, None]:
         match step:
             case CallModel():
                 return self._call_model(step)
@@ -158,7 +158,7 @@ class Loop:
             case _:
                 return self._note(step)
 
-    def _call_model(self, step: CallModel) -> AsyncGenerator[Item, None]:
+    def _call_model(self, step: CallModel) -> AsyncGenerator[LoopOutput, None]:
         self.ownership.check()  # an answer that cannot be stored must not be paid
         partial, self._partial = self._partial, ()
         self._call = ModelCall(
@@ -172,7 +172,7 @@ class Loop:
         )
         return self._call.records()
 
-    async def _note(self, step: Step) -> AsyncGenerator[Item, None]:
+    async def _note(self, step: Step) -> AsyncGenerator[LoopOutput, None]:
         for record in self._at_once(step):
             yield record
 

@@ -12,7 +12,7 @@ from playhead.runtime.core.segments import Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool
 
-__all__ = ["COMMIT", "AgentSpec", "Commit", "Item", "OnPartial"]
+__all__ = ["FLUSH", "AgentSpec", "Flush", "LoopOutput", "OnPartial"]
 
 
 OnPartial = Literal["retract", "continue"]
@@ -20,13 +20,13 @@ OnPartial = Literal["retract", "continue"]
 be, the model goes on behind it."""
 
 
-class Commit(Enum):
-    """The type of `COMMIT`."""
+class Flush(Enum):
+    """The type of `FLUSH`."""
 
-    COMMIT = "commit"
+    FLUSH = "flush"
 
 
-COMMIT: Final = Commit.COMMIT
+FLUSH: Final = Flush.FLUSH
 """Yielded between records: store everything before this, then go on."""
 
 
@@ -43,5 +43,5 @@ class AgentSpec:
     on_partial: OnPartial = "retract"
 
 
-Item = Stored | Commit
+LoopOutput = Stored | Flush
 """What the loop yields: a record, a `model.chunk` as the array that is stored; or the wish to have all before it stored."""

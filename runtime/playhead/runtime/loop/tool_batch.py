@@ -22,7 +22,7 @@ from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result, unknown_tool_result
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.spec import COMMIT, AgentSpec, Item
+from playhead.runtime.loop.spec import FLUSH, AgentSpec, LoopOutput
 from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
 
@@ -84,7 +84,7 @@ class ToolBatch:
         self._invocation_state = invocation_state
         self._state = state
 
-    async def run(self, step: RunTools) -> AsyncGenerator[Item, None]:
+    async def run(self, step: RunTools) -> AsyncGenerator[LoopOutput, None]:
         """The records of the calls; ends early for a cancel, or at an interrupt of calls that run in turn.
 
         Raises:
@@ -103,7 +103,7 @@ class ToolBatch:
                 return
             for call in batch:
                 yield ToolStarted(at=now_ms(), index=call.index, tool_use=call.use, effect_key=call.key)
-            yield COMMIT
+            yield FLUSH
             if self._control.cancelling:  # none of them has begun: what is decided anew says so
                 return
             runs = [self._run_one(call) for call in batch]

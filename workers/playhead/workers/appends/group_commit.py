@@ -22,10 +22,10 @@ from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Answer, Batch, Code
+from playhead.runtime.log.values import Batch, WriteResult, WriteStatus
 from playhead.workers.appends.run_writer import RunWriter
-from playhead.workers.checkpoints import Place, Visit
-from playhead.workers.resend import persistently
+from playhead.workers.checkpoints import Checkpoint, Visit
+from playhead.workers.resend import retry_until_answered
 
 __all__ = ["GroupCommit"]
 
@@ -41,7 +41,7 @@ _MAX_CALL_BYTES: Final = 1 << 20
 Sent: TypeAlias = list[tuple[RunWriter, Batch]]
 """What one call writes: a batch of each of some runs."""
 
-Write: TypeAlias = Callable[[list[Batch]], Awaitable[Sequence[Answer]]]
+Write: TypeAlias = Callable[[list[Batch]], Awaitable[Sequence[WriteResult]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Call:
     """A call of `append` that has begun: where the log could, it is written already."""
 
     sent: Sent
-    answers: Awaitable[Sequence[Answer]]
+    answers: Awaitable[Sequence[WriteResult]]
 
 
 class GroupCommit:
@@ -142,7 +142,7 @@ class GroupCommit:
         answers = await self._answers(call)
         for (writer, batch), answer in zip(call.sent, answers, strict=True):
             if self._visit is not None:
-                await self._visit(Place.APPENDED, writer.run_id)
+                await self._visit(Checkpoint.APPENDED, writer.run_id)
             if answer.stored:
                 self.records += len(batch.records)
                 if answer.inbox:
@@ -150,7 +150,7 @@ class GroupCommit:
             if writer.settle(batch, answer):
                 self._dirty[writer] = None  # not `mark`: all that these answers set free is to go out in one call
 
-    async def _answers(self, call: _Call) -> Sequence[Answer]:
+    async def _answers(self, call: _Call) -> Sequence[WriteResult]:
         """One answer each. A call that the server refuses for good is taken apart: one bad run must not end them all."""
         self.appends += 1
         try:
@@ -159,15 +159,15 @@ class GroupCommit:
             if len(call.sent) == 1:
                 batch = call.sent[0][1]
                 logger.error("run %s is given up: %s", batch.run_id, error)
-                return [Answer(Code.FENCED, batch.head)]
-        answers: list[Answer] = []
+                return [WriteResult(WriteStatus.FENCED, batch.head)]
+        answers: list[WriteResult] = []
         for writer, batch in call.sent:
             answers += await self._answers(_Call([(writer, batch)], self._log.append([batch])))
         return answers
 
     async def store(
-        self, sent: Sent, write: Write, what: str, *, begun: Awaitable[Sequence[Answer]] | None = None
-    ) -> Sequence[Answer]:
+        self, sent: Sent, write: Write, what: str, *, begun: Awaitable[Sequence[WriteResult]] | None = None
+    ) -> Sequence[WriteResult]:
         """Write the batches until the log has answered for each; whatever is sent again is sent from here.
 
         A call without an answer is sent again as it was. A batch that the log refuses because a failover lost what had
@@ -183,16 +183,18 @@ class GroupCommit:
             PlayheadError: The log refuses the call for good.
         """
         first = write([batch for _, batch in sent]) if begun is None else begun
-        answers = list(await persistently(partial(self._write_again, sent, write), what, begun=first))
+        answers = list(await retry_until_answered(partial(self._write_again, sent, write), what, begun=first))
         for at, (writer, batch) in enumerate(sent):
-            while answers[at].code is Code.CONFLICT and (again := await self._rewound(writer, batch, answers[at].head)):
+            while answers[at].code is WriteStatus.CONFLICT and (
+                again := await self._rewound(writer, batch, answers[at].head)
+            ):
                 alone = [(writer, again)]
-                (answers[at],) = await persistently(
+                (answers[at],) = await retry_until_answered(
                     partial(self._write_again, alone, write), what, begun=write([again])
                 )
         return answers
 
-    async def _write_again(self, sent: Sent, write: Write) -> Sequence[Answer]:
+    async def _write_again(self, sent: Sent, write: Write) -> Sequence[WriteResult]:
         """The signals that a batch acknowledges are counted anew: since the try before there may have been a failover,
         and what it lost must not take with it what has come since."""
         batches = [
@@ -212,7 +214,7 @@ class GroupCommit:
             return None
         lost = f"records {head + 1} to {batch.head}"
         logger.warning("run %s: Redis lost %s, which it had acknowledged; sending them again", batch.run_id, lost)
-        ack = await persistently(partial(self._known_first, writer, head), "inbox")
+        ack = await retry_until_answered(partial(self._known_first, writer, head), "inbox")
         return Batch(batch.run_id, batch.token, head, [*records, *batch.records], ack)
 
     async def _known_first(self, writer: RunWriter, head: int) -> int:

@@ -12,7 +12,7 @@ from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import SignalReceived
 from playhead.runtime.core.segments import Stored
-from playhead.runtime.log.values import Answer, Batch
+from playhead.runtime.log.values import Batch, WriteResult
 
 __all__ = ["KeptRecords", "RunWriter"]
 
@@ -206,7 +206,7 @@ class RunWriter:
         _wake(self._for_room)
         return batch
 
-    def settle(self, batch: Batch, answer: Answer) -> bool:
+    def settle(self, batch: Batch, answer: WriteResult) -> bool:
         """Take the answer to `batch` in; returns whether there is more to send. A refusal means that the run is lost."""
         self._in_flight = 0
         if answer.stored:

@@ -17,7 +17,7 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log.interface import Log
 from playhead.workers.checkpoints import Visit
 from playhead.workers.leases.renewer import Renewer
-from playhead.workers.leases.watchdog import Pulse, now_s
+from playhead.workers.leases.watchdog import Watchdog, now_s
 from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import log_refusal
 
@@ -38,21 +38,21 @@ class Lease(Ownership):
         renewed_at: When its last successful renewal (at first its claim) was *sent*, by `now_s`.
     """
 
-    def __init__(self, run_id: str, token: str, *, sent: float, limit_s: float, pulse: Pulse) -> None:
+    def __init__(self, run_id: str, token: str, *, sent: float, limit_s: float, watchdog: Watchdog) -> None:
         super().__init__(run_id)
         self.token = token
         self.renewed_at = sent
         self._limit_s = limit_s
-        self._pulse = pulse
+        self._watchdog = watchdog
 
     def overdue(self) -> str | None:
         """For how long no renewal has gone through, in words, if that is too long; else None."""
         silent = now_s() - self.renewed_at
         return f"no renewal went through for {silent:.1f} s" if silent > self._limit_s else None
 
-    def story(self) -> str:
+    def explain(self) -> str:
         """What kept this worker from holding it, in words; empty if nothing here did."""
-        return self._pulse.story(since=self.renewed_at)
+        return self._watchdog.explain(since=self.renewed_at)
 
 
 class Leases:
@@ -70,14 +70,14 @@ class Leases:
         self._options = options
         lease_s = options.lease_ms / 1000
         self._limit_s = lease_s * 2 / 3
-        self._pulse = Pulse(every_s=lease_s / 20, stall_s=options.longest_stall_s)
+        self._watchdog = Watchdog(every_s=lease_s / 20, stall_s=options.longest_stall_s)
         self._held: dict[str, Lease] = {}
         self._lock = threading.Lock()  # the renewing thread takes snapshots
         self._renewer = Renewer(
             self._snapshot,
             log=log,
             lease_ms=options.lease_ms,
-            pulse=self._pulse,
+            watchdog=self._watchdog,
             signals_wait=signals_wait,
             visit=visit,
         )
@@ -89,7 +89,7 @@ class Leases:
 
     def hold(self, run_id: str, token: str, *, sent: float) -> Lease:
         """The lease of a run just claimed, looked after from now on; `sent` is when the claim was."""
-        lease = Lease(run_id, token, sent=sent, limit_s=self._limit_s, pulse=self._pulse)
+        lease = Lease(run_id, token, sent=sent, limit_s=self._limit_s, watchdog=self._watchdog)
         with self._lock:
             self._held[run_id] = lease
         return lease
@@ -114,8 +114,8 @@ class Leases:
 
     async def _tick(self) -> None:
         while True:
-            self._pulse.tick()
-            await anyio.sleep(self._pulse.every_s)
+            self._watchdog.tick()
+            await anyio.sleep(self._watchdog.every_s)
 
     async def _guard(self) -> None:
         """Stop a run at two thirds of its lease without a renewal: no other worker can have claimed it yet."""

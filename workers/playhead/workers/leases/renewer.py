@@ -1,7 +1,7 @@
 """Renewing leases: from a thread of its own, so that code which blocks the worker's event loop costs no healthy run.
 
 The thread has an event loop and connections of its own. It stops renewing once the worker's loop has given no sign of
-life for `stall_s`: a stuck worker's runs must go to others. A log that cannot be opened again (`Log.again`), such as
+life for `stall_s`: a stuck worker's runs must go to others. A log that cannot be opened again (`RedisLog.clone`), such as
 the memory log, is renewed on the worker's own loop.
 
 When to renew, with T for a third of the lease: a try is sent as soon as T has passed since the last one that went
@@ -32,8 +32,8 @@ import anyio
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Renewal
-from playhead.workers.checkpoints import Place, Visit
-from playhead.workers.leases.watchdog import Pulse, now_s
+from playhead.workers.checkpoints import Checkpoint, Visit
+from playhead.workers.leases.watchdog import Watchdog, now_s
 
 __all__ = ["Renewable", "Renewer"]
 
@@ -73,7 +73,7 @@ class Renewer:
         *,
         log: Log,
         lease_ms: int,
-        pulse: Pulse,
+        watchdog: Watchdog,
         signals_wait: Callable[[str], None],
         visit: Visit | None = None,
     ) -> None:
@@ -84,10 +84,10 @@ class Renewer:
         self._log = log
         self._lease_ms = lease_ms
         self._third = lease_ms / 3000
-        self._again: Callable[[], Log] | None = getattr(log, "again", None)
+        self._clone: Callable[[], Log] | None = getattr(log, "clone", None)
         self._waiting = 0  # tries over the log's own connection that wait for their answers
         self._renewed_at = now_s()  # when the last try that went through was sent
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._visit = visit
         self._worker_thread = 0
         self._worker_loop: asyncio.AbstractEventLoop | None = None  # None: this is it
@@ -103,13 +103,13 @@ class Renewer:
         Raises:
             PlayheadError: The thread that renews has ended: this worker can hold no run, and must not claim any.
         """
-        again = self._again
-        if again is None:
+        clone = self._clone
+        if clone is None:
             await self._renew(self._log)
             return
         self._worker_loop, self._worker_thread = asyncio.get_running_loop(), threading.get_ident()
         ended = anyio.Event()
-        thread = threading.Thread(target=self._be_the_thread, args=(again, ended), name="playhead leases", daemon=True)
+        thread = threading.Thread(target=self._be_the_thread, args=(clone, ended), name="playhead leases", daemon=True)
         thread.start()
         try:
             await ended.wait()
@@ -125,15 +125,15 @@ class Renewer:
             with suppress(RuntimeError):  # it has ended already
                 self._thread_loop.call_soon_threadsafe(self._scope.cancel)
 
-    def _be_the_thread(self, again: Callable[[], Log], ended: anyio.Event) -> None:
+    def _be_the_thread(self, clone: Callable[[], Log], ended: anyio.Event) -> None:
         try:
-            anyio.run(self._renew_in_thread, again)
+            anyio.run(self._renew_in_thread, clone)
         except Exception as error:
             self._failure = error
         self._tell(lambda _: ended.set(), "")
 
-    async def _renew_in_thread(self, again: Callable[[], Log]) -> None:
-        log: Any = again()
+    async def _renew_in_thread(self, clone: Callable[[], Log]) -> None:
+        log: Any = clone()
         try:
             with anyio.CancelScope() as self._scope:
                 self._thread_loop = asyncio.get_running_loop()
@@ -150,8 +150,8 @@ class Renewer:
 
     async def _look(self) -> None:
         while True:
-            self._pulse.look()
-            await anyio.sleep(self._pulse.every_s)
+            self._watchdog.look()
+            await anyio.sleep(self._watchdog.every_s)
 
     async def _renew(self, log: Log) -> None:
         """Send the tries, each when it is due, unless the worker is stuck."""
@@ -162,14 +162,14 @@ class Renewer:
                 if (early := due - now_s()) > 0:
                     await anyio.sleep(early)  # then look again: a try may have gone through meanwhile
                 elif self._stuck():
-                    await anyio.sleep(self._pulse.every_s)
+                    await anyio.sleep(self._watchdog.every_s)
                 else:
                     sent = now_s()
                     tries.start_soon(self._try, log, sent)
 
     def _stuck(self) -> bool:
         """Whether the worker is; logged when it begins to be."""
-        stalled = self._pulse.stalled_s()
+        stalled = self._watchdog.stalled_s()
         if stalled and not self._told_stuck:
             logger.error("%s", self._stall_report(stalled))
         self._told_stuck = stalled > 0
@@ -185,14 +185,14 @@ class Renewer:
     @asynccontextmanager
     async def _connection_of(self, log: Log) -> AsyncGenerator[Log, None]:
         """`log`; or the same over a connection of its own, while a try over that of `log` waits for its answer."""
-        if self._again is None or not self._waiting:
+        if self._clone is None or not self._waiting:
             self._waiting += 1
             try:
                 yield log
             finally:
                 self._waiting -= 1
             return
-        own: Any = self._again()
+        own: Any = self._clone()
         try:
             yield own
         finally:
@@ -208,7 +208,7 @@ class Renewer:
         self.renewals += 1
         self._renewed_at = max(self._renewed_at, sent)
         if self._visit is not None:
-            await self._visit(Place.RENEWED, "")
+            await self._visit(Checkpoint.RENEWED, "")
         for lease, renewal in zip(leases, renewals, strict=True):
             if renewal is None:
                 continue

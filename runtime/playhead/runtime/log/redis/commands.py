@@ -146,7 +146,7 @@ class Commands:
     async def _clear_away(self) -> None:
         """Give the old link up; what it has been asked is still answered."""
         if self._link is not None:
-            self._link.retire()
+            self._link.close_when_idle()
             self._replaced.append(self._link)
             self._link = None
         for old in [old for old in self._replaced if old.lost is not None]:

@@ -19,7 +19,7 @@ from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, Red
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.topology import LocatedConnection, NowhereError, finder_of, read_topology
 
-__all__ = ["DEFAULT_URL", "address_of", "again", "connect", "point", "redact", "translate_errors"]
+__all__ = ["DEFAULT_URL", "address_of", "clone", "connect", "point", "redact", "translate_errors"]
 
 DEFAULT_URL: Final = "redis://localhost:6379"
 _CANNOT_NOW: Final = (
@@ -124,7 +124,7 @@ def _pool(url: str, **options: Any) -> Any:
 _OF_ONE_POOL: Final = ("himport_registry", "event_dispatcher")  # made by the pool itself; hold locks and connections
 
 
-def again(client: Redis) -> Redis:
+def clone(client: Redis) -> Redis:
     """A client with the options of `client` and connections of its own, made at first use: for another event loop."""
     pool: Any = client.connection_pool  # a wrapped or stand-in client's pool differs in its kind of connection only
     options = {name: value for name, value in pool.connection_kwargs.items() if name not in _OF_ONE_POOL}

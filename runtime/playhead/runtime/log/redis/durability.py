@@ -102,11 +102,11 @@ class WaitingLink(Link):
         if self._next:
             self._go()
         else:
-            self._close_if_retired()
+            self._close_if_idle()
 
-    def _close_if_retired(self) -> None:
+    def _close_if_idle(self) -> None:
         if not self._next and not self._waits:
-            super()._close_if_retired()
+            super()._close_if_idle()
 
     def _unsafe(self, reply: Any) -> LogUnavailableError | None:
         """What to say of what is written and may be lost yet, by the answer to the wait."""

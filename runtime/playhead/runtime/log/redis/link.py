@@ -203,8 +203,8 @@ class Link(Wire):
         self._timeout: float | None = self._connection.socket_timeout
         self._timer: asyncio.TimerHandle | None = None
         self._turns = anyio.Lock()
-        self._in_line = 0
-        self._retired = False
+        self._queued = 0
+        self._closing = False
 
     @classmethod
     async def open(cls, client: Redis) -> Self:
@@ -214,7 +214,7 @@ class Link(Wire):
     @property
     def ready(self) -> bool:
         """A call is written at once, in front of none that waits for its turn."""
-        return self.lost is None and self._writable is None and not self._in_line and not self.outdated
+        return self.lost is None and self._writable is None and not self._queued and not self.outdated
 
     def call(self, *command: Any) -> asyncio.Future[Any]:
         """Write a command before this returns; the reply, or its error, is the future's."""
@@ -231,22 +231,22 @@ class Link(Wire):
 
     async def call_in_turn(self, *command: Any) -> asyncio.Future[Any]:
         """As `call`, once the transport has room again; who has waited longest goes first."""
-        self._in_line += 1
+        self._queued += 1
         try:
             async with self._turns:
                 if self._writable is not None:
                     await self._writable.wait()
                 return self.call(*command)
         finally:
-            self._in_line -= 1
+            self._queued -= 1
 
-    def retire(self) -> None:
+    def close_when_idle(self) -> None:
         """Close it as soon as no call waits; `aclose` is to be called all the same."""
-        self._retired = True
-        self._close_if_retired()
+        self._closing = True
+        self._close_if_idle()
 
-    def _close_if_retired(self) -> None:
-        if self._retired and not self._calls and not self._in_line:
+    def _close_if_idle(self) -> None:
+        if self._closing and not self._calls and not self._queued:
             self._lose(redis_errors.ConnectionError("another connection has taken its place"))
 
     def _take(self, reply: Any) -> None:
@@ -258,7 +258,7 @@ class Link(Wire):
             refuse(future, reply)
         elif not future.done():
             future.set_result(reply)
-        self._close_if_retired()
+        self._close_if_idle()
 
     def _look(self) -> None:
         """Is the oldest call late? One timer for all of them: one for each would cost more than the call."""

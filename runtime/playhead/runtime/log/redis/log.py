@@ -28,7 +28,7 @@ from playhead.runtime.log.interface import (
     deadline_failure,
 )
 from playhead.runtime.log.redis.commands import Commands, Later
-from playhead.runtime.log.redis.connection import again, point, translate_errors
+from playhead.runtime.log.redis.connection import clone, point, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import (
@@ -45,15 +45,15 @@ from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
-    Answer,
     Batch,
     Claim,
-    Code,
-    Finish,
     NewRun,
     Renewal,
+    RunEnd,
     RunInfo,
     WorkerInfo,
+    WriteResult,
+    WriteStatus,
 )
 
 __all__ = ["RedisLog"]
@@ -96,13 +96,13 @@ class RedisLog:
         if self.durability != "memory":
             self._writes = Commands(client, waiting_links(self.durability, marker=self.keys.waited))
 
-    def again(self) -> Self:
+    def clone(self) -> Self:
         """The same log over connections of its own, for another event loop or thread; close it as this one.
 
         A subclass' attributes are shared between the two.
         """
         other = copy.copy(self)
-        other._use(again(self.client))
+        other._use(clone(self.client))
         return other
 
     async def aclose(self) -> None:
@@ -187,7 +187,7 @@ class RedisLog:
             inbox=int(inbox),
         )
 
-    def append(self, batches: Sequence[Batch]) -> Awaitable[list[Answer]]:
+    def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
         """As of a log. The call is written before this returns where the connection is up, else upon await."""
         sent = [
             self._append(batches[start : start + _RUNS_PER_CALL]) for start in range(0, len(batches), _RUNS_PER_CALL)
@@ -203,7 +203,7 @@ class RedisLog:
             args += batch.records
         return _APPEND(self._writes, keys, args)
 
-    async def _answers(self, sent: Sequence[Awaitable[Any]]) -> list[Answer]:
+    async def _answers(self, sent: Sequence[Awaitable[Any]]) -> list[WriteResult]:
         with translate_errors(self.client):
             return [answer for flat in [await one for one in sent] for answer in answers(flat)]
 
@@ -217,7 +217,7 @@ class RedisLog:
             renewals += [Renewal(bool(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
         return renewals
 
-    async def finish(self, end: Finish) -> Answer:
+    async def finish(self, end: RunEnd) -> WriteResult:
         batch = end.batch
         log = self.keys.log(batch.run_id)
         keys = [self.keys.run(batch.run_id), log, self.keys.messages(end.session) if end.session else log]
@@ -225,20 +225,20 @@ class RedisLog:
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, end.state, end.retention_ms]
         args += [len(batch.records), *batch.records, len(messages), *messages]
         code, head, inbox = await self._write(_FINISH, keys, args)
-        return Answer(Code(code), head, inbox)
+        return WriteResult(WriteStatus(code), head, inbox)
 
-    async def release(self, batch: Batch) -> Answer:
+    async def release(self, batch: Batch) -> WriteResult:
         return await self._part(_RELEASE, batch)
 
-    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> Answer:
+    async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         check_pause(interrupts)
         return await self._part(_PAUSE, batch, len(interrupts), *map(_bytes, interrupts))
 
-    async def _part(self, script: Script, batch: Batch, *more: Any) -> Answer:
+    async def _part(self, script: Script, batch: Batch, *more: Any) -> WriteResult:
         keys = self.keys.of_run(batch.run_id)
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
         code, head, inbox = await self._write(script, keys, [*args, *more])
-        return Answer(Code(code), head, inbox)
+        return WriteResult(WriteStatus(code), head, inbox)
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         check_count("limit", limit, least=1)
@@ -303,7 +303,7 @@ class RedisLog:
         keys = [self.keys.worker(worker.worker), self.keys.workers]
         await self._run(_ANNOUNCE, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
 
-    async def retire(self, worker: str) -> None:
+    async def withdraw(self, worker: str) -> None:
         own = (self.keys.worker(worker), self.keys.worker_bell(worker))
         await self._calls([("ZREM", self.keys.workers, worker), ("DEL", *own)])
 

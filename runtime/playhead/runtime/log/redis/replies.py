@@ -14,7 +14,7 @@ from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import Segment, Stored, segments
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.values import Answer, Code, RunInfo, WorkerInfo
+from playhead.runtime.log.values import RunInfo, WorkerInfo, WriteResult, WriteStatus
 
 __all__ = ["INFO_FIELDS", "answers", "info_of", "messages_of", "segments_of", "signal_of", "text", "worker_of"]
 
@@ -24,7 +24,7 @@ INFO_FIELDS: Final = (
 )
 """The fields of a run's hash that `info_of` takes, in its order."""
 
-_CODES: Final = tuple(Code)
+_CODES: Final = tuple(WriteStatus)
 
 Items = Sequence[tuple[bytes, Sequence[bytes]]]
 """Entries of a stream as `XRANGE` gives them: the id; then the names of its fields and their values, by turns."""
@@ -35,9 +35,9 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
-def answers(flat: Sequence[int]) -> list[Answer]:
+def answers(flat: Sequence[int]) -> list[WriteResult]:
     """The answers of `append`, three numbers each."""
-    return [Answer(_CODES[flat[i]], flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)]
+    return [WriteResult(_CODES[flat[i]], flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)]
 
 
 def segments_of(log: str, items: Items) -> list[Segment]:
