@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -90,22 +90,24 @@ def test_a_worker_process_that_is_killed_is_started_again_and_all_drain_at_the_e
     assert pids_at(url, 0, but=first) == []
 
 
-def test_processes_serve_all_shards_and_commands_find_what_is_on_any(server: EmbeddedServer, commands: Commands):
+def test_processes_serve_all_shards_and_commands_find_what_is_on_any(
+    server: EmbeddedServer, commands: Commands, call: Callable[..., Finished]
+):
     url = server.url
     parent = commands.start("worker", AGENTS, "--processes", "2", "--url", url, "--shards", "3")
     for _ in range(2):
         parent.until("serves assistant")
-    ids = [ask(commands, url, "assistant") for _ in range(8)]
-    assert len({run_id.partition("-")[0] for run_id in ids}) > 1  # of one shard alone once in 2,187 times
+    ids = [call("ask", "assistant", "What is 17 * 23?", "--detach", "--url", url).out.strip() for _ in range(16)]
+    assert len({run_id.partition("-")[0] for run_id in ids}) > 1  # of one shard alone once in 14 million times
     for run_id in ids:
         assert entries_of(url, run_id)[-1].record.type == "run.completed"
-    listed = commands.run("runs", "--json", "--url", url).lines
+    listed = call("runs", "--json", "--url", url).lines
     assert {line["run_id"] for line in listed} == set(ids)
     elsewhere = next(run_id for run_id in ids if not run_id.startswith("0-"))
     for command in ("show", "tail"):
-        assert "391" in commands.run(command, elsewhere, "--url", url).out
-    assert len(commands.run("workers", "--json", "--url", url).lines) == 2
-    assert "3 shards" in commands.run("doctor", "--url", url).out
+        assert "391" in call(command, elsewhere, "--url", url).out
+    assert len(call("workers", "--json", "--url", url).lines) == 2
+    assert "3 shards" in call("doctor", "--url", url).out
 
     other = commands.start("worker", AGENTS, "--url", url, "--shards", "2")
     refused = other.wait()
