@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+import redis.asyncio
 
 from playhead.client import Notice, Run
 from playhead.runtime.core.codec import encode_record
@@ -43,9 +44,11 @@ class Copy:
         return copy
 
     async def takes_over(self) -> None:
-        """The replica is the primary now; what came after the copy is lost."""
-        for key, dump in self._keys:
-            await self._fleet.ask("RESTORE", key, 0, dump, "REPLACE")
+        """The replica is the primary now; what came after the copy is lost, in one moment for all who read meanwhile."""
+        async with redis.asyncio.Redis.from_url(self._fleet.url) as client, client.pipeline() as transaction:
+            for key, dump in self._keys:
+                transaction.execute_command("RESTORE", key, 0, dump, "REPLACE")
+            await transaction.execute()
 
     async def loses_the_owner(self) -> None:
         """And the owner's lease runs out."""
