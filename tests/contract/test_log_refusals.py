@@ -64,10 +64,11 @@ def pause(*interrupts: Any) -> Call:
 HALF = "\ud800"
 MESSAGE: Any = {"role": "user", "content": []}
 LONG = "x" * 1025
+NO_AGENTS = ("", HALF, "x" * 129, "my agent!", "a:b", "}{", "*")
 BAD_TIMES: list[Any] = [0, -1, 10**30, 1.5, float("nan"), float("inf"), True, "9"]
 CASES: dict[str, Call] = {
     **{f"submit as {str(name)[:9]!a}": submit(run_id=name) for name in ("", HALF, LONG, None, 7)},
-    **{f"submit for {name[:9]!a}": submit(agent=name) for name in ("", HALF, LONG)},
+    **{f"submit for {name[:9]!a}": submit(agent=name) for name in NO_AGENTS},
     **{f"submit in {name[:9]!a}": submit(session=name) for name in ("", HALF, LONG)},
     **{f"submit until {time!r}": submit(deadline_ms=time) for time in BAD_TIMES},
     **{f"claim for {time!r}": claim(lease_ms=time) for time in BAD_TIMES},
@@ -75,7 +76,7 @@ CASES: dict[str, Call] = {
     **{f"claim, crash limit {limit!r}": claim(crash_limit=limit) for limit in (-1, 0.5, None, 10**30)},
     **{f"claim by {name[:9]!a}": claim(worker=name) for name in ("", HALF, LONG)},
     **{f"claim with {name[:9]!a}": claim(token=name) for name in ("", HALF, LONG)},
-    "claim for no agent's name": claim({"": CLAIMED}),
+    **{f"claim for {name[:9]!a}": claim({name: CLAIMED}) for name in NO_AGENTS},
     **{f"renew for {time!r}": renew(time) for time in BAD_TIMES},
     **{f"finish as {state}": finish(state=state) for state in ("running", "queued", "paused", "done", "", None)},
     **{f"finish, retention {time!r}": finish(retention_ms=time) for time in BAD_TIMES},
@@ -167,9 +168,9 @@ ODD = ["}{", "{other:0}:run:r1", "a\r\nb\0c", "*", "r1:extra", " ", "ü\u2028\U0
 async def test_an_odd_name_is_a_name_of_its_own(log: Log, name: str) -> None:
     await stage(log)
     bystanders = await everything(log)
-    await log.submit(NewRun(name, name, SUBMITTED, name))
-    made = await log.claim({name: CLAIMED}, worker=name, token=name, lease_ms=HOUR)
-    assert made == Claim(name, name, 1, 2, name, name, 0, 0)
+    await log.submit(NewRun(name, "odd", SUBMITTED, name))
+    made = await log.claim({"odd": CLAIMED}, worker=name, token=name, lease_ms=HOUR)
+    assert made == Claim(name, name, 1, 2, "odd", name, 0, 0)
     assert await log.signal(name, Signal(name, "steer", "left")) == "running"
     assert await log.wait_for_work([], worker=name, timeout=5) == name
     assert await log.inbox(name) == [Signal(name, "steer", "left")]

@@ -21,7 +21,8 @@ from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.client.validation import check_name, check_run_id, deadline_in_ms
+from playhead.client.validation import check_run_id, deadline_in_ms
+from playhead.runtime.core.checks import check_agent, check_session
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
@@ -320,9 +321,9 @@ def _submission(
     agent: str, prompt: Prompt, *, session_id: str | None, invocation_state: dict[str, Any]
 ) -> RunSubmitted:
     """Record 1 of a run, of values that have been checked."""
-    check_name("agent", agent)
+    check_agent(agent)
     if session_id is not None:
-        check_name("session_id", session_id)
+        check_session(session_id)
     prompt_messages(prompt)
     check_plain("prompt", prompt)
     for key, value in invocation_state.items():

@@ -13,19 +13,12 @@ from playhead.runtime.core.storable import check_plain, check_size
 
 __all__ = [
     "check_answers",
-    "check_name",
     "check_run_id",
     "check_steer",
     "deadline_in_ms",
 ]
 
 _LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # beyond it somebody has meant a date
-
-
-def check_name(what: str, value: str) -> None:
-    """Refuse what cannot name an agent or a session by ValueError."""
-    if not value or len(value) > 256 or not value.isprintable():
-        raise ValueError(f"{what} must be 1 to 256 printable characters, not {value[:40]!r}")
 
 
 def check_run_id(run_id: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 from uuid import uuid4
 
 from playhead.runtime.agent.invocation import Invocation
+from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Prompt
 from playhead.runtime.core.errors import (
@@ -88,8 +89,7 @@ class Agent:
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
-        if not name or len(name) > 128 or not all(c.isalnum() or c in "_-." for c in name):
-            raise ValueError(f"{name!r} cannot name an agent: use 1 to 128 letters, digits, '_', '-' or '.'")
+        check_agent(name)
         if tool_executor not in ("concurrent", "sequential"):
             raise ValueError(f"tool_executor must be 'concurrent' or 'sequential', not {tool_executor!r}")
         if on_partial not in get_args(OnPartial):

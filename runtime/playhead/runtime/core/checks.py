@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["check_count", "check_duration", "check_name", "check_names"]
+__all__ = ["check_agent", "check_agents", "check_count", "check_duration", "check_name", "check_session"]
 
 _LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
 """A hundred years: beyond that Redis' own arithmetic of expiry comes near its end."""
 
 _LONGEST_NAME: Final = 1024
+_LONGEST_AGENT: Final = 128
+_LONGEST_SESSION: Final = 256
 _LARGEST_COUNT: Final = 2**53  # what Lua's numbers hold exactly
 
 
@@ -51,14 +53,36 @@ def check_name(what: str, value: object) -> None:
         raise ValueError(f"{what} must be a text of 1 to {_LONGEST_NAME} characters, not {_shown(value)}")
 
 
-def check_names(what: str, values: Iterable[object]) -> None:
-    """`check_name` for each.
+def check_agent(value: object) -> None:
+    """Refuse what cannot name an agent. The rule is the same for a definition, a submission and a claim.
 
     Raises:
-        ValueError: Names `what` and the first that is none.
+        ValueError: It is not a text of 1 to 128 letters, digits, `_`, `-` and `.`.
     """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_AGENT or not all(map(_names_agents, value)):
+        raise ValueError(
+            f"{_shown(value)} cannot name an agent: use 1 to {_LONGEST_AGENT} letters, digits, '_', '-' or '.'"
+        )
+
+
+def check_agents(values: Iterable[object]) -> None:
+    """`check_agent` for each value."""
     for value in values:
-        check_name(what, value)
+        check_agent(value)
+
+
+def check_session(value: object) -> None:
+    """Refuse what cannot name a session.
+
+    Raises:
+        ValueError: It is not a text of 1 to 256 printable characters.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_SESSION or not value.isprintable():
+        raise ValueError(f"session_id must be 1 to {_LONGEST_SESSION} printable characters, not {_shown(value)}")
+
+
+def _names_agents(character: str) -> bool:
+    return character.isalnum() or character in "_-."
 
 
 def _encodes(text: str) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from playhead.runtime.core.checks import check_count, check_duration, check_name, check_names
+from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
@@ -97,7 +97,7 @@ def check_claim(
     Raises:
         ValueError: A name that is not one, a lease or a retention below a millisecond, a crash limit below 0.
     """
-    check_names("agent", agents)
+    check_agents(agents)
     check_name("worker", worker)
     check_name("token", token)
     check_duration("lease_ms", lease_ms)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
-from playhead.runtime.core.checks import check_duration, check_name
+from playhead.runtime.core.checks import check_agent, check_duration, check_name
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName
 
@@ -81,7 +81,7 @@ class NewRun:
 
     def __post_init__(self) -> None:
         check_name("run_id", self.run_id)
-        check_name("agent", self.agent)
+        check_agent(self.agent)
         if self.session is not None:
             check_name("session", self.session)
         if self.deadline_ms is not None:
