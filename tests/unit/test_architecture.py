@@ -1,7 +1,8 @@
-"""Imports follow the floor plan of `docs/architecture.md`."""
+"""Imports follow the floor plan of `docs/architecture.md`, and what that page names is there."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from graphlib import TopologicalSorter
 
 import pytest
 
-from .test_house import ROOT, imports, modules, packages
+from .test_house import ROOT, imports, modules, packages, tracked
 
 __all__: list[str] = []
 
 MEMBERS = ("runtime", "workers", "client")
+SCRIPTS = "runtime/playhead/runtime/log/redis/scripts/"
+PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")
 
 
 def floor_plan(page: str) -> dict[str, int]:
@@ -64,7 +67,7 @@ def wrong_arrows(known: Mapping[str, str], of: frozenset[str], floors: Mapping[s
     return sorted(found)
 
 
-def test_a_floor_plan_is_read_part_by_part():
+def test_a_floor_plan_is_read_room_by_room():
     page = "<!-- floors -->\n    runtime\n      2  a\n      1  b  c\n    client\n      1  d\n<!-- end of floors -->"
     assert floor_plan(page) == {"runtime.a": 2, "runtime.b": 1, "runtime.c": 1, "client.d": 1}
 
@@ -99,14 +102,14 @@ def test_an_arrow_that_does_not_go_down_is_found(source: str, wrong: list[str]):
 
 
 def test_every_import_goes_down_the_floor_plan():
-    floors = floor_plan((ROOT / "docs/architecture.md").read_text("utf-8"))
+    floors = floor_plan(PAGE)
     assert len(floors) > 25
     assert wrong_arrows(modules(), packages(), floors) == []
 
 
-def test_the_plan_names_only_parts_that_exist():
+def test_the_plan_names_only_rooms_that_exist():
     parts = {part for module in modules() if (part := part_of(module))}
-    assert set(floor_plan((ROOT / "docs/architecture.md").read_text("utf-8"))) == parts
+    assert set(floor_plan(PAGE)) == parts
 
 
 def test_no_module_imports_itself_through_others():
@@ -122,3 +125,56 @@ def test_what_needs_records_alone_loads_neither_models_nor_redis():
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert {"redis", "openai", "httpx", "anyio", "asyncio"} & set(loaded) == set()
     assert {part_of(name) for name in loaded if name.startswith("playhead.")} == {None, "runtime.core"}
+
+
+# What the page names
+
+
+def names_of(page: str) -> list[str]:
+    """Each dotted name, path and script in backticks, once: `client.run.Run`, `docs/records.md`, `append.lua`."""
+    dotted = rf"playhead\.[\w.]+|(?:{'|'.join(MEMBERS)})\.[\w.]+"
+    return sorted(set(re.findall(rf"`({dotted}|[\w./-]+/[\w./-]*|\w+\.lua)`", page)))
+
+
+def is_there(name: str) -> bool:
+    """Whether a name that `names_of` gives is that of a file, a module, or what a module holds."""
+    if name.endswith(".lua") and "/" not in name:
+        return SCRIPTS + name in tracked()
+    if "/" in name:
+        return any(file == name or (name.endswith("/") and file.startswith(name)) for file in tracked())
+    parts = name.removeprefix("playhead.").split(".")
+    module, rest = f"playhead.{parts[0]}", parts[1:]
+    while rest and f"{module}.{rest[0]}" in modules():
+        module, rest = f"{module}.{rest[0]}", rest[1:]
+    thing: object = importlib.import_module(module)
+    for part in rest:
+        if not hasattr(thing, part):
+            return False
+        thing = getattr(thing, part)
+    return True
+
+
+def test_the_names_of_a_page_are_found_in_backticks():
+    page = "`client.run.Run` at `a/b.py`, `append.lua`, `run.claimed`, `a * b`, client.run, `playhead.runtime` `a/b.py`"
+    assert names_of(page) == ["a/b.py", "append.lua", "client.run.Run", "playhead.runtime"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["client.run.Run.stop", "client.walk", "runtime.core.decide.Decide", "docs/none.md", "docs/none/", "extend.lua"],
+)
+def test_a_name_that_leads_nowhere_is_found(name: str):
+    assert not is_there(name)
+
+
+@pytest.mark.parametrize("name", names_of(PAGE))
+def test_the_page_names_only_what_exists(name: str):
+    assert is_there(name)
+
+
+def test_each_step_of_the_four_walks_names_where_it_happens():
+    walks = re.findall(r"^### (A [^,\n]+),[^\n]*\n(.*?)(?=^##)", PAGE.partition("## Decisions")[0] + "##", re.M | re.S)
+    assert [title for title, _ in walks] == ["A prompt", "A chunk", "A cancel", "A takeover"]
+    steps = [step for _, walk in walks for step in re.split(r"^\d+\. ", walk, flags=re.M)[1:]]
+    assert len(steps) > 25
+    assert [step for step in steps if not names_of(step)] == []
