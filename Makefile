@@ -17,8 +17,11 @@ lint: ## style and common mistakes, nothing is changed
 	$(UV) run ruff format --check
 
 .PHONY: types
-types: ## pyright in strict mode, on sources and tests
+types: ## pyright in strict mode, on sources and tests; and that all public types are known
 	$(UV) run pyright
+	$(UV) run pyright --verifytypes playhead.runtime --ignoreexternal
+	$(UV) run pyright --verifytypes playhead.workers --ignoreexternal
+	$(UV) run pyright --verifytypes playhead.client --ignoreexternal
 
 .PHONY: test
 test: ## every test but those marked real_model

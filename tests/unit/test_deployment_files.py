@@ -35,6 +35,7 @@ from playhead.runtime.embedded.binary import find_server_binary
 __all__: list[str] = []
 
 ROOT = Path(__file__).resolve().parents[2]
+MEMBERS = ("runtime", "workers", "client")
 PASSWORD = "s3cret"
 FORMATS = jsonschema.FormatChecker(())
 
@@ -345,7 +346,13 @@ def test_make_help_lists_every_target_and_is_the_default():
 @needs_make
 def test_make_check_does_what_ci_does():
     steps = make("-n", "check").splitlines()
-    assert steps == ["uv run ruff check", "uv run ruff format --check", "uv run pyright", "uv run pytest"]
+    assert steps == [
+        "uv run ruff check",
+        "uv run ruff format --check",
+        "uv run pyright",
+        *(f"uv run pyright --verifytypes playhead.{member} --ignoreexternal" for member in MEMBERS),
+        "uv run pytest",
+    ]
     script = read(".ci/run")
     ci = make("-n", *re.findall(r"^make (.+)$", script, re.MULTILINE)[0].split()).splitlines()
     assert [*ci, script.splitlines()[-1]] == steps

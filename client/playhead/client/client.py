@@ -43,7 +43,7 @@ from playhead.runtime.log.values import NewRun, RunInfo, WorkerInfo
 
 __all__ = ["Client"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def _log_notice(notice: Notice) -> None:

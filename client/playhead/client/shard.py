@@ -14,7 +14,7 @@ from playhead.runtime.log.redis.log import RedisLog
 
 __all__ = ["Shard"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S: Final = 2.0
 
@@ -29,7 +29,7 @@ class Shard:
 
     def __init__(self, log: RedisLog) -> None:
         self.log = log
-        self.hub = Hub(log.client)
+        self.hub: Hub = Hub(log.client)
         self._reap_wanted = anyio.Event()
 
     def want_reap(self) -> None:

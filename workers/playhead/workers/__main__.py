@@ -11,7 +11,8 @@ from playhead.workers.cli import worker
 
 __all__: list[str] = []
 
-if __name__ == "__main__":
+
+def _main() -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(worker)
     try:
@@ -19,3 +20,7 @@ if __name__ == "__main__":
     except PlayheadError as error:
         sys.stderr.write(f"playhead: {error}\n")
         sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    _main()

@@ -21,7 +21,7 @@ from playhead.workers.checkpoints import Checkpoint, Visit
 
 __all__ = ["Closing", "Ended", "Left", "Paused", "Progress", "Raised"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from playhead.runtime.toolbox import calculator
 
 __all__ = ["assistant"]
 
-assistant = Agent(
+assistant: Agent = Agent(
     name="assistant",
     model=os.environ.get("PLAYHEAD_MODEL") or "demo",
     tools=[calculator],

@@ -25,7 +25,7 @@ from playhead.workers.resend import log_refusal
 
 __all__ = ["BELL_WAIT_S", "Duty"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 BELL_WAIT_S: Final = 2.0
 """Every wait for a bell ends in a claim: a lost ring costs at most this."""
@@ -47,11 +47,11 @@ class Duty:
 
     def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
         self.log = log
-        self.mailbox = Mailbox(log)
+        self.mailbox: Mailbox = Mailbox(log)
         signals_wait = self.mailbox.signals_wait
-        self.commit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
-        self.leases = Leases(log=log, options=options, signals_wait=signals_wait, visit=visit)
-        self.may_claim = anyio.Event()
+        self.commit: GroupCommit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
+        self.leases: Leases = Leases(log=log, options=options, signals_wait=signals_wait, visit=visit)
+        self.may_claim: anyio.Event = anyio.Event()
         self._worker = worker
         self._options = options
         self._unanswered: str | None = None  # the token of a claim

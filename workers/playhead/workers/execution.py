@@ -28,7 +28,7 @@ from playhead.workers.resend import retry_until_answered
 
 __all__ = ["Execution", "read_all"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _PAGE = 1000
 _ASK_S = 1.0  # what a line of the log may wait for Redis
@@ -77,7 +77,7 @@ class Execution:
     ) -> None:
         self.claim = claim
         self.lease = lease
-        self.control = Control()
+        self.control: Control = Control()
         self.outcome: str | None = None
         self.writer: RunWriter = commit.writer(
             ownership=lease, token=claim.token, head=claim.head, limit=agent.max_record_bytes

@@ -27,7 +27,7 @@ from playhead.workers.worker import Worker
 
 __all__ = ["run_worker"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def run_worker(

@@ -12,7 +12,7 @@ from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError
 
 __all__ = ["log_refusal", "retry_until_answered"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from anyio.abc import Process
 
 __all__ = ["Supervisor", "SupervisorStatistics"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0

@@ -49,11 +49,11 @@ class Worker:
         name: str | None = None,
         visit: Visit | None = None,
     ) -> None:
-        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-        self.agents = {agent.name: agent for agent in agents}
+        self.name: str = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self.agents: dict[str, Agent] = {agent.name: agent for agent in agents}
         if not agents or len(self.agents) != len(agents):
             raise ValueError("a worker needs at least one agent, each with a name of its own")
-        self.options = options or WorkerOptions()
+        self.options: WorkerOptions = options or WorkerOptions()
         self._fingerprints = {agent.name: agent.fingerprint for agent in agents}
         self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
         self._held: dict[str, Execution] = {}

@@ -19,7 +19,7 @@ from playhead.runtime.core.errors import PlayheadError
 
 __all__ = ["app", "run"]
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="playhead",
     help="Run LLM agents on a fleet, watch them from anywhere, and look at any run again.",
     no_args_is_help=True,

@@ -79,7 +79,7 @@ class RunView:
     """
 
     def __init__(self, run_id: str, *, after: int = 0) -> None:
-        self.exit_code = 0
+        self.exit_code: int = 0
         self._out = Console(highlight=False, soft_wrap=True)
         self._about = Console(stderr=True, highlight=False, soft_wrap=True)
         self._projection = Projection(run_id)

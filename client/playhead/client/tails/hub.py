@@ -20,7 +20,7 @@ from playhead.runtime.log.redis.link import Listener
 
 __all__ = ["Broadcast", "Hub", "HubStatistics", "Subscription"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BUFFERED_BATCHES: Final = 256
 """Live batches a tail may lag behind; beyond that it reads the stream instead, at its own pace."""
@@ -95,10 +95,10 @@ class Subscription:
     __slots__ = ("_deadline", "_waiter", "batches", "behind", "channel", "confirmed")
 
     def __init__(self, channel: bytes) -> None:
-        self.channel = channel
+        self.channel: bytes = channel
         self.batches: list[bytes] = []
-        self.behind = True
-        self.confirmed = _Once()
+        self.behind: bool = True
+        self.confirmed: _Once = _Once()
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
 
@@ -176,7 +176,7 @@ class Hub:
     """
 
     def __init__(self, client: Redis) -> None:
-        self.closed = False
+        self.closed: bool = False
         self._client = client
         self._subscriptions: dict[bytes, list[Subscription]] = {}
         self._confirmed: set[bytes] = set()

@@ -61,8 +61,9 @@ class Seen:
     __slots__ = ("_record", "claims", "epoch", "seq", "type")
 
     def __init__(self, after: Cursor | Entry) -> None:
+        self.seq: int
         self.epoch: int | None
-        self.type = ""
+        self.type: str = ""
         self.claims: tuple[ClaimSeen, ...] = ()
         self._record: list[Any] | bytes | None = None
         if isinstance(after, Entry):

@@ -134,7 +134,7 @@ class TailState:
         wait_for_worker: float | None = None,
         channels: int = 1,
     ) -> None:
-        self.run_id = run_id
+        self.run_id: str = run_id
         self._seen = Seen(after)
         self._phase = _Phase.READING
         self._on_pause = on_pause

@@ -74,7 +74,7 @@ class Tail:
         on_pause: OnPause = "wait",
         reap: Callable[[], None] = lambda: None,
     ) -> None:
-        self.run_id = run_id
+        self.run_id: str = run_id
         self._log = log
         self._hub = hub
         self._channel = channel

@@ -33,6 +33,7 @@ from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.resolve import resolve_model
 from playhead.runtime.tools.decorator import tool_index
+from playhead.runtime.tools.tool import Tool
 
 __all__ = ["Agent", "print_text"]
 
@@ -102,7 +103,7 @@ class Agent:
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
         self.on_partial: OnPartial = on_partial
         self.max_record_bytes = max_record_bytes
-        self.tools = tool_index(tools)
+        self.tools: dict[str, Tool] = tool_index(tools)
         self._model = model
         self._resolved: Model | None = None
         self._running: Invocation | None = None

@@ -31,7 +31,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import Segment, Stored
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold, initial
+from playhead.runtime.core.state import RunState, fold, initial
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd, WriteResult
 from playhead.runtime.loop.control import Control
@@ -70,18 +70,19 @@ class Invocation:
             history: The messages that it starts from.
             invocation_state: What tools get, as it is; what of it is stored is in `submitted`.
         """
-        self.run_id = new_run_id()
-        self.control = Control()
-        self.paused = False
+        self.run_id: str = new_run_id()
+        self.control: Control = Control()
+        self.paused: bool = False
         self.error: Exception | None = None
         self.invocation_state = invocation_state
         self._spec = spec
         self._submitted = submitted
         self._history = list(history)
-        self.state = initial(self._history)
-        self.projection = Projection(self.run_id)
+        self.state: RunState = initial(self._history)
+        self.projection: Projection = Projection(self.run_id)
         self._log = MemoryLog()
-        self.head, self.epoch = 0, 0
+        self.head: int = 0
+        self.epoch: int = 0
         self._token = ""  # of the present owner
         self._answers: set[str] = set()  # signals that wait in the log: their receipts acknowledge them
         self._waiting: list[bytes] = []  # chunks given out that the next append stores

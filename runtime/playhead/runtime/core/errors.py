@@ -119,7 +119,7 @@ class AgentPausedError(PlayheadError, ValueError):
     """
 
     def __init__(self, agent: str, interrupt_ids: Sequence[str]) -> None:
-        self.interrupt_ids = list(interrupt_ids)
+        self.interrupt_ids: list[str] = list(interrupt_ids)
         super().__init__(
             f"agent {agent!r} waits for answers to {', '.join(self.interrupt_ids)}; pass a list of "
             '{"interruptResponse": {"interruptId": …, "response": …}}, or give the invocation up with cancel().'
@@ -138,7 +138,7 @@ class InterruptNotOpenError(PlayheadError, ValueError):
 
     def __init__(self, run_id: str, ids: Sequence[str]) -> None:
         self.run_id = run_id
-        self.ids = list(ids)
+        self.ids: list[str] = list(ids)
         where = f"run {run_id} does not wait" if run_id else "nothing here waits"
         super().__init__(
             f"{where} for an answer to {', '.join(self.ids)}: never asked, or answered already. Nothing was changed; "
@@ -193,7 +193,7 @@ class RewindError(GapError):
         super().__init__(run_id, expected=expected, found=found)
         self.common = common
         now = "the log ends before it" if found is None else "another stands in its place"
-        self.args = (
+        self.args: tuple[Any, ...] = (
             f"run {run_id}: record {expected}, which this reader has seen, is gone ({now}): Redis lost the log's end, "
             f"and the run went on from before it. Read again behind {common} (after={common}), and forget what was "
             "read beyond that.",

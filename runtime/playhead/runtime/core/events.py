@@ -99,8 +99,8 @@ class Projection:
     __slots__ = ("_after", "_answer", "_chunks", "ended", "error", "invocation_state", "run_id")
 
     def __init__(self, run_id: str, *, after: Cursor | None = None) -> None:
-        self.run_id = run_id
-        self.ended = False
+        self.run_id: str = run_id
+        self.ended: bool = False
         self.error: RunFailedError | None = None
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}

@@ -74,8 +74,8 @@ class MessageAssembler:
     )
 
     def __init__(self) -> None:
-        self.stop_reason = "end_turn"
-        self.complete = False
+        self.stop_reason: str = "end_turn"
+        self.complete: bool = False
         self.usage: Mapping[str, Any] = _NO_USAGE
         self.metrics: Mapping[str, Any] = _NO_METRICS
         self._role = "assistant"

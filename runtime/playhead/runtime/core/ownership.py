@@ -32,8 +32,8 @@ class Ownership:
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.refusal: str | None = None
-        self.lost = False
-        self.leaving = False
+        self.lost: bool = False
+        self.leaving: bool = False
         self._listeners: list[Callable[[], None]] = []
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SkipValidation
 
@@ -82,7 +82,7 @@ class Record:
 class CheckedRecord(BaseModel, Record):
     """Base of the records whose fields are checked when they are made."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True)
 
     v: int = 1
     type: str
@@ -150,8 +150,8 @@ class ModelChunk(Record):
     type = "model.chunk"
 
     def __init__(self, *, at: int, chunk: Chunk) -> None:
-        self.at = at
-        self.chunk = chunk
+        self.at: int = at
+        self.chunk: Chunk = chunk
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         yield from (("v", self.v), ("type", self.type), ("at", self.at), ("chunk", self.chunk))
@@ -159,7 +159,7 @@ class ModelChunk(Record):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ModelChunk) and self.at == other.at and self.chunk == other.chunk
 
-    __hash__ = None  # pyright: ignore[reportAssignmentType] - a chunk is a dict
+    __hash__: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride] - a chunk is a dict
 
     def __repr__(self) -> str:
         return f"ModelChunk(at={self.at}, chunk={self.chunk!r})"

@@ -47,12 +47,12 @@ class ServerDirectory:
                 if path is None:
                     temporary = tempfile.TemporaryDirectory(prefix="playhead-", ignore_cleanup_errors=True)
                     path = Path(undo.enter_context(temporary))
-                self.path = path.absolute()
-                self.log_path = self.path / "server.log"
+                self.path: Path = path.absolute()
+                self.log_path: Path = self.path / "server.log"
                 self._info_path = self.path / "server.json"
                 self._log_start = 0
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self.lock_fd = self._open_lock()
+                self.lock_fd: int = self._open_lock()
                 undo.callback(os.close, self.lock_fd)
                 self._lock()
                 self._info_path.unlink(missing_ok=True)  # what a killed owner left would name a server that is gone

@@ -91,9 +91,9 @@ class ServerProcess:
         self._watcher = self._launch([str(binary), *arguments])
         try:
             assert self._watcher.stdout is not None
-            self.pid = int(self._watcher.stdout.readline() or 0)
+            self.pid: int = int(self._watcher.stdout.readline() or 0)
             self._watcher.stdout.close()
-            self.kind = self._wait_until_ready()
+            self.kind: str = self._wait_until_ready()
             directory.announce(url=f"redis://127.0.0.1:{port}", pid=self.pid)
         except BaseException:
             self._end()

@@ -48,8 +48,8 @@ class EmbeddedServer:
     ) -> None:
         """Not to be called: `start` and `start_sync` make these."""
         self._backend = backend
-        self.port = backend.port
-        self.url = f"redis://127.0.0.1:{backend.port}"
+        self.port: int = backend.port
+        self.url: str = f"redis://127.0.0.1:{backend.port}"
         self.kind = kind
         self.notice = notice
         self.directory = directory

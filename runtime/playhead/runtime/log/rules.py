@@ -54,8 +54,8 @@ class Rules:
 
     def __init__(self) -> None:
         self.runs: dict[str, LogRun] = {}
-        self.line = Line()
-        self.sessions = Sessions()
+        self.line: Line = Line()
+        self.sessions: Sessions = Sessions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
         self.claims: dict[str, tuple[int, str]] = {}

@@ -27,11 +27,11 @@ class Control:
     """
 
     def __init__(self) -> None:
-        self.cancel_signal = threading.Event()
+        self.cancel_signal: threading.Event = threading.Event()
         self._signals: deque[Signal] = deque()
         self._stops: list[Callable[[], None]] = []
         self._seen: set[str] = set()
-        self.cancelling = False
+        self.cancelling: bool = False
 
     def deliver(self, signals: Iterable[Signal]) -> None:
         """Hand signals to the loop, each id once; a cancel ends its wait for a model, and stops the tools that run.

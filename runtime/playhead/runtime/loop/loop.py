@@ -91,11 +91,11 @@ class Loop:
     ) -> None:
         self.spec = spec
         self.run_id = run_id
-        self.state = state
-        self.head = head
+        self.state: RunState = state
+        self.head: int = head
         self.epoch = epoch
-        self.control = control or Control()
-        self.ownership = ownership or Ownership(run_id)
+        self.control: Control = control or Control()
+        self.ownership: Ownership = ownership or Ownership(run_id)
         self._driver = driver
         self._call: ModelCall | None = None
         self._partial = partial if spec.on_partial == "continue" else ()

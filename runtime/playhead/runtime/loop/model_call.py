@@ -26,7 +26,7 @@ from playhead.runtime.loop.spec import AgentSpec
 
 __all__ = ["Answered", "Cancelled", "Ending", "Failed", "ModelCall", "WouldNotContinue", "tracked"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

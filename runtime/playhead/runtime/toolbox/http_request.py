@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import httpx
@@ -119,7 +119,7 @@ def make_http_request(
     return http_request
 
 
-http_request = make_http_request()
+http_request: Tool[..., Any] = make_http_request()
 
 
 def _request(url: str, method: str, headers: dict[str, str], body: str | None) -> _Request:

@@ -19,7 +19,7 @@ from anyio.lowlevel import RunVar
 
 __all__ = ["END", "MAX_TOOL_THREADS", "BodyStopped", "ToolBody"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_TOOL_THREADS = 128
 """Sync bodies that run at once on one event loop; more wait their turn, which is not counted as their time.
@@ -68,8 +68,8 @@ class ToolBody:
             name: The tool's name, for messages.
         """
         self.result: object = None
-        self.is_late = False
-        self.is_stopped = False
+        self.is_late: bool = False
+        self.is_stopped: bool = False
         self._call = call
         self._on_loop = on_loop
         self._timeout = timeout

@@ -29,7 +29,7 @@ from playhead.workers.resend import retry_until_answered
 
 __all__ = ["GroupCommit"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SENDERS: Final = 2
 """Calls in flight at once, each for other runs: the server works on one while the next is made here."""
@@ -75,8 +75,8 @@ class GroupCommit:
         self._dirty: OrderedDict[RunWriter, None] = OrderedDict()  # the first one of a dict takes long to find
         self._idle: list[asyncio.Future[_Call]] = []  # of the senders that have nothing to send
         self.waiting = 0
-        self.appends = 0
-        self.records = 0
+        self.appends: int = 0
+        self.records: int = 0
 
     def writer(self, *, ownership: Ownership, token: str, head: int, limit: int = MAX_RECORD_BYTES) -> RunWriter:
         """A writer for a run whose log now ends at `head`; records over `limit` bytes are refused."""

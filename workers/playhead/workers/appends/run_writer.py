@@ -105,12 +105,12 @@ class RunWriter:
     """
 
     def __init__(self, commit: Sender, *, ownership: Ownership, token: str, head: int, limit: int) -> None:
-        self.run_id = ownership.run_id
+        self.run_id: str = ownership.run_id
         self.ownership = ownership
         self.token = token
         self.limit = limit
-        self.head = head
-        self.last = head
+        self.head: int = head
+        self.last: int = head
         self._commit = commit
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0

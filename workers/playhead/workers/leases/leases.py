@@ -23,7 +23,7 @@ from playhead.workers.resend import log_refusal
 
 __all__ = ["Lease", "Leases"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 0.5
 """How much the look-out adds to a lease before a dead worker's run goes on."""
@@ -65,7 +65,7 @@ class Leases:
     def __init__(
         self, *, log: Log, options: WorkerOptions, signals_wait: Callable[[str], None], visit: Visit | None = None
     ) -> None:
-        self.reaped = 0
+        self.reaped: int = 0
         self._log = log
         self._options = options
         lease_s = options.lease_ms / 1000

@@ -37,7 +37,7 @@ from playhead.workers.leases.watchdog import Watchdog, now_s
 
 __all__ = ["Renewable", "Renewer"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _JOIN_S = 2.0
 _TRIES = 4  # in the second third of a lease, and so open at once
@@ -78,7 +78,7 @@ class Renewer:
         visit: Visit | None = None,
     ) -> None:
         """Make one that renews nothing yet; `signals_wait` is called on the worker's thread, with a run's id."""
-        self.renewals = 0
+        self.renewals: int = 0
         self._signals_wait = signals_wait
         self._held = held
         self._log = log

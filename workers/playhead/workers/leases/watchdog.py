@@ -7,12 +7,15 @@ woke than it had asked to: the loop alone late means that something blocked it, 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 __all__ = ["Stall", "Watchdog", "now_s"]
 
-now_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+now_s: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 """Seconds by a clock that nobody sets; where the system has such a clock, it counts a machine's sleep too."""
 
 

@@ -50,7 +50,7 @@ class Commands:
     """
 
     def __init__(self, client: Redis, open_link: Callable[[Redis], Awaitable[Link]] = Link.open) -> None:
-        self.sharded = False
+        self.sharded: bool = False
         self._client = client
         self._open_link = open_link
         self._link: Link | None = None

@@ -96,7 +96,7 @@ class Wire(asyncio.Protocol, ABC):
     def __init__(self, borrowed: Borrowed) -> None:
         connection = borrowed.connection
         self.lost: Exception | None = None
-        self.sharded = borrowed.sharded
+        self.sharded: bool = borrowed.sharded
         self._borrowed: Borrowed | None = borrowed
         self._connection = connection
         self._ended = anyio.Event()

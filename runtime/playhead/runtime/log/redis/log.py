@@ -84,7 +84,7 @@ class RedisLog:
     """
 
     def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0, durability: Durability = "memory") -> None:
-        self.keys = Keys(prefix, shard)
+        self.keys: Keys = Keys(prefix, shard)
         self.durability: Durability = durability
         self._use(client)
 

@@ -39,7 +39,8 @@ class Script:
         self._plain, self._sharded = (
             _form(f"local PUBLISH = '{word}'\n{common}{own}") for word in ("PUBLISH", "SPUBLISH")
         )
-        self.text, self.sha = self._plain
+        self.text: str = self._plain.text
+        self.sha: str = self._plain.sha
 
     def __call__(self, commands: Commands, keys: Sequence[str], args: Sequence[Any]) -> Awaitable[Any]:
         """Run it: written before this returns where `commands` is ready, else upon await, which gives its answer.

@@ -64,7 +64,7 @@ class Finder(ABC):
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        self.generation = 0
+        self.generation: int = 0
         self.found: Node | None = None
         self.guard: str | None = None
         self._nodes = tuple(nodes)
@@ -183,7 +183,7 @@ class ClusterFinder(Finder):
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         super().__init__(nodes)
-        self.root = "{ph:0}:"
+        self.root: str = "{ph:0}:"
         self.guard = f"{self.root}nothing"
         self._pointed = False
         self._seeds = self._nodes
@@ -199,8 +199,8 @@ class ClusterFinder(Finder):
         self._pointed = True
         if root != self.root:
             self.root = root
-            self.guard = f"{root}nothing"
-            self.generation += 1
+            self.guard: str | None = f"{root}nothing"
+            self.generation: int = self.generation + 1
 
     def __str__(self) -> str:
         return f"the cluster of {self._named}"

@@ -64,7 +64,7 @@ class ChunkTranslator:
     """
 
     def __init__(self) -> None:
-        self.finished = False
+        self.finished: bool = False
         self._usage: Any = None
         self._blocks: deque[_Block] = deque()
         self._tools: dict[int, _Block] = {}

@@ -100,7 +100,7 @@ class OpenAIModel:
         continue_params: dict[str, Any] | None = None,
     ) -> None:
         self.model_id = model_id
-        self.continues_partial = continue_params is not None
+        self.continues_partial: bool = continue_params is not None
         self._continue_params = dict(continue_params or {})
         self._params = dict(params or {})
         self._client_args: dict[str, Any] = {"max_retries": 0, **(client_args or {})}
