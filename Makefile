@@ -12,9 +12,10 @@ help: ## list these targets
 check: lint types test ## everything CI checks
 
 .PHONY: lint
-lint: ## style and common mistakes, nothing is changed
+lint: ## style, common mistakes and misspellings; nothing is changed
 	$(UV) run ruff check
 	$(UV) run ruff format --check
+	$(UV) run codespell
 
 .PHONY: types
 types: ## pyright in strict mode, on sources and tests; and that all public types are known

@@ -349,6 +349,7 @@ def test_make_check_does_what_ci_does():
     assert steps == [
         "uv run ruff check",
         "uv run ruff format --check",
+        "uv run codespell",
         "uv run pyright",
         *(f"uv run pyright --verifytypes playhead.{member} --ignoreexternal" for member in MEMBERS),
         "uv run pytest",
@@ -356,6 +357,15 @@ def test_make_check_does_what_ci_does():
     script = read(".ci/run")
     ci = make("-n", *re.findall(r"^make (.+)$", script, re.MULTILINE)[0].split()).splitlines()
     assert [*ci, script.splitlines()[-1]] == steps
+
+
+def test_the_hooks_before_a_commit_are_what_make_lint_runs_and_download_nothing():
+    (repository,) = yaml.safe_load(read(".pre-commit-config.yaml"))["repos"]
+    assert (repository["repo"], {hook["language"] for hook in repository["hooks"]}) == ("local", {"system"})
+    hooks = [hook["entry"].removesuffix(" --force-exclude") for hook in repository["hooks"]]
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", read("Makefile"), re.MULTILINE)
+    assert lint
+    assert hooks == [line.strip().removesuffix(" --check").replace("$(UV)", "uv") for line in lint[1].splitlines()]
 
 
 def test_ci_ends_with_the_test_command_of_the_readme():
