@@ -69,7 +69,9 @@ def broken(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [*pages(), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name
+    "page",
+    [*pages(), *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY"))],
+    ids=lambda page: page.name,
 )
 def test_the_links_of_a_page_lead_somewhere(page: Path):
     assert broken(page) == []
