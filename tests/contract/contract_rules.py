@@ -85,11 +85,11 @@ def _run_of_rules(run: LogRun) -> dict[str, Any]:
 
 def _run_of_server(held: HeldRun) -> dict[str, Any]:
     fields = held.fields
-    numbers = {name: int(fields[name]) for name in ("crashes", "handovers", "errors", "crash limit", "retention")}
+    numbers = {name: int(fields[name]) for name in ("crashes", "handovers", "errors", "crash_limit", "retention_ms")}
     cancel = None
-    if "cancel" in fields:
-        records = [timeless(held.stored(f"last words {r + 1}")) for r in range(int(fields["last words"]))]
-        cancel = held.stored("cancel"), records
+    if "cancel_signal" in fields:
+        records = [timeless(held.stored(f"cancel_record:{r + 1}")) for r in range(int(fields["cancel_records"]))]
+        cancel = held.stored("cancel_signal"), records
     return {
         "state": held.state,
         "epoch": int(fields["epoch"]),
@@ -97,13 +97,13 @@ def _run_of_server(held: HeldRun) -> dict[str, Any]:
         "session": fields["session"],
         "token": fields["token"],
         "worker": fields.get("worker", ""),
-        "released": (fields["released"], int(fields["released head"])) if "released" in fields else None,
+        "released": (fields["released_token"], int(fields["released_head"])) if "released_token" in fields else None,
         "counts": (numbers["crashes"], numbers["handovers"], numbers["errors"]),
-        "limits": (numbers["crash limit"], numbers["retention"]),
+        "limits": (numbers["crash_limit"], numbers["retention_ms"]),
         "deadline": "deadline" in fields,
         "inbox": held.inbox,
-        "seen": held.having("sig:"),
-        "asked": held.having("ask:"),
+        "seen": held.having("signal:"),
+        "asked": held.having("interrupt:"),
         "cancel": cancel,
         "records": [(epoch, timeless(record)) for _, epoch, record in held.entries],
         "hours kept": -(-held.ttls[0] // HOUR) if held.state in ENDED_STATES else None,

@@ -109,7 +109,7 @@ def hold(client: redis.Redis, root: str) -> Held:
         leases=scores("leases"),
         deadlines=scores("deadlines"),
         index=scores("runs"),
-        holders={name: dict(_pairs(fields))[b"run"].decode() for name, fields in found.get("session", {}).items()},
+        holders={name: dict(_pairs(fields))[b"holder"].decode() for name, fields in found.get("session", {}).items()},
         waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
         messages={name: [_message(*item) for item in items] for name, items in found.get("messages", {}).items()},
         claimed={token: run_id.decode() for token, run_id in found.get("claimed", {}).items()},

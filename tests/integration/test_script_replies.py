@@ -125,7 +125,7 @@ async def reap(log: RedisLog) -> tuple[Call, Any]:
 async def reap_past_the_crash_limit(log: RedisLog) -> tuple[Call, Any]:
     await owned(log)
     await log.client.zadd(log.keys.leases, {"r1": 1})
-    await log.client.hset(log.keys.run("r1"), "crash limit", "0")
+    await log.client.hset(log.keys.run("r1"), "crash_limit", "0")
     return lambda far: far.reap(), []
 
 

@@ -296,7 +296,7 @@ class RedisLog:
         return messages_of(items)
 
     async def holder(self, session: str) -> str | None:
-        return text(await self._call("HGET", self.keys.session(session), "run")) or None
+        return text(await self._call("HGET", self.keys.session(session), "holder")) or None
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         check_duration("ttl_ms", ttl_ms)

@@ -37,7 +37,7 @@ while true do
   end
   if not id then return false end
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention')
+  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms')
   if h[1] ~= 'queued' then -- a leftover of a run that ended or vanished while it was in line
     redis.call('ZREM', KEYS[slot], id)
   else
@@ -52,7 +52,7 @@ while true do
       retire(prefix, id, 'failed', tonumber(h[4]), now)
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
-        'crash limit', ARGV[5], 'retention', ARGV[6])
+        'crash_limit', ARGV[5], 'retention_ms', ARGV[6])
       wrote(run, log, tonumber(h[3]), epoch, {ARGV[slot + 4]})
       redis.call('ZADD', leases, now + lease, id)
       redis.call('SET', memo, id, 'PX', math.max(lease, 60000))

@@ -83,17 +83,17 @@ local function pass_session_on(prefix, session, id)
   if session == '' then return end
   local key, waiting = prefix .. 'session:' .. session, prefix .. 'waiting:' .. session
   redis.call('LREM', waiting, 0, id)
-  if redis.call('HGET', key, 'run') ~= id then return end
+  if redis.call('HGET', key, 'holder') ~= id then return end
   local next_id = redis.call('LPOP', waiting)
   while next_id do
     if redis.call('HGET', prefix .. 'run:' .. next_id, 'state') == 'queued' then
-      redis.call('HSET', key, 'run', next_id)
+      redis.call('HSET', key, 'holder', next_id)
       enqueue(prefix, next_id)
       return
     end
     next_id = redis.call('LPOP', waiting)
   end
-  redis.call('HDEL', key, 'run')
+  redis.call('HDEL', key, 'holder')
   redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
 end
 
@@ -113,7 +113,7 @@ end
 
 -- The end that a cancel asked for, written by the call that finds the run without an owner: the records came with the signal.
 local function end_cancelled(prefix, id, now, records)
-  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention')
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention_ms')
   write_end(prefix, id, h[1], h[2], records)
   retire(prefix, id, 'cancelled', tonumber(h[3]), now)
 end
@@ -123,11 +123,11 @@ local function let_go(prefix, id, now)
   local run = prefix .. 'run:' .. id
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
-  local h = redis.call('HMGET', run, 'cancel', 'last words')
+  local h = redis.call('HMGET', run, 'cancel_signal', 'cancel_records')
   for _, signal in ipairs(h[1] and redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1) or {}) do
     if signal == h[1] then
       local records = {}
-      for r = 1, tonumber(h[2]) do records[r] = redis.call('HGET', run, 'last words ' .. r) end
+      for r = 1, tonumber(h[2]) do records[r] = redis.call('HGET', run, 'cancel_record:' .. r) end
       return end_cancelled(prefix, id, now, records)
     end
   end
@@ -137,7 +137,7 @@ end
 -- The owner's last batch of an ownership that it ends by itself. Answers code, head, signals waiting; after 0 the caller
 -- says what becomes of the run. The token is set aside, with the head it left, only to know a repeat as DUP.
 local function part(run, log, inbox, token, expected, ack, records)
-  local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox', 'released', 'released head')
+  local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox', 'released_token', 'released_head')
   if not h[1] then return 4, 0, 0 end
   local head, waiting = tonumber(h[3]), tonumber(h[5])
   if h[6] == token and tonumber(h[7]) == expected + #records then return 1, head, waiting end
@@ -148,7 +148,7 @@ local function part(run, log, inbox, token, expected, ack, records)
     redis.call('LTRIM', inbox, ack, -1)
     waiting = redis.call('HINCRBY', run, 'inbox', -math.min(ack, waiting))
   end
-  redis.call('HSET', run, 'token', '', 'released', token, 'released head', string.format('%.0f', head))
+  redis.call('HSET', run, 'token', '', 'released_token', token, 'released_head', string.format('%.0f', head))
   return 0, head, waiting
 end
 

@@ -15,7 +15,7 @@ if code == 0 then
     let_go(prefix, id, now_ms())
   else
     for _, interrupt in ipairs(arguments(8 + count, tonumber(ARGV[7 + count]))) do
-      redis.call('HSET', KEYS[1], 'ask:' .. interrupt, 1)
+      redis.call('HSET', KEYS[1], 'interrupt:' .. interrupt, 1)
     end
     redis.call('ZREM', prefix .. 'leases', id)
     redis.call('HSET', KEYS[1], 'state', 'paused', 'worker', '', 'updated', now_ms())

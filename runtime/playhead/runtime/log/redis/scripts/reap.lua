@@ -18,7 +18,7 @@ local function fail(id, h, record)
 end
 
 local function state_of(id)
-  return redis.call('HMGET', prefix .. 'run:' .. id, 'state', 'head', 'epoch', 'crash limit', 'retention')
+  return redis.call('HMGET', prefix .. 'run:' .. id, 'state', 'head', 'epoch', 'crash_limit', 'retention_ms')
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now, 'LIMIT', 0, limit)) do

@@ -10,35 +10,35 @@
 --   latest when it has no owner any more, because the records to write then are kept.
 
 local run, inbox = KEYS[1], KEYS[3]
-local prefix, id, mark, kind = ARGV[1], ARGV[2], 'sig:' .. ARGV[3], ARGV[4]
+local prefix, id, signal_id, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if kind ~= 'cancel' and kind ~= 'respond' and kind ~= 'steer' then
   return redis.error_reply('ERR playhead: unknown kind of signal: ' .. kind)
 end
 local records = arguments(7, tonumber(ARGV[6]))
 local answered = arguments(8 + #records, tonumber(ARGV[7 + #records]))
-local h = redis.call('HMGET', run, 'state', 'worker', mark)
+local h = redis.call('HMGET', run, 'state', 'worker', 'signal:' .. signal_id)
 local state = h[1]
 if not state then return false end
 if ended(state) or h[3] then return {state} end
 
 local refused = {state}
 for _, interrupt in ipairs(answered) do
-  if redis.call('HEXISTS', run, 'ask:' .. interrupt) == 0 then refused[#refused + 1] = interrupt end
+  if redis.call('HEXISTS', run, 'interrupt:' .. interrupt) == 0 then refused[#refused + 1] = interrupt end
 end
 if #refused > 1 then return refused end
 
 local now = now_ms()
-redis.call('HSET', run, mark, 1)
+redis.call('HSET', run, 'signal:' .. signal_id, 1)
 if #records > 0 and state ~= 'running' then
   end_cancelled(prefix, id, now, records)
   return {'cancelled'}
 end
-for _, interrupt in ipairs(answered) do redis.call('HDEL', run, 'ask:' .. interrupt) end
+for _, interrupt in ipairs(answered) do redis.call('HDEL', run, 'interrupt:' .. interrupt) end
 redis.call('RPUSH', inbox, ARGV[5])
 redis.call('HINCRBY', run, 'inbox', 1)
 if #records > 0 then
-  redis.call('HSET', run, 'cancel', ARGV[5], 'last words', #records)
-  for r, record in ipairs(records) do redis.call('HSET', run, 'last words ' .. r, record) end
+  redis.call('HSET', run, 'cancel_signal', ARGV[5], 'cancel_records', #records)
+  for r, record in ipairs(records) do redis.call('HSET', run, 'cancel_record:' .. r, record) end
 end
 if state == 'running' then ring(prefix .. 'bell@' .. h[2], id) end
 if state == 'paused' and kind == 'respond' then

@@ -13,7 +13,7 @@ if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
 write(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
 redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'handovers', 0,
-  'errors', 0, 'inbox', 0, 'crash limit', ARGV[7], 'retention', ARGV[8], 'agent', agent, 'session', session,
+  'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
   'created', now, 'updated', now)
 local deadline = tonumber(ARGV[6])
 if deadline > 0 then
@@ -28,13 +28,13 @@ redis.call('ZADD', runs, next_place(prefix), id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
   redis.call('PERSIST', prefix .. 'messages:' .. session)
-  local holder = redis.call('HGET', key, 'run')
+  local holder = redis.call('HGET', key, 'holder')
   local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
   if state and not ended(state) then
     redis.call('RPUSH', prefix .. 'waiting:' .. session, id)
     return 1
   end
-  redis.call('HSET', key, 'run', id)
+  redis.call('HSET', key, 'holder', id)
 end
 enqueue(prefix, id)
 return 1
