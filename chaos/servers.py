@@ -132,7 +132,7 @@ class Replicated(Servers):
         self._whole = whole
         self._pair = {server.port: server for server in (first, second)}
         self._folder = folder
-        self._key = Keys(prefix).waited
+        self._key = Keys(prefix).durability_marker
         self._returned: list[EmbeddedServer] = []
         if isinstance(whole, EmbeddedSentinels):
             _ask(whole.sentinel_ports[0], "SENTINEL", "DEBUG", "INFO-PERIOD", _LOOK_MS)

@@ -1,7 +1,7 @@
 """What the rules hold and what a server holds, both in the same words, so that they can be compared.
 
 All that a later call can depend on is there. Left out are times, of which only is told which have been moved into the
-past, and the bells, which are hints.
+past, and the notifications, which are hints.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def by_rules(rules: Rules) -> dict[str, Any]:
     return {
         "runs": {run_id: _run_of_rules(run) for run_id, run in rules.runs.items()},
         "index": list(rules.runs),
-        "line": rules.line.all(),
+        "queue": rules.queue.all(),
         "leases": _passed(rules.leases),
         "deadlines": _passed(rules.deadlines),
         "claimed": {token: run_id for token, (_, run_id) in rules.claims.items()},
@@ -48,7 +48,7 @@ def by_server(held: Held) -> dict[str, Any]:
     return {
         "runs": {run_id: _run_of_server(run) for run_id, run in held.runs.items()},
         "index": [run_id for run_id in held.index if run_id in held.runs],
-        "line": {agent: list(line) for agent, line in held.ready.items()},
+        "queue": {agent: list(queue) for agent, queue in held.ready.items()},
         "leases": _passed(held.leases),
         "deadlines": _passed(held.deadlines),
         "claimed": held.claimed,
@@ -75,8 +75,8 @@ def _run_of_rules(run: LogRun) -> dict[str, Any]:
         "limits": (run.crash_limit, run.retention_ms),
         "deadline": run.deadline is not None,
         "inbox": run.inbox,
-        "seen": run.seen,
-        "asked": run.asked,
+        "seen": run.signal_ids,
+        "asked": run.open_interrupts,
         "cancel": run.cancel and (run.cancel[0], [timeless(record) for record in run.cancel[1]]),
         "records": [(epoch, timeless(record)) for epoch, record in zip(epochs, run.records, strict=True)],
         "hours kept": None if run.expires is None else (run.expires - run.updated) // HOUR,

@@ -111,7 +111,9 @@ class LogMachine(RuleBasedStateMachine):
             self.asked(lambda log: log.reap())
             held = self.held()
             assert broken_promises(held) == []
-            assert held.forever <= {"runs", "line"}, "nothing but the index and the last place outlives the last run"
+            assert held.forever <= {"runs", "queue_position"}, (
+                "nothing but the index and the last position outlives the last run"
+            )
         finally:
             self.listener.close()
             self.client.flushdb()
@@ -173,14 +175,14 @@ class LogMachine(RuleBasedStateMachine):
         for run_id, agent, session, deadline in zip(RUNS[:3], "aab", ("ada", "ada", "bob"), deadlines, strict=True):
             self.submit(data, run_id, agent, session, deadline)
 
-    @precondition(lambda self: self.oracle.line.first(AGENTS))
+    @precondition(lambda self: self.oracle.queue.first(AGENTS))
     @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",), ("b",)]), crash_limit=st.sampled_from([1, 0, 2]))
     def claim(self, data: st.DataObject, agents: tuple[str, ...], crash_limit: int) -> None:
         wanted = dict.fromkeys(agents, CLAIMED)
         token = f"token {next(self.numbers)}"
         terms: dict[str, Any] = {"worker": "w", "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
         terms["retention_ms"] = HOUR * (1 + crash_limit)
-        first = self.oracle.line.first(agents)
+        first = self.oracle.queue.first(agents)
         call: tuple[Call, Said] = (
             lambda log: log.claim(wanted, **terms),
             lambda rules: rules.claim(wanted, **terms, now=NOW),

@@ -215,11 +215,19 @@ def test_the_table_of_events_has_every_kind_with_its_keys():
 
 def test_every_key_is_in_the_table_of_keys():
     keys = Keys("ph", 0)
-    texts = {"run": "<run>", "log": "<run>", "inbox": "<run>", "ready": "<agent>", "bell": "<agent>"}
-    texts |= {"worker_bell": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
+    texts = {"run": "<run>", "log": "<run>", "inbox": "<run>", "ready": "<agent>", "notify_agent": "<agent>"}
+    texts |= {"notify_worker": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
     texts["session"] = "<session>"
     wanted = {getattr(keys, name)(text) for name, text in texts.items()}
-    wanted |= {keys.leases, keys.deadlines, keys.runs, keys.workers, keys.waited, keys.line, keys.shards}
+    wanted |= {
+        keys.leases,
+        keys.deadlines,
+        keys.runs,
+        keys.workers,
+        keys.durability_marker,
+        keys.queue_position,
+        keys.shards,
+    }
     assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == {
         *texts,
         "of_run",

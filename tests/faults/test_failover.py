@@ -219,6 +219,6 @@ async def test_worker_and_viewer_go_on_when_a_node_of_a_cluster_dies(programs: P
 async def replicated(client: Client) -> None:
     """Wait until the replica has all there is."""
     pipeline: Any = client.log.client.pipeline(transaction=False)
-    pipeline.set(client.log.keys.waited, 1, px=60_000)
+    pipeline.set(client.log.keys.durability_marker, 1, px=60_000)
     pipeline.wait(1, 5000)
     assert (await pipeline.execute())[-1] >= 1

@@ -217,7 +217,7 @@ async def test_memory_waits_for_nothing(pair: EmbeddedSentinels, prefix: str, st
     await log.finish(RunEnd(batch(claim, END), "completed"))
     await log.aclose()
     assert not await waits(pair.primary)
-    assert await command(pair.primary, "EXISTS", log.keys.waited) == 0
+    assert await command(pair.primary, "EXISTS", log.keys.durability_marker) == 0
 
 
 async def refuses(url: str, durability: Durability, error: type[Exception], match: str) -> None:

@@ -166,7 +166,9 @@ async def test_a_server_clock_that_was_set_back_keeps_the_line_and_its_order(log
     order = [await submitted(log)]
     seconds, microseconds = await log.client.time()
     in_an_hour = (seconds + 3600) * 1_000_000 + microseconds
-    await log.client.set(log.keys.line, in_an_hour)  # as if the last place had been given before the clock was set back
+    await log.client.set(
+        log.keys.queue_position, in_an_hour
+    )  # as if the last place had been given before the clock was set back
     order += [await submitted(log), await submitted(log)]
     assert [(await claimed(log, f"t{number}")).run_id for number in range(3)] == order
 
@@ -215,9 +217,9 @@ async def test_bells_that_nobody_hears_do_not_pile_up(log: RedisLog) -> None:
     claim = await claimed(log, "t1")
     for number in range(120):
         await log.signal(claim.run_id, Signal(f"s{number}", "steer"))
-    for bell in (log.keys.bell("echo"), log.keys.worker_bell("w")):
-        assert await log.client.execute_command("LLEN", bell) == 100
-        assert await log.client.pttl(bell) > 0
+    for notifications in (log.keys.notify_agent("echo"), log.keys.notify_worker("w")):
+        assert await log.client.execute_command("LLEN", notifications) == 100
+        assert await log.client.pttl(notifications) > 0
 
 
 async def test_workers_that_fell_silent_are_forgotten(log: RedisLog) -> None:

@@ -1,6 +1,6 @@
 """Each script with its reply lost: the server has done it, the link dies, the identical call comes again.
 
-What the server then holds must be what one call left: read key by key, bells and memos included. Every script in
+What the server then holds must be what one call left: read key by key, notifications and memos included. Every script in
 `scripts/` has its case here, or a test fails.
 """
 

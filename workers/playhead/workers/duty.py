@@ -23,12 +23,12 @@ from playhead.workers.mailbox import Mailbox
 from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import log_refusal
 
-__all__ = ["BELL_WAIT_S", "Duty"]
+__all__ = ["WORK_WAIT_S", "Duty"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-BELL_WAIT_S: Final = 2.0
-"""Every wait for a bell ends in a claim: a lost ring costs at most this."""
+WORK_WAIT_S: Final = 2.0
+"""Every wait for work ends in a claim, so a notification that is lost delays a run by this at most."""
 
 _ROUND_TRIPS: Final = 3  # tries: one may meet a busy moment
 _NO_RUN: Final = "none"
@@ -115,10 +115,10 @@ class Duty:
         return None if claim is None else (claim, sent)
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
-        """Wait for the bells for ever: of the agents that are wanted at the time, of this worker always."""
+        """Wait for notifications for ever: for the agents that are wanted at the time, and always for this worker."""
         while True:
             try:
-                signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=BELL_WAIT_S)
+                signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=WORK_WAIT_S)
             except PlayheadError as error:
                 log_refusal("wait for work", error)
                 await anyio.sleep(0.2)
@@ -141,4 +141,4 @@ class Duty:
         try:
             await self.log.withdraw(self._worker)
         except PlayheadError as error:
-            logger.info("retire: %s", error)
+            logger.info("withdraw: %s", error)

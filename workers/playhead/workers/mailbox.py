@@ -27,7 +27,7 @@ class Mailbox:
     """The inboxes of all runs that one worker holds; run it in a task of its own.
 
     That signals wait for a run comes out by its claim, by the answer to an append, a renewal or its end, or by the
-    worker's bell. Each of them says `signals_wait`, as often as it likes: a `Control` takes each signal once.
+    worker's notifications. Each of them says `signals_wait`, as often as it likes: a `Control` takes each signal once.
     """
 
     def __init__(self, log: Log) -> None:

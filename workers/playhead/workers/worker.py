@@ -18,7 +18,7 @@ from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.checkpoints import Visit
-from playhead.workers.duty import BELL_WAIT_S, Duty
+from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
 from playhead.workers.options import WorkerOptions, WorkerStatistics
 from playhead.workers.resend import log_refusal
@@ -123,7 +123,7 @@ class Worker:
             background.cancel_scope.cancel()
 
     def _wanted(self) -> list[str]:
-        """The agents whose bells are listened for: all while there is room for a run, else none."""
+        """The agents whose notifications are waited for: all while there is room for a run, else none."""
         room = len(self._held) < self.options.concurrency and not self._draining.is_set()
         return list(self.agents) if room else []
 
@@ -146,7 +146,7 @@ class Worker:
         refused = False
         while not self._draining.is_set():
             duty.may_claim = anyio.Event()
-            pause = BELL_WAIT_S
+            pause = WORK_WAIT_S
             try:
                 if refused:  # a place that waits for a shard which does not answer is a place less for the others
                     await duty.look()

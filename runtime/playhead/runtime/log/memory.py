@@ -32,7 +32,7 @@ from playhead.runtime.log.interface import (
     crash_failure,
     deadline_failure,
 )
-from playhead.runtime.log.rules import Bells, InLine, Rules
+from playhead.runtime.log.rules import Notifications, Rules, RunQueued, RunSignalled
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -50,8 +50,8 @@ __all__ = ["MemoryLog"]
 
 T = TypeVar("T")
 
-_BELLS: Final = 100
-"""How many signals at most are kept for a worker that does not ask; `common.lua` has the same number."""
+_MAX_NOTIFICATIONS: Final = 100
+"""How many notifications at most are kept for a worker that does not ask; `common.lua` has the same number."""
 
 
 def _wall_clock() -> Callable[[], int]:
@@ -67,6 +67,12 @@ class _Waiter:
     agents: frozenset[str]
     worker: str
     woken: anyio.Event = field(default_factory=anyio.Event)
+
+    def wakes_on(self, notification: RunQueued | RunSignalled) -> bool:
+        """Whether the notification concerns this worker."""
+        if isinstance(notification, RunQueued):
+            return notification.agent in self.agents
+        return notification.worker == self.worker
 
 
 class MemoryLog:
@@ -90,14 +96,14 @@ class MemoryLog:
         self._rules.sweep(now)
         return now
 
-    def _told(self, outcome: tuple[T, Bells]) -> T:
-        """The answer; the workers that it concerns are woken."""
-        answer, bells = outcome
-        for bell in bells:
-            if not isinstance(bell, InLine):
-                self._signalled.setdefault(bell.worker, deque(maxlen=_BELLS)).append(bell.run_id)
+    def _notify(self, outcome: tuple[T, Notifications]) -> T:
+        """The answer, after the workers that the call concerns have been woken."""
+        answer, notifications = outcome
+        for one in notifications:
+            if isinstance(one, RunSignalled):
+                self._signalled.setdefault(one.worker, deque(maxlen=_MAX_NOTIFICATIONS)).append(one.run_id)
             for waiter in self._waiters:
-                if bell.agent in waiter.agents if isinstance(bell, InLine) else bell.worker == waiter.worker:
+                if waiter.wakes_on(one):
                     waiter.woken.set()
         return answer
 
@@ -105,13 +111,13 @@ class MemoryLog:
 
     async def submit(self, run: NewRun) -> bool:
         """See `Log.submit`. Raises `EncodingError` before anything is changed."""
-        return self._told(self._rules.submit(run, encode_record(run.record, limit=ANY_SIZE), now=self._now()))
+        return self._notify(self._rules.submit(run, encode_record(run.record, limit=ANY_SIZE), now=self._now()))
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""
         check_signal(signal)
         stored, ending = pack(asdict(signal)), cancel_ending(signal)
-        return self._told(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
+        return self._notify(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
 
     async def inbox(self, run_id: str) -> list[Signal]:
         """See `Log.inbox`."""
@@ -219,22 +225,22 @@ class MemoryLog:
     async def finish(self, end: RunEnd) -> WriteResult:
         """See `Log.finish`. Raises `EncodingError` before anything is changed if a message is not plain data."""
         messages = [pack(message) for message in end.messages]
-        return self._told(self._rules.finish(end, messages, now=self._now()))
+        return self._notify(self._rules.finish(end, messages, now=self._now()))
 
     async def release(self, batch: Batch) -> WriteResult:
         """See `Log.release`."""
-        return self._told(self._rules.release(batch, now=self._now()))
+        return self._notify(self._rules.release(batch, now=self._now()))
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         """See `Log.pause`."""
         check_pause(interrupts)
-        return self._told(self._rules.pause(batch, interrupts, now=self._now()))
+        return self._notify(self._rules.pause(batch, interrupts, now=self._now()))
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         """See `Log.reap`."""
         check_count("limit", limit, least=1)
         now = self._now()
-        return self._told(self._rules.reap(limit=limit, crashed=crash_failure(), late=deadline_failure(), now=now))
+        return self._notify(self._rules.reap(limit=limit, crashed=crash_failure(), late=deadline_failure(), now=now))
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         """See `Log.announce`."""
@@ -248,7 +254,7 @@ class MemoryLog:
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Wakes at once for what came before the call."""
-        if worker in self._signalled or self._rules.line.first(agents) is not None:
+        if worker in self._signalled or self._rules.queue.first(agents) is not None:
             await anyio.lowlevel.checkpoint()
         else:
             waiter = _Waiter(frozenset(agents), worker)

@@ -14,30 +14,30 @@ from typing import Final, NamedTuple
 from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.rules_state import Line, LogRun, Sessions, passed
+from playhead.runtime.log.rules_state import LogRun, RunQueue, Sessions, passed
 from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
-__all__ = ["Bells", "InLine", "Rules", "Signalled"]
+__all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
 
 _CLAIM_MEMO_MS: Final = 60_000
 """How long at least a claim's token is remembered: a late repeat must not take a second run."""
 
 
-class InLine(NamedTuple):
-    """A run was put in line: a worker that serves `agent` may claim it."""
+class RunQueued(NamedTuple):
+    """A run was queued: a worker that serves `agent` may claim it."""
 
     agent: str
 
 
-class Signalled(NamedTuple):
-    """The run `run_id`, which `worker` owns, has got a signal."""
+class RunSignalled(NamedTuple):
+    """A signal was sent to the run `run_id`, which `worker` owns."""
 
     worker: str
     run_id: str
 
 
-Bells = Sequence[InLine | Signalled]
-"""What a call gives reason to tell workers. Hints only: no run is lost if nothing is told."""
+Notifications = Sequence[RunQueued | RunSignalled]
+"""What workers should be told because of a call. Hints only: no run is lost if a worker is not told."""
 
 
 class Rules:
@@ -45,7 +45,7 @@ class Rules:
 
     Attributes:
         runs: By id, in the order of their submission.
-        line: Those that wait for an owner.
+        queue: The runs that wait for an owner.
         sessions: The conversations, and the runs that wait for one.
         leases: Run id → until when its owner may be silent.
         deadlines: Run id → when it is failed, of the runs that have a deadline and have not ended.
@@ -54,7 +54,7 @@ class Rules:
 
     def __init__(self) -> None:
         self.runs: dict[str, LogRun] = {}
-        self.line: Line = Line()
+        self.queue: RunQueue = RunQueue()
         self.sessions: Sessions = Sessions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
@@ -63,7 +63,7 @@ class Rules:
 
     # ------------------------------------------------------------------ clients
 
-    def submit(self, new: NewRun, record: bytes, *, now: int) -> tuple[bool, Bells]:
+    def submit(self, new: NewRun, record: bytes, *, now: int) -> tuple[bool, Notifications]:
         """Create the run with record 1 and put it in line, or behind its session; whether it is new."""
         if new.run_id in self.runs:
             return False, ()
@@ -77,7 +77,7 @@ class Rules:
 
     def signal(
         self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int
-    ) -> tuple[RunStateName | None, Bells]:
+    ) -> tuple[RunStateName | None, Notifications]:
         """Put a signal, encoded as `stored`, into a run's inbox; an answer also puts a paused run back in line.
 
         `ending` are the records that end the run by a cancel without its owner, empty for any other signal. They are
@@ -92,21 +92,21 @@ class Rules:
         run = self.runs.get(run_id)
         if run is None:
             return None, ()
-        if run.ended or signal.signal_id in run.seen:
+        if run.ended or signal.signal_id in run.signal_ids:
             return run.state, ()
-        if refused := [interrupt for interrupt in signal.answers if interrupt not in run.asked]:
+        if refused := [interrupt for interrupt in signal.answers if interrupt not in run.open_interrupts]:
             raise InterruptNotOpenError(run_id, refused)
-        run.seen.add(signal.signal_id)
+        run.signal_ids.add(signal.signal_id)
         if ending and run.state != "running":
             return "cancelled", self._end_cancelled(run, ending, now=now)
-        run.asked.difference_update(signal.answers)
+        run.open_interrupts.difference_update(signal.answers)
         run.inbox.append(stored)
         if ending:
             run.cancel = stored, ending
         if run.state == "paused" and signal.answers:
             run.state, run.updated = "queued", now
             return run.state, self._enqueue(run)
-        return run.state, () if run.worker is None else [Signalled(run.worker, run_id)]
+        return run.state, () if run.worker is None else [RunSignalled(run.worker, run_id)]
 
     # ------------------------------------------------------------------ owners
 
@@ -131,11 +131,11 @@ class Rules:
                 return None
         else:
             self._forget_claims(now)
-            first = self.line.first(agents)
+            first = self.queue.first(agents)
             if first is None:
                 return None
             run = self.runs[first]
-            self.line.drop(first, run.agent)
+            self.queue.drop(first, run.agent)
             run.starts.append(run.head + 1)
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
@@ -167,7 +167,7 @@ class Rules:
             renewals.append(Renewal(ours=ours, inbox=len(run.inbox) if run else 0))
         return renewals
 
-    def finish(self, end: RunEnd, messages: Sequence[bytes], *, now: int) -> tuple[WriteResult, Bells]:
+    def finish(self, end: RunEnd, messages: Sequence[bytes], *, now: int) -> tuple[WriteResult, Notifications]:
         """Store the last records, end the run, and add `messages` to its session.
 
         Raises:
@@ -189,36 +189,36 @@ class Rules:
         run.errors += end.state == "failed"
         if end.session is not None:
             self.sessions.all[end.session].messages.extend(messages)
-        bells = self._end(run, end.state, retention_ms=end.retention_ms, now=now)
-        return run.answer(WriteStatus.OK), bells
+        notifications = self._end_run(run, end.state, retention_ms=end.retention_ms, now=now)
+        return run.answer(WriteStatus.OK), notifications
 
-    def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Bells]:
+    def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Notifications]:
         """Store the owner's last records and put the run at the end of the line."""
-        run, answer = self._part(batch)
+        run, answer = self._append_and_release(batch)
         if run is None:
             return answer, ()
         run.handovers += 1
-        return answer, self._without_owner(run, now=now)
+        return answer, self._requeue(run, now=now)
 
-    def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Bells]:
+    def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Notifications]:
         """Store the owner's last records and set the run aside until one of `interrupts` is answered.
 
         Signals may wait, and the answer to one of the interrupts be among them: then the run goes back in line, and its
         next owner takes them in.
         """
-        run, answer = self._part(batch)
+        run, answer = self._append_and_release(batch)
         if run is None:
             return answer, ()
         if run.inbox:
-            return answer, self._without_owner(run, now=now)
-        run.asked.update(interrupts)
+            return answer, self._requeue(run, now=now)
+        run.open_interrupts.update(interrupts)
         self.leases.pop(run.run_id, None)
         run.state, run.worker, run.updated = "paused", None, now
         return answer, ()
 
     # ------------------------------------------------------------------ time
 
-    def reap(self, *, limit: int, crashed: bytes, late: bytes, now: int) -> tuple[list[str], Bells]:
+    def reap(self, *, limit: int, crashed: bytes, late: bytes, now: int) -> tuple[list[str], Notifications]:
         """Fail up to `limit` runs past their deadline, then deal with those whose owner is silent, oldest first.
 
         Args:
@@ -227,19 +227,19 @@ class Rules:
             late: The record that ends a run past its deadline.
             now: The present.
         """
-        bells: list[InLine | Signalled] = []
+        notifications: list[RunQueued | RunSignalled] = []
         past = passed(self.deadlines, now, limit=limit)
         for run_id in past:
-            bells += self._fail(self.runs[run_id], late, now=now)
+            notifications += self._fail(self.runs[run_id], late, now=now)
         silent = passed(self.leases, now, limit=limit - len(past))
         for run_id in silent:
             run = self.runs[run_id]
             run.crashes += 1
             if run.crashes > run.crash_limit:
-                bells += self._fail(run, crashed, now=now)
+                notifications += self._fail(run, crashed, now=now)
             else:
-                bells += self._without_owner(run, now=now)
-        return past + silent, bells
+                notifications += self._requeue(run, now=now)
+        return past + silent, notifications
 
     def sweep(self, now: int) -> None:
         """Forget the runs and sessions whose retention is over."""
@@ -256,11 +256,11 @@ class Rules:
 
     # ------------------------------------------------------------------ what becomes of a run
 
-    def _enqueue(self, run: LogRun) -> Bells:
-        self.line.put(run.run_id, run.agent)
-        return [InLine(run.agent)]
+    def _enqueue(self, run: LogRun) -> Notifications:
+        self.queue.put(run.run_id, run.agent)
+        return [RunQueued(run.agent)]
 
-    def _part(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
+    def _append_and_release(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
         """The last records of an owner that gives the run up; the run, if it does so by this call."""
         run = self.runs.get(batch.run_id)
         if run is None:
@@ -274,7 +274,7 @@ class Rules:
         run.token, run.released = None, (batch.token, run.head)
         return run, run.answer(WriteStatus.OK)
 
-    def _without_owner(self, run: LogRun, *, now: int) -> Bells:
+    def _requeue(self, run: LogRun, *, now: int) -> Notifications:
         """Put the run at the end of the line; or end it, if its owner left a cancel that it did not take in."""
         self.leases.pop(run.run_id, None)
         run.state, run.token, run.worker, run.updated = "queued", None, None, now
@@ -282,19 +282,19 @@ class Rules:
             return self._end_cancelled(run, run.cancel[1], now=now)
         return self._enqueue(run)
 
-    def _end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Bells:
+    def _end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Notifications:
         run.records.extend(records)
-        return self._end(run, "cancelled", retention_ms=run.retention_ms, now=now)
+        return self._end_run(run, "cancelled", retention_ms=run.retention_ms, now=now)
 
-    def _fail(self, run: LogRun, record: bytes, *, now: int) -> Bells:
+    def _fail(self, run: LogRun, record: bytes, *, now: int) -> Notifications:
         run.records.append(record)
         run.token = None  # its owner's `finish` must not be taken for a repeat
-        return self._end(run, "failed", retention_ms=run.retention_ms, now=now)
+        return self._end_run(run, "failed", retention_ms=run.retention_ms, now=now)
 
-    def _end(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Bells:
+    def _end_run(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Notifications:
         self.leases.pop(run.run_id, None)
         self.deadlines.pop(run.run_id, None)
-        self.line.drop(run.run_id, run.agent)
+        self.queue.drop(run.run_id, run.agent)
         run.state, run.updated = state, now
         run.inbox.clear()
         self.keep_until(run, now + retention_ms)

@@ -1,4 +1,4 @@
-"""What the rules of the log hold: runs, their line, and sessions. Pure; for `rules` and who looks at what it holds."""
+"""What the rules of the log hold: runs, their queue, and sessions. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from playhead.runtime.log.values import (
     WriteStatus,
 )
 
-__all__ = ["Line", "LogRun", "LogSession", "Sessions", "passed"]
+__all__ = ["LogRun", "LogSession", "RunQueue", "Sessions", "passed"]
 
 
 @dataclass(slots=True)
@@ -28,14 +28,16 @@ class LogRun:
     """One run. `records[seq - 1]` is the encoded record `seq`, so the head is their number.
 
     Attributes:
-        starts: For each epoch the number of its first record: every ownership begins by its `run.claimed`.
-        token: The present owner's. `finish` leaves it, to know its own repeat; a run that was failed, released or paused
-            has none.
-        released: The token of the last owner that released or paused the run, and the head it left, to know a repeat.
+        starts: For each epoch the number of its first record: every ownership begins with its `run.claimed`.
+        token: The present owner's. `finish` leaves it, so that a repeated `finish` is recognised; a run that was failed,
+            released or paused has none.
+        released: The token of the last owner that released or paused the run, and the head it left, so that a repeat is
+            recognised.
         inbox: Encoded signals that no owner has acknowledged, oldest first.
-        seen: The ids of all signals ever sent to it.
-        asked: The interrupts that are open.
-        cancel: The last cancel sent while it had an owner, encoded, and the records that end it if no owner takes that in.
+        signal_ids: The ids of all signals ever sent to the run.
+        open_interrupts: The ids of the interrupts that are not answered yet.
+        cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
+            takes that signal in.
     """
 
     run_id: str
@@ -57,8 +59,8 @@ class LogRun:
     worker: str | None = None
     expires: int | None = None
     inbox: list[bytes] = field(default_factory=list[bytes])
-    seen: set[str] = field(default_factory=set[str])
-    asked: set[str] = field(default_factory=set[str])
+    signal_ids: set[str] = field(default_factory=set[str])
+    open_interrupts: set[str] = field(default_factory=set[str])
     cancel: tuple[bytes, Sequence[bytes]] | None = None
 
     @property
@@ -106,7 +108,7 @@ class LogRun:
         )
 
     def info(self) -> RunInfo:
-        """The run's present state, for those who ask."""
+        """The run's present state, as `Log.info` gives it."""
         return RunInfo(
             run_id=self.run_id,
             state=self.state,
@@ -124,42 +126,42 @@ class LogRun:
         )
 
 
-class Line:
-    """The runs that wait for an owner, by agent, each in the order in which it was put in line.
+class RunQueue:
+    """The runs that wait for an owner, by agent, in the order in which they were queued.
 
-    Places grow over all agents and each is given once, so which run is first is never open.
+    Positions grow over all agents and each is given once, so exactly one run is the first.
     """
 
     def __init__(self) -> None:
-        self._place = 0
-        self._of: dict[str, OrderedDict[str, int]] = {}  # agent -> run id -> place; a dict is slow at its front
+        self._position = 0
+        self._queues: dict[str, OrderedDict[str, int]] = {}  # agent -> run id -> position; a dict is slow at its front
 
     def put(self, run_id: str, agent: str) -> None:
-        """Put a run at the end, behind every run that was put in line before it."""
-        self._place += 1
-        self._of.setdefault(agent, OrderedDict())[run_id] = self._place
+        """Queue a run after every run that was queued before it."""
+        self._position += 1
+        self._queues.setdefault(agent, OrderedDict())[run_id] = self._position
 
     def drop(self, run_id: str, agent: str) -> None:
-        """Take a run out, if it is in line."""
-        if line := self._of.get(agent):
-            line.pop(run_id, None)
-            if not line:
-                del self._of[agent]
+        """Remove a run, if it is in the queue."""
+        if queue := self._queues.get(agent):
+            queue.pop(run_id, None)
+            if not queue:
+                del self._queues[agent]
 
     def first(self, agents: Iterable[str]) -> str | None:
         """The run that a worker of `agents` gets next."""
-        lines = [self._of[agent] for agent in agents if agent in self._of]  # none of them is empty
-        first = min((next(iter(line.items())) for line in lines), key=itemgetter(1), default=None)
+        queues = [self._queues[agent] for agent in agents if agent in self._queues]  # none of them is empty
+        first = min((next(iter(queue.items())) for queue in queues), key=itemgetter(1), default=None)
         return None if first is None else first[0]
 
     def all(self) -> dict[str, list[str]]:
         """Every agent's runs, in order."""
-        return {agent: list(line) for agent, line in self._of.items()}
+        return {agent: list(queue) for agent, queue in self._queues.items()}
 
 
 @dataclass(slots=True)
 class LogSession:
-    """A conversation: the run that holds it, the runs behind that one, and its messages, encoded."""
+    """A conversation: the run that holds it, the runs that wait for it, and its messages, encoded."""
 
     holder: str | None = None
     waiting: deque[str] = field(default_factory=deque[str])
@@ -175,7 +177,7 @@ class Sessions:
         self._expiring: deque[tuple[int, str]] = deque()  # (when, name): all are kept equally long, so it is in order
 
     def join(self, name: str, run_id: str) -> bool:
-        """Give the session to a new run, or let the run wait for it: whether the run holds it now."""
+        """Give the session to a new run, or let the run wait for it. Returns whether the run holds it now."""
         session = self.all.setdefault(name, LogSession())
         session.expires = None
         if session.holder is None:
@@ -185,7 +187,7 @@ class Sessions:
         return False
 
     def leave(self, name: str, run_id: str, *, now: int) -> str | None:
-        """Take the session, or the place behind it, from a run that ends; the run that holds it then, if it is another."""
+        """Remove a run that ends from its session. Returns the run that holds the session from now on, if it is another."""
         session = self.all[name]
         if session.holder != run_id:
             session.waiting.remove(run_id)
@@ -200,7 +202,7 @@ class Sessions:
         return session.holder
 
     def sweep(self, now: int) -> None:
-        """Forget the sessions whose time is over."""
+        """Forget the sessions whose retention is over."""
         while self._expiring and self._expiring[0][0] <= now:
             when, name = self._expiring.popleft()
             session = self.all.get(name)

@@ -40,16 +40,16 @@ class Keys:
         return f"{self.root}inbox:{run_id}"
 
     def ready(self, agent: str) -> str:
-        """Sorted set: run id → its place in line, unix microseconds."""
+        """Sorted set: run id → its position in the queue, unix microseconds."""
         return f"{self.root}ready:{agent}"
 
-    def bell(self, agent: str) -> str:
-        """List that wakes the workers of an agent; a hint, never the only copy of anything."""
-        return f"{self.root}bell:{agent}"
+    def notify_agent(self, agent: str) -> str:
+        """List of queued runs that wakes the workers of an agent; a hint, never the only copy of anything."""
+        return f"{self.root}notify_agent:{agent}"
 
-    def worker_bell(self, worker: str) -> str:
-        """List of run ids with a signal for this worker; a hint, as `bell`."""
-        return f"{self.root}bell@{worker}"
+    def notify_worker(self, worker: str) -> str:
+        """List of this worker's runs that have a signal; a hint, as `notify_agent`."""
+        return f"{self.root}notify_worker:{worker}"
 
     def claimed(self, token: str) -> str:
         """The run a token claimed, so that a claim sent twice is one claim."""
@@ -68,14 +68,14 @@ class Keys:
         return f"{self.root}worker:{worker}"
 
     @property
-    def waited(self) -> str:
-        """What is written behind a write whose durability is waited for; it says nothing."""
-        return f"{self.root}waited"
+    def durability_marker(self) -> str:
+        """String that is written after a write whose durability is waited for; its value means nothing."""
+        return f"{self.root}durability_marker"
 
     @property
-    def line(self) -> str:
-        """The last place in line that was given: the next is above it."""
-        return f"{self.root}line"
+    def queue_position(self) -> str:
+        """The last position in the queue that was given: the next is above it."""
+        return f"{self.root}queue_position"
 
     @property
     def shards(self) -> str:

@@ -94,7 +94,7 @@ class RedisLog:
         self._commands = Commands(client)
         self._writes = self._commands
         if self.durability != "memory":
-            self._writes = Commands(client, waiting_links(self.durability, marker=self.keys.waited))
+            self._writes = Commands(client, waiting_links(self.durability, marker=self.keys.durability_marker))
 
     def clone(self) -> Self:
         """The same log over connections of its own, for another event loop or thread; close it as this one.
@@ -116,8 +116,8 @@ class RedisLog:
 
         A deployment with runs and without that number has been used by a version that knew no other number than 1.
         """
-        kept, line = await self._calls([("GET", self.keys.shards), ("EXISTS", self.keys.line)])
-        return int(kept) if kept else 1 if line else None
+        kept, position = await self._calls([("GET", self.keys.shards), ("EXISTS", self.keys.queue_position)])
+        return int(kept) if kept else 1 if position else None
 
     async def settle_shards(self, shards: int) -> int:
         """The number of shards that the deployment has from now on: the first number that anyone settled."""
@@ -228,13 +228,13 @@ class RedisLog:
         return WriteResult(WriteStatus(code), head, inbox)
 
     async def release(self, batch: Batch) -> WriteResult:
-        return await self._part(_RELEASE, batch)
+        return await self._append_and_release(_RELEASE, batch)
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         check_pause(interrupts)
-        return await self._part(_PAUSE, batch, len(interrupts), *map(_bytes, interrupts))
+        return await self._append_and_release(_PAUSE, batch, len(interrupts), *map(_bytes, interrupts))
 
-    async def _part(self, script: Script, batch: Batch, *more: Any) -> WriteResult:
+    async def _append_and_release(self, script: Script, batch: Batch, *more: Any) -> WriteResult:
         keys = self.keys.of_run(batch.run_id)
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
         code, head, inbox = await self._write(script, keys, [*args, *more])
@@ -304,7 +304,7 @@ class RedisLog:
         await self._run(_ANNOUNCE, keys, [worker.worker, ttl_ms, json.dumps(asdict(worker))])
 
     async def withdraw(self, worker: str) -> None:
-        own = (self.keys.worker(worker), self.keys.worker_bell(worker))
+        own = (self.keys.worker(worker), self.keys.notify_worker(worker))
         await self._calls([("ZREM", self.keys.workers, worker), ("DEL", *own)])
 
     async def workers(self) -> list[WorkerInfo]:
@@ -313,12 +313,12 @@ class RedisLog:
         return [worker_of(row) for row in rows if row]
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
-        own = self.keys.worker_bell(worker)
+        own = self.keys.notify_worker(worker)
         with translate_errors(self.client):
-            # Not over the link, which it would block; and the end of this call must end the wait for a bell, too.
-            rung: Any = await self.client.execute_command(
-                "BLPOP", own, *map(self.keys.bell, agents), max(1, round(timeout))
+            # Not over the link, which it would block; and cancelling this call must end the wait on the server, too.
+            notified: Any = await self.client.execute_command(
+                "BLPOP", own, *map(self.keys.notify_agent, agents), max(1, round(timeout))
             )
-        if rung is None or text(rung[0]) != own:
+        if notified is None or text(notified[0]) != own:
             return None
-        return text(rung[1])
+        return text(notified[1])

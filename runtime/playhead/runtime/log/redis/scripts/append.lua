@@ -21,7 +21,7 @@ for i = 1, tonumber(ARGV[1]) do
   elseif head == expected then
     local records = {}
     for r = 1, count do records[r] = ARGV[arg + 3 + r] end
-    head = write(run, log, head, tonumber(h[4]), records)
+    head = append_records(run, log, head, tonumber(h[4]), records)
     if ack > 0 then
       redis.call('LTRIM', inbox, ack, -1)
       -- A failover may have lost a signal that the owner has read.

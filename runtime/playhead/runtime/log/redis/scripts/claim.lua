@@ -26,11 +26,11 @@ if claimed then
   return false
 end
 
-local now, line = now_ms(), string.format('%.0f', line_now(prefix))
+local now, until_now = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
   local id, due, slot
   for i = 3, #KEYS do
-    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', line, 'WITHSCORES', 'LIMIT', 0, 1)
+    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', until_now, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[1] and (not due or tonumber(first[2]) < due) then
       id, due, slot = first[1], tonumber(first[2]), i
     end
@@ -49,11 +49,11 @@ while true do
     if refusal and not (refusal:find('equal or smaller') or refusal:find('WRONGTYPE')) then return stored end
     redis.call('ZREM', KEYS[slot], id)
     if refusal then
-      retire(prefix, id, 'failed', tonumber(h[4]), now)
+      end_run(prefix, id, 'failed', tonumber(h[4]), now)
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
         'crash_limit', ARGV[5], 'retention_ms', ARGV[6])
-      wrote(run, log, tonumber(h[3]), epoch, {ARGV[slot + 4]})
+      advance_head(run, log, tonumber(h[3]), epoch, {ARGV[slot + 4]})
       redis.call('ZADD', leases, now + lease, id)
       redis.call('SET', memo, id, 'PX', math.max(lease, 60000))
       return describe(id)

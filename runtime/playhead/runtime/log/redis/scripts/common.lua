@@ -8,8 +8,8 @@
 -- Arguments: none.
 -- Answers: none.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
---   ready set. A session's messages have a TTL if and only if no run holds it. Places in line grow, each is given once:
---   runs are claimed in the order in which they were put in line, whatever the clock does.
+--   ready set. A session's messages have a TTL if and only if no run holds it. Queue positions grow and each is given
+--   once: runs are claimed in the order in which they were queued, whatever the clock does.
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay
 
@@ -23,55 +23,55 @@ local function clock_us()
   return time[1] * 1000000 + time[2]
 end
 
-local function last_place(prefix)
-  return tonumber(redis.call('GET', prefix .. 'line') or 0)
+local function last_position(prefix)
+  return tonumber(redis.call('GET', prefix .. 'queue_position') or 0)
 end
 
--- The present, for places in line: microseconds, and never before a place that was given, though the clock may be set back.
-local function line_now(prefix)
-  return math.max(clock_us(), last_place(prefix))
+-- The present as a queue position: microseconds, and never below a position that was given, though the clock may be set back.
+local function queue_now(prefix)
+  return math.max(clock_us(), last_position(prefix))
 end
 
--- The next place in line: above all before it, since several runs may be put in line at one time of the clock.
-local function next_place(prefix)
-  local place = string.format('%.0f', math.max(clock_us(), last_place(prefix) + 1))
-  redis.call('SET', prefix .. 'line', place)
-  return place
+-- The next queue position: above every position given so far, because several runs may be queued in one microsecond.
+local function next_position(prefix)
+  local position = string.format('%.0f', math.max(clock_us(), last_position(prefix) + 1))
+  redis.call('SET', prefix .. 'queue_position', position)
+  return position
 end
 
 -- What follows the writing of records: the head, and one batch on the channel:
 -- "<first seq>-<epoch> <number of records>\n" and the records, one behind the other.
-local function wrote(run, log, head, epoch, records)
+local function advance_head(run, log, head, epoch, records)
   redis.call('HSET', run, 'head', string.format('%d', head + #records))
   -- Not `call`: a user without rights to the channel must not break a script off in the middle of its writes.
   redis.pcall(PUBLISH, log, string.format('%d-%d %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
 -- Appends records behind `head`; the new head.
-local function write(run, log, head, epoch, records)
+local function append_records(run, log, head, epoch, records)
   if #records == 0 then return head end
   local call, format = redis.call, string.format -- `%d`: what is written as a float takes a tenth of the call
   for i = 1, #records do call('XADD', log, format('%d-%d', head + i, epoch), 'r', records[i]) end
-  wrote(run, log, head, epoch, records)
+  advance_head(run, log, head, epoch, records)
   return head + #records
 end
 
 -- The records that end a run without its owner. A log that takes none, because another program wrote to its key, must not keep
 -- the run: it ends without them. Only behind another write, so that it is not the lack of memory that refuses.
-local function write_end(prefix, id, head, epoch, records)
-  pcall(write, prefix .. 'run:' .. id, prefix .. 'log:' .. id, tonumber(head), tonumber(epoch), records)
+local function append_end(prefix, id, head, epoch, records)
+  pcall(append_records, prefix .. 'run:' .. id, prefix .. 'log:' .. id, tonumber(head), tonumber(epoch), records)
 end
 
-local function ring(bell, id)
-  redis.call('RPUSH', bell, id)
-  redis.call('LTRIM', bell, -100, -1)
-  redis.call('PEXPIRE', bell, 60000)
+local function notify(list, id)
+  redis.call('RPUSH', list, id)
+  redis.call('LTRIM', list, -100, -1)
+  redis.call('PEXPIRE', list, 60000)
 end
 
 local function enqueue(prefix, id)
   local agent = redis.call('HGET', prefix .. 'run:' .. id, 'agent')
-  redis.call('ZADD', prefix .. 'ready:' .. agent, next_place(prefix), id)
-  ring(prefix .. 'bell:' .. agent, id)
+  redis.call('ZADD', prefix .. 'ready:' .. agent, next_position(prefix), id)
+  notify(prefix .. 'notify_agent:' .. agent, id)
 end
 
 local function ended(state)
@@ -98,7 +98,7 @@ local function pass_session_on(prefix, session, id)
 end
 
 -- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is known as such.
-local function retire(prefix, id, state, retention, now)
+local function end_run(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
   local h = redis.call('HMGET', run, 'agent', 'session', 'deadline')
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
@@ -114,12 +114,12 @@ end
 -- The end that a cancel asked for, written by the call that finds the run without an owner: the records came with the signal.
 local function end_cancelled(prefix, id, now, records)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention_ms')
-  write_end(prefix, id, h[1], h[2], records)
-  retire(prefix, id, 'cancelled', tonumber(h[3]), now)
+  append_end(prefix, id, h[1], h[2], records)
+  end_run(prefix, id, 'cancelled', tonumber(h[3]), now)
 end
 
 -- The run has no owner any more: back in line, at its end; or, if its owner left a cancel untaken, to its end.
-local function let_go(prefix, id, now)
+local function requeue(prefix, id, now)
   local run = prefix .. 'run:' .. id
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
@@ -136,14 +136,14 @@ end
 
 -- The owner's last batch of an ownership that it ends by itself. Answers code, head, signals waiting; after 0 the caller
 -- says what becomes of the run. The token is set aside, with the head it left, only to know a repeat as DUP.
-local function part(run, log, inbox, token, expected, ack, records)
+local function append_and_release(run, log, inbox, token, expected, ack, records)
   local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox', 'released_token', 'released_head')
   if not h[1] then return 4, 0, 0 end
   local head, waiting = tonumber(h[3]), tonumber(h[5])
   if h[6] == token and tonumber(h[7]) == expected + #records then return 1, head, waiting end
   if h[1] ~= token or h[2] ~= 'running' then return 3, head, waiting end
   if head ~= expected then return 2, head, waiting end
-  head = write(run, log, head, tonumber(h[4]), records)
+  head = append_records(run, log, head, tonumber(h[4]), records)
   if ack > 0 then
     redis.call('LTRIM', inbox, ack, -1)
     waiting = redis.call('HINCRBY', run, 'inbox', -math.min(ack, waiting))

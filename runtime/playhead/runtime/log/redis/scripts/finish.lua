@@ -23,7 +23,7 @@ if messages ~= log and messages ~= prefix .. 'messages:' .. h[5] then
   return redis.error_reply('ERR run ' .. id .. ' is not of the session behind ' .. messages)
 end
 
-head = write(run, log, head, tonumber(h[4]), arguments(9, count))
+head = append_records(run, log, head, tonumber(h[4]), arguments(9, count))
 if messages ~= log then
   local length = redis.call('XLEN', messages)
   for m = 1, tonumber(ARGV[9 + count]) do
@@ -31,5 +31,5 @@ if messages ~= log then
   end
 end
 if state == 'failed' then redis.call('HINCRBY', run, 'errors', 1) end
-retire(prefix, id, state, retention, now_ms())
+end_run(prefix, id, state, retention, now_ms())
 return {0, head, 0}

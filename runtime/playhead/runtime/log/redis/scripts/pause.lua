@@ -9,10 +9,10 @@
 
 local prefix, id, count = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local code, head, waiting =
-  part(KEYS[1], KEYS[2], KEYS[3], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), arguments(7, count))
+  append_and_release(KEYS[1], KEYS[2], KEYS[3], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), arguments(7, count))
 if code == 0 then
   if waiting > 0 then -- the answer to one of the interrupts may be among what waits: the owner that takes it in pauses anew
-    let_go(prefix, id, now_ms())
+    requeue(prefix, id, now_ms())
   else
     for _, interrupt in ipairs(arguments(8 + count, tonumber(ARGV[7 + count]))) do
       redis.call('HSET', KEYS[1], 'interrupt:' .. interrupt, 1)

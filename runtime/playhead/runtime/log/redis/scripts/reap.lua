@@ -12,9 +12,9 @@ local prefix, limit = ARGV[1], tonumber(ARGV[2])
 local now, dealt_with = now_ms(), {}
 
 local function fail(id, h, record)
-  write_end(prefix, id, h[2], h[3], {record})
+  append_end(prefix, id, h[2], h[3], {record})
   redis.call('HSET', prefix .. 'run:' .. id, 'token', '')
-  retire(prefix, id, 'failed', tonumber(h[5]), now)
+  end_run(prefix, id, 'failed', tonumber(h[5]), now)
 end
 
 local function state_of(id)
@@ -36,7 +36,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'LI
     if redis.call('HINCRBY', prefix .. 'run:' .. id, 'crashes', 1) > tonumber(h[4]) then
       fail(id, h, ARGV[3])
     else
-      let_go(prefix, id, now)
+      requeue(prefix, id, now)
     end
     dealt_with[#dealt_with + 1] = id
   end

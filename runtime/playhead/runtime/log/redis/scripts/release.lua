@@ -8,9 +8,9 @@
 
 local prefix, id, count = ARGV[1], ARGV[2], tonumber(ARGV[6])
 local code, head, waiting =
-  part(KEYS[1], KEYS[2], KEYS[3], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), arguments(7, count))
+  append_and_release(KEYS[1], KEYS[2], KEYS[3], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), arguments(7, count))
 if code == 0 then
   redis.call('HINCRBY', KEYS[1], 'handovers', 1)
-  let_go(prefix, id, now_ms())
+  requeue(prefix, id, now_ms())
 end
 return {code, head, waiting}

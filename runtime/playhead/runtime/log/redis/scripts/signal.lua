@@ -40,7 +40,7 @@ if #records > 0 then
   redis.call('HSET', run, 'cancel_signal', ARGV[5], 'cancel_records', #records)
   for r, record in ipairs(records) do redis.call('HSET', run, 'cancel_record:' .. r, record) end
 end
-if state == 'running' then ring(prefix .. 'bell@' .. h[2], id) end
+if state == 'running' then notify(prefix .. 'notify_worker:' .. h[2], id) end
 if state == 'paused' and kind == 'respond' then
   state = 'queued'
   redis.call('HSET', run, 'state', state, 'updated', now)

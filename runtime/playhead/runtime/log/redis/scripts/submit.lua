@@ -11,7 +11,7 @@ local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
-write(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
+append_records(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
 redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'handovers', 0,
   'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
   'created', now, 'updated', now)
@@ -24,7 +24,7 @@ end
 for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
   if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
 end
-redis.call('ZADD', runs, next_place(prefix), id)
+redis.call('ZADD', runs, next_position(prefix), id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
   redis.call('PERSIST', prefix .. 'messages:' .. session)
