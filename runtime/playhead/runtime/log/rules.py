@@ -127,7 +127,7 @@ class Rules:
         """
         if memo := self.claims.get(token):
             run = self.runs.get(memo[1])
-            if run is None or run.state != "running" or run.token != token:
+            if run is None or not run.is_owner(token):
                 return None
         else:
             self._forget_claims(now)
@@ -149,19 +149,17 @@ class Rules:
         run = self.runs.get(batch.run_id)
         if run is None:
             return WriteResult(WriteStatus.GONE)
-        code = run.verdict(batch)
-        if code is WriteStatus.OK:
+        status = run.fence(batch, next_state="running")
+        if status is WriteStatus.OK:
             run.write(batch)
-        elif code is WriteStatus.CONFLICT and run.head == batch.head + len(batch.records):
-            code = WriteStatus.DUP
-        return run.answer(code)
+        return run.result(status)
 
     def renew(self, owned: Iterable[tuple[str, str]], *, lease_ms: int, now: int) -> list[Renewal]:
         """Let the leases of the runs that are still their owner's count from now."""
         renewals: list[Renewal] = []
         for run_id, token in owned:
             run = self.runs.get(run_id)
-            ours = run is not None and run.state == "running" and run.token == token
+            ours = run is not None and run.is_owner(token)
             if ours:
                 self.leases[run_id] = now + lease_ms
             renewals.append(Renewal(ours=ours, inbox=len(run.inbox) if run else 0))
@@ -176,13 +174,11 @@ class Rules:
         batch, run = end.batch, self.runs.get(end.batch.run_id)
         if run is None:
             return WriteResult(WriteStatus.GONE), ()
-        if (run.token, run.state, run.head) == (batch.token, end.state, batch.head + len(batch.records)):
-            return run.answer(WriteStatus.DUP), ()
-        code = run.verdict(batch)
-        if code is WriteStatus.OK and end.state == "completed" and len(run.inbox) > batch.ack:
-            code = WriteStatus.WAITING
-        if code is not WriteStatus.OK:
-            return run.answer(code), ()
+        status = run.fence(batch, next_state=end.state)
+        if status is WriteStatus.OK and end.state == "completed" and len(run.inbox) > batch.ack:
+            status = WriteStatus.WAITING
+        if status is not WriteStatus.OK:
+            return run.result(status), ()
         if end.session not in (None, run.session):
             raise PlayheadError(f"run {batch.run_id} is not of the session {end.session!r}")
         run.write(batch)
@@ -190,7 +186,7 @@ class Rules:
         if end.session is not None:
             self.sessions.all[end.session].messages.extend(messages)
         notifications = self._end_run(run, end.state, retention_ms=end.retention_ms, now=now)
-        return run.answer(WriteStatus.OK), notifications
+        return run.result(WriteStatus.OK), notifications
 
     def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Notifications]:
         """Store the owner's last records and put the run at the end of the line."""
@@ -265,14 +261,12 @@ class Rules:
         run = self.runs.get(batch.run_id)
         if run is None:
             return None, WriteResult(WriteStatus.GONE)
-        if run.released == (batch.token, batch.head + len(batch.records)):
-            return None, run.answer(WriteStatus.DUP)
-        code = run.verdict(batch)
-        if code is not WriteStatus.OK:
-            return None, run.answer(code)
+        status = run.fence(batch, next_state="released")
+        if status is not WriteStatus.OK:
+            return None, run.result(status)
         run.write(batch)
         run.token, run.released = None, (batch.token, run.head)
-        return run, run.answer(WriteStatus.OK)
+        return run, run.result(WriteStatus.OK)
 
     def _requeue(self, run: LogRun, *, now: int) -> Notifications:
         """Put the run at the end of the line; or end it, if its owner left a cancel that it did not take in."""

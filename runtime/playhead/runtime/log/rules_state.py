@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
+from typing import Literal
 
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.log.values import (
@@ -84,18 +85,32 @@ class LogRun:
         if batch.ack:
             del self.inbox[: batch.ack]
 
-    def verdict(self, batch: Batch) -> WriteStatus:
-        """Whether the batch may be stored: its writer is the owner and knows the head."""
-        if self.state != "running" or self.token != batch.token:
-            return WriteStatus.FENCED
-        return WriteStatus.OK if len(self.records) == batch.head else WriteStatus.CONFLICT
+    def fence(self, batch: Batch, *, next_state: RunStateName | Literal["released"]) -> WriteStatus:
+        """Whether the batch may be stored: OK if its writer is the owner and knows the head.
 
-    def answer(self, code: WriteStatus) -> WriteResult:
-        """The answer to a write."""
-        return WriteResult(code, len(self.records), len(self.inbox))
+        `next_state` is the state in which the write leaves the run, "released" for release and pause: by it a repeat of
+        a write that was stored is recognised, and is DUP.
+        """
+        owned = self.is_owner(batch.token)
+        if owned and self.head == batch.head:
+            return WriteStatus.OK
+        left = (self.token, self.head) if self.state == next_state else None
+        if next_state == "released":
+            left = self.released
+        if left == (batch.token, batch.head + len(batch.records)):
+            return WriteStatus.DUP
+        return WriteStatus.CONFLICT if owned else WriteStatus.FENCED
+
+    def is_owner(self, token: str) -> bool:
+        """Whether `token` is the present owner's."""
+        return self.state == "running" and self.token == token
+
+    def result(self, status: WriteStatus) -> WriteResult:
+        """The result of a write."""
+        return WriteResult(status, len(self.records), len(self.inbox))
 
     def claim(self, token: str) -> Claim:
-        """The answer to the claim that made `token` the owner's."""
+        """What the owner with `token` is told of its ownership."""
         return Claim(
             run_id=self.run_id,
             token=token,

@@ -1,17 +1,17 @@
--- Takes the run that is first in line among the agents named, for one worker.
+-- Gives one worker the ownership of the run that is first in the queue among the agents named.
 --
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
 -- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. one encoded run.claimed
 --   record per ready set
--- Answers: nil nothing is due; else {id, epoch, head, agent, session, crashes, signals waiting}
+-- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting}
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
---   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log takes no
---   record, because another program wrote to its key, is set aside as failed: it would stop the line for all others.
+--   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log refuses
+--   the record, because another program wrote to its key, is failed: else it would block the queue for all others.
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
-local function describe(id)
+local function answer(id)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox')
   return {id, h[1], h[2], h[3], h[4], h[5], h[6]}
 end
@@ -19,32 +19,30 @@ end
 local claimed = redis.call('GET', memo)
 if claimed then
   local h = redis.call('HMGET', prefix .. 'run:' .. claimed, 'token', 'state')
-  if h[1] == token and h[2] == 'running' then
-    redis.call('ZADD', leases, now_ms() + lease, claimed)
-    return describe(claimed)
-  end
-  return false
+  if not is_owner(token, h[1], h[2]) then return false end
+  redis.call('ZADD', leases, now_ms() + lease, claimed)
+  return answer(claimed)
 end
 
-local now, until_now = now_ms(), string.format('%.0f', queue_now(prefix))
+local now, last = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
-  local id, due, slot
+  local id, position, slot
   for i = 3, #KEYS do
-    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', until_now, 'WITHSCORES', 'LIMIT', 0, 1)
-    if first[1] and (not due or tonumber(first[2]) < due) then
-      id, due, slot = first[1], tonumber(first[2]), i
+    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
+    if first[1] and (not position or tonumber(first[2]) < position) then
+      id, position, slot = first[1], tonumber(first[2]), i
     end
   end
   if not id then return false end
   local run = prefix .. 'run:' .. id
   local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms')
-  if h[1] ~= 'queued' then -- a leftover of a run that ended or vanished while it was in line
+  if h[1] ~= 'queued' then -- the run ended or vanished while it was queued
     redis.call('ZREM', KEYS[slot], id)
   else
-    local epoch = tonumber(h[2]) + 1
+    local epoch, record = tonumber(h[2]) + 1, ARGV[slot + 4]
     local log = prefix .. 'log:' .. id
-    -- The first write of all: a refusal for want of memory must leave the run in line.
-    local stored = redis.pcall('XADD', log, string.format('%.0f-%.0f', h[3] + 1, epoch), 'r', ARGV[slot + 4])
+    -- The first write of all: after a refusal for want of memory the run must still be queued.
+    local stored = redis.pcall('XADD', log, string.format('%.0f-%.0f', h[3] + 1, epoch), 'r', record)
     local refusal = type(stored) == 'table' and stored.err
     if refusal and not (refusal:find('equal or smaller') or refusal:find('WRONGTYPE')) then return stored end
     redis.call('ZREM', KEYS[slot], id)
@@ -53,10 +51,10 @@ while true do
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
         'crash_limit', ARGV[5], 'retention_ms', ARGV[6])
-      advance_head(run, log, tonumber(h[3]), epoch, {ARGV[slot + 4]})
+      advance_head(run, log, tonumber(h[3]), epoch, {record})
       redis.call('ZADD', leases, now + lease, id)
       redis.call('SET', memo, id, 'PX', math.max(lease, 60000))
-      return describe(id)
+      return answer(id)
     end
   end
 end

@@ -1,15 +1,18 @@
--- Functions the other scripts share; put before each of them when it is loaded. Not a script by itself.
+-- Functions that the other scripts share; this file is put before each of them when it is loaded. Not a script by itself.
 --
--- Before it, in turn, goes one line: PUBLISH, the command that publishes. It is `SPUBLISH` on a server that says of itself
---   that it is a node of a cluster, of version 7 or later, so that the other nodes carry nothing of it; else `PUBLISH`.
---   Who listens asks the server in the same way (`HELLO`), and so hears by the command that belongs to it.
--- Keys: none of its own. Names of keys that only the run's record can tell (its session's, its agent's) are built from
---   the prefix, which carries the shard's hash tag, so every key lies in the slot of the declared ones.
+-- Before this file goes one line: PUBLISH, the name of the command that publishes. It is `SPUBLISH` on a server that says
+--   (`HELLO`) that it is a node of a cluster, of version 7 or later, so that the other nodes do not carry the messages;
+--   else `PUBLISH`. Subscribers ask the server in the same way, and so use the command that matches.
+-- Keys: none of its own. Names of keys that depend on the run's fields (its session's, its agent's) are built from the
+--   prefix, which contains the shard's hash tag, so every key is in the slot of the declared ones.
 -- Arguments: none.
--- Answers: none.
+-- Answers: none. A write answers one of STATUS.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
 --   ready set. A session's messages have a TTL if and only if no run holds it. Queue positions grow and each is given
 --   once: runs are claimed in the order in which they were queued, whatever the clock does.
+
+-- What a write came to: `WriteStatus` in values.py has the same names and numbers, and says what each means.
+local STATUS = {OK = 0, DUP = 1, CONFLICT = 2, FENCED = 3, GONE = 4, WAITING = 5}
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay
 
@@ -18,46 +21,72 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local function clock_us()
+local function now_us()
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
 end
 
-local function last_position(prefix)
-  return tonumber(redis.call('GET', prefix .. 'queue_position') or 0)
+-- `count` arguments from ARGV[from] on.
+local function arguments(from, count)
+  local some = {}
+  for i = 1, count do some[i] = ARGV[from + i - 1] end
+  return some
 end
 
--- The present as a queue position: microseconds, and never below a position that was given, though the clock may be set back.
-local function queue_now(prefix)
-  return math.max(clock_us(), last_position(prefix))
+local function ended(state)
+  return state == 'completed' or state == 'failed' or state == 'cancelled'
 end
 
--- The next queue position: above every position given so far, because several runs may be queued in one microsecond.
-local function next_position(prefix)
-  local position = string.format('%.0f', math.max(clock_us(), last_position(prefix) + 1))
-  redis.call('SET', prefix .. 'queue_position', position)
-  return position
+local function is_owner(token, run_token, state)
+  return token == run_token and state == 'running'
 end
 
--- What follows the writing of records: the head, and one batch on the channel:
--- "<first seq>-<epoch> <number of records>\n" and the records, one behind the other.
+-- The fence: whether the holder of `token` may write `count` records directly after `expected`. `next_state` is the state
+-- in which the write leaves the run, 'released' for release and pause: by it a repeat of a write that was stored is
+-- recognised. Returns status, head, signals waiting, and after OK the epoch; nothing is written after another status.
+local function fence(run, token, expected, count, next_state)
+  local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox')
+  if not h[1] then return STATUS.GONE, 0, 0 end
+  local head, waiting, owned = tonumber(h[3]), tonumber(h[5]), is_owner(token, h[1], h[2])
+  if owned and head == expected then return STATUS.OK, head, waiting, tonumber(h[4]) end
+  local writer, written = h[2] == next_state and h[1], head
+  if next_state == 'released' then
+    local released = redis.call('HMGET', run, 'released_token', 'released_head')
+    writer, written = released[1], tonumber(released[2])
+  end
+  -- A run that `reap` ended has the token '', which is not a writer's.
+  if writer == token and token ~= '' and written == expected + count then return STATUS.DUP, head, waiting end
+  return owned and STATUS.CONFLICT or STATUS.FENCED, head, waiting
+end
+
+-- Sets the head after records were stored, and publishes them as one batch:
+-- "<first seq>-<epoch> <number of records>\n" and the records, one after the other.
 local function advance_head(run, log, head, epoch, records)
   redis.call('HSET', run, 'head', string.format('%d', head + #records))
   -- Not `call`: a user without rights to the channel must not break a script off in the middle of its writes.
   redis.pcall(PUBLISH, log, string.format('%d-%d %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
--- Appends records behind `head`; the new head.
+-- Appends records after `head`. Returns the new head.
 local function append_records(run, log, head, epoch, records)
   if #records == 0 then return head end
-  local call, format = redis.call, string.format -- `%d`: what is written as a float takes a tenth of the call
+  local call, format = redis.call, string.format -- `%d`: formatting a float takes a tenth of the call
   for i = 1, #records do call('XADD', log, format('%d-%d', head + i, epoch), 'r', records[i]) end
   advance_head(run, log, head, epoch, records)
   return head + #records
 end
 
--- The records that end a run without its owner. A log that takes none, because another program wrote to its key, must not keep
--- the run: it ends without them. Only behind another write, so that it is not the lack of memory that refuses.
+-- Drops the signals that the owner has taken in, the oldest `count`. Returns how many are left.
+local function acknowledge(run, inbox, count, waiting)
+  if count == 0 then return waiting end
+  redis.call('LTRIM', inbox, count, -1)
+  -- `waiting` may be less: a failover may have lost a signal that the owner has read.
+  return redis.call('HINCRBY', run, 'inbox', -math.min(count, waiting))
+end
+
+-- Appends the records that end a run without its owner. If the log refuses them, because another program wrote to its
+-- key, the run ends without them; else it would stay for ever. To be called after another write only, so that the reason
+-- of a refusal is not a lack of memory.
 local function append_end(prefix, id, head, epoch, records)
   pcall(append_records, prefix .. 'run:' .. id, prefix .. 'log:' .. id, tonumber(head), tonumber(epoch), records)
 end
@@ -68,17 +97,29 @@ local function notify(list, id)
   redis.call('PEXPIRE', list, 60000)
 end
 
+local function last_position(prefix)
+  return tonumber(redis.call('GET', prefix .. 'queue_position') or 0)
+end
+
+-- The present as a queue position: microseconds, and never below a position that was given, though the clock may be set back.
+local function queue_now(prefix)
+  return math.max(now_us(), last_position(prefix))
+end
+
+-- The next queue position: above every position given so far, because several runs may be queued in one microsecond.
+local function next_position(prefix)
+  local position = string.format('%.0f', math.max(now_us(), last_position(prefix) + 1))
+  redis.call('SET', prefix .. 'queue_position', position)
+  return position
+end
+
 local function enqueue(prefix, id)
   local agent = redis.call('HGET', prefix .. 'run:' .. id, 'agent')
   redis.call('ZADD', prefix .. 'ready:' .. agent, next_position(prefix), id)
   notify(prefix .. 'notify_agent:' .. agent, id)
 end
 
-local function ended(state)
-  return state == 'completed' or state == 'failed' or state == 'cancelled'
-end
-
--- The run `id` gives up its session; the first waiting run that still wants it takes it.
+-- The run `id` gives up its session, or stops waiting for it; the first waiting run that is still queued takes the session.
 local function pass_session_on(prefix, session, id)
   if session == '' then return end
   local key, waiting = prefix .. 'session:' .. session, prefix .. 'waiting:' .. session
@@ -97,7 +138,7 @@ local function pass_session_on(prefix, session, id)
   redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
 end
 
--- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is known as such.
+-- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
 local function end_run(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
   local h = redis.call('HMGET', run, 'agent', 'session', 'deadline')
@@ -111,14 +152,14 @@ local function end_run(prefix, id, state, retention, now)
   pass_session_on(prefix, h[2] or '', id)
 end
 
--- The end that a cancel asked for, written by the call that finds the run without an owner: the records came with the signal.
+-- Ends a run that has no owner and was cancelled; the records were sent with the signal.
 local function end_cancelled(prefix, id, now, records)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention_ms')
   append_end(prefix, id, h[1], h[2], records)
   end_run(prefix, id, 'cancelled', tonumber(h[3]), now)
 end
 
--- The run has no owner any more: back in line, at its end; or, if its owner left a cancel untaken, to its end.
+-- Takes the run from its owner and queues it after all others; or ends it, if it has a cancel that its owner did not take in.
 local function requeue(prefix, id, now)
   local run = prefix .. 'run:' .. id
   redis.call('ZREM', prefix .. 'leases', id)
@@ -134,27 +175,13 @@ local function requeue(prefix, id, now)
   enqueue(prefix, id)
 end
 
--- The owner's last batch of an ownership that it ends by itself. Answers code, head, signals waiting; after 0 the caller
--- says what becomes of the run. The token is set aside, with the head it left, only to know a repeat as DUP.
-local function append_and_release(run, log, inbox, token, expected, ack, records)
-  local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox', 'released_token', 'released_head')
-  if not h[1] then return 4, 0, 0 end
-  local head, waiting = tonumber(h[3]), tonumber(h[5])
-  if h[6] == token and tonumber(h[7]) == expected + #records then return 1, head, waiting end
-  if h[1] ~= token or h[2] ~= 'running' then return 3, head, waiting end
-  if head ~= expected then return 2, head, waiting end
-  head = append_records(run, log, head, tonumber(h[4]), records)
-  if ack > 0 then
-    redis.call('LTRIM', inbox, ack, -1)
-    waiting = redis.call('HINCRBY', run, 'inbox', -math.min(ack, waiting))
-  end
+-- Stores the owner's last records and ends the ownership. Returns status, head, signals waiting; after OK the caller decides
+-- the run's next state. The token and the head are kept as `released_…` only so that a repeat is recognised.
+local function append_and_release(run, log, inbox, token, expected, acknowledged, records)
+  local status, head, waiting, epoch = fence(run, token, expected, #records, 'released')
+  if status ~= STATUS.OK then return status, head, waiting end
+  head = append_records(run, log, head, epoch, records)
+  waiting = acknowledge(run, inbox, acknowledged, waiting)
   redis.call('HSET', run, 'token', '', 'released_token', token, 'released_head', string.format('%.0f', head))
-  return 0, head, waiting
-end
-
--- `count` arguments from ARGV[from] on.
-local function arguments(from, count)
-  local some = {}
-  for i = 1, count do some[i] = ARGV[from + i - 1] end
-  return some
+  return status, head, waiting
 end

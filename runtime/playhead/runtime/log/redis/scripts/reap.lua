@@ -1,12 +1,12 @@
 -- Deals with passed deadlines and expired leases, the oldest first: a run past its deadline is failed; one whose owner
--- is dead goes back in line, or past its crash limit is failed.
+-- is dead is queued again, or past its crash limit is failed.
 --
 -- Keys: 1 leases, 2 deadlines
 -- Arguments: 1 prefix, 2 how many at most, 3 encoded run.failed record past the crash limit, 4 one past the deadline
 -- Answers: the ids of the runs dealt with
--- Invariant: a dead owner is fenced before anybody else can claim its run; a run that takes every owner down with it
---   ends; so does one past its deadline, whatever its state, and its owner is fenced. Limits and retention are the run's
---   own, so any worker or client may call this, at any time, at once.
+-- Invariant: a dead owner is fenced before another worker can claim its run; a run whose owners die again and again ends;
+--   so does one past its deadline, whatever its state, and its owner is fenced. Limits and retention are fields of the
+--   run, so any worker or client may call this, at any time, several at once.
 
 local prefix, limit = ARGV[1], tonumber(ARGV[2])
 local now, dealt_with = now_ms(), {}

@@ -1,13 +1,13 @@
--- Sends a signal to a run: into its inbox, or, a cancel of a run that has no owner, into effect at once.
+-- Sends a signal to a run: it is put into the inbox; a cancel of a run that has no owner ends the run at once.
 --
 -- Keys: 1 run hash, 2 log stream, 3 inbox
 -- Arguments: 1 prefix, 2 run id, 3 signal id, 4 kind (cancel, respond or steer), 5 encoded signal, 6 number of records,
 --   records that end a run without its owner (cancel only), number of interrupts answered, their ids (respond only)
--- Answers: {the run's state after the call}; {its state, ids} if these interrupts are not open and nothing was changed;
+-- Answers: {the run's state after the call}; {its state, ids} if these interrupts are not open; then nothing was changed;
 --   nil if the run does not exist
 -- Invariant: the same signal id counts once; an interrupt is answered once; a signal to an ended run changes nothing. A
---   cancelled run that has no owner has its terminal record when this returns; one that has an owner gets it at the
---   latest when it has no owner any more, because the records to write then are kept.
+--   cancelled run that has no owner has its terminal record when this returns; one that has an owner gets it at
+--   the latest when it has no owner any more, because the records to write then are kept.
 
 local run, inbox = KEYS[1], KEYS[3]
 local prefix, id, signal_id, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

@@ -1,11 +1,11 @@
--- Creates a run with its record 1 and puts it in line, behind its session if another run holds that.
+-- Creates a run with its record 1 and queues it, or lets it wait for its session if another run holds that.
 --
 -- Keys: 1 run hash, 2 log stream, 3 runs index, 4 deadlines
 -- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1, 6 deadline in ms from now or 0, 7 crash limit,
 --   8 retention in ms; the last two hold until a worker brings its own
--- Answers: 1 created; 0 the id exists already, nothing changed
--- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The index and the line have
---   runs in the order of their submission.
+-- Answers: 1 created; 0 the id exists already, nothing was changed
+-- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The index and the queue
+--   have runs in the order of their submission.
 
 local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
