@@ -1,7 +1,8 @@
-"""What replies mean: a page of a stream becomes segments, by a short way for the usual page and an exact one for all."""
+"""What replies mean: the answers of scripts get their names, a page of a stream becomes segments."""
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,18 @@ from hypothesis import strategies as st
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import CycleStarted, Entry
-from playhead.runtime.log.redis.replies import segments_of
+from playhead.runtime.log.redis.replies import (
+    INFO_FIELDS,
+    SignalReply,
+    claim_of,
+    info_of,
+    renewals_of,
+    segments_of,
+    write_result_of,
+    write_results_of,
+)
+from playhead.runtime.log.redis.script import Script
+from playhead.runtime.log.values import Claim, Renewal, RunInfo, WriteResult, WriteStatus
 
 __all__: list[str] = []
 
@@ -70,3 +82,46 @@ def test_an_entry_that_is_not_ours_is_named_wherever_it_stands(fields: list[byte
     page: list[Any] = [item(1, 1), (b"2-1", fields), item(3, 1)]
     with pytest.raises(ForeignRecordError, match=f"stream log, {says}"):
         segments_of("log", page)
+
+
+# The answers of the scripts
+
+
+def test_the_statuses_have_the_same_names_and_numbers_in_the_scripts() -> None:
+    table = re.search(r"local STATUS = \{(.*)\}", Script("append").text)
+    assert table is not None
+    assert dict(re.findall(r"(\w+) = (\d+)", table[1])) == {status.name: str(status.value) for status in WriteStatus}
+
+
+def test_each_run_of_an_append_has_its_own_result() -> None:
+    assert write_results_of([0, 7, 1, 3, 2, 0]) == [
+        WriteResult(WriteStatus.OK, 7, 1),
+        WriteResult(WriteStatus.FENCED, 2, 0),
+    ]
+    assert write_result_of([5, 7, 1]) == WriteResult(WriteStatus.WAITING, 7, 1)
+
+
+def test_an_answer_that_lacks_a_number_is_not_taken_for_one_of_fewer_runs() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        write_results_of([0, 7, 1, 3])
+
+
+def test_a_renewal_says_of_each_run_if_it_is_ours_and_how_many_signals_wait() -> None:
+    assert renewals_of([1, 2, 0, 0]) == [Renewal(ours=True, inbox=2), Renewal(ours=False, inbox=0)]
+
+
+def test_a_claim_has_its_token_and_no_session_where_the_run_has_none() -> None:
+    assert claim_of(None, token="t") is None
+    assert claim_of([b"r", b"2", b"9", b"a", b"", b"1", b"3"], token="t") == Claim("r", "t", 2, 9, "a", None, 1, 3)
+
+
+def test_a_signal_is_answered_with_the_state_and_the_interrupts_that_are_not_open() -> None:
+    assert SignalReply.of(None) is None
+    assert SignalReply.of([b"queued"]) == SignalReply("queued", [])
+    assert SignalReply.of([b"paused", b"i1", b"\xed\xa0\x80"]) == SignalReply("paused", ["i1", "\ud800"])
+
+
+def test_a_run_is_told_by_the_names_of_its_fields() -> None:
+    fields = dict.fromkeys(INFO_FIELDS, b"") | {"state": b"running", "agent": b"a", "head": b"4", "worker": b"w"}
+    assert info_of("r", list(fields.values())) == RunInfo("r", "running", "a", None, 4, 0, 0, 0, 0, worker="w")
+    assert info_of("r", [None] * len(INFO_FIELDS)) is None

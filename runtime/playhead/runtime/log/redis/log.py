@@ -1,4 +1,4 @@
-"""The Redis log: the interface of `base`, each write one Lua script, each read one command."""
+"""The Redis log: the interface of `interface.py`, each write one Lua script, each read one command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self
 
 from redis.asyncio import Redis
 
@@ -33,13 +33,17 @@ from playhead.runtime.log.redis.durability import Durability, waiting_links
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import (
     INFO_FIELDS,
-    answers,
+    SignalReply,
+    claim_of,
     info_of,
     messages_of,
+    renewals_of,
     segments_of,
     signal_of,
     text,
     worker_of,
+    write_result_of,
+    write_results_of,
 )
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import (
@@ -53,7 +57,6 @@ from playhead.runtime.log.values import (
     RunInfo,
     WorkerInfo,
     WriteResult,
-    WriteStatus,
 )
 
 __all__ = ["RedisLog"]
@@ -172,27 +175,14 @@ class RedisLog:
         )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
         args = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms, *agents.values()]
-        answer = await self._run(_CLAIM, keys, args)
-        if not answer:
-            return None
-        run_id, epoch, head, agent, session, crashes, inbox = map(text, answer)
-        return Claim(
-            run_id=run_id,
-            token=token,
-            epoch=int(epoch),
-            head=int(head),
-            agent=agent,
-            session=session or None,
-            crashes=int(crashes),
-            inbox=int(inbox),
-        )
+        return claim_of(await self._run(_CLAIM, keys, args), token=token)
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
         """As of a log. The call is written before this returns where the connection is up, else upon await."""
         sent = [
             self._append(batches[start : start + _RUNS_PER_CALL]) for start in range(0, len(batches), _RUNS_PER_CALL)
         ]
-        return Later(partial(self._answers, sent))
+        return Later(partial(self._results, sent))
 
     def _append(self, batches: Sequence[Batch]) -> Awaitable[Any]:
         keys: list[str] = []
@@ -203,9 +193,9 @@ class RedisLog:
             args += batch.records
         return _APPEND(self._writes, keys, args)
 
-    async def _answers(self, sent: Sequence[Awaitable[Any]]) -> list[WriteResult]:
+    async def _results(self, sent: Sequence[Awaitable[Any]]) -> list[WriteResult]:
         with translate_errors(self.client):
-            return [answer for flat in [await one for one in sent] for answer in answers(flat)]
+            return [result for reply in [await one for one in sent] for result in write_results_of(reply)]
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
         check_duration("lease_ms", lease_ms)
@@ -213,8 +203,9 @@ class RedisLog:
         for start in range(0, len(owned), _RENEWALS_PER_CALL):
             some = owned[start : start + _RENEWALS_PER_CALL]
             keys = [self.keys.leases, *(self.keys.run(run_id) for run_id, _ in some)]
-            flat = await self._run(_RENEW, keys, [lease_ms, *(part for pair in some for part in pair)])
-            renewals += [Renewal(bool(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
+            renewals += renewals_of(
+                await self._run(_RENEW, keys, [lease_ms, *(part for pair in some for part in pair)])
+            )
         return renewals
 
     async def finish(self, end: RunEnd) -> WriteResult:
@@ -224,8 +215,7 @@ class RedisLog:
         messages = [pack(dict(message)) for message in end.messages]
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, end.state, end.retention_ms]
         args += [len(batch.records), *batch.records, len(messages), *messages]
-        code, head, inbox = await self._write(_FINISH, keys, args)
-        return WriteResult(WriteStatus(code), head, inbox)
+        return write_result_of(await self._write(_FINISH, keys, args))
 
     async def release(self, batch: Batch) -> WriteResult:
         return await self._append_and_release(_RELEASE, batch)
@@ -237,8 +227,7 @@ class RedisLog:
     async def _append_and_release(self, script: Script, batch: Batch, *more: Any) -> WriteResult:
         keys = self.keys.of_run(batch.run_id)
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, len(batch.records), *batch.records]
-        code, head, inbox = await self._write(script, keys, [*args, *more])
-        return WriteResult(WriteStatus(code), head, inbox)
+        return write_result_of(await self._write(script, keys, [*args, *more]))
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         check_count("limit", limit, least=1)
@@ -251,13 +240,10 @@ class RedisLog:
         ending, answered = cancel_ending(signal), signal.answers
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
         args += [len(ending), *ending, len(answered), *map(_bytes, answered)]
-        answer = await self._write(_SIGNAL, keys, args)
-        if not answer:
-            return None
-        state, *refused = answer
-        if refused:
-            raise InterruptNotOpenError(run_id, [interrupt.decode("utf-8", "surrogatepass") for interrupt in refused])
-        return cast("RunStateName", text(state))
+        reply = SignalReply.of(await self._write(_SIGNAL, keys, args))
+        if reply is not None and reply.not_open:
+            raise InterruptNotOpenError(run_id, reply.not_open)
+        return reply and reply.state
 
     async def inbox(self, run_id: str) -> list[Signal]:
         key = self.keys.inbox(run_id)

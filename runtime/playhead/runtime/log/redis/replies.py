@@ -1,4 +1,7 @@
-"""What Redis' replies mean: segments, signals, runs and workers, out of what the server sends. Pure."""
+"""What Redis' replies mean: the answers of the scripts, segments, signals, runs and workers. Pure.
+
+A script answers a flat array; here is the one place that gives its items their names.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.codec import decode_batch, decode_stored, unpack
 from playhead.runtime.core.converse import Message
@@ -14,17 +17,31 @@ from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import Segment, Stored, segments
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.values import RunInfo, WorkerInfo, WriteResult, WriteStatus
+from playhead.runtime.log.values import Claim, Renewal, RunInfo, WorkerInfo, WriteResult, WriteStatus
 
-__all__ = ["INFO_FIELDS", "answers", "info_of", "messages_of", "segments_of", "signal_of", "text", "worker_of"]
+__all__ = [
+    "INFO_FIELDS",
+    "SignalReply",
+    "claim_of",
+    "info_of",
+    "messages_of",
+    "renewals_of",
+    "segments_of",
+    "signal_of",
+    "text",
+    "worker_of",
+    "write_result_of",
+    "write_results_of",
+]
 
 INFO_FIELDS: Final = (
     *("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker"),
     *("handovers", "errors", "deadline"),
 )
-"""The fields of a run's hash that `info_of` takes, in its order."""
+"""The fields of a run's hash that `info_of` takes, in this order."""
 
-_CODES: Final = tuple(WriteStatus)
+_STATUSES: Final = tuple(WriteStatus)
+"""By number: `STATUS` in `common.lua` has the same."""
 
 Items = Sequence[tuple[bytes, Sequence[bytes]]]
 """Entries of a stream as `XRANGE` gives them: the id; then the names of its fields and their values, by turns."""
@@ -35,9 +52,58 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
-def answers(flat: Sequence[int]) -> list[WriteResult]:
-    """The answers of `append`, three numbers each."""
-    return [WriteResult(_CODES[flat[i]], flat[i + 1], flat[i + 2]) for i in range(0, len(flat), 3)]
+def write_result_of(reply: Sequence[int]) -> WriteResult:
+    """The answer of `finish`, `release` or `pause`."""
+    status, head, inbox = reply
+    return WriteResult(_STATUSES[status], head, inbox)
+
+
+def write_results_of(reply: Sequence[int]) -> list[WriteResult]:
+    """The answer of `append`: of each run as of `write_result_of`, one after the other."""
+    triples = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+    return [WriteResult(_STATUSES[status], head, inbox) for status, head, inbox in triples]
+
+
+def renewals_of(reply: Sequence[int]) -> list[Renewal]:
+    """The answer of `renew`: two numbers of each run, one after the other."""
+    return [Renewal(ours=bool(ours), inbox=inbox) for ours, inbox in zip(reply[::2], reply[1::2], strict=True)]
+
+
+def claim_of(reply: Sequence[bytes] | None, *, token: str) -> Claim | None:
+    """The answer of `claim` to `token`; None if no run was queued."""
+    if reply is None:
+        return None
+    run_id, epoch, head, agent, session, crashes, inbox = map(text, reply)
+    return Claim(
+        run_id=run_id,
+        token=token,
+        epoch=int(epoch),
+        head=int(head),
+        agent=agent,
+        session=session or None,
+        crashes=int(crashes),
+        inbox=int(inbox),
+    )
+
+
+class SignalReply(NamedTuple):
+    """The answer of `signal` of a run that exists.
+
+    Attributes:
+        state: The run's state after the call.
+        not_open: The interrupts that the signal answers and that are not open; if there are any, nothing was changed.
+    """
+
+    state: RunStateName
+    not_open: list[str]
+
+    @classmethod
+    def of(cls, reply: Sequence[bytes] | None) -> SignalReply | None:
+        """By the script's reply; None if the run does not exist."""
+        if reply is None:
+            return None
+        state, *not_open = reply
+        return cls(cast("RunStateName", text(state)), [one.decode("utf-8", "surrogatepass") for one in not_open])
 
 
 def segments_of(log: str, items: Items) -> list[Segment]:
@@ -110,23 +176,22 @@ def _known(kind: type[Signal | WorkerInfo], given: Mapping[str, Any]) -> dict[st
 
 
 def info_of(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
-    """A run by its `INFO_FIELDS`; None if there is none."""
+    """A run by its `INFO_FIELDS`; None if the run does not exist."""
     if values[0] is None:
         return None
-    state, agent, session, head, epoch, crashes, created, updated, worker, *more = map(text, values)
-    handovers, errors, deadline = more
+    field = dict(zip(INFO_FIELDS, map(text, values), strict=True))
     return RunInfo(
         run_id=run_id,
-        state=cast("RunStateName", state),
-        agent=agent,
-        session=session or None,
-        head=int(head or 0),
-        epoch=int(epoch or 0),
-        crashes=int(crashes or 0),
-        created=int(float(created or 0)),
-        updated=int(float(updated or 0)),
-        worker=worker or None,
-        handovers=int(handovers or 0),
-        errors=int(errors or 0),
-        deadline=int(float(deadline)) if deadline else None,
+        state=cast("RunStateName", field["state"]),
+        agent=field["agent"],
+        session=field["session"] or None,
+        head=int(field["head"] or 0),
+        epoch=int(field["epoch"] or 0),
+        crashes=int(field["crashes"] or 0),
+        created=int(float(field["created"] or 0)),
+        updated=int(float(field["updated"] or 0)),
+        worker=field["worker"] or None,
+        handovers=int(field["handovers"] or 0),
+        errors=int(field["errors"] or 0),
+        deadline=int(float(field["deadline"])) if field["deadline"] else None,
     )
