@@ -191,7 +191,7 @@ async def test_the_index_has_the_runs_in_the_order_of_their_submission(log: Log)
     assert [info.run_id for info in await log.runs()] == order[::-1]
 
 
-async def test_a_released_run_goes_to_the_end_of_the_line(log: Log) -> None:
+async def test_a_released_run_goes_to_the_end_of_the_queue(log: Log) -> None:
     order = [await submitted(log) for _ in range(10)]
     first = await claimed(log)
     await log.release(behind(first))
@@ -208,7 +208,7 @@ async def test_unserved_agents_runs_are_left_alone(log: Log) -> None:
 # ---------------------------------------------------------------- append
 
 
-async def test_appended_records_stand_behind_the_head(log: Log) -> None:
+async def test_appended_records_follow_the_head(log: Log) -> None:
     claim = await owned(log)
     assert await append(log, behind(claim, facts(2))) == WriteResult(WriteStatus.OK, head=4)
     assert await append(log, behind(claim, facts(1, first=3), head=4)) == WriteResult(WriteStatus.OK, head=5)
@@ -244,7 +244,7 @@ async def test_a_run_without_an_owner_takes_no_records(log: Log) -> None:
     assert len(await log.read(run_id)) == 1
 
 
-async def test_a_lost_answer_is_told_as_dup(log: Log) -> None:
+async def test_a_batch_sent_again_because_its_reply_was_lost_gives_dup(log: Log) -> None:
     claim = await owned(log)
     batch = behind(claim, facts(3))
     assert await append(log, batch) == WriteResult(WriteStatus.OK, head=5)
@@ -254,13 +254,13 @@ async def test_a_lost_answer_is_told_as_dup(log: Log) -> None:
 
 
 @pytest.mark.parametrize(("head", "count"), [(1, 2), (3, 1), (99, 1), (99, 0), (0, 1)])
-async def test_a_batch_behind_another_head_is_a_conflict(log: Log, head: int, count: int) -> None:
+async def test_a_batch_after_another_head_is_a_conflict(log: Log, head: int, count: int) -> None:
     claim = await owned(log)
     assert await append(log, behind(claim, facts(count), head=head)) == WriteResult(WriteStatus.CONFLICT, head=2)
     assert len(await log.read(claim.run_id)) == 2
 
 
-async def test_a_batch_for_an_unknown_run_is_told_as_gone(log: Log) -> None:
+async def test_a_batch_for_an_unknown_run_gives_gone(log: Log) -> None:
     batch = Batch(new_run_id(), "t1", 1, facts(1))
     assert await append(log, batch) == WriteResult(WriteStatus.GONE)
     assert (await log.release(batch)).code is WriteStatus.GONE
@@ -349,7 +349,7 @@ async def test_a_late_renewal_never_steals_a_run_back(log: Log) -> None:
     assert await log.renew([], lease_ms=MINUTE) == []
 
 
-async def test_reaper_puts_a_dead_owners_run_back_in_line(log: Log) -> None:
+async def test_the_reaper_queues_a_dead_owners_run_again(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
     assert await reaped(log) == [claim.run_id]
     info = await known(log, claim.run_id)
@@ -358,7 +358,7 @@ async def test_reaper_puts_a_dead_owners_run_back_in_line(log: Log) -> None:
     assert (await claimed(log)).run_id == claim.run_id
 
 
-async def test_reaper_takes_the_longest_dead_first_and_no_more_than_asked(log: Log) -> None:
+async def test_the_reaper_takes_the_longest_dead_first_and_no_more_than_asked(log: Log) -> None:
     live = await owned(log)
     dead: list[str] = []
     for _ in range(3):
@@ -369,7 +369,7 @@ async def test_reaper_takes_the_longest_dead_first_and_no_more_than_asked(log: L
     assert (await known(log, live.run_id)).state == "running"
 
 
-async def test_reaper_fails_a_run_past_the_crash_limit(log: Log) -> None:
+async def test_the_reaper_fails_a_run_past_the_crash_limit(log: Log) -> None:
     run_id = await submitted(log)
     for crashes in (1, 2):
         await claimed(log, lease_ms=1, crash_limit=2)
@@ -407,7 +407,7 @@ async def test_a_released_run_has_no_lease_to_reap(log: Log) -> None:
     assert await log.reap() == []
 
 
-async def test_a_release_behind_another_head_releases_nothing(log: Log) -> None:
+async def test_a_release_after_another_head_releases_nothing(log: Log) -> None:
     claim = await owned(log)
     await append(log, behind(claim, facts(2)))
     for head, count in ((2, 2), (2, 1), (9, 1)):  # the first is where a lost append would be; a release it is not
@@ -432,7 +432,7 @@ async def test_a_finished_run_is_ended_with_its_last_records(log: Log, state: Ru
     assert len(await log.read(claim.run_id)) == 4
 
 
-async def test_a_finish_sent_twice_is_told_as_dup(log: Log) -> None:
+async def test_a_finish_sent_twice_gives_dup(log: Log) -> None:
     claim = await owned(log)
     end = RunEnd(behind(claim, [COMPLETED]), "completed")
     assert (await log.finish(end)).code is WriteStatus.OK
@@ -441,7 +441,7 @@ async def test_a_finish_sent_twice_is_told_as_dup(log: Log) -> None:
     assert (await known(log, claim.run_id)).state == "completed"
 
 
-async def test_a_finish_behind_another_head_ends_nothing(log: Log) -> None:
+async def test_a_finish_after_another_head_ends_nothing(log: Log) -> None:
     claim = await owned(log)
     await append(log, behind(claim, facts(1)))
     for head in (2, 9):

@@ -85,7 +85,7 @@ async def reaped(log: Log) -> list[str]:
 # ---------------------------------------------------------------- pauses and answers
 
 
-async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_line(log: Log) -> None:
+async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_the_queue(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
     assert await log.pause(behind(claim, [FACT]), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
     info = await known(log, claim.run_id)
@@ -97,7 +97,7 @@ async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_line(log: Log)
     assert answer.code is WriteStatus.FENCED
 
 
-async def test_an_answer_puts_a_paused_run_back_in_line_with_the_answer(log: Log) -> None:
+async def test_a_response_queues_a_paused_run_again_with_the_response(log: Log) -> None:
     claim = await paused(log, "i1")
     signal = Signal("a1", "respond", {"i1": {"approved": True}})
     assert await log.signal(claim.run_id, signal) == "queued"
@@ -106,7 +106,7 @@ async def test_an_answer_puts_a_paused_run_back_in_line_with_the_answer(log: Log
     assert await log.inbox(claim.run_id) == [signal]
 
 
-async def test_an_answer_to_what_is_not_open_is_refused_and_changes_nothing(log: Log) -> None:
+async def test_a_response_to_what_is_not_open_is_refused_and_changes_nothing(log: Log) -> None:
     claim = await paused(log, "i1", "i2")
     with pytest.raises(InterruptNotOpenError, match="nope") as caught:
         await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "yes", "nope": "no"}))
@@ -162,7 +162,7 @@ async def test_a_pause_acknowledges_the_signals_it_carries(log: Log) -> None:
     assert (await state_of(log, claim.run_id), await log.inbox(claim.run_id)) == ("paused", [])
 
 
-async def test_a_pause_behind_another_head_or_by_a_former_owner_changes_nothing(log: Log) -> None:
+async def test_a_pause_after_another_head_or_by_a_former_owner_changes_nothing(log: Log) -> None:
     claim = await owned(log)
     wrong = Batch(claim.run_id, claim.token, 7, [FACT])
     assert (await log.pause(wrong, interrupts=["i1"])).code is WriteStatus.CONFLICT
@@ -199,7 +199,7 @@ async def test_a_steer_leaves_a_paused_run_paused_and_waits_for_its_next_owner(l
 @pytest.mark.parametrize(
     "signal", [Signal("s", "stop"), Signal("s", ""), Signal("s", "respond"), Signal("s", "respond", {})]
 )
-async def test_what_is_no_signal_is_refused_and_changes_nothing(log: Log, signal: Signal) -> None:
+async def test_what_is_not_a_signal_is_refused_and_changes_nothing(log: Log, signal: Signal) -> None:
     claim = await owned(log)
     with pytest.raises(ValueError, match="signal"):
         await log.signal(claim.run_id, signal)
@@ -229,7 +229,7 @@ async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
 # ---------------------------------------------------------------- cancels that no owner took in
 
 
-async def test_a_cancel_that_its_owner_did_not_live_to_take_in_ends_the_run_with_no_other_owner(log: Log) -> None:
+async def test_a_cancel_that_a_dead_owner_did_not_take_in_ends_the_run_with_no_other_owner(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
     assert await log.signal(claim.run_id, CANCEL) == "running"
     assert await reaped(log) == [claim.run_id]

@@ -420,7 +420,7 @@ def machine(request: pytest.FixtureRequest, prefix: str, exempt_kinds: Collectio
 
 
 @pytest.mark.timeout(400)  # to make a failure small takes its time
-def test_whatever_is_called_in_whatever_order_the_server_keeps_every_promise(machine: type[LogMachine]) -> None:
+def test_the_server_keeps_every_promise_for_any_calls_in_any_order(machine: type[LogMachine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(

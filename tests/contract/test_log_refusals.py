@@ -127,7 +127,7 @@ async def refusal(call: Call, log: Log) -> str:
     return ""
 
 
-async def test_what_is_out_of_the_question_is_refused_and_changes_nothing(log: Log) -> None:
+async def test_impossible_arguments_are_refused_and_change_nothing(log: Log) -> None:
     await stage(log)
     before = await everything(log)
     for name, call in CASES.items():
@@ -151,7 +151,7 @@ async def test_a_run_adds_to_no_other_conversation(log: Log) -> None:
 
 
 @pytest.mark.parametrize("interrupt", [HALF, "x" * 5000, "v1:tool_call:}{\r\n\0:1", "*"])
-async def test_whatever_a_model_calls_its_call_an_interrupt_of_it_can_be_answered(log: Log, interrupt: str) -> None:
+async def test_an_interrupt_can_be_answered_whatever_its_id(log: Log, interrupt: str) -> None:
     await stage(log)
     await log.pause(Batch("r1", "t1", 2, [PAUSED]), interrupts=[interrupt])
     assert await log.signal("r1", Signal("s1", "respond", {interrupt: "yes"})) == "queued"

@@ -179,7 +179,7 @@ async def test_cancel_of_the_sessions_queued_run_lets_the_next_one_run(log: Log)
     assert (await claimed(log)).run_id == second
 
 
-async def test_cancel_of_a_waiting_run_takes_it_out_of_the_line(log: Log) -> None:
+async def test_cancel_of_a_waiting_run_takes_it_out_of_the_queue(log: Log) -> None:
     first, second, third = [await submitted(log, session="ada") for _ in range(3)]
     assert await log.signal(second, CANCEL) == "cancelled"
     claim = await claimed(log)
@@ -243,7 +243,7 @@ def test_no_more_signals_are_acknowledged_than_there_are_records():
         Batch("r1", "t1", 2, [FACT], ack=-1)
 
 
-async def test_an_owner_behind_another_head_still_hears_of_its_signals(log: Log) -> None:
+async def test_an_owner_at_another_head_is_still_told_of_its_signals(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
     await log.signal(run_id, CANCEL)

@@ -214,7 +214,7 @@ async def test_wait_for_work_wakes_on_signal(log: Log) -> None:
     assert await woken(log, lambda: log.signal(run_id, CANCEL)) == run_id
 
 
-async def test_what_came_before_the_wait_is_heard(log: Log) -> None:
+async def test_what_came_before_the_wait_ends_it_at_once(log: Log) -> None:
     run_id = await submitted(log)
     with anyio.fail_after(3):
         assert await log.wait_for_work([AGENT], worker="w1", timeout=5) is None

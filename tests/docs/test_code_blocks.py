@@ -123,7 +123,7 @@ def test_the_blocks_of_a_page_share_names_files_and_may_await(tmp_path: Path):
     assert run(page, tmp_path).stderr == ""
 
 
-def test_every_block_of_code_has_a_language_that_is_checked_or_is_no_code():
+def test_every_block_of_code_has_a_language_that_is_checked_or_is_not_code():
     known = {"python", "console", "json", "text", "yaml", "lua", "toml", ""}
     assert {block.language for page in pages() for block in blocks(page.read_text(encoding="utf-8"))} <= known
 

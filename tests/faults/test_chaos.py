@@ -116,7 +116,7 @@ def test_every_injury_is_in_the_deck():
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_of_it_outlives_it(how: signal.Signals):
+def test_no_process_of_chaos_outlives_it(how: signal.Signals):
     with chaos("--injuries", "50") as process:
         assert process.stderr is not None
         assert any("injury 3 of" in line for line in process.stderr), "it never got going"

@@ -44,7 +44,9 @@ async def test_a_drained_worker_finishes_its_tools_and_another_goes_on_from_ther
         assert (info.state, info.epoch, info.crashes) == ("completed", 2, 0)
 
 
-async def test_an_answer_that_outlasts_the_grace_is_withdrawn_and_said_by_another(programs: Programs) -> None:
+async def test_a_message_that_outlasts_the_grace_is_withdrawn_and_streamed_by_another_worker(
+    programs: Programs,
+) -> None:
     async with programs.client() as client:
         run = await client.start("talker", "Go")
         first = await programs.worker(hold="word 9", grace_s=0.2)

@@ -77,7 +77,7 @@ async def paused(client: Client, run: Run) -> str | None:
 
 
 @pytest.mark.parametrize("place", ["pausing 1", "paused 1"])
-async def test_a_worker_that_dies_as_it_pauses_a_run_asks_once_and_the_answer_counts(
+async def test_a_worker_that_dies_as_it_pauses_a_run_asks_once_and_the_response_counts(
     programs: Programs, place: str
 ) -> None:
     async with programs.client() as client:

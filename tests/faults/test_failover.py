@@ -102,7 +102,7 @@ async def test_a_primary_that_hangs_is_left_before_the_lease_is_lost(
             await there.dense_entries(run)
 
 
-async def test_what_a_failover_lost_is_written_again_by_the_owner_and_nobody_notices(
+async def test_what_a_failover_lost_is_written_again_by_its_owner_and_no_reader_notices(
     programs: Programs, servers: EmbeddedSentinels
 ) -> None:
     there = programs.at(servers.url)
@@ -127,7 +127,7 @@ async def test_what_a_failover_lost_is_written_again_by_the_owner_and_nobody_not
         assert "which it had acknowledged; sending them again" in worker.logged
 
 
-async def test_a_claim_that_a_failover_lost_is_made_again_and_who_saw_it_is_told(
+async def test_a_claim_that_a_failover_lost_is_made_again_and_readers_that_saw_it_are_told(
     programs: Programs, servers: EmbeddedSentinels
 ) -> None:
     there = programs.at(servers.url)
@@ -148,7 +148,7 @@ async def test_a_claim_that_a_failover_lost_is_made_again_and_who_saw_it_is_told
         assert worker.alive
 
 
-async def test_what_a_failover_lost_with_its_owner_is_made_anew_and_who_saw_it_is_told(
+async def test_what_a_failover_lost_with_its_owner_is_made_anew_and_readers_that_saw_it_are_told(
     programs: Programs, servers: EmbeddedSentinels
 ) -> None:
     there = programs.at(servers.url)

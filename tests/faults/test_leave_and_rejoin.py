@@ -84,9 +84,7 @@ async def test_worker_and_viewer_killed_in_turn_lose_and_repeat_nothing(programs
 
 
 @pytest.mark.parametrize("after", [None, "3", "5.0", "9-1", "14-1"])
-async def test_viewers_in_other_processes_see_what_is_behind_their_cursor(
-    programs: Programs, after: str | None
-) -> None:
+async def test_viewers_in_other_processes_see_what_is_after_their_cursor(programs: Programs, after: str | None) -> None:
     async with programs.client() as client:
         run = await client.start("talker", "Go")
         worker = await programs.worker(hold="word 9")

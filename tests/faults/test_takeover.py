@@ -119,7 +119,7 @@ async def test_the_next_record_reaches_readers_within_a_lease_and_a_second_of_th
     assert worst < IN_TIME_S
 
 
-async def test_killed_in_the_middle_of_an_answer_the_text_is_withdrawn_and_said_again(programs: Programs) -> None:
+async def test_killed_in_the_middle_of_a_message_the_text_is_withdrawn_and_streamed_again(programs: Programs) -> None:
     async with programs.client() as client:
         run = await client.start("talker", "Go")
         first = await programs.worker(hold="word 9")
@@ -199,7 +199,7 @@ async def test_a_worker_that_slept_past_its_lease_writes_nothing_more(
         assert Counter(programs.effects()) == (Counter() if agent == "talker" else Counter("1223"))
 
 
-async def test_a_worker_that_wakes_up_before_anybody_noticed_goes_on(programs: Programs) -> None:
+async def test_a_worker_that_wakes_up_within_its_lease_goes_on(programs: Programs) -> None:
     async with programs.client() as client:
         run = await client.start("steps", "Go")
         sleeper = await programs.worker(hold="step 2", lease_ms=10_000)
@@ -266,7 +266,7 @@ async def crash(programs: Programs, run: Run, **options: Any) -> None:
     await programs.expire_lease(run)
 
 
-async def test_a_run_that_kills_every_worker_is_failed_by_who_looks_next_even_with_no_worker_left(
+async def test_a_run_that_kills_every_worker_is_failed_by_the_next_reaper_even_with_no_worker_left(
     programs: Programs,
 ) -> None:
     async with programs.client() as client:
@@ -294,7 +294,7 @@ async def test_a_run_that_kills_its_worker_takes_no_other_runs_session_or_worker
         assert worker.alive
 
 
-async def test_the_fleets_own_crash_limit_counts_whoever_looks_next(programs: Programs) -> None:
+async def test_the_fleets_own_crash_limit_counts_for_every_reaper(programs: Programs) -> None:
     """`crash_limit=0` says that a run which took a worker down is never to be tried again."""
     async with programs.client() as client:
         run = await client.start("killer", "Go")

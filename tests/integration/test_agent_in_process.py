@@ -110,7 +110,7 @@ async def works(agent: Agent, *, text: str) -> None:
     assert events[-1]["result"].stop_reason == "end_turn"
 
 
-async def test_leaving_in_the_middle_of_an_answer_closes_the_models_stream(
+async def test_leaving_in_the_middle_of_a_message_closes_the_models_stream(
     held_model: Callable[..., HeldModel],
 ) -> None:
     before = asyncio.all_tasks()
@@ -215,7 +215,9 @@ async def test_a_stream_never_begun_leaves_the_agent_free() -> None:
     await works(agent, text="Hi")
 
 
-async def test_a_model_that_will_not_close_does_not_hold_who_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_model_that_does_not_close_does_not_hold_up_a_caller_that_leaves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A provider whose clean-up hangs, on a dead connection say, must not hang its caller, or a worker's drain."""
     monkeypatch.setattr(model_call, "CLOSE_GRACE_S", 0.05)
 
@@ -235,7 +237,7 @@ async def test_a_model_that_will_not_close_does_not_hold_who_leaves(monkeypatch:
         await stream.aclose()
 
 
-async def test_an_answer_may_be_larger_than_a_record_since_its_chunks_are_not() -> None:
+async def test_a_message_may_be_larger_than_a_record_because_its_chunks_are_not() -> None:
     chunks = [c.text_delta("x" * 900) for _ in range(5)]
     answer = [c.message_start(), *chunks, c.block_stop(), c.message_stop("end_turn")]
     agent = Agent(ScriptedModel([answer]), callback_handler=None, max_record_bytes=1000)
@@ -314,7 +316,7 @@ async def test_cancel_without_an_invocation_does_nothing() -> None:
     await works(agent, text="Hi")
 
 
-async def test_a_tool_in_a_thread_learns_that_nobody_waits_for_it() -> None:
+async def test_a_tool_in_a_thread_learns_that_no_caller_waits_for_it() -> None:
     started, told = threading.Event(), threading.Event()
 
     @tool

@@ -58,7 +58,7 @@ async def test_no_server_at_all() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://localhost:6379", "localhost", "", "redis://localhost:port"])
-async def test_a_url_that_is_none(url: str) -> None:
+async def test_what_is_not_a_url(url: str) -> None:
     with pytest.raises(LogUnavailableError, match=r"is not a Redis URL .*use redis://"):
         await entering(url)
 
@@ -201,7 +201,7 @@ async def test_a_name_that_no_agent_can_have_is_refused(fleet: Fleet, agent: str
 
 
 @pytest.mark.parametrize("run_id", ["", "x" * 1000, "line\nbreak", "nul\0", "\ud800", "a}b"])
-async def test_a_run_id_that_is_none(fleet: Fleet, run_id: str) -> None:
+async def test_what_is_not_a_run_id(fleet: Fleet, run_id: str) -> None:
     async with fleet.client() as client:
         with pytest.raises(ValueError, match="run_id"):
             client.run(run_id)
@@ -256,14 +256,14 @@ async def test_a_prompt_over_the_limit(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "-1", -1, "1.x", "1.-2", True, "", "1.2.3"])
-async def test_a_cursor_that_is_none(fleet: Fleet, cursor: Any) -> None:
+async def test_what_is_not_a_cursor(fleet: Fleet, cursor: Any) -> None:
     async with fleet.client() as client:
         run = client.run(new_run_id())
         with pytest.raises(ValueError, match="is not a cursor: pass a record number such as 41"):
             await anext(run.stream_async(after=cursor))
 
 
-async def test_an_invocation_state_whose_keys_are_no_names(fleet: Fleet) -> None:
+async def test_an_invocation_state_whose_keys_are_not_names(fleet: Fleet) -> None:
     state: Any = {1: "one"}
     async with fleet.client() as client:
         with pytest.raises((ValueError, PlayheadError), match="invocation_state"):

@@ -279,7 +279,7 @@ async def test_a_limit_above_the_usual_one_holds_to_the_end_of_the_run(fleet: Fl
         assert str(await client.invoke_async("agent", "Hi")) == f"{text}\n"
 
 
-async def test_an_answer_whose_chunks_are_stored_does_not_fail_by_its_size(fleet: Fleet) -> None:
+async def test_a_message_whose_chunks_are_stored_does_not_fail_by_its_size(fleet: Fleet) -> None:
     texts = [letter * 900_000 for letter in "abc"]
     model = ScriptedModel([saying(*map(c.text_delta, texts)), "And then?"])
     async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
@@ -306,7 +306,7 @@ async def test_tools_whose_results_are_stored_do_not_fail_by_the_size_of_all_of_
         assert [block["toolResult"]["status"] for block in told.message.get("content", [])] == ["success"] * 3
 
 
-async def test_an_answer_of_nothing_ends_the_run_well(fleet: Fleet) -> None:
+async def test_an_empty_message_completes_the_run(fleet: Fleet) -> None:
     async with fleet.worker(Agent(ScriptedModel([[], [c.message_start()]]), name="agent")), fleet.client() as client:
         for _ in range(2):
             result = await client.invoke_async("agent", "Hi")

@@ -93,7 +93,7 @@ async def test_every_run_of_a_busy_worker_can_be_cancelled_within_a_second(
                 assert (await run.result()).stop_reason == "cancelled"
 
 
-async def test_a_run_in_line_is_cancelled_at_once_without_any_worker(
+async def test_a_queued_run_is_cancelled_at_once_without_any_worker(
     fleet: Fleet, no_key_leaks: Callable[[], list[str]]
 ) -> None:
     async with fleet.client() as client:
@@ -255,7 +255,7 @@ async def claim_and_die(fleet: Fleet, run: Run, *, meanwhile: Callable[[], Await
     await log.aclose()
 
 
-async def test_a_cancel_that_its_worker_did_not_live_to_take_in_is_in_force_for_the_next(
+async def test_a_cancel_that_a_dead_worker_did_not_take_in_is_in_force_for_the_next(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     model = held_model()
@@ -427,7 +427,7 @@ async def test_a_client_of_a_server_that_hangs_can_be_left_at_once(fleet: Fleet,
     await fleet.until(all_gone)
 
 
-async def test_cancelled_over_and_over_a_client_gives_every_caller_its_own_answer(fleet: Fleet) -> None:
+async def test_cancelled_over_and_over_a_client_gives_every_caller_its_own_reply(fleet: Fleet) -> None:
     async with fleet.client(name="leaver") as client:
         runs = [await client.start(f"agent-{number}", "Hi") for number in range(10)]
         for turn in range(200):

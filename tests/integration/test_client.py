@@ -231,7 +231,7 @@ async def test_a_built_in_exception_of_the_worker_can_be_caught_by_its_name(flee
     assert isinstance(raised.value, RunFailedError)
 
 
-async def test_an_answer_cut_at_the_token_limit_fails_as_such(fleet: Fleet) -> None:
+async def test_a_message_cut_at_the_token_limit_fails_as_such(fleet: Fleet) -> None:
     model = ScriptedModel([text_call("Half an", stop_reason="max_tokens")])
     async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
         with pytest.raises(MaxTokensReachedException, match="maximum token limit"):
@@ -241,7 +241,7 @@ async def test_an_answer_cut_at_the_token_limit_fails_as_such(fleet: Fleet) -> N
 # Who is there
 
 
-async def test_a_run_that_nobody_serves_says_so_once_and_waits(fleet: Fleet) -> None:
+async def test_a_run_that_no_worker_serves_says_so_once_and_waits(fleet: Fleet) -> None:
     notices: list[Notice] = []
     told, answered = anyio.Event(), anyio.Event()
 
@@ -271,7 +271,7 @@ async def _has(client: Client, *, workers: int) -> bool:
     return len(await client.workers()) == workers
 
 
-async def test_who_does_not_want_to_wait_for_a_worker_is_told_and_the_run_stays_in_line(fleet: Fleet) -> None:
+async def test_a_caller_that_does_not_wait_for_a_worker_is_told_and_the_run_stays_queued(fleet: Fleet) -> None:
     async with fleet.client(on_notice=lambda notice: None) as client:
         stream = client.stream_async("adder", "What is 2+2?", wait_for_worker=0.5)
         with pytest.raises(NoWorkerError, match=r"no live worker serves agent 'adder'.*stays in line"):
@@ -283,7 +283,7 @@ async def test_who_does_not_want_to_wait_for_a_worker_is_told_and_the_run_stays_
             assert str(await client.run(info.run_id).result()) == "That is four.\n"
 
 
-async def test_a_run_behind_others_says_that_it_is_in_line(fleet: Fleet, held_model: Callable[..., HeldModel]) -> None:
+async def test_a_run_after_others_says_that_it_is_queued(fleet: Fleet, held_model: Callable[..., HeldModel]) -> None:
     kinds: list[str] = []
     told = anyio.Event()
 

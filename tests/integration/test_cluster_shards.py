@@ -89,7 +89,7 @@ async def test_each_node_has_a_shard_and_one_worker_and_one_client_serve_all(
     assert set().union(*tags) == {f"{{{there.prefix}:{shard}" for shard in range(SHARDS)}
 
 
-async def test_tails_on_all_nodes_hear_what_is_published_there(fleet: Fleet, cluster: EmbeddedCluster) -> None:
+async def test_tails_on_all_nodes_receive_what_is_published_there(fleet: Fleet, cluster: EmbeddedCluster) -> None:
     there = spread(fleet, cluster)
     async with there.client(shards=SHARDS) as client, anyio.create_task_group() as tasks:
         for shard in range(SHARDS):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("damage", ["a higher id", "another type"])
-async def test_a_run_whose_log_takes_no_record_does_not_stop_the_line(
+async def test_a_run_whose_log_takes_no_record_does_not_stop_the_queue(
     fleet: Fleet, no_key_leaks: Callable[[], list[str]], damage: str
 ) -> None:
     log = fleet.log()
@@ -52,7 +52,7 @@ async def test_a_run_whose_log_takes_no_record_does_not_stop_the_line(
     assert no_key_leaks() == []
 
 
-async def test_a_run_whose_log_somebody_else_began_is_not_submitted(fleet: Fleet) -> None:
+async def test_a_run_whose_log_another_program_began_is_not_submitted(fleet: Fleet) -> None:
     """Half a run would be taken for one that was submitted already, and be there for ever."""
     log = fleet.log()
     try:
@@ -82,7 +82,7 @@ async def ended(log: RedisLog, run_id: str) -> RunInfo:
 @pytest.mark.parametrize(
     "end", ["a deadline", "a dead owner past the crash limit", "a dead owner and a cancel", "a cancel"]
 )
-async def test_a_run_whose_log_takes_no_record_ends_and_lets_go_of_its_session(
+async def test_a_run_whose_log_takes_no_record_ends_and_frees_its_session(
     fleet: Fleet, no_key_leaks: Callable[[], list[str]], end: str
 ) -> None:
     log = fleet.log()

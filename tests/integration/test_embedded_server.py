@@ -247,7 +247,7 @@ async def test_a_given_port_that_is_taken_is_named(tmp_path: Path) -> None:
         assert server.port == port
 
 
-async def test_a_number_that_is_no_port_is_named() -> None:
+async def test_a_number_that_is_not_a_port_is_named() -> None:
     with pytest.raises(EmbeddedServerError, match=r"port 70000 of 127\.0\.0\.1: ports are 1 to 65535"):
         await EmbeddedServer.start(port=70000)
 
@@ -263,7 +263,7 @@ async def test_a_random_port_taken_by_another_server_in_between_is_exchanged(mon
         assert ports == []
 
 
-async def test_a_server_that_dies_at_once_is_noticed_at_once_with_its_words() -> None:
+async def test_a_server_that_dies_at_once_is_noticed_at_once_with_its_output() -> None:
     before = time.monotonic()
     with pytest.raises(EmbeddedServerError, match="no-such-option"):
         await EmbeddedServer.start(extra_args=("--no-such-option", "1"))

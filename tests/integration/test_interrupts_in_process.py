@@ -85,7 +85,7 @@ def texts(agent: Agent) -> list[str]:
     return [block["toolResult"]["content"][0]["text"] for block in blocks if "toolResult" in block]
 
 
-async def test_a_paused_agent_is_resumed_by_an_answer_and_finished_calls_are_not_run_again() -> None:
+async def test_a_paused_agent_is_resumed_by_a_response_and_finished_calls_are_not_run_again() -> None:
     desk = Desk(calls("look", "pay"), "Done.")
     paused = await desk.agent.invoke_async("go")
     assert paused.stop_reason == "interrupt"
@@ -98,7 +98,7 @@ async def test_a_paused_agent_is_resumed_by_an_answer_and_finished_calls_are_not
     assert texts(desk.agent) == ["seen", "paid: yes"]
 
 
-async def test_part_of_the_answers_pauses_again_without_running_anything() -> None:
+async def test_part_of_the_responses_pauses_again_without_running_anything() -> None:
     desk = Desk(calls("pay", "ask_in_a_thread"), "Done.")
     paused = await desk.agent.invoke_async("go")
     assert [i.name for i in paused.interrupts or []] == ["approve", "thread"]
@@ -119,7 +119,7 @@ async def test_a_tool_that_asks_a_second_thing_pauses_a_second_time() -> None:
     assert texts(desk.agent) == ["1 and 2"]
 
 
-async def test_an_answer_of_none_asks_again() -> None:
+async def test_a_response_of_none_asks_again() -> None:
     desk = Desk(calls("pay"), "Done.")
     first = await desk.agent.invoke_async("go")
     again = await desk.agent.invoke_async(answers(first, None))
@@ -127,7 +127,7 @@ async def test_an_answer_of_none_asks_again() -> None:
     assert desk.ran == ["pay asks"]
 
 
-async def test_calls_in_turn_wait_behind_one_that_asks() -> None:
+async def test_sequential_calls_wait_for_one_that_asks() -> None:
     desk = Desk(calls("pay", "look"), "Done.", tool_executor="sequential")
     paused = await desk.agent.invoke_async("go")
     assert desk.ran == ["pay asks"]
@@ -135,7 +135,7 @@ async def test_calls_in_turn_wait_behind_one_that_asks() -> None:
     assert desk.ran == ["pay asks", "pay asks", "paid: yes t0 1", "look"]
 
 
-async def test_an_answer_to_what_is_not_asked_is_refused_and_changes_nothing() -> None:
+async def test_a_response_to_what_is_not_asked_is_refused_and_changes_nothing() -> None:
     desk = Desk(calls("pay"), "Done.")
     with pytest.raises(InterruptNotOpenError, match="v1:nothing"):
         await desk.agent.invoke_async([{"interruptResponse": {"interruptId": "v1:nothing", "response": 1}}])
@@ -175,7 +175,7 @@ async def test_another_prompt_is_refused_until_the_paused_invocation_is_given_up
         [{"interruptResponse": {"interruptId": "x", "response": 1}, "text": "and"}],
     ],
 )
-async def test_a_malformed_answer_is_refused(prompt: Any) -> None:
+async def test_a_malformed_response_is_refused(prompt: Any) -> None:
     desk = Desk(calls("pay"))
     await desk.agent.invoke_async("go")
     with pytest.raises(ValueError, match="interruptResponse"):

@@ -120,7 +120,7 @@ async def test_an_append_over_a_link_that_is_not_up_yet_is_written_when_it_is_aw
     await other.aclose()
 
 
-async def test_who_is_cancelled_loses_its_reply_and_disturbs_no_other(redis_url: str) -> None:
+async def test_a_caller_that_is_cancelled_loses_its_reply_and_disturbs_no_other(redis_url: str) -> None:
     async with opened(redis_url) as link:
         replies: list[bytes] = []
 
@@ -200,7 +200,7 @@ async def test_a_slow_call_is_not_late_because_of_those_before_it(redis_url: str
         assert link.lost is None
 
 
-async def test_a_lost_link_is_made_again_once_for_all_who_need_it(fleet: Fleet) -> None:
+async def test_a_lost_link_is_made_again_once_for_all_callers(fleet: Fleet) -> None:
     async with commands_of(fleet.named("one")) as commands:
         for _ in range(3):
             sent = [commands.send("ECHO", str(number)) for number in range(50)]
@@ -215,7 +215,7 @@ async def test_a_lost_link_is_made_again_once_for_all_who_need_it(fleet: Fleet) 
         assert len(await fleet.connections("one")) == 1
 
 
-async def test_all_who_wait_for_a_link_share_its_failure() -> None:
+async def test_all_callers_that_wait_for_a_link_share_its_failure() -> None:
     """One after the other, the last would wait for as many time limits as there are callers."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     taken = 0
@@ -267,7 +267,7 @@ async def test_a_link_that_is_replaced_still_gives_the_replies_it_owes(cluster: 
 # Room
 
 
-async def test_calls_wait_in_line_for_a_server_that_does_not_read_and_keep_their_order(prefix: str) -> None:
+async def test_calls_are_queued_for_a_server_that_does_not_read_and_keep_their_order(prefix: str) -> None:
     async with EmbeddedServer.running(durable=False) as server, commands_of(server.url) as commands:
         await commands.connect()
         order: list[int] = []
@@ -293,7 +293,7 @@ async def test_calls_wait_in_line_for_a_server_that_does_not_read_and_keep_their
         assert commands.ready
 
 
-async def test_who_leaves_the_line_holds_up_no_other(prefix: str) -> None:
+async def test_a_caller_that_leaves_the_queue_holds_up_no_other(prefix: str) -> None:
     async with EmbeddedServer.running(durable=False) as server, commands_of(server.url) as commands:
         await commands.connect()
         stored: list[int] = []
@@ -317,7 +317,7 @@ async def test_who_leaves_the_line_holds_up_no_other(prefix: str) -> None:
         assert stored == list(range(0, 60, 2))
 
 
-async def test_who_waits_for_room_on_a_link_that_is_lost_is_told(prefix: str) -> None:
+async def test_a_caller_that_waits_for_space_on_a_link_that_is_lost_is_told(prefix: str) -> None:
     async with EmbeddedServer.running(durable=False) as server, commands_of(server.url, timeout=0.5) as commands:
         await commands.connect()
         told: list[Exception] = []
@@ -476,7 +476,7 @@ def test_a_link_that_its_other_end_closed_a_moment_ago_is_a_lost_link(redis_url:
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_a_call_behind_the_end_of_tls_fails_at_once(redis_url: str, tmp_path: Path, loop: str) -> None:
+def test_a_call_after_the_end_of_tls_fails_at_once(redis_url: str, tmp_path: Path, loop: str) -> None:
     failed: list[bool] = []
 
     class Asking(Link):

@@ -71,7 +71,7 @@ async def test_text_is_streamed_in_several_pieces_with_tokens_and_latency(model:
 
 
 @pytest.mark.parametrize("choice", [None, {"any": {}}, {"tool": {"name": "add"}}])
-async def test_tools_are_taken_and_the_answer_ends_in_order(model: LocalModel, choice: ToolChoice | None) -> None:
+async def test_tools_are_taken_and_the_message_ends_in_order(model: LocalModel, choice: ToolChoice | None) -> None:
     """Whether this small model calls one is its own affair."""
     chunks = await collected(model, HELLO, ADD, tool_choice=choice)
     assert chunks[-2]["messageStop"]["stopReason"] in ("end_turn", "tool_use", "max_tokens")
@@ -96,7 +96,7 @@ async def test_a_prompt_that_does_not_fit_is_a_context_overflow(model: LocalMode
         await collected(model, long)
 
 
-async def test_a_cancelled_answer_frees_the_engine_for_the_next(weights: Path, model: LocalModel) -> None:
+async def test_a_cancelled_call_frees_the_engine_for_the_next(weights: Path, model: LocalModel) -> None:
     endless = LocalModel(weights, context_tokens=2048, params={"max_tokens": -1, "ignore_eos": True})
     with anyio.CancelScope() as scope:
         async for chunk in endless.stream(HELLO):
@@ -120,7 +120,7 @@ async def test_calls_at_once_are_all_answered(model: LocalModel) -> None:
     assert len(answers) == 3
 
 
-async def test_a_damaged_file_is_refused_with_the_engines_words(tmp_path: Path) -> None:
+async def test_a_damaged_file_is_refused_with_the_engines_error(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.gguf"
     damaged.write_text("no weights in here")
     with pytest.raises(ModelConfigurationError, match=r"(?s)damaged\.gguf failed to load .*magic"):

@@ -192,7 +192,7 @@ async def test_the_request_carries_key_model_params_tools_and_asks_for_usage() -
     }
 
 
-async def test_a_request_that_ends_in_a_partial_answer_says_so_the_servers_way() -> None:
+async def test_a_request_that_ends_in_a_partial_message_says_so_as_the_server_expects() -> None:
     partial: Messages = [*HELLO, {"role": "assistant", "content": [{"text": "Good mor"}]}]
     async with serving(answering(delta(content="ning"), delta(finish="stop"))) as server:
         params = {"continue_final_message": True, "add_generation_prompt": False}
@@ -291,7 +291,7 @@ async def test_status_429_is_throttling_and_is_not_retried_here() -> None:
         assert len(server.calls) == 1
 
 
-async def test_an_exhausted_quota_is_no_throttling_since_waiting_does_not_help() -> None:
+async def test_an_exhausted_quota_is_not_throttling_because_waiting_does_not_help() -> None:
     async def answer(call: Call) -> None:
         await call.error(429, {"message": "You exceeded your current quota", "code": "insufficient_quota"})
 
@@ -308,7 +308,7 @@ async def test_throttling_reported_inside_the_stream_is_throttling() -> None:
 
 
 @pytest.mark.parametrize("end", ["done", "clean", "cut"])
-async def test_half_an_answer_never_looks_finished(end: str) -> None:
+async def test_half_a_message_never_looks_finished(end: str) -> None:
     """Whether the server says it is done, ends the body in order, or drops the connection in the middle of it."""
 
     async def answer(call: Call) -> None:
@@ -356,7 +356,7 @@ async def test_closing_a_stream_early_closes_its_connection() -> None:
             await server.disconnected.wait()
 
 
-async def test_the_connection_is_closed_after_a_whole_answer() -> None:
+async def test_the_connection_is_closed_after_a_whole_message() -> None:
     async with serving(answering(delta(content="x"), delta(finish="stop"))) as server:
         await ask(server)
         with anyio.fail_after(10):

@@ -78,7 +78,7 @@ def ids(events: list[Event]) -> list[str]:
 # How a tail ends at a pause
 
 
-async def test_a_stream_ends_with_the_question_and_goes_on_behind_it_once_answered(fleet: Fleet) -> None:
+async def test_a_stream_ends_with_the_question_and_goes_on_after_it_once_answered(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as client:
         run, first = await asked(client)
         result = first[-1]["result"]
@@ -99,7 +99,7 @@ async def test_a_stream_ends_with_the_question_and_goes_on_behind_it_once_answer
         assert client.statistics().subscriptions == 0
 
 
-async def test_who_answers_within_the_stream_stays_in_it(fleet: Fleet) -> None:
+async def test_a_caller_that_answers_within_the_stream_stays_in_it(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as client:
         results: list[Any] = []
         async for event in client.stream_async("clerk", "book"):
@@ -113,7 +113,7 @@ async def test_who_answers_within_the_stream_stays_in_it(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("how", ["records", "stream", "result", "client"])
-async def test_who_waits_on_is_told_what_is_asked_and_how_to_answer(fleet: Fleet, how: str) -> None:
+async def test_a_caller_that_waits_on_is_told_what_is_asked_and_how_to_respond(fleet: Fleet, how: str) -> None:
     told: list[Notice] = []
     asked = anyio.Event()
 
@@ -192,7 +192,7 @@ async def test_leaving_the_tail_of_a_paused_run_leaves_no_subscription_and_the_r
         assert (await run.info()).state == "paused"
 
 
-async def test_a_dead_fleet_is_told_of_once_the_answer_is_given(fleet: Fleet) -> None:
+async def test_a_caller_is_told_of_a_dead_fleet_once_the_response_is_given(fleet: Fleet) -> None:
     told: list[str] = []
     nobody = anyio.Event()
 
@@ -236,13 +236,13 @@ async def test_a_deadline_ends_the_tail_of_a_paused_run_with_no_worker_alive(fle
             await run.respond({ids(events)[0]: "too late"})
 
 
-async def test_a_deadline_ends_a_run_in_line_that_nobody_serves(fleet: Fleet) -> None:
+async def test_a_deadline_ends_a_queued_run_that_no_worker_serves(fleet: Fleet) -> None:
     async with fleet.client(on_notice=lambda _: None) as client:
         with pytest.raises(RunFailedError, match="deadline"):
             await client.invoke_async("nobody", "Hi", deadline=0.001)
 
 
-async def test_who_is_in_line_behind_a_question_is_told_whose(fleet: Fleet) -> None:
+async def test_a_caller_whose_run_waits_for_a_paused_run_is_told_which(fleet: Fleet) -> None:
     told: list[Notice] = []
     heard = anyio.Event()
 
@@ -264,7 +264,7 @@ async def test_who_is_in_line_behind_a_question_is_told_whose(fleet: Fleet) -> N
 # Answers
 
 
-async def test_of_two_clients_that_answer_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
+async def test_of_two_clients_that_respond_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as one, fleet.client() as two:
         run, events = await asked(one)
         (question,) = ids(events)
@@ -285,7 +285,7 @@ async def test_of_two_clients_that_answer_at_once_one_wins_and_the_other_is_told
         assert str(await run.result()) == f"5 paid: {winner}; pay\n"
 
 
-async def test_an_answer_sent_twice_counts_once_and_is_no_error(fleet: Fleet) -> None:
+async def test_a_response_sent_twice_counts_once_and_is_not_an_error(fleet: Fleet) -> None:
     async with fleet.client() as client:
         async with fleet.worker(clerk()):
             run, events = await asked(client)
@@ -319,7 +319,7 @@ NOT_AN_ANSWER: list[Any] = [{}, None, [], "yes", {1: "yes"}, [("id", "yes")], {"
 
 
 @pytest.mark.parametrize("answers", NOT_AN_ANSWER, ids=repr)
-async def test_what_is_no_answer_is_refused_before_anything_is_sent(fleet: Fleet, answers: Any) -> None:
+async def test_what_is_not_a_response_is_refused_before_anything_is_sent(fleet: Fleet, answers: Any) -> None:
     async with fleet.client() as client:
         with pytest.raises(ValueError, match=r"respond needs|None is no answer"):
             await client.run(new_run_id()).respond(answers)
@@ -341,7 +341,7 @@ async def test_what_cannot_be_stored_is_refused_before_anything_is_sent(fleet: F
 # What is said to a run
 
 
-async def test_a_steer_is_heard_at_the_next_boundary_and_acknowledged_in_the_log(
+async def test_a_steer_is_taken_in_at_the_next_boundary_and_acknowledged_in_the_log(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     model = held_model()
@@ -363,7 +363,7 @@ async def test_a_steer_is_heard_at_the_next_boundary_and_acknowledged_in_the_log
             await run.received("never")
 
 
-async def test_a_steer_leaves_a_paused_run_paused_and_is_heard_when_it_goes_on(fleet: Fleet) -> None:
+async def test_a_steer_leaves_a_paused_run_paused_and_is_taken_in_when_it_goes_on(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as client:
         run, events = await asked(client)
         assert await run.steer("and hurry") == "paused"
@@ -384,7 +384,7 @@ async def test_what_says_nothing_is_refused_before_anything_is_sent(fleet: Fleet
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf"), 1e12])
-async def test_what_is_no_deadline_is_refused_before_anything_is_sent(fleet: Fleet, deadline: float) -> None:
+async def test_what_is_not_a_deadline_is_refused_before_anything_is_sent(fleet: Fleet, deadline: float) -> None:
     async with fleet.client() as client:
         with pytest.raises(ValueError, match="deadline must be"):
             await client.start("clerk", "pay", deadline=deadline)
@@ -443,7 +443,7 @@ async def test_a_remote_agent_called_from_code_that_is_not_async_answers_too(fle
         assert (first.stop_reason, str(second)) == ("interrupt", "5 paid: yes; pay\n")
 
 
-async def test_a_remote_agent_gives_up_what_waits_for_answers(fleet: Fleet) -> None:
+async def test_a_remote_agent_gives_up_what_waits_for_responses(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as client:
         agent = client.agent("clerk")
         await agent.cancel()
@@ -454,7 +454,7 @@ async def test_a_remote_agent_gives_up_what_waits_for_answers(fleet: Fleet) -> N
         assert (await agent.invoke_async("pay")).stop_reason == "interrupt"
 
 
-async def test_events_of_a_stream_that_nobody_reads_on_are_let_go(fleet: Fleet) -> None:
+async def test_events_of_a_stream_that_no_caller_reads_on_are_freed(fleet: Fleet) -> None:
     """Left between the question and its being looked at whether it is open."""
     async with fleet.worker(clerk()), fleet.client() as client:
         stream: AsyncGenerator[Event, None] = client.stream_async("clerk", "pay")

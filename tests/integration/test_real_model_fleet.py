@@ -64,7 +64,7 @@ async def test_a_real_models_tokens_are_read_in_another_process(redis_url: str, 
 
 
 @pytest.mark.usefixtures("worker")
-async def test_a_real_models_answer_can_be_cancelled(redis_url: str, prefix: str) -> None:
+async def test_a_real_models_message_can_be_cancelled(redis_url: str, prefix: str) -> None:
     async with Client(redis_url, prefix=prefix) as client:
         with anyio.fail_after(200):
             run = await client.start("small", "Tell me a long story about a lighthouse keeper.")

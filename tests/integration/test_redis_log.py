@@ -162,7 +162,7 @@ async def test_a_user_that_may_not_publish_writes_whole_or_not_at_all(log: Redis
         await log.client.execute_command("ACL", "DELUSER", name)
 
 
-async def test_a_server_clock_that_was_set_back_keeps_the_line_and_its_order(log: RedisLog) -> None:
+async def test_a_server_clock_that_was_set_back_keeps_the_queue_and_its_order(log: RedisLog) -> None:
     order = [await submitted(log)]
     seconds, microseconds = await log.client.time()
     in_an_hour = (seconds + 3600) * 1_000_000 + microseconds
@@ -211,7 +211,7 @@ async def cancelled_in_line(log: RedisLog) -> None:
         await log.signal(info.run_id, Signal("s1", "cancel"))
 
 
-async def test_bells_that_nobody_hears_do_not_pile_up(log: RedisLog) -> None:
+async def test_notifications_that_no_worker_takes_do_not_pile_up(log: RedisLog) -> None:
     for _ in range(120):
         await submitted(log)
     claim = await claimed(log, "t1")
@@ -249,7 +249,7 @@ async def ttl(log: RedisLog, key: str) -> int:
     return int(left)
 
 
-async def test_who_is_cancelled_while_it_connects_for_all_leaves_it_to_the_next(redis_url: str, prefix: str) -> None:
+async def test_a_caller_cancelled_while_it_connects_for_all_leaves_it_to_the_next(redis_url: str, prefix: str) -> None:
     log = RedisLog(connect(redis_url), prefix=prefix)
     turns: list[asyncio.Task[Any]] = []
 
@@ -279,7 +279,7 @@ async def test_a_client_that_may_have_no_more_connections_is_told_so_and_not_tha
     await log.aclose()
 
 
-async def test_behind_a_server_that_hangs_nobody_waits_for_all_before_it(proxy: Proxy, prefix: str) -> None:
+async def test_no_caller_of_a_server_that_hangs_waits_for_all_before_it(proxy: Proxy, prefix: str) -> None:
     log = RedisLog(connect(proxy.url, timeout=1), prefix=prefix)
     refused: list[LogUnavailableError] = []
 

@@ -166,7 +166,7 @@ async def test_what_the_owner_sends_again_is_seen_once(fleet: Fleet, at_once: bo
             assert "lost the log behind record 3, and 5 was seen" in told[0].message
 
 
-async def test_a_log_that_nobody_can_complete_ends_the_tail(fleet: Fleet) -> None:
+async def test_a_log_that_no_owner_can_complete_ends_the_tail(fleet: Fleet) -> None:
     async with fleet.owner() as owner, fleet.client() as client:
         copy = await Copy.of(fleet, owner)
         await owner.append("seen", "and lost")
@@ -217,7 +217,7 @@ async def test_a_run_whose_whole_log_was_lost_is_not_found(fleet: Fleet) -> None
                 await anext(records)
 
 
-async def test_what_was_lost_before_anybody_saw_it_is_no_rewind(fleet: Fleet) -> None:
+async def test_what_was_lost_before_a_reader_saw_it_is_not_a_rewind(fleet: Fleet) -> None:
     async with fleet.owner() as owner, fleet.client() as client, anyio.create_task_group() as tasks:
         await owner.append("seen")
         viewer = fleet.viewer(client.run(owner.id))
@@ -255,7 +255,7 @@ async def test_a_result_is_that_of_the_history_that_holds(fleet: Fleet) -> None:
         assert results[0].stop_reason == "end_turn"
 
 
-async def test_a_record_that_is_not_equal_to_itself_is_no_rewind(fleet: Fleet) -> None:
+async def test_a_record_that_is_not_equal_to_itself_is_not_a_rewind(fleet: Fleet) -> None:
     """A tool may well yield nan."""
     async with fleet.owner() as owner, fleet.client() as client, anyio.create_task_group() as tasks:
         viewer = fleet.viewer(client.run(owner.id))
@@ -296,7 +296,9 @@ async def test_a_cursor_knows_whose_record_it_names(fleet: Fleet, events: bool) 
 
 
 @pytest.mark.parametrize("events", [True, False])
-async def test_who_comes_back_before_the_owner_has_sent_again_what_was_lost_waits(fleet: Fleet, events: bool) -> None:
+async def test_a_reader_that_comes_back_before_the_owner_has_sent_again_what_was_lost_waits(
+    fleet: Fleet, events: bool
+) -> None:
     waits = anyio.Event()
     async with (
         fleet.owner() as owner,

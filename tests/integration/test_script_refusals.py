@@ -132,7 +132,9 @@ def writes(token: str, head: int) -> dict[str, Callable[[RedisLog], Awaitable[An
 
 @pytest.mark.parametrize("place", PLACES, ids=NAME)
 @pytest.mark.parametrize("token", ["forged", "former", "another's", "", "{r1}\0"], ids=ascii)
-async def test_who_does_not_own_a_run_changes_nothing_wherever_it_is(log: RedisLog, token: str, place: Place) -> None:
+async def test_a_caller_that_does_not_own_a_run_changes_nothing_in_any_state(
+    log: RedisLog, token: str, place: Place
+) -> None:
     await stage(log)
     head = await place(log)
     before = await dump(log)
@@ -145,7 +147,7 @@ async def test_who_does_not_own_a_run_changes_nothing_wherever_it_is(log: RedisL
             assert await dump(log) == before, f"{name} behind {at}"
 
 
-async def test_an_owner_who_is_behind_another_head_changes_nothing(log: RedisLog) -> None:
+async def test_an_owner_at_another_head_changes_nothing(log: RedisLog) -> None:
     await stage(log)
     await claimed(log, "t1")
     before = await dump(log)
@@ -173,7 +175,7 @@ async def test_what_is_written_to_a_run_that_does_not_exist_makes_no_key(log: Re
 
 @pytest.mark.parametrize("place", PLACES, ids=NAME)
 @pytest.mark.parametrize("ids", [["i9"], ["i1", "i9"], ["*"], ["i1 "]], ids=str)
-async def test_an_answer_to_what_is_not_open_changes_nothing(log: RedisLog, ids: list[str], place: Place) -> None:
+async def test_a_response_to_what_is_not_open_changes_nothing(log: RedisLog, ids: list[str], place: Place) -> None:
     await stage(log)
     await place(log)
     before = await dump(log)

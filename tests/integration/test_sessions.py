@@ -144,7 +144,7 @@ async def test_a_failed_runs_user_message_stays_and_the_next_run_goes_on(fleet: 
         assert texts(await client.log.messages("ada")) == ["user: first", "user: second", "assistant: You said second"]
 
 
-async def test_so_it_does_when_the_run_failed_in_the_worker(fleet: Fleet) -> None:
+async def test_the_user_message_stays_when_the_run_failed_in_the_worker(fleet: Fleet) -> None:
     huge = [c.message_start(), c.text_delta("x" * 3000), c.message_stop("end_turn")]
     agent = Agent(ScriptedModel([huge, echo]), name="agent", max_record_bytes=2000)
     async with fleet.worker(agent), fleet.client() as client:
@@ -183,7 +183,7 @@ async def test_what_a_failed_run_had_done_stays_and_calls_left_open_are_closed(f
         ]
 
 
-async def test_cancelled_in_line_a_run_leaves_no_trace_in_the_session_and_its_place_to_the_next(
+async def test_a_run_cancelled_while_queued_adds_nothing_to_the_session_and_the_next_runs(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     model = held_model()
@@ -216,7 +216,7 @@ async def test_cancelled_while_it_runs_a_run_gives_the_session_to_the_next(
         ]
 
 
-async def test_a_session_held_by_a_run_that_nobody_serves_can_be_freed(fleet: Fleet) -> None:
+async def test_a_session_held_by_a_run_that_no_worker_serves_can_be_freed(fleet: Fleet) -> None:
     told = anyio.Event()
     kinds: list[str] = []
 

@@ -82,7 +82,7 @@ async def test_a_deployment_that_had_runs_before_there_were_shards_has_one(fleet
         assert await client.shards() == 1
 
 
-async def test_of_many_who_say_a_number_at_once_one_is_heard(fleet: Fleet) -> None:
+async def test_of_many_clients_that_say_a_number_at_once_one_settles_it(fleet: Fleet) -> None:
     settled: list[int] = []
     refused: list[int] = []
 
@@ -158,7 +158,7 @@ async def test_the_newest_runs_and_the_live_workers_of_all_shards_are_told_once(
 # Tails
 
 
-async def test_tails_on_all_shards_hear_what_is_published_and_rejoin(fleet: Fleet) -> None:
+async def test_tails_on_all_shards_receive_what_is_published_and_rejoin(fleet: Fleet) -> None:
     async with fleet.client(shards=SHARDS) as client, anyio.create_task_group() as tasks:
         for shard in range(SHARDS):
             async with fleet.owner(shard=shard) as owner:

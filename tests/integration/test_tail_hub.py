@@ -75,7 +75,7 @@ async def test_a_hole_in_what_is_published_is_filled_from_the_log(fleet: Fleet) 
         viewer.assert_dense(owner.head)
 
 
-async def test_what_nobody_published_is_found_by_looking_now_and_then(fleet: Fleet) -> None:
+async def test_what_was_not_published_is_found_by_looking_now_and_then(fleet: Fleet) -> None:
     async with fleet.owner() as owner, fleet.client() as client, anyio.create_task_group() as tasks:
         viewer = fleet.viewer(client.run(owner.id))
         tasks.start_soon(viewer.watch)
@@ -85,7 +85,7 @@ async def test_what_nobody_published_is_found_by_looking_now_and_then(fleet: Fle
         await owner.end()
 
 
-async def test_an_end_that_nobody_published_ends_the_tail(fleet: Fleet) -> None:
+async def test_an_end_that_was_not_published_ends_the_tail(fleet: Fleet) -> None:
     async with fleet.owner() as owner, fleet.client() as client, anyio.create_task_group() as tasks:
         viewer = fleet.viewer(client.run(owner.id))
         tasks.start_soon(viewer.watch)
@@ -168,7 +168,7 @@ async def test_a_dead_link_that_looks_alive_does_not_stop_a_tail(fleet: Fleet, p
         proxy.go_on()
 
 
-async def test_a_run_watched_again_while_the_server_still_ends_the_former_watch_is_heard_at_once(
+async def test_a_channel_subscribed_again_while_its_former_subscription_ends_gives_messages_at_once(
     fleet: Fleet,
 ) -> None:
     """The server's word that a channel ended must not be taken for the end of the one begun since."""
@@ -219,7 +219,7 @@ async def test_a_user_without_channels_gets_a_link_about_once_a_second(fleet: Fl
 # Viewers
 
 
-async def test_a_viewer_that_reads_one_event_and_stops_misses_nothing_and_holds_up_nobody(fleet: Fleet) -> None:
+async def test_a_viewer_that_reads_one_event_and_stops_misses_nothing_and_holds_up_no_other(fleet: Fleet) -> None:
     async with fleet.owner() as owner, fleet.client() as client, anyio.create_task_group() as tasks:
         quick = fleet.viewer(client.run(owner.id))
         tasks.start_soon(quick.watch)
@@ -315,7 +315,7 @@ async def test_two_hundred_tails_on_two_hundred_runs_take_two_connections_and_le
         await fleet.until(nothing_subscribed)
 
 
-async def test_a_hubs_memory_does_not_grow_with_the_runs_it_has_heard(fleet: Fleet) -> None:
+async def test_a_hubs_memory_does_not_grow_with_the_runs_it_has_had(fleet: Fleet) -> None:
     hub_client = connect(fleet.named("hub"))
     hub = Hub(hub_client)
     held: list[dict[str, int]] = []

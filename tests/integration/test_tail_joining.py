@@ -44,7 +44,7 @@ async def add(a: int, b: int) -> AsyncGenerator[int, None]:
     yield a + b
 
 
-async def test_joining_at_any_cursor_gives_exactly_what_is_behind_it(fleet: Fleet) -> None:
+async def test_joining_at_any_cursor_gives_exactly_what_is_after_it(fleet: Fleet) -> None:
     model = ScriptedModel([tool_call("add", {"a": 2, "b": 2}, text="Let me see."), "That is four."])
     async with fleet.worker(Agent(model, name=AGENT, tools=[add])), fleet.client() as client:
         run = await client.start(AGENT, "What is 2+2?", invocation_state={"mood": "fine"})
@@ -57,7 +57,7 @@ async def test_joining_at_any_cursor_gives_exactly_what_is_behind_it(fleet: Flee
             assert await all_events(run, after=seq) == [event for event in events if event.seq > seq], seq
 
 
-async def test_joining_live_in_the_middle_of_an_answer_is_as_if_one_had_never_left(
+async def test_joining_live_in_the_middle_of_a_message_misses_and_repeats_nothing(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     model = held_model(before=[f"{number} " for number in range(10)])
@@ -85,7 +85,7 @@ async def test_joining_live_in_the_middle_of_an_answer_is_as_if_one_had_never_le
             assert seen[event.cursor] == whole[place + 1 :]
 
 
-async def test_a_very_long_answer_is_read_and_joined_anywhere(
+async def test_a_very_long_message_is_read_and_joined_anywhere(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     """Thousands of records: more than any page, buffer or batch holds."""
@@ -119,7 +119,7 @@ async def test_a_record_of_a_later_version_is_passed_over(fleet: Fleet) -> None:
         assert types.count("future.thing") == 2
 
 
-async def test_a_finished_run_is_read_to_its_end_and_behind_its_end_is_nothing(fleet: Fleet) -> None:
+async def test_a_finished_run_is_read_to_its_end_and_after_its_end_is_nothing(fleet: Fleet) -> None:
     async with fleet.owner() as owner, fleet.client() as client:
         await owner.append("a")
         await owner.end()
@@ -130,7 +130,7 @@ async def test_a_finished_run_is_read_to_its_end_and_behind_its_end_is_nothing(f
         assert await all_events(run, after=4) == []
 
 
-async def test_who_left_behind_the_last_record_comes_back_to_the_end_and_not_to_a_gap(fleet: Fleet) -> None:
+async def test_a_reader_that_left_after_the_last_record_comes_back_to_the_end_and_not_to_a_gap(fleet: Fleet) -> None:
     async with fleet.worker(Agent(ScriptedModel(["Fine."]), name=AGENT)), fleet.client() as client:
         run = await client.start(AGENT, "How are you?")
         head = (await all_records(run))[-1].seq

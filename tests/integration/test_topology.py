@@ -79,7 +79,7 @@ async def test_no_sentinel_there() -> None:
     assert SECRET not in str(raised.value)
 
 
-async def test_a_server_that_is_no_sentinel(redis_url: str) -> None:
+async def test_a_server_that_is_not_a_sentinel(redis_url: str) -> None:
     with pytest.raises(LogUnavailableError, match="is no sentinel"):
         await entering(f"{redis_url}/main".replace("redis:", "redis+sentinel:"))
 
@@ -103,7 +103,7 @@ async def test_credentials_of_sentinels(own_sentinels: EmbeddedSentinels) -> Non
     await entering(f"{own_sentinels.url}?sentinel_password={SECRET}")
 
 
-async def test_a_server_that_is_no_node_of_a_cluster(redis_url: str) -> None:
+async def test_a_server_that_is_not_a_node_of_a_cluster(redis_url: str) -> None:
     with pytest.raises(LogUnavailableError, match="is no node of a cluster"):
         await entering(redis_url.replace("redis:", "redis+cluster:"))
 
@@ -221,7 +221,7 @@ async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
 
 
 @pytest.mark.parametrize("how", ["key by key", "at once"])
-async def test_a_tail_hears_again_by_itself_when_the_slot_has_moved(
+async def test_a_tail_subscribes_again_by_itself_when_the_slot_has_moved(
     fleet: Fleet, cluster: EmbeddedCluster, how: str
 ) -> None:
     """The server gives its channels up; what is published on the other node is heard there, without looking."""
@@ -284,7 +284,7 @@ async def test_what_is_published_for_tails_reaches_no_other_node_of_a_cluster(
         await writer.end()
 
 
-async def test_a_client_that_knows_one_node_only_hears_what_the_cluster_publishes(
+async def test_a_client_that_knows_one_node_only_receives_what_the_cluster_publishes(
     fleet: Fleet, cluster: EmbeddedCluster
 ) -> None:
     """Both sides go by what the server is, and not by the kind of their URL."""
@@ -308,7 +308,9 @@ async def test_a_client_that_knows_one_node_only_hears_what_the_cluster_publishe
             await theirs.end()
 
 
-async def test_nothing_is_done_by_halves_while_a_slot_moves_key_by_key(cluster: EmbeddedCluster, prefix: str) -> None:
+async def test_each_call_is_made_whole_or_not_at_all_while_a_slot_moves_key_by_key(
+    cluster: EmbeddedCluster, prefix: str
+) -> None:
     """Scripts touch keys that only a run's record can name, and the node refuses those that have left it."""
     log = RedisLog(connect(cluster.url), prefix=prefix)
     first = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"), "s")

@@ -77,7 +77,7 @@ async def open_id(client: Client, run: Run) -> str:
     return interrupt["id"]
 
 
-async def test_a_paused_run_is_held_by_nobody_and_another_worker_goes_on_with_the_answer(fleet: Fleet) -> None:
+async def test_a_paused_run_is_held_by_no_worker_and_another_goes_on_with_the_response(fleet: Fleet) -> None:
     asking, answered, at = Asks(), Asks(), Checkpoints()
     async with fleet.client() as client:
         async with fleet.worker(asking.agent, visit=at) as first:
@@ -101,7 +101,7 @@ async def test_a_paused_run_is_held_by_nobody_and_another_worker_goes_on_with_th
         ]
 
 
-async def test_a_pause_is_kept_from_a_run_to_which_something_was_said_meanwhile(fleet: Fleet) -> None:
+async def test_a_run_that_got_a_signal_meanwhile_is_not_paused(fleet: Fleet) -> None:
     asks, at = Asks(), Checkpoints()
     async with fleet.client() as client, fleet.worker(asks.agent, visit=at):
         at.hold(Checkpoint.PAUSING)
@@ -139,7 +139,9 @@ async def test_a_steer_that_comes_as_the_run_is_about_to_end_is_not_lost(fleet: 
         assert {"two", "three"} <= set(said)
 
 
-async def test_a_cancel_that_comes_as_the_run_is_about_to_end_is_acknowledged_and_the_answer_kept(fleet: Fleet) -> None:
+async def test_a_cancel_that_comes_as_the_run_is_about_to_end_is_acknowledged_and_the_message_kept(
+    fleet: Fleet,
+) -> None:
     at = Checkpoints()
     async with fleet.client() as client, fleet.worker(echoes(), visit=at) as worker:
         at.hold(Checkpoint.FINISHING)
@@ -198,7 +200,7 @@ class Continuing:
         yield c.metadata(input_tokens=1, output_tokens=3, latency_ms=0)
 
 
-async def test_an_answer_that_was_cut_off_is_gone_on_with_where_agent_and_model_allow_it(
+async def test_a_message_that_was_cut_off_is_continued_where_agent_and_model_allow_it(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     held = held_model()

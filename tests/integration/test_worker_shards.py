@@ -63,7 +63,7 @@ async def test_a_worker_serves_all_shards_and_sessions_keep_their_order(fleet: F
 
 
 @pytest.mark.parametrize("busy", range(SHARDS))
-async def test_a_shard_with_a_long_line_keeps_no_other_out(fleet: Fleet, busy: int) -> None:
+async def test_a_shard_with_a_long_queue_holds_up_no_other(fleet: Fleet, busy: int) -> None:
     noting = Noting()
     others = [shard for shard in range(SHARDS) if shard != busy]
     async with fleet.client(shards=SHARDS) as client:

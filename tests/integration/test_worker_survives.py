@@ -136,7 +136,7 @@ async def test_a_server_that_refuses_writes_for_a_while_is_waited_out(
             await assert_dense(run)
 
 
-async def test_a_run_whose_log_somebody_else_wrote_to_is_given_up_and_no_other(
+async def test_a_run_whose_log_another_program_wrote_to_is_given_up_and_no_other(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     model = held_model()
@@ -153,7 +153,7 @@ async def test_a_run_whose_log_somebody_else_wrote_to_is_given_up_and_no_other(
         await fleet.ended(worker, fenced=1, completed=2)
 
 
-async def test_a_run_in_line_whose_log_somebody_else_wrote_to_does_not_end_the_worker(fleet: Fleet) -> None:
+async def test_a_queued_run_whose_log_another_program_wrote_to_does_not_end_the_worker(fleet: Fleet) -> None:
     async with fleet.client() as client:
         bad = await client.start("quick", "Hi")
         good = await client.start("quick", "Hi")
@@ -289,7 +289,7 @@ class DeafLog(RedisLog):
         await anyio.sleep_forever()
 
 
-async def test_a_worker_that_hears_no_bell_still_takes_its_work_and_its_signals(
+async def test_a_worker_that_gets_no_notification_still_takes_its_work_and_its_signals(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
     """The bell is a hint: every wait ends in a claim, and a renewal tells of signals."""
@@ -384,7 +384,7 @@ async def test_a_run_whose_keys_are_damaged_costs_no_other_run_its_lease(
         assert worker.statistics().renewals > 2
 
 
-async def test_renewal_goes_on_behind_dead_links_and_refusals_and_its_thread_ends_with_the_worker(
+async def test_renewal_goes_on_after_dead_links_and_refusals_and_its_thread_ends_with_the_worker(
     fleet: Fleet, held_model: Callable[..., HeldModel], caplog: pytest.LogCaptureFixture
 ) -> None:
     model = held_model()

@@ -166,7 +166,7 @@ def test_what_a_guardrail_withdraws_is_not_in_the_message(chunks: tuple[Chunk, .
 
 
 @pytest.mark.parametrize("verdict", [{}, {"redactUserContentMessage": "[removed]"}])
-def test_a_guardrail_that_withdraws_the_question_leaves_the_answer(verdict: dict[str, Any]) -> None:
+def test_a_guardrail_that_withdraws_the_input_leaves_the_message(verdict: dict[str, Any]) -> None:
     assert content(delta(text="x"), STOP, {"redactContent": verdict}) == [{"text": "x"}]
 
 

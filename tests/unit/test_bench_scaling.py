@@ -118,7 +118,7 @@ def test_one_shard_is_even_and_more_are_less_so():
     assert imbalances[-1] < 2
 
 
-def test_a_shard_that_is_asked_for_more_than_a_core_falls_behind_by_the_rest():
+def test_a_shard_that_is_asked_for_more_than_a_core_lags_by_the_rest():
     dear = ShardCosts(event_us=400, held_us=0)
     one, sixteen = simulate(SMALL, dear, (1, 16))
     assert one.delay_s == pytest.approx((one.busiest_cores - 1) * SMALL.seconds, rel=0.1)

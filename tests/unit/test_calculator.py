@@ -219,7 +219,7 @@ def test_hostile_input_is_refused_in_a_thread_with_a_small_stack_too():
 
 
 @pytest.mark.parametrize("expression", ["-" * 990 + "1", "-(" * 90 + "1" + ")" * 90])
-def test_a_stack_nearly_used_up_is_no_crash(expression: str):
+def test_a_stack_nearly_used_up_is_not_a_crash(expression: str):
     def call(depth: int) -> str:
         return call(depth - 1) if depth else calculator(expression)
 

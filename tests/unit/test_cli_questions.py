@@ -44,7 +44,7 @@ TWINS = [question("approve", "t1"), question("approve", "t2")]
         (f"{ONE[0].id}=no", "no"),
     ],
 )
-def test_to_one_question_the_answer_alone_will_do(text: str, answer: Any) -> None:
+def test_one_question_needs_the_response_alone(text: str, answer: Any) -> None:
     assert read_answers([text], ONE) == {ONE[0].id: answer}
 
 

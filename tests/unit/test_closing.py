@@ -40,7 +40,7 @@ class AlwaysWaiting(MemoryLog):
 
 
 @pytest.mark.parametrize("log", [RefusesCompletion(), AlwaysWaiting()], ids=["refused", "waiting"])
-async def test_an_answer_stays_in_the_log_of_a_run_that_its_log_does_not_complete(log: MemoryLog) -> None:
+async def test_a_message_stays_in_the_log_of_a_run_that_its_log_does_not_complete(log: MemoryLog) -> None:
     worker = Worker([Agent(name="agent", model=ScriptedModel([ANSWER]))], log=log)
     await log.submit(NewRun("run", "agent", RunSubmitted(at=1, agent="agent", prompt="Hi")))
     with anyio.fail_after(10):

@@ -105,7 +105,7 @@ def test_every_form_of_chunk_comes_back(chunk: dict[str, Any], at: int) -> None:
 @example({"contentBlockDelta": {"delta": {"text": "a"}, "contentBlockIndex": (1, 2)}}, 0)
 @example({"contentBlockDelta": {"delta": {"text": "\ud800"}, "contentBlockIndex": 10**40}}, 0)
 @example({"metadata": {"usage": (1, 2)}}, 0)
-def test_what_is_read_back_without_a_look_at_its_bytes_is_what_is_in_them(chunk: dict[str, Any], at: int) -> None:
+def test_what_is_read_back_without_its_bytes_is_what_is_in_them(chunk: dict[str, Any], at: int) -> None:
     items = compact(at, chunk)
     data = encode_chunk(items)
     assert repr(read_back(items, data)) == repr(decode_stored(data))  # equality would take True for 1
@@ -243,7 +243,7 @@ def nested(levels: int) -> list[Any]:
     return value
 
 
-def test_nesting_has_a_limit_and_a_refusal_leaves_nothing_behind() -> None:
+def test_nesting_has_a_limit_and_a_refusal_writes_nothing() -> None:
     assert unpack(pack(nested(400))) == nested(400)
     loop: list[Any] = []
     loop.append(loop)
@@ -319,7 +319,7 @@ FOREIGN: list[Any] = [
 
 
 @pytest.mark.parametrize("value", FOREIGN, ids=repr)
-def test_what_is_no_record_is_refused(value: Any) -> None:
+def test_what_is_not_a_record_is_refused(value: Any) -> None:
     data = pack(value)
     with pytest.raises(ForeignRecordError):
         decode_record(data)
@@ -332,7 +332,7 @@ def test_what_is_no_record_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"\xc1", b"\xa5hell", b"\xa1\xff", b"\x01\x01", b"\xc7\x01\x01x", b"\x91" * 2000]
 )
-def test_what_is_no_value_is_refused(data: bytes) -> None:
+def test_what_is_not_a_value_is_refused(data: bytes) -> None:
     for decode in (unpack, decode_record):
         with pytest.raises(ForeignRecordError, match="not a playhead record"):
             decode(data)

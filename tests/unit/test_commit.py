@@ -228,7 +228,7 @@ async def test_flush_returns_only_when_everything_is_stored() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 100_000], ids=["by number", "by bytes"])
-async def test_a_slow_log_holds_up_who_puts_instead_of_eating_memory(size: int) -> None:
+async def test_a_slow_log_holds_up_put_instead_of_using_memory(size: int) -> None:
     log = Slow()
     async with committing(log) as commit:
         writer = await owned(log, commit, "run")
@@ -274,7 +274,7 @@ async def test_a_put_cancelled_while_it_waits_queues_nothing_and_harms_nothing()
     assert await texts(log, "run") == [*(str(number) for number in range(1 + MAX_BUFFERED_RECORDS)), "after"]
 
 
-async def test_a_lost_call_and_a_lost_answer_are_sent_again_identically_and_stored_once() -> None:
+async def test_a_call_that_is_lost_or_whose_reply_is_lost_is_sent_again_identically_and_stored_once() -> None:
     log = Slow()
     async with committing(log) as commit:
         writer = await owned(log, commit, "run")
@@ -303,7 +303,7 @@ async def test_a_run_taken_over_is_refused_from_then_on_and_its_neighbour_goes_o
     assert await texts(log, "kept") == ["in time"]
 
 
-async def test_the_loss_of_the_run_wakes_who_waits_for_room() -> None:
+async def test_the_loss_of_the_run_wakes_a_put_that_waits_for_space() -> None:
     log = Slow()
     async with committing(log) as commit:
         ownership = Ownership("run")
@@ -448,7 +448,7 @@ async def test_the_rest_can_be_put_back_and_goes_out_before_what_comes_later() -
         assert commit.waiting == 0
 
 
-async def test_a_signal_is_announced_by_an_answer_and_acknowledged_by_the_batch_that_stores_its_receipt() -> None:
+async def test_a_signal_is_announced_by_a_reply_and_acknowledged_by_the_batch_that_stores_its_receipt() -> None:
     log = Slow()
     async with committing(log) as commit:
         writer = await owned(log, commit, "run")
@@ -495,7 +495,7 @@ async def test_a_record_that_cannot_be_stored_is_refused_and_leaves_no_hole(
 
 @pytest.mark.parametrize("kind", [Slow, AtOnce])
 @pytest.mark.parametrize("seed", range(10))
-async def test_any_mixture_of_lost_calls_and_answers_leaves_dense_logs(seed: int, kind: type[Slow]) -> None:
+async def test_any_mixture_of_lost_calls_and_replies_leaves_dense_logs(seed: int, kind: type[Slow]) -> None:
     dice = random.Random(seed)
     log = kind()
     names = [f"run-{number}" for number in range(5)]
@@ -569,7 +569,7 @@ async def test_what_a_failover_lost_is_sent_again_before_what_is_new(kept: int) 
         assert await texts(log, "run") == list("abcdef")
 
 
-async def test_one_failover_after_the_other_is_made_good_and_lost_answers_with_it() -> None:
+async def test_one_failover_after_the_other_is_made_good_and_lost_replies_with_it() -> None:
     async with written("a", "b", "c") as (log, _, writer):
         log.fail_over(4)
         log.hold()
@@ -703,7 +703,7 @@ async def test_a_record_is_written_in_the_turn_in_which_it_is_offered_when_nothi
     assert await texts(log, "run") == ["0", "1", "2"]
 
 
-async def test_what_many_answers_set_free_goes_out_in_one_call() -> None:
+async def test_what_many_replies_free_goes_out_in_one_call() -> None:
     log = AtOnce()
     async with committing(log) as commit:
         writers = [await owned(log, commit, f"run-{number}") for number in range(10)]
@@ -728,9 +728,7 @@ def cancel_senders() -> None:
 
 @pytest.mark.parametrize("by", ["scope", "task"])
 @pytest.mark.parametrize("first", ["offer", "cancel"])
-async def test_a_call_begun_in_the_turn_in_which_its_sender_is_cancelled_leaves_nothing_behind(
-    first: str, by: str
-) -> None:
+async def test_a_call_begun_in_the_turn_in_which_its_sender_is_cancelled_leaves_no_task(first: str, by: str) -> None:
     """A coroutine that is never awaited warns, and warnings are errors; and who writes then gets no error."""
     log = AtOnce()
     commit = GroupCommit(log, signals_wait=log.signals_wait.append)
@@ -759,7 +757,7 @@ async def test_an_append_that_fails_at_once_is_sent_again_as_any_other() -> None
     assert await texts(log, "run") == ["a"]
 
 
-async def test_an_offer_that_finds_no_room_does_nothing_and_there_is_room_when_the_log_answers() -> None:
+async def test_an_offer_that_finds_no_space_does_nothing_and_there_is_space_when_the_log_replies() -> None:
     log = Slow()
     async with committing(log) as commit:
         writer = await owned(log, commit, "run")
@@ -792,7 +790,7 @@ async def test_the_records_of_all_runs_together_are_bounded_and_each_run_may_hav
         log.open.set()
 
 
-def test_kept_records_are_those_that_were_added_and_the_oldest_make_room() -> None:
+def test_kept_records_are_those_that_were_added_and_the_oldest_are_dropped_first() -> None:
     kept, dice = KeptRecords(7), random.Random(1)
     added: list[bytes] = []
     least = 0

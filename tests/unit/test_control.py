@@ -80,7 +80,7 @@ async def test_a_signal_ends_the_wait_at_once_and_closes_the_source() -> None:
     assert stream.closed
 
 
-async def test_a_signal_leaves_no_cancellation_behind_in_the_waiting_task() -> None:
+async def test_a_signal_leaves_no_cancellation_in_the_waiting_task() -> None:
     control, stream = Control(), Stream()
     source = stream.stream()
 
@@ -151,7 +151,7 @@ async def test_only_a_cancel_breaks_off_what_runs_and_other_signals_wait_for_a_b
     assert control.cancel_signal.is_set(), "the flag stays for tools that look late"
 
 
-async def test_a_signal_that_is_no_cancel_breaks_off_no_wait() -> None:
+async def test_a_signal_that_is_not_a_cancel_breaks_off_no_wait() -> None:
     control = Control()
     go, waiting = anyio.Event(), anyio.Event()
     taken: list[int | None] = []
@@ -194,7 +194,7 @@ class Stubborn:
 
 
 @pytest.mark.parametrize("then", [1, None])
-async def test_a_source_that_will_not_be_cancelled_leaves_no_cancellation_behind(then: int | None) -> None:
+async def test_a_source_that_will_not_be_cancelled_leaves_no_cancellation(then: int | None) -> None:
     control, stubborn = Control(), Stubborn(then=then)
     done = anyio.Event()
 

@@ -107,7 +107,7 @@ async def test_a_task_cancelled_in_the_same_turn_as_the_signal_is_cancelled(
     assert task.cancelled()
 
 
-async def test_a_source_that_ignores_the_cancellation_leaves_none_behind() -> None:
+async def test_a_source_that_ignores_the_cancellation_leaves_no_cancellation() -> None:
     held = Held()
 
     async def stubborn() -> AsyncGenerator[int, None]:

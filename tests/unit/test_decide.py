@@ -208,7 +208,7 @@ def test_calls_never_begun_are_told_from_those_of_unknown_outcome() -> None:
     assert walk.step == RunTools(((0, ADD), (1, MUL)), started=frozenset({0}))
 
 
-def test_results_stand_in_the_order_of_the_calls() -> None:
+def test_results_are_in_the_order_of_the_calls() -> None:
     walk = Walk().asked(ADD, MUL, SUB)
     walk.finished(2, SUB, "c").finished(0, ADD, "a").finished(1, MUL, "b", status="error")
     assert walk.step == results(given(ADD, "a"), given(MUL, "b", status="error"), given(SUB, "c"))
@@ -310,7 +310,7 @@ def test_cancel_between_cycles() -> None:
     assert cancelled_with(walk.step, assistant("let me", ADD))
 
 
-def test_cancel_after_the_last_answer_changes_nothing() -> None:
+def test_cancel_after_the_last_message_changes_nothing() -> None:
     walk = Walk().opened().answered(assistant("hello"))
     before = walk.step
     walk.add(CANCEL)
@@ -366,7 +366,7 @@ def test_calls_answered_before_the_run_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("calls", [(), (ADD, MUL)])
-def test_an_answer_cut_at_the_token_limit_fails_the_run_and_runs_no_tool(calls: tuple[ToolUse, ...]) -> None:
+def test_a_message_cut_at_the_token_limit_fails_the_run_and_runs_no_tool(calls: tuple[ToolUse, ...]) -> None:
     step = Walk().opened().answered(assistant("so", *calls), "max_tokens").step
     assert isinstance(step, Fail)
     assert step.error_type == "MaxTokensReachedException"

@@ -128,12 +128,12 @@ def test_a_run_pauses_when_all_that_is_left_asks() -> None:
     assert step.result["message"] == assistant("let me", ADD, MUL, SUB)
 
 
-def test_questions_stand_in_the_order_of_the_calls_whoever_asked_first() -> None:
+def test_questions_are_in_the_order_of_the_calls_whichever_asked_first() -> None:
     walk = Walk(ADD, MUL).then(started(0, ADD), started(1, MUL), asks(1, MUL, SECOND), asks(0, ADD, FIRST))
     assert [interrupt["id"] for interrupt in walk.step().interrupts] == [FIRST, SECOND]
 
 
-def test_a_paused_run_has_nothing_to_do_until_somebody_owns_it_again() -> None:
+def test_a_paused_run_has_nothing_to_do_until_it_has_an_owner_again() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST))
     paused = walk.step()
     walk.then(RunPaused(at=0, interrupts=paused.interrupts, result=paused.result))
@@ -164,13 +164,13 @@ def test_what_answers_nothing_leaves_the_question_open(body: Any) -> None:
     assert isinstance(walk.step(), Pause)
 
 
-def test_the_first_answer_counts() -> None:
+def test_the_first_response_counts() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused()
     walk.then(respond(first="yes"), respond(first="no"))
     assert walk.state.answers == {FIRST: "yes"}
 
 
-def test_a_second_question_of_a_call_keeps_the_answer_to_the_first() -> None:
+def test_a_second_question_of_a_call_keeps_the_response_to_the_first() -> None:
     other = tool_interrupt_id("t1", "really")
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused().then(respond(first="yes"), RunResumed(at=0))
     walk.then(started(0, ADD), asks(0, ADD, other)).paused()
@@ -185,7 +185,7 @@ def test_a_worker_that_dies_while_an_answered_call_runs_leaves_an_unknown_outcom
     assert walk.state.answers == {FIRST: "yes"}, "and the answer still holds"
 
 
-def test_calls_in_turn_wait_behind_the_first_that_asks() -> None:
+def test_sequential_calls_wait_for_the_first_that_asks() -> None:
     walk = Walk(ADD, MUL, SUB).then(started(0, ADD), finished(0, ADD), started(1, MUL), asks(1, MUL, SECOND))
     assert isinstance(walk.step(in_turn=True), Pause)
     assert walk.step() == RunTools(((2, SUB),), started=frozenset({0}))
@@ -203,7 +203,7 @@ def test_a_cancel_answers_what_waits() -> None:
     assert "interrupts" not in step.result
 
 
-def test_the_batchs_end_forgets_questions_and_answers_but_no_key() -> None:
+def test_the_batchs_end_forgets_questions_and_responses_but_no_key() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused().then(respond(first="yes"), RunResumed(at=0))
     walk.then(started(0, ADD), finished(0, ADD), MessageAdded(at=0, message=user("results"), origin="tools"))
     state = walk.state
@@ -258,14 +258,14 @@ def test_a_steer_is_taken_in_before_the_next_cycle() -> None:
 
 
 @pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence"])
-def test_a_steer_that_comes_with_the_last_answer_gives_the_run_another_cycle(stop_reason: str) -> None:
+def test_a_steer_that_comes_with_the_last_message_gives_the_run_another_cycle(stop_reason: str) -> None:
     walk = Walk().answer(assistant("done"), stop_reason).then(steer("and now?"))
     assert walk.step() == AddMessage(user("and now?"), "steer")
     walk.then(MessageAdded(at=0, message=user("and now?"), origin="steer"))
     assert walk.step() == StartCycle(2)
 
 
-def test_a_steer_of_a_run_not_yet_begun_comes_behind_its_prompt() -> None:
+def test_a_steer_of_a_run_not_yet_begun_comes_after_its_prompt() -> None:
     walk = Walk()
     walk.records[2:] = [steer("and be quick")]
     assert walk.step() == AddMessage(user("hi"), "prompt")

@@ -193,7 +193,7 @@ def wrong_directions(known: Mapping[str, str], packages: Iterable[str] = ()) -> 
         ("if TYPE_CHECKING:\n    import redis\nelse:\n    import anyio", {"anyio"}),
     ],
 )
-def test_imports_are_found_wherever_they_stand(source: str, expected: set[str]):
+def test_imports_are_found_at_any_place(source: str, expected: set[str]):
     assert imports(source, module="p.q.a", types_too=False) == expected
 
 

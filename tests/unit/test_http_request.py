@@ -177,7 +177,7 @@ async def test_a_body_gets_a_content_type(site: Site, fetch: Tool, body: str, co
     assert site.seen[0].headers["content-type"] == content_type
 
 
-async def test_an_error_status_is_an_answer(site: Site, fetch: Tool):
+async def test_an_error_status_is_a_result(site: Site, fetch: Tool):
     site.routes["/no"] = lambda handler: answer(handler, b"gone", status=410)
     assert (await fetch(site.url("/no"))).startswith("status: 410 Gone\n")
 
@@ -261,7 +261,7 @@ async def test_a_damaged_body_is_said_to_be_damaged(site: Site, fetch: Tool):
 
 
 @pytest.mark.parametrize("when", ["before the head", "within the body"])
-async def test_a_slow_answer_ends_at_the_time_limit(site: Site, when: str):
+async def test_a_slow_response_ends_at_the_time_limit(site: Site, when: str):
     def slow(handler: BaseHTTPRequestHandler) -> None:
         if when == "within the body":
             handler.send_response(200)

@@ -62,7 +62,7 @@ def ids(control: Control) -> list[str]:
     return [signal.signal_id for signal in control.take()]
 
 
-async def test_what_is_said_many_times_is_read_once_and_delivered_once() -> None:
+async def test_a_signal_announced_many_times_is_read_once_and_delivered_once() -> None:
     log, control = Inboxes(), Control()
     await log.send("run", "one", "two")
     async with reading(log) as mailbox:
@@ -148,7 +148,7 @@ async def test_a_log_that_is_away_is_asked_again_until_it_answers() -> None:
         assert ids(control) == ["one"]
 
 
-async def test_an_inbox_that_cannot_be_read_is_told_to_who_waits_for_it_and_harms_no_other_run() -> None:
+async def test_an_inbox_that_cannot_be_read_fails_the_wait_for_it_and_harms_no_other_run() -> None:
     log, control = Inboxes(), Control()
     await log.send("good", "one")
     log.errors["bad"] = [PlayheadError("WRONGTYPE")]

@@ -55,7 +55,7 @@ def ending(claim: Claim, *, messages: Any = (), retention_ms: int = 5000, ack: i
     )
 
 
-async def test_a_clock_that_goes_back_keeps_the_line_and_its_order(log: MemoryLog, clock: Clock) -> None:
+async def test_a_clock_that_goes_back_keeps_the_queue_and_its_order(log: MemoryLog, clock: Clock) -> None:
     order = ["r3", "r1", "r2"]
     for run_id in order:
         await log.submit(NewRun(run_id, "echo", RunSubmitted(at=0, agent="echo")))

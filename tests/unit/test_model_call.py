@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
     ("last_seen", "stop_reason"),
     [("contentBlockDelta", "cancelled"), ("messageStop", "cancelled"), ("metadata", "end_turn")],
 )
-async def test_a_cancel_takes_an_answer_back_unless_all_of_it_is_there(last_seen: str, stop_reason: str) -> None:
+async def test_a_cancel_withdraws_a_message_unless_all_of_it_is_there(last_seen: str, stop_reason: str) -> None:
     agent = Agent(model=ScriptedModel(["Hello"]), callback_handler=None)
     result = None
     async for event in agent.stream_async("Hi"):
@@ -100,12 +100,12 @@ class _Stream:
 
 
 @pytest.mark.parametrize("error", [ConnectionError("closed already"), asyncio.CancelledError()])
-async def test_an_answer_that_is_all_there_stands_whatever_closing_its_stream_raises(error: BaseException) -> None:
+async def test_a_message_that_is_all_there_is_kept_whatever_closing_its_stream_raises(error: BaseException) -> None:
     agent = Agent(model=Closing(error), callback_handler=None)
     assert str(await agent.invoke_async("Hi")) == "Hello\n"
 
 
-async def test_a_stream_cancelled_from_within_is_the_providers_error_and_nobodys_cancel() -> None:
+async def test_a_stream_cancelled_from_within_is_the_providers_error_and_not_a_cancel() -> None:
     class Cancelled(ScriptedModel):
         async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
             async for chunk in super().stream(*args, **kwargs):

@@ -64,7 +64,7 @@ async def test_arithmetic_goes_through_the_calculator_and_its_result_is_told() -
     assert WHO in second.text
 
 
-async def test_several_expressions_are_several_calls_in_one_answer() -> None:
+async def test_several_expressions_are_several_calls_in_one_message() -> None:
     history = [user({"text": "What is 1 + 2, and what is 3 times 4?"})]
     first = await answer(history, CALCULATOR)
     assert [call["input"]["expression"] for call in calls(first)] == ["1 + 2", "3 * 4"]

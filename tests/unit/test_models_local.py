@@ -150,7 +150,7 @@ async def ask(model: LocalModel) -> dict[str, Any]:
     return json.loads("".join(texts))
 
 
-async def test_it_is_served_by_another_process_on_loopback_under_a_key_nobody_sees(gguf: Gguf) -> None:
+async def test_it_is_served_by_another_process_on_loopback_under_a_key_that_is_not_shown(gguf: Gguf) -> None:
     said = await ask(gguf.model(context_tokens=123))
     assert said["pid"] != os.getpid()
     assert {key: said[key] for key in ("key_is_open", "context", "host")} == {
@@ -226,7 +226,7 @@ async def test_a_missing_extra_is_told_with_its_remedy(gguf: Gguf, monkeypatch: 
         await ask(gguf.model())
 
 
-async def test_a_file_that_does_not_load_is_told_with_the_engines_words(gguf: Gguf) -> None:
+async def test_a_file_that_does_not_load_is_refused_with_the_engines_error(gguf: Gguf) -> None:
     gguf.write(fail="bad magic")
     expected = r"model\.gguf failed to load \(exit code 1\)[^\n]*\n  bad magic\n  RuntimeError"
     with pytest.raises(ModelConfigurationError, match=expected):

@@ -155,5 +155,5 @@ def test_usage_is_the_last_reported_and_zero_if_none_was() -> None:
 
 
 @pytest.mark.parametrize("odd", [None, 5, "text", ChatCompletionChunk.construct(choices=None)])
-def test_events_that_are_no_chunks_are_passed_over(odd: Any) -> None:
+def test_events_that_are_not_chunks_are_passed_over(odd: Any) -> None:
     assert ChunkTranslator().feed(odd) == []

@@ -84,7 +84,7 @@ def test_an_unknown_name_in_the_environment_is_told_as_such(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(("value", "named"), [(42, "type int"), (DemoModel, "the class DemoModel")])
-def test_what_is_no_model_is_refused(value: Any, named: str) -> None:
+def test_what_is_not_a_model_is_refused(value: Any, named: str) -> None:
     with pytest.raises(ModelConfigurationError, match=named):
         resolve_model(value)
 

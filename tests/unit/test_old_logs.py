@@ -59,7 +59,7 @@ def test_an_old_log_gives_the_events_it_gave_then(old: OldRun) -> None:
     assert projection.ended
 
 
-def test_a_cursor_kept_from_then_goes_on_behind_its_event(old: OldRun) -> None:
+def test_a_cursor_kept_from_then_goes_on_after_its_event(old: OldRun) -> None:
     whole, _ = old.play()
     for place, (cursor, _) in enumerate(old.events, start=1):
         assert old.play(cursor)[0] == whole[place:]

@@ -313,14 +313,14 @@ def places(found: Sequence[Event]) -> list[tuple[Event, int, int, str]]:
 
 
 @pytest.mark.parametrize("entries", RUNS.values(), ids=RUNS)
-def test_behind_every_event_comes_exactly_the_rest(entries: list[Entry]) -> None:
+def test_after_every_event_comes_exactly_the_rest(entries: list[Entry]) -> None:
     found = events(entries)
     for index, event in enumerate(found, 1):
         assert places(rejoined(entries, event.cursor, event.seq)) == places(found[index:])
 
 
 @pytest.mark.parametrize("entries", RUNS.values(), ids=RUNS)
-def test_behind_every_record_comes_exactly_the_rest(entries: list[Entry]) -> None:
+def test_after_every_record_comes_exactly_the_rest(entries: list[Entry]) -> None:
     found = events(entries)
     for seq in range(len(entries) + 1):
         rest = [event for event in found if event.seq > seq]
@@ -377,7 +377,7 @@ NUMBERLESS = "-1 41.-1 x 41. .1 1.2.3 +1 4_1 41- -2 41-2. 41--2 41-2-3 41.0-2 41
 
 
 @pytest.mark.parametrize("cursor", [-1, True, False, b"41", [41], "", "4 1", " 41", "9" * 40, *NUMBERLESS.split()])
-def test_what_is_no_cursor_is_named(cursor: Any) -> None:
+def test_what_is_not_a_cursor_is_named(cursor: Any) -> None:
     with pytest.raises(ValueError, match="is not a cursor") as caught:
         parse_cursor(cursor)
     assert repr(cursor) in str(caught.value)

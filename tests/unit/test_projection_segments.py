@@ -143,7 +143,7 @@ def test_segments_give_the_events_of_their_records(
 
 
 @pytest.mark.parametrize("after", [None, "3-0", "4-0.0", "4-0", "5"])
-def test_behind_a_cursor_inside_a_segment_comes_the_rest(after: str | None) -> None:
+def test_after_a_cursor_inside_a_segment_comes_the_rest(after: str | None) -> None:
     values = stored([made(ModelChunk, chunk=chunk_of({"text": str(number)}, None)) for number in range(3)])
     found, _ = by_segments([Segment(3, 0, values)], after)
     cursors = ["3-0.0", "3-0", "4-0.0", "4-0", "5-0.0", "5-0"]

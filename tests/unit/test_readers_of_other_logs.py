@@ -192,7 +192,7 @@ async def test_a_run_that_is_not_archived_is_not_found(tmp_path: Path) -> None:
         [event async for event in reader_of(Archive(tmp_path)).stream_async()]
 
 
-async def test_the_log_of_this_process_is_followed_live_though_nothing_is_heard_of_it() -> None:
+async def test_the_log_of_this_process_is_followed_live_although_it_publishes_nothing() -> None:
     log = MemoryLog()
     await log.submit(NewRun("r", "a", RunSubmitted(at=1, agent="a")))
     notices: list[str] = []

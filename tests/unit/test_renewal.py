@@ -157,7 +157,7 @@ def test_a_run_is_given_up_after_four_tries_and_before_the_server_may_give_it_aw
     assert reaped == [[]]
 
 
-def test_a_late_answer_counts_from_when_its_try_was_sent(hold: Callable[..., Held]) -> None:
+def test_a_late_reply_counts_from_when_its_try_was_sent(hold: Callable[..., Held]) -> None:
     seen: list[tuple[float, float]] = []
 
     async def watch(run: Held, lease: Lease) -> None:

@@ -65,7 +65,7 @@ def test_epochs_that_end_alike_are_not_taken_for_one() -> None:
     assert [(segment.first, segment.epoch) for segment in found] == [(1, 1), (2, 11), (3, 21)]
 
 
-def test_nothing_is_no_segment() -> None:
+def test_no_entries_give_no_segment() -> None:
     assert segments_of("log", []) == []
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_no_segment() -> None:
         ([b"r", b"\x01"], "entry 2-1: not a playhead record: a int"),
     ],
 )
-def test_an_entry_that_is_not_ours_is_named_wherever_it_stands(fields: list[bytes], says: str) -> None:
+def test_an_entry_that_is_not_ours_is_named_at_any_place(fields: list[bytes], says: str) -> None:
     page: list[Any] = [item(1, 1), (b"2-1", fields), item(3, 1)]
     with pytest.raises(ForeignRecordError, match=f"stream log, {says}"):
         segments_of("log", page)

@@ -76,7 +76,7 @@ def test_a_run_starts_queued_from_its_history() -> None:
     )
 
 
-def test_submission_says_who_is_asked_what() -> None:
+def test_submission_says_which_agent_is_asked_what() -> None:
     state = after(SUBMITTED)
     assert (state.agent, state.prompt, state.session, state.status) == ("a", "hi", "ada", "queued")
     assert state.invocation_state == {"user": "u1"}
@@ -130,13 +130,13 @@ def test_usage_and_latency_add_up_over_calls() -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"usage": None, "metrics": None}, {"usage": {"inputTokens": "many"}}])
-def test_an_answer_without_numbers_counts_as_nothing(metadata: Any) -> None:
+def test_a_message_without_numbers_counts_as_nothing(metadata: Any) -> None:
     message: Any = {"role": "assistant", "content": [], "metadata": metadata}
     state = after(SUBMITTED, MessageAdded(at=1, origin="model", stop_reason="end_turn", message=message))
     assert (state.totals.usage, state.totals.latency_ms) == ({"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}, 0)
 
 
-def test_an_answer_cut_at_the_limit_keeps_no_tool_calls_in_the_history() -> None:
+def test_a_message_cut_at_the_limit_keeps_no_tool_calls_in_the_history() -> None:
     blocks: list[Any] = [{"text": "let me"}, {"toolUse": use("add")}, {"toolUse": {"toolUseId": "t"}}]
     cut = MessageAdded(at=1, origin="model", stop_reason="max_tokens", message=answer(*blocks, tokens=3))
     state = after(SUBMITTED, cut)

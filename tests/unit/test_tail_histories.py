@@ -200,7 +200,7 @@ def to_the_end(world: World, reader: Reader, draw: st.DataObject) -> None:
 
 @settings(deadline=None, max_examples=150)
 @given(st.data())
-def test_a_log_that_grows_is_given_once_and_in_order_whatever_is_heard_of_it(draw: st.DataObject) -> None:
+def test_a_log_that_grows_is_given_once_and_in_order_whatever_is_received(draw: st.DataObject) -> None:
     world = World()
     reader = Reader(world)
     for _ in range(draw.draw(st.integers(1, _STEPS))):

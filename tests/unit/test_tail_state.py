@@ -114,7 +114,7 @@ def gap(action: Action) -> tuple[int, int | None]:
         pytest.param([segment(5, 2, OTHER_CLAIMED)], [segment(5, 2, OTHER_CLAIMED)], id="another owner's claim"),
     ],
 )
-def test_what_is_new_in_what_was_heard_is_given(heard: list[Segment], given: list[Segment]) -> None:
+def test_what_is_new_in_what_was_received_is_given(heard: list[Segment], given: list[Segment]) -> None:
     state = listening()
     assert state.on_batches([published(one) for one in heard]) == Give(given)
     assert state.ask() == Listen(1.0)
@@ -128,7 +128,7 @@ def test_what_is_new_in_what_was_heard_is_given(heard: list[Segment], given: lis
         pytest.param(segment(1, 0, SUBMITTED), id="very late"),
     ],
 )
-def test_what_is_heard_again_is_passed_over(heard: Segment) -> None:
+def test_what_is_received_again_is_passed_over(heard: Segment) -> None:
     assert listening().on_batches([published(heard)]) == Listen(1.0)
 
 
@@ -148,7 +148,7 @@ def test_what_does_not_follow_sends_the_tail_to_the_log(heard: Segment) -> None:
     assert listening().on_batches([published(heard)]) == Read(3, PAGE + 1)
 
 
-def test_what_stands_before_a_hole_is_given_first() -> None:
+def test_records_before_a_hole_are_given_first() -> None:
     state = listening()
     assert state.on_batches([published(segment(5, 1, "e")), published(segment(7, 1, "g"))]) == Give(
         [segment(5, 1, "e")]
@@ -159,7 +159,7 @@ def test_what_stands_before_a_hole_is_given_first() -> None:
 @pytest.mark.parametrize(
     "junk", [b"", b"hello", b"5-1\n", b"5-1 1\n\xc1", b"5-1 2\n\x01", b"x-y 1\n", b"5-1 0\n", b"5-1 -1\n\x01"]
 )
-def test_junk_on_the_channel_fails_behind_what_stands_before_it(junk: bytes) -> None:
+def test_junk_on_the_channel_fails_after_the_records_before_it(junk: bytes) -> None:
     state = listening()
     assert state.on_batches([published(segment(5, 1, "e")), junk]) == Give([segment(5, 1, "e")])
     error = failed(state.ask())
@@ -170,7 +170,7 @@ def test_junk_on_the_channel_fails_behind_what_stands_before_it(junk: bytes) -> 
 
 @pytest.mark.parametrize("way", ["page", "batch"])
 @pytest.mark.parametrize(("last", "then"), [(ENDED, End()), (PAUSED, Look()), ("e", Listen(1.0))])
-def test_behind_an_end_or_a_pause_a_tail_does_not_simply_listen(way: str, last: Stored | str, then: Action) -> None:
+def test_after_an_end_or_a_pause_a_tail_does_not_simply_listen(way: str, last: Stored | str, then: Action) -> None:
     new = segment(5, 1, last)
     if way == "page":
         state = reading()
@@ -191,14 +191,14 @@ def test_a_page_begins_with_what_was_seen_last() -> None:
     assert reading().on_page([segment(4, 1, "d"), new]) == Give([new])
 
 
-def test_behind_a_full_page_comes_another() -> None:
+def test_after_a_full_page_comes_another() -> None:
     state = reading()
     texts = [str(number) for number in range(PAGE)]
     assert state.on_page([segment(4, 1, "d", *texts)]) == Give([segment(5, 1, *texts)])
     assert state.ask() == Read(3 + PAGE, PAGE + 1)
 
 
-def test_a_hole_in_the_log_is_a_gap_behind_what_stands_before_it() -> None:
+def test_a_hole_in_the_log_is_a_gap_after_the_records_before_it() -> None:
     state = reading()
     assert state.on_page([segment(4, 1, "d", "e"), segment(7, 1, "g")]) == Give([segment(5, 1, "e")])
     assert gap(state.ask()) == (6, 7)
@@ -334,19 +334,19 @@ def test_a_run_that_runs_is_looked_at_ever_more_rarely() -> None:
     assert state.ask() == Listen(1.0), "once it moves it is looked at soon again"
 
 
-def test_who_rejoins_and_finds_nothing_looks_at_once() -> None:
+def test_a_reader_that_rejoins_and_finds_nothing_looks_at_once() -> None:
     state = TailState("r", 4)
     assert state.on_page([]) == Listen(0.0)
 
 
-def test_what_was_not_heard_is_waited_for_once_more_and_then_read() -> None:
+def test_what_was_not_received_is_waited_for_once_more_and_then_read() -> None:
     state = looking()
     assert state.on_info(info(head=5)) == Listen(1.0)
     assert state.on_silence(1) == Read(3, PAGE + 1)
     assert state.on_page([segment(4, 1, "d", "e")]) == Give([segment(5, 1, "e")])
 
 
-def test_what_comes_late_is_heard_all_the_same() -> None:
+def test_what_comes_late_is_given_all_the_same() -> None:
     state = looking()
     state.on_info(info(head=5))
     assert state.on_batches([published(segment(5, 1, "e"))]) == Give([segment(5, 1, "e")])
@@ -360,7 +360,7 @@ def test_records_that_the_log_lacks_are_a_gap() -> None:
     assert gap(state.on_info(info(head=5))) == (5, None)
 
 
-def test_records_that_redis_lost_before_they_were_seen_are_no_gap() -> None:
+def test_records_that_redis_lost_before_they_were_seen_are_not_a_gap() -> None:
     state = looking()
     state.on_info(info(head=5))
     state.on_silence(1)
@@ -382,7 +382,7 @@ def test_a_bare_number_that_the_run_has_not_reached_is_a_gap() -> None:
 
 
 @pytest.mark.parametrize("found", [info("completed"), info(epoch=2)])
-def test_a_run_that_speaks_against_the_last_record_is_read_again(found: RunInfo) -> None:
+def test_a_run_that_contradicts_the_last_record_is_read_again(found: RunInfo) -> None:
     state = looking()
     assert state.on_info(found) == Read(3, PAGE + 1)
     assert state.on_page([segment(4, 2, ENDED)]) == Rewound(4, 4, CLAIMS)
@@ -400,14 +400,14 @@ def test_a_run_of_another_epoch_whose_log_is_as_it_was_is_waited_for() -> None:
     assert state.on_page([segment(4, 1, "d")]) == Listen(2.0, None, reap=True)
 
 
-def test_behind_the_end_by_a_bare_number_there_is_nothing() -> None:
+def test_after_the_end_by_a_bare_number_there_is_nothing() -> None:
     state = TailState("r", 4)
     state.on_page([])
     state.on_silence(1)
     assert state.on_info(info("completed")) == End()
 
 
-def test_behind_the_end_by_a_cursor_there_is_nothing_to_look_at() -> None:
+def test_after_the_end_by_a_cursor_there_is_nothing_to_look_at() -> None:
     assert TailState("r", "4-1").on_page([segment(4, 1, ENDED)]) == End()
 
 
@@ -440,7 +440,7 @@ def test_a_pause_that_is_over_is_passed_over(on_pause: Any) -> None:
     assert state.on_page([segment(4, 1, PAUSED), new]) == Give([new])
 
 
-def test_a_pause_that_redis_lost_is_no_end() -> None:
+def test_a_pause_that_redis_lost_is_not_an_end() -> None:
     """An earlier pause, at which the run is again."""
     state = listening(PAUSED, on_pause="end")
     assert state.on_info(info("paused", head=3)) == Listen(1.0)
@@ -500,7 +500,7 @@ def test_a_run_that_no_worker_serves_says_so_once() -> None:
     assert notice_of(state.on_workers([])) is None
 
 
-def test_who_does_not_want_to_wait_for_a_worker_is_told_when_the_time_is_over() -> None:
+def test_a_caller_that_does_not_wait_for_a_worker_is_told_when_the_time_is_over() -> None:
     state = queued(wait_for_worker=3.0)
     assert isinstance(state.on_workers([]), Listen), "it has waited for a second"
     state.on_silence(1)
@@ -520,7 +520,7 @@ def test_who_does_not_want_to_wait_for_a_worker_is_told_when_the_time_is_over() 
         ("h", info("paused"), "its session is with run h, which is paused and waits for an answer: playhead show h."),
     ],
 )
-def test_a_run_in_line_says_once_what_it_is_behind(holder: str | None, found: RunInfo | None, said: str) -> None:
+def test_a_queued_run_says_once_what_it_waits_for(holder: str | None, found: RunInfo | None, said: str) -> None:
     state = queued("s")
     assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
     assert state.ask() == AskWorkers(), "what was broken off is asked again"
@@ -531,7 +531,7 @@ def test_a_run_in_line_says_once_what_it_is_behind(holder: str | None, found: Ru
     assert notice_of(state.on_workers([WorkerInfo("w", ["a"])])) is None
 
 
-def test_a_run_without_a_session_is_behind_other_runs() -> None:
+def test_a_run_without_a_session_waits_for_other_runs() -> None:
     said = notice_of(queued().on_workers([WorkerInfo("w", ["a"])]))
     assert said == "queued: run r is in line: all workers are busy."
 

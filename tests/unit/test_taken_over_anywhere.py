@@ -229,7 +229,7 @@ def tool_executor(request: pytest.FixtureRequest) -> Literal["concurrent", "sequ
     return request.param
 
 
-async def test_the_run_has_everything_in_it() -> None:
+async def test_the_run_has_every_kind_of_record() -> None:
     fleet = await whole_run(World())
     types = {entry.record.type for entry in fleet.log}
     assert types >= {"tool.interrupted", "run.paused", "run.resumed", "signal.received", "tool.finished"}
@@ -244,7 +244,7 @@ async def test_the_run_has_everything_in_it() -> None:
 
 
 @pytest.mark.parametrize("on_partial", ["retract", "continue"])
-async def test_cut_behind_any_record_it_comes_to_the_same_end(
+async def test_cut_after_any_record_it_comes_to_the_same_end(
     on_partial: OnPartial, tool_executor: Literal["concurrent", "sequential"]
 ) -> None:
     whole = await whole_run(World(on_partial, tool_executor))
@@ -287,7 +287,7 @@ def check_end(fleet: Fleet, whole: Fleet, *, cut: int) -> None:
         assert not went_on, where
 
 
-async def test_text_is_kept_where_a_model_can_go_on_behind_it_and_withdrawn_elsewhere() -> None:
+async def test_text_is_kept_where_a_model_can_continue_it_and_withdrawn_elsewhere() -> None:
     whole = await whole_run(World("continue"))
     kept = withdrawn = 0
     for cut in range(1, len(whole.log)):
@@ -310,7 +310,7 @@ async def test_text_is_kept_where_a_model_can_go_on_behind_it_and_withdrawn_else
 
 
 @pytest.mark.parametrize("on_partial", ["retract", "continue"])
-async def test_cancelled_behind_any_record_it_ends_and_begins_nothing_more(on_partial: OnPartial) -> None:
+async def test_cancelled_after_any_record_it_ends_and_begins_nothing_more(on_partial: OnPartial) -> None:
     whole = await whole_run(World(on_partial))
     ends: Counter[str] = Counter()
     for cut in range(1, len(whole.log)):

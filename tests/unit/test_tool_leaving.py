@@ -166,7 +166,7 @@ async def test_a_generator_left_running_in_a_thread_is_closed_by_that_thread():
         await anyio.lowlevel.checkpoint()
 
 
-async def test_trouble_in_a_closed_generator_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture):
+async def test_an_error_in_a_closed_generator_is_logged_and_stops_no_caller(caplog: pytest.LogCaptureFixture):
     @tool
     async def untidy() -> AsyncGenerator[int, None]:
         try:
@@ -197,7 +197,7 @@ async def test_trouble_in_a_closed_generator_is_logged_and_stops_nobody(caplog: 
     ]
 
 
-async def test_what_is_no_exception_passes_out_of_a_closed_generator_too():
+async def test_what_is_not_an_exception_passes_out_of_a_closed_generator_too():
     @tool
     async def stopping() -> AsyncGenerator[int, None]:
         async with anyio.create_task_group():

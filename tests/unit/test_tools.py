@@ -154,7 +154,7 @@ async def test_input_is_validated_and_converted():
     assert await text(order, {"item": {"name": "pen", "count": "3"}, "urgent": "yes"}) == "3 pen True"
 
 
-async def test_bad_input_is_told_in_strands_words():
+async def test_bad_input_gives_the_error_text_of_strands():
     got = await result(add, {"a": "x"})
     assert got["status"] == "error"
     (block,) = got["content"]
@@ -164,7 +164,7 @@ async def test_bad_input_is_told_in_strands_words():
 
 
 @pytest.mark.parametrize("data", [[1], "text", 7])
-async def test_input_that_is_no_object_is_an_error_result(data: Any):
+async def test_input_that_is_not_an_object_is_an_error_result(data: Any):
     assert "Error: Validation failed for input parameters: 1 validation error for AddTool" in await text(add, data)
 
 
@@ -223,7 +223,7 @@ async def test_exceptions_become_error_results(error: Exception, expected: str, 
     assert last.result["content"][0]["text"].startswith(expected)
 
 
-async def test_what_is_no_exception_passes():
+async def test_what_is_not_an_exception_passes():
     async def stop() -> None:
         raise Stop
 
@@ -332,7 +332,7 @@ def test_functions_and_bound_methods_become_tools_and_tools_stay():
 
 
 @pytest.mark.parametrize("thing", ["calculator", 7, None, Item, Counter(), {"name": "x"}, print, asyncio])
-def test_what_is_no_tool_is_named(thing: object):
+def test_what_is_not_a_tool_is_named(thing: object):
     with pytest.raises(TypeError, match=f"of type {type(thing).__name__} is not a tool") as refused:
         as_tool(thing)
     assert len(str(refused.value)) < 250

@@ -137,7 +137,7 @@ async def test_ask_pauses_the_run_with_a_question_and_runs_nothing() -> None:
         ({"result": [{"json": {"euros": 5}}]}, [], "success", [{"json": {"euros": 5}}]),
     ],
 )
-async def test_the_answer_is_done(answer: Any, ran: list[str], status: str, content: Any) -> None:
+async def test_the_response_is_carried_out(answer: Any, ran: list[str], status: str, content: Any) -> None:
     desk = Desk("ask")
     await desk.own()
     written = await desk.own(answer)
@@ -152,7 +152,7 @@ async def test_the_answer_is_done(answer: Any, ran: list[str], status: str, cont
 
 
 @pytest.mark.parametrize("answer", ["yes", 1, {"results": 1}, [], ""])
-async def test_any_other_answer_asks_again(answer: Any) -> None:
+async def test_any_other_response_asks_again(answer: Any) -> None:
     desk = Desk("ask")
     await desk.own()
     written = await desk.own(answer)

@@ -74,7 +74,7 @@ def command_names() -> list[str]:
 # What a first-time user sees
 
 
-def test_the_demo_streams_an_answer_and_says_how_to_look_again(demo: Demo):
+def test_the_demo_streams_a_message_and_says_how_to_look_again(demo: Demo):
     assert demo.told.code == 0
     assert "17 * 23 = 391" in demo.told.out
     assert "calculator" in demo.told.err
@@ -101,7 +101,7 @@ def test_what_the_demo_did_can_be_looked_at_while_nothing_runs(
     assert [run["run_id"] for run in call("runs", "--json").lines] == [demo.run_id]
 
 
-def test_people_get_the_same_answer_from_replay_and_show(demo: Demo, call: Callable[..., Finished]):
+def test_replay_and_show_print_the_same_text_for_people(demo: Demo, call: Callable[..., Finished]):
     kept = str(demo.folder / ".playhead")
     replay = call("replay", demo.run_id, "--speed", "50", "--url", kept)
     assert replay.out.rstrip() == demo.told.out
@@ -140,7 +140,7 @@ def test_another_process_reads_the_same_records_by_number(fleet: Fleet, commands
     assert tail.lines == [line for line in asked.lines if line["seq"] > 12]
 
 
-def test_detached_one_keeps_the_id_and_tails_later(fleet: Fleet, commands: Commands, call: Callable[..., Finished]):
+def test_detached_a_user_keeps_the_id_and_tails_later(fleet: Fleet, commands: Commands, call: Callable[..., Finished]):
     run_id = commands.run("ask", "assistant", "2+2", "--detach", "--url", fleet.url).out
     assert re.fullmatch(RUN_ID, run_id)
     tail = call("tail", run_id, "--url", fleet.url)

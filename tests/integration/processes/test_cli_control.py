@@ -47,7 +47,7 @@ def test_ask_shows_the_question_and_the_command_that_answers_it_and_waits_on(
     assert "waits for an answer" not in replayed.err
 
 
-def test_who_comes_back_to_a_paused_run_is_told_too_and_json_readers_get_the_events(
+def test_a_user_who_comes_back_to_a_paused_run_is_told_too_and_json_readers_get_the_events(
     fleet: Fleet, commands: Commands, call: Callable[..., Finished]
 ):
     command, run_id = asking(fleet, commands, "pay", "--json")
@@ -80,7 +80,7 @@ def test_several_questions_are_answered_by_id_one_by_one(
     assert "pay: yes, book: no" in command.wait().out
 
 
-def test_what_is_said_to_a_run_is_heard_and_a_paused_one_hears_it_when_it_goes_on(
+def test_a_run_takes_in_a_steer_and_a_paused_run_when_it_goes_on(
     fleet: Fleet, commands: Commands, call: Callable[..., Finished]
 ):
     command, run_id = asking(fleet, commands, "pay")
@@ -109,7 +109,7 @@ def test_a_running_run_is_told_and_asked_nothing_it_does_not_ask(fleet: Fleet, c
     assert "[told: and on]" in call("tail", run_id, "--url", fleet.url).err
 
 
-def test_a_paused_run_is_cancelled_at_once_and_hears_nothing_more(
+def test_a_paused_run_is_cancelled_at_once_and_takes_in_nothing_more(
     fleet: Fleet, commands: Commands, call: Callable[..., Finished]
 ):
     command, run_id = asking(fleet, commands, "pay")
@@ -121,7 +121,7 @@ def test_a_paused_run_is_cancelled_at_once_and_hears_nothing_more(
         assert refused.err.startswith(f"playhead: run {run_id} has ended (cancelled)")
 
 
-def test_a_deadline_fails_a_run_that_waits_for_an_answer(
+def test_a_deadline_fails_a_run_that_waits_for_a_response(
     fleet: Fleet, commands: Commands, call: Callable[..., Finished]
 ):
     command, run_id = asking(fleet, commands, "pay", "--deadline", "3600")

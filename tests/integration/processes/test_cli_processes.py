@@ -195,7 +195,7 @@ def test_dev_serves_other_processes_in_its_folder_and_keeps_the_data(commands: C
     assert commands.run("tail", run_id, "--json").lines == asked.lines
 
 
-def test_dev_that_is_killed_leaves_no_process_behind_and_the_data_is_usable(commands: Commands):
+def test_dev_that_is_killed_leaves_no_process_and_usable_data(commands: Commands):
     dev, url = start_dev(commands)
     run_id = ask(commands, url, "assistant")
     assert entries_of(url, run_id)[-1].record.type == "run.completed"

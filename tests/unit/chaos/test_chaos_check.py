@@ -228,7 +228,7 @@ async def test_every_kind_of_run_passes(tmp_path: Path, agent: str) -> None:
     assert set(ends) == TERMINAL_TYPES
 
 
-async def test_a_careful_tool_may_fail_behind_a_takeover_and_not_otherwise(tmp_path: Path) -> None:
+async def test_a_careful_tool_may_fail_after_a_takeover_and_not_otherwise(tmp_path: Path) -> None:
     careful = plan(batches=(("careful",),))
     started = place(await made(careful, folder=tmp_path), ToolStarted) + 1
     lost = await made(replace(careful, run="0-bbbbbb"), started, folder=tmp_path)
@@ -255,7 +255,7 @@ async def test_a_body_that_begins_when_another_owner_has_the_run_is_found(tmp_pa
     assert "fenced" in kinds(numbered(woken, entries))
 
 
-async def test_a_call_that_went_on_is_held_to_every_word(tmp_path: Path) -> None:
+async def test_a_call_that_went_on_is_checked_word_by_word(tmp_path: Path) -> None:
     whole = await made(plan(agent="going_on"), 8, folder=tmp_path)
     tally = Tally()
     tally.add(whole)

@@ -24,7 +24,7 @@ def saw(place: str) -> list[Any]:
     return ["saw", place, f"digest of {place}", False]
 
 
-def test_what_a_view_saw_behind_a_rewind_is_forgotten_and_what_it_saw_again_counts():
+def test_what_a_view_saw_after_a_rewind_is_forgotten_and_what_it_saw_again_counts():
     lines = [JOINED, saw("1-0"), saw("2-1"), saw("3-1"), ["rewind", 1], JOINED, saw("2-2"), ["end", None, None]]
     assert left_standing(lines) == ([saw("1-0"), saw("2-2")], [[saw("2-1"), saw("3-1")]])
 
@@ -79,7 +79,7 @@ def test_a_view_has_left_wherever_it_joined_again_and_at_its_end():
     assert left_at(lines) == {0: False, 2: False, 3: True}
 
 
-def test_a_view_that_was_called_back_has_ended_where_it_had():
+def test_a_view_that_a_rewind_reaches_after_its_end_has_ended_where_it_had():
     lines = [JOINED, saw("1-0"), saw("2-0"), ["end", None, None], ["again"], JOINED, saw("3-0"), ["end", None, None]]
     assert left_at(lines) == {0: False, 2: True, 3: True}
 

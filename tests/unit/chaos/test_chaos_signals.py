@@ -93,7 +93,7 @@ STEERS: list[tuple[str, Change]] = [
 
 
 @pytest.mark.parametrize(("name", "change"), STEERS, ids=[name for name, _ in STEERS])
-async def test_what_is_said_to_a_run_and_not_heeded_is_found(tmp_path: Path, name: str, change: Change) -> None:
+async def test_a_steer_that_is_not_taken_in_is_found(tmp_path: Path, name: str, change: Change) -> None:
     whole = await made(plan(batches=()), folder=tmp_path, said={7: steer("a"), 8: steer("b")})
     origins = [entry.record.origin for entry in whole.entries if isinstance(entry.record, MessageAdded)]
     assert origins == ["prompt", "model", "steer", "steer", "model"]
@@ -101,7 +101,7 @@ async def test_what_is_said_to_a_run_and_not_heeded_is_found(tmp_path: Path, nam
     assert "signal" in kinds(change(whole)), name
 
 
-async def test_what_a_human_tells_of_an_unknown_outcome_is_the_result(tmp_path: Path) -> None:
+async def test_a_response_to_an_unknown_outcome_is_the_result(tmp_path: Path) -> None:
     wanted = plan(batches=(("unsure", "unsure", "unsure"),))
     started = place(await made(wanted, folder=tmp_path), ToolStarted, 2) + 1
     lost = [await made(replace(wanted, run=f"0-{n:06}"), started, folder=tmp_path) for n in range(4)]

@@ -130,7 +130,7 @@ def timeless(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-async def test_an_agent_says_here_what_it_says_on_a_fleet(fleet: Fleet, name: str) -> None:
+async def test_an_agent_gives_the_same_events_in_process_as_on_a_fleet(fleet: Fleet, name: str) -> None:
     said_here = await seen(here(agent_of(SCRIPTS[name])))
     async with fleet.worker(agent_of(SCRIPTS[name])), fleet.client() as client:
         said_there = await seen(there(client))
@@ -146,7 +146,7 @@ ERRORS: dict[str, tuple[type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", ERRORS)
-async def test_what_cannot_be_stored_ends_the_run_here_and_the_agent_can_be_used_again(name: str) -> None:
+async def test_what_cannot_be_stored_ends_the_run_in_process_and_the_agent_can_be_used_again(name: str) -> None:
     error, text = ERRORS[name]
     agent = agent_of([*SCRIPTS[name], "Fine now."])
     events: list[Event] = []
@@ -172,7 +172,7 @@ PROMPTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PROMPTS)
-async def test_a_prompt_that_a_fleet_refuses_is_refused_here_by_the_same_words(fleet: Fleet, name: str) -> None:
+async def test_a_prompt_that_a_fleet_refuses_is_refused_in_process_with_the_same_text(fleet: Fleet, name: str) -> None:
     agent = agent_of(["Hi."])
     async with fleet.client(max_record_bytes=LIMIT) as client:
         with pytest.raises((EncodingError, RecordTooLargeError, ValueError)) as there:
@@ -184,7 +184,7 @@ async def test_a_prompt_that_a_fleet_refuses_is_refused_here_by_the_same_words(f
     assert str(await agent.invoke_async("Hi")) == "Hi.\n"
 
 
-async def test_an_answer_that_a_fleet_refuses_is_refused_here_by_the_same_words(fleet: Fleet) -> None:
+async def test_a_response_that_a_fleet_refuses_is_refused_in_process_with_the_same_text(fleet: Fleet) -> None:
     async with fleet.worker(agent_of([tool_call("pay", {})])), fleet.client() as client:
         run = await client.start("agent", "Hi")
         (asked,) = (await run.result()).interrupts or []
@@ -209,7 +209,7 @@ async def test_a_long_prompt_needs_a_larger_limit_of_the_client_and_of_the_agent
     assert str(await make().invoke_async(prompt)) == "I see.\n"
 
 
-async def test_live_objects_reach_the_tools_here_and_only_plain_data_comes_back() -> None:
+async def test_live_objects_reach_the_tools_in_process_and_only_plain_data_comes_back() -> None:
     given: list[Any] = []
 
     @tool

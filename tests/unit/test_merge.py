@@ -60,7 +60,7 @@ async def test_every_item_of_every_source_comes_once_and_each_source_keeps_its_o
     assert all(source.closed.is_set() for source in sources)
 
 
-async def test_no_sources_are_no_items() -> None:
+async def test_no_sources_give_no_items() -> None:
     assert [item async for item in merge([])] == []
 
 

@@ -54,7 +54,7 @@ def test_a_blocked_loop_is_stalled_once_its_limit_is_over_and_no_longer_when_it_
 
 
 @pytest.mark.parametrize("first", ["look", "tick"])
-def test_a_stopped_process_is_no_stall_whichever_side_wakes_up_first(life: Life, first: str) -> None:
+def test_a_stopped_process_is_not_a_stall_whichever_side_wakes_up_first(life: Life, first: str) -> None:
     life.stands_still(5)
     if first == "look":
         life.watchdog.look()
@@ -68,7 +68,7 @@ def test_a_stopped_process_is_no_stall_whichever_side_wakes_up_first(life: Life,
     assert life.watchdog.explain(since=101).startswith("this process stood still for 5.0 s")
 
 
-def test_a_loop_still_blocked_behind_a_stop_gets_its_full_limit_from_there(life: Life) -> None:
+def test_a_loop_still_blocked_after_a_stop_gets_its_full_limit_from_there(life: Life) -> None:
     life.stands_still(5)
     life.goes_on(0.9, loop=False)
     assert life.watchdog.stalled_s() == 0
@@ -76,7 +76,7 @@ def test_a_loop_still_blocked_behind_a_stop_gets_its_full_limit_from_there(life:
     assert life.watchdog.stalled_s() > 1
 
 
-def test_what_was_over_before_is_no_part_of_the_story(life: Life) -> None:
+def test_what_was_over_before_is_not_part_of_the_explanation(life: Life) -> None:
     life.goes_on(1.5, loop=False)
     life.goes_on(1)
     assert life.watchdog.explain(since=life.now - 0.5) == ""
@@ -91,7 +91,7 @@ def test_the_longer_cause_is_told(life: Life) -> None:
     assert life.watchdog.explain(since=101) == "the event loop was blocked for 3.5 s"
 
 
-def test_where_nobody_looks_from_outside_a_stop_looks_like_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_looks_from_outside_a_stop_looks_like_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(watchdog, "now_s", lambda: now)
     alone = Watchdog(every_s=0.1, stall_s=1.0)

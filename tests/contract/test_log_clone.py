@@ -26,7 +26,7 @@ class NamedLog(RedisLog):
     name = "first"
 
 
-async def test_a_log_is_used_from_another_thread_by_again(log: Log) -> None:
+async def test_a_clone_of_a_log_is_used_from_another_thread(log: Log) -> None:
     if not isinstance(log, RedisLog):
         pytest.skip("a log in memory has no connections")
     run_id, token = new_run_id(), new_token()
@@ -47,7 +47,7 @@ async def test_a_log_is_used_from_another_thread_by_again(log: Log) -> None:
     assert await log.renew([(run_id, token)], lease_ms=60_000) == [Renewal(ours=True)]
 
 
-async def test_again_has_the_keys_and_the_options_of_the_log(log: Log) -> None:
+async def test_a_clone_has_the_keys_and_the_options_of_the_log(log: Log) -> None:
     if not isinstance(log, RedisLog):
         pytest.skip("a log in memory has no connections")
     named = NamedLog(log.client, prefix=log.keys.prefix)

@@ -123,7 +123,7 @@ def played(log: list[Entry], *, after: str | None = None) -> list[Event]:
     return [event for entry in log for event in projection.feed(entry)]
 
 
-async def test_the_model_is_sent_the_partial_answer_and_its_text_goes_on_behind_it() -> None:
+async def test_the_model_is_sent_the_partial_message_and_its_text_goes_on_after_it() -> None:
     model = ScriptedModel(["Hello there, how are you?"], continues_partial=True)
     log = await taken_over(model, *HELLO)
     assert model.requests[0].messages == [
@@ -148,7 +148,7 @@ async def test_readers_see_one_message_and_only_new_text() -> None:
         assert played(log, after=event.cursor) == events[events.index(event) + 1 :]
 
 
-async def test_a_reader_that_joins_behind_the_second_start_reads_back_to_the_first() -> None:
+async def test_a_reader_that_joins_after_the_second_start_reads_back_to_the_first() -> None:
     log = await taken_over(ScriptedModel(["Hello there, Ada."], continues_partial=True), *HELLO)
     may_begin = [entry.seq for entry in log if Projection.may_begin_at(entry.record)]
     starts = [entry.seq for entry in log if isinstance(entry.record, ModelStarted)]
