@@ -1,7 +1,7 @@
-"""What the rules hold and what a server holds, both in the same words, so that they can be compared.
+"""What the rules hold and what a server holds, both in the same form, so that a test can compare them.
 
-All that a later call can depend on is there. Left out are times, of which only is told which have been moved into the
-past, and the notifications, which are hints.
+It contains all that a later call can depend on. It leaves out times, except which of them were moved into the
+past, and notifications, which are hints.
 """
 
 from __future__ import annotations
@@ -116,5 +116,5 @@ def _passed(times: Mapping[str, float]) -> dict[str, float | None]:
 
 @cache
 def timeless(record: bytes) -> dict[str, Any]:
-    """A record without its time: those that the log makes itself have that of their making."""
+    """A record without its time: a record that the log makes itself has the time at which it was made."""
     return {**dict(decode_record(record)), "at": 0}

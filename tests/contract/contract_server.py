@@ -39,7 +39,7 @@ class HeldRun:
         return self.fields[field].encode("utf-8", "surrogateescape")
 
     def having(self, prefix: str) -> set[str]:
-        """What stands behind `prefix` in the names of the hash's fields."""
+        """What follows `prefix` in the names of the hash's fields."""
         return {name.removeprefix(prefix) for name in self.fields if name.startswith(prefix)}
 
 
@@ -64,7 +64,7 @@ class Held:
     kept: set[str]
 
     @property
-    def in_line(self) -> set[str]:
+    def queued(self) -> set[str]:
         return {run_id for line in self.ready.values() for run_id in line}
 
 
@@ -134,7 +134,7 @@ def _message(entry_id: bytes, parts: list[bytes]) -> tuple[str, bytes]:
 
 
 class Listener:
-    """Hears what is published of the runs under `root`, and compares it with their logs."""
+    """Receives what is published of the runs under `root`, and compares it with their logs."""
 
     def __init__(self, client: redis.Redis, root: str) -> None:
         self._pubsub = client.pubsub()
@@ -144,11 +144,11 @@ class Listener:
         assert self._pubsub.get_message(timeout=5) is not None, "subscribed"
 
     def close(self) -> None:
-        """Hear no more."""
+        """End the subscription."""
         self._pubsub.close()
 
     def catch_up(self, held: Held) -> None:
-        """Every record has been published once, in order, as it stands in the log; what is on its way is waited for."""
+        """Every record has been published once, in order, as the log has it; waits for messages on their way."""
         self._told = {run_id: told for run_id, told in self._told.items() if run_id in held.runs}
         heads = {run_id: len(run.entries) for run_id, run in held.runs.items()}
         while self._told != heads:
@@ -157,7 +157,7 @@ class Listener:
             run_id = message["channel"].decode().removeprefix(self._root)
             first, epoch, batch = _batch(message["data"])
             told = self._told.get(run_id, 0)
-            assert first == told + 1, f"{run_id}: {first} published behind {told}"
+            assert first == told + 1, f"{run_id}: {first} published after {told}"
             for seq, owner, record in held.runs[run_id].entries[told:]:
                 if batch:
                     assert (owner, batch[: len(record)]) == (epoch, record), f"{run_id}: {seq} was published otherwise"
@@ -214,8 +214,8 @@ def _faults(run: HeldRun) -> Iterable[str]:
 
 def _misplaced(run_id: str, run: HeldRun, held: Held) -> Iterable[str]:
     waits = run_id in held.waiting.get(run.fields["session"], [])
-    places = {"ready": run_id in held.in_line, "leases": run_id in held.leases, "behind its session": waits}
-    wanted = {"queued": "behind its session" if waits else "ready", "running": "leases"}.get(run.state)
+    places = {"ready": run_id in held.queued, "leases": run_id in held.leases, "waits for its session": waits}
+    wanted = {"queued": "waits for its session" if waits else "ready", "running": "leases"}.get(run.state)
     actual = [place for place, there in places.items() if there]
     if actual != ([wanted] if wanted else []):
         yield f"{run.state}, found in {actual}"
@@ -224,12 +224,12 @@ def _misplaced(run_id: str, run: HeldRun, held: Held) -> Iterable[str]:
 
 
 def _busy(run_id: str, run: HeldRun, held: Held, session: str) -> bool:
-    return run.fields["session"] == session and (run.state in ("running", "paused") or run_id in held.in_line)
+    return run.fields["session"] == session and (run.state in ("running", "paused") or run_id in held.queued)
 
 
 def _places(held: Held) -> Iterable[tuple[str, set[str]]]:
     yield "leases", set(held.leases)
     yield "deadlines", set(held.deadlines)
-    yield "ready", held.in_line
+    yield "ready", held.queued
     for session, names in held.waiting.items():
         yield f"waiting:{session}", set(names)

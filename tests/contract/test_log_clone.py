@@ -1,4 +1,4 @@
-"""The same log over connections of its own: what another event loop needs."""
+"""`clone()`: the same log over connections of its own, which another event loop needs."""
 
 from __future__ import annotations
 

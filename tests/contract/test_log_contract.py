@@ -66,7 +66,7 @@ async def owned(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3, reten
     return await claimed(log, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms)
 
 
-def behind(claim: Claim, records: Sequence[bytes] = (), *, head: int | None = None, ack: int = 0) -> Batch:
+def after(claim: Claim, records: Sequence[bytes] = (), *, head: int | None = None, ack: int = 0) -> Batch:
     return Batch(claim.run_id, claim.token, claim.head if head is None else head, records, ack)
 
 
@@ -102,7 +102,7 @@ async def reaped(log: Log, count: int = 1) -> list[str]:
 
 
 async def tick(log: Log) -> None:
-    """Until the log's clock shows another millisecond: runs of an agent without a worker tell its time."""
+    """Wait until the log's clock shows another millisecond, read from runs of an agent without a worker."""
     start = (await known(log, await submitted(log, agent="clock"))).created
     with anyio.fail_after(10):
         while (await known(log, await submitted(log, agent="clock"))).created == start:
@@ -171,11 +171,11 @@ async def test_claim_sent_twice_is_one_claim(log: Log) -> None:
 
 async def test_a_claim_repeated_after_its_ownership_takes_nothing(log: Log) -> None:
     first = await owned(log)
-    await log.release(behind(first))
+    await log.release(after(first))
     assert await try_claim(log, token=first.token) is None
     second = await claimed(log)
     assert await try_claim(log, token=first.token) is None
-    await log.finish(RunEnd(behind(second, [COMPLETED]), "completed"))
+    await log.finish(RunEnd(after(second, [COMPLETED]), "completed"))
     await submitted(log)
     assert await try_claim(log, token=second.token) is None
 
@@ -194,7 +194,7 @@ async def test_the_index_has_the_runs_in_the_order_of_their_submission(log: Log)
 async def test_a_released_run_goes_to_the_end_of_the_queue(log: Log) -> None:
     order = [await submitted(log) for _ in range(10)]
     first = await claimed(log)
-    await log.release(behind(first))
+    await log.release(after(first))
     assert [(await claimed(log)).run_id for _ in order] == [*order[1:], order[0]]
 
 
@@ -210,8 +210,8 @@ async def test_unserved_agents_runs_are_left_alone(log: Log) -> None:
 
 async def test_appended_records_follow_the_head(log: Log) -> None:
     claim = await owned(log)
-    assert await append(log, behind(claim, facts(2))) == WriteResult(WriteStatus.OK, head=4)
-    assert await append(log, behind(claim, facts(1, first=3), head=4)) == WriteResult(WriteStatus.OK, head=5)
+    assert await append(log, after(claim, facts(2))) == WriteResult(WriteStatus.OK, head=4)
+    assert await append(log, after(claim, facts(1, first=3), head=4)) == WriteResult(WriteStatus.OK, head=5)
     assert await places(log, claim.run_id) == [
         (1, 0, "run.submitted"),
         (2, 1, "run.claimed"),
@@ -224,17 +224,17 @@ async def test_appended_records_follow_the_head(log: Log) -> None:
 async def test_a_fenced_owner_cannot_append(log: Log) -> None:
     old = await owned(log, lease_ms=1)
     assert await reaped(log) == [old.run_id]
-    assert (await append(log, behind(old, facts(1)))).code is WriteStatus.FENCED
-    assert (await log.release(behind(old))).code is WriteStatus.FENCED
-    assert (await log.finish(RunEnd(behind(old), "completed"))).code is WriteStatus.FENCED
+    assert (await append(log, after(old, facts(1)))).code is WriteStatus.FENCED
+    assert (await log.release(after(old))).code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(after(old), "completed"))).code is WriteStatus.FENCED
     new = await claimed(log)
     assert (new.run_id, new.epoch, new.head, new.crashes) == (old.run_id, 2, 3, 1)
     for head in (old.head, new.head):
-        assert (await append(log, behind(old, facts(1), head=head))).code is WriteStatus.FENCED
-        assert (await log.release(behind(old, facts(1), head=head))).code is WriteStatus.FENCED
-        assert (await log.finish(RunEnd(behind(old, [COMPLETED], head=head), "completed"))).code is WriteStatus.FENCED
+        assert (await append(log, after(old, facts(1), head=head))).code is WriteStatus.FENCED
+        assert (await log.release(after(old, facts(1), head=head))).code is WriteStatus.FENCED
+        assert (await log.finish(RunEnd(after(old, [COMPLETED], head=head), "completed"))).code is WriteStatus.FENCED
     assert [epoch for _, epoch, _ in await places(log, old.run_id)] == [0, 1, 2]
-    assert (await append(log, behind(new, facts(1)))).code is WriteStatus.OK
+    assert (await append(log, after(new, facts(1)))).code is WriteStatus.OK
 
 
 async def test_a_run_without_an_owner_takes_no_records(log: Log) -> None:
@@ -246,7 +246,7 @@ async def test_a_run_without_an_owner_takes_no_records(log: Log) -> None:
 
 async def test_a_batch_sent_again_because_its_reply_was_lost_gives_dup(log: Log) -> None:
     claim = await owned(log)
-    batch = behind(claim, facts(3))
+    batch = after(claim, facts(3))
     assert await append(log, batch) == WriteResult(WriteStatus.OK, head=5)
     again = await append(log, batch)
     assert (again, again.stored) == (WriteResult(WriteStatus.DUP, head=5), True)
@@ -256,7 +256,7 @@ async def test_a_batch_sent_again_because_its_reply_was_lost_gives_dup(log: Log)
 @pytest.mark.parametrize(("head", "count"), [(1, 2), (3, 1), (99, 1), (99, 0), (0, 1)])
 async def test_a_batch_after_another_head_is_a_conflict(log: Log, head: int, count: int) -> None:
     claim = await owned(log)
-    assert await append(log, behind(claim, facts(count), head=head)) == WriteResult(WriteStatus.CONFLICT, head=2)
+    assert await append(log, after(claim, facts(count), head=head)) == WriteResult(WriteStatus.CONFLICT, head=2)
     assert len(await log.read(claim.run_id)) == 2
 
 
@@ -271,12 +271,12 @@ async def test_a_batch_for_an_unknown_run_gives_gone(log: Log) -> None:
 async def test_each_batch_lands_whole_or_not_at_all(log: Log) -> None:
     claims = [await owned(log) for _ in range(5)]
     batches = [
-        behind(claims[0], facts(3)),
-        behind(claims[1], facts(3), head=7),
+        after(claims[0], facts(3)),
+        after(claims[1], facts(3), head=7),
         Batch(claims[2].run_id, "not its token", 2, facts(3)),
         Batch(new_run_id(), "t1", 2, facts(3)),
-        behind(claims[3], facts(2)),
-        behind(claims[4]),
+        after(claims[3], facts(2)),
+        after(claims[4]),
     ]
     answers = await log.append(batches)
     codes = [WriteStatus.OK, WriteStatus.CONFLICT, WriteStatus.FENCED, WriteStatus.GONE, WriteStatus.OK, WriteStatus.OK]
@@ -286,7 +286,7 @@ async def test_each_batch_lands_whole_or_not_at_all(log: Log) -> None:
 
 async def test_one_call_appends_to_many_runs(log: Log) -> None:
     claims = [await owned(log) for _ in range(130)]
-    answers = await log.append([behind(claim, facts(1, first=i)) for i, claim in enumerate(claims)])
+    answers = await log.append([after(claim, facts(1, first=i)) for i, claim in enumerate(claims)])
     assert answers == [WriteResult(WriteStatus.OK, head=3)] * len(claims)
     assert [await cycles(log, claim.run_id) for claim in claims] == [[i] for i in range(len(claims))]
 
@@ -296,11 +296,11 @@ async def test_records_are_dense_over_takeovers(log: Log) -> None:
     for epoch in range(1, 7):
         claim = await claimed(log, lease_ms=1 if epoch % 2 else MINUTE)
         assert (claim.run_id, claim.epoch) == (run_id, epoch)
-        assert (await append(log, behind(claim, facts(epoch)))).stored
+        assert (await append(log, after(claim, facts(epoch)))).stored
         if epoch % 2:
             await reaped(log)
         else:
-            assert (await log.release(behind(claim, facts(1), head=claim.head + epoch))).stored
+            assert (await log.release(after(claim, facts(1), head=claim.head + epoch))).stored
     entries = await log.read(run_id)
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     assert [entry.epoch for entry in entries] == sorted(entry.epoch for entry in entries)
@@ -317,7 +317,7 @@ async def test_a_renewed_lease_outlives_the_first_one(log: Log) -> None:
     await tick(log)
     await tick(log)
     assert await log.reap() == []
-    assert (await append(log, behind(claim, facts(1)))).stored
+    assert (await append(log, after(claim, facts(1)))).stored
 
 
 async def test_the_lease_of_a_claim_sent_again_counts_from_then(log: Log) -> None:
@@ -328,7 +328,7 @@ async def test_the_lease_of_a_claim_sent_again_counts_from_then(log: Log) -> Non
     await tick(log)
     await tick(log)
     assert await log.reap() == []
-    assert (await append(log, behind(first, facts(1)))).stored
+    assert (await append(log, after(first, facts(1)))).stored
 
 
 async def test_a_renewed_lease_counts_from_its_renewal(log: Log) -> None:
@@ -381,27 +381,27 @@ async def test_the_reaper_fails_a_run_past_the_crash_limit(log: Log) -> None:
     assert (info.state, info.crashes, info.ended) == ("failed", 3, True)
     assert (await places(log, run_id))[-2:] == [(4, 3, "run.claimed"), (5, 3, "run.failed")]
     assert await try_claim(log) is None
-    assert (await append(log, behind(last, facts(1)))).code is WriteStatus.FENCED
-    assert (await log.finish(RunEnd(behind(last, [FAILED]), "failed"))).code is WriteStatus.FENCED
+    assert (await append(log, after(last, facts(1)))).code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(after(last, [FAILED]), "failed"))).code is WriteStatus.FENCED
 
 
 async def test_release_is_not_a_crash(log: Log) -> None:
     claim = await owned(log)
-    assert await log.release(behind(claim, facts(1))) == WriteResult(WriteStatus.OK, head=3)
+    assert await log.release(after(claim, facts(1))) == WriteResult(WriteStatus.OK, head=3)
     info = await known(log, claim.run_id)
     assert (info.state, info.crashes, info.worker, info.head) == ("queued", 0, None, 3)
-    assert (await append(log, behind(claim, facts(1), head=3))).code is WriteStatus.FENCED
+    assert (await append(log, after(claim, facts(1), head=3))).code is WriteStatus.FENCED
     assert [renewal.ours for renewal in await log.renew([(claim.run_id, claim.token)], lease_ms=1)] == [False]
     again = await claimed(log, worker="w2")
     assert (again.run_id, again.epoch, again.head, again.crashes) == (claim.run_id, 2, 4, 0)
-    assert (await log.release(behind(claim, facts(1)))).code is WriteStatus.DUP, "a repeat gets the first one's answer"
-    assert (await log.release(behind(claim, facts(2)))).code is WriteStatus.FENCED
+    assert (await log.release(after(claim, facts(1)))).code is WriteStatus.DUP, "a repeat gets the first call's reply"
+    assert (await log.release(after(claim, facts(2)))).code is WriteStatus.FENCED
     assert (await known(log, claim.run_id)).worker == "w2"
 
 
 async def test_a_released_run_has_no_lease_to_reap(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
-    await log.release(behind(claim))
+    await log.release(after(claim))
     await tick(log)
     await tick(log)
     assert await log.reap() == []
@@ -409,9 +409,9 @@ async def test_a_released_run_has_no_lease_to_reap(log: Log) -> None:
 
 async def test_a_release_after_another_head_releases_nothing(log: Log) -> None:
     claim = await owned(log)
-    await append(log, behind(claim, facts(2)))
-    for head, count in ((2, 2), (2, 1), (9, 1)):  # the first is where a lost append would be; a release it is not
-        assert (await log.release(behind(claim, facts(count), head=head))).code is WriteStatus.CONFLICT
+    await append(log, after(claim, facts(2)))
+    for head, count in ((2, 2), (2, 1), (9, 1)):  # the first would repeat a lost append; it is not a release
+        assert (await log.release(after(claim, facts(count), head=head))).code is WriteStatus.CONFLICT
     assert ((await known(log, claim.run_id)).state, await cycles(log, claim.run_id)) == ("running", [1, 2])
 
 
@@ -421,20 +421,20 @@ async def test_a_release_after_another_head_releases_nothing(log: Log) -> None:
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
 async def test_a_finished_run_is_ended_with_its_last_records(log: Log, state: RunStateName) -> None:
     claim = await owned(log, lease_ms=1)
-    assert await log.finish(RunEnd(behind(claim, [*facts(1), COMPLETED]), state)) == WriteResult(WriteStatus.OK, head=4)
+    assert await log.finish(RunEnd(after(claim, [*facts(1), COMPLETED]), state)) == WriteResult(WriteStatus.OK, head=4)
     info = await known(log, claim.run_id)
     assert (info.state, info.head, info.ended) == (state, 4, True)
     await tick(log)
     await tick(log)
     assert (await log.reap(), await try_claim(log)) == ([], None)
-    assert (await append(log, behind(claim, facts(1), head=4))).code is WriteStatus.FENCED
-    assert (await log.release(behind(claim, facts(1), head=4))).code is WriteStatus.FENCED
+    assert (await append(log, after(claim, facts(1), head=4))).code is WriteStatus.FENCED
+    assert (await log.release(after(claim, facts(1), head=4))).code is WriteStatus.FENCED
     assert len(await log.read(claim.run_id)) == 4
 
 
 async def test_a_finish_sent_twice_gives_dup(log: Log) -> None:
     claim = await owned(log)
-    end = RunEnd(behind(claim, [COMPLETED]), "completed")
+    end = RunEnd(after(claim, [COMPLETED]), "completed")
     assert (await log.finish(end)).code is WriteStatus.OK
     assert await log.finish(end) == WriteResult(WriteStatus.DUP, head=3)
     assert (await log.finish(RunEnd(end.batch, "failed"))).code is WriteStatus.FENCED
@@ -443,25 +443,25 @@ async def test_a_finish_sent_twice_gives_dup(log: Log) -> None:
 
 async def test_a_finish_after_another_head_ends_nothing(log: Log) -> None:
     claim = await owned(log)
-    await append(log, behind(claim, facts(1)))
+    await append(log, after(claim, facts(1)))
     for head in (2, 9):
         assert (
-            await log.finish(RunEnd(behind(claim, [COMPLETED], head=head), "completed"))
+            await log.finish(RunEnd(after(claim, [COMPLETED], head=head), "completed"))
         ).code is WriteStatus.CONFLICT
     assert ((await known(log, claim.run_id)).state, len(await log.read(claim.run_id))) == ("running", 3)
 
 
 async def test_finished_run_has_a_ttl(log: Log) -> None:
     kept = await owned(log)
-    await log.finish(RunEnd(behind(kept, [COMPLETED]), "completed"))
+    await log.finish(RunEnd(after(kept, [COMPLETED]), "completed"))
     claim = await owned(log)
-    await log.finish(RunEnd(behind(claim, [COMPLETED]), "completed", retention_ms=1))
+    await log.finish(RunEnd(after(claim, [COMPLETED]), "completed", retention_ms=1))
     with anyio.fail_after(10):
         while await log.info(claim.run_id) is not None:
             await anyio.lowlevel.checkpoint()
     assert (await log.read(claim.run_id), await log.read_back(claim.run_id, before=9)) == ([], [])
     assert [info.run_id for info in await log.runs()] == [kept.run_id]
-    assert (await append(log, behind(claim, facts(1)))).code is WriteStatus.GONE
+    assert (await append(log, after(claim, facts(1)))).code is WriteStatus.GONE
     await submitted(log, claim.run_id)
     assert await places(log, claim.run_id) == [(1, 0, "run.submitted")]
 

@@ -1,4 +1,4 @@
-"""The log's contract for what is asked of runs from outside: answers, steers, cancels that no owner takes in, deadlines."""
+"""The log's contract for signals and deadlines: responses, steers, cancels that no owner takes in."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ async def owned(log: Log, *, session: str | None = None, lease_ms: int = MINUTE)
     return await claimed(log, lease_ms=lease_ms)
 
 
-def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
+def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
     return Batch(claim.run_id, claim.token, claim.head, records, ack)
 
 
 async def paused(log: Log, *interrupts: str, session: str | None = None) -> Claim:
-    """A run that waits for answers, by its former owner's claim."""
+    """A run that waits for responses; returns its former owner's claim."""
     claim = await owned(log, session=session)
-    assert (await log.pause(behind(claim, [FACT]), interrupts=interrupts)).code is WriteStatus.OK
+    assert (await log.pause(after(claim, [FACT]), interrupts=interrupts)).code is WriteStatus.OK
     return claim
 
 
@@ -82,12 +82,12 @@ async def reaped(log: Log) -> list[str]:
     return found
 
 
-# ---------------------------------------------------------------- pauses and answers
+# ---------------------------------------------------------------- pauses and responses
 
 
 async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_the_queue(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
-    assert await log.pause(behind(claim, [FACT]), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
+    assert await log.pause(after(claim, [FACT]), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
     info = await known(log, claim.run_id)
     assert (info.state, info.worker, info.head, info.crashes, info.handovers) == ("paused", None, 3, 0, 0)
     assert await try_claim(log) is None
@@ -140,7 +140,7 @@ async def test_a_paused_run_keeps_its_session(log: Log) -> None:
 async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.OK
+    assert (await log.pause(after(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.OK
     assert (await claimed(log)).inbox == 1
 
 
@@ -149,7 +149,7 @@ async def test_a_question_answered_while_its_owner_pauses_stays_answered(log: Lo
     await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "ada's"}))
     again = await claimed(log)
     assert await log.signal(claim.run_id, Signal("a2", "respond", {"i2": "ada's"})) == "running"
-    assert (await log.pause(behind(again, [FACT], ack=1), interrupts=["i2"])).code is WriteStatus.OK
+    assert (await log.pause(after(again, [FACT], ack=1), interrupts=["i2"])).code is WriteStatus.OK
     assert await state_of(log, claim.run_id) == "queued"
     with pytest.raises(InterruptNotOpenError, match="i2"):
         await log.signal(claim.run_id, Signal("a3", "respond", {"i2": "bob's"}))
@@ -158,7 +158,7 @@ async def test_a_question_answered_while_its_owner_pauses_stays_answered(log: Lo
 async def test_a_pause_acknowledges_the_signals_it_carries(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    assert await log.pause(behind(claim, [FACT], ack=1), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
+    assert await log.pause(after(claim, [FACT], ack=1), interrupts=["i1"]) == WriteResult(WriteStatus.OK, 3)
     assert (await state_of(log, claim.run_id), await log.inbox(claim.run_id)) == ("paused", [])
 
 
@@ -166,8 +166,8 @@ async def test_a_pause_after_another_head_or_by_a_former_owner_changes_nothing(l
     claim = await owned(log)
     wrong = Batch(claim.run_id, claim.token, 7, [FACT])
     assert (await log.pause(wrong, interrupts=["i1"])).code is WriteStatus.CONFLICT
-    await log.release(behind(claim))
-    assert (await log.pause(behind(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.FENCED
+    await log.release(after(claim))
+    assert (await log.pause(after(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.FENCED
     assert (await log.pause(Batch("0-none", "t", 1, []), interrupts=["i1"])).code is WriteStatus.GONE
     assert (await state_of(log, claim.run_id), await types(log, claim.run_id)) == (
         "queued",
@@ -209,11 +209,11 @@ async def test_what_is_not_a_signal_is_refused_and_changes_nothing(log: Log, sig
 async def test_a_completion_with_signals_waiting_is_refused_so_that_none_is_lost(log: Log) -> None:
     claim = await owned(log, session="ada")
     await log.signal(claim.run_id, STEER)
-    end = RunEnd(behind(claim, [FACT]), "completed", "ada", [{"role": "user", "content": []}])
+    end = RunEnd(after(claim, [FACT]), "completed", "ada", [{"role": "user", "content": []}])
     assert await log.finish(end) == WriteResult(WriteStatus.WAITING, 2, 1)
     info = await known(log, claim.run_id)
     assert (info.state, info.head, await log.messages("ada")) == ("running", 2, [])
-    taken_in = RunEnd(behind(claim, [FACT], ack=1), "completed", "ada")
+    taken_in = RunEnd(after(claim, [FACT], ack=1), "completed", "ada")
     assert (await log.finish(taken_in)).code is WriteStatus.OK
 
 
@@ -221,7 +221,7 @@ async def test_a_completion_with_signals_waiting_is_refused_so_that_none_is_lost
 async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    end = RunEnd(behind(claim, [FACT]), "failed" if state == "failed" else "cancelled")
+    end = RunEnd(after(claim, [FACT]), "failed" if state == "failed" else "cancelled")
     assert (await log.finish(end)).code is WriteStatus.OK
     assert await log.inbox(claim.run_id) == []
 
@@ -242,7 +242,7 @@ async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes
     for part in ("release", "pause"):
         claim = await owned(log)
         await log.signal(claim.run_id, CANCEL)
-        batch = behind(claim, [FACT])
+        batch = after(claim, [FACT])
         answer = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
         assert (answer.code, await state_of(log, claim.run_id)) == (WriteStatus.OK, "cancelled")
         again = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
@@ -252,7 +252,7 @@ async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes
 async def test_a_cancel_that_was_taken_in_is_left_to_the_next_owner(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, CANCEL)
-    await log.release(behind(claim, [TAKEN_IN], ack=1))
+    await log.release(after(claim, [TAKEN_IN], ack=1))
     assert (await claimed(log)).run_id == claim.run_id
 
 
@@ -265,10 +265,10 @@ async def test_a_run_past_its_deadline_is_failed_whatever_its_state(log: Log) ->
     running_id = await submitted(log, deadline_ms=50)
     running = await claimed(log)
     assert (running.run_id, await reaped(log)) == (running_id, [running_id])
-    assert (await log.append([behind(running, [FACT])]))[0].code is WriteStatus.FENCED
-    assert (await log.finish(RunEnd(behind(running, [FACT]), "completed"))).code is WriteStatus.FENCED
+    assert (await log.append([after(running, [FACT])]))[0].code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(after(running, [FACT]), "completed"))).code is WriteStatus.FENCED
     asking_id = await submitted(log, deadline_ms=50)
-    await log.pause(behind(await claimed(log), [FACT]), interrupts=["i1"])
+    await log.pause(after(await claimed(log), [FACT]), interrupts=["i1"])
     assert await reaped(log) == [asking_id]
     for run_id in (waiting, running_id, asking_id):
         assert (await types(log, run_id))[-1] == "run.failed"
@@ -290,7 +290,7 @@ async def test_a_deadline_met_is_forgotten_with_the_run(log: Log) -> None:
     assert info.deadline is not None
     assert info.deadline - info.created == MINUTE
     claim = await claimed(log)
-    assert (await log.finish(RunEnd(behind(claim, [FACT]), "completed"))).code is WriteStatus.OK
+    assert (await log.finish(RunEnd(after(claim, [FACT]), "completed"))).code is WriteStatus.OK
     dead = await owned(log, lease_ms=1)
     assert await reaped(log) == [dead.run_id]
     assert (await known(log, dead.run_id)).deadline is None
@@ -302,9 +302,9 @@ async def test_a_deadline_met_is_forgotten_with_the_run(log: Log) -> None:
 async def test_errors_crashes_and_hand_overs_are_counted_apart(log: Log) -> None:
     claim = await owned(log, lease_ms=1)
     assert await reaped(log) == [claim.run_id]
-    await log.release(behind(await claimed(log)))
-    await log.release(behind(await claimed(log)))
-    await log.finish(RunEnd(behind(await claimed(log), [FACT]), "failed"))
+    await log.release(after(await claimed(log)))
+    await log.release(after(await claimed(log)))
+    await log.finish(RunEnd(after(await claimed(log), [FACT]), "failed"))
     info = await known(log, claim.run_id)
     assert (info.errors, info.crashes, info.handovers, info.epoch) == (1, 1, 2, 4)
 

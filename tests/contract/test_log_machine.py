@@ -1,8 +1,8 @@
-"""The scripts against the rules: whatever is called in whatever order, by an owner or a former one.
+"""The scripts against the rules: any calls in any order, by an owner or a former one.
 
-The rules are the memory log, and the oracle here: every answer and, after every step, all that the server holds must be
+The rules are the memory log, and the oracle here: every reply and, after every step, all that the server holds must be
 what they say. The calls are drawn and shrunk by hypothesis; leases and deadlines are moved into the past; the server's
-keys are read past all our code.
+keys are read without any code of the log.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class LogMachine(RuleBasedStateMachine):
         self.listener = Listener(self.client, self.log.keys.root)
         self.tokens: dict[str, list[str]] = {run_id: [] for run_id in RUNS}
         self.numbers = itertools.count(1)
-        self.past = itertools.count(1)  # times long gone, in the order in which they were made to pass
+        self.past = itertools.count(1)  # times in the past, in the order in which they were set
         self.calls: list[tuple[Call, Said]] = []
         self.claims: list[tuple[Call, Said]] = []
 
     def teardown(self) -> None:
-        """The last runs end; nothing is left that stays for ever."""
+        """The last runs end; no key is left that stays for ever."""
         try:
             for run_id in RUNS:
                 cancel = Signal("at the end", "cancel")
@@ -119,7 +119,7 @@ class LogMachine(RuleBasedStateMachine):
             self.client.flushdb()
 
     def asked(self, call: Call) -> Any:
-        """The log's answer; of an answer to what is not open, its ids."""
+        """The log's reply; of a response to what is not open, its ids."""
 
         async def ask() -> Any:
             try:
@@ -133,7 +133,7 @@ class LogMachine(RuleBasedStateMachine):
         return hold(self.client, self.log.keys.root)
 
     def does(self, data: st.DataObject, call: Call, said: Said) -> None:
-        """Call both and compare their answers. Now and then the answer is lost, and the identical call comes again."""
+        """Call both and compare their replies. Now and then the reply is lost, and the identical call comes again."""
         self.calls = [*self.calls[-2:], (call, said)]
         for _ in range(1 + data.draw(seldom, "again")):
             self.compare(call, said)
@@ -151,7 +151,7 @@ class LogMachine(RuleBasedStateMachine):
         return [run_id for run_id, run in self.oracle.runs.items() if run.state in states]
 
     def one(self, data: st.DataObject, *states: str) -> str:
-        """A run in one of these states; a precondition sees to it that there is one."""
+        """A run in one of these states; a precondition ensures that there is one."""
         return data.draw(st.sampled_from(self.in_state(*states)), "run")
 
     # ---------------------------------------------------------------- calls
@@ -195,7 +195,7 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def claim_again(self, data: st.DataObject) -> None:
-        """A claim of long ago, whose call was held up on the way."""
+        """A claim of long ago, whose call was delayed on the way."""
         self.compare(*data.draw(st.sampled_from(self.claims), "claim"))
 
     def batch(self, data: st.DataObject, last: bytes | None = None, *, former: bool = False) -> Batch:
@@ -248,7 +248,7 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(any_run(*ALL))
     @rule(data=st.data(), verb=st.sampled_from(["append", "release", "pause", "finish"]))
     def former(self, data: st.DataObject, verb: str) -> None:
-        """A write by one who does not know yet that another owns the run."""
+        """A write by a former owner that does not know yet that another owns the run."""
         last = {"pause": PAUSED, "finish": ENDS["completed"]}.get(verb)
         batch = self.batch(data, last, former=True)
         end = RunEnd(batch, "completed", self.oracle.runs[batch.run_id].session, [MESSAGE], HOUR * 5)
@@ -312,7 +312,7 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def again(self, data: st.DataObject) -> None:
-        """One of the last calls again, identical, as if its answer had been lost and others had called since."""
+        """One of the last calls again, identical, as if its reply had been lost and others had called meanwhile."""
         self.compare(*data.draw(st.sampled_from(self.calls), "call"))
 
     # ---------------------------------------------------------------- time and the server

@@ -80,7 +80,7 @@ CASES: dict[str, Call] = {
     **{f"renew for {time!r}": renew(time) for time in BAD_TIMES},
     **{f"finish as {state}": finish(state=state) for state in ("running", "queued", "paused", "done", "", None)},
     **{f"finish, retention {time!r}": finish(retention_ms=time) for time in BAD_TIMES},
-    "append behind -1": batch(head=-1),
+    "append after -1": batch(head=-1),
     "append, acknowledging more than it holds": batch(ack=2),
     "append, acknowledging -1": batch(ack=-1),
     "pause for nothing": pause(),
@@ -102,7 +102,7 @@ CASES: dict[str, Call] = {
 
 
 async def everything(log: Log) -> Any:
-    """All there is to see of a log."""
+    """All that a log gives to its readers."""
     return [
         (info, await log.read(info.run_id), await log.inbox(info.run_id), await log.messages(info.session or "none"))
         for info in await log.runs()
@@ -110,7 +110,7 @@ async def everything(log: Log) -> Any:
 
 
 async def stage(log: Log) -> Claim:
-    """A run that is held, behind it one that waits for its session, and one in line."""
+    """A run that is held, one that waits for the first one's session, and one that is queued."""
     for run_id, session in (("r1", "ada"), ("r2", "ada"), ("r3", None)):
         await log.submit(NewRun(run_id, "echo" if session else "other", SUBMITTED, session, deadline_ms=HOUR))
     made = await log.claim({"echo": CLAIMED}, worker="w", token="t1", lease_ms=HOUR)

@@ -56,7 +56,7 @@ async def claimed(log: Log, *, lease_ms: int = MINUTE, **limits: int) -> Claim:
     return claim
 
 
-def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
+def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
     return Batch(claim.run_id, claim.token, claim.head, records, ack)
 
 
@@ -67,7 +67,7 @@ async def append(log: Log, batch: Batch) -> WriteResult:
 
 def ending(claim: Claim, *texts: str) -> RunEnd:
     messages: list[Message] = [{"role": "user", "content": [{"text": text}]} for text in texts]
-    return RunEnd(behind(claim, [FACT]), "completed", claim.session, messages)
+    return RunEnd(after(claim, [FACT]), "completed", claim.session, messages)
 
 
 async def state_of(log: Log, run_id: str) -> RunStateName:
@@ -143,7 +143,7 @@ async def test_messages_come_back_as_they_went_in(log: Log) -> None:
     }
     await submitted(log, session="ada")
     claim = await claimed(log)
-    await log.finish(RunEnd(behind(claim, [FACT]), "completed", "ada", [message]))
+    await log.finish(RunEnd(after(claim, [FACT]), "completed", "ada", [message]))
     assert await log.messages("ada") == [message]
 
 
@@ -157,7 +157,7 @@ async def test_a_refused_finish_adds_no_messages(log: Log) -> None:
 
 async def test_a_released_run_keeps_its_session(log: Log) -> None:
     first, second = [await submitted(log, session="ada") for _ in range(2)]
-    await log.release(behind(await claimed(log)))
+    await log.release(after(await claimed(log)))
     again = await claimed(log)
     assert (again.run_id, await try_claim(log)) == (first, None)
     await log.finish(ending(again))
@@ -203,7 +203,7 @@ async def test_signals_wait_in_order_until_acknowledged(log: Log) -> None:
     assert [await log.signal(run_id, signal) for signal in signals[1:]] == ["running"] * 2
     assert await log.inbox(run_id) == signals
     assert await log.renew([(run_id, claim.token)], lease_ms=MINUTE) == [Renewal(ours=True, inbox=3)]
-    assert await append(log, behind(claim, [FACT], ack=1)) == WriteResult(WriteStatus.OK, head=3, inbox=2)
+    assert await append(log, after(claim, [FACT], ack=1)) == WriteResult(WriteStatus.OK, head=3, inbox=2)
     assert await log.inbox(run_id) == signals[1:]
     last = Batch(run_id, claim.token, 3, [FACT], ack=1)
     assert await log.release(last) == WriteResult(WriteStatus.OK, head=4, inbox=1)
@@ -215,7 +215,7 @@ async def test_an_acknowledgement_counts_once(log: Log) -> None:
     claim = await claimed(log)
     for number in range(3):
         await log.signal(run_id, Signal(f"s{number}", "steer"))
-    batch = behind(claim, [FACT], ack=1)
+    batch = after(claim, [FACT], ack=1)
     assert await append(log, batch) == WriteResult(WriteStatus.OK, head=3, inbox=2)
     assert await append(log, batch) == WriteResult(WriteStatus.DUP, head=3, inbox=2)
     conflict = Batch(run_id, claim.token, 9, [FACT], ack=1)
@@ -226,7 +226,7 @@ async def test_an_acknowledgement_counts_once(log: Log) -> None:
 async def test_a_signal_that_a_failover_lost_is_not_owed_by_the_next_ones(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
-    assert await append(log, behind(claim, [FACT], ack=1)) == WriteResult(
+    assert await append(log, after(claim, [FACT], ack=1)) == WriteResult(
         WriteStatus.OK, head=3
     )  # read before the failover
     await log.signal(run_id, Signal("s2", "steer", "left"))
@@ -257,7 +257,7 @@ async def test_signals_count_once(log: Log) -> None:
     claim = await claimed(log)
     assert [await log.signal(run_id, CANCEL) for _ in range(2)] == ["running"] * 2
     assert await log.inbox(run_id) == [CANCEL]
-    await append(log, behind(claim, [FACT], ack=1))
+    await append(log, after(claim, [FACT], ack=1))
     assert await log.signal(run_id, CANCEL) == "running"
     assert await log.inbox(run_id) == []
     await log.release(Batch(run_id, claim.token, 3, []))
@@ -283,7 +283,7 @@ async def test_a_signal_to_an_ended_run_changes_nothing(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
     await log.signal(run_id, Signal("s0", "steer"))
-    await log.finish(replace(ending(claim), batch=behind(claim, [FACT], ack=1)))
+    await log.finish(replace(ending(claim), batch=after(claim, [FACT], ack=1)))
     assert await log.inbox(run_id) == []
     assert await log.signal(run_id, CANCEL) == "completed"
     assert (await log.inbox(run_id), len(await log.read(run_id))) == ([], 3)
@@ -311,10 +311,10 @@ async def test_cancel_of_a_queued_run_ends_it_at_once(log: Log) -> None:
 async def test_cancel_of_a_released_run_ends_it_in_its_last_epoch(log: Log) -> None:
     run_id = await submitted(log)
     claim = await claimed(log)
-    await log.release(behind(claim, [FACT]))
+    await log.release(after(claim, [FACT]))
     assert await log.signal(run_id, CANCEL) == "cancelled"
     assert [(entry.seq, entry.epoch) for entry in await log.read(run_id)] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
-    assert (await log.release(behind(claim, [FACT]))).code is WriteStatus.DUP, "a repeat gets the first one's answer"
+    assert (await log.release(after(claim, [FACT]))).code is WriteStatus.DUP, "a repeat gets the first call's reply"
 
 
 async def test_other_signals_to_a_queued_run_wait_for_its_owner(log: Log) -> None:
@@ -329,4 +329,4 @@ async def test_cancel_of_a_running_run_is_left_to_its_owner(log: Log) -> None:
     claim = await claimed(log)
     assert await log.signal(run_id, CANCEL) == "running"
     assert len(await log.read(run_id)) == 2
-    assert await append(log, behind(claim, [FACT])) == WriteResult(WriteStatus.OK, head=3, inbox=1)
+    assert await append(log, after(claim, [FACT])) == WriteResult(WriteStatus.OK, head=3, inbox=1)

@@ -1,4 +1,4 @@
-"""What every log backend promises to readers and workers, and to callers whose answers are lost."""
+"""What every log backend promises to readers and workers, and to callers whose replies are lost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def claimed(log: Log, *, lease_ms: int = MINUTE) -> Claim:
     return claim
 
 
-def behind(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
+def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
     return Batch(claim.run_id, claim.token, claim.head, records, ack)
 
 
@@ -57,7 +57,7 @@ async def append(log: Log, batch: Batch) -> WriteResult:
 
 def ending(claim: Claim) -> RunEnd:
     message: Message = {"role": "user", "content": [{"text": "kept"}]}
-    return RunEnd(behind(claim, [FACT]), "completed", claim.session, [message])
+    return RunEnd(after(claim, [FACT]), "completed", claim.session, [message])
 
 
 async def reaped(log: Log) -> list[str]:
@@ -74,7 +74,7 @@ async def reaped(log: Log) -> list[str]:
 async def long_run(log: Log) -> str:
     """A run of 10 records, the last 8 by one owner."""
     run_id = await submitted(log)
-    await append(log, behind(await claimed(log), [FACT] * 8))
+    await append(log, after(await claimed(log), [FACT] * 8))
     return run_id
 
 
@@ -88,10 +88,10 @@ async def test_read_pages(log: Log) -> None:
 async def test_segments_are_the_entries_by_owner(log: Log) -> None:
     run_id = await submitted(log)
     first = await claimed(log)
-    answer = await append(log, behind(first, [FACT] * 3))
+    answer = await append(log, after(first, [FACT] * 3))
     await log.release(Batch(run_id, first.token, answer.head, [FACT]))
     second = await claimed(log)
-    await append(log, behind(second, [CHUNK, FACT]))
+    await append(log, after(second, [CHUNK, FACT]))
     segments = await log.read_segments(run_id)
     assert [(one.first, one.epoch, len(one.values)) for one in segments] == [(1, 0, 1), (2, 1, 5), (7, 2, 3)]
     assert [entry for segment in segments for entry in segment.entries()] == await log.read(run_id)
@@ -190,9 +190,9 @@ async def test_wait_for_work_wakes_on_submit(log: Log) -> None:
 
 async def test_wait_for_work_wakes_when_a_run_comes_back(log: Log) -> None:
     await submitted(log)
-    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # woken by the submit
     claim = await claimed(log)
-    assert await woken(log, lambda: log.release(behind(claim))) is None
+    assert await woken(log, lambda: log.release(after(claim))) is None
     await claimed(log, lease_ms=1)
     assert await woken(log, lambda: reaped(log)) is None
     assert (await claimed(log)).run_id == claim.run_id
@@ -200,7 +200,7 @@ async def test_wait_for_work_wakes_when_a_run_comes_back(log: Log) -> None:
 
 async def test_wait_for_work_wakes_when_a_session_is_passed_on(log: Log) -> None:
     await submitted(log, session="ada")
-    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # woken by the submit
     claim = await claimed(log)
     second = await submitted(log, session="ada")
     assert await woken(log, lambda: log.finish(ending(claim))) is None
@@ -209,7 +209,7 @@ async def test_wait_for_work_wakes_when_a_session_is_passed_on(log: Log) -> None
 
 async def test_wait_for_work_wakes_on_signal(log: Log) -> None:
     run_id = await submitted(log)
-    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # woken by the submit
     await claimed(log)
     assert await woken(log, lambda: log.signal(run_id, CANCEL)) == run_id
 
@@ -226,18 +226,18 @@ async def test_what_came_before_the_wait_ends_it_at_once(log: Log) -> None:
 
 async def test_wait_for_work_ends_by_itself(log: Log) -> None:
     await submitted(log)
-    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # hears the submit
+    await log.wait_for_work([AGENT], worker="w1", timeout=1)  # woken by the submit
     await claimed(log)
     start = anyio.current_time()
     assert await log.wait_for_work([AGENT], worker="w1", timeout=1) is None
     assert 0.9 <= anyio.current_time() - start < 5
 
 
-# ---------------------------------------------------------------- lost answers
+# ---------------------------------------------------------------- lost replies
 
 
 async def everything(log: Log) -> Any:
-    """All there is to see of a log."""
+    """All that a log gives to its readers."""
     runs = await log.runs()
     return [
         (info, await log.read(info.run_id), await log.inbox(info.run_id), await log.messages(info.session or ""))
@@ -246,7 +246,7 @@ async def everything(log: Log) -> Any:
 
 
 async def twice(log: Log, write: Callable[[], Awaitable[Any]]) -> tuple[Any, Any]:
-    """Both answers to one write whose first answer was lost; what the log holds must not change."""
+    """Both replies to one write whose first reply was lost; what the log holds must not change."""
     first = await write()
     before = await everything(log)
     second = await write()
@@ -261,7 +261,7 @@ async def test_an_owners_write_sent_twice_is_one(log: Log, name: str) -> None:
     claim = await claimed(log)
     await log.signal(run_id, CANCEL)
     await log.signal(run_id, Signal("s2", "steer"))
-    batch = behind(claim, [FACT, FACT], ack=2 if name == "finish" else 1)
+    batch = after(claim, [FACT, FACT], ack=2 if name == "finish" else 1)
     writes: dict[str, Callable[[], Awaitable[WriteResult]]] = {
         "append": lambda: append(log, batch),
         "release": lambda: log.release(batch),
@@ -276,7 +276,7 @@ async def test_an_owners_write_sent_twice_is_one(log: Log, name: str) -> None:
 @pytest.mark.parametrize("name", ["finish", "release", "pause"])
 async def test_an_empty_last_write_sent_twice_is_one(log: Log, name: str) -> None:
     await submitted(log, session="ada")
-    batch = behind(await claimed(log))
+    batch = after(await claimed(log))
     writes: dict[str, Callable[[], Awaitable[WriteResult]]] = {
         "release": lambda: log.release(batch),
         "pause": lambda: log.pause(batch, interrupts=["i1"]),
