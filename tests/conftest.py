@@ -19,7 +19,7 @@ EXEMPT = {
     "messages": "the messages of a conversation while a run holds it; else they have a TTL",
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
-    "queue_position": "the last position in the queue that was given; one number",
+    "line": "the last place in the queue that was given; one number",
     "shards": "how many shards the deployment has; one number",
     "leases": "runs that a worker holds",
     "deadlines": "runs that have a deadline and have not ended; each leaves it with its end",
@@ -33,7 +33,7 @@ PLACES = {"waiting": "LRANGE", "ready": "ZRANGE", "leases": "ZRANGE", "deadlines
 
 FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
 
-# How long an example takes says how busy the machine is, and in a fresh clone the first one builds hypothesis' tables.
+# The time of an example depends on how busy the machine is; in a fresh clone the first one builds hypothesis' tables.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
@@ -71,7 +71,7 @@ def sentinels() -> Iterator[EmbeddedSentinels]:
 
 @pytest.fixture
 def sentinel_url(sentinels: EmbeddedSentinels) -> str:
-    """The URL of the shared sentinel. The server behind it is not emptied: a test has its `prefix`."""
+    """The URL of the shared sentinel. Its server is not emptied: a test has its `prefix`."""
     return sentinels.url
 
 
@@ -112,7 +112,7 @@ def no_key_leaks(redis_url: str, prefix: str) -> Iterator[Callable[[], list[str]
 
 @pytest.fixture
 def exempt_kinds() -> Collection[str]:
-    """The kinds of keys that may live without a TTL though they belong to no run."""
+    """The kinds of keys that may live without a TTL although they belong to no run."""
     return EXEMPT.keys()
 
 

@@ -32,7 +32,7 @@ class Recording:
         lines: In the form of `expected/<id>.jsonl`.
         histories: The messages after each turn; None where a fleet's run is paused, whose session gets them at its end.
         requests: What the model was asked, in order.
-        left_in: The turn after which nothing can be compared, since the consumer left a run that went on without it.
+        left_in: The turn after which nothing can be compared, because the consumer left a run that went on without it.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -187,10 +187,10 @@ class _Fleet:
                 self._recording.note_raised(number, error)
                 return
             events, cancel = run.stream_async(wait_for_worker=_DEAD_WORKER_S), run.cancel
-        await _Turn(number, step, events, cancel=cancel, ask_twice=_wait_in_line).play(self._recording)
+        await _Turn(number, step, events, cancel=cancel, ask_twice=_wait_queued).play(self._recording)
 
 
-async def _wait_in_line() -> None:
+async def _wait_queued() -> None:
     """A fleet does not refuse a second prompt of a session: its run waits for the first to end. Nothing to refuse."""
 
 

@@ -48,7 +48,7 @@ def _event_differences(folder: Folder, scenario: Scenario, recording: Recording,
 def _comparable(lines: list[dict[str, Any]], scenario: Scenario, left_in: int | None) -> list[dict[str, Any]]:
     """The lines that can be equal: up to the turn in which the consumer left, and without the "end" of such turns.
 
-    How a turn ended whose consumer went away is nobody's to see: the iterator is closed.
+    The end of a turn whose consumer left cannot be compared, because its iterator is closed.
     """
     closed = {number for number, turn in enumerate(scenario["turns"]) if turn.get("close_after")}
     return [

@@ -27,7 +27,7 @@ class Folder:
 
     Attributes:
         ours: Whether it belongs to the project. Then `missing_features` is held to it exactly: a scenario said to need
-            a missing feature must differ. Of a stranger's folder it only says which differences are no surprise.
+            a missing feature must differ. Of another folder it only says which differences are expected.
     """
 
     path: Path
@@ -98,7 +98,7 @@ _DEFAULT_WINDOW: Final = 40
 def missing_features(scenario: Scenario) -> list[str]:
     """What the scenario needs and playhead does not have, by name; empty when it must pass.
 
-    Decided on the scenario's data alone, never on its id. Keys that nobody here knows count as missing features.
+    Decided on the scenario's data alone, never on its id. Unknown keys count as missing features.
     """
     found = [*_unknown_keys(scenario), *_behaviours(scenario), *_model_errors(scenario)]
     if _outgrows_window(scenario):

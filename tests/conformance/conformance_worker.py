@@ -105,7 +105,7 @@ async def main(arguments: Sequence[str]) -> None:
             )
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(host.run)
-                await anyio.wait_readable(sys.stdin.fileno())  # nobody writes to it: its end is what can be read
+                await anyio.wait_readable(sys.stdin.fileno())  # no process writes to it: only its end can be read
                 host.drain()
     finally:
         await log.aclose()

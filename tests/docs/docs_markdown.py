@@ -23,10 +23,10 @@ class Block:
     """A fenced block.
 
     Attributes:
-        language: What stands behind the opening fence.
-        text: What stands between the fences.
+        language: The text after the opening fence.
+        text: The text between the fences.
         line: The line of the file that `text` begins on, from 1.
-        mark: The word of an HTML comment on the line before, such as `server`; empty without one.
+        mark: The text of an HTML comment on the line before, such as `server`; empty without one.
     """
 
     language: str
@@ -82,7 +82,7 @@ def _prose(text: str) -> Iterator[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """What `#…` may name in a file, by GitHub's rule: lower case, spaces to dashes, punctuation gone."""
+    """What `#…` may name in a file, by GitHub's rule: lower case, spaces to dashes, punctuation removed."""
     titles = [match[2] for line in _prose(text) if (match := _HEADING.match(line))]
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -93,7 +93,7 @@ def links(text: str) -> list[str]:
 
 
 def section(text: str, title: str) -> str:
-    """What stands under a heading, up to the next one of its level or above.
+    """The text under a heading, up to the next one of its level or above.
 
     Raises:
         ValueError: There is no such heading.

@@ -90,7 +90,7 @@ def test_the_python_of_a_page_runs(page: Path, request: pytest.FixtureRequest, t
     settings = {"PLAYHEAD_URL": request.getfixturevalue("fleet_url")} if needs_fleet else {}
     done = run(page, tmp_path, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == "", f"{page.name}: its code says on standard error"
+    assert done.stderr == "", f"{page.name}: its code writes to standard error"
 
 
 def test_a_page_whose_code_fails_names_its_line(tmp_path: Path):

@@ -32,7 +32,7 @@ LIMIT_S = 20.0
 
 
 class Program:
-    """A running program that says lines of JSON."""
+    """A running program that writes lines of JSON."""
 
     def __init__(self, link: SocketStream, log: Path) -> None:
         self.pid = 0
@@ -42,7 +42,7 @@ class Program:
         self._said = BufferedByteReceiveStream(link)
 
     async def hears(self, what: str) -> dict[str, Any]:
-        """Wait until it says `what`; the whole line. What it says before is left out."""
+        """Wait until it writes `what`; returns the whole line. Lines before it are left out."""
         with anyio.fail_after(LIMIT_S):
             while (line := await self.next_line())["said"] != what:
                 pass
@@ -71,17 +71,17 @@ class Program:
         return self._log.read_text()
 
     async def tell(self, word: str) -> None:
-        """Say a word to it."""
+        """Write a line to its input."""
         await self._link.send(f"{word}\n".encode())
 
     async def kill(self) -> list[dict[str, Any]]:
-        """`kill -9`; returns when it is gone, with what it still had said."""
+        """`kill -9`; returns when it has ended, with the lines that were not read yet."""
         os.kill(self.pid, signal.SIGKILL)
         return await self.rest()
 
     @property
     def alive(self) -> bool:
-        """Whether it is there."""
+        """Whether its process exists."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, 0)
             return True
@@ -92,11 +92,11 @@ class Program:
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """It wakes up and knows nothing."""
+        """It goes on and does not know that it was stopped."""
         os.kill(self.pid, signal.SIGCONT)
 
     async def close(self) -> None:
-        """Kill it if it is still there."""
+        """Kill it if it has not ended."""
         if self.pid and not self._ended:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -134,7 +134,7 @@ class Watcher:
 
     @property
     def text(self) -> str:
-        """The text that stands after each `retracted` event has taken back what it names."""
+        """The text without what each `retracted` event withdraws."""
         pieces: list[tuple[int, str]] = []
         for event in self.events:
             if "data" in event:
@@ -151,7 +151,7 @@ class Watcher:
         return [event["text"] for event in self.events if "retracted" in event]
 
     async def assert_saw_everything_once(self) -> None:
-        """What it saw over all faults is what a fresh reader sees."""
+        """The events that it saw over all faults are those that a fresh reader sees."""
         cursors = [event.cursor for event in self.events]
         assert len(set(cursors)) == len(cursors)
         fresh = Watcher(self._run)
@@ -243,7 +243,7 @@ class Programs:
         await self.ask("ZADD", f"{{{self.prefix}:0}}:leases", "XX", 1, run.id)
 
     async def ask(self, *command: Any) -> Any:
-        """The server's answer to one command, on a connection of its own."""
+        """The server's reply to one command, on a connection of its own."""
         async with RedisLog(connect(self.url), prefix=self.prefix).client as client:
             return await client.execute_command(*command)
 

@@ -1,4 +1,4 @@
-"""The template of the programs: has everything imported, and becomes a worker or a viewer by a fork, in no time.
+"""The template of the programs: has everything imported, and becomes a worker or a viewer by a fork.
 
 Its argument is the path of a socket. Each connection there starts one program, whose first line of input is its
 configuration (JSON) and whose standard input and output the connection is from then on. A program ends when its
@@ -44,7 +44,7 @@ def become(connection: socket.socket) -> None:
 
 
 def serve(path: str) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no code asks how they ended
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
         listener.bind(path)
         listener.listen()

@@ -1,4 +1,4 @@
-"""Chaos in small: a real fleet is injured fifteen times, and no promise breaks. `python -m chaos` does more of it."""
+"""A small chaos: a real fleet is injured fifteen times, and no promise breaks. `python -m chaos` injures more often."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_every_injury_is_in_the_deck():
 def test_no_process_of_chaos_outlives_it(how: signal.Signals):
     with chaos("--injuries", "50") as process:
         assert process.stderr is not None
-        assert any("injury 3 of" in line for line in process.stderr), "it never got going"
+        assert any("injury 3 of" in line for line in process.stderr), "it never injured anything"
         os.kill(process.pid, how)
         rest = process.stderr.read()  # ends when the last process that holds this pipe has ended
     assert process.returncode == (130 if how != signal.SIGKILL else -how)

@@ -1,4 +1,4 @@
-"""The servers that a chaos injures: they fail over as those of an honest deployment do, and no other way."""
+"""The servers that a chaos injures: they fail over as those of a real deployment do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def role(port: int) -> str:
 
 
 async def what_becomes_of_a_failover(sentinel: redis.asyncio.Redis, heir: Any) -> str:
-    """The sentinel's word when `heir`, which is stopped, was silent for too long."""
+    """The sentinel's message when `heir`, which is stopped, was silent for too long."""
     async with sentinel.pubsub() as events:
         await events.psubscribe("*")
         os.kill(heir.pid, signal.SIGSTOP)

@@ -23,7 +23,7 @@ PLACES = ["claimed 1", "tools stored 1", "tools stored 3", "appended 1", "append
 
 
 async def assert_whole(programs: Programs, run: Run, *, calls: int) -> None:
-    """It completed, each call has one result, and nobody sees anything twice."""
+    """It completed, each call has one result, and no reader sees an event twice."""
     watcher = programs.watcher(run)
     await watcher.watch()
     assert str(watcher.events[-1]["result"]) == "All done.\n"

@@ -1,4 +1,4 @@
-"""Death at every record: whichever write a worker dies before or behind, the next one makes the run whole."""
+"""Death at every record: whichever write a worker dies before or after, the next one makes the run whole."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def dies(programs: Programs, run: Run, *, at: int, when: str) -> bool:
 
 
 async def assert_whole(programs: Programs, run: Run, *, text: str, ran: Counter[str]) -> None:
-    """The run ended well, nobody saw anything twice, and no call that has a result was made again."""
+    """The run completed, no reader saw an event twice, and no call that has a result was made again."""
     watcher = programs.watcher(run)
     await watcher.watch()
     assert watcher.text == text

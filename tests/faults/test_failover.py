@@ -25,7 +25,7 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 TEXT = "".join(f"word{number} " for number in range(20))
-LONG_MS = 10_000  # a lease that outlasts the failover: what is tested is that nobody else has to take over
+LONG_MS = 10_000  # a lease that outlasts the failover: what is tested is that no other worker has to take over
 
 
 @pytest.fixture

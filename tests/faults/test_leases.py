@@ -1,4 +1,4 @@
-"""Leases tell the truth: a busy worker keeps its runs, a stuck or sleeping one loses them, and says why."""
+"""Leases: a busy worker keeps its runs, a stuck or sleeping one loses them, and says why."""
 
 from __future__ import annotations
 

@@ -94,8 +94,8 @@ async def test_viewers_in_other_processes_see_what_is_after_their_cursor(program
         whole = await everything(run)
         for viewer in viewers:
             said = events_in(await viewer.rest())
-            behind = parse_cursor(after)[:2]
-            assert said == [(cursor, event) for cursor, event in whole if parse_cursor(cursor)[:2] > behind]
+            place = parse_cursor(after)[:2]
+            assert said == [(cursor, event) for cursor, event in whole if parse_cursor(cursor)[:2] > place]
 
 
 async def test_worker_and_viewer_go_on_when_the_server_was_killed_and_started_again(

@@ -1,4 +1,4 @@
-"""Takeover: a worker dies, freezes or blocks at the worst moment; another goes on, and nobody sees anything twice."""
+"""Takeover: a worker dies, freezes or blocks at the worst moment; another goes on; readers see each event once."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ async def test_killed_in_the_middle_of_a_tool_only_that_call_is_made_again(progr
         assert (info.state, info.epoch, info.crashes) == ("completed", 2, 1)
 
 
-async def next_record_at(run: Run, *, behind: int) -> float:
-    """When the first record behind one reached a reader, by our clock."""
-    async for _ in run.records(after=behind):
+async def next_record_at(run: Run, *, after: int) -> float:
+    """When the first record after `after` reached a reader, by our clock."""
+    async for _ in run.records(after=after):
         return time.monotonic()
     raise AssertionError("the run has ended")
 
@@ -86,7 +86,7 @@ async def next_record_at(run: Run, *, behind: int) -> float:
 async def test_the_next_record_reaches_readers_within_a_lease_and_a_second_of_the_death(
     programs: Programs, record_property: Callable[[str, object], None]
 ) -> None:
-    """Two workers share the runs; one dies, and the other has room for all."""
+    """Two workers share the runs; one dies, and the other may hold all."""
     delays: list[float] = []
     async with programs.client(limit_s=40) as client:
         for _ in range(DEATHS):
@@ -102,8 +102,8 @@ async def test_the_next_record_reaches_readers_within_a_lease_and_a_second_of_th
             died = time.monotonic()
             os.kill(victim.pid, signal.SIGKILL)
 
-            async def measure(run: Run, behind: int, died: float) -> None:
-                delays.append(await next_record_at(run, behind=behind) - died)
+            async def measure(run: Run, after: int, died: float) -> None:
+                delays.append(await next_record_at(run, after=after) - died)
 
             async with anyio.create_task_group() as readers:
                 for run in runs:

@@ -192,7 +192,7 @@ def traced_steps() -> Agent:
 
 
 class Talker:
-    """Says all words, and waits behind one of them."""
+    """Streams all words, and waits after one of them."""
 
     async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
         yield c.message_start()

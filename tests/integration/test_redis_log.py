@@ -65,7 +65,7 @@ async def claimed(log: RedisLog, token: str, *, lease_ms: int = MINUTE, **limits
     return claim
 
 
-def behind(claim: Claim, *, ack: int = 0) -> Batch:
+def after(claim: Claim, *, ack: int = 0) -> Batch:
     return Batch(claim.run_id, claim.token, claim.head, [encode_record(fact) for fact in FACTS], ack)
 
 
@@ -115,7 +115,7 @@ async def test_a_flushed_script_cache_is_not_noticed(log: RedisLog) -> None:
     run_id = await submitted(log)
     claim = await claimed(log, "t1")
     await log.client.script_flush()
-    assert await log.append([behind(claim)]) == [WriteResult(WriteStatus.OK, head=4)]
+    assert await log.append([after(claim)]) == [WriteResult(WriteStatus.OK, head=4)]
     await log.client.script_flush()
     assert (await log.finish(RunEnd(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))).code is WriteStatus.OK
 
@@ -128,7 +128,7 @@ async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisL
         await channel.get_message(timeout=5)
         submission = RunSubmitted(at=0, agent="echo")
         await log.submit(NewRun(run_id, "echo", submission))
-        batch = behind(await claimed(log, "t1"))
+        batch = after(await claimed(log, "t1"))
         for _ in range(2):  # the repeat writes nothing, so it has nothing to tell
             await log.append([batch])
         await log.finish(RunEnd(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))
@@ -151,7 +151,7 @@ async def test_a_user_that_may_not_publish_writes_whole_or_not_at_all(log: Redis
     limited = RedisLog(connect(redis_url.replace("redis://", f"redis://{name}:pw@")), prefix=log.keys.prefix)
     try:
         run_id = await submitted(limited)
-        batch = behind(await claimed(limited, "t1"))
+        batch = after(await claimed(limited, "t1"))
         assert await limited.append([batch]) == [WriteResult(WriteStatus.OK, head=4)]
         assert await limited.signal(run_id, Signal("s1", "cancel")) == "running"
         end = RunEnd(Batch(run_id, "t1", 4, [CANCELLED], ack=1), "cancelled")
@@ -192,10 +192,10 @@ async def test_no_key_outlives_what_it_is_for(log: RedisLog, no_key_leaks: Calla
 async def finished(log: RedisLog, token: str) -> None:
     claim = await claimed(log, f"{token}-first")
     await log.signal(claim.run_id, Signal("s1", "steer"))
-    await log.release(behind(claim))
+    await log.release(after(claim))
     again = await claimed(log, token)
     await log.signal(claim.run_id, Signal("s2", "steer"))
-    end = RunEnd(behind(again, ack=2), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
+    end = RunEnd(after(again, ack=2), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
     assert (await log.finish(end)).code is WriteStatus.OK
     assert 0 < await log.client.pttl(log.keys.log(claim.run_id)) <= MINUTE
 
@@ -306,15 +306,15 @@ async def test_a_conversation_has_a_ttl_unless_a_run_holds_it(log: RedisLog) -> 
     messages = log.keys.messages("ada")
     await submitted(log, session="ada")
     claim = await claimed(log, "t1")
-    await log.finish(RunEnd(behind(claim), "completed", "ada", [{"role": "user", "content": []}]))
+    await log.finish(RunEnd(after(claim), "completed", "ada", [{"role": "user", "content": []}]))
     assert SESSION_RETENTION_MS - MINUTE < await ttl(log, messages) <= SESSION_RETENTION_MS
     first, _ = await submitted(log, session="ada"), await submitted(log, session="ada")
     assert await ttl(log, messages) == -1
     claim = await claimed(log, "t2")
     assert claim.run_id == first
-    await log.finish(RunEnd(behind(claim), "completed", "ada"))
+    await log.finish(RunEnd(after(claim), "completed", "ada"))
     assert await ttl(log, messages) == -1, "the run behind it holds it now"
-    await log.finish(RunEnd(behind(await claimed(log, "t3")), "completed", "ada"))
+    await log.finish(RunEnd(after(await claimed(log, "t3")), "completed", "ada"))
     assert await ttl(log, messages) > 0
 
 
