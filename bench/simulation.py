@@ -175,7 +175,7 @@ def table(spreads: Sequence[Spread], *, seconds: int) -> str:
     """The shards as a Markdown table."""
     lines = [
         "| shards | runs each | events/s each | cores asked of each | of the busiest, p99 | busiest ÷ average, p99 "
-        f"| behind after {seconds} s |",
+        f"| backlog after {seconds} s |",
         "|---|---|---|---|---|---|---|",
     ]
     for one in map(asdict, spreads):

@@ -19,7 +19,7 @@ EXEMPT = {
     "messages": "the messages of a conversation while a run holds it; else they have a TTL",
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
-    "line": "the last place in the queue that was given; one number",
+    "queue_position": "the last position in the queue that was given; one number",
     "shards": "how many shards the deployment has; one number",
     "leases": "runs that a worker holds",
     "deadlines": "runs that have a deadline and have not ended; each leaves it with its end",
