@@ -1,4 +1,4 @@
-"""Chaos: a real fleet under load is injured at random, and every log and every client's view is held to the promises."""
+"""Chaos: injures a real fleet under load at random, and checks every log and every view against the promises."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`python -m chaos`: injures a real fleet at random and checks that no promise breaks.
 
-Exit code 0: nothing broke. 1: a promise broke; the first violations are printed, and a folder with the logs is kept.
-2: the time bound came before the last injury.
+Exit code 0: no promise broke. 1: a promise broke; the first violations are printed, and a folder with the logs is kept.
+2: the time limit was reached before the last injury.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ __all__ = ["main"]
 
 _SHOWN: Final = 20
 _SERVER: Final = (
-    "what is injured: a single server (the default), a primary with a replica and a sentinel, or a cluster of three "
-    "nodes with a replica each. To kill the server is then a failover, the fleet waits for a replica of what it writes "
-    "(durability replicated), and there are no injuries that need a proxy (cut, slow, hold, lose) or a read-only server"
+    "the server that is injured: a single server (the default), a primary with a replica and a sentinel, or a cluster of "
+    "three nodes with a replica each. Killing the server is then a failover, the fleet waits until a replica has its "
+    "writes (durability replicated), and injuries that need a proxy (cut, slow, hold, lose) or a "
+    "read-only server are left out"
 )
 
 
@@ -50,7 +51,7 @@ def main() -> None:
         limit_s=arguments.limit or 60 + 4 * arguments.pace * arguments.injuries,
     )
     _say(f"seed {options.seed}")
-    # What ends us in order on Ctrl-C does so too when we are asked to end.
+    # SIGTERM ends the command in the same order as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         outcome = anyio.run(run_chaos, options, _say)
@@ -63,7 +64,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--injuries", type=int, default=100, metavar="N", help="how many (100)")
-    parser.add_argument("--seed", type=int, help="of what is drawn; a fresh one is printed by default")
+    parser.add_argument("--seed", type=int, help="of the random choices; by default a new one, which is printed")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="worker processes, 2 or more (4)")
     parser.add_argument("--viewers", type=int, default=2, metavar="N", help="viewer processes (2)")
     parser.add_argument("--runs", type=int, default=24, metavar="N", help="conversations at once (24)")
@@ -77,16 +78,20 @@ def _arguments() -> argparse.Namespace:
         "--appendfsync", choices=["always", "everysec"], default="always", help="of a single server (always)"
     )
     parser.add_argument(
-        "--tls", action="store_true", help="all speak TLS to a single server, by a certificate made for it"
+        "--tls",
+        action="store_true",
+        help="all processes speak TLS to a single server, with a certificate made for the run",
     )
-    parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if nothing broke")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with the logs even if no promise broke")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--only", action="append", metavar="TEXT", help="injuries with that in their name only")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="only injuries with TEXT in their name")
     arguments = parser.parse_args()
     if arguments.workers < 2 or arguments.viewers < 1 or arguments.runs < 1 or arguments.lease < 2:
-        parser.error("it takes 2 workers, 1 viewer, 1 run and a lease of 2 seconds at least")
+        parser.error("there must be at least 2 workers, 1 viewer, 1 run and a lease of 2 seconds")
     if arguments.tls and arguments.server != "single":
-        parser.error("--tls is for a single server: proxies end it, and clients of the others meet none")
+        parser.error(
+            "--tls needs a single server: proxies terminate TLS, and clients of the other servers use no proxy"
+        )
     return arguments
 
 
@@ -113,7 +118,7 @@ def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
         told = {"machine": machine, "complete": outcome.complete, "violations": broken, "folder": str(outcome.folder)}
         print(json.dumps({**told, "figures": [figure.as_json() for figure in outcome.figures]}, indent=2))
         return
-    print_table(machine, outcome.figures, title="chaos: what was done to it, and what came of it")
+    print_table(machine, outcome.figures, title="chaos: injuries and results")
     for line in broken[:_SHOWN]:
         print(line)
     if len(broken) > _SHOWN:
@@ -121,7 +126,7 @@ def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
     if outcome.folder is not None:
         print(f"the logs are in {outcome.folder}")
     if not outcome.complete:
-        print("the time bound came before the last injury")
+        print("the time limit was reached before the last injury")
 
 
 def _say(text: str) -> None:

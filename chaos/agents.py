@@ -1,6 +1,6 @@
-"""The agents of the fleet: one model, which follows the plan in its prompt, and tools that leave traces.
+"""The agents of the fleet: one model, which follows the plan in its prompt, and tools that write traces.
 
-A body's first act is to write that it has begun, to a file of its run that outlives the process.
+A tool's body first appends a line to its run's file, which outlives the process, to record that it has started.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import anyio
 import msgpack
 import redis
 
-from chaos.plan import Answer, answer, plan_in, tool_text
+from chaos.plan import PlannedMessage, plan_in, planned_message, tool_text
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.log.redis.keys import Keys
@@ -26,7 +26,7 @@ __all__ = ["AGENTS", "TRACES", "ChainedModel", "Traces"]
 
 
 class Traces:
-    """Where bodies write, and where they look whether their start is in the log; set before the first run."""
+    """Where bodies write traces, and the servers on which they check their start; set before the first run."""
 
     def __init__(self) -> None:
         self.folder = Path()
@@ -34,7 +34,7 @@ class Traces:
         self.keys = Keys()
 
     def begin(self, context: ToolContext, *, look: bool = False) -> None:
-        """Write that a body has begun; with `look`, after asking the server itself whether its start is stored."""
+        """Record that a body has started; with `look`, first ask the server whether its start is stored."""
         line = {
             "call": context.tool_use["toolUseId"],
             "key": context.effect_key,
@@ -50,7 +50,7 @@ class Traces:
             os.close(file)
 
     def _is_stored(self, context: ToolContext) -> bool | None:
-        """Whether a server that takes writes has a `tool.started` of this call; None if none answers."""
+        """Whether a primary has a `tool.started` of this call; None if no server replies."""
         told = [self._has(port, context) for port in self.ports]
         return None if set(told) == {None} else any(told)
 
@@ -97,7 +97,7 @@ def witness(link: str, ms: int, context: ToolContext) -> str:
 
 @tool(on_unknown_outcome="fail")
 def careful(link: str, ms: int, context: ToolContext) -> str:
-    """A body that must not be run again blindly."""
+    """A body that must not be run again after a takeover."""
     TRACES.begin(context)
     time.sleep(ms / 1000)
     return tool_text("careful", link)
@@ -105,7 +105,7 @@ def careful(link: str, ms: int, context: ToolContext) -> str:
 
 @tool
 async def talking(link: str, ms: int, context: ToolContext) -> AsyncGenerator[str, None]:
-    """A body that tells how far it is."""
+    """A body that streams its progress."""
     TRACES.begin(context)
     for third in range(3):
         await anyio.sleep(ms / 3000)
@@ -125,18 +125,18 @@ async def asking(link: str, ms: int, context: ToolContext) -> str:
 
 @tool(on_unknown_outcome="ask")
 async def unsure(link: str, ms: int, context: ToolContext) -> str:
-    """A body of which a human must tell what became of it, should its worker die."""
+    """A body whose outcome a human must give if its worker dies."""
     TRACES.begin(context)
     await anyio.sleep(ms / 1000)
     return tool_text("unsure", link)
 
 
 class ScriptedFailure(RuntimeError):
-    """The model's own failure, where the plan wants one."""
+    """The model's own failure, if the plan has one."""
 
 
 class ChainedModel:
-    """Says what the plan in its history asks for; see `plan`. It can go on behind a part of its answer."""
+    """Streams the message of the plan in its history; see `plan`. It can continue after a partial message."""
 
     continues_partial = True
 
@@ -149,11 +149,11 @@ class ChainedModel:
         tool_choice: ToolChoice | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
-        """The chunks of one answer."""
+        """The chunks of one message."""
         begun = messages[-1] if messages[-1].get("role") == "assistant" else None
         told = messages[:-1] if begun else messages
-        plan, answers = plan_in(told)
-        said = answer(plan, answers + 1, told)
+        plan, messages_after = plan_in(told)
+        said = planned_message(plan, messages_after + 1, told)
         yield c.message_start()
         yield c.block_start()
         for word in said.words[_place(said, begun) :]:
@@ -165,16 +165,16 @@ class ChainedModel:
             yield chunk
 
 
-def _place(said: Answer, begun: Message | None) -> int:
-    """How many of the words were said before; an answer that begins otherwise is never gone on with."""
+def _place(said: PlannedMessage, begun: Message | None) -> int:
+    """How many of the words were streamed before; a partial message with another beginning is an error."""
     text = "".join(block.get("text", "") for block in begun.get("content", [])) if begun else ""
     for place in range(len(said.words) + 1):
         if "".join(said.words[:place]) == text:
             return place
-    raise ValueError(f"{text!r} is not how this answer begins")
+    raise ValueError(f"{text!r} is not the beginning of this message")
 
 
-def _ending(said: Answer) -> list[Chunk]:
+def _ending(said: PlannedMessage) -> list[Chunk]:
     chunks = [c.block_stop()]
     for call in said.calls:
         text = json.dumps(call["input"])
@@ -189,6 +189,6 @@ _TOOLS: Final = [swift, threaded, witness, careful, talking, asking, unsure]
 AGENTS: Final = [
     Agent(ChainedModel(), name="together", tools=_TOOLS, callback_handler=None),
     Agent(ChainedModel(), name="in_turn", tools=_TOOLS, callback_handler=None, tool_executor="sequential"),
-    Agent(ChainedModel(), name="going_on", tools=_TOOLS, callback_handler=None, on_partial="continue"),
+    Agent(ChainedModel(), name="continuing", tools=_TOOLS, callback_handler=None, on_partial="continue"),
 ]
-"""`going_on` keeps what a lost owner's model had said, and has it go on from there; the others withdraw it."""
+"""`continuing` keeps the text of a former owner's model, and continues after it; the others retract it."""

@@ -1,4 +1,4 @@
-"""Who watches: views of runs, handed to viewer processes, and to others when those are killed."""
+"""The views of runs: each is assigned to a viewer process, and to another one when that is killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Audience:
 
     Attributes:
         joins: How often viewers joined, at the start and again.
-        rewinds: How often they were told to forget what a failover had lost.
+        rewinds: How often a viewer got a `RewindError`, because a failover had lost what it had seen.
     """
 
     def __init__(self, stage: Stage, dice: random.Random) -> None:
@@ -40,28 +40,28 @@ class Audience:
         self._stage = stage
         self._dice = dice
         self._orders: dict[str, _Order] = {}
-        stage.hear = self._done
-        stage.gone = self._gone
+        stage.on_line = self._done
+        stage.on_end = self._gone
 
     async def watch(self, run: str, what: Literal["records", "events"]) -> None:
-        """Have the run seen to its end by some viewer."""
+        """Have a viewer watch the run to its end."""
         order = _Order(f"{run}.{what}", run, what)
         self._orders[order.name] = order
         await self._assign(order)
         await order.done.wait()
 
     async def watch_again(self, run: str, what: Literal["records", "events"]) -> None:
-        """Have a view that has ended go on at its cursor: the end that it saw is not in the log any more."""
+        """Have an ended view continue at its cursor, because the end that it saw is not in the log any more."""
         append_line(self._stage.folder / "views" / f"{run}.{what}", ["again"])
         await self.watch(run, what)
 
     def place(self, run: str) -> str | None:
-        """Of the last record that the run's records were seen to."""
+        """The position of the last record that the view of the run's records saw."""
         kept, _ = left_standing(self._notes(run, "records"))
         return kept[-1][1] if kept else None
 
     def view(self, run: str, what: Literal["records", "events"]) -> View:
-        """What was seen, when the run is over; counts its joins and rewinds."""
+        """The view of a run that is over; counts its joins and rewinds."""
         name, lines = f"{run}.{what}", self._notes(run, what)
         self.joins += sum(line[0] == "join" for line in lines)
         kept, forgotten = left_standing(lines)
@@ -78,7 +78,7 @@ class Audience:
         )
 
     def forget(self, run: str) -> None:
-        """Remove the notes of a run that was found whole."""
+        """Remove the notes of a run that broke no promise."""
         for what in ("records", "events"):
             self._orders.pop(f"{run}.{what}", None)
             (self._stage.folder / "views" / f"{run}.{what}").unlink(missing_ok=True)
@@ -89,7 +89,7 @@ class Audience:
 
     async def _assign(self, order: _Order) -> None:
         while not (viewers := self._stage.those("viewer") or self._stage.those("viewer", healthy=False)):  # noqa: ASYNC110
-            await anyio.sleep(0.05)  # the last one was killed; another is about to be there
+            await anyio.sleep(0.05)  # the last one was killed; a replacement is starting
         order.viewer = self._dice.choice(viewers)
         await order.viewer.process.tell({"view": order.name, "run": order.run, "what": order.what})
 

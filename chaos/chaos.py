@@ -33,13 +33,13 @@ _SETTLE_S: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it.
+    """The result of a chaos run.
 
     Attributes:
         server: Its name and version, and how it is set up.
         took_s: From the first injury to the last run's end.
-        complete: All injuries were inflicted within the time bound.
-        folder: Where the logs and views of what broke are, the processes' own logs and the injuries; None if not kept.
+        complete: All injuries were inflicted within the time limit.
+        folder: With the logs and views of broken runs, the processes' logs and the injuries; None if not kept.
     """
 
     server: str
@@ -51,7 +51,7 @@ class Outcome:
 
 
 async def run_chaos(options: Options, say: Callable[[str], None]) -> Outcome:
-    """Start everything, injure it, let it come to rest, check it, and end everything."""
+    """Start everything, injure it, wait until all runs are over, check them, and stop everything."""
     folder = Path(tempfile.mkdtemp(prefix="playhead-chaos-"))
     keep = True
     try:
@@ -63,7 +63,7 @@ async def run_chaos(options: Options, say: Callable[[str], None]) -> Outcome:
         raise
     finally:
         if keep:
-            say(f"what it left is in {folder}")
+            say(f"the logs are in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -95,7 +95,7 @@ async def _chaos(options: Options, folder: Path, say: Callable[[str], None]) -> 
             with bound:
                 await injurer.run(tell)
             load.stop()
-            say("letting the runs come to their ends")
+            say("waiting for the runs to end")
         took_s = time.monotonic() - began
         violations = [*load.violations, *(Violation("worker", one, None, "ended by itself") for one in stage.died)]
         refused = folder / "refused"

@@ -1,7 +1,7 @@
-"""The checker: what a run left behind, held to the promises. Pure: no I/O, no clock.
+"""The checker: compares all evidence of a run with the promises. Pure: it does no I/O and reads no clock.
 
-`check_run` and `check_session` return every violation they find, each with its kind (see `evidence.KINDS`); nothing is
-raised for a broken log, however broken it is.
+`check_run` and `check_session` return every violation they find, each with its kind (see `evidence.KINDS`). They raise
+no error for a broken log.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, R
 __all__ = ["check_log", "check_run", "check_session"]
 
 _WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
-"""What the server itself may write behind an owner that has let go."""
+"""What may be written after an owner has released the run."""
 
 _STATES: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 
@@ -31,14 +31,14 @@ Check = Callable[[Evidence], list[Violation]]
 
 
 def check_run(evidence: Evidence, *, history: Sequence[Message] = ()) -> list[Violation]:
-    """Every promise that one run can break; `history` are the messages its session held before it."""
+    """Every promise that one run can break; `history` are the messages of its session before it."""
     checks: list[Check] = [check_log, _end, check_signals, check_model, check_tools, check_bodies, check_views]
     found = [violation for check in checks for violation in check(evidence)]
     return found + check_content(evidence, history)
 
 
 def check_session(runs: Sequence[Evidence], messages: Sequence[Message]) -> list[Violation]:
-    """`check_run` for the runs of one session, in the order of their submits, and what it holds after the last.
+    """`check_run` for the runs of one session, in the order of their submissions, and of the messages left after them.
 
     A run that was ended by its owner has all its messages in the session; one that was not may have none.
     """
@@ -53,12 +53,12 @@ def check_session(runs: Sequence[Evidence], messages: Sequence[Message]) -> list
             history += added
             del rest[: len(added)]
         elif ended == "run.completed":
-            what = f"its {len(added)} messages do not stand behind the {len(history)} before them in its session"
+            what = f"its {len(added)} messages do not follow the {len(history)} before them in its session"
             found.append(Violation("session", evidence.plan.run, None, what))
             return found
     if rest:
         session = runs[0].plan.session if runs else None
-        found.append(Violation("session", str(session), None, f"{len(rest)} messages are of none of its runs"))
+        found.append(Violation("session", str(session), None, f"{len(rest)} messages belong to none of its runs"))
     return found
 
 
@@ -67,7 +67,7 @@ def _content(messages: Sequence[Message]) -> list[object]:
 
 
 def check_log(evidence: Evidence) -> list[Violation]:
-    """Dense, each number once, and every ownership one stretch that begins with its claim."""
+    """The numbers are dense and unique, and each owner's records are consecutive and begin with its claim."""
     return [*_dense(evidence), *_owned(evidence)]
 
 
@@ -75,14 +75,14 @@ def _dense(evidence: Evidence) -> list[Violation]:
     run = evidence.plan.run
     numbers = [entry.seq for entry in evidence.entries]
     found = [
-        Violation("duplicate", run, seq, f"stands {times} times")
+        Violation("duplicate", run, seq, f"is there {times} times")
         for seq, times in Counter(numbers).items()
         if times > 1
     ]
     last = max(numbers, default=0)
     missing = sorted(set(range(1, last + 1)) - set(numbers))
-    found += [Violation("gap", run, seq, f"is not there, though the log goes on to {last}") for seq in missing]
-    found += [Violation("order", run, b, f"stands behind {a}") for a, b in pairwise(numbers) if b < a]
+    found += [Violation("gap", run, seq, f"is missing, and the log ends at {last}") for seq in missing]
+    found += [Violation("order", run, b, f"comes after {a}") for a, b in pairwise(numbers) if b < a]
     if not numbers:
         found.append(Violation("gap", run, 1, "the log is empty"))
     elif evidence.entries[0].record.type != "run.submitted":
@@ -92,27 +92,29 @@ def _dense(evidence: Evidence) -> list[Violation]:
 
 def _owned(evidence: Evidence) -> list[Violation]:
     found: list[Violation] = []
-    let_go = False
+    released = False
     for before, entry in pairwise(evidence.entries):
-        let_go = let_go or isinstance(before.record, RunHandedOver | RunPaused)
-        if what := _owner_flaw(before, entry, let_go=let_go):
+        released = released or isinstance(before.record, RunHandedOver | RunPaused)
+        if what := _owner_flaw(before, entry, released=released):
             found.append(Violation("fenced", evidence.plan.run, entry.seq, what))
         if isinstance(entry.record, RunClaimed):
-            let_go = False
+            released = False
     return found
 
 
-def _owner_flaw(before: Entry, entry: Entry, *, let_go: bool) -> str:
+def _owner_flaw(before: Entry, entry: Entry, *, released: bool) -> str:
     kind, claims = entry.record.type, isinstance(entry.record, RunClaimed)
     if entry.epoch < before.epoch:
-        return f"{kind} of owner {entry.epoch} stands behind a record of owner {before.epoch}"
+        return f"{kind} of owner {entry.epoch} comes after a record of owner {before.epoch}"
     if entry.epoch > before.epoch:
         if not claims:
-            return f"{kind} of owner {entry.epoch} stands where its claim should be"
+            return f"{kind} of owner {entry.epoch} comes before its claim"
         return "" if entry.epoch == before.epoch + 1 else f"owner {entry.epoch} follows owner {before.epoch}"
     if claims:
         return f"owner {entry.epoch} claims the run a second time"
-    return f"{kind} of owner {entry.epoch}, which had let go" if let_go and kind not in _WITHOUT_OWNER else ""
+    return (
+        f"{kind} of owner {entry.epoch}, which had released the run" if released and kind not in _WITHOUT_OWNER else ""
+    )
 
 
 def _end(evidence: Evidence) -> list[Violation]:
@@ -124,14 +126,14 @@ def _end(evidence: Evidence) -> list[Violation]:
     found = [Violation("end", run, entry.seq, "a second terminal record") for entry in ends[1:]]
     last = entries[-1].record.type
     if last not in TERMINAL_TYPES:
-        found.append(Violation("end", run, entries[-1].seq, f"{last} stands behind the terminal record"))
+        found.append(Violation("end", run, entries[-1].seq, f"{last} comes after the terminal record"))
     elif evidence.state not in (None, _STATES[last]):
         found.append(Violation("end", run, entries[-1].seq, f"{last}, but the run's state is {evidence.state}"))
     return [*found, *_fitting(evidence, ends[0])]
 
 
 def _fitting(evidence: Evidence, end: Entry) -> list[Violation]:
-    """Whether the run may end so: cancelled only if somebody asked, failed only as planned or past its deadline."""
+    """The end must fit: cancelled only after a cancel was sent, failed only as planned or past its deadline."""
     plan, kind = evidence.plan, end.record.type
     asked = "cancel" in evidence.signals.values()
     wanted = "run.failed" if plan.fails else "run.completed"

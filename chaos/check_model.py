@@ -1,4 +1,4 @@
-"""The model's calls in a log: each answered once, or withdrawn exactly. Pure."""
+"""The model's calls in a log: each has one message, or is retracted exactly. Pure."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ class ModelCall:
 
     Attributes:
         chunks: The chunks with text, as (seq, text).
-        gone_on: How often another owner's model went on behind what was said.
-        withdrawn: The `seq` of the `model.retried` that took it back.
-        answer: The entry of its message.
+        continued: How often another owner's model continued after the text streamed before.
+        retracted: The `seq` of the `model.retried` that retracted it.
+        message: The entry of its message.
     """
 
     start: Entry
-    gone_on: int = 0
+    continued: int = 0
     chunks: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    withdrawn: int | None = None
-    answer: Entry | None = None
+    retracted: int | None = None
+    message: Entry | None = None
 
     @property
     def text(self) -> str:
-        """All it said."""
+        """All text of the call."""
         return "".join(text for _, text in self.chunks)
 
 
 def text_of(chunk: dict[str, object]) -> str:
-    """The text in a chunk, empty where it has none."""
+    """The text in a chunk, empty if it has none."""
     delta = chunk.get("contentBlockDelta")
     inner = delta.get("delta") if isinstance(delta, dict) else None
     return str(inner.get("text", "")) if isinstance(inner, dict) else ""
@@ -51,21 +51,21 @@ def model_calls(entries: Sequence[Entry]) -> list[ModelCall]:
         elif not calls:
             continue
         elif isinstance(record, ModelStarted):
-            calls[-1].gone_on += 1
+            calls[-1].continued += 1
         elif isinstance(record, ModelChunk) and (text := text_of(record.chunk)):
             calls[-1].chunks.append((entry.seq, text))
         elif isinstance(record, ModelRetried):
-            calls[-1].withdrawn = entry.seq
+            calls[-1].retracted = entry.seq
         elif isinstance(record, MessageAdded) and record.origin == "model" and record.stop_reason != "cancelled":
-            calls[-1].answer = entry
+            calls[-1].message = entry
     return calls
 
 
 def check_model(evidence: Evidence) -> list[Violation]:
-    """No answer is paid for twice; what died half-way is gone on with or withdrawn, all of it and nothing else."""
+    """No message is paid for twice; a call that was cut off is continued or retracted, all of it and nothing else."""
     run, found = evidence.plan.run, list[Violation]()
-    call: Entry | None = None  # the one whose answer is awaited
-    speaker = 0  # the owner whose model speaks
+    call: Entry | None = None  # the one without its message yet
+    speaker = 0  # the owner whose model streams
     answered = False  # in this cycle
     spoken = 0  # the last chunk
     for entry in evidence.entries:
@@ -74,32 +74,38 @@ def check_model(evidence: Evidence) -> list[Violation]:
             answered = False
         elif isinstance(record, ModelStarted):
             if answered:
-                found.append(Violation("paid_again", run, entry.seq, "a call whose answer is in the log is made again"))
+                found.append(
+                    Violation("paid_again", run, entry.seq, "a call whose message is in the log is made again")
+                )
             if (call is not None) != record.continues:
-                what = "goes on with no call" if call is None else f"call {call.seq} died and was not withdrawn"
+                what = (
+                    "continues, but no call is open"
+                    if call is None
+                    else f"call {call.seq} was cut off and not retracted"
+                )
                 found.append(Violation("retraction", run, entry.seq, what))
             if not record.continues:
                 call, spoken = entry, entry.seq
             speaker = entry.epoch
         elif isinstance(record, ModelRetried):
-            if what := _withdrawal_flaw(record, call, spoken=spoken, seq=entry.seq):
+            if what := _retraction_flaw(record, call, spoken=spoken, seq=entry.seq):
                 found.append(Violation("retraction", run, entry.seq, what))
             call = None
         elif isinstance(record, ModelChunk):
             if call is None or speaker != entry.epoch:
-                found.append(Violation("retraction", run, entry.seq, "a chunk of no call that its owner began"))
+                found.append(Violation("retraction", run, entry.seq, "a chunk without a call that its owner started"))
             spoken = entry.seq
         elif isinstance(record, MessageAdded) and record.origin == "model":
             call, answered = None, True
     return found
 
 
-def _withdrawal_flaw(record: ModelRetried, call: Entry | None, *, spoken: int, seq: int) -> str | None:
+def _retraction_flaw(record: ModelRetried, call: Entry | None, *, spoken: int, seq: int) -> str | None:
     if call is None:
-        return "withdraws a call, but none is open"
+        return "retracts a call, but none is open"
     first, last = record.supersedes
     if first != call.seq:
-        return f"withdraws from {first} on, but the call that died began at {call.seq}"
+        return f"retracts from {first} on, but the call that was cut off starts at {call.seq}"
     if last < spoken:
-        return f"withdraws up to {last}, but the call that died spoke until {spoken}"
-    return f"withdraws up to {last}, which nobody had written yet" if last >= seq else None
+        return f"retracts up to {last}, but the call that was cut off streamed until {spoken}"
+    return f"retracts up to {last}, which was not written yet" if last >= seq else None

@@ -1,4 +1,4 @@
-"""Signals: each counts once, in the log's order; questions are answered, and what is said to a run is told its model. Pure."""
+"""Signals: each counts once, in order; interrupts get their responses, and the model gets each steer. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_signals"]
 
 
 def check_signals(evidence: Evidence) -> list[Violation]:
-    """What was sent and acknowledged is in the log, once, and was heeded."""
+    """Signals that were sent and acknowledged are in the log, once, and took effect."""
     return [*_taken_in(evidence), *_Questions(evidence).flaws, *_steered(evidence)]
 
 
@@ -34,20 +34,22 @@ def _taken_in(evidence: Evidence) -> list[Violation]:
             if signal in taken:
                 found.append(Violation("signal", evidence.plan.run, entry.seq, f"{kind} {signal} counts twice"))
             elif evidence.signals.get(signal) != kind:
-                found.append(Violation("signal", evidence.plan.run, entry.seq, f"nobody sent {kind} {signal}"))
+                found.append(Violation("signal", evidence.plan.run, entry.seq, f"{kind} {signal} was never sent"))
             taken.append(signal)
     order = [signal for signal in evidence.acknowledged if signal in taken]
     if order != [signal for signal in taken if signal in evidence.acknowledged]:
-        found.append(Violation("signal", evidence.plan.run, None, "signals count in another order than they were sent"))
+        found.append(
+            Violation("signal", evidence.plan.run, None, "the signals are not in the order in which they were sent")
+        )
     if evidence.entries and isinstance(evidence.entries[-1].record, RunCompleted):
         lost = [signal for signal in evidence.acknowledged if signal not in taken]
-        what = "was acknowledged while the run went on, and is not in its log"
+        what = "was acknowledged while the run had not ended, and is not in its log"
         found += [Violation("signal", evidence.plan.run, None, f"{evidence.signals[one]} {one} {what}") for one in lost]
     return found
 
 
 class _Questions:
-    """What tools asked, what was answered, and whether the run waited for it."""
+    """The interrupts, their responses, and whether the run waited for them."""
 
     def __init__(self, evidence: Evidence) -> None:
         self.flaws: list[Violation] = []
@@ -65,21 +67,21 @@ class _Questions:
         elif isinstance(record, SignalReceived) and record.kind == "respond":
             for name in record.body or {}:
                 if self._open.pop(name, None) is None:
-                    self._flaw(entry, f"answers {name}, which is not open")
+                    self._flaw(entry, f"responds to {name}, which is not open")
         elif isinstance(record, RunPaused):
             if sorted(one["id"] for one in record.interrupts) != sorted(self._open) or not self._open:
-                self._flaw(entry, f"the run waits for {record.interrupts}, open are {sorted(self._open)}")
+                self._flaw(entry, f"the run waits for {record.interrupts}, but open are {sorted(self._open)}")
         elif isinstance(record, RunResumed) and self._open:
-            self._flaw(entry, f"the run goes on with {sorted(self._open)} open")
+            self._flaw(entry, f"the run resumes with {sorted(self._open)} open")
         elif isinstance(record, ToolStarted) and record.index in self._open.values():
-            self._flaw(entry, f"call {record.index} is started again with its question open")
+            self._flaw(entry, f"call {record.index} is started again with its interrupt open")
 
     def _flaw(self, entry: Entry, what: str) -> None:
         self.flaws.append(Violation("signal", self._run, entry.seq, what))
 
 
 def _steered(evidence: Evidence) -> list[Violation]:
-    """What was said to the running run is in its history, each once and in order, before it may complete."""
+    """The messages of steers are in the run's history, each once and in order, before it completes."""
     found: list[Violation] = []
     said: list[Any] = []
     for entry in evidence.entries:
@@ -89,9 +91,9 @@ def _steered(evidence: Evidence) -> list[Violation]:
         elif isinstance(record, MessageAdded) and record.origin == "steer":
             wanted = said.pop(0) if said else None
             if record.message.get("content") != wanted:
-                what = f"the model is told {record.message.get('content')}, said was {wanted}"
+                what = f"the model gets {record.message.get('content')}, the steer was {wanted}"
                 found.append(Violation("signal", evidence.plan.run, entry.seq, what))
     if said and isinstance(evidence.entries[-1].record, RunCompleted):
-        what = f"completed without having told its model {said}"
+        what = f"completed without passing {said} to its model"
         found.append(Violation("signal", evidence.plan.run, evidence.entries[-1].seq, what))
     return found

@@ -1,4 +1,4 @@
-"""Tools: what the log says of their calls, and what their bodies did. Pure."""
+"""Tools: their calls in the log, and what their bodies did. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
 
 @dataclass(slots=True)
 class ToolCall:
-    """One call as the log shows it: the entries of its starts, its questions to a human, and its results."""
+    """One call as the log shows it: the entries of its starts, its interrupts, and its results."""
 
     starts: list[Entry] = field(default_factory=list[Entry])
     interruptions: list[Entry] = field(default_factory=list[Entry])
@@ -23,7 +23,7 @@ class ToolCall:
 
 
 def tool_calls(entries: Sequence[Entry]) -> dict[str, ToolCall]:
-    """The calls by their id; ids differ within a run here."""
+    """The calls by their id; here, ids are unique within a run."""
     calls: dict[str, ToolCall] = defaultdict(ToolCall)
     for entry in entries:
         if isinstance(entry.record, ToolStarted):
@@ -36,20 +36,20 @@ def tool_calls(entries: Sequence[Entry]) -> dict[str, ToolCall]:
 
 
 def check_tools(evidence: Evidence) -> list[Violation]:
-    """A start for each owner at most, none behind the result; one result; the message holds the results in order."""
+    """At most one start for each owner, none after the result; one result; the message has the results in order."""
     run, found = evidence.plan.run, list[Violation]()
     for name, call in tool_calls(evidence.entries).items():
         owners: set[int] = set()
         for start in call.starts:
             if any(result.seq < start.seq for result in call.results):
-                found.append(Violation("finished_rerun", run, start.seq, f"call {name} has its result already"))
+                found.append(Violation("finished_rerun", run, start.seq, f"call {name} already has its result"))
             if start.epoch in owners:
                 found.append(Violation("rerun", run, start.seq, f"owner {start.epoch} starts call {name} twice"))
             owners.add(start.epoch)
-        found += [Violation("result", run, one.seq, f"call {name} has one already") for one in call.results[1:]]
+        found += [Violation("result", run, one.seq, f"call {name} already has a result") for one in call.results[1:]]
         for result in call.results:
             if _succeeded(result) and not any(start.seq < result.seq for start in call.starts):
-                found.append(Violation("unstarted", run, result.seq, f"call {name} has a result and no start"))
+                found.append(Violation("unstarted", run, result.seq, f"call {name} has a result but no start"))
     return [*found, *_batches(evidence)]
 
 
@@ -58,7 +58,7 @@ def _succeeded(result: Entry) -> bool:
 
 
 def _batches(evidence: Evidence) -> list[Violation]:
-    """What the model is told of a batch is each call's result, once, in the order it asked for them."""
+    """The message for the model has each call's result, once, in the order of the calls."""
     found: list[Violation] = []
     wanted: list[ToolUse] = []
     results: dict[str, object] = {}
@@ -71,7 +71,7 @@ def _batches(evidence: Evidence) -> list[Violation]:
         elif isinstance(record, MessageAdded) and record.origin == "tools":
             told = [block.get("toolResult") for block in record.message.get("content", [])]
             if told != [results.get(call["toolUseId"]) for call in wanted]:
-                what = "what the model is told is not the results of its calls in their order"
+                what = "the message for the model does not have the results of its calls in their order"
                 found.append(Violation("result", evidence.plan.run, entry.seq, what))
     return found
 
@@ -81,27 +81,27 @@ class _Ownership:
     epoch: int
     worker: str
     since: int
-    """When its claim was made, at the earliest the moment it owned the run."""
+    """When it made the claim record; it owned the run then or later."""
     surely_by: int | None
-    """When it wrote its first record behind the claim: by then it did own the run."""
+    """When it wrote its first record after the claim; it owned the run by then."""
 
     def is_of(self, pid: int) -> bool:
         return f"-{pid}-" in self.worker
 
 
 def _ownerships(entries: Sequence[Entry]) -> list[_Ownership]:
-    """All of them; a worker's name holds its process id between dashes."""
+    """All of them; a worker's name contains its process id between dashes."""
     found: list[_Ownership] = []
     for place, entry in enumerate(entries):
         if isinstance(entry.record, RunClaimed):
-            behind = entries[place + 1] if place + 1 < len(entries) else None
-            surely_by = behind.record.at if behind is not None and behind.epoch == entry.epoch else None
+            following = entries[place + 1] if place + 1 < len(entries) else None
+            surely_by = following.record.at if following is not None and following.epoch == entry.epoch else None
             found.append(_Ownership(entry.epoch, entry.record.worker, entry.record.at, surely_by))
     return found
 
 
 def check_bodies(evidence: Evidence) -> list[Violation]:
-    """What the bodies themselves tell, beside the log: all ran on one machine, by one clock."""
+    """Compare the bodies' own traces with the log: all ran on one machine, with one clock."""
     calls = tool_calls(evidence.entries)
     owners = _ownerships(evidence.entries)
     bodies: dict[str, list[Begun]] = defaultdict(list)
@@ -111,7 +111,7 @@ def check_bodies(evidence: Evidence) -> list[Violation]:
     for name, begun in bodies.items():
         found += _check_call(evidence.plan.run, name, calls.get(name) or ToolCall(), begun, owners)
     for name, call in calls.items():
-        told = bool(call.interruptions)  # by a human, of a body that never began: its worker died before
+        told = bool(call.interruptions)  # by a human, if its worker died before the body started
         if any(map(_succeeded, call.results)) and name not in bodies and not told:
             what = f"call {name} has a result, but no body ran"
             found.append(Violation("result", evidence.plan.run, call.results[0].seq, what))
@@ -132,16 +132,16 @@ def _check_call(
         if body.key != f"{run}/{name}":
             flaw("rerun", f"its effect key is {body.key}")
         if body.stored is False:
-            flaw("unstarted", "it found no tool.started of its own in the log")
+            flaw("unstarted", "it found no tool.started of this call in the log")
         epoch = _owner_of(body, owners)
         if epoch is None or epoch not in [start.epoch for start in call.starts]:
-            flaw("unstarted", f"owner {epoch} has no tool.started of it")
+            flaw("unstarted", f"owner {epoch} has no tool.started of this call")
             continue
         if epoch in epochs:
-            flaw("rerun", f"owner {epoch} ran it before")
+            flaw("rerun", f"owner {epoch} had already run it")
         epochs.add(epoch)
         if any(body.at > result.record.at and result.epoch <= epoch for result in call.results):
-            flaw("finished_rerun", "it has its result already")
+            flaw("finished_rerun", "the call already has its result")
         late = [one.epoch for one in owners if one.epoch > epoch and one.surely_by is not None]
         late = [one.epoch for one in owners if one.epoch in late and body.at > (one.surely_by or 0)]
         if late:
@@ -150,6 +150,6 @@ def _check_call(
 
 
 def _owner_of(body: Begun, owners: Sequence[_Ownership]) -> int | None:
-    """The last ownership of the body's process that had begun when the body did."""
+    """The last ownership of the body's process that had started when the body did."""
     mine = [one.epoch for one in owners if one.is_of(body.pid) and one.since <= body.at]
     return mine[-1] if mine else None

@@ -1,4 +1,4 @@
-"""What viewers were shown, over all their leaving and rejoining: exactly the log. Pure."""
+"""What viewers saw, across leaving and rejoining, must be exactly the log. Pure."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from playhead.runtime.core.records import TERMINAL_TYPES, Entry, RunFailed
 __all__ = ["check_views", "left_at", "left_standing", "made_again", "seen_event", "seen_record"]
 
 _BEGINS_ANEW: Final = {"run.claimed", "signal.received", *TERMINAL_TYPES}
-"""What a log goes on with when a failover has lost its end and its owner does not send that again: a claim, or what is
-written of a run that has no owner."""
+"""How a log continues after a failover lost its end and the owner did not send that again: with a claim, or with a
+record written without an owner."""
 
 _WITHOUT_OWNER: Final = 2
-"""How many records are written at most of a run that has no owner: a signal, and the end that it causes."""
+"""The largest number of records written without an owner: a signal, and the end that it causes."""
 
 
 def seen_record(entry: Entry) -> tuple[str, str]:
-    """How a view of records notes one."""
+    """The note that a view of records makes of one."""
     return f"{entry.seq}-{entry.epoch}", _digest(encode_record(entry.record, limit=1 << 30))
 
 
 def seen_event(event: Event) -> tuple[str, str]:
-    """How a view of events notes one."""
+    """The note that a view of events makes of one."""
     return event.cursor, _digest(event.to_json().encode())
 
 
 def left_standing(lines: Sequence[Any]) -> tuple[list[Any], list[list[Any]]]:
-    """Of a view's notes what it saw and has not forgotten; and what it forgot, for each rewind that it was told of."""
+    """What a view saw and still counts; and what it discarded at each rewind."""
     kept: list[Any] = []
     forgotten: list[list[Any]] = []
     for line in lines:
@@ -47,7 +47,7 @@ def left_standing(lines: Sequence[Any]) -> tuple[list[Any], list[list[Any]]]:
 
 
 def left_at(lines: Sequence[Any]) -> dict[int, bool]:
-    """Of a view's notes: how many of those left standing it had seen each time when it left, and whether at an end."""
+    """How many of the notes that still count the view had each time it left, and whether it had seen the end."""
     seen, found = 0, dict[int, bool]()
     for number, line in enumerate(lines):
         if line[0] == "saw":
@@ -61,11 +61,11 @@ def left_at(lines: Sequence[Any]) -> dict[int, bool]:
 
 
 def made_again(evidence: Evidence, view: View) -> set[int]:
-    """Indexes in `view.seen` of records that a failover lost, in whose places others stand under the same owner's number.
+    """Indexes in `view.seen` of records that a failover lost and that others replaced under the same owner's number.
 
-    A view that is away while that happens cannot tell, because its cursor names no more than both numbers. So they must
-    reach to where it left. An open view compares the bytes, and an owner sends the same ones again: so either the log
-    goes on there without that owner, or what was lost is an end that was written without one.
+    A view that has left meanwhile cannot notice, because its cursor names only both numbers. So these records must
+    extend to the position where it left. An open view compares the bytes, and an owner sends the same bytes again: so
+    either the log continues there without that owner, or the lost records are an end written without an owner.
     """
     if not evidence.fails_over or view.what != "records":
         return set()
@@ -94,7 +94,7 @@ def _digest(data: bytes) -> str:
 
 
 def check_views(evidence: Evidence) -> list[Violation]:
-    """Every view is the log: each record or event once, in order, the same bytes; and it ended as the run did."""
+    """Every view equals the log: each record or event once, in order, the same bytes; and it ended like the run."""
     projection = Projection(evidence.plan.run)
     events = [event for entry in evidence.entries for event in projection.feed(entry)]
     wanted = {
@@ -126,29 +126,29 @@ def _compare(run: str, view: View, wanted: Sequence[tuple[str, str]], excused: C
         return Violation(kind, run, _seq(place), f"{view.name}: {what}")
 
     found = [flaw("duplicate", place, f"saw {place} twice") for place, n in Counter(places).items() if n > 1]
-    found += [flaw("gap", place, f"was not shown {place}") for place, _ in wanted if place not in set(places)]
+    found += [flaw("gap", place, f"did not see {place}") for place, _ in wanted if place not in set(places)]
     for place, digest in seen:
         if place not in there:
             found.append(flaw("unlogged", place, f"saw {place}, which is not in the log"))
         elif there[place] != digest:
-            found.append(flaw("unlogged", place, f"saw something else at {place} than the log holds"))
+            found.append(flaw("unlogged", place, f"saw other bytes at {place} than the log has"))
     if not found:
         at = next(i for i, (a, b) in enumerate(zip(seen, wanted, strict=True)) if a != b)
-        found.append(flaw("order", places[at], f"saw {places[at]} where {wanted[at][0]} stands"))
+        found.append(flaw("order", places[at], f"saw {places[at]} instead of {wanted[at][0]}"))
     return found
 
 
 def _rewound(run: str, view: View, wanted: Sequence[tuple[str, str]]) -> list[Violation]:
-    """A rewind is told only where the log holds something else than was seen; an event's view may not have seen that."""
+    """A rewind is correct only if the log differs from what was seen; a view of events may miss the difference."""
     if view.what == "events":
         return []
     groups = [group for group in view.forgotten if group and set(group) <= set(wanted)]
-    what = f"{view.name}: was told to forget what the log holds"
+    what = f"{view.name}: had to discard what the log still has"
     return [Violation("reader", run, _seq(group[0][0]), what) for group in groups]
 
 
 def _folded(evidence: Evidence, events: Sequence[Event]) -> list[Violation]:
-    """The text a folding client is left with: that of the calls that stand, and nothing of those withdrawn."""
+    """The text that a folding client shows is that of the calls that are not retracted, and no other."""
     pieces: list[tuple[int, str]] = []
     found: list[Violation] = []
     for event in events:
@@ -158,27 +158,27 @@ def _folded(evidence: Evidence, events: Sequence[Event]) -> list[Violation]:
             first, last = event["from_seq"], event["to_seq"]
             taken = "".join(text for seq, text in pieces if first <= seq <= last)
             if taken != event["text"]:
-                what = f"takes back {_short(event['text'])}, but {_short(taken)} stands there"
+                what = f"retracts {_short(event['text'])}, but the text there is {_short(taken)}"
                 found.append(Violation("text", evidence.plan.run, event.seq, what))
             pieces = [(seq, text) for seq, text in pieces if not first <= seq <= last]
     calls = model_calls(evidence.entries)
-    # Of a call without an answer only the last one's text may stay: the run was cancelled or failed in it.
-    stand = [call for call in calls if call.withdrawn is None and (call.answer is not None or call is calls[-1])]
+    # A call without a message may keep its text only if it is the last: the run was cancelled or failed in it.
+    stand = [call for call in calls if call.retracted is None and (call.message is not None or call is calls[-1])]
     standing = [piece for call in stand for piece in call.chunks]
     if pieces != standing:
         extra = next((piece for piece in pieces if piece not in standing), (None, "less text"))
-        what = f"a folding client is left with {_short(extra[1])} that no standing call said"
+        what = f"a folding client shows {_short(extra[1])}, which is of no call that is not retracted"
         found.append(Violation("text", evidence.plan.run, extra[0], what))
-    answers = [(call.answer, call.text) for call in calls if call.withdrawn is None]
-    other = [answer.seq for answer, text in answers if answer is not None and text != _text(answer)]
+    messages = [(call.message, call.text) for call in calls if call.retracted is None]
+    other = [message.seq for message, text in messages if message is not None and text != _text(message)]
     return [
         *found,
         *(Violation("text", evidence.plan.run, seq, "the message is not what was streamed") for seq in other),
     ]
 
 
-def _text(answer: Entry) -> str:
-    message: Any = getattr(answer.record, "message", {})
+def _text(entry: Entry) -> str:
+    message: Any = getattr(entry.record, "message", {})
     return "".join(block.get("text", "") for block in message.get("content", []))
 
 

@@ -1,4 +1,4 @@
-"""What is known of a run when it is over, and what may be wrong with it. Plain data."""
+"""The evidence about a run that is over, and the violations it may show. Plain data."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from playhead.runtime.core.records import Entry
 __all__ = ["KINDS", "Begun", "Evidence", "View", "Violation"]
 
 KINDS: Final[dict[str, str]] = {
-    "gap": "a number is missing in a log, or a viewer was not shown a record",
-    "duplicate": "a number stands twice in a log, or a viewer was shown something twice",
-    "order": "numbers go back in a log, or a viewer was shown records out of order",
-    "unlogged": "a viewer saw what the log does not hold",
+    "gap": "a number is missing in a log, or a viewer did not see a record",
+    "duplicate": "a number is twice in a log, or a viewer saw a record or event twice",
+    "order": "numbers decrease in a log, or a viewer saw records out of order",
+    "unlogged": "a viewer saw a record or event that is not in the log",
     "fenced": "a record or a body of an owner whose successor had claimed the run",
     "unstarted": "a body ran before its tool.started was in the log",
     "finished_rerun": "a call that had its result was started again",
-    "rerun": "a call was started again although nobody had taken the run over",
-    "result": "a tool's result is missing, stands twice, or is not what its body gave",
-    "paid_again": "a model call that had its answer was made again",
-    "retraction": "a model call that died was not withdrawn exactly, or something else was",
-    "chain": "the text is not the one that this run's model says at this place",
-    "text": "the text that a viewer is left with is not that of the messages",
-    "end": "there is not exactly one terminal record, at the end, fitting the run's state",
-    "signal": "a signal is lost, counts twice or was sent by nobody; a question or what was said is not heeded",
-    "session": "a conversation's messages are not those of its runs, whole and in order",
+    "rerun": "a call was started again without a takeover",
+    "result": "a tool's result is missing, is there twice, or is not the one that its body returned",
+    "paid_again": "a model call that had its message was made again",
+    "retraction": "a model call that was cut off was not retracted exactly, or other records were",
+    "chain": "the text is not the one that this run's model streams at this position",
+    "text": "the text that a viewer shows at the end is not that of the messages",
+    "end": "there is not exactly one terminal record, at the end, that fits the run's state",
+    "signal": "a signal is lost, counts twice or was never sent; an interrupt or a steer has no effect",
+    "session": "a session's messages are not those of its runs, complete and in order",
     "hung": "a run or a viewer did not end",
     "reader": "a viewer, or a client that controls a run, was stopped by an error",
-    "foreign": "a log holds what playhead did not write",
+    "foreign": "a log has an entry that playhead did not write",
     "worker": "a worker ended by itself",
 }
 """Every kind of violation."""
@@ -38,13 +38,13 @@ KINDS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise broken.
+    """A broken promise.
 
     Attributes:
         kind: A key of `KINDS`.
         run: Its id, or the session's.
-        seq: Of the record where it shows, None if it is nowhere in particular.
-        what: What is there and what should be.
+        seq: Of the record that shows it, None if there is not one.
+        what: What is wrong.
     """
 
     kind: str
@@ -60,10 +60,10 @@ class Violation:
 
 
 class Begun(NamedTuple):
-    """A body that began, as it told itself.
+    """A body that started, from its own trace.
 
-    `at` is unix milliseconds, `pid` the process it ran in, `stored` what it found when it looked for its start in the
-    log (None: it did not look, or could not).
+    `at` is unix milliseconds, `pid` the process it ran in, `stored` whether it found its start in the log (None: it did
+    not look, or could not).
     """
 
     call: str
@@ -76,15 +76,15 @@ class Begun(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What one client was shown of a run, over all its rejoinings.
+    """What one viewer saw of a run, across all its rejoinings.
 
     Attributes:
         what: `records`, or `events` as `stream_async` gives them.
-        seen: (place, digest) of each: `seq-epoch` or the event's cursor, and the digest of its bytes.
-        forgotten: The same, of what each rewind that it was told of had it forget.
+        seen: (position, digest) of each: `seq-epoch` or the event's cursor, and the digest of its bytes.
+        forgotten: The same, for the records discarded at each rewind.
         error: The error that ended it, as text; None for the end of the run.
         failed: The error type of the `RunFailedError` it ended with, if it did.
-        left_at: How many it had seen each time when it left, and whether it had been shown the end.
+        left_at: How many it had seen each time it left, and whether it had seen the end.
     """
 
     name: str
@@ -98,16 +98,16 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All there is about one run that has ended, or should have.
+    """All evidence about one run that has ended, or should have.
 
     Attributes:
-        state: As the run's hash says, None if it is gone.
+        state: The state in the run's hash, None if that does not exist.
         past_deadline_ms: How long after its deadline it ended, by the server's clock; None if it had none.
-        views: Of its viewers.
-        begun: The bodies that began, in the order they wrote.
+        views: Those of its viewers.
+        begun: The bodies that started, in the order of their traces.
         signals: Ids of the signals that were sent, with their kind.
-        acknowledged: Those that were accepted while the run had not ended, in the order of their sending.
-        fails_over: Its server may lose what it has not yet confirmed; see `servers`.
+        acknowledged: Those that were accepted while the run had not ended, in the order in which they were sent.
+        fails_over: Its server may lose writes that are not acknowledged yet; see `servers`.
     """
 
     plan: Plan

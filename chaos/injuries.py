@@ -1,6 +1,6 @@
-"""The injuries, and the hand that inflicts them: drawn from a seed, several at once, one healthy worker always left.
+"""The injuries: drawn from a seed, several at once, with at least one healthy worker at any time.
 
-What is drawn depends on the seed alone; at which record it strikes, on the machine.
+The seed fixes the injuries and their order; at which record one strikes depends on the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DRAIN_S: Final = 15.0
 
 @dataclass(slots=True)
 class Injury:
-    """One injury: `at` is when it struck, unix milliseconds; `pid` of the process it struck, 0 for the server."""
+    """One injury: `at` is when it struck, unix milliseconds; `pid` is the injured process, 0 for the server."""
 
     kind: str
     at: int
@@ -37,10 +37,10 @@ class Injury:
 
 
 class Injurer:
-    """Injures what is on the stage.
+    """Injures the processes of the stage.
 
     Attributes:
-        done: Every injury so far, in the order in which they began.
+        done: Every injury so far, in the order of their start.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -51,7 +51,7 @@ class Injurer:
         self._free = anyio.Condition()
 
     async def run(self, tell: Callable[[Injury], None]) -> None:
-        """Inflict as many as the options say; returns when the last one is over."""
+        """Inflict as many injuries as the options give; returns when the last one is over."""
         options = self._stage.options
         deck: list[str] = []
         whole = options.deck or DECK
@@ -60,7 +60,7 @@ class Injurer:
                 if not deck:
                     deck = self._dice.sample(whole, len(whole))
                 kind = deck.pop()
-                # All is drawn here, in one order, however long each injury takes.
+                # All random choices are made here, in one order, however long each injury takes.
                 dice = random.Random(self._dice.getrandbits(64))
                 victim = await self._victim(kind, dice)
                 if victim is not None:
@@ -72,13 +72,13 @@ class Injurer:
                 await anyio.sleep(self._dice.uniform(0, 2 * options.pace_s))
 
     async def _victim(self, kind: str, dice: random.Random) -> Victim | None:
-        """One that is not injured yet; waits until there is one and another worker stays healthy."""
+        """A process that is not injured yet; waits until there is one and another worker stays healthy."""
         program = _OF.get(kind)
         if program is None:
             return None
         async with self._free:
             while len(self._stage.those(program)) <= (program == "worker"):
-                with anyio.move_on_after(0.5):  # replacements come without a word
+                with anyio.move_on_after(0.5):  # a replacement does not notify this condition
                     await self._free.wait()
             return dice.choice(self._stage.those(program))
 
@@ -94,16 +94,16 @@ class Injurer:
                 self._free.notify_all()
 
     async def kill(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """`kill -9`; another takes its place."""
+        """`kill -9`; a replacement starts."""
         injury.at = _now()
         await self._stage.kill(victim)
 
     async def stop_past(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """Paused until well past its lease, then woken."""
+        """Pause it until well past its lease, then resume it."""
         await self._pause(victim, self._lease_s + dice.uniform(0.3, 2.0))
 
     async def stop_below(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """Paused for less than its lease."""
+        """Pause it for less than its lease."""
         await self._pause(victim, self._lease_s * dice.uniform(0.05, 0.9))
 
     async def _pause(self, victim: Victim, seconds: float) -> None:
@@ -114,19 +114,19 @@ class Injurer:
             victim.process.signal(signal.SIGCONT)
 
     async def cut(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """All its connections cut, up to three times."""
+        """Cut all its connections, up to three times."""
         for _ in range(dice.randint(1, 3)):
             victim.proxy.cut()
             await anyio.sleep(dice.uniform(0, 0.3))
 
     async def delay(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """All it sends and hears is late."""
+        """Delay everything it sends and receives."""
         victim.proxy.delay_s = dice.uniform(0.02, 0.3)
         await anyio.sleep(dice.uniform(0.5, 2.0))
         victim.proxy.delay_s = 0.0
 
     async def partition(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """Nothing it sends arrives until well past its lease; then all of it does."""
+        """Hold everything it sends until well past its lease; then deliver it."""
         victim.proxy.hold()
         try:
             await anyio.sleep(self._lease_s + dice.uniform(0.3, 2.0))
@@ -134,11 +134,11 @@ class Injurer:
             victim.proxy.release()
 
     async def lose_replies(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """Its next replies are lost, and their connections with them."""
+        """Lose its next replies, and cut their connections."""
         await victim.proxy.lose_replies(dice.randint(1, 4), within=1.0)
 
     async def drain(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
-        """SIGTERM; another takes its place."""
+        """SIGTERM; a replacement starts."""
         victim.leaving = True
         victim.process.signal(signal.SIGTERM)
         with anyio.move_on_after(_DRAIN_S):
@@ -149,20 +149,20 @@ class Injurer:
         await self._stage.start(victim.program)
 
     async def kill_server(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """`kill -9` of the server, which comes back; of several the one that takes the writes, whose replica follows it."""
+        """`kill -9` of the server, which is restarted; of several, of the primary, whose replica is promoted."""
         await self._stage.kill_server(dice.uniform(0, 0.5))
 
     async def stall_server(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """The server stops for a while, up to one and a half leases."""
+        """Stop the server for up to one and a half leases."""
         await self._stage.stall_server(self._lease_s * dice.uniform(0.05, 1.5))
 
     async def flush_scripts(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """The server forgets every script."""
+        """Flush every script of the server."""
         await _command(await self._stage.servers.port(), "SCRIPT", "FLUSH")
 
     async def out_of_memory(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """The server refuses what takes memory, up to one and a half leases."""
-        port = await self._stage.servers.port()  # the same one is relieved, whatever it is by then
+        """Have the server refuse writes that need memory, for up to one and a half leases."""
+        port = await self._stage.servers.port()  # the same server is reset, whatever its role is by then
         await _command(port, "CONFIG", "SET", "maxmemory", "1")
         try:
             await anyio.sleep(self._lease_s * dice.uniform(0.05, 1.5))
@@ -170,7 +170,7 @@ class Injurer:
             await _command(port, "CONFIG", "SET", "maxmemory", "0")
 
     async def read_only(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """The server takes itself for a replica, whose primary is away, and refuses every write; up to a lease."""
+        """Make the server a replica without a primary, so that it refuses every write; for up to one lease."""
         port = await self._stage.servers.port()
         await _command(port, "REPLICAOF", "127.0.0.1", "1")
         try:
@@ -179,16 +179,16 @@ class Injurer:
             await _command(port, "REPLICAOF", "NO", "ONE")
 
     async def cut_load(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """The connections of the client that submits and controls are cut."""
+        """Cut the connections of the client that submits and controls."""
         self._stage.load_proxy.cut()
 
     async def lose_load_replies(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
-        """That client's next replies are lost: was it submitted, or not?"""
+        """Lose that client's next replies, so that it does not know whether its run was submitted."""
         await self._stage.load_proxy.lose_replies(dice.randint(1, 3), within=2.0)
 
 
 def summary(done: Sequence[Injury]) -> Injuries:
-    """What figures need to know of them."""
+    """The injuries as the figures need them."""
     kills: dict[int, list[int]] = defaultdict(list)
     outages: list[tuple[int, int]] = []
     for injury in done:
@@ -206,7 +206,7 @@ async def _command(port: int, *command: str) -> None:
                 async with redis.asyncio.Redis(port=port) as client:
                     await client.execute_command(*command)
                 return
-            except (RedisError, OSError):  # it is being killed
+            except (RedisError, OSError):  # the server is being killed
                 await anyio.sleep(0.1)
 
 
@@ -249,11 +249,11 @@ DECK: Final = (
     "cut a worker off",
     "kill -9 the server",
 )
-"""Dealt out shuffled, and again when it is used up: every kind comes, the grave ones more often."""
+"""Shuffled and used up, then shuffled again, so that every kind occurs, the severe ones more often."""
 
 SINGLE_ONLY: Final = {
     *[kind for kind in KINDS if kind.startswith(("cut", "slow", "hold", "lose"))],
     "server read-only",
 }
-"""Not for a server that fails over: what a proxy does, since clients go to the servers' own addresses, and `REPLICAOF`,
-which is the sentinels' to say."""
+"""Not for a server that fails over: injuries by a proxy, because clients connect to the servers' own addresses, and
+`REPLICAOF`, because only the sentinels may use it."""

@@ -1,4 +1,4 @@
-"""The load: runs submitted as others end, controlled, watched, and checked as soon as they are over."""
+"""The load: submits runs when others end, controls and watches them, and checks each as soon as it is over."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import anyio
 
 from chaos.audience import Audience
 from chaos.check import check_run, check_session
-from chaos.control import Control, persistently
+from chaos.control import Control, retry_until_answered
 from chaos.evidence import Begun, Evidence, Violation
 from chaos.plan import prompt
 from chaos.scenarios import Conversation, Turn, draw
@@ -33,11 +33,11 @@ _LOOKS: Final = 5
 
 
 class Load:
-    """Keeps runs going.
+    """Keeps the number of active runs constant.
 
     Attributes:
         tally: Counts of the runs that are over.
-        violations: All that was found.
+        violations: All violations found.
     """
 
     def __init__(self, stage: Stage, audience: Audience, dice: random.Random) -> None:
@@ -54,7 +54,7 @@ class Load:
         self._log: RedisLog
 
     async def open(self, stack: AsyncExitStack) -> None:
-        """Connect: a client through the load's proxy, and a look at the server itself."""
+        """Connect a client through the load's proxy, and a log directly to the server."""
         client = Client(
             self._stage.url(self._stage.load_proxy),
             prefix=PREFIX,
@@ -70,13 +70,13 @@ class Load:
         self._stopped.set()
 
     async def run(self, *, settle_s: float) -> None:
-        """Until `stop`, and then until all runs are over; those that are not within `settle_s` have hung."""
-        room = anyio.Semaphore(self._stage.options.runs)
+        """Run until `stop`, then until all runs are over; runs that are not over within `settle_s` count as hung."""
+        free = anyio.Semaphore(self._stage.options.runs)
         async with anyio.create_task_group() as tasks:
             while not self._stopped.is_set():
                 talk = draw(self._dice)
-                await room.acquire()
-                tasks.start_soon(self._converse, talk, room)
+                await free.acquire()
+                tasks.start_soon(self._converse, talk, free)
             tasks.start_soon(self._settle, tasks.cancel_scope, settle_s)
         for turn in list(self._open.values()):
             self._judge(check_run, await self._evidence(turn))
@@ -84,12 +84,12 @@ class Load:
 
     async def _settle(self, everything: anyio.CancelScope, settle_s: float) -> None:
         with anyio.move_on_after(settle_s):
-            while self._open:  # noqa: ASYNC110 - what is waited for is that every task's own wait has ended
+            while self._open:  # noqa: ASYNC110 - every task must have ended its own wait
                 await anyio.sleep(0.1)
             return
         everything.cancel()
 
-    async def _converse(self, talk: Conversation, room: anyio.Semaphore) -> None:
+    async def _converse(self, talk: Conversation, free: anyio.Semaphore) -> None:
         try:
             self._open |= {turn.plan.run: turn for turn in talk}
             async with anyio.create_task_group() as tasks:
@@ -98,14 +98,14 @@ class Load:
                     tasks.start_soon(self._attend, turn)
             runs = [await self._evidence(turn) for turn in talk]
             if session := talk[0].plan.session:
-                messages = await persistently(lambda: self._log.messages(session))
+                messages = await retry_until_answered(lambda: self._log.messages(session))
                 self._judge(lambda *several: check_session(several, messages), *runs)
             else:
                 self._judge(check_run, *runs)
             for turn in talk:
                 del self._open[turn.plan.run]
         finally:
-            room.release()
+            free.release()
 
     async def _submit(self, turn: Turn) -> None:
         """One id is one run, however often it is submitted."""
@@ -118,7 +118,7 @@ class Load:
             run_id=plan.run,
             deadline=plan.deadline_s,
         )
-        await persistently(start)
+        await retry_until_answered(start)
 
     async def _attend(self, turn: Turn) -> None:
         control = self._controls[turn.plan.run] = Control(self._client, turn)
@@ -135,15 +135,15 @@ class Load:
                 control.go_on(tasks)
 
     async def _is_over(self, run_id: str) -> bool:
-        """Whether the end that the viewers saw stands.
+        """Whether the log still has the end that the viewers saw.
 
-        One that a primary wrote while another was about to be put in its place is lost, and a viewer that has seen an
-        end is not there any more to be told: it must come back, as one does that keeps its cursor.
+        An end that a primary wrote just before it was replaced is lost. A viewer that has seen an end does not read any
+        more, so it must rejoin at its cursor.
         """
         if not self._stage.servers.fails_over:
             return True
         async with self._stage.steady:
-            info = await persistently(partial(self._log.info, run_id))
+            info = await retry_until_answered(partial(self._log.info, run_id))
         end = None if info is None else f"{info.head}-{info.epoch}"
         return end is None or self._audience.place(run_id) == end
 
@@ -154,7 +154,7 @@ class Load:
         except ForeignRecordError as error:
             self.violations.append(Violation("foreign", run_id, None, str(error)))
             entries = []
-        info = await persistently(lambda: self._log.info(run_id))
+        info = await retry_until_answered(lambda: self._log.info(run_id))
         control = self._controls.pop(run_id, None)
         evidence = Evidence(
             plan=turn.plan,
@@ -174,7 +174,7 @@ class Load:
 
     async def _entries(self, run_id: str) -> list[Entry]:
         entries: list[Entry] = []
-        while page := await persistently(partial(self._log.read, run_id, after=len(entries), limit=_PAGE)):
+        while page := await retry_until_answered(partial(self._log.read, run_id, after=len(entries), limit=_PAGE)):
             entries += page
         return entries
 
@@ -182,7 +182,7 @@ class Load:
         return read_begun(self._stage.folder / "traces" / run_id)
 
     def _judge(self, check: Callable[..., list[Violation]], *runs: Evidence) -> None:
-        """Check, keep what is found, and the notes of what is broken."""
+        """Check the runs; keep the violations, and the notes of broken runs."""
         found = check(*runs)
         self.violations += found
         for evidence in runs:
@@ -202,9 +202,9 @@ class Load:
         (folder / f"{evidence.plan.run}.jsonl").write_text(text)
 
     async def _look_again(self) -> None:
-        """What has ended stays as it was: no record and no body came later, of a worker that woke up, say."""
+        """Ended runs must not change: no record and no body may come later, for example from a worker that resumed."""
         for run_id, (records, bodies) in self._over.items():
-            info = await persistently(partial(self._log.info, run_id))
+            info = await retry_until_answered(partial(self._log.info, run_id))
             if info is not None and info.head != records:
                 what = f"the log had {records} records when the run was over, and has {info.head} now"
                 self.violations.append(Violation("end", run_id, info.head, what))
@@ -214,5 +214,5 @@ class Load:
 
 
 def read_begun(file: Path) -> list[Begun]:
-    """What the bodies of a run have left in its file, which is there if any has begun."""
+    """The traces of a run's bodies; none if its file does not exist."""
     return [Begun(**json.loads(line)) for line in file.read_bytes().splitlines()] if file.exists() else []

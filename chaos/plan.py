@@ -1,8 +1,9 @@
-"""What a run is asked to do, and what its model must then say to the letter. Pure.
+"""The plan of a run, and the exact text that its model must then stream. Pure.
 
-The prompt holds the plan, so any worker's model can go on from the history alone. Every word of an answer is a hash over
-the run, the call, the place and the word before; the first one over all that the model was told. So a word that is lost,
-repeated, swapped or another run's is seen, and so is a model that was told anything else than the log says.
+The prompt contains the plan, so any worker's model can continue from the history alone. Every word of a message is a
+hash over the run, the call, the position and the word before; the first word is a hash over all that the model was
+given. So the checker notices a word that is lost, repeated, swapped or of another run, and a model whose input differs
+from the log.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ __all__ = [
     "FAIL",
     "RETRY",
     "TOLD",
-    "Answer",
     "Plan",
-    "answer",
+    "PlannedMessage",
     "digest",
-    "human_answer",
+    "human_response",
     "plan_in",
+    "planned_message",
     "prompt",
     "tool_text",
 ]
@@ -41,14 +42,14 @@ class Plan:
     """One run.
 
     Attributes:
-        scenario: The name of what this is an example of.
-        words: Of each answer.
-        pause_ms: Between two words.
-        batches: The tools that the first answers call, a batch each; the answer after them is the last.
-        tool_ms: How long each body takes.
-        fails: The model breaks down in the middle of its last answer.
-        session: The conversation it belongs to.
-        deadline_s: By which it must have ended, from its submit on.
+        scenario: The name of its scenario.
+        words: The number of words of each message.
+        pause_ms: The pause between two words.
+        batches: The tools that the first messages call, one batch each; the message after them is the last.
+        tool_ms: How long each body runs.
+        fails: The model raises an error in the middle of its last message.
+        session: The session it belongs to.
+        deadline_s: The time from its submission until it must have ended.
     """
 
     run: str
@@ -63,17 +64,17 @@ class Plan:
     deadline_s: float | None = None
 
 
-class Answer(NamedTuple):
-    """One answer of the model."""
+class PlannedMessage(NamedTuple):
+    """One message of the model."""
 
     words: list[str]
     calls: list[ToolUse]
     breaks: bool
-    """It breaks down behind the words, which are then the first half."""
+    """The model raises an error after the words, which are then the first half."""
 
     @property
     def content(self) -> list[dict[str, Any]]:
-        """The content of its message."""
+        """The message's content blocks."""
         return [{"text": "".join(self.words)}, *({"toolUse": dict(call)} for call in self.calls)]
 
 
@@ -88,35 +89,37 @@ def prompt(plan: Plan) -> str:
 
 
 def plan_in(messages: Sequence[Message]) -> tuple[Plan, int]:
-    """The newest plan in a history, and how many answers of the model stand behind it.
+    """The newest plan in a history, and how many messages of the model come after it.
 
     Raises:
         ValueError: There is none.
     """
-    answers = 0
+    count = 0
     for message in reversed(messages):
         if message.get("role") == "assistant":
-            answers += 1
+            count += 1
         for block in message.get("content", []):
             if str(block.get("text", "")).startswith(_MARK) and message.get("role") == "user":
                 fields: dict[str, Any] = json.loads(block["text"].removeprefix(_MARK))
                 fields["batches"] = tuple(map(tuple, fields["batches"]))
-                return Plan(**fields), answers
-    raise ValueError("the history holds no plan: the prompt is lost")
+                return Plan(**fields), count
+    raise ValueError("the history has no plan: the prompt is lost")
 
 
-def answer(plan: Plan, call: int, told: Sequence[Message]) -> Answer:
-    """The whole of answer number `call` (1, 2, …), given all that the model is told before it."""
+def planned_message(plan: Plan, call: int, told: Sequence[Message]) -> PlannedMessage:
+    """The whole message number `call` (1, 2, …) for the input `told`."""
     last = call > len(plan.batches)
     breaks = plan.fails and last
     words: list[str] = []
     link = _digest_of(told)
     for place in range(plan.words // 2 if breaks else plan.words):
         link = digest(plan.run, call, place, link)
-        words.append(f" {link}")  # in front: providers go on behind no text that ends in a gap
+        words.append(
+            f" {link}"
+        )  # the space comes first: providers do not continue after a text that ends in whitespace
     names = () if last else plan.batches[call - 1]
     calls = [_tool_use(plan, call, number, name, link) for number, name in enumerate(names)]
-    return Answer(words, calls, breaks)
+    return PlannedMessage(words, calls, breaks)
 
 
 def _tool_use(plan: Plan, call: int, number: int, name: str, link: str) -> ToolUse:
@@ -129,12 +132,12 @@ def _tool_use(plan: Plan, call: int, number: int, name: str, link: str) -> ToolU
 
 
 def tool_text(name: str, link: str) -> str:
-    """What the tool gives back, of itself."""
+    """The tool's result, without a human's response."""
     return f"{name} {digest('result', link)}"
 
 
-def human_answer(interrupt: Mapping[str, Any]) -> Any:
-    """What a human answers to a question."""
+def human_response(interrupt: Mapping[str, Any]) -> Any:
+    """A human's response to an interrupt."""
     if interrupt["name"] == UNKNOWN_OUTCOME:
         return (RETRY, FAIL, {"result": TOLD})[int(digest(interrupt["id"]), 16) % 3]
     return digest("human", interrupt["reason"])

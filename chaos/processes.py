@@ -1,4 +1,4 @@
-"""The injured processes from outside: started, spoken to, killed, and gone when the chaos is."""
+"""The injured processes from outside: starts them, sends them lines, and kills them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _START_S: Final = 30.0
 
 
 class Process:
-    """One process. `run` must be awaited in a task: it hears what the process says, to its end."""
+    """One process. `run` must be awaited in a task: it reads what the process writes, until its end."""
 
     def __init__(self, link: SocketStream, pid: int, lines: BufferedByteReceiveStream) -> None:
         self.pid = pid
@@ -31,12 +31,12 @@ class Process:
         self._link = link
         self._lines = lines
 
-    async def run(self, hear: Callable[[Any], None]) -> None:
-        """Hand every line of JSON it says to `hear`; returns at its end. Cancelled, it kills the process."""
+    async def run(self, on_line: Callable[[Any], None]) -> None:
+        """Pass every line of JSON that it writes to `on_line`; returns at its end. Cancelled, it kills the process."""
         try:
             with suppress(anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError):
                 while True:
-                    hear(json.loads(await self._lines.receive_until(b"\n", 1 << 20)))
+                    on_line(json.loads(await self._lines.receive_until(b"\n", 1 << 20)))
         except BaseException:
             self.kill()
             raise
@@ -46,12 +46,12 @@ class Process:
                 await self._link.aclose()
 
     async def tell(self, value: Any) -> None:
-        """Say one line to it; nothing if it has ended."""
+        """Send it one line; do nothing if it has ended."""
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             await self._link.send(json.dumps(value).encode() + b"\n")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, unless it has ended: its id may be another's by then."""
+        """Send it a signal, unless it has ended: its id may belong to another process by then."""
         if not self.ended.is_set():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -72,9 +72,9 @@ class Template:
     @classmethod
     @asynccontextmanager
     async def running(cls, path: str, folder: Path) -> AsyncGenerator[Template, None]:
-        """One for the length of the block, listening at `path` (of a socket); the processes' logs go into `folder`."""
+        """Run a template during the block, listening on the socket `path`; the processes' logs go into `folder`."""
         command = [sys.executable, "-m", "chaos.template", path]
-        # In a session of its own: Ctrl-C is ours alone, and we end the rest in order.
+        # In its own session: only this process gets Ctrl-C, and it ends the others in order.
         process = await anyio.open_process(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=_ROOT, start_new_session=True
         )
@@ -90,7 +90,7 @@ class Template:
                 await process.aclose()
 
     async def start(self, program: str, **config: Any) -> Process:
-        """A new process of that program; returns when it is there."""
+        """Start a process of that program; returns when it runs."""
         self._started += 1
         log = str(self._folder / f"{self._started:04}-{program}.log")
         link = await anyio.connect_unix(self._path)

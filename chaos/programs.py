@@ -1,6 +1,6 @@
-"""What the processes that are injured do: a worker as the command runs it, and a viewer that leaves and rejoins.
+"""The programs of the injured processes: a worker as the command runs it, and a viewer that leaves and rejoins.
 
-Both leave what matters in files, a line at a time, since they may be killed at any moment.
+Both write their evidence to files, one line at a time, because they may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _AWAY_S: Final = 0.7
 
 
 def append_line(file: Path, value: Any) -> None:
-    """Add one line of JSON, in one write: it is there whole, or not at all."""
+    """Append one line of JSON, in one write: it is written completely or not at all."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, json.dumps(value).encode() + b"\n")
@@ -46,7 +46,7 @@ def append_line(file: Path, value: Any) -> None:
 
 
 def worker(config: dict[str, Any]) -> None:
-    """Be a worker. Its configuration: `url`, `ports`, `durability`, `prefix`, `options`, `traces`, `refused`."""
+    """Run a worker. Its configuration: `url`, `ports`, `durability`, `prefix`, `options`, `traces`, `refused`."""
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     TRACES.folder, TRACES.ports, TRACES.keys = Path(config["traces"]), config["ports"], Keys(config["prefix"])
     _note_refusals(Path(config["refused"]))
@@ -62,7 +62,9 @@ def worker(config: dict[str, Any]) -> None:
                 stop_with_stdin=True,
                 quiet=True,
             )
-        except LogUnavailableError as error:  # the server is away at the start: whoever starts workers tries again
+        except (
+            LogUnavailableError
+        ) as error:  # the server cannot be reached: a service manager would start the worker again
             logging.warning("not started: %s", error)
             time.sleep(0.2)
         else:
@@ -70,19 +72,19 @@ def worker(config: dict[str, Any]) -> None:
 
 
 def _note_refusals(file: Path) -> None:
-    """Have every write that the log refuses in this process noted in `file`."""
+    """Record in `file` every write of this process that the log refuses."""
 
     def noted(name: str) -> None:
         write: Callable[..., Awaitable[Any]] = getattr(RedisLog, name)
 
         @functools.wraps(write)
         async def call(self: RedisLog, *args: Any, **kwargs: Any) -> Any:
-            answer = await write(self, *args, **kwargs)
-            answers: Sequence[WriteResult] = answer if isinstance(answer, list) else [answer]
-            for one in answers:
+            result = await write(self, *args, **kwargs)
+            results: Sequence[WriteResult] = result if isinstance(result, list) else [result]
+            for one in results:
                 if one.code in (WriteStatus.FENCED, WriteStatus.CONFLICT, WriteStatus.GONE):
                     append_line(file, [name, one.code.name, os.getpid()])
-            return answer
+            return result
 
         setattr(RedisLog, name, call)
 
@@ -91,9 +93,10 @@ def _note_refusals(file: Path) -> None:
 
 
 def viewer(config: dict[str, Any]) -> None:
-    """Be a viewer. Its configuration: `url`, `prefix`, `views` (a folder), `may_rewind`; then a line for each view.
+    """Run a viewer. Its configuration: `url`, `prefix`, `views` (a folder), `may_rewind`; then a line for each view.
 
-    With `may_rewind` a view that is told of a rewind goes on where it is told to; without, that ends it as an error.
+    With `may_rewind` a view that gets a `RewindError` continues after the record that this names; without it, the error
+    ends the view.
     """
     anyio.run(_view_all, config)
 
@@ -122,9 +125,9 @@ async def _client(config: dict[str, Any], stack: AsyncExitStack) -> Client:
 
 
 async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path, may_rewind: bool) -> None:
-    """See one run to its end, leaving and rejoining at random; goes on where the last line of `file` says."""
+    """Watch one run to its end, leaving and rejoining at random; starts at the position in the last line of `file`."""
     lines = _lines(file)
-    if lines and lines[-1][0] == "end":  # killed between the note and the word of it
+    if lines and lines[-1][0] == "end":  # killed between writing the note and reporting it
         print(json.dumps(order["view"]), flush=True)
         return
     place, waits = _place(lines)
@@ -142,7 +145,7 @@ async def _watch(clients: Sequence[Client], order: dict[str, Any], file: Path, m
                     if not stay:
                         break
                 else:
-                    ended = not waits  # the events of a run that waits for an answer end, and go on when it is there
+                    ended = not waits  # the events of a paused run end, and continue after the response
         except RunFailedError as failure:
             ended, failed = True, failure.error_type
         except LogUnavailableError:
@@ -164,7 +167,7 @@ def _lines(file: Path) -> list[Any]:
 
 
 def _place(lines: Sequence[Any]) -> tuple[str | None, bool]:
-    """Where a view goes on, and whether the run waits for an answer there."""
+    """The position where a view continues, and whether the run is paused there."""
     kept, _ = left_standing(lines)
     return (kept[-1][1], kept[-1][3]) if kept else (None, False)
 
@@ -172,7 +175,7 @@ def _place(lines: Sequence[Any]) -> tuple[str | None, bool]:
 async def _shown(
     client: Client, order: dict[str, Any], place: str | None, *, on_pause: Literal["end", "wait"]
 ) -> AsyncGenerator[tuple[str, str, bool], None]:
-    """(place, digest, whether the run waits for an answer there) of what comes behind `place`."""
+    """(position, digest, whether the run is paused there) of each record or event after `place`."""
     run = client.run(order["run"])
     if order["what"] == "records":
         async with aclosing(run.records(after=place or 0)) as entries:

@@ -1,7 +1,7 @@
-"""A proxy before the server, one for each process that is to be injured: it cuts, delays, holds and loses.
+"""A proxy in front of the server, one per injured process: it cuts, delays and holds connections, and loses replies.
 
-What a sender has written is delivered even if the sender has gone in the meantime, as a network does: a write held for
-longer than a lease reaches the server when its run has another owner.
+Data is delivered even if its sender has ended in the meantime, as in a network: a write that is held for longer than a
+lease reaches the server when its run has another owner.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _GONE: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndO
 
 
 class Proxy:
-    """Forwards connections at `port` of the loopback to `target`; with a certificate, what comes over TLS.
+    """Forwards connections to `port` of the loopback to `target`; with a certificate, TLS connections.
 
     Attributes:
-        delay_s: How long each piece of data is late, in either direction.
+        delay_s: The delay of each piece of data, in seconds, in both directions.
     """
 
     def __init__(self, target: int, certificate: Certificate | None = None) -> None:
@@ -40,17 +40,17 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """What a client connects to."""
+        """The URL that a client connects to."""
         if self._certificate is None:
             return f"redis://127.0.0.1:{self.port}"
         return f"rediss://127.0.0.1:{self.port}?ssl_ca_certs={self._certificate.authority}"
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[Proxy, None]:
-        """Serve for the length of the block; then every connection is cut."""
+        """Serve during the block; then cut every connection."""
         plain = await anyio.create_tcp_listener(local_host="127.0.0.1")
         self.port = plain.extra(SocketAttribute.local_port)
-        # A connection that is cut is gone, without a word of TLS: a client that is paused would not answer one.
+        # A cut closes a connection without a TLS close message, because a paused client would not answer it.
         secure = self._certificate and Listener(plain, self._certificate.context, standard_compatible=False)
         listener = secure or plain
         async with listener, anyio.create_task_group() as tasks:
@@ -59,23 +59,23 @@ class Proxy:
             tasks.cancel_scope.cancel()
 
     def cut(self) -> int:
-        """Cut every connection, whatever is on its way; how many there were."""
+        """Cut every connection, also with data in flight; returns how many there were."""
         links = list(self._links)
         for link in links:
             link.scope.cancel()
         return len(links)
 
     def hold(self) -> None:
-        """Let nothing through until `release`."""
+        """Hold all data until `release`."""
         if self._open.is_set():
             self._open = anyio.Event()
 
     def release(self) -> None:
-        """Let everything through that was held, and what comes."""
+        """Forward the data that was held, and all further data."""
         self._open.set()
 
     async def lose_replies(self, count: int, *, within: float) -> int:
-        """Cut the next `count` connections at their next reply, which is lost; how many there were `within` seconds."""
+        """Cut the next `count` connections at their next reply, which is lost; returns how many it cut in `within` s."""
         self._to_lose, self._lost = count, anyio.Event()
         with anyio.move_on_after(within):
             await self._lost.wait()
@@ -83,7 +83,7 @@ class Proxy:
         return count - left
 
     def take_loss(self) -> bool:
-        """Whether the reply that is here now is to be lost."""
+        """Whether to lose the current reply."""
         if not self._to_lose:
             return False
         self._to_lose -= 1
@@ -92,7 +92,7 @@ class Proxy:
         return True
 
     async def passage(self) -> None:
-        """Wait as long as data must wait now."""
+        """Wait for as long as data is delayed or held now."""
         if self.delay_s:
             await anyio.sleep(self.delay_s)
         await self._open.wait()
@@ -101,7 +101,7 @@ class Proxy:
         async with client:
             try:
                 server = await anyio.connect_tcp("127.0.0.1", self._target)
-            except OSError:  # the server is away: whoever connects finds the line dead
+            except OSError:  # the server cannot be reached: the client's connection is closed
                 return
             async with server:
                 link = _Link(self, client, server)
@@ -129,7 +129,7 @@ class _Link:
                 tasks.cancel_scope.cancel()
 
     async def _requests(self) -> None:
-        """From the client; at its end the server is told, and may still answer what came before."""
+        """Forward data from the client. At its end the server gets an end of file, and may still reply."""
         with suppress(*_GONE):
             while True:
                 data = await self._client.receive()
@@ -139,7 +139,7 @@ class _Link:
             await self._server.send_eof()
 
     async def _replies(self) -> None:
-        """From the server; a client that has gone hears no more, but what it sent is still delivered."""
+        """Forward data from the server. A client that has ended gets no more data; its requests are still delivered."""
         listening = True
         with suppress(*_GONE):
             while True:

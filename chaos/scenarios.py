@@ -1,4 +1,4 @@
-"""The mix of runs: what there is to be injured. A new kind is a function in `SCENARIOS`."""
+"""The mix of runs that are injured. A new kind is a function in `SCENARIOS`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _TOOLS: Final = ("swift", "threaded", "witness", "careful", "talking")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One run, and what its client does meanwhile.
+    """One run, and the signals that its client sends.
 
     Attributes:
-        cancel_after: Seconds from the submit to a cancel, sent twice; None for none.
-        steer_after: Seconds from the submit to each thing said to the running run, each sent twice.
-        answers: Its tools ask humans: somebody must answer.
-        one_by_one: Its questions are answered apart from each other.
+        cancel_after: Seconds from the submission to a cancel, sent twice; None for no cancel.
+        steer_after: Seconds from the submission to each steer, each sent twice.
+        responds: Whether the client responds to interrupts, because the run's tools ask humans.
+        one_by_one: Whether each interrupt gets its response in its own call.
     """
 
     plan: Plan
     cancel_after: float | None = None
     steer_after: tuple[float, ...] = ()
-    answers: bool = False
+    responds: bool = False
     one_by_one: bool = False
 
 
@@ -40,7 +40,7 @@ Conversation = list[Turn]
 
 def _plan(dice: random.Random, scenario: str, **more: Any) -> Plan:
     wanted: dict[str, Any] = {
-        "agent": dice.choice(["together", "in_turn", "going_on"]),
+        "agent": dice.choice(["together", "in_turn", "continuing"]),
         "words": dice.randint(5, 60),
         **more,
     }
@@ -90,13 +90,13 @@ def _asking(dice: random.Random) -> Conversation:
     batches = tuple(("asking", *dice.choices(names, k=dice.randint(0, 3))) for _ in range(dice.randint(1, 2)))
     plan = _plan(dice, "asking", words=dice.randint(5, 20), batches=batches, tool_ms=dice.randint(5, 800))
     cancel_after = dice.uniform(0, 3) if dice.random() < 0.15 else None
-    return [Turn(plan=plan, answers=True, one_by_one=dice.random() < 0.5, cancel_after=cancel_after)]
+    return [Turn(plan=plan, responds=True, one_by_one=dice.random() < 0.5, cancel_after=cancel_after)]
 
 
 def _unsure(dice: random.Random) -> Conversation:
     batches = (("unsure",) * dice.randint(1, 4),)
     plan = _plan(dice, "unsure", words=5, batches=batches, tool_ms=dice.randint(500, 3000))
-    return [Turn(plan=plan, answers=True)]
+    return [Turn(plan=plan, responds=True)]
 
 
 def _overdue(dice: random.Random) -> Conversation:
@@ -128,10 +128,10 @@ SCENARIOS: Final[dict[Callable[[random.Random], Conversation], int]] = {
     _unsure: 2,
     _overdue: 1,
 }
-"""Each kind with its share of the load."""
+"""Each kind with its weight in the load."""
 
 
 def draw(dice: random.Random) -> Conversation:
-    """What to submit next."""
+    """The next conversation to submit."""
     (kind,) = dice.choices(list(SCENARIOS), weights=list(SCENARIOS.values()))
     return kind(dice)

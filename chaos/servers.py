@@ -1,7 +1,7 @@
-"""The server that a fleet is injured on: a single one, a primary with its replica and a sentinel, or a cluster.
+"""The server of an injured fleet: a single one, a primary with its replica and a sentinel, or a cluster.
 
-A single one loses nothing it has acknowledged (`appendfsync always`) and comes back on its file. The others fail over:
-the replica takes the primary's place, and what was the primary comes back as its replica, without data of its own.
+A single one loses no acknowledged write (`appendfsync always`) and restarts on its file. The others fail over: the
+replica is promoted, and the former primary restarts as its replica, without data.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ ServerKind = Literal["single", "sentinel", "cluster"]
 _PATIENCE_S: Final = 60.0
 _POLL_S: Final = 0.05
 _ALONE: Final = ("--min-replicas-to-write", "1", "--min-replicas-max-lag", "2")
-"""A primary without its replica takes no writes: one that was replaced while it was stalled does not know it for up to ten
-seconds, and would have readers see what is lost when it learns of it."""
+"""A primary without its replica accepts no writes: one that was replaced during a stall does not know it for up to ten
+seconds, and readers would see records that are lost when it learns of it."""
 
 _NOT_YET: Final = 0
 _ELIGIBLE: Final = 100
-"""A replica's priority. Sentinels may promote one that comes back and has nothing yet (measured, with a primary that was
-slow to answer for half a second): so that one is not eligible before it has what its primary has."""
+"""A replica's priority. Sentinels may promote a replica that restarted and is still empty (measured, with a primary
+that was slow to reply for half a second), so a replica is not eligible before it has synced with its primary."""
 
 _LOOK_MS: Final = 500  # how often a sentinel asks for the priority; ten seconds by default
 
 
 class Servers(ABC):
-    """What the stage holds.
+    """The servers of the stage.
 
     Attributes:
-        url: Where a client goes that meets no proxy.
-        ports: Of all servers that may hold the fleet's keys.
+        url: The URL for a client without a proxy.
+        ports: The ports of all servers that may hold the fleet's keys.
         kind: Name and version of the server.
-        about: How it is set up, for the report.
-        durability: What the fleet must wait for, so that a death of the server loses nothing it has acknowledged.
-        behind_proxies: Whether a proxy can stand before it: clients of the others ask it for the servers' own addresses.
-        fails_over: Whether a death of the server may lose what it has not confirmed, though viewers have seen it.
+        about: The setup, for the report.
+        durability: The durability with which a killed server loses no acknowledged write.
+        takes_proxies: Whether clients can use a proxy; clients of the others get the servers' own addresses.
+        fails_over: Whether a killed server may lose unacknowledged writes, although viewers have seen them.
     """
 
     url: str
@@ -60,20 +60,20 @@ class Servers(ABC):
     kind: str
     about: str
     durability: Durability
-    behind_proxies: bool
+    takes_proxies: bool
     fails_over: bool
 
     @abstractmethod
     async def port(self) -> int:
-        """Of the server that takes the fleet's writes now."""
+        """The port of the current primary of the fleet's keys."""
 
     @abstractmethod
     async def kill(self, away_s: float) -> None:
-        """`kill -9` that server; returns when writes are taken again, and survive one more death."""
+        """`kill -9` that server; returns when writes are accepted again and survive another kill."""
 
     @abstractmethod
     async def stall(self, seconds: float) -> None:
-        """That server answers nothing for a while; returns as `kill` does."""
+        """Stop that server for a while; returns like `kill`."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -81,10 +81,10 @@ class Servers(ABC):
 
 
 class Single(Servers):
-    """One server with an append-only file, which is all that is left of it when it is killed."""
+    """One server with an append-only file, from which it restarts after a kill."""
 
     durability: Durability = "memory"
-    behind_proxies = True
+    takes_proxies = True
     fails_over = False
 
     def __init__(self, server: EmbeddedServer, *, folder: Path, appendfsync: str) -> None:
@@ -116,10 +116,10 @@ class Single(Servers):
 
 
 class Replicated(Servers):
-    """A primary and its replica, of which each may be either: what sentinels watch, or a cluster's for the fleet's keys."""
+    """A primary and its replica, which may change roles; in a cluster, those of the fleet's keys."""
 
     durability: Durability = "replicated"
-    behind_proxies = False
+    takes_proxies = False
     fails_over = True
 
     def __init__(self, whole: EmbeddedSentinels | EmbeddedCluster, *, prefix: str, folder: Path) -> None:
@@ -146,10 +146,10 @@ class Replicated(Servers):
 
     async def kill(self, away_s: float) -> None:
         old = self._pair[await self.port()]
-        heir = self._other(old)
-        config = await to_thread.run_sync(self._configuration, old, heir)
+        replica = self._other(old)
+        config = await to_thread.run_sync(self._configuration, old, replica)
         os.kill(old.pid, signal.SIGKILL)
-        await _until(lambda: self._rules(heir), "the replica was not put in the killed primary's place")
+        await _until(lambda: self._is_promoted(replica), "the replica of the killed primary was not promoted")
         await anyio.sleep(away_s)
         self._pair[old.port] = await to_thread.run_sync(self._return, old, config)
         await self._settle()
@@ -167,26 +167,26 @@ class Replicated(Servers):
     def _primary(self) -> int:
         return next((port for port in self.ports if _role(port) == "master"), self.ports[0])
 
-    def _rules(self, heir: EmbeddedServer) -> bool:
-        """Whether it is the primary, and the sentinel says so: until then the sentinel takes what was killed for it."""
-        if _role(heir.port) != "master":
+    def _is_promoted(self, replica: EmbeddedServer) -> bool:
+        """Whether it is the primary, and the sentinel reports it; until then the sentinel reports the killed server."""
+        if _role(replica.port) != "master":
             return False
-        return isinstance(self._whole, EmbeddedCluster) or _named(self._whole.sentinel_ports[0]) == heir.port
+        return isinstance(self._whole, EmbeddedCluster) or _named(self._whole.sentinel_ports[0]) == replica.port
 
     def _other(self, one: EmbeddedServer) -> EmbeddedServer:
         return next(server for server in self._pair.values() if server is not one)
 
-    def _configuration(self, old: EmbeddedServer, heir: EmbeddedServer) -> list[str]:
+    def _configuration(self, old: EmbeddedServer, replica: EmbeddedServer) -> list[str]:
         if isinstance(self._whole, EmbeddedSentinels):
             priority = "--replica-priority", str(_NOT_YET)
-            return ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(heir.port), *priority]
+            return ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(replica.port), *priority]
         names = "cluster-enabled", "cluster-node-timeout", "cluster-port", "repl-diskless-sync-delay"
         with redis.Redis(port=old.port, protocol=2, decode_responses=True, socket_timeout=5) as client:
             told: Any = client.config_get(*names)
         return [word for name in names for word in (f"--{name}", told[name])]
 
     def _return(self, old: EmbeddedServer, config: list[str]) -> EmbeddedServer:
-        """Start what was killed again, with what it knew of the others and without its data."""
+        """Restart the killed server, with its knowledge of the other servers and without its data."""
         folder = self._folder / f"{len(self._returned)}"
         folder.mkdir(parents=True)
         assert old.directory is not None
@@ -200,12 +200,12 @@ class Replicated(Servers):
         return server
 
     async def _settle(self) -> None:
-        """Until one is the primary and the other has what it writes: else one more death would lose it."""
-        await _until(self._settled, "the replica did not come back to its primary")
+        """Wait until one is the primary and the other has all its writes; before that, another kill would lose them."""
+        await _until(self._settled, "the replica did not sync with its primary")
 
     def _settled(self) -> bool:
         roles = {_role(port): port for port in self.ports}
-        if roles.keys() != {"master", "slave"} or not self._rules(self._pair[roles["master"]]):
+        if roles.keys() != {"master", "slave"} or not self._is_promoted(self._pair[roles["master"]]):
             return False
         try:
             with redis.Redis(port=roles["master"], protocol=2, socket_timeout=2) as client:
@@ -218,7 +218,7 @@ class Replicated(Servers):
         return has_all and self._is_eligible(roles["slave"])
 
     def _is_eligible(self, replica: int) -> bool:
-        """Whether the sentinel would promote it, which has all by now; it has to ask it before it knows."""
+        """Whether the sentinel would promote the synced replica; it has to read its new priority first."""
         if isinstance(self._whole, EmbeddedCluster):
             return True
         with redis.Redis(port=replica, protocol=2, socket_timeout=5) as client:
@@ -229,7 +229,7 @@ class Replicated(Servers):
 
 
 async def open_servers(kind: ServerKind, *, folder: Path, prefix: str, appendfsync: str) -> Servers:
-    """Start the servers of that kind; returns when they take writes."""
+    """Start the servers of that kind; returns when they accept writes."""
     if kind == "single":
         return await Single.start(folder, appendfsync=appendfsync)
     whole = await to_thread.run_sync(

@@ -1,4 +1,4 @@
-"""What is injured: the server, the workers and the viewers, each process behind a proxy of its own, and replaced."""
+"""The injured processes: the server, the workers and the viewers, each connected through its own proxy and replaced."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _MAY_DIE: Final = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How a chaos is made.
+    """The options of a chaos run.
 
     Attributes:
-        deck: The injuries to deal out, shuffled, and again when they are used up; empty for `injuries.DECK`.
-        pace_s: Between two injuries, on average.
-        runs: At once.
-        lease_s: Of the workers.
-        limit_s: For all injuries together.
-        server: What the fleet is injured on; see `servers`.
-        appendfsync: Of a single server. With `everysec` a killed server may lose what it acknowledged while a sync of its
-            disk went on: it then writes late. That breaks promises, as it would with any store.
-        tls: Have all processes speak TLS, which their proxies end.
-        keep: Keep the folder even if nothing broke.
+        deck: The injuries, shuffled, and shuffled again when they are used up; empty for `injuries.DECK`.
+        pace_s: Seconds between two injuries, on average.
+        runs: Conversations at once.
+        lease_s: The workers' lease, in seconds.
+        limit_s: The time limit for all injuries together, in seconds.
+        server: The kind of server; see `servers`.
+        appendfsync: The setting of a single server. With `everysec` a killed server may lose acknowledged writes if a sync
+            of its disk was in progress, because it then delays its writes. That breaks promises, as with any store.
+        tls: Have all processes speak TLS, which their proxies terminate.
+        keep: Keep the folder even if no promise broke.
     """
 
     seed: int
@@ -55,7 +55,7 @@ class Options:
 
     @property
     def worker_options(self) -> dict[str, Any]:
-        """Of every worker: two can hold all runs, so that each has some; none is given up for what befell its workers."""
+        """The options of every worker: two can hold all runs, so that each has some; no run reaches its crash limit."""
         return {
             "concurrency": self.runs // 2 + 1,
             "lease_ms": round(self.lease_s * 1000),
@@ -71,7 +71,7 @@ async def _nothing(victim: Victim) -> None:
 
 @dataclass(eq=False, slots=True)
 class Victim:
-    """A process with its proxy. `busy` while it is being injured, `leaving` once it is meant to end."""
+    """A process with its proxy. `busy` while it is being injured, `leaving` once it is to end."""
 
     program: Literal["worker", "viewer"]
     process: Process
@@ -84,10 +84,10 @@ class Stage:
     """Holds everything that can be injured.
 
     Attributes:
-        died: Workers and viewers that ended though nobody had harmed them, as texts.
-        hear: Called with each line that a viewer says.
-        gone: Called when a process has ended, by whatever.
-        steady: Held while the server is killed or stalled, until it has come to rest; hold it to look while it is.
+        died: Workers and viewers that ended without an injury, as texts.
+        on_line: Called with each line that a viewer writes.
+        on_end: Called when a process has ended, for any reason.
+        steady: Held while the server is killed or stalled, until it accepts writes again; hold it to read safely.
     """
 
     def __init__(self, options: Options, *, folder: Path, template: Template) -> None:
@@ -96,8 +96,8 @@ class Stage:
         self.died: list[str] = []
         self.load_proxy: Proxy
         self.servers: Servers
-        self.hear: Callable[[Any], None] = lambda line: None
-        self.gone: Callable[[Victim], Awaitable[None]] = _nothing
+        self.on_line: Callable[[Any], None] = lambda line: None
+        self.on_end: Callable[[Victim], Awaitable[None]] = _nothing
         self._victims: list[Victim] = []
         self._certificate: Certificate | None = None
         self._template = template
@@ -123,23 +123,23 @@ class Stage:
             await self.start("viewer")
 
     def _end(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:  # else the group ends by that, which it must not take for its own cancellation
+        if kind is None:  # an exception ends the group itself, which must not treat it as its own cancellation
             self._tasks.cancel_scope.cancel()
 
     def _proxy(self) -> Proxy:
         return Proxy(self.servers.ports[0], self._certificate)
 
     def url(self, proxy: Proxy) -> str:
-        """Where a process goes whose proxy this is: through it, if a proxy can stand before the servers."""
-        return proxy.url if self.servers.behind_proxies else self.servers.url
+        """The URL for the process of that proxy: the proxy's, unless the servers cannot be used through a proxy."""
+        return proxy.url if self.servers.takes_proxies else self.servers.url
 
     def those(self, program: str, *, healthy: bool = True) -> list[Victim]:
-        """The present workers or viewers; the healthy ones only, unless told otherwise."""
+        """The current workers or viewers; by default only the healthy ones."""
         found = [one for one in self._victims if one.program == program and not one.leaving]
         return [one for one in found if not one.busy] if healthy else found
 
     async def start(self, program: Literal["worker", "viewer"]) -> Victim:
-        """One more process behind a new proxy."""
+        """Start one more process with a new proxy."""
         return await self._tasks.start(self._keep, program)
 
     async def _keep(self, program: Literal["worker", "viewer"], *, task_status: Any) -> None:
@@ -150,15 +150,15 @@ class Stage:
             self._victims.append(victim)
             task_status.started(victim)
             try:
-                await process.run(lambda line: self.hear(line))
+                await process.run(lambda line: self.on_line(line))
             finally:
                 self._victims.remove(victim)
         if not victim.leaving:
             self.died.append(f"{program} {process.pid}")
             if len(self.died) > _MAY_DIE:
-                raise RuntimeError(f"the {program}s end by themselves: see {self.folder / 'logs'}")
+                raise RuntimeError(f"the {program}s end without an injury: see {self.folder / 'logs'}")
             await self.start(program)
-        await self.gone(victim)
+        await self.on_end(victim)
 
     def _config(self, program: str) -> dict[str, Any]:
         if program == "viewer":
@@ -172,18 +172,18 @@ class Stage:
         }
 
     async def kill(self, victim: Victim) -> None:
-        """`kill -9`, and a replacement."""
+        """`kill -9` a process and start a replacement."""
         victim.leaving = True
         victim.process.kill()
         await victim.process.ended.wait()
         await self.start(victim.program)
 
     async def kill_server(self, away_s: float) -> None:
-        """`kill -9` the server: it is started again on its append-only file, or a replica takes its place."""
+        """`kill -9` the server: it is restarted on its append-only file, or a replica is promoted."""
         async with self.steady:
             await self.servers.kill(away_s)
 
     async def stall_server(self, seconds: float) -> None:
-        """The server answers nothing for a while; a replica takes its place if that is long."""
+        """Stop the server for a while; a replica is promoted if the stall is long enough."""
         async with self.steady:
             await self.servers.stall(seconds)

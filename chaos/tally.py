@@ -1,4 +1,4 @@
-"""What happened to many runs, counted from their logs, and the figures of it. Pure."""
+"""Counts what happened to many runs, from their logs, and makes the figures. Pure."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from playhead.runtime.core.records import Entry, RunClaimed, RunHandedOver
 __all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "takeovers"]
 
 
-_UNTOLD: Final = "they were away while what they had seen was lost, and the same numbers were given out again"
+_UNTOLD: Final = "they had left while records that they had seen were lost and their numbers were given out again"
 
 
 class Takeover(NamedTuple):
-    """A run changed hands: when, in unix milliseconds, its former owner last wrote, and the next one first did.
+    """A change of owner: the unix milliseconds of the former owner's last record and of the next owner's first.
 
-    `next_at` is the first record behind the claim, None if there was none.
+    `next_at` is the time of the first record after the claim, None if there was none.
     """
 
     run: str
@@ -35,41 +35,41 @@ class Takeover(NamedTuple):
 
 
 class Latency(NamedTuple):
-    """Of one run that a killed worker held: milliseconds from the kill to the claim, and to the first record behind it.
+    """For one run of a killed worker: milliseconds from the kill to the claim, and to the first record after it.
 
-    `served` is false if the server could not serve for some time in between.
+    `served` is false if the server was unavailable for some time in between.
     """
 
     run: str
     claim: int
-    behind: int | None
+    after: int | None
     served: bool
 
 
 def takeovers(run: str, entries: Sequence[Entry]) -> list[Takeover]:
     """Every change of owner in a log, in order."""
     found: list[Takeover] = []
-    owner, let_go = "", False
+    owner, released = "", False
     for place, entry in enumerate(entries):
         if isinstance(entry.record, RunHandedOver):
-            let_go = True
+            released = True
         elif isinstance(entry.record, RunClaimed):
             if owner:
-                behind = entries[place + 1].record.at if place + 1 < len(entries) else None
+                after = entries[place + 1].record.at if place + 1 < len(entries) else None
                 last = entries[place - 1].record.at
-                found.append(Takeover(run, owner, let_go, last, entry.record.at, behind))
-            owner, let_go = entry.record.worker, False
+                found.append(Takeover(run, owner, released, last, entry.record.at, after))
+            owner, released = entry.record.worker, False
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Injuries:
-    """What was done, as far as figures need it. Times are unix milliseconds.
+    """The injuries, as far as the figures need them. Times are unix milliseconds.
 
     Attributes:
         kinds: How many of each.
         kills: When each process id was killed.
-        outages: From when to when the server could not serve.
+        outages: The times from and to which the server was unavailable.
     """
 
     kinds: Mapping[str, int]
@@ -88,14 +88,14 @@ class Tally:
     records: int = 0
     views: int = 0
     made_again: int = 0
-    """Views that saw what a failover lost, and were away while the same numbers were given out again."""
+    """Views that saw records which a failover lost, and had left while their numbers were given out again."""
     crashes: int = 0
     hand_overs: int = 0
     bodies: int = 0
     tools_again: int = 0
     """Starts of unfinished calls after a takeover."""
     calls_again: int = 0
-    calls_gone_on: int = 0
+    calls_continued: int = 0
     chunks: int = 0
     chunks_again: int = 0
     takeovers: list[Takeover] = field(default_factory=list[Takeover])
@@ -117,23 +117,23 @@ class Tally:
             answered = min(len(call.interruptions), len(call.starts) - 1)  # it runs again because a human was asked
             self.tools_again += max(0, len(call.starts) - 1 - answered)
         calls = model_calls(entries)
-        self.calls_gone_on += sum(call.gone_on for call in calls)
+        self.calls_continued += sum(call.continued for call in calls)
         self.chunks += sum(len(call.chunks) for call in calls)
-        withdrawn = [call for call in calls if call.withdrawn is not None]
-        self.calls_again += len(withdrawn)
-        self.chunks_again += sum(len(call.chunks) for call in withdrawn)
+        retracted = [call for call in calls if call.retracted is not None]
+        self.calls_again += len(retracted)
+        self.chunks_again += sum(len(call.chunks) for call in retracted)
 
     def after_kills(self, what: Injuries) -> list[Latency]:
-        """How long the runs that killed workers held were nobody's."""
+        """How long the runs of killed workers had no owner."""
         found: list[Latency] = []
         for change in self.takeovers:
             pid = int(change.former.split("-")[-2])
             moments = [at for at in what.kills.get(pid, ()) if change.last_at <= at + 1 and at <= change.claimed_at]
             if moments:
                 at = moments[-1]
-                behind = None if change.next_at is None else change.next_at - at
+                after = None if change.next_at is None else change.next_at - at
                 served = not any(start <= change.claimed_at and at <= end for start, end in what.outages)
-                found.append(Latency(change.run, change.claimed_at - at, behind, served))
+                found.append(Latency(change.run, change.claimed_at - at, after, served))
         return found
 
 
@@ -158,25 +158,29 @@ def figures(
     lines += [count("load", "runs, all", sum(tally.runs.values()))]
     lines += [count("load", f"ended with {kind}", number) for kind, number in sorted(tally.ends.items())]
     lines.append(count("load", "records", tally.records))
-    lines.append(count("load", "views", tally.views, "each of the whole run, records or events"))
-    lines.append(count("load", "joinings of views", joins, "they leave at random and come back at their cursor"))
-    lines.append(count("load", "rewinds of views", rewinds, "they saw what a failover lost, and were told"))
-    lines.append(count("load", "views that could not be told", tally.made_again, _UNTOLD))
+    lines.append(count("load", "views", tally.views, "each of a whole run, as records or events"))
+    lines.append(count("load", "joinings of views", joins, "viewers leave at random and rejoin at their cursor"))
+    lines.append(
+        count("load", "rewinds of views", rewinds, "they saw records that a failover lost, and got a RewindError")
+    )
+    lines.append(count("load", "views that could not notice a loss", tally.made_again, _UNTOLD))
     lines.append(count("load", "tool bodies run", tally.bodies))
     return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally.after_kills(injuries), lease_s)]
 
 
 def _costs(tally: Tally, refused: int) -> list[Figure]:
     def count(name: str, value: int, note: str = "") -> Figure:
-        return Figure(group="what it came to", name=name, value=value, unit="", note=note)
+        return Figure(group="costs", name=name, value=value, unit="", note=note)
 
     return [
-        count("crashes", tally.crashes, "leases that ran out under a run"),
+        count("crashes", tally.crashes, "leases that ran out during a run"),
         count("hand-overs", tally.hand_overs),
         count("fenced writes refused", refused, "of owners that had lost their run"),
         count("unfinished tools run again", tally.tools_again, "started, and not finished when their owner was lost"),
-        count("model calls made again", tally.calls_again, "they had died half-way, and were withdrawn"),
-        count("model calls gone on with", tally.calls_gone_on, "they had died half-way, and nothing was paid again"),
+        count("model calls made again", tally.calls_again, "they were cut off and retracted"),
+        count(
+            "model calls continued", tally.calls_continued, "they were cut off and continued, so nothing was paid twice"
+        ),
         count("chunks paid twice", tally.chunks_again, f"of {tally.chunks:,}"),
     ]
 
@@ -195,12 +199,12 @@ def _promises(violations: Mapping[str, int]) -> list[Figure]:
 
 def _latencies(measured: Sequence[Latency], lease_s: float) -> list[Figure]:
     group, served = "kill -9 of a worker", [one for one in measured if one.served]
-    behind = [one.behind for one in served if one.behind is not None]
+    after = [one.after for one in served if one.after is not None]
     away = [one.claim for one in measured if not one.served]
     return [
         *_percentiles(group, "next record", [one.claim for one in served], lease_s, bound_s=lease_s + 1),
-        *_percentiles(group, "the one behind it", behind, lease_s),
-        *_percentiles(f"{group}, server away too", "next record", away, lease_s),
+        *_percentiles(group, "the one after it", after, lease_s),
+        *_percentiles(f"{group}, server unavailable too", "next record", away, lease_s),
     ]
 
 
@@ -209,7 +213,7 @@ def _percentiles(
 ) -> list[Figure]:
     if not values_ms:
         return []
-    note = f"{len(values_ms)} runs that the worker held; other workers were injured meanwhile"
+    note = f"{len(values_ms)} runs of the worker; other workers were injured at the same time"
     return [
         Figure(
             group=group,

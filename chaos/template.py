@@ -1,8 +1,8 @@
-"""The template of the chaos' processes: has everything imported, and becomes a worker or a viewer by a fork, in no time.
+"""The template of the chaos' processes: it has imported everything, and forks workers and viewers at once.
 
-Its argument is the path of a socket. Each connection there starts one process, whose first line of input is its
-configuration (JSON) and whose standard input and output the connection is from then on. The template ends with its
-standard input, and with it, on Linux, whatever it has become, paused or not.
+Its argument is the path of a socket. Each connection to it starts one process. The connection becomes the process's
+standard input and output, and its first line is the configuration (JSON). The template ends with its standard input;
+on Linux, all processes it has started then end too, paused or not.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PROGRAMS = {"worker": programs.worker, "viewer": programs.viewer}
 
 
 def die_with_the_template() -> None:
-    """A process that is paused reads no end of input; Linux can kill it all the same."""
+    """A paused process does not notice the end of its input; Linux can kill it nevertheless."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def become(connection: socket.socket) -> None:
-    """Be the program that the connection asks for; only ever called in a fresh child."""
+    """Run the program that the connection names; called only in a new child process."""
     die_with_the_template()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for standard in (0, 1):
@@ -46,8 +46,8 @@ def become(connection: socket.socket) -> None:
 
 
 def serve(path: str) -> None:
-    """Answer connections until standard input ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    """Serve connections until standard input ends."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # their exit codes are not read
     with socket.socket(socket.AF_UNIX) as listener, selectors.DefaultSelector() as selector:
         listener.bind(path)
         listener.listen()

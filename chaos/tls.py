@@ -1,4 +1,4 @@
-"""A certificate made for one chaos: the proxies end TLS by it, since the server may have been built without."""
+"""A certificate made for one chaos run: the proxies terminate TLS, because the server may be built without it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Certificate", "Listener", "make_certificate"]
 
 
 class Certificate(NamedTuple):
-    """What a proxy shows, and the file of the authority by which its clients know it."""
+    """A proxy's TLS context, and the file of the authority that its clients trust."""
 
     context: ssl.SSLContext
     authority: Path
 
 
 def make_certificate(authority: Path) -> Certificate:
-    """One for 127.0.0.1, by an authority of its own, which is written to that file."""
+    """A certificate for 127.0.0.1 by a new authority, whose certificate is written to that file."""
     made = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.issue_cert("127.0.0.1").configure_cert(context)
@@ -31,7 +31,7 @@ def make_certificate(authority: Path) -> Certificate:
 
 
 class Listener(TLSListener):
-    """One whose clients may be killed in the middle of their handshake, which is nothing to report."""
+    """A listener whose clients may be killed during their handshake, which is not an error."""
 
     @staticmethod
     async def handle_handshake_error(exc: BaseException, stream: AnyByteStream) -> None:

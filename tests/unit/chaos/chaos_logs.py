@@ -14,7 +14,7 @@ from chaos.check import check_run
 from chaos.check_views import seen_event, seen_record
 from chaos.evidence import Evidence, View
 from chaos.load import read_begun
-from chaos.plan import Plan, human_answer, prompt
+from chaos.plan import Plan, human_response, prompt
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import (
@@ -97,7 +97,7 @@ async def made(
                     break
         last = entries[-1].record
         asked = last.interrupts if isinstance(last, RunPaused) else []
-        answers = [Signal(f"r{epoch}", "respond", {one["id"]: human_answer(one) for one in asked})] if asked else []
+        answers = [Signal(f"r{epoch}", "respond", {one["id"]: human_response(one) for one in asked})] if asked else []
     return seen(
         Evidence(
             plan=what,

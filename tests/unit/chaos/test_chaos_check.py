@@ -203,7 +203,7 @@ async def test_each_kind_of_breach_is_found(tmp_path: Path, name: str, expected:
     assert {"reader", "gap", "duplicate", "unlogged", "order"} & found <= expected, "nothing else is blamed"
 
 
-@pytest.mark.parametrize("agent", ["together", "in_turn", "going_on"])
+@pytest.mark.parametrize("agent", ["together", "in_turn", "continuing"])
 async def test_every_cut_of_a_log_of_the_real_loop_passes(tmp_path: Path, agent: str) -> None:
     whole = await made(plan(agent=agent), folder=tmp_path)
     for cut in range(3, len(whole.entries) - 1):
@@ -211,7 +211,7 @@ async def test_every_cut_of_a_log_of_the_real_loop_passes(tmp_path: Path, agent:
         assert check_run(taken_over) == [], cut
 
 
-@pytest.mark.parametrize("agent", ["together", "in_turn", "going_on"])
+@pytest.mark.parametrize("agent", ["together", "in_turn", "continuing"])
 async def test_every_kind_of_run_passes(tmp_path: Path, agent: str) -> None:
     tools = ("swift", "threaded", "careful", "talking")
     several = [
@@ -255,11 +255,11 @@ async def test_a_body_that_begins_when_another_owner_has_the_run_is_found(tmp_pa
     assert "fenced" in kinds(numbered(woken, entries))
 
 
-async def test_a_call_that_went_on_is_checked_word_by_word(tmp_path: Path) -> None:
-    whole = await made(plan(agent="going_on"), 8, folder=tmp_path)
+async def test_a_call_that_went_on_is_held_to_every_word(tmp_path: Path) -> None:
+    whole = await made(plan(agent="continuing"), 8, folder=tmp_path)
     tally = Tally()
     tally.add(whole)
-    assert (tally.calls_gone_on, tally.calls_again) == (1, 0)
+    assert (tally.calls_continued, tally.calls_again) == (1, 0)
     assert check_run(whole) == []
     assert {"chain", "text"} <= kinds(without(ModelChunk, 2)(whole))
     assert {"chain", "text"} <= kinds(again(ModelChunk, 2)(whole))
