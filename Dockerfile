@@ -1,4 +1,4 @@
-# An image that can run any playhead command; by default a worker that serves the example agents.
+# An image that can run any playhead command; by default it runs a worker that serves the example agents.
 #
 #   docker build -t playhead .
 #   docker run --rm -e PLAYHEAD_URL=redis://host:6379 -v "$PWD/agents.py:/app/agents.py:ro" playhead worker agents.py
@@ -14,13 +14,13 @@ RUN useradd --system --user-group --no-create-home playhead
 
 WORKDIR /app
 
-# The three pin each other exactly, so they are installed by one command: no other version can slip in.
+# The three pin each other exactly, so one command installs them together.
 COPY runtime /app/runtime
 COPY workers /app/workers
 COPY client /app/client
 RUN pip install /app/runtime /app/workers "/app/client[cli]"
 
-# Last, since this is what changes most.
+# Last, because the examples change most often.
 COPY examples /app/examples
 
 USER playhead

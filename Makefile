@@ -1,4 +1,4 @@
-# `make` alone lists what there is. `make check` is what CI runs, no more and no less.
+# `make` alone lists the targets. `make check` runs exactly what CI runs.
 
 UV ?= uv
 
@@ -9,44 +9,44 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: check
-check: lint types test ## everything CI checks
+check: lint types test ## run everything that CI checks
 
 .PHONY: lint
-lint: ## style, common mistakes and misspellings; nothing is changed
+lint: ## check style, common mistakes and misspellings; changes no file
 	$(UV) run ruff check
 	$(UV) run ruff format --check
 	$(UV) run codespell
 
 .PHONY: types
-types: ## pyright in strict mode, on sources and tests; and that all public types are known
+types: ## run pyright in strict mode, and check that all public types are known
 	$(UV) run pyright
 	$(UV) run pyright --verifytypes playhead.runtime --ignoreexternal
 	$(UV) run pyright --verifytypes playhead.workers --ignoreexternal
 	$(UV) run pyright --verifytypes playhead.client --ignoreexternal
 
 .PHONY: test
-test: ## every test but those marked real_model
+test: ## run every test except those marked real_model
 	$(UV) run pytest
 
 .PHONY: format
-format: ## put the code into the house style
+format: ## format the code
 	$(UV) run ruff check --fix
 	$(UV) run ruff format
 
 .PHONY: bench
-bench: ## print what the design promises beside what was measured, in about four minutes
+bench: ## print the design's targets next to measured figures, in about four minutes
 	$(UV) run --group bench python -m bench
 
 .PHONY: curves
-curves: ## measure how everything grows and draw it into docs/, in about ten minutes
+curves: ## measure how costs grow and draw the curves into docs/, in about ten minutes
 	$(UV) run --group bench python -m bench.curves
 
 .PHONY: chaos
-chaos: ## injure a real fleet 100 times at random and hold every log to the promises
+chaos: ## injure a real fleet 100 times at random and check every log against the promises
 	$(UV) run python -m chaos
 
 .PHONY: real-model
-real-model: ## the tests that run a real language model; installs its weights first
+real-model: ## run the tests with a real language model; installs its weights first
 	$(UV) run --group real-model pytest -m real_model
 
 .PHONY: build
