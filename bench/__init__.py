@@ -1,4 +1,4 @@
-"""Measures what the design promises, as ratios on one machine in one run: `python -m bench`."""
+"""Measures the design's targets, as ratios on one machine in one run: `python -m bench`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m bench`: runs the measurements one after the other on one real server, and prints what came out."""
+"""`python -m bench`: runs the measurements one after the other on one real server, and prints the figures."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _MEASUREMENTS: Final[dict[str, ModuleType]] = {
     "replay": replay,
 }
 _LIMIT_S: Final = 240.0
-"""For one measurement: a machine that is too busy for it must not keep the others from being told."""
+"""For one measurement: if the machine is too busy for it, the others are still reported."""
 
 
 def main() -> None:
-    """The command; its exit code is 1 if a measurement did not come to an end in time."""
+    """The command; its exit code is 1 if a measurement did not end in time."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument(
         "--quick", dest="size", action="store_const", const="quick", help="under a minute instead of four, rougher"
     )
-    scale.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="does it run at all?")
-    parser.add_argument("--rounds", type=_rounds, help="how often product and yardsticks take turns (5)")
+    scale.add_argument("--smoke", dest="size", action="store_const", const="smoke", help="only check that it runs")
+    parser.add_argument("--rounds", type=_rounds, help="how many rounds of product and yardsticks (5)")
     parser.add_argument("--only", action="append", choices=list(_MEASUREMENTS), help="may be given more than once")
-    parser.add_argument("--list", action="store_true", help="tell what can be measured, and do not measure")
+    parser.add_argument("--list", action="store_true", help="list the measurements, and do not measure")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     if arguments.list:
@@ -79,12 +79,12 @@ async def _run(names: Sequence[str], sizes: Sizes, as_json: bool) -> int:
     _say("")
     (print_json if as_json else print_table)(machine, figures)
     for name in late:
-        print(f"{name}: not measured, since the machine did not get through it in time", file=sys.stderr)
+        print(f"{name}: not measured: the machine was too slow for the time limit", file=sys.stderr)
     return 1 if late else 0
 
 
 def _say(text: str) -> None:
-    """What is going on, on standard error: in place on a terminal, else a line each."""
+    """Print progress to standard error: in place on a terminal, else one line each."""
     before, after = ("\r\033[K", "") if sys.stderr.isatty() else ("", "\n")
     print(f"{before}{text}", end=after, file=sys.stderr, flush=True)
 

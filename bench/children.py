@@ -1,9 +1,8 @@
-"""Child processes of the bench: one role each, spoken to in lines of JSON, gone when their parent is.
+"""Child processes of the bench: one role each; they exchange lines of JSON with their parent, and end with it.
 
     parent: {"ask": "snapshot", ...}      child: one line with the answer
 
-The parent's end of the child's standard input is all that keeps a child alive: it ends at end of file, also when the
-parent was killed.
+A child ends at the end of its standard input, so it also ends when the parent was killed.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _END_S = 5.0
 
 
 class Talk:
-    """A child's side: its questions, one at a time, and the answer to each."""
+    """A child's side: reads the questions, one at a time, and answers each."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
@@ -42,12 +41,12 @@ class Talk:
             yield json.loads(line)
 
     def answer(self, value: Any = None) -> None:
-        """Answer the present question."""
+        """Answer the current question."""
         print(json.dumps(value), flush=True)
 
 
 Role = Callable[[dict[str, Any], Talk], Awaitable[None]]
-"""What a child does: gets its configuration and its talk, ends at the last question."""
+"""What a child runs: gets its configuration and its `Talk`, ends after the last question."""
 
 
 class Child:
@@ -61,7 +60,7 @@ class Child:
         self._answers = BufferedByteReceiveStream(process.stdout)
 
     async def ask(self, question: str, **details: Any) -> Any:
-        """Its answer. Raises RuntimeError if it died."""
+        """The child's answer. Raises RuntimeError if the child ended."""
         try:
             await self._questions.send(json.dumps({"ask": question, **details}).encode() + b"\n")
             return json.loads(await self._answers.receive_until(b"\n", LONGEST_LINE))
@@ -71,7 +70,7 @@ class Child:
 
 @asynccontextmanager
 async def child(role: Role, config: Mapping[str, Any], *, uvloop: bool) -> AsyncGenerator[Child, None]:
-    """`role`, a function of a module, in a process of its own for the length of the block."""
+    """Run `role`, a function of a module, in its own process during the block."""
     name = f"{role.__module__}:{getattr(role, '__name__', '')}"
     command = [sys.executable, "-m", "bench.child", name, json.dumps(dict(config)), "uvloop" if uvloop else "asyncio"]
     process = await anyio.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=None, cwd=_ROOT)
@@ -89,13 +88,13 @@ async def child(role: Role, config: Mapping[str, Any], *, uvloop: bool) -> Async
 
 
 def cpu_seconds() -> float:
-    """CPU this process has used, all threads, user and system."""
+    """CPU seconds this process has used: all threads, user and system."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def rss_bytes() -> int:
-    """Memory this process holds now (Linux), elsewhere the most it has held."""
+    """Memory this process uses now (Linux), elsewhere its maximum so far."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""What a measurement gives: figures beside their yardsticks and targets, and the statistics of their rounds. Pure."""
+"""The result of a measurement: figures with their yardsticks, targets and the statistics of their rounds. Pure."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Figure:
     Attributes:
         group: The measurement it belongs to.
         name: What was measured.
-        value: In `unit`; of several rounds, their median.
-        yardstick: What the same work costs without playhead, in the same unit, measured in the same run.
-        yardstick_name: What the yardstick did.
-        target: The bound that the design sets.
-        note: What a reader must know to believe it.
-        rounds: The value of each round, in order; empty where there was one.
-        yardstick_rounds: The yardstick of each round: the n-th was measured beside the n-th of `rounds`.
+        value: In `unit`; for several rounds, their median.
+        yardstick: The cost of the same work without playhead, in the same unit, measured in the same run.
+        yardstick_name: What the yardstick does.
+        target: The design's target.
+        note: What a reader must know to interpret it.
+        rounds: The value of each round, in order; empty if there was one.
+        yardstick_rounds: The yardstick of each round: the n-th was measured with the n-th of `rounds`.
     """
 
     group: str
@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def ratios(self) -> tuple[float, ...]:
-        """`value / yardstick` of each round; what else the machine did in a round was done to both."""
+        """`value / yardstick` of each round, because other load on the machine affects both in a round."""
         pairs = zip(self.rounds, self.yardstick_rounds, strict=False)
         return tuple(value / yardstick for value, yardstick in pairs if yardstick)
 
@@ -86,14 +86,14 @@ class Figure:
         target: Target | None = None,
         note: str = "",
     ) -> Figure:
-        """The same figure beside a yardstick, in a line of its own where it is `called` otherwise.
+        """The same figure with a yardstick; `called` names it if it is an additional line.
 
         Args:
-            rounds: The yardstick's, in the order of the figure's own.
-            name: What the yardstick did.
-            called: What is added to the figure's name.
-            target: On the ratio; the line does not keep the figure's own.
-            note: What a reader must know to believe it.
+            rounds: The yardstick's rounds, in the order of the figure's own.
+            name: What the yardstick does.
+            called: A suffix for the figure's name.
+            target: A target for the ratio; it replaces the figure's own.
+            note: What a reader must know to interpret it.
         """
         return replace(
             self,
@@ -109,7 +109,7 @@ class Figure:
 def of_rounds(
     group: str, name: str, rounds: Sequence[float], unit: str, *, target: Target | None = None, note: str = ""
 ) -> Figure:
-    """A figure whose value is the median of its rounds, no yardstick beside it yet."""
+    """A figure whose value is the median of its rounds, still without a yardstick."""
     return Figure(
         group=group, name=name, value=median(rounds), unit=unit, target=target, note=note, rounds=tuple(rounds)
     )
@@ -136,7 +136,7 @@ def ratio_at_least(bound: float) -> Target:
 
 
 def median(values: Sequence[float]) -> float:
-    """The median; of nothing, an error."""
+    """The median; raises StatisticsError for no values."""
     return statistics.median(values)
 
 

@@ -1,4 +1,4 @@
-"""The fleet's side of the bench: a worker process whose model speaks at a set rate and puts the time into its text."""
+"""The fleet's side of the bench: a worker process whose model streams at a set rate and puts the time into its text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["AGENT", "WORKER_NAME", "PacedModel", "alone", "clock_ns", "prompt", 
 
 AGENT = "paced"
 WORKER_NAME = "bench-worker"
-"""What its connections are named, for `CLIENT LIST`."""
+"""The name of its connections, for `CLIENT LIST`."""
 
 
 def clock_ns() -> int:
@@ -32,25 +32,25 @@ def clock_ns() -> int:
 
 
 def stamped() -> str:
-    """The text of a chunk: the time it was made at."""
+    """The text of a chunk: the time at which it is made."""
     return str(clock_ns())
 
 
 def stamped_record() -> bytes:
-    """The bytes that a record of such a chunk has in the log, for yardsticks."""
+    """The stored form of such a chunk's record, for yardsticks."""
     return msgpack.packb([1, now_ms(), stamped()]) or b""
 
 
 def prompt(*, rate: float, count: int = 0) -> str:
-    """What to ask `PacedModel` for: `count` chunks (0: until it is stopped) at `rate` a second."""
+    """A prompt for `PacedModel`: `count` chunks (0: until it is stopped) at `rate` a second."""
     return f"{rate} {count}"
 
 
 class PacedModel:
-    """Speaks as its prompt says; a chunk's text is the time it was yielded at, 19 digits at most.
+    """Streams as its prompt says; a chunk's text is the time at which it is yielded, 19 digits at most.
 
-    Late, it does not wait between chunks: then it is as fast as they are accepted. While it is held, each of its calls
-    begins its answer and says nothing in it; what was not said meanwhile is not made up for.
+    If it is late, it does not wait between chunks and is as fast as they are accepted. While it is held, each call
+    starts its message and yields no text; chunks that were due meanwhile are skipped.
     """
 
     def __init__(self, *, held: bool = False) -> None:
@@ -59,17 +59,17 @@ class PacedModel:
         self._gate = anyio.Event()
 
     def hold(self) -> None:
-        """Say nothing from the next chunk on."""
+        """Yield no text from the next chunk on."""
         if not self._held:
             self._held, self._gate = True, anyio.Event()
 
     def go(self) -> None:
-        """Speak."""
+        """Yield text again."""
         self._held = False
         self._gate.set()
 
     def stop(self) -> None:
-        """End all answers."""
+        """End all messages."""
         self.stopped = True
         self.go()
 
@@ -82,7 +82,7 @@ class PacedModel:
         tool_choice: ToolChoice | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
-        """The chunks of one answer."""
+        """The chunks of one message."""
         rate, count = messages[-1].get("content", [])[0]["text"].split()
         yield c.message_start()
         yield c.block_start()
@@ -105,12 +105,12 @@ class PacedModel:
 
 
 def _first_due(pace: float) -> float:
-    """When the next chunk is due: within one pace, so that runs that begin together do not speak together."""
+    """When the next chunk is due: within one pace, so that runs that start together do not stream in step."""
     return time.monotonic() + pace * (time.perf_counter_ns() % 1000 / 1000)
 
 
 def _obey(model: PacedModel, question: str) -> None:
-    """`hold`, `go` and `stop` are for the model; what else is asked is not."""
+    """Pass `hold`, `go` and `stop` to the model, and ignore other questions."""
     if question == "hold":
         model.hold()
     elif question == "go":
@@ -151,7 +151,7 @@ async def worker(config: dict[str, Any], talk: Talk) -> None:
 
 
 async def alone(config: dict[str, Any], talk: Talk) -> None:
-    """Role: `runs` calls of the model at `rate` with nothing behind them: what the model itself costs.
+    """Role: `runs` calls of the model at `rate` whose chunks are dropped: the cost of the model itself.
 
     Asks: `snapshot`, `hold`, `go`; each is answered with a snapshot.
     """

@@ -1,10 +1,10 @@
-"""Append → yield: how long a chunk takes from the model in a worker process to the `data` event in this one.
+"""Append → yield: the time of a chunk from the model in a worker process to the `data` event in this process.
 
-Yardsticks: an `XADD` in another process, read by a blocked `XREAD` in this one; by redis-py, and over a socket of our
-own, which is the floor. The three take turns in each round. The writers run on uvloop as the worker does, the readers on
+Yardsticks: an `XADD` in another process, read by a blocked `XREAD` in this one; by redis-py, and over a bare
+socket, which is the floor. The three alternate in each round. The writers run on uvloop like the worker, the readers on
 asyncio; the payload is one record of the same size at the same rate.
 
-redis-py gets `socket_timeout=None`: with its default it arms a timer for each read, which costs it a fifth of the time.
+redis-py gets `socket_timeout=None`: with the default it starts a timer for each read, which costs a fifth of the time.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _figures(taken: dict[str, list[list[float]]], *, count: int) -> list[Figure]
     note = f"one run at {_RATE:.0f} events/s, {count} chunks a round"
     middle = of_rounds("latency", "append→yield, median", rounds("ours", 50), "µs")
     high = of_rounds("latency", "append→yield, p99", rounds("ours", 99), "µs")
-    bare, floor = "redis-py XADD → blocked XREAD, no socket timeout", "the floor: XADD → XREAD over a socket of our own"
+    bare, floor = "redis-py XADD → blocked XREAD, no socket timeout", "the floor: XADD → XREAD over a bare socket"
     return [
         middle.beside(rounds("redis-py", 50), bare, target=ratio_at_most(1), note=note),
         middle.beside(rounds("socket", 50), floor, called="the floor"),

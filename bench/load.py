@@ -1,7 +1,7 @@
-"""A fleet under load: worker processes, a client process that tails all runs, and what they cost between two moments.
+"""A fleet under load: worker processes, a client process that tails all runs, and their costs between two moments.
 
-An event is one `model.chunk` record, from the model's yield to the client's `data`; its raw event is counted with it,
-not beside it. Each process is measured by its own clock and its own CPU.
+An event is one `model.chunk` record, from the model's yield to the client's `data`; its raw event is not
+counted separately. Each process is measured with its own clock and its own CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LOOK_S: Final = 0.1
 
 
 class Moment(NamedTuple):
-    """What the workers (summed), the client and the server have counted so far."""
+    """The counters of the workers (summed), the client and the server at one moment."""
 
     fleet: dict[str, Any]
     view: dict[str, Any]
@@ -45,9 +45,9 @@ class Window(NamedTuple):
     worker_us: float
     client_us: float
     server_us: float
-    """CPU of each for an event: the client's for one it yielded, the others' for one that was stored."""
+    """CPU of each per event: the client's per yielded event, the others' per stored event."""
     commands: float
-    """Commands that the server was sent for an event."""
+    """Commands sent to the server, per event."""
     records_per_append: float
     records_per_message: float
     delay_p50_ms: float
@@ -55,7 +55,7 @@ class Window(NamedTuple):
 
 
 def between(a: Moment, b: Moment) -> Window:
-    """The window from `a` to `b`. Where no event came, what it cost is that of one."""
+    """The window from `a` to `b`. Without any event, the costs are those of one."""
     seconds = b.view["at"] - a.view["at"]
     events = max(1, b.view["events"] - a.view["events"])
     records = max(1, b.fleet["records"] - a.fleet["records"])
@@ -79,10 +79,10 @@ def between(a: Moment, b: Moment) -> Window:
 
 
 class Fleet:
-    """Workers and a client whose runs have begun and say nothing until `speak`.
+    """Workers and a client whose runs have started and stream nothing until `speak`.
 
     Attributes:
-        idle: What all had counted before there was a run.
+        idle: The counters before the first run.
     """
 
     def __init__(self, bench: Bench, workers: Sequence[Child], view: Child, *, idle: Moment) -> None:
@@ -92,21 +92,21 @@ class Fleet:
         self.idle = idle
 
     async def moment(self) -> Moment:
-        """What all have counted until now."""
+        """The current counters."""
         return await _moment(self._bench, self._workers, self._view)
 
     async def window(self, seconds: float) -> Window:
-        """What happens from now on, models speaking or not."""
+        """The window of the next `seconds`, with models streaming or not."""
         before = await self.moment()
         await anyio.sleep(seconds)
         return between(before, await self.moment())
 
     async def speak(self, seconds: float, *, warm_s: float) -> Window:
-        """Let the models speak: `warm_s` until the fleet has found its pace, then a window; then hold them, and wait
-        until what they said has arrived.
+        """Let the models stream: first `warm_s` until the rate is steady, then a window. Then hold them, and wait until
+        all their chunks have arrived.
 
         Raises:
-            TimeoutError: What they said did not arrive.
+            TimeoutError: Their chunks did not arrive.
         """
         await _ask(self._workers, "go")
         await anyio.sleep(warm_s)
@@ -127,12 +127,12 @@ class Fleet:
 async def running_fleet(
     bench: Bench, *, prefix: str, runs: int, rate: float, readers: int = 1, workers: int = 1
 ) -> AsyncGenerator[Fleet, None]:
-    """`runs` runs of `rate` events a second, each tailed `readers` times, for the length of the block.
+    """`runs` runs of `rate` events a second, each tailed `readers` times, during the block.
 
-    Each of the `workers` holds as many of them as the others.
+    Each of the `workers` owns the same number of them.
 
     Raises:
-        TimeoutError: They did not all begin in a minute and a half.
+        TimeoutError: They did not all start within a minute and a half.
     """
     config = {"url": bench.url, "prefix": prefix, "runs": runs, "rate": rate, "readers": readers}
     held = {**config, "concurrency": runs // workers, "held": True}
@@ -146,7 +146,7 @@ async def running_fleet(
 
 
 async def _ask(workers: Sequence[Child], question: str) -> dict[str, Any]:
-    """What all of them answer, summed."""
+    """The sum of all their answers."""
     answers = [await worker.ask(question) for worker in workers]
     return {key: sum(answer[key] for answer in answers) for key in answers[0]}
 

@@ -90,7 +90,7 @@ async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> lis
             if importlib.util.find_spec("strands") is not None:
                 theirs.append(await process.ask("strands", count=min(_MOST_CHUNKS_OF_STRANDS, count)))
     note = f"{count:,} chunks, loop, records and projection included"
-    note += "" if theirs else "; `uv run --group bench` brings Strands to measure beside it"
+    note += "" if theirs else "; `uv run --group bench` brings Strands to measure for comparison"
     figure = of_rounds("loop", "CPU per chunk, in process", ours, "µs", target=at_most(3), note=note)
     beside = "Strands' in-process loop on the same chunks"
     return (

@@ -1,4 +1,4 @@
-"""Memory: what a streamed token costs in the stream, beside the msgpack bytes of the same records."""
+"""Memory: the cost of a streamed token in the stream, compared with the msgpack bytes of the same records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORT = 200
 
 
 async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
-    """The figures of this measurement: counted, not timed, so one round tells all."""
+    """The figures of this measurement: counted, not timed, so one round is enough."""
     say("memory")
     figures: list[Figure] = []
     async with opened_log(bench.url, prefix="memory") as log:
@@ -57,6 +57,6 @@ def _figures(tokens: int, used: float, whole: float, compact: float) -> list[Fig
             "beside msgpack as stored",
             yardstick=compact,
             yardstick_name="msgpack, the compact form",
-            note="what the stream adds to the bytes put in; no target is set for it",
+            note="what the stream adds to the stored bytes; it has no target",
         ),
     ]

@@ -1,9 +1,9 @@
-"""`python -m bench.overload`: one worker that is offered twice what it can carry loses no run, and stays quick.
+"""`python -m bench.overload`: one worker that is offered twice its capacity loses no run, and stays fast.
 
-First it measures what the worker carries; then so many runs at once that their models would say twice as much, all
-held until the last one is claimed, so that they begin, speak and end together. Meanwhile short runs begin and end without
-pause in the places that are left. A few of the long ones are tailed: their delays are those from the append, as it leaves
-the worker, to the client's yield; and those from the model's yield, the wait in the worker's buffers included.
+First it measures the worker's capacity. Then it starts runs whose models together offer twice as much; they are held
+until the last one is claimed, so that they start, stream and end together. Meanwhile short runs start and end all the
+time in the remaining capacity. A few of the long runs are tailed. The delays are those from the append, when it leaves
+the worker, to the client's yield, and those from the model's yield, which include the wait in the worker's buffers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["main"]
 _CALIBRATION_RUNS = 200
 _CALIBRATION_S = 3.0
 _AS_FAST_AS_ACCEPTED = 10_000.0
-_PLACES_FOR_SHORT_RUNS = 300
+_CONCURRENCY_FOR_SHORT_RUNS = 300
 _SHORT = prompt(rate=100.0, count=5)
 _LIMIT_S = 240.0
 _DELAY_LIMIT_S = 0.5
@@ -75,7 +75,7 @@ async def _ended(run: Run) -> None:
 async def _overload(url: str, *, runs: int, short: int, tails: int, seconds: float) -> bool:
     carried = await _capacity(url)
     rate = 2 * carried / runs
-    config = {"url": url, "prefix": "overload", "concurrency": runs + _PLACES_FOR_SHORT_RUNS, "held": True}
+    config = {"url": url, "prefix": "overload", "concurrency": runs + _CONCURRENCY_FOR_SHORT_RUNS, "held": True}
     async with child(timed_worker, config, uvloop=True) as fleet, Client(url, prefix="overload") as client:
         asked = prompt(rate=rate, count=max(1, round(rate * seconds)))
         started = long = [await client.start(AGENT, asked) for _ in range(runs)]
@@ -95,7 +95,7 @@ async def _overload(url: str, *, runs: int, short: int, tails: int, seconds: flo
         infos = [await run.info() for run in started]
     lost = sum(info.epoch != 1 or info.state != "completed" for info in infos)
     crashes = sum(info.crashes for info in infos)
-    both = zip(seen, sent, strict=True)  # a run's last records go with its end, which is not an append
+    both = zip(seen, sent, strict=True)  # a run's last records are written with its end, which is not an append
     appended = [one.yielded_ns - times[one.seq] for its, times in both for one in its if one.seq in times]
     made = [one.yielded_ns - one.made_ns for its in seen for one in its]
     print(f"carried alone            {carried:10,.0f} records/s")
@@ -116,13 +116,13 @@ async def _main(*, runs: int, short: int, tails: int, seconds: float) -> bool:
 
 
 def main() -> None:
-    """The command; exits with 1 if a run was lost, or if the 99th percentile of append → yield is half a second or more."""
+    """The command; exits with 1 if a run was lost, or if append → yield (p99) took half a second or more."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
-    parser.add_argument("--short", type=int, default=3000, help="runs of five chunks beside them")
+    parser.add_argument("--short", type=int, default=3000, help="additional runs of five chunks")
     parser.add_argument("--tails", type=int, default=50, help="runs that are tailed")
     parser.add_argument(
-        "--seconds", type=float, default=5.0, help="what the models would speak for, were they not held up"
+        "--seconds", type=float, default=5.0, help="how long the models would stream without back-pressure"
     )
     sys.exit(0 if anyio.run(partial(_main, **vars(parser.parse_args()))) else 1)
 

@@ -1,8 +1,8 @@
-"""Paced: a thousand runs at 20 events a second, which is what a fleet of streaming models pays.
+"""Paced: a thousand runs at 20 events a second, the typical load of a fleet of streaming models.
 
-Nothing is saturated here, so batches are small and the costs of each call and of each timer show. The bench's model
-sleeps before each chunk, as no model behind a network does; what that timer costs is measured alone in the same rounds
-(the same models on the same loop, their chunks dropped) and taken off in a line of its own.
+Nothing is saturated here, so batches are small and the cost of each call and each timer is visible. The bench's model
+sleeps before each chunk, unlike a model that streams over a network. The cost of that timer is measured alone in the
+same rounds (the same models on the same loop, their chunks dropped), and subtracted in a separate line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GROUP: Final = "paced"
 
 
 async def timer_us(process: Child, *, seconds: float, warm_s: float) -> float:
-    """CPU that the models of `process`, an `alone`, cost for an event, with nothing behind them."""
+    """CPU per event of the models of `process`, an `alone`, whose chunks are dropped."""
     await process.ask("go")
     await anyio.sleep(warm_s)
     before = await process.ask("snapshot")
@@ -66,9 +66,7 @@ def _figures(windows: list[Window], timers: list[float], *, runs: int) -> list[F
             note=f"{runs:,} runs at {RATE:.0f}/s, {runs * RATE:,.0f} events/s offered",
         ),
         line("worker CPU per event", worker, "µs", note="the model's timer included"),
-        line(
-            "the model's own timer, alone", timers, "µs", note="the same models in a process with nothing behind them"
-        ),
+        line("the model's own timer, alone", timers, "µs", note="the same models in a process that drops their chunks"),
         line(
             "worker, above the model's own timer",
             [one - timer for one, timer in zip(worker, timers, strict=True)],

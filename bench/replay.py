@@ -1,8 +1,8 @@
-"""Replay: the events of a finished run as fast as they come.
+"""Replay: the events of a finished run, as fast as possible.
 
 Yardsticks, both redis-py: a loop that reads pages of 250, builds the two events of each chunk by hand and yields them,
-which is what a program without playhead must do as well (the honest one); and a bare `XRANGE` that decodes msgpack and
-makes nothing of it, at the page size that is best for it. CPU is what is compared: wall time holds the server's part too.
+which a program without playhead must also do (the fair one); and a bare `XRANGE` that decodes msgpack and makes no
+events, at its best page size. CPU is compared, because wall time includes the server's part.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BARE_PAGES: Final = (250, 500, 1000)
 
 
 class _Event(dict[str, Any]):
-    """A dict that knows its place, made by hand."""
+    """A dict with its position, made by hand."""
 
     __slots__ = ("at", "epoch", "index", "run_id", "seq")
 
@@ -149,7 +149,7 @@ def _figures(taken: dict[str, list[dict[str, Any]]], *, records: int) -> list[Fi
 
     best = min(_BARE_PAGES, key=lambda page: median(us(f"bare {page}")))
     by_hand = f"redis-py, both events built by hand and yielded, pages of {_BY_HAND_PAGE}"
-    bare = f"redis-py XRANGE + msgpack, nothing made, pages of {best} (the best of {', '.join(map(str, _BARE_PAGES))})"
+    bare = f"redis-py XRANGE + msgpack, no events, pages of {best} (the best of {', '.join(map(str, _BARE_PAGES))})"
     speed = of_rounds("replay", "records per CPU second", per_cpu_second("ours"), "/s")
     note = f"one finished run of {records:,} records, both events of each chunk yielded"
     cost = of_rounds("replay", "CPU per record", us("ours"), "µs")

@@ -15,7 +15,7 @@ from bench.figures import Figure
 __all__ = ["print_json", "print_table", "spread"]
 
 _WIDTH: Final = 132
-"""What the table takes at most; a narrow terminal breaks its lines rather than losing columns."""
+"""The table's maximum width; a narrow terminal wraps its lines and loses no column."""
 
 
 def print_json(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
@@ -24,11 +24,11 @@ def print_json(machine: Mapping[str, str], figures: Sequence[Figure]) -> None:
 
 
 def print_table(
-    machine: Mapping[str, str], figures: Sequence[Figure], *, title: str = "playhead, measured here and now"
+    machine: Mapping[str, str], figures: Sequence[Figure], *, title: str = "playhead, measured on this machine"
 ) -> None:
-    """A table for people, and below it what each figure needs to be believed.
+    """A table for people, and below it the notes of the figures.
 
-    Figures of several rounds show their median and, behind it, the least and the most; a ratio is taken in each round.
+    Figures of several rounds show their median, then the minimum and the maximum; a ratio is computed per round.
     """
     console = Console(highlight=False)
     console.width = max(console.width, _WIDTH)
@@ -73,7 +73,7 @@ def _cells(figure: Figure) -> dict[str, str]:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The least and the most of several rounds, `3.9-4.4`; of one round nothing."""
+    """The minimum and maximum of several rounds, `3.9-4.4`; empty for one round."""
     return f"{_number(min(values))}-{_number(max(values))}" if len(values) > 1 else ""
 
 

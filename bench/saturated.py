@@ -1,10 +1,11 @@
 """Saturation: a thousand runs at once through one worker process and one client process that tails them all.
 
-More is offered than the machine takes (1,000 runs of 300 chunks a second; a model that is late does not wait), and what
-arrives is counted over windows in the steady state. Between the windows the models are held, and the yardsticks write.
+The load is higher than the machine's capacity (1,000 runs of 300 chunks a second; a model that is late does not wait),
+and received events are counted over windows in the steady state. Between the windows the models are held, and the
+yardsticks write.
 
 Yardsticks: bare redis-py `XADD`s of the same bytes on uvloop, in pipelines of 600, as many as the worker sends at once
-(the hard one), or each awaited (the weak one). It is the same work with nothing around it: no fence, no loop, no reader.
+(the hard one), or each awaited (the weak one). It is the same work without fence, loop or reader.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _beside(windows: list[Window]) -> list[Figure]:
             "delay, median",
             [window.delay_p50_ms for window in windows],
             "ms",
-            note="model's yield to client's yield; buffers are full by intent",
+            note="model's yield to client's yield; the buffers are full on purpose",
         ),
         line("delay, p99", [window.delay_p99_ms for window in windows], "ms"),
         Figure(
@@ -115,6 +116,6 @@ def _beside(windows: list[Window]) -> list[Figure]:
                 [(window.worker_s + window.client_s + window.server_s) / window.seconds for window in windows]
             ),
             unit="",
-            note="below the machine's cores: something else was running, or one of the three is the limit",
+            note="if below the machine's cores: another program was running, or one of the three is the limit",
         ),
     ]

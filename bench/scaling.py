@@ -1,8 +1,8 @@
-"""From the measured curves to what one more costs, and from there to a fleet: the arithmetic, shown.
+"""Computes unit costs from the measured curves, and the costs of a fleet from them, and shows the arithmetic.
 
     python -m bench.scaling
 
-works it out from the curves that are kept in docs/, and simulates 100,000 runs over 1 to 16 shards.
+does so from the curves stored in docs/, and simulates 100,000 runs over 1 to 16 shards.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bench.units import RENEW_EVERY_S, Row, UnitCosts, markdown, unit_costs, uni
 __all__ = ["FleetPlan", "arithmetic", "fuller_workers", "main", "shard_costs", "shards_table"]
 
 _BUSY: Final = 0.6
-"""How much of a core a shard is planned for: what is left is for what comes unevenly."""
+"""The planned load of a shard's core: the rest is a reserve for uneven load."""
 _SIMULATED: Final = Load()
 
 
 def shard_costs(units: UnitCosts, plan: FleetPlan) -> ShardCosts:
-    """What the simulation needs of them."""
+    """The unit costs as the simulation needs them."""
     return ShardCosts(
         event_us=units.server_us, held_us=units.renewal_us / RENEW_EVERY_S, fixed_us=plan.workers * units.idle_us
     )
@@ -32,14 +32,14 @@ def shard_costs(units: UnitCosts, plan: FleetPlan) -> ShardCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPlan:
-    """A fleet to work out.
+    """A fleet whose costs are computed.
 
     Attributes:
         workers: Worker processes.
-        runs: Runs of each at once.
-        clients: Processes that tail them, each run once.
-        rate: Events a second of a run that speaks.
-        speaking: The part of the runs that speaks at any moment.
+        runs: Runs of each worker at once.
+        clients: Client processes; together they tail each run once.
+        rate: Events a second of a streaming run.
+        speaking: The fraction of the runs that stream at any moment.
         kept_h: Hours that logs are kept.
     """
 
@@ -57,24 +57,24 @@ class FleetPlan:
 
     @property
     def events(self) -> float:
-        """Events a second of all."""
+        """Events a second of all runs."""
         return self.all_runs * self.speaking * self.rate
 
 
 def arithmetic(units: UnitCosts, plan: FleetPlan) -> str:
-    """What a fleet comes to, as a Markdown table of sums."""
+    """The costs of a fleet, as a Markdown table of the arithmetic."""
     rows = [
         ("runs at once", f"{plan.workers:,} workers * {plan.runs}", f"{plan.all_runs:,}"),
         (
             "events a second",
-            f"{plan.all_runs:,} * {plan.speaking:.0%} that speak * {plan.rate:.0f}",
+            f"{plan.all_runs:,} * {plan.speaking:.0%} that stream * {plan.rate:.0f}",
             f"{plan.events:,.0f}",
         ),
         *_of_redis(units, plan),
         *_of_processes(units, plan),
         *_of_memory(units, plan),
     ]
-    return markdown(("what", "arithmetic", "comes to"), rows)
+    return markdown(("what", "arithmetic", "result"), rows)
 
 
 def _of_redis(units: UnitCosts, plan: FleetPlan) -> list[Row]:
@@ -91,7 +91,7 @@ def _of_redis(units: UnitCosts, plan: FleetPlan) -> list[Row]:
             f"{plan.workers:,} calls each {RENEW_EVERY_S:.1f} s, of {plan.runs} * {units.renewal_us:.1f} µs",
             f"{renewals:,.0f} calls/s, {leases:.2f} cores",
         ),
-        ("Redis, looks for work", f"{plan.workers:,} * {units.idle_us / 1000:.1f} ms/s", f"{looks:.2f} cores"),
+        ("Redis, checks for queued runs", f"{plan.workers:,} * {units.idle_us / 1000:.1f} ms/s", f"{looks:.2f} cores"),
         ("shards", f"{cores:.1f} cores ÷ {_BUSY:.0%} of a core each", f"{math.ceil(cores / _BUSY)}"),
         (
             "connections to each",
@@ -140,7 +140,7 @@ def _of_memory(units: UnitCosts, plan: FleetPlan) -> list[Row]:
 
 
 def fuller_workers(curves: Mapping[str, Curve], *, runs: int = _SIMULATED.runs) -> str:
-    """The same runs held by fewer workers, as a Markdown table: what the size of a worker's calls saves."""
+    """The same runs on fewer workers, as a Markdown table that shows the effect of larger calls."""
     idle_us = unit_costs(curves).idle_us
     rows: list[Row] = []
     for point in curves["runs"].points:
@@ -154,7 +154,7 @@ def fuller_workers(curves: Mapping[str, Curve], *, runs: int = _SIMULATED.runs) 
                 f"{plan.workers * idle_us / 1e6:.2f}",
             )
         )
-    heads = ("fleet", "server CPU per event", "Redis cores, events", "worker cores", "Redis cores, looks")
+    heads = ("fleet", "server CPU per event", "Redis cores, events", "worker cores", "Redis cores, checks")
     return markdown(heads, rows)
 
 

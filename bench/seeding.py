@@ -1,4 +1,4 @@
-"""Logs to read: runs written straight through the log interface, without a worker."""
+"""Logs for the readers: runs written through the log interface, without a worker."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def opened_log(url: str, *, prefix: str) -> AsyncGenerator[RedisLog, None]
 
 
 async def claim_run(log: RedisLog) -> Claim:
-    """A fresh run of `AGENT`, owned by the caller."""
+    """A new run of `AGENT`, owned by the caller."""
     await log.submit(NewRun(new_run_id(), AGENT, RunSubmitted(at=now_ms(), agent=AGENT, prompt="go")))
     notes = {AGENT: encode_record(RunClaimed(at=now_ms(), worker="bench"))}
     claim = await log.claim(notes, worker="bench", token=new_token(), lease_ms=_LEASE_MS)
@@ -67,7 +67,7 @@ async def claim_run(log: RedisLog) -> Claim:
 
 @dataclass(slots=True)
 class SeededRun:
-    """A running run whose model call has begun and has said nothing yet."""
+    """A running run whose model call has started and has streamed nothing yet."""
 
     id: str
     claim: Claim
@@ -96,7 +96,7 @@ async def append_to_each(log: RedisLog, runs: Sequence[SeededRun], records: Sequ
 
 
 def conversation(tokens: int) -> list[Record]:
-    """A model call of `tokens` text deltas of about five characters, as a worker would log it, its end left out."""
+    """A model call of `tokens` text deltas of about five characters, as a worker would log it, without its end."""
     words = _SENTENCE.split()
     text = " ".join(words[number * number % len(words)] for number in range(tokens))
     chunks = [ModelChunk(at=now_ms(), chunk=chunk) for chunk in text_call(text)]
@@ -110,7 +110,7 @@ def conversation(tokens: int) -> list[Record]:
 
 
 async def append(log: RedisLog, claim: Claim, head: int, records: Sequence[Record]) -> int:
-    """Append behind `head`; the new head."""
+    """Append after `head`; returns the new head."""
     return await _append(log, claim, head, [encode_record(record) for record in records])
 
 
@@ -123,7 +123,7 @@ async def _append(log: RedisLog, claim: Claim, head: int, data: Sequence[bytes])
 
 
 async def long_log(log: RedisLog, records: int, *, answer: int) -> tuple[str, int]:
-    """A finished run of about that many records, answers of `answer` tokens behind each other: its id, its records."""
+    """A finished run of about `records` records, with messages of `answer` tokens each; returns its id and its head."""
     claim = await claim_run(log)
     head = claim.head
     data = [encode_record(record) for record in conversation(answer)]

@@ -1,4 +1,4 @@
-"""The server's side of the bench: starting it, what it counted, and the machine it shares."""
+"""The server's side of the bench: starts the server, reads its counters, and describes the machine."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["Bench", "Counters", "describe_machine", "running_server"]
 
 
 class Counters(NamedTuple):
-    """What the server counted since it started."""
+    """The server's counters since its start."""
 
     cpu: float
     """Seconds, user and system, its threads included."""
     commands: int
-    """Commands that clients sent. The server counts those inside scripts with them, so commands that our scripts call
-    too (`HMGET`: an idle tail's look) are left out."""
+    """Commands that clients sent. The server also counts those inside scripts, so commands that playhead's scripts call
+    too (`HMGET`: an idle tail's check) are left out."""
 
 
 class Bench:
     """A server to measure on.
 
     Attributes:
-        url: Of the server.
-        admin: A client for looking at it and for yardsticks.
+        url: The server's URL.
+        admin: A client for inspecting it and for yardsticks.
     """
 
     def __init__(self, server: EmbeddedServer, admin: Redis) -> None:
@@ -52,7 +52,7 @@ class Bench:
         return Counters(cpu["used_cpu_sys"] + cpu["used_cpu_user"], commands)
 
     async def clients(self) -> list[dict[str, str]]:
-        """The fields of `CLIENT LIST` of every connection but this object's own."""
+        """The fields of `CLIENT LIST` of every connection except this object's own."""
         own = str(await self.admin.client_id())
         listed = await self.admin.client_list()
         return [client for client in listed if client["id"] != own]
@@ -67,7 +67,7 @@ def _called_by_scripts() -> frozenset[str]:
     folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
     texts = [file.read_text() for file in folder.iterdir() if file.name.endswith(".lua")]
     called = frozenset(name.lower() for text in texts for name in re.findall(r"redis\.p?call\('(\w+)'", text))
-    return called | {"publish", "spublish"}  # which of them it is, a script is told when it is loaded
+    return called | {"publish", "spublish"}  # a script gets the one to use when it is loaded
 
 
 @asynccontextmanager
@@ -82,7 +82,7 @@ async def running_server() -> AsyncGenerator[Bench, None]:
 
 
 def describe_machine(server: str, *, appendfsync: str = "everysec") -> dict[str, str]:
-    """What the figures depend on."""
+    """The machine and the versions that the figures depend on."""
     return {
         "cpu": f"{os.cpu_count()} x {_cpu_model()}",
         "load": " ".join(f"{load:.2f}" for load in os.getloadavg()),

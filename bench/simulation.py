@@ -1,9 +1,9 @@
-"""Many runs over N shards: what each shard carries, and how uneven hashing makes it. Pure; `python -m bench.scaling` runs it.
+"""Many runs over N shards: the load of each shard, and how evenly hashing spreads it. Pure; `bench.scaling` runs it.
 
-A discrete-event simulation of runs that speak for a while and wait for a while (a tool, a person, the next token of a
-slow model), each at a pace of its own. A session's id is hashed to a shard, as the design has it. A shard is one Redis
-core: what is asked of it in a second is the CPU of its events, of holding its runs, and of the workers' looks for work; what
-it cannot do in that second stays, and is the delay of what comes behind it. The unit costs are measured, not assumed.
+A discrete-event simulation of runs that stream for a while and wait for a while (for a tool, a person, or the next
+token of a slow model), each at its own pace. A session's id is hashed to a shard, as in playhead. A shard is one Redis core:
+its load in a second is the CPU for its events, for holding its runs, and for the workers' checks for queued runs. Work
+that it cannot do in that second is added to its backlog, which delays later work. The unit costs are measured.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from bench.figures import percentile
 __all__ = ["Load", "ShardCosts", "Spread", "simulate", "table"]
 
 _PACE_SHAPE: Final = 4.0
-"""Of the gamma distribution of paces: half of the runs lie within a third of the mean."""
+"""Of the gamma distribution of paces: half of the runs are within a third of the mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is simulated.
+    """The simulated load.
 
     Attributes:
-        runs: Runs at once, each of a session of its own.
-        rate: Events a second of a run that speaks, on average.
-        speaking_s, waiting_s: How long runs speak and wait, on average; exponentially distributed.
-        seconds: How long it is looked at, once a second.
-        placements: How often it is begun anew with other session ids.
-        seed: Of all that is random.
+        runs: Runs at once, each with its own session.
+        rate: Events a second of a streaming run, on average.
+        speaking_s, waiting_s: How long runs stream and wait, on average; exponentially distributed.
+        seconds: How many seconds are simulated.
+        placements: How many times the simulation is repeated with other session ids.
+        seed: The seed of all random numbers.
     """
 
     runs: int = 100_000
@@ -46,18 +46,18 @@ class Load:
 
     @property
     def speaking(self) -> float:
-        """The part of the runs that speaks."""
+        """The fraction of the runs that stream."""
         return self.speaking_s / (self.speaking_s + self.waiting_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardCosts:
-    """What a shard's core does.
+    """The costs for a shard's core.
 
     Attributes:
         event_us: CPU for one event.
-        held_us: CPU a second for a run that is held, speaking or not.
-        fixed_us: CPU a second for the workers, which all ask each shard for work.
+        held_us: CPU a second for a run that a worker owns, streaming or not.
+        fixed_us: CPU a second for the workers, which all check each shard for queued runs.
     """
 
     event_us: float
@@ -67,16 +67,16 @@ class ShardCosts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spread:
-    """What came of it for one number of shards.
+    """The result for one number of shards.
 
     Attributes:
         shards: Their number.
         runs: Runs of a shard, on average.
         events: Events a second of a shard, on average.
-        cores: The part of a core that a shard is asked for, on average.
-        busiest_cores: The same of the busiest shard of a second; its 99th percentile over the seconds.
-        imbalance: The busiest shard's events beside the average; its 99th percentile over the seconds.
-        delay_s: How long the slowest shard lies behind at the end.
+        cores: The cores that a shard needs, on average.
+        busiest_cores: The same for the busiest shard of a second; the 99th percentile over the seconds.
+        imbalance: The busiest shard's events divided by the average; the 99th percentile over the seconds.
+        delay_s: The backlog of the slowest shard at the end.
     """
 
     shards: int
@@ -89,7 +89,7 @@ class Spread:
 
 
 class _Shards:
-    """The shards of one placement: what they carry now, and what they have seen."""
+    """The shards of one placement: their current load, and their statistics."""
 
     def __init__(self, homes: Sequence[int], costs: ShardCosts, *, count: int) -> None:
         self._homes = homes
@@ -106,11 +106,11 @@ class _Shards:
         self.totals: list[float] = []
 
     def change(self, run: int, pace: float) -> None:
-        """A run begins (or, with a negative pace, ends) to speak."""
+        """A run starts (or, with a negative pace, stops) streaming."""
         self.events[self._homes[run] % self.count] += pace
 
     def second(self) -> None:
-        """A second passes."""
+        """Advance by one second."""
         cores = [
             events * self._costs.event_us / 1e6 + held
             for events, held in zip(self.events, self._held_cores, strict=True)
@@ -123,7 +123,7 @@ class _Shards:
 
 
 def _carried(placement: int, load: Load, costs: ShardCosts, counts: Sequence[int]) -> list[_Shards]:
-    """One placement, carried by each number of shards at once."""
+    """One placement, simulated for each number of shards."""
     rng = random.Random(f"{load.seed}-{placement}")
     homes = [zlib.crc32(f"session-{placement}-{run}".encode()) for run in range(load.runs)]
     all_shards = [_Shards(homes, costs, count=count) for count in counts]
@@ -151,7 +151,7 @@ def _carried(placement: int, load: Load, costs: ShardCosts, counts: Sequence[int
 
 
 def simulate(load: Load, costs: ShardCosts, counts: Sequence[int] = (1, 2, 4, 8, 16)) -> list[Spread]:
-    """What each number of shards comes to, over all placements. The same seed gives the same."""
+    """The result for each number of shards, over all placements. The same seed gives the same results."""
     placements = [_carried(placement, load, costs, counts) for placement in range(load.placements)]
     return [_spread(load, costs, [placement[place] for placement in placements]) for place in range(len(counts))]
 

@@ -1,4 +1,4 @@
-"""How much the measurements do: in full, quickly, or only enough to see that they run."""
+"""The sizes of the measurements: full, quick, or only large enough to check that they run."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["SIZES", "Sizes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much each measurement does in a round.
+    """The size of each measurement in a round.
 
     Attributes:
-        rounds: How often product and yardsticks take turns.
+        rounds: How many rounds of product and yardsticks.
         latency_s: Seconds of events at 100 a second, for each of the three that are timed.
-        runs: Runs at once, saturated, paced and waiting.
-        window_s: Seconds a fleet is measured, each time after it has found its pace.
-        yardstick_s: Seconds of each yardstick of the writing side.
-        loop_chunks: Chunks of an answer in process.
+        runs: Runs at once: saturated, paced and waiting.
+        window_s: Seconds in which a fleet is measured, each time after its rate is steady.
+        yardstick_s: Seconds of each yardstick for writes.
+        loop_chunks: Chunks of a message in process.
         tails: Tails open at once.
-        tokens: Tokens in a stream whose memory is asked for.
+        tokens: Tokens in a stream whose memory is measured.
         replay_records: Records of the log that is replayed.
     """
 

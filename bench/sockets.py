@@ -1,6 +1,6 @@
-"""The least that speaks to a Redis server: one socket, hiredis, one future a command. The floor under every client.
+"""The smallest Redis client: one socket, hiredis, one future per command. It is the floor for every client.
 
-It stands beside the product in the yardsticks, never in it: no reconnects, no timeouts, no errors but the server's.
+It is a yardstick, not part of the product: it has neither reconnects nor timeouts, and raises only the server's errors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Socket", "opened_socket"]
 
 
 class Socket(asyncio.Protocol):
-    """Commands over one connection, pipelined; answers come in the order of the commands."""
+    """Commands over one connection, pipelined; replies come in the order of the commands."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -28,11 +28,11 @@ class Socket(asyncio.Protocol):
         self.closed = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport to write to."""
+        """Store the transport for writing."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's does not derive from it
 
     def data_received(self, data: bytes) -> None:
-        """Give each answer to the command that waits longest."""
+        """Pass each reply to the oldest waiting command."""
         self._reader.feed(data)
         while (answer := self._reader.gets()) is not Ellipsis:
             asked = self._asked.popleft()
@@ -44,7 +44,7 @@ class Socket(asyncio.Protocol):
                 asked.set_result(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what still waits."""
+        """Fail the commands that still wait."""
         for asked in self._asked:
             if not asked.done():
                 asked.set_exception(exc or ConnectionResetError("the server closed the connection"))
@@ -52,7 +52,7 @@ class Socket(asyncio.Protocol):
             self.closed.set_result(None)
 
     def call(self, *command: Any) -> asyncio.Future[Any]:
-        """Send a command in this turn; what it answers can be awaited."""
+        """Send a command in this turn of the event loop; its reply can be awaited."""
         asked: asyncio.Future[Any] = self._loop.create_future()
         self._asked.append(asked)
         self._open().write(hiredis.pack_command(command))

@@ -1,7 +1,7 @@
 """Tails: many open at once in one client process; its connections, its memory, and how long opening takes.
 
-In each round a fresh process opens them all on the same running runs, whose logs have grown by a chunk since the last.
-Yardstick of the memory: as many tasks that only wait, in a process of their own, since each reader of a tail is one.
+In each round a new process opens them all on the same running runs, whose logs grow by one chunk per round.
+Yardstick for the memory: the same number of waiting tasks in another process, because each reader of a tail is a task.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PREFIX: Final = "tails"
 
 
 class _Audience:
-    """One tail on each of many runs, and how many events they have yielded: the beginning of a cycle, and each chunk."""
+    """One tail on each of many runs, and a count of the events they have yielded: the start of the run, and each chunk."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -45,10 +45,10 @@ class _Audience:
                         self._reached.set()
 
     async def seen(self, events: int) -> None:
-        """Wait until that many have been yielded in all.
+        """Wait until this many events have been yielded in total.
 
         Raises:
-            TimeoutError: They were not.
+            TimeoutError: They were not yielded in time.
         """
         self._reached, self._wanted = anyio.Event(), events
         if self._seen < events:
@@ -58,7 +58,7 @@ class _Audience:
 
 async def open_tails(config: dict[str, Any], talk: Talk) -> None:
     """Role: opens one tail on each of `runs`. Asks: `open`, `wait` (both until the tails have yielded `events` in all),
-    `snapshot`; answers seconds, and what memory and CPU the process has used."""
+    `snapshot`; answers seconds, and the memory and CPU that the process has used."""
     url = f"{config['url']}?client_name={CLIENT_NAME}"
     async with Client(url, prefix=config["prefix"]) as client, anyio.create_task_group() as tasks:
         audience = _Audience(client)
@@ -74,7 +74,7 @@ async def open_tails(config: dict[str, Any], talk: Talk) -> None:
 
 
 async def tasks_that_wait(config: dict[str, Any], talk: Talk) -> None:
-    """Role: the yardstick. Asks: `open` (`count`); answers by how many bytes the process has grown."""
+    """Role: the yardstick. Asks: `open` (`count`); answers how many bytes the process has grown."""
     del config
     async with anyio.create_task_group() as tasks:
         async for question in talk.questions():

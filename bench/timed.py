@@ -1,4 +1,4 @@
-"""A worker process that keeps when the records of some runs were sent, for `bench.overload`."""
+"""A worker process that stores when the records of some runs were sent, for `bench.overload`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["timed_worker"]
 
 
 class _TimedLog(RedisLog):
-    """Keeps when the records of some runs were first sent."""
+    """Stores when the records of some runs were first sent."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.sent: dict[str, dict[int, int]] = {}
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
-        """As of a log."""
+        """See `Log.append`."""
         now = clock_ns()
         for batch in batches:
             if (sent := self.sent.get(batch.run_id)) is not None:
@@ -36,7 +36,10 @@ class _TimedLog(RedisLog):
 
 
 async def timed_worker(config: dict[str, Any], talk: Talk) -> None:
-    """Role: a worker that keeps the times of appends; its model is held at first if `held`. Asks: `counts`, `go` (with the `runs` to keep them of), `sent`."""
+    """Role: a worker that stores the times of appends; its model is held at first if `held`.
+
+    Asks: `counts`, `go` (with the `runs` whose times to store), `sent`.
+    """
     model = PacedModel(held=config["held"])
     log = _TimedLog(connect(config["url"]), prefix=config["prefix"])
     options = WorkerOptions(concurrency=config["concurrency"], grace_s=0)

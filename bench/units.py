@@ -1,4 +1,4 @@
-"""What one more costs, read off the measured curves. Pure."""
+"""Unit costs, from the measured curves. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RENEW_EVERY_S: Final = 10.0 / 3
 """A third of the default lease."""
 _TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _KEPT_UP: Final = 0.95
-"""Of what was offered. A fleet that cannot keep up is cheaper per event, because its calls are fuller."""
+"""A fraction of the offered rate. A fleet that cannot keep up is cheaper per event, because its calls are larger."""
 
 Row = tuple[str, ...]
 """The cells of a line of a table; ` * ` in them is shown as a multiplication sign."""
@@ -22,17 +22,17 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitCosts:
-    """What one more costs, as measured.
+    """The measured unit costs.
 
     Attributes:
-        worker_us, client_us, server_us: CPU for an event, with several workers of 100 runs that speak at 20 a second.
-        idle_us: CPU of the server a second for a worker that holds nearly nothing: it looks for work, and for lost runs.
-        renewal_us: CPU of the server, from one renewal to the next, for a run that is held and tailed and says nothing: its
-            part of the renewal, and the looks of its tail.
-        run_kib: Memory of the worker for a run that speaks.
+        worker_us, client_us, server_us: CPU per event, with several workers of 100 runs that stream 20 events a second.
+        idle_us: CPU of the server a second for a worker with hardly any runs: it checks for queued and for lost runs.
+        renewal_us: CPU of the server, from one renewal to the next, for a run that has a tail and streams nothing: its
+            part of the renewal, and the checks of its tail.
+        run_kib: Memory of the worker for a streaming run.
         tail_kib: Memory of the client for a tail.
-        bytes: Of the stream, for a record.
-        worker_connections, client_connections: To a server.
+        bytes: Memory of the stream per record.
+        worker_connections, client_connections: Connections to a server.
     """
 
     worker_us: float
@@ -48,7 +48,7 @@ class UnitCosts:
 
 
 def unit_costs(curves: Mapping[str, Curve]) -> UnitCosts:
-    """The unit costs that the curves tell: of an event with the most workers that kept up, of what is held by the most
+    """The unit costs: of an event at the highest number of workers that kept up, of the rest at the highest number of
     runs and tails."""
     workers = curves["workers"].points
     fleet = [point for point in workers if point["received"] >= _KEPT_UP * point["offered"]] or workers[:1]
@@ -75,7 +75,7 @@ def units_table(units: UnitCosts) -> str:
         ("client CPU per event", f"{units.client_us:.1f} µs", f"{1e6 / units.client_us:,.0f} events/s a core"),
         ("server CPU per event", f"{units.server_us:.1f} µs", f"{1e6 / units.server_us:,.0f} events/s a core"),
         (
-            "server CPU for a worker's looks",
+            "server CPU for a worker's checks",
             f"{units.idle_us / 1000:.1f} ms/s",
             _in_a(1e6, units.idle_us, "core", "workers"),
         ),
@@ -84,7 +84,7 @@ def units_table(units: UnitCosts) -> str:
             f"{units.renewal_us:.1f} µs",
             f"each {RENEW_EVERY_S:.1f} s, when its lease is renewed",
         ),
-        ("worker memory per run that speaks", f"{units.run_kib:.0f} KiB", _in_a(2**20, units.run_kib, "GiB", "runs")),
+        ("worker memory per streaming run", f"{units.run_kib:.0f} KiB", _in_a(2**20, units.run_kib, "GiB", "runs")),
         ("client memory per tail", f"{units.tail_kib:.1f} KiB", _in_a(2**20, units.tail_kib, "GiB", "tails")),
         ("Redis memory per token", f"{units.bytes:.0f} bytes", _in_a(2**30, units.bytes, "GiB", "tokens")),
         ("connections of a worker process", f"{units.worker_connections}", "to each server"),

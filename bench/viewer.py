@@ -17,14 +17,14 @@ from playhead.client import Client, Run
 __all__ = ["CLIENT_NAME", "viewer"]
 
 CLIENT_NAME: Final = "bench-viewer"
-"""What its connections are named, for `CLIENT LIST`."""
+"""The name of its connections, for `CLIENT LIST`."""
 _MANY: Final = 5000.0
 _SAMPLE: Final = 64
-"""Of many events a second the delay of each so many is taken, of fewer each."""
+"""At high rates only every 64th delay is stored."""
 
 
 class _Viewer:
-    """Tails runs and counts what they say."""
+    """Tails runs and counts their events."""
 
     def __init__(self, client: Client, *, tails: int, rate: float) -> None:
         self._client = client
@@ -63,7 +63,7 @@ class _Viewer:
 async def viewer(config: dict[str, Any], talk: Talk) -> None:
     """Role: a client that starts `runs` runs at `rate` and opens `readers` tails on each.
 
-    Asks: `start`, answered once each tail has seen its answer begin, and `snapshot`.
+    Asks: `start`, answered when each tail has seen the start of its message, and `snapshot`.
     """
     url = f"{config['url']}?client_name={CLIENT_NAME}"
     async with Client(url, prefix=config["prefix"]) as client, anyio.create_task_group() as tasks:

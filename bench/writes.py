@@ -1,4 +1,4 @@
-"""Yardsticks of the writing side: redis-py and nothing around it."""
+"""Yardsticks for writes: bare redis-py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _WAYS: Final = {"awaited": _awaited, "pipeline": _pipeline}
 
 
 async def writes(config: dict[str, Any], talk: Talk) -> None:
-    """Role: writes for `seconds`, as fast as it can. Asks: `awaited`, `pipeline`; answers events a second, CPU µs each."""
+    """Role: writes for `seconds`, as fast as possible. Asks: `awaited`, `pipeline`; answers events/s and CPU µs per event."""
     async with Redis.from_url(config["url"], socket_timeout=None) as client:
         for way in _WAYS.values():
             await way(client)  # connected, code warm

@@ -1,4 +1,4 @@
-"""How what playhead costs grows: runs, tails, readers of one run, records of one log. `python -m bench.curves`."""
+"""How playhead's costs grow: runs, tails, readers of one run, records of one log. `python -m bench.curves`."""
 
 from __future__ import annotations
 

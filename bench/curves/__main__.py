@@ -1,4 +1,4 @@
-"""`python -m bench.curves`: measures how everything grows, keeps the figures, draws them, and fills docs/scaling.md."""
+"""`python -m bench.curves`: measures how costs grow, stores the figures, draws them, and fills docs/scaling.md."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 async def _measure(names: list[str], sizes: CurveSizes, folder: Path) -> list[str]:
-    """Measure and keep each curve; the names of those that took too long."""
+    """Measure and store each curve; returns the names of those that took too long."""
     missed: list[str] = []
     folder.mkdir(parents=True, exist_ok=True)
     async with running_server() as bench:
@@ -73,7 +73,7 @@ async def _measure(names: list[str], sizes: CurveSizes, folder: Path) -> list[st
 
 
 def _document() -> None:
-    """Draw all curves that are kept, simulate the shards, and fill the page."""
+    """Draw all stored curves, simulate the shards, and fill the page."""
     curves = {name: load(name) for name in _CURVES}
     for curve in curves.values():
         _say(str(draw(curve)))

@@ -1,4 +1,4 @@
-"""A curve: what was measured at each size, with the machine it was measured on, kept as a small JSON file. Pure but for
+"""A curve: the figures at each size and the machine they were measured on, in a small JSON file. Pure except for
 reading and writing that file."""
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Final
 __all__ = ["FOLDER", "Curve", "Point", "flat_from", "load", "rises_from", "save"]
 
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs" / "curves"
-"""Where the curves of the documentation are kept."""
+"""The folder of the documentation's curves."""
 
 Point = Mapping[str, float]
-"""What was measured at one size, by name; the size is one of them."""
+"""The figures at one size, by name; the size is one of them."""
 
 _BEND: Final = 1.5
 _DIGITS: Final = 4
@@ -23,10 +23,10 @@ _DIGITS: Final = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """What was measured at growing sizes.
+    """The figures at growing sizes.
 
     Attributes:
-        name: Of the curve, and of what its sizes count: `runs`, `tails`, `readers`, `records`.
+        name: The name of the curve, and of its sizes: `runs`, `tails`, `readers`, `records`.
         machine: What the figures depend on.
         points: By growing size.
     """
@@ -41,15 +41,15 @@ class Curve:
 
 
 def flat_from(values: Sequence[tuple[float, float]]) -> float:
-    """The least size at which a cost has come within half of its least: what is paid once is spread out by then."""
+    """The smallest size at which a cost is within half of its minimum: fixed costs are spread out by then."""
     least = min(value for _, value in values)
     return next(size for size, value in values if value <= _BEND * least)
 
 
 def rises_from(values: Sequence[tuple[float, float]]) -> float | None:
-    """The least size at which a cost is over 1.5 times the least at a smaller size, and stays there; None if it never is.
+    """The smallest size at which a cost stays over 1.5 times its minimum at smaller sizes; None if it never does.
 
-    Of two sizes that differ tenfold, the bend lies between that size and the one before it.
+    Sizes differ tenfold, so the bend is between that size and the one before it.
     """
     found: float | None = None
     for place in range(1, len(values)):
@@ -63,7 +63,7 @@ def rises_from(values: Sequence[tuple[float, float]]) -> float | None:
 
 
 def save(curve: Curve, folder: Path = FOLDER) -> Path:
-    """Write it to `<name>.json`, each figure to four digits; the file's path."""
+    """Write it to `<name>.json`, each figure to four digits; returns the file's path."""
     points = [{key: _rounded(value) for key, value in point.items()} for point in curve.points]
     lines = ",\n".join(f"    {json.dumps(point)}" for point in points)
     machine = json.dumps(dict(curve.machine), indent=2).replace("\n", "\n  ")
@@ -80,7 +80,7 @@ def load(name: str, folder: Path = FOLDER) -> Curve:
     """Read it back.
 
     Raises:
-        FileNotFoundError: It was not measured yet; `python -m bench.curves` does it.
+        FileNotFoundError: It was not measured yet; run `python -m bench.curves`.
     """
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return Curve(name=name, machine=told["machine"], points=told["points"])

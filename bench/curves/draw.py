@@ -1,4 +1,4 @@
-"""Curves as SVG, by matplotlib, which the dependency group `bench` brings. The same figures give the same file."""
+"""Draws curves as SVG with matplotlib, from the dependency group `bench`. The same figures give the same file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Panel:
     """One drawing of a curve.
 
     Attributes:
-        title: What is drawn, with its unit.
+        title: The drawn quantity, with its unit.
         lines: What a line is called → the figure that it shows.
     """
 
@@ -56,7 +56,7 @@ PANELS: Final = {
         Panel("attach in the middle, ms", {"until the next event": "attach_ms", "CPU": "attach_cpu_ms"}),
     ),
 }
-"""What is drawn of each curve, side by side."""
+"""The drawings of each curve, side by side."""
 
 _STYLE: Final = {
     # Without these, each drawing of the same figures would differ: ids are random, glyphs are those of this machine.
@@ -70,10 +70,10 @@ _STYLE: Final = {
 
 
 def draw(curve: Curve, folder: Path = FOLDER) -> Path:
-    """Draw it to `<name>.svg`, both axes logarithmic; the file's path.
+    """Draw it to `<name>.svg`, both axes logarithmic; returns the file's path.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; the dependency group `bench` brings it.
+        ModuleNotFoundError: matplotlib is not installed; the dependency group `bench` installs it.
     """
     matplotlib: Any = importlib.import_module("matplotlib")
     figures: Any = importlib.import_module("matplotlib.figure")

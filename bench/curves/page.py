@@ -1,4 +1,4 @@
-"""The measured parts of docs/scaling.md: each stands between two comments, and is written from the curves. Pure.
+"""The measured parts of docs/scaling.md: each is between two comments, and is written from the curves. Pure.
 
 <!-- measured: runs -->
 … what is here is replaced …
@@ -112,7 +112,7 @@ def _bends(curve: Curve) -> str:
 
 
 def _told(curve: Curve, key: str) -> list[tuple[float, float]]:
-    """The values that a bend may be read off. What few tails hold fits into what the process has free."""
+    """The values in which a bend is searched. The memory of a few tails fits into what the process has free."""
     values = curve.of(key)
     return [pair for pair in values if pair[0] >= _FEWEST_FOR_MEMORY] or values if key == "kib" else values
 
@@ -136,7 +136,7 @@ PAGE_PARTS: Final[Mapping[str, Callable[[Mapping[str, Curve]], str]]] = {
     "fleet": lambda curves: arithmetic(unit_costs(curves), FleetPlan()),
     "fuller": fuller_workers,
 }
-"""What the curves alone tell. The simulation is `shards`, given to `parts` since it takes its time."""
+"""The parts made from the curves alone. The simulation, `shards`, is an argument of `parts`, because it is slow."""
 
 
 def parts(curves: Mapping[str, Curve], *, shards: str) -> dict[str, str]:
@@ -145,7 +145,7 @@ def parts(curves: Mapping[str, Curve], *, shards: str) -> dict[str, str]:
 
 
 def filled(page: str, given: Mapping[str, str]) -> str:
-    """The page with its parts replaced by those given; what is not given stays.
+    """The page with the given parts replaced; the others do not change.
 
     Raises:
         KeyError: The page has no such part.

@@ -1,7 +1,7 @@
-"""Records: one log that grows to a million, made of answers of 500 tokens each.
+"""Records: one log that grows to a million, made of messages of 500 tokens each.
 
 Attach joins at a token in the middle of the log and waits for the next event; fold reads all records and computes the
-state that a worker goes on from; replay yields all events. Each is measured as CPU of the reader, and as the time it takes.
+state that a worker continues from; replay yields all events. Each is measured as the reader's CPU, and as time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ATTACHES: Final = 20
 
 
 async def _attach(run: Run, records: int) -> int:
-    """Join in the middle, one place further each time, as readers come back to what they left."""
+    """Join in the middle, one record further each time, like readers that rejoin."""
     for number in range(_ATTACHES):
         async with aclosing(run.stream_async(after=records // 2 + number)) as events:
             async for _ in events:
@@ -58,7 +58,7 @@ _WAYS: Final[dict[str, Callable[[Run, int], Awaitable[int]]]] = {"attach": _atta
 
 
 async def reader(config: dict[str, Any], talk: Talk) -> None:
-    """Role: reads a log. Asks: `attach`, `fold`, `replay` (`run`, `records`); answers seconds and CPU seconds for one."""
+    """Role: reads a log. Asks: `attach`, `fold`, `replay` (`run`, `records`); answers seconds and CPU seconds."""
     async with Client(config["url"], prefix=_PREFIX) as client:
         async for question in talk.questions():
             began, cpu = time.monotonic(), cpu_seconds()
@@ -81,7 +81,7 @@ async def measure(bench: Bench, sizes: CurveSizes, say: Callable[[str], None]) -
 async def _logs(
     bench: Bench, sizes: CurveSizes, say: Callable[[str], None]
 ) -> AsyncGenerator[tuple[str, int, int], None]:
-    """A finished run of each size: its id, its records, the bytes of its stream. It is gone when the next is asked for."""
+    """A finished run of each size: its id, its records, the bytes of its stream. The next one replaces it."""
     for size in sizes.records:
         say(f"records: writing {size:,}")
         async with opened_log(bench.url, prefix=_PREFIX) as log:

@@ -1,7 +1,7 @@
 """Runs: from one to thousands at 20 events a second each, through one worker and one client on one server.
 
-First they wait, which shows what holding a run costs; then they speak. `…_share` is the part of one core that a process
-used, so their sum shows when the machine is full.
+First they wait, which shows the cost of holding a run; then they stream. `…_share` is the fraction of one core that a
+process used, so the sum shows when the machine is at its limit.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ async def measure(bench: Bench, sizes: CurveSizes, say: Callable[[str], None]) -
 
 
 async def _empty(bench: Bench, *, seconds: float) -> float:
-    """The part of a core that the server uses before there is a worker or a client."""
+    """The fraction of a core that the server uses without any worker or client."""
     before = await bench.counters()
     await anyio.sleep(seconds)
     return ((await bench.counters()).cpu - before.cpu) / seconds
 
 
 async def _waiting(bench: Bench, fleet: Fleet, *, runs: int, seconds: float) -> dict[str, float]:
-    """What runs cost that say nothing: a renewal is one call for all runs of the worker."""
+    """The cost of runs that stream nothing: a renewal is one call for all runs of the worker."""
     before = await fleet.moment()
     await anyio.sleep(seconds)
     after = await fleet.moment()

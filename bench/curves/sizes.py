@@ -10,13 +10,13 @@ __all__ = ["FULL", "QUICK", "SMOKE", "CurveSizes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveSizes:
-    """What is measured.
+    """The sizes and durations of the curves.
 
     Attributes:
         runs, workers, tails, readers, records: The sizes, each a point.
-        warm_s: Seconds a fleet speaks before it is measured.
-        window_s: Seconds it is measured.
-        waiting_s: Seconds runs are held for, to see what holding them costs; two renewals of their leases at least.
+        warm_s: Seconds a fleet streams before it is measured.
+        window_s: Seconds in which it is measured.
+        waiting_s: Seconds in which runs are held to measure the cost of holding them; at least two renewals of their leases.
     """
 
     runs: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Tails: from one to thousands in one client process, all on runs that say nothing; what opening and holding them costs."""
+"""Tails: from one to thousands in one client process, on runs that stream nothing; the cost to open and hold them."""
 
 from __future__ import annotations
 

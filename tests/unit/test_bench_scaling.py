@@ -74,7 +74,7 @@ def test_the_arithmetic_of_a_fleet_adds_up():
     assert cells(text, "events a second")[1] == "1,000,000"
     assert cells(text, "Redis, events") == ["1,000,000 ÷ 62,500 a core", "16.0 cores"]
     assert cells(text, "Redis, leases and idle tails")[1] == "300 calls/s, 1.00 cores"
-    assert cells(text, "Redis, looks for work")[1] == "1.00 cores"
+    assert cells(text, "Redis, checks for queued runs")[1] == "1.00 cores"
     assert cells(text, "shards")[1] == "30"
     assert cells(text, "connections to each")[1] == "4,200"
     assert cells(text, "a worker's CPU")[1] == "2.0% of a core"
@@ -91,7 +91,7 @@ def test_fewer_fuller_workers_are_reckoned_with_the_costs_of_their_calls():
 def test_a_cost_too_small_to_measure_is_not_divided_by():
     flat = [point(1, worker_us=1, server_us=1, held=0.001), point(10, worker_us=1, server_us=1, held=0.001)]
     units = unit_costs({**curves(), "runs": Curve(name="runs", machine={}, points=flat)})
-    assert cells(units_table(units), "server CPU for a worker's looks")[1] == "too little to measure"
+    assert cells(units_table(units), "server CPU for a worker's checks")[1] == "too little to measure"
 
 
 def test_every_worker_asks_every_shard_for_work():
