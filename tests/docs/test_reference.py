@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterable
 from dataclasses import fields
@@ -50,6 +51,31 @@ def read(name: str) -> str:
 def code(text: str) -> list[str]:
     """What stands in backticks."""
     return re.findall(r"`([^`]+)`", text)
+
+
+# The API reference
+
+
+def named_in_reference() -> list[str]:
+    """What the pages of `docs/reference/` take from docstrings."""
+    pages = sorted((ROOT / "docs/reference").glob("*.md"))
+    return [name for page in pages for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", named_in_reference())
+def test_the_reference_is_made_of_modules_and_names_that_exist(name: str):
+    assert pkgutil.resolve_name(name).__doc__
+
+
+def test_the_reference_has_all_public_names():
+    assert {f"playhead.{member}" for member in ("runtime", "workers", "client")} <= set(named_in_reference())
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    nav = (ROOT / "mkdocs.yml").read_text("utf-8").partition("\nnav:\n")[2]
+    pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    made = {"index.md", "changelog.md", "contributing.md", "security.md"}  # of the pages at the root
+    assert set(re.findall(r"[\w/]+\.md", nav)) == pages | made
 
 
 # Links
