@@ -500,13 +500,36 @@ def test_siblings_pin_each_other_exactly_and_share_one_version():
     assert names == {"playhead", *(f"playhead-{member}" for member in MEMBERS)}
 
 
-def test_the_changelog_opens_with_what_is_unreleased_in_the_fixed_order():
-    releases = re.split(r"^## ", texts()["CHANGELOG.md"], flags=re.MULTILINE)[1:]
-    assert releases[0].startswith("Unreleased\n")
+def bad_changelog(text: str) -> list[str]:
+    """What is wrong with the headings of a changelog. What is unreleased may be nothing, right behind a release."""
+    unreleased, *releases = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    found = [] if unreleased.startswith("Unreleased\n") else ["does not open with what is unreleased"]
     for release in releases:
+        title = release.partition("\n")[0]
+        dated = re.fullmatch(r"\d+\.\d+\.\d+ - \d{4}-\d\d-\d\d", title)
+        found.extend([] if dated else [f"{title}: not a version and its date"])
+        found.extend([] if "### " in release else [f"{title}: no section"])
+    for release in (unreleased, *releases):
         sections = re.findall(r"^### (.+)$", release, re.MULTILINE)
-        assert sections
-        assert sections == [section for section in CHANGELOG_SECTIONS if section in sections]
+        ordered = [section for section in CHANGELOG_SECTIONS if section in sections]
+        found.extend([] if sections == ordered else [f"sections {sections}"])
+    return found
+
+
+def test_the_changelog_check_flags_each_fault():
+    assert bad_changelog("## Unreleased\n\n## 0.1.0 - 2026-12-01\n### Added\n### Fixed\n") == []
+    assert bad_changelog(
+        "## 0.2.0 - 2026-12-01\n### Added\n## 0.1.0\n### Fixed\n### Added\n## 0.0.1 - 2026-01-01\n"
+    ) == [
+        "does not open with what is unreleased",
+        "0.1.0: not a version and its date",
+        "0.0.1 - 2026-01-01: no section",
+        "sections ['Fixed', 'Added']",
+    ]
+
+
+def test_the_changelog_opens_with_what_is_unreleased_and_keeps_its_form():
+    assert bad_changelog(texts()["CHANGELOG.md"]) == []
 
 
 def test_the_contributing_guide_names_only_what_exists():
