@@ -501,7 +501,7 @@ def test_siblings_pin_each_other_exactly_and_share_one_version():
 
 
 def bad_changelog(text: str) -> list[str]:
-    """What is wrong with the headings of a changelog. What is unreleased may be nothing, right behind a release."""
+    """What is wrong with the headings of a changelog. `Unreleased` is empty right after a release."""
     unreleased, *releases = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
     found = [] if unreleased.startswith("Unreleased\n") else ["does not open with what is unreleased"]
     for release in releases:
