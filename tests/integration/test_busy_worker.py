@@ -17,7 +17,7 @@ __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-RUNS = 300
+RUNS = 100
 
 
 async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
@@ -25,8 +25,8 @@ async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
 ) -> None:
     """None of their calls may wait until its time is over because others have the connections.
 
-    The proxy shares the event loop with the worker and the readers. On a busy machine 300 answers at once block that loop
-    for more than a second, and renewals with it; a lease of 10 s and an answer that takes 0.5 s leave room for that.
+    The proxy shares the event loop with the worker and the readers. On a busy machine many answers at once block that loop
+    for more than a second, and renewals with it; a lease of 10 s and an answer that takes 1 s leave room for that.
     """
     model = held_model()
     agent = Agent(model, name="agent", callback_handler=None)
@@ -34,7 +34,7 @@ async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
         runs = [await client.start("agent", "Hi") for _ in range(RUNS)]
         async with fleet.at(proxy.url).worker(agent, concurrency=RUNS, lease_ms=10_000) as worker:
             await model.called(RUNS)
-            proxy.delay(0.5)
+            proxy.delay(1.0)
             model.go.set()
             for run in runs:
                 assert str(await run.result()) == f"{model.text}\n"
