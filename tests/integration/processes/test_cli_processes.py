@@ -108,15 +108,23 @@ def test_processes_serve_all_shards_and_commands_find_what_is_on_any(
         assert "391" in call(command, elsewhere, "--url", url).out
     assert len(call("workers", "--json", "--url", url).lines) == 2
     assert "3 shards" in call("doctor", "--url", url).out
+    assert parent.stop() == 0
 
+
+def test_a_worker_takes_the_number_of_shards_there_is_and_is_refused_with_another(
+    server: EmbeddedServer, commands: Commands
+):
+    url = server.url
+    first = commands.start("worker", AGENTS, "--url", url, "--shards", "3")
+    first.until("serves assistant")
     other = commands.start("worker", AGENTS, "--url", url, "--shards", "2")
     refused = other.wait()
     assert refused.code == 78
     assert "the number of shards 3, not 2" in refused.err
     later = commands.start("worker", AGENTS, "--url", url)
-    assert len(pids_at(url, 3)) == 3
+    assert len(pids_at(url, 2)) == 2
     assert later.stop() == 0
-    assert parent.stop() == 0
+    assert first.stop() == 0
 
 
 def test_a_drained_worker_hands_its_run_over_and_another_goes_on(server: EmbeddedServer, commands: Commands):
