@@ -80,7 +80,7 @@ async def test_no_sentinel_there() -> None:
 
 
 async def test_a_server_that_is_not_a_sentinel(redis_url: str) -> None:
-    with pytest.raises(LogUnavailableError, match="is no sentinel"):
+    with pytest.raises(LogUnavailableError, match="is not a sentinel"):
         await entering(f"{redis_url}/main".replace("redis:", "redis+sentinel:"))
 
 
@@ -104,7 +104,7 @@ async def test_credentials_of_sentinels(own_sentinels: EmbeddedSentinels) -> Non
 
 
 async def test_a_server_that_is_not_a_node_of_a_cluster(redis_url: str) -> None:
-    with pytest.raises(LogUnavailableError, match="is no node of a cluster"):
+    with pytest.raises(LogUnavailableError, match="is not a node of a cluster"):
         await entering(redis_url.replace("redis:", "redis+cluster:"))
 
 

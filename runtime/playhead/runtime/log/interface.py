@@ -1,11 +1,11 @@
 """The log interface: what every backend promises. One contract suite (`tests/contract`) holds all of them to it.
 
-`Log` is three interfaces, one for each who uses it: `LogReader` for tails and whatever else only reads,
-`LogSubmitter` for who starts and controls runs, `LogOwner` for workers. All writes are safe to send twice: the second
-gives the first one's answer.
+`Log` is three interfaces, one for each kind of caller: `LogReader` for tails and other readers, `LogSubmitter` for
+clients that start and control runs, `LogOwner` for workers. All writes are safe to send twice: the second call gives the
+first one's answer.
 
-Invariants that make `DUP` sound, to be kept by every caller: one writer per token; one write in flight per run; no
-retries below this interface.
+`DUP` is sound because every caller keeps three invariants: one writer per token; one write in flight per run; no retries
+below this interface.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
 
 
 def crash_failure() -> bytes:
-    """The encoded `run.failed` record that ends a run which took more workers down with it than its crash limit."""
+    """The encoded `run.failed` record that ends a run whose owners died more often than its crash limit allows."""
     text = "the run's worker died more often while running it than the crash limit allows; it is not tried again"
     return encode_record(RunFailed(at=now_ms(), error_type="CrashLimitExceeded", message=text))
 
@@ -62,7 +62,7 @@ def deadline_failure() -> bytes:
 
 
 def cancel_ending(signal: Signal) -> list[bytes]:
-    """The encoded records that end a run which has no owner to take `signal` in, if it is a cancel; else none."""
+    """The encoded records that end a run without an owner, if `signal` is a cancel; else an empty list."""
     if signal.kind != "cancel":
         return []
     at = now_ms()
@@ -73,10 +73,10 @@ def cancel_ending(signal: Signal) -> list[bytes]:
 
 
 def check_signal(signal: Signal) -> None:
-    """Refuse what is not a signal.
+    """Refuse a signal that no run can take in.
 
     Raises:
-        ValueError: An unknown kind, an id that is not a name, or a `respond` whose body answers nothing.
+        ValueError: The kind is unknown, the id is not a name, or the body of a `respond` has no answers.
     """
     if signal.kind not in SIGNAL_KINDS:
         raise ValueError(f"a signal's kind must be one of {', '.join(SIGNAL_KINDS)}, not {signal.kind!r}")
@@ -92,10 +92,10 @@ def check_signal(signal: Signal) -> None:
 def check_claim(
     agents: Iterable[str], *, worker: str, token: str, lease_ms: int, crash_limit: int, retention_ms: int
 ) -> None:
-    """Refuse terms of ownership that cannot be kept.
+    """Refuse arguments that no claim can have.
 
     Raises:
-        ValueError: A name that is not one, a lease or a retention below a millisecond, a crash limit below 0.
+        ValueError: A name is malformed, the lease or the retention is below a millisecond, or the crash limit below 0.
     """
     check_agents(agents)
     check_name("worker", worker)
@@ -106,10 +106,10 @@ def check_claim(
 
 
 def check_pause(interrupts: Sequence[str]) -> None:
-    """Refuse a pause that no answer could end.
+    """Refuse a pause that no answer can end.
 
     Raises:
-        ValueError: No interrupt is open, or the id of one is not a text.
+        ValueError: `interrupts` is empty, or one of the ids is not a text.
     """
     if not interrupts:
         raise ValueError("a run that waits for nothing cannot be paused: no interrupt is open")
@@ -117,28 +117,28 @@ def check_pause(interrupts: Sequence[str]) -> None:
 
 
 def _check_interrupts(ids: Iterable[object]) -> None:
-    """Any text will do: a model's own call id is part of it."""
+    """Any text is valid, because a model's own call id is part of it."""
     for interrupt in ids:
         if not isinstance(interrupt, str) or not interrupt:
             raise ValueError(f"the id of an interrupt must be a text, not {interrupt!r}")
 
 
 class LogReader(Protocol):
-    """What readers ask: tails, `Run`, the command line. A file or an archive can answer it as well as Redis does.
+    """What readers need: tails, `Run`, the command line. A file or an archive can implement it as well as Redis.
 
-    Every method may raise `LogUnavailableError`; the same call may be made again. `ValueError` is for values no log takes.
+    Every method may raise `LogUnavailableError`; the same call may be made again. `ValueError` is for values out of range.
     """
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """Up to `limit` entries with `seq` > `after`, in order. Empty if there are none (yet), or no such run.
+        """Up to `limit` entries with `seq` > `after`, in order. Empty if there are none yet, or the run does not exist.
 
         Raises:
-            ForeignRecordError: If the log holds something playhead did not write.
+            ForeignRecordError: The log has an entry that playhead did not write.
         """
         ...
 
     async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
-        """As `read`, by owner: each segment is of one epoch and without a hole."""
+        """As `read`, grouped by owner: each segment has one epoch and no missing number."""
         ...
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
@@ -158,7 +158,7 @@ class LogReader(Protocol):
         ...
 
     async def holder(self, session: str) -> str | None:
-        """The id of the run that has the session: the only one of its runs that is in line, running or paused."""
+        """The id of the run that holds the session; the session's other runs have ended or wait for it. None if it is free."""
         ...
 
     async def workers(self) -> list[WorkerInfo]:
@@ -167,14 +167,14 @@ class LogReader(Protocol):
 
 
 class LogSubmitter(Protocol):
-    """What those ask who start and control runs, or find that an owner is dead.
+    """What clients need to start and control runs, and every process to notice dead owners.
 
     Every method may raise `LogUnavailableError`; then the write may or may not have happened, and the identical call
-    may be sent again. `ValueError` is for values no log takes (names, times, counts out of range); nothing is changed.
+    may be sent again. `ValueError` is for values out of range (names, times, counts); nothing is changed.
     """
 
     async def submit(self, run: NewRun) -> bool:
-        """Create the run with its record 1 and put it in line, behind its session if that is busy.
+        """Create the run with its record 1 and queue it; if another run holds its session, it waits for that first.
 
         Returns:
             True if it is new, False if the id exists already (then nothing changed).
@@ -182,26 +182,26 @@ class LogSubmitter(Protocol):
         ...
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
-        """Send a signal to a run's owner; an answer also puts a paused run back in line.
+        """Send a signal to a run's owner; an answer also queues a paused run again.
 
-        A cancel of a run that has no owner needs none: the run ends there and then, by `signal.received` and
-        `run.cancelled`. If it has an owner, these records are kept with it: should the owner die, release or pause the
-        run without having taken the cancel in, the run ends by them. So a cancelled run never waits for an owner.
+        A cancel ends a run without an owner at once, with the records `signal.received` and `run.cancelled`. If the run
+        has an owner, these records are kept: if the owner dies, releases or pauses the run without having taken the
+        cancel in, they end the run. So a cancelled run never waits for an owner.
 
         Returns:
             The run's state after the call; None if the run does not exist. A signal to an ended run changes nothing.
 
         Raises:
             ValueError: An unknown kind, or a `respond` without answers.
-            InterruptNotOpenError: It answers what is not asked, or has been answered; nothing is changed.
+            InterruptNotOpenError: It answers an interrupt that is not open, or has been answered; nothing is changed.
         """
         ...
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         """Deal with up to `limit` passed deadlines and expired leases, oldest first.
 
-        A run past its deadline is failed, whatever its state, and its owner is fenced. One whose lease has run out goes
-        back in line; past its crash limit it is failed; with a cancel that its owner did not take in it is cancelled.
+        A run past its deadline is failed, whatever its state, and its owner is fenced. A run whose lease has expired is
+        queued again; past its crash limit it is failed; with a cancel that its owner did not take in it is cancelled.
 
         Returns:
             The ids of the runs dealt with.
@@ -210,13 +210,13 @@ class LogSubmitter(Protocol):
 
 
 class LogOwner(Protocol):
-    """What workers ask: they claim runs, write their logs and part with them.
+    """What workers need: they claim runs, write their logs, and end, release or pause them.
 
     Errors are those of `LogSubmitter`.
     """
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
-        """Wait up to `timeout` seconds until there may be work, or a signal for a run of `worker`.
+        """Wait up to `timeout` seconds for a queued run of `agents`, or a signal for a run of `worker`.
 
         A hint only: every return must be followed by a claim. Returns the id of a signalled run, else None.
         """
@@ -232,25 +232,25 @@ class LogOwner(Protocol):
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
     ) -> Claim | None:
-        """Take the run that is first in line among `agents` (name → encoded `run.claimed` record).
+        """Become the owner of the run that is first in the queue among `agents` (name → encoded `run.claimed` record).
 
-        Runs stand in line in the order in which they were put there: submitted, given their session, or given back.
+        Runs are in the order in which they were queued: submitted, given their session, released or taken from an owner.
 
-        The run goes to `running`, its epoch goes up by one, the record is appended, the lease starts. The same token
-        gives the same claim again, and its lease starts anew. None when nothing is due. `crash_limit` and `retention_ms`
-        become the run's own: who reaps it goes by them.
+        The run's state becomes `running`, its epoch goes up by one, the record is appended, the lease starts. The same
+        token gives the same claim again, and its lease starts anew. None if no run is queued. `crash_limit` and
+        `retention_ms` are stored with the run, and `reap` uses them.
         """
         ...
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
-        """Append to several runs at once; each batch whole or not at all, one answer each, in order.
+        """Append to several runs at once; each batch whole or not at all, one result each, in order.
 
-        Where the connection is open the call is written before this returns; await it for the answers.
+        If the connection is open, the call is written before this returns; await it for the results.
         """
         ...
 
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
-        """Extend the leases of (run id, token) pairs from now; a lost run's lease is not touched."""
+        """Extend the leases of (run id, token) pairs from now; the lease of a run with another owner is not changed."""
         ...
 
     async def inbox(self, run_id: str) -> list[Signal]:
@@ -258,10 +258,10 @@ class LogOwner(Protocol):
         ...
 
     async def finish(self, end: RunEnd) -> WriteResult:
-        """Append the last records and end the run, all at once: state, session messages, lease, next of the session.
+        """Append the last records and end the run, all at once: state, session messages, lease, next run of the session.
 
-        A completion with signals waiting beyond those it acknowledges is answered `WAITING`, and nothing is stored: no
-        signal sent before the end is lost in it.
+        A completion is answered `WAITING`, and nothing is stored, if more signals wait than it acknowledges: so no signal
+        sent before the end is lost.
 
         Raises:
             PlayheadError: `end.session` is not the run's session; nothing is changed.
@@ -269,25 +269,25 @@ class LogOwner(Protocol):
         ...
 
     async def release(self, batch: Batch) -> WriteResult:
-        """Append and hand the run back, to the end of the line. Not a crash. A cancel not taken in takes effect there and then."""
+        """Append, end the ownership and queue the run again. Not a crash. A cancel that was not taken in ends the run now."""
         ...
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
-        """Append, the last record being `run.paused`, and set the run aside until one of `interrupts` is answered.
+        """Append, the last record being `run.paused`, and pause the run until one of `interrupts` is answered.
 
-        A paused run has no owner, no lease and no place in line, and keeps its session. With signals waiting beyond
-        those acknowledged, which may hold an answer, it goes back in line at once instead and no interrupt is opened.
+        A paused run has no owner and no lease, is not queued, and keeps its session. If more signals wait than were
+        acknowledged, an answer may be among them: the run is queued again instead, and no interrupt is opened.
         """
         ...
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
-        """Say that this worker lives and what it serves; forgotten after `ttl_ms` without a repeat."""
+        """List this worker and the agents it serves; it is removed after `ttl_ms` without a repeat."""
         ...
 
     async def withdraw(self, worker: str) -> None:
-        """Take the worker's announcement back."""
+        """Remove the worker's announcement."""
         ...
 
 
 class Log(LogReader, LogSubmitter, LogOwner, Protocol):
-    """The fenced logs of all runs of one deployment: what every backend is held to."""
+    """The fenced logs of all runs of one deployment: the interface that every backend implements."""

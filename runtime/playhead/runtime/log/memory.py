@@ -1,8 +1,8 @@
 """The log in this process: the Redis log's semantics with nothing to install, for one event loop.
 
-`rules` decides; here is what it cannot have: the clock, the bytes of what is stored, and the workers that wait. No method
-awaits between what the rules decide and what it tells, so each is atomic on its loop, as a script is on the server.
-Records are kept as the bytes they came as and decoded when read: every backend proves the same encoding.
+`rules` decides; this module adds what pure rules cannot have: the clock, the encoding, and the workers that wait. No
+method awaits between the rules' decision and its notifications, so each is atomic on its loop, as a script is on the
+server. Records are kept as bytes and decoded when read, so every backend tests the same encoding.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _MAX_NOTIFICATIONS: Final = 100
 
 
 def _wall_clock() -> Callable[[], int]:
-    """Unix milliseconds that never go back while this process lives."""
+    """Unix milliseconds that never go back in this process."""
     offset = time.time_ns() - time.monotonic_ns()
     return lambda: (offset + time.monotonic_ns()) // 1_000_000
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A worker asleep in `wait_for_work`."""
+    """A worker that waits in `wait_for_work`."""
 
     agents: frozenset[str]
     worker: str
@@ -76,7 +76,7 @@ class _Waiter:
 
 
 class MemoryLog:
-    """A `Log` that lives and dies with this object. Use it from one event loop only.
+    """A `Log` that exists as long as this object. Use it from one event loop only.
 
     Args:
         clock: Gives the present in milliseconds; leases, deadlines and retention go by it. Defaults to unix time that
@@ -91,7 +91,7 @@ class MemoryLog:
         self._signalled: dict[str, deque[str]] = {}  # worker -> its runs that have got a signal, not told yet
 
     def _now(self) -> int:
-        """The present; what is over by then is forgotten."""
+        """The present, after everything whose retention is over has been removed."""
         now = self._clock()
         self._rules.sweep(now)
         return now
@@ -248,12 +248,12 @@ class MemoryLog:
         self._workers[worker.worker] = (self._now() + ttl_ms, worker)
 
     async def withdraw(self, worker: str) -> None:
-        """See `Log.retire`."""
+        """See `Log.withdraw`."""
         self._workers.pop(worker, None)
         self._signalled.pop(worker, None)
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
-        """See `Log.wait_for_work`. Wakes at once for what came before the call."""
+        """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call."""
         if worker in self._signalled or self._rules.queue.first(agents) is not None:
             await anyio.lowlevel.checkpoint()
         else:
@@ -267,7 +267,7 @@ class MemoryLog:
         return self._take_signalled(worker)
 
     def _take_signalled(self, worker: str) -> str | None:
-        """The oldest of the worker's runs that have got a signal, if it still is the worker's."""
+        """The first run with a signal that the worker still owns."""
         signalled = self._signalled.pop(worker, None)
         while signalled:
             run_id = signalled.popleft()

@@ -1,8 +1,8 @@
-"""The dispatch rules of the log: who may claim, write, hand back and end a run, and what each call is answered. Pure.
+"""The dispatch rules of the log: what each call does to a run, and what it answers. Pure.
 
-They are what the memory log is made of, and what the scripts are held to: a test calls both in any order and compares
-every answer and all that is held. Each method is what the script of its name is on a server. Records, signals and
-messages come and go as bytes; the present, unix milliseconds, is an argument.
+The memory log is made of them, and the scripts must agree with them: a test calls both in any order and compares every
+answer and the whole state. Each method does what the script of its name does on a server. Records, signals and messages
+are bytes; the present, unix milliseconds, is an argument.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, W
 __all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
 
 _CLAIM_MEMO_MS: Final = 60_000
-"""How long at least a claim's token is remembered: a late repeat must not take a second run."""
+"""How long at least a claim's token is kept: a late repeat must not claim a second run."""
 
 
 class RunQueued(NamedTuple):
@@ -41,15 +41,15 @@ Notifications = Sequence[RunQueued | RunSignalled]
 
 
 class Rules:
-    """All runs, and all that follows for each from a call. A call either changes all that it has to or nothing.
+    """All runs, and what each call does to them. A call makes all its changes or none.
 
     Attributes:
         runs: By id, in the order of their submission.
         queue: The runs that wait for an owner.
         sessions: The conversations, and the runs that wait for one.
-        leases: Run id → until when its owner may be silent.
-        deadlines: Run id → when it is failed, of the runs that have a deadline and have not ended.
-        claims: Token → until when it is remembered, and the run that it claimed.
+        leases: Run id → until when its owner must renew.
+        deadlines: Run id → when it is failed; of the runs that have a deadline and have not ended.
+        claims: Token → until when it is kept, and the run that it claimed.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Rules:
     # ------------------------------------------------------------------ clients
 
     def submit(self, new: NewRun, record: bytes, *, now: int) -> tuple[bool, Notifications]:
-        """Create the run with record 1 and put it in line, or behind its session; whether it is new."""
+        """Create the run with record 1 and queue it, or let it wait for its session. Returns whether it is new."""
         if new.run_id in self.runs:
             return False, ()
         run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[record])
@@ -78,16 +78,16 @@ class Rules:
     def signal(
         self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int
     ) -> tuple[RunStateName | None, Notifications]:
-        """Put a signal, encoded as `stored`, into a run's inbox; an answer also puts a paused run back in line.
+        """Put a signal, encoded as `stored`, into a run's inbox; an answer also queues a paused run again.
 
-        `ending` are the records that end the run by a cancel without its owner, empty for any other signal. They are
+        `ending` are the records by which a cancel ends a run without an owner; empty for every other signal. They are
         written now if the run has no owner, and kept while it has one that has not taken the cancel in.
 
         Returns:
             The run's state; None if the run does not exist. A signal sent twice, or to an ended run, changes nothing.
 
         Raises:
-            InterruptNotOpenError: It answers what is not asked.
+            InterruptNotOpenError: It answers an interrupt that is not open.
         """
         run = self.runs.get(run_id)
         if run is None:
@@ -121,9 +121,9 @@ class Rules:
         retention_ms: int,
         now: int,
     ) -> Claim | None:
-        """Make `token` the owner's of the run that is first in line among `agents` (name → `run.claimed` record).
+        """Make `token` the owner's of the run that is first in the queue among `agents` (name → `run.claimed` record).
 
-        The same token gives the same claim again while it holds, and its lease counts from the last call.
+        The same token gives the same claim again while it owns the run, and its lease counts from the last call.
         """
         if memo := self.claims.get(token):
             run = self.runs.get(memo[1])
@@ -145,7 +145,7 @@ class Rules:
         return run.claim(token)
 
     def append(self, batch: Batch) -> WriteResult:
-        """Store records directly behind the head, for the owner only."""
+        """Store records directly after the head, for the owner only."""
         run = self.runs.get(batch.run_id)
         if run is None:
             return WriteResult(WriteStatus.GONE)
@@ -155,7 +155,7 @@ class Rules:
         return run.result(status)
 
     def renew(self, owned: Iterable[tuple[str, str]], *, lease_ms: int, now: int) -> list[Renewal]:
-        """Let the leases of the runs that are still their owner's count from now."""
+        """Extend the leases of the (run id, token) pairs whose token is still the owner's."""
         renewals: list[Renewal] = []
         for run_id, token in owned:
             run = self.runs.get(run_id)
@@ -189,33 +189,33 @@ class Rules:
         return run.result(WriteStatus.OK), notifications
 
     def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Notifications]:
-        """Store the owner's last records and put the run at the end of the line."""
-        run, answer = self._append_and_release(batch)
+        """Store the owner's last records, end its ownership and queue the run again."""
+        run, result = self._append_and_release(batch)
         if run is None:
-            return answer, ()
+            return result, ()
         run.handovers += 1
-        return answer, self._requeue(run, now=now)
+        return result, self._requeue(run, now=now)
 
     def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Notifications]:
-        """Store the owner's last records and set the run aside until one of `interrupts` is answered.
+        """Store the owner's last records, end its ownership and pause the run until one of `interrupts` is answered.
 
-        Signals may wait, and the answer to one of the interrupts be among them: then the run goes back in line, and its
-        next owner takes them in.
+        If signals wait, an answer to one of the interrupts may be among them: then the run is queued again, and its next
+        owner takes them in.
         """
-        run, answer = self._append_and_release(batch)
+        run, result = self._append_and_release(batch)
         if run is None:
-            return answer, ()
+            return result, ()
         if run.inbox:
-            return answer, self._requeue(run, now=now)
+            return result, self._requeue(run, now=now)
         run.open_interrupts.update(interrupts)
         self.leases.pop(run.run_id, None)
         run.state, run.worker, run.updated = "paused", None, now
-        return answer, ()
+        return result, ()
 
     # ------------------------------------------------------------------ time
 
     def reap(self, *, limit: int, crashed: bytes, late: bytes, now: int) -> tuple[list[str], Notifications]:
-        """Fail up to `limit` runs past their deadline, then deal with those whose owner is silent, oldest first.
+        """Fail up to `limit` runs past their deadline, then deal with those whose lease has expired, oldest first.
 
         Args:
             limit: How many at most.
@@ -227,18 +227,18 @@ class Rules:
         past = passed(self.deadlines, now, limit=limit)
         for run_id in past:
             notifications += self._fail(self.runs[run_id], late, now=now)
-        silent = passed(self.leases, now, limit=limit - len(past))
-        for run_id in silent:
+        expired = passed(self.leases, now, limit=limit - len(past))
+        for run_id in expired:
             run = self.runs[run_id]
             run.crashes += 1
             if run.crashes > run.crash_limit:
                 notifications += self._fail(run, crashed, now=now)
             else:
                 notifications += self._requeue(run, now=now)
-        return past + silent, notifications
+        return past + expired, notifications
 
     def sweep(self, now: int) -> None:
-        """Forget the runs and sessions whose retention is over."""
+        """Remove the runs and sessions whose retention is over."""
         while self._expiring and self._expiring[0][0] <= now:
             when, run_id = heapq.heappop(self._expiring)
             if (run := self.runs.get(run_id)) and run.expires == when:
@@ -246,18 +246,18 @@ class Rules:
         self.sessions.sweep(now)
 
     def keep_until(self, run: LogRun, when: int) -> None:
-        """Let an ended run be forgotten at `when`."""
+        """Remove an ended run at `when`."""
         run.expires = when
         heapq.heappush(self._expiring, (when, run.run_id))
 
-    # ------------------------------------------------------------------ what becomes of a run
+    # ------------------------------------------------------------------ the next state of a run
 
     def _enqueue(self, run: LogRun) -> Notifications:
         self.queue.put(run.run_id, run.agent)
         return [RunQueued(run.agent)]
 
     def _append_and_release(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
-        """The last records of an owner that gives the run up; the run, if it does so by this call."""
+        """Store the owner's last records and end its ownership. Returns the run if this call did so, and the result."""
         run = self.runs.get(batch.run_id)
         if run is None:
             return None, WriteResult(WriteStatus.GONE)
@@ -269,7 +269,7 @@ class Rules:
         return run, run.result(WriteStatus.OK)
 
     def _requeue(self, run: LogRun, *, now: int) -> Notifications:
-        """Put the run at the end of the line; or end it, if its owner left a cancel that it did not take in."""
+        """Take the run from its owner and queue it; or end it, if it has a cancel that its owner did not take in."""
         self.leases.pop(run.run_id, None)
         run.state, run.token, run.worker, run.updated = "queued", None, None, now
         if run.cancel is not None and run.cancel[0] in run.inbox:
@@ -282,7 +282,7 @@ class Rules:
 
     def _fail(self, run: LogRun, record: bytes, *, now: int) -> Notifications:
         run.records.append(record)
-        run.token = None  # its owner's `finish` must not be taken for a repeat
+        run.token = None  # else its owner's `finish` would be taken for a repeat
         return self._end_run(run, "failed", retention_ms=run.retention_ms, now=now)
 
     def _end_run(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Notifications:

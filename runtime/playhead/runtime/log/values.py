@@ -1,6 +1,6 @@
 """What goes into a log and comes out of it: runs, claims, batches, ends, signals, answers. Values only.
 
-Each refuses what it cannot be when it is made, so that no backend has to. `base` gives all of them on.
+Each checks its values when it is made, so that no backend has to.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ SESSION_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """How long a conversation is kept after its last run ended: thirty days. `common.lua` has the same number."""
 
 DEFAULT_LEASE_MS: Final = 10_000
-"""How long a silent worker keeps its runs. Shorter notices death sooner, longer forgives longer pauses."""
+"""How long a worker keeps its runs without renewing. A shorter lease notices death sooner, a longer one survives longer pauses."""
 
 DEFAULT_CRASH_LIMIT: Final = 3
-"""How many workers a run may take down with it before it is failed."""
+"""How many owners of a run may die before it is failed."""
 
 
 class WriteStatus(IntEnum):
-    """What a write came to."""
+    """The outcome of a write. The scripts have the same names and numbers."""
 
     OK = 0
     """Stored."""
     DUP = 1
     """Stored already by an earlier try whose answer was lost."""
     CONFLICT = 2
-    """The head is neither where the caller thinks nor where a lost answer would have left it."""
+    """The head is neither the expected one nor the one that an earlier try would have left; nothing was stored."""
     FENCED = 3
-    """Another owner, or none, holds the run; nothing was stored by this call."""
+    """The caller is not the run's owner any more; nothing was stored by this call."""
     GONE = 4
     """The run does not exist; nothing was stored."""
     WAITING = 5
-    """`finish` only: a run that is to complete has signals its owner has not taken in; nothing was stored."""
+    """`finish` only: a run that is to complete has signals that its owner has not taken in; nothing was stored."""
 
 
 _STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
@@ -70,7 +70,7 @@ class NewRun:
     `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
 
     Raises:
-        ValueError: A name that is not one, or a deadline that is not a number of milliseconds ahead.
+        ValueError: A name is malformed, or the deadline is not a positive number of milliseconds.
     """
 
     run_id: str
@@ -90,10 +90,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ownership of a run: what an owner needs to write and to go on.
+    """Ownership of a run: what an owner needs to write to its log.
 
     Attributes:
-        token: Fences every write of this ownership.
+        token: Proves with every write that its writer is the owner.
         epoch: Ordinal of the ownership, 1 for the first.
         head: The `seq` of this claim's own `run.claimed`.
         crashes: How many owners died so far.
@@ -112,11 +112,11 @@ class Claim:
 
 @dataclass(slots=True)
 class Batch:
-    """Records to append behind `head`, already encoded; `ack` is how many signals they acknowledge.
+    """Records to append after `head`, already encoded; `ack` is how many signals they acknowledge.
 
     Raises:
-        ValueError: A head below 0; or more signals acknowledged than there are records: without its `signal.received` a
-            signal would be lost, and a batch of nothing could not be known as a repeat.
+        ValueError: The head is below 0; or more signals are acknowledged than there are records: a signal without its
+            `signal.received` would be lost, and a repeat of an empty batch could not be recognised.
     """
 
     run_id: str
@@ -134,12 +134,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """The end of a run: its last records, its state, and what its session gains.
+    """The end of a run: its last records, its state, and the new messages of its session.
 
     `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
 
     Raises:
-        ValueError: A state that is not an end, or a retention that is not a number of milliseconds ahead.
+        ValueError: The state is not terminal, or the retention is not a positive number of milliseconds.
     """
 
     batch: Batch
@@ -156,7 +156,7 @@ class RunEnd:
 
 @dataclass(slots=True)
 class WriteResult:
-    """Answer to a write: the code, the head now in the log, and the number of signals waiting."""
+    """The result of a write: its status, the head now in the log, and the number of signals waiting."""
 
     code: WriteStatus
     head: int = 0
@@ -170,7 +170,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """Answer to a renewal of one run: whether it is still ours, and the number of signals waiting."""
+    """The result of a renewal of one run: whether the caller still owns it, and the number of signals waiting."""
 
     ours: bool
     inbox: int = 0
@@ -178,9 +178,9 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What is known of a run without reading its log. Times are unix milliseconds by the log's clock.
+    """The state of a run, without its log. Times are unix milliseconds by the log's clock.
 
-    Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner gave it back), `errors` (an owner ended
+    Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner released it), `errors` (an owner ended
     it as failed). `deadline` is None if the caller set none.
     """
 

@@ -21,7 +21,7 @@ _MOVED: Final = (redis_errors.MovedError, redis_errors.ReadOnlyError)
 
 
 class Later(Generic[T]):
-    """An awaitable for what may have begun when it was made. Unlike a coroutine, it may be dropped without a warning."""
+    """An awaitable of something that may have begun when it was made. Unlike a coroutine, it may be dropped without a warning."""
 
     __slots__ = ("_finish",)
 
@@ -71,7 +71,7 @@ class Commands:
     def send(self, *command: Any) -> Awaitable[Any]:
         """Send a command: written before this returns where the log is `ready`, else upon await.
 
-        Awaiting raises what redis-py raises. Behind sentinels or on a cluster, a server that answers that it is not the
+        Awaiting raises what redis-py raises. With sentinels or on a cluster, a server that answers that it is not the
         right one has done nothing, so the command is sent once more, to where the log is then found.
         """
         link = self._link
@@ -80,7 +80,7 @@ class Commands:
         return Later(partial(self._reply, None, command))
 
     async def connect(self) -> None:
-        """Make sure that there is a link, where one is to be had. Raises what redis-py raises."""
+        """Make sure that there is a link, if the client can have one. Raises what redis-py raises."""
         await self._connected()
 
     @property
@@ -111,7 +111,7 @@ class Commands:
         return await (link.call(*command) if link.ready else await link.call_in_turn(*command))
 
     async def _connected(self) -> Link | None:
-        """The link, made anew if it was lost or the log has moved; None where there is none to be had.
+        """The link, made anew if it was lost or the log has moved; None if the client cannot have one.
 
         All calls that come meanwhile share the attempt and its failure: one after the other, the last would wait for as
         many time limits as there are calls.
@@ -144,7 +144,7 @@ class Commands:
         return self._link
 
     async def _clear_away(self) -> None:
-        """Give the old link up; what it has been asked is still answered."""
+        """Replace the old link; the calls that it was given are still answered."""
         if self._link is not None:
             self._link.close_when_idle()
             self._replaced.append(self._link)
@@ -154,7 +154,7 @@ class Commands:
             await old.aclose()
 
     async def _ask_redis_py(self, command: tuple[Any, ...]) -> Any:
-        """Below redis-py's client, which would make other things of the replies than the link does."""
+        """Without redis-py's client, which would convert the replies, as the link does not."""
         pool: Any = self._client.connection_pool
         connection = await pool.get_connection()
         try:

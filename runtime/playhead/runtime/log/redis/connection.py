@@ -1,4 +1,4 @@
-"""Connecting to Redis: options that keep the log's invariants, checks at start, and errors people can act on."""
+"""Connecting to Redis: options that keep the log's invariants, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ _CANNOT_NOW: Final = (
 _PASSING: Final = re.compile(
     r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED)\b|access a non local key|WAIT(AOF)? cannot be used"
 )
-"""Refusals that waiting may cure; nothing was written. The last but one is what a script meets in a slot on the move."""
+"""Refusals that end by themselves; nothing was written. `access a non local key`: the slot is being moved."""
 
 _FULL: Final = re.compile("^(Too many connections|No connection available)")
-"""What redis-py's pools say when they are full, which is not the server's fault."""
+"""The errors of redis-py's pools when they are full; the server is not the cause."""
 
-_TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), below what a person takes for a hang
+_TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), and short enough for a person to wait
 _CONNECT_TIMEOUT_S: Final = 5.0
-_MOVING_TIMEOUT_S: Final = 3.0  # where another server may have taken the place of one that hangs
+_MOVING_TIMEOUT_S: Final = 3.0  # shorter, because another server may have replaced one that hangs
 _MOVING_CONNECT_TIMEOUT_S: Final = 2.0
 
 
 def redact(url: str) -> str:
-    """The URL without its passwords, for messages and logs. What is no URL loses all that might be one."""
-    # Up to the last @: a password with a / or ? in it that should have been escaped is a password still.
+    """The URL without its passwords, for messages and logs. In text that is not a URL, all that might be a password is hidden."""
+    # Up to the last @: a password may contain a / or ? that should have been escaped.
     hidden = re.sub(r"^([^/]*//[^:@/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 
 
 class _Telling(AbstractConnection, ABC):
-    """A connection that says so in redis-py's words when its other end closed it a moment ago.
+    """A connection that raises redis-py's ConnectionError when the other end has just closed it.
 
-    uvloop raises a bare RuntimeError there, which nothing would take for a lost connection.
+    uvloop raises a bare RuntimeError there, which no caller would take for a lost connection.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
@@ -67,15 +67,15 @@ class _Telling(AbstractConnection, ABC):
 def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Redis:
     """A client for the log; connects at first use. `timeout` bounds each call, in seconds; with sentinels or a cluster 3.
 
-    Retries are off: the log's scripts are sent again by their callers, who know what that means. RESP2, since the log
-    and the tail hub read below redis-py.
+    Retries are off: the log's callers send a script again themselves, because only they know if a repeat is safe. RESP2,
+    because the log and the tail hub read replies without redis-py.
 
     Args:
-        url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts behind
+        url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts with
             `redis+sentinel://…/service[/db]` or `redis+cluster://` for a primary that moves (see `topology`).
 
     Raises:
-        LogUnavailableError: The URL is none of these; the text says which part is wrong.
+        LogUnavailableError: The URL is malformed; the text says which part.
     """
     try:
         pool = _pool(
@@ -97,9 +97,9 @@ def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Re
 
 def _pool(url: str, **options: Any) -> Any:
     """The pool of connections that `url` asks for. Raises ValueError, or TypeError for an option it cannot have."""
-    behind = re.sub(r"^[^/?#]*:/*[^/?#]*", "", url)
-    if "@" in behind and not url.startswith("unix:"):
-        # Said without the part concerned, which may be half a password.
+    after_host = re.sub(r"^[^/?#]*:/*[^/?#]*", "", url)
+    if "@" in after_host and not url.startswith("unix:"):
+        # The error does not quote the part, which may be half a password.
         raise ValueError("a / ? # or @ that is not one of the URL's own must be escaped, as %2F %3F %23 or %40")
     topology = read_topology(url)
     plain, finder = topology or (url, None)
@@ -116,12 +116,15 @@ def _pool(url: str, **options: Any) -> Any:
         finder.use(telling, pool.connection_kwargs)
         pool.connection_class = type(f"Located{kind.__name__}", (LocatedConnection, telling), {})
         pool.connection_kwargs["finder"] = finder
-        # Not a retry of what may have happened: who answers so has done nothing. The second try goes to whom they named.
+        # Safe to retry: a server that answers so has executed nothing. The second try goes to the server that it named.
         pool.connection_kwargs["retry"] = Retry(NoBackoff(), 1, (redis_errors.MovedError, redis_errors.ReadOnlyError))
     return pool
 
 
-_OF_ONE_POOL: Final = ("himport_registry", "event_dispatcher")  # made by the pool itself; hold locks and connections
+_OF_ONE_POOL: Final = (
+    "himport_registry",
+    "event_dispatcher",
+)  # made by the pool itself; they hold locks and connections
 
 
 def clone(client: Redis) -> Redis:
@@ -175,10 +178,10 @@ def translate_errors(client: Redis) -> Generator[None]:
     except redis_errors.AskError as error:  # MOVED too
         if finder_of(client) is None:
             raise PlayheadError(
-                f"Redis at {address_of(client)} is a node of a cluster and has not all the keys; "
+                f"Redis at {address_of(client)} is a node of a cluster and does not have all the keys; "
                 "use redis+cluster://host:port,host:port"
             ) from error
-        raise LogUnavailableError(f"Redis at {address_of(client)} has given the keys away: {error}") from error
+        raise LogUnavailableError(f"Redis at {address_of(client)} does not have the keys any more: {error}") from error
     except _CANNOT_NOW as error:
         raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
     except redis_errors.InvalidResponse as error:

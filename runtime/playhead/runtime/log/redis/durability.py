@@ -1,13 +1,13 @@
-"""How safe a write must be before its caller is told that it is stored: `WAIT` and `WAITAOF` behind it.
+"""How safe a write must be before its caller is told that it is stored: `WAIT` and `WAITAOF` after it.
 
-`fsynced` needs `appendfsync always`, and `WAITAOF` then confirms what the server does anyway. With `everysec`, the way it
-was meant for, it answers before the disk has anything on Redis 7.4 before its fix (redis/redis#13793) and on Valkey up to
+`fsynced` needs `appendfsync always`, with which `WAITAOF` confirms what the server does anyway. With `everysec`, for which
+it was made, it answers before the data is on disk on Redis 7.4 before its fix (redis/redis#13793) and on Valkey up to
 9.1 (measured).
 
 Both wait for the last write of their own connection, as the server counts it. So they go with the write, in one round
 trip. A write sent again is answered without being made again, perhaps over another connection, whose last write is an
 older one: `WAIT` would then count replicas that lack the record (measured: it answers 1 while the only replica is
-stopped). Hence the marker, a write that is always made, behind the script: what waits for it waits for all before it.
+stopped). Hence the marker, a write that is always made, after the script: a wait for it is a wait for all writes before it.
 
 The server reads nothing more from a connection that waits. So such writes have a link of their own, and those that come
 while it waits go together when it is over, with one wait for all of them.
@@ -39,7 +39,7 @@ _Call = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 def waiting_links(
     durability: Literal["replicated", "fsynced"], *, marker: str
 ) -> Callable[[Redis], Awaitable[WaitingLink]]:
-    """What opens links whose calls are answered once what they wrote is as safe as that; `marker` is a key to write.
+    """A function that opens links whose calls are answered once their writes are as safe as that; `marker` is a key to write.
 
     Opening raises as `borrow` does, and LogUnavailableError where the client is a stand-in, which cannot wait.
     """
@@ -54,7 +54,7 @@ def waiting_links(
 
 
 class WaitingLink(Link):
-    """A link whose replies come when the wait behind their calls is over.
+    """A link whose replies come when the wait after their calls is over.
 
     A call that was made and is not safe in time fails with LogUnavailableError: send it again.
     """
@@ -109,7 +109,7 @@ class WaitingLink(Link):
             super()._close_if_idle()
 
     def _unsafe(self, reply: Any) -> LogUnavailableError | None:
-        """What to say of what is written and may be lost yet, by the answer to the wait."""
+        """The error for writes that may still be lost, by the answer to the wait; None if they are safe."""
         if self._durability == "replicated" and int(reply) < 1:
             return LogUnavailableError(
                 f"durability `replicated`: written, but no replica had it within {_WAIT_MS} ms (1 was asked for, "

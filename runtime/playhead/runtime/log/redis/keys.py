@@ -9,7 +9,7 @@ __all__ = ["Keys"]
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The key names under `prefix` (two deployments with two prefixes share a Redis without meeting).
+    """The key names under `prefix` (two deployments with two prefixes can share a Redis).
 
     Attributes:
         root: What every key begins with, the hash tag included.
@@ -23,12 +23,12 @@ class Keys:
         object.__setattr__(self, "root", f"{{{self.prefix}:{self.shard:x}}}:")
 
     def of_run(self, run_id: str) -> tuple[str, str, str]:
-        """What a write to a run declares: its `run`, `log` and `inbox`."""
+        """The keys that a write to a run declares: its `run`, `log` and `inbox`."""
         root = self.root
         return f"{root}run:{run_id}", f"{root}log:{run_id}", f"{root}inbox:{run_id}"
 
     def run(self, run_id: str) -> str:
-        """Hash: state, epoch, token, head, crashes, agent, session, times, flags."""
+        """Hash: the run's fields; `docs/records.md` lists them."""
         return f"{self.root}run:{run_id}"
 
     def log(self, run_id: str) -> str:
@@ -52,7 +52,7 @@ class Keys:
         return f"{self.root}notify_worker:{worker}"
 
     def claimed(self, token: str) -> str:
-        """The run a token claimed, so that a claim sent twice is one claim."""
+        """String: the run that a token claimed, so that a claim sent twice is one claim."""
         return f"{self.root}claimed:{token}"
 
     def session(self, session: str) -> str:
@@ -64,7 +64,7 @@ class Keys:
         return f"{self.root}messages:{session}"
 
     def worker(self, worker: str) -> str:
-        """A live worker's description."""
+        """String: a live worker's description, JSON."""
         return f"{self.root}worker:{worker}"
 
     @property
@@ -74,12 +74,12 @@ class Keys:
 
     @property
     def queue_position(self) -> str:
-        """The last position in the queue that was given: the next is above it."""
+        """String: the last position in the queue that was given; the next is above it."""
         return f"{self.root}queue_position"
 
     @property
     def shards(self) -> str:
-        """The number of shards of the deployment; on shard 0 only."""
+        """String: the number of shards of the deployment; on shard 0 only."""
         return f"{self.root}shards"
 
     @property
@@ -89,15 +89,15 @@ class Keys:
 
     @property
     def deadlines(self) -> str:
-        """Sorted set: run id → its caller's deadline by the Redis clock; those that have one and have not ended."""
+        """Sorted set: run id → its caller's deadline by the Redis clock; of the runs that have one and have not ended."""
         return f"{self.root}deadlines"
 
     @property
     def runs(self) -> str:
-        """Sorted set: run id → created; the index behind `playhead runs`."""
+        """Sorted set: run id → position in the order of submission; what `playhead runs` lists."""
         return f"{self.root}runs"
 
     @property
     def workers(self) -> str:
-        """Sorted set: worker → when it is forgotten."""
+        """Sorted set: worker → when its announcement expires."""
         return f"{self.root}workers"

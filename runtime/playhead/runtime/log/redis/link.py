@@ -1,7 +1,7 @@
 """One connection to Redis that all calls share: each is written at once, and the replies come in the order of the calls.
 
 redis-py connects (URL, password, TLS, sentinels, cluster, Unix socket). Then its transport gets a protocol of ours: a
-call needs no connection of its own, waits behind nothing but the calls before it, and is on its way before `call` returns.
+call needs no connection of its own, waits only for the calls before it, and is written before `call` returns.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Borrowed", "Link", "Listener", "NoTransportError", "Wire", "borrow",
 
 _NOTHING: Final = object()
 _BUFFERED_BYTES: Final = 1 << 20
-"""What may wait here for a server that does not read; a call that finds more before it waits its turn."""
+"""How much may be buffered for a server that does not read; with more, a call waits its turn."""
 
 _SHARDED_SINCE: Final = 7  # SPUBLISH and SSUBSCRIBE
 
@@ -71,13 +71,13 @@ async def borrow(client: Redis) -> Borrowed:
 
 
 async def _is_sharded(connection: Any) -> bool:
-    """By the server's own word, so that all who use it agree, whatever their URL says."""
+    """As the server says, so that all its clients agree, whatever their URLs say."""
     await connection.send_command("HELLO", check_health=False)
     try:
         told = await connection.read_response()
     except redis_errors.ResponseError:  # older than 6, or a user that may not ask
         return False
-    if not isinstance(told, dict | list):  # a stand-in that does not know what it is asked
+    if not isinstance(told, dict | list):  # a stand-in that does not implement HELLO
         return False
     pairs: Any = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
     server = {str_if_bytes(name): str_if_bytes(value) for name, value in pairs}
@@ -86,10 +86,10 @@ async def _is_sharded(connection: Any) -> bool:
 
 
 class Wire(asyncio.Protocol, ABC):
-    """A borrowed connection whose protocol is this; a subclass says what becomes of a reply. RESP2.
+    """A borrowed connection that this protocol reads; a subclass handles each reply. RESP2.
 
     Attributes:
-        lost: Why it cannot be used any more; None while it is open.
+        lost: The error that ended it; None while it is open.
         sharded: As `Borrowed.sharded`.
     """
 
@@ -122,7 +122,7 @@ class Wire(asyncio.Protocol, ABC):
         return self._transport.get_write_buffer_size()
 
     async def failed(self) -> NoReturn:
-        """Wait until it is lost, and raise why."""
+        """Wait until the connection is lost, and raise its error."""
         await self._ended.wait()
         assert self.lost is not None
         raise self.lost
@@ -135,7 +135,7 @@ class Wire(asyncio.Protocol, ABC):
             await borrowed.give_back()
 
     def write(self, *command: Any) -> None:
-        """Send a command, without waiting for anything; the transport keeps what the server does not take yet."""
+        """Send a command without waiting; the transport buffers what the server does not take yet."""
         try:
             self._transport.write(hiredis.pack_command(command))
         except RuntimeError as error:  # uvloop, if the other end closed it a moment ago
@@ -143,10 +143,10 @@ class Wire(asyncio.Protocol, ABC):
 
     @abstractmethod
     def _take(self, reply: Any) -> None:
-        """One reply, an error one too. Raises a RedisError if the connection is of no use any more."""
+        """Handle one reply, which may be an error. Raises a RedisError if the connection cannot be used any more."""
 
     def _lose(self, error: Exception) -> None:
-        """Use it no more, because of `error`."""
+        """Close the connection because of `error`."""
         if self.lost is None:
             self.lost = error
             self._transport.abort()  # at once: a server that hangs would not answer the end of TLS
@@ -154,7 +154,7 @@ class Wire(asyncio.Protocol, ABC):
             self.resume_writing()
 
     def _fail(self, error: Exception) -> None:
-        """Lose it, though its owner did not close it: the log may be elsewhere by now."""
+        """Close the connection because of an error that its owner did not cause: the log may have moved."""
         if self.lost is None:
             tell_finder(self._connection, error)
             self._lose(error)
@@ -169,7 +169,7 @@ class Wire(asyncio.Protocol, ABC):
             self._fail(error)
 
     def eof_received(self) -> None:
-        """For the transport. Over TLS it takes what is written after this, and sends nothing of it."""
+        """For the transport, which over TLS accepts writes after this and does not send them."""
         self._fail(redis_errors.ConnectionError("the server closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -192,8 +192,8 @@ class Link(Wire):
     """Pipelined calls. Not for commands that block, and not for those that wait for the connection's last write.
 
     A call is late when it has no reply `timeout` seconds after it was written. Then the link is lost and all its calls
-    fail, as when the connection breaks: whether they were executed is not known. The order of the replies is that of the
-    calls whatever becomes of their callers: the reply to one that is gone is dropped.
+    fail, as when the connection breaks: whether they were executed is not known. The replies come in the order of the
+    calls; the reply to a call whose caller was cancelled is dropped.
     """
 
     def __init__(self, borrowed: Borrowed) -> None:
@@ -213,11 +213,11 @@ class Link(Wire):
 
     @property
     def ready(self) -> bool:
-        """A call is written at once, in front of none that waits for its turn."""
+        """A call would be written at once: no other call waits for its turn."""
         return self.lost is None and self._writable is None and not self._queued and not self.outdated
 
     def call(self, *command: Any) -> asyncio.Future[Any]:
-        """Write a command before this returns; the reply, or its error, is the future's."""
+        """Write a command before this returns; the future gets the reply or the error."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self.lost is None:
             self.write(*command)
@@ -230,7 +230,7 @@ class Link(Wire):
         return future
 
     async def call_in_turn(self, *command: Any) -> asyncio.Future[Any]:
-        """As `call`, once the transport has room again; who has waited longest goes first."""
+        """As `call`, once the transport takes writes again; calls are written in the order in which they were made."""
         self._queued += 1
         try:
             async with self._turns:
@@ -241,7 +241,7 @@ class Link(Wire):
             self._queued -= 1
 
     def close_when_idle(self) -> None:
-        """Close it as soon as no call waits; `aclose` is to be called all the same."""
+        """Close the link as soon as no call waits for its reply; `aclose` must be called all the same."""
         self._closing = True
         self._close_if_idle()
 
@@ -261,7 +261,7 @@ class Link(Wire):
         self._close_if_idle()
 
     def _look(self) -> None:
-        """Is the oldest call late? One timer for all of them: one for each would cost more than the call."""
+        """Check whether the oldest call is late. One timer for all calls: one for each would cost more than the call."""
         self._timer = None
         if not self._calls or self._timeout is None:
             return
@@ -280,16 +280,16 @@ class Link(Wire):
 
 
 def refuse(future: asyncio.Future[Any], error: BaseException) -> None:
-    """Give a caller its error, if it still waits."""
+    """Raise `error` to the caller, if it still waits."""
     if not future.done():
         future.set_exception(error)
-        future.exception()  # so that asyncio does not report it where the caller dropped what it was given
+        future.exception()  # retrieved here, so that asyncio does not report it if the caller dropped the future
 
 
 class Listener(Wire):
-    """Each reply goes to `on_message` in the turn of the event loop in which it arrives.
+    """Calls `on_message` with each reply in the turn of the event loop in which it arrives.
 
-    `on_message` may raise a RedisError: the connection is of no use any more. An error reply counts as one.
+    If `on_message` raises a RedisError, the connection is closed; so it is by an error reply.
     """
 
     def __init__(self, borrowed: Borrowed, on_message: Callable[[Any], None]) -> None:
@@ -302,7 +302,7 @@ class Listener(Wire):
         return cls(await borrow(client), on_message)
 
     async def send(self, *command: Any) -> None:
-        """Write a command, once the transport has room for it."""
+        """Write a command, once the transport takes writes."""
         if self._writable is not None:
             await self._writable.wait()
         self.write(*command)

@@ -28,8 +28,8 @@ class Script:
 
     Attributes:
         name: The file's.
-        text: What is loaded into a server that is not a cluster's node; there, the word for publishing is another one.
-        sha: Of that text, by which the server knows it.
+        text: What is loaded into a server that is not a cluster's node; on a node, another command publishes.
+        sha: The digest of that text, by which the server finds it.
     """
 
     def __init__(self, name: str) -> None:

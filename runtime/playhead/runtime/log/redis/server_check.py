@@ -1,4 +1,4 @@
-"""What is asked of a server before it is trusted with a log."""
+"""The checks of a server before it is used for a log."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
 
 
 async def check_server(client: Redis, *, durability: Durability = "memory") -> list[str]:
-    """Refuse a server that cannot keep the promises, or that `durability`, and name what weakens them.
+    """Refuse a server that cannot keep the promises, or that `durability`, and warn of settings that weaken them.
 
     Of a cluster that is the owner of the slot of the prefix, so make the `RedisLog` first.
 
@@ -54,7 +54,7 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
         RedisTooOldError: Below Redis 6.2, or below 7.2 for `fsynced`.
         LogUnavailableError: It cannot be reached, it is a sentinel, or the durability needs a replica, or an
             append-only file that is synced always, which it does not have.
-        RedisAuthError: As the name says.
+        RedisAuthError: The credentials were refused.
     """
     info = await redis_info(client)
     if info is None:
@@ -75,7 +75,7 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
 
 
 def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
-    """What may lose runs on a server that is not refused, a line each."""
+    """Settings by which a server that is not refused may lose runs, a line each."""
     warnings: list[str] = []
     if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
         warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")

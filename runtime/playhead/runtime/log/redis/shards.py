@@ -1,7 +1,7 @@
-"""Several shards: which of them has a run, and one log over all of them for those who read, submit and control.
+"""Several shards: which of them has a run, and one log over all of them to read, submit and control.
 
-A shard is a log of its own, whose keys share a hash slot: on a cluster each may lie on another node. A run's id names its
-shard, so it is never looked up. A session's shard is a hash of its id, and its runs are on that shard, since their line
+A shard is a log of its own, whose keys share a hash slot: on a cluster each may be on another node. A run's id names its
+shard, so it is never looked up. A session's shard is a hash of its id, and its runs are on that shard, because their queue
 and their messages are.
 """
 
@@ -44,7 +44,7 @@ def shard_of_session(session: str, *, shards: int) -> int:
 
 
 def check_shards(shards: int) -> None:
-    """Refuse what is not a number of shards.
+    """Refuse a number of shards that a deployment cannot have.
 
     Raises:
         ValueError: It is below 1 or above `MAX_SHARDS`.
@@ -112,7 +112,7 @@ class ShardedLog:
         return log
 
     def shard_of(self, run_id: str) -> int:
-        """The shard to ask for a run. An id that names a shard which does not exist is asked for, in vain, on shard 0."""
+        """The shard to ask for a run. An id whose shard does not exist is looked for on shard 0, which does not have it."""
         shard = shard_of_run(run_id)
         return shard if shard < (self._settled or MAX_SHARDS) else 0
 

@@ -1,9 +1,9 @@
-"""Sentinel and Cluster: which server has the log now, found out anew for every connection.
+"""Sentinel and Cluster: which server has the log now, asked again for every connection.
 
-All keys of a shard lie in one hash slot, so a log asks only one server of a cluster at a time, too: the slot's owner.
-What differs from a single server is therefore no more than where a connection goes. A connection finds that out as it
-connects; when its server turns out not to be the right one any more, or is lost, the others of its pool connect again
-before their next use. The call that found it out fails, and its caller sends it again, as after any lost connection.
+All keys of a shard are in one hash slot, so a log uses one server of a cluster at a time: the slot's owner. Therefore only
+the address of a connection differs from a single server. A connection asks for it when it connects. When its server is
+lost, or is not the right one any more, the other connections of the pool connect again before their next use. The call
+that noticed it fails, and its caller sends it again, as after any lost connection.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _ELSEWHERE: Final = (
 
 
 class NowhereError(redis_errors.ConnectionError):
-    """None of those asked could say where the log is; the text says who was asked, and what they answered."""
+    """No server could say where the log is; the text names each server that was asked, and its answer."""
 
 
 class Node(NamedTuple):
-    """Where a server listens."""
+    """The address of a server."""
 
     host: str
     port: int
@@ -49,18 +49,18 @@ class Node(NamedTuple):
 
 
 class _NotHereError(Exception):
-    """This node does not know; another may."""
+    """This node does not know where the log is; another may."""
 
 
 class Finder(ABC):
-    """Knows whom to ask where the log is, and asks them. One for each `connect`, for all its connections.
+    """Asks a list of servers where the log is. One for each `connect`, for all its connections.
 
     Attributes:
-        generation: Goes up when the server found is not to be used any more: older connections connect again.
+        generation: Goes up when the server found must not be used any more: older connections connect again.
         found: The server found last.
-        guard: A key that no script touches and that never exists, to be declared by each; None where none is needed.
-            A cluster's node that is giving the slot away key by key refuses a call whose keys are not all there, before
-            the script begins; without it, the script might meet a key that has left in the middle of its writes.
+        guard: A key that never exists and that every script declares; None if no guard is needed. A cluster's node from
+            which the slot is being moved, key by key, refuses a call before the script begins if one of its keys is
+            missing; without the guard, a script might find a key moved away in the middle of its writes.
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
@@ -73,29 +73,29 @@ class Finder(ABC):
         self._options: dict[str, Any] = {}
 
     def use(self, kind: type[AbstractConnection], options: Mapping[str, Any]) -> None:
-        """How to ask: by connections of this kind, with the time limits, credentials and certificates of `options`."""
+        """Ask over connections of this kind, with the time limits, credentials and certificates of `options`."""
         self._kind = kind
         self._options = {name: value for name, value in options.items() if _LINK_OPTIONS.match(name)}
 
     def point(self, root: str) -> None:
-        """Look for the keys that begin with `root`, hash tag included. Only a cluster cares; raises ValueError there."""
+        """Find the keys that begin with `root`, hash tag included. Only on a cluster it has an effect; raises ValueError there."""
         del root
 
     def lost(self, generation: int) -> None:
-        """A connection of that generation met a server that is gone, or is not the right one: look again."""
+        """A connection of that generation lost its server, or its server is not the right one: ask again."""
         if generation == self.generation:
             self.generation += 1
             self.turn()
 
     def turn(self) -> None:
-        """Ask another one first next time: who sent us to the wrong server may be cut off from the rest."""
+        """Ask another server first next time: the one that named the wrong server may be cut off from the rest."""
         self._nodes = (*self._nodes[1:], *self._nodes[:1])
 
     async def find(self) -> Node:
-        """The server that has the log, as told by the first who knows.
+        """The server that has the log, by the first answer.
 
         Raises:
-            NowhereError: None of them knows, or none answers.
+            NowhereError: No server knows it, or no server answers.
             AuthenticationError: The credentials were refused.
         """
         problems: list[str] = []
@@ -118,7 +118,7 @@ class Finder(ABC):
 
     @abstractmethod
     async def check(self, connection: Any) -> None:
-        """Make sure that the server connected to is what it was said to be. Raises ConnectionError."""
+        """Make sure that the server connected to has the role that it should have. Raises ConnectionError."""
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -152,14 +152,14 @@ class SentinelFinder(Finder):
         except redis_errors.NoPermissionError:
             raise
         except redis_errors.ResponseError as error:
-            raise _NotHereError(f"{node} is no sentinel ({error})") from error
+            raise _NotHereError(f"{node} is not a sentinel ({error})") from error
         if told is None:
             raise _NotHereError(f"{node} knows no service of that name; it is the NAME of `sentinel monitor NAME …`")
         primary = Node(_text(told[0]), int(told[1]))
         await link.send_command("SENTINEL", "MASTER", self.service)
         flat = [_text(part) for part in await link.read_response()]
         state = dict(zip(flat[::2], flat[1::2], strict=True))
-        # In a failover the first answer names the new primary a little before the second does.
+        # In a failover the first answer names the new primary a little before the second.
         if (state["ip"], int(state["port"])) == primary and {"s_down", "o_down"} & set(state["flags"].split(",")):
             raise _NotHereError(f"{node} says that the primary {primary} is down, and no replica in its place yet")
         return primary
@@ -169,7 +169,7 @@ class SentinelFinder(Finder):
         await connection.send_command("ROLE", check_health=False)
         try:
             role = _text((await connection.read_response())[0])
-        except redis_errors.NoPermissionError:  # a user that may not ask: writes will tell
+        except redis_errors.NoPermissionError:  # a user without the right to ask: a replica will refuse the first write
             return
         if role != "master":
             raise redis_errors.ConnectionError(f"{self.found} was named as the primary, but says that it is a {role}")
@@ -214,7 +214,7 @@ class ClusterFinder(Finder):
         except redis_errors.NoPermissionError:
             raise
         except redis_errors.ResponseError as error:
-            raise _NotHereError(f"{node} is no node of a cluster ({error})") from error
+            raise _NotHereError(f"{node} is not a node of a cluster ({error})") from error
         owners = [_node(owner, node) for first, last, owner, *_ in ranges if first <= self.slot <= last]
         if not owners:
             raise _NotHereError(
@@ -222,15 +222,17 @@ class ClusterFinder(Finder):
                 f"({len(ranges)} ranges are owned)"
             )
         everyone = (_node(server, node) for _, _, *servers in ranges for server in servers)
-        self._nodes = tuple(dict.fromkeys((node, *everyone, *self._seeds)))  # those named to us may all be gone one day
+        self._nodes = tuple(
+            dict.fromkeys((node, *everyone, *self._seeds))
+        )  # the servers of the URL may all be gone one day
         return owners[0]
 
     async def check(self, connection: Any) -> None:
-        """Nothing: a node that does not own the slot says so to every command."""
+        """Nothing to check: a node that does not own the slot answers so to every command."""
 
 
 class LocatedConnection(AbstractConnection, ABC):
-    """A connection to wherever its finder says the log is; mixed into redis-py's connections over TCP and TLS."""
+    """A connection to the server that its finder found; mixed into redis-py's connections over TCP and TLS."""
 
     host: str
     port: int
@@ -242,7 +244,7 @@ class LocatedConnection(AbstractConnection, ABC):
 
     @property
     def outdated(self) -> bool:
-        """Another connection has met the wrong server, or lost it, since this one was made."""
+        """Since this connection was made, another one has lost the server, or found that it is not the right one."""
         return self._generation != self._finder.generation
 
     async def connect(self) -> None:
@@ -281,24 +283,24 @@ class LocatedConnection(AbstractConnection, ABC):
             raise
 
     def met(self, error: Exception) -> None:
-        """Tell the finder, if `error` says that the log is elsewhere by now, or may be."""
+        """Tell the finder, if `error` means that the log is, or may be, on another server now."""
         if isinstance(error, _ELSEWHERE):
             self._finder.lost(self._generation)
 
 
 def is_outdated(connection: Any) -> bool:
-    """Whether the log may have moved since this connection was made; never so where it cannot move."""
+    """Whether the log may have moved since this connection was made; False if it cannot move."""
     return isinstance(connection, LocatedConnection) and connection.outdated
 
 
 def tell_finder(connection: Any, error: Exception) -> None:
-    """This connection met `error`, below redis-py: the log may have to be found again, where it can move."""
+    """Tell the finder of this connection, if it has one, of an error that redis-py did not see."""
     if isinstance(connection, LocatedConnection):
         connection.met(error)
 
 
 def finder_of(client: Any) -> Finder | None:
-    """The finder behind a client made by `connect`; None if its URL names one server."""
+    """The finder of a client made by `connect`; None if its URL names one server."""
     found = client.connection_pool.connection_kwargs.get("finder")
     return found if isinstance(found, Finder) else None
 
@@ -307,11 +309,10 @@ def read_topology(url: str) -> tuple[str, Finder] | None:
     """Read `redis+sentinel://`, `redis+cluster://` and their `rediss+` forms.
 
     Returns:
-        The URL of the first node, which has the options of the connections to be made; and who finds the server. None
-        for every other URL.
+        The URL of the first node, with the options of the connections, and the finder. None for every other URL.
 
     Raises:
-        ValueError: Which part of the URL is wrong.
+        ValueError: The URL is malformed; the text says which part.
     """
     parts = _URL.fullmatch(url)  # not `urlsplit`, which cannot read more than one host
     scheme, plus, kind = parts[1].partition("+") if parts else ("", "", "")
@@ -340,7 +341,7 @@ def _service(path: list[str]) -> tuple[str, str]:
         raise ValueError("the name of the service is missing: redis+sentinel://host:port/SERVICE")
     service, *rest = path
     if rest and (len(rest) > 1 or not rest[0].isdigit()):
-        raise ValueError(f"{'/'.join(rest)!r} behind the service {service!r} is no database number")
+        raise ValueError(f"{'/'.join(rest)!r} after the service {service!r} is not a database number")
     return service, rest[0] if rest else ""
 
 
@@ -349,13 +350,13 @@ def _nodes(hosts: str, default_port: int) -> list[Node]:
     for one in hosts.split(","):
         found = re.fullmatch(r"\s*(?:\[([0-9a-fA-F:.%]+)\]|([^\s:\[\]]+))(?::(\d+))?\s*", one)
         if found is None or not 0 < int(found[3] or default_port) < 65536:
-            raise ValueError(f"{one!r} is no host:port")
+            raise ValueError(f"{one!r} is not host:port")
         nodes.append(Node(found[1] or found[2], int(found[3] or default_port)))
     return nodes
 
 
 def _node(told: Sequence[Any], by: Node) -> Node:
-    """A node of CLUSTER SLOTS. One that does not know its own address, or must not tell, says nothing or `?`."""
+    """A node of CLUSTER SLOTS. A node that does not know its own address, or must not tell it, gives "" or `?`."""
     host = _text(told[0] or b"")
     return Node(by.host if host in ("", "?") else host, int(told[1]))
 
