@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 import typer.main
 from docs_markdown import ROOT, anchors, links, pages, section, table
+from lua_scripts import accesses_of_scripts, calls
 
 from playhead.client.cli.app import app
 from playhead.runtime.core import errors
@@ -35,6 +36,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.embedded.binary import EmbeddedServerError
 from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.redis.replies import INFO_FIELDS
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__: list[str] = []
@@ -239,27 +241,68 @@ def test_the_table_of_events_has_every_kind_with_its_keys():
     assert sorted(map(sorted, named)) == sorted(map(list, {tuple(sorted(event)) for event in sample()}))
 
 
+SCRIPTS = accesses_of_scripts(ROOT / "runtime/playhead/runtime/log/redis/scripts")
+
+
+class Stored(NamedTuple):
+    """A row of the table of keys: a key, or a field of the key above it."""
+
+    kind: str
+    field: str
+    ttl: str
+    written_by: set[str]
+
+
+def stored_form() -> list[Stored]:
+    """The table of keys and fields; a field whose name ends in an id is named as `signal:`."""
+    found: list[Stored] = []
+    for key, field, _, _, ttl, writers in table(section(read("docs/records.md"), "Keys in Redis")):
+        kind = code(key)[0].removeprefix(Keys("ph", 0).root).partition(":")[0] if key else found[-1].kind
+        name = re.sub("<.*>", "", code(field)[0]) if field else ""
+        found.append(Stored(kind, name, ttl, set(code(writers))))
+    return found
+
+
 def test_every_key_is_in_the_table_of_keys():
     keys = Keys("ph", 0)
     texts = {"run": "<run>", "log": "<run>", "inbox": "<run>", "ready": "<agent>", "notify_agent": "<agent>"}
     texts |= {"notify_worker": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
     texts["session"] = "<session>"
-    wanted = {getattr(keys, name)(text) for name, text in texts.items()}
-    wanted |= {
-        keys.leases,
-        keys.deadlines,
-        keys.runs,
-        keys.workers,
-        keys.durability_marker,
-        keys.queue_position,
-        keys.shards,
-    }
-    assert {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")} == {
-        *texts,
-        "of_run",
-    }
-    for script in (ROOT / "runtime/playhead/runtime/log/redis/scripts").glob("*.lua"):
-        for kind in re.findall(r"prefix \.\. '(session|waiting|\w+):'", script.read_text(encoding="utf-8")):
-            if kind not in texts:
-                wanted.add(f"{keys.root}{kind}:<session>")
-    assert {code(row[0])[0] for row in table(section(read("docs/records.md"), "Keys in Redis"))} == wanted
+    methods = {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")}
+    assert methods == {*texts, "of_run"}
+    properties = [name for name, value in vars(Keys).items() if isinstance(value, property)]
+    wanted = {getattr(keys, name)(text) for name, text in texts.items()} | {getattr(keys, name) for name in properties}
+    wanted.add(f"{keys.root}waiting:<session>")  # only scripts name it
+    rows = table(section(read("docs/records.md"), "Keys in Redis"))
+    assert sorted(code(row[0])[0] for row in rows if row[0]) == sorted(wanted)
+
+
+def test_every_key_and_field_of_the_scripts_is_in_the_table_and_no_other():
+    used = {(access.key, access.field) for accesses in SCRIPTS.values() for access in accesses}
+    named = [(row.kind, row.field) for row in stored_form()]
+    without_scripts = {("shards", ""), ("durability_marker", "")}
+    assert sorted(named) == sorted(used | without_scripts)
+    assert {("run", name) for name in INFO_FIELDS} <= used, "what `info` reads is written by scripts"
+
+
+def test_the_table_says_of_every_key_and_field_which_scripts_write_it():
+    for row in stored_form():
+        writers = {
+            script
+            for script, accesses in SCRIPTS.items()
+            for access in accesses
+            if access == (row.kind, row.field, True)
+        }
+        assert row.written_by == writers, f"{row.kind} {row.field}"
+
+
+def test_the_table_says_of_every_key_how_long_it_stays():
+    assert [row.kind for row in stored_form() if not row.field and not row.ttl] == []
+
+
+def test_the_scripts_are_read_call_by_call():
+    text = "redis.call('HSET', run, 'a', f(1, 2), 'b:' .. id, ',') pcall('HGET', key, 'c')"
+    assert list(calls(text)) == [
+        ("HSET", ["run", "'a'", "f(1, 2)", "'b:' .. id", "','"]),
+        ("HGET", ["key", "'c'"]),
+    ]

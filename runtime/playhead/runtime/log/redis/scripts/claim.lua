@@ -26,26 +26,25 @@ end
 
 local now, last = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
-  local id, position, slot
+  local id, position, ready, record
   for i = 3, #KEYS do
     local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[1] and (not position or tonumber(first[2]) < position) then
-      id, position, slot = first[1], tonumber(first[2]), i
+      id, position, ready, record = first[1], tonumber(first[2]), KEYS[i], ARGV[i + 4]
     end
   end
   if not id then return false end
   local run = prefix .. 'run:' .. id
   local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms')
   if h[1] ~= 'queued' then -- the run ended or vanished while it was queued
-    redis.call('ZREM', KEYS[slot], id)
+    redis.call('ZREM', ready, id)
   else
-    local epoch, record = tonumber(h[2]) + 1, ARGV[slot + 4]
-    local log = prefix .. 'log:' .. id
+    local epoch, log = tonumber(h[2]) + 1, prefix .. 'log:' .. id
     -- The first write of all: after a refusal for want of memory the run must still be queued.
     local stored = redis.pcall('XADD', log, string.format('%.0f-%.0f', h[3] + 1, epoch), 'r', record)
     local refusal = type(stored) == 'table' and stored.err
     if refusal and not (refusal:find('equal or smaller') or refusal:find('WRONGTYPE')) then return stored end
-    redis.call('ZREM', KEYS[slot], id)
+    redis.call('ZREM', ready, id)
     if refusal then
       end_run(prefix, id, 'failed', tonumber(h[4]), now)
     else

@@ -8,6 +8,7 @@
 --   so does one past its deadline, whatever its state, and its owner is fenced. Limits and retention are fields of the
 --   run, so any worker or client may call this, at any time, several at once.
 
+local leases, deadlines = KEYS[1], KEYS[2]
 local prefix, limit = ARGV[1], tonumber(ARGV[2])
 local now, dealt_with = now_ms(), {}
 
@@ -21,17 +22,17 @@ local function state_of(id)
   return redis.call('HMGET', prefix .. 'run:' .. id, 'state', 'head', 'epoch', 'crash_limit', 'retention_ms')
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', '(' .. now, 'LIMIT', 0, limit)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', '(' .. now, 'LIMIT', 0, limit)) do
   local h = state_of(id)
-  redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', deadlines, id)
   if h[1] and not ended(h[1]) then
     fail(id, h, ARGV[4])
     dealt_with[#dealt_with + 1] = id
   end
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. now, 'LIMIT', 0, limit - #dealt_with)) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. now, 'LIMIT', 0, limit - #dealt_with)) do
   local h = state_of(id)
-  redis.call('ZREM', KEYS[1], id)
+  redis.call('ZREM', leases, id)
   if h[1] == 'running' then
     if redis.call('HINCRBY', prefix .. 'run:' .. id, 'crashes', 1) > tonumber(h[4]) then
       fail(id, h, ARGV[3])

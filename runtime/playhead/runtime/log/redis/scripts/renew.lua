@@ -10,8 +10,8 @@ local leases, lease, now = KEYS[1], tonumber(ARGV[1]), now_ms()
 local answers = {}
 redis.call('ZREM', leases, '') -- removes nothing; only the first write of a script can be refused for want of memory
 for i = 1, #KEYS - 1 do
-  local id, token = ARGV[2 * i], ARGV[2 * i + 1]
-  local h = redis.call('HMGET', KEYS[i + 1], 'token', 'state', 'inbox')
+  local run, id, token = KEYS[i + 1], ARGV[2 * i], ARGV[2 * i + 1]
+  local h = redis.call('HMGET', run, 'token', 'state', 'inbox')
   local owned = is_owner(token, h[1], h[2])
   if owned then redis.call('ZADD', leases, now + lease, id) end
   answers[2 * i - 1], answers[2 * i] = owned and 1 or 0, tonumber(h[3] or 0)

@@ -7,7 +7,7 @@
 -- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The index and the queue
 --   have runs in the order of their submission.
 
-local run, log, runs = KEYS[1], KEYS[2], KEYS[3]
+local run, log, runs, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
@@ -18,7 +18,7 @@ redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0
 local deadline = tonumber(ARGV[6])
 if deadline > 0 then
   redis.call('HSET', run, 'deadline', now + deadline)
-  redis.call('ZADD', KEYS[4], now + deadline, id)
+  redis.call('ZADD', deadlines, now + deadline, id)
 end
 -- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded.
 for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
