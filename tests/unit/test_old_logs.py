@@ -1,7 +1,7 @@
-"""Logs written by earlier versions, kept byte for byte in `logs/<version>/`, fold and play as they did then.
+"""Logs written by earlier versions, kept byte for byte in `tests/golden/<version>/`, fold and play as they did then.
 
 A file holds a run: its entries (id, and the record's bytes in base64), the events they gave (with their cursors), and
-the error raised at the end, or null. Files are added, never changed: what stands in somebody's Redis does not change
+the error raised at the end, or null. Files are added, never changed: what is stored in a user's Redis does not change
 either.
 """
 
@@ -22,7 +22,7 @@ from playhead.runtime.core.state import evolve, fold, initial
 
 __all__: list[str] = []
 
-FILES = sorted(Path(__file__).parent.glob("logs/*/*.jsonl"))
+FILES = sorted(Path(__file__).parents[1].glob("golden/*/*.jsonl"))
 
 
 class OldRun:
