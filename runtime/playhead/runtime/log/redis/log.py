@@ -70,7 +70,7 @@ _RENEWALS_PER_CALL: Final = 256
 
 
 def _bytes(text: str) -> bytes:
-    """Of a text from a model, which may hold half a surrogate pair as its records may."""
+    """The bytes of a text from a model, which may contain half a surrogate pair, as records may."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -80,10 +80,10 @@ class RedisLog:
     All calls share one connection, in the order in which they are made; `wait_for_work`, which blocks, has another.
     What is asked of `client` itself goes over connections of its pool.
 
-    `durability` says what `submit`, `append`, `finish`, `release`, `pause` and `signal` wait for before they answer; a
-    wait in vain raises `LogUnavailableError`, and the identical call waits again. They then share one more connection. A
-    claim is not waited for: the wait of the owner's first append covers it, and a claim made and not answered would count
-    as a crash when its lease ends.
+    `durability` is what `submit`, `append`, `finish`, `release`, `pause` and `signal` wait for before they answer, over one
+    more connection; if it is not reached in time they raise `LogUnavailableError`, and the identical call waits again. A
+    claim does not wait: the owner's first append covers it, and a claim without an answer would count as a crash when its
+    lease ends.
     """
 
     def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0, durability: Durability = "memory") -> None:
@@ -115,7 +115,7 @@ class RedisLog:
         await self.client.aclose()
 
     async def settled_shards(self) -> int | None:
-        """The number of shards that the deployment has, as shard 0 keeps it; None while it has none and no run either.
+        """The number of shards that the deployment has, as stored on shard 0; None if there is neither a number nor a run.
 
         A deployment with runs and without that number has been used by a version that knew no other number than 1.
         """
@@ -123,7 +123,7 @@ class RedisLog:
         return int(kept) if kept else 1 if position else None
 
     async def settle_shards(self, shards: int) -> int:
-        """The number of shards that the deployment has from now on: the first number that anyone settled."""
+        """The number of shards that the deployment has from now on: the first number that was settled."""
         settled = await self.settled_shards()
         if settled is None:
             _, kept = await self._calls([("SET", self.keys.shards, shards, "NX"), ("GET", self.keys.shards)])
@@ -144,7 +144,7 @@ class RedisLog:
             return await script(self._commands, keys, args)
 
     async def _write(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a script whose answer means that something is stored, and wait until it is as safe as asked for."""
+        """Run a script that stores something, and wait until it is as safe as `durability` says."""
         with translate_errors(self.client):
             return await script(self._writes, keys, args)
 
@@ -178,7 +178,7 @@ class RedisLog:
         return claim_of(await self._run(_CLAIM, keys, args), token=token)
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
-        """As of a log. The call is written before this returns where the connection is up, else upon await."""
+        """See `Log.append`. If the connection is up, the call is written before this returns, else upon await."""
         sent = [
             self._append(batches[start : start + _RUNS_PER_CALL]) for start in range(0, len(batches), _RUNS_PER_CALL)
         ]

@@ -69,11 +69,11 @@ def _check_home(run: NewRun, shards: int) -> None:
 
 
 async def settle(first: RedisLog, shards: int | None) -> int:
-    """The number of shards of the deployment, settled now if it was not.
+    """The number of shards of the deployment; settled now, if it was not settled before.
 
     Args:
         first: The log of shard 0, which keeps the number.
-        shards: The number that the caller was told; None takes what is settled, and settles 1 if nothing is.
+        shards: The number that the caller expects; None accepts the settled number, and settles 1 if there is none.
 
     Raises:
         ShardsError: Another number is settled; nothing is changed.
@@ -88,10 +88,10 @@ async def settle(first: RedisLog, shards: int | None) -> int:
 class ShardedLog:
     """The logs of all shards of one deployment, as one `LogReader` and `LogSubmitter`.
 
-    Each shard's log is made by `make` when it is first used. A shard that cannot be reached costs the calls for its own
-    runs and sessions; what asks all shards fails with its error.
+    Each shard's log is made by `make` when it is first used. If a shard cannot be reached, the calls for its runs and
+    sessions fail, and so do the calls that ask all shards.
 
-    Until the number of shards is settled, which the first submission does, reads take it for 1 and ask again each time.
+    Until the first submission settles the number of shards, reads assume 1 and ask again each time.
     """
 
     def __init__(self, make: Callable[[int], RedisLog]) -> None:
@@ -117,7 +117,7 @@ class ShardedLog:
         return shard if shard < (self._settled or MAX_SHARDS) else 0
 
     async def settle(self, shards: int | None = None) -> int:
-        """As the function `settle`; the answer is kept."""
+        """See the function `settle`; the number is kept."""
         if self._settled is None or shards is not None:
             self._settled = await settle(self.at(0), shards)
         return self._settled
@@ -135,7 +135,7 @@ class ShardedLog:
         return self.at(shard_of_session(session, shards=await self.settled()))
 
     async def _all(self, ask: Callable[[RedisLog], Awaitable[T]]) -> list[T]:
-        """Every shard's answer, in the order of shards. Each is asked, also if another fails."""
+        """Every shard's answer, in the order of shards. Each shard is asked, even if another one fails."""
         answers: dict[int, T] = {}
         errors: list[PlayheadError] = []
 
@@ -154,7 +154,7 @@ class ShardedLog:
         return [answers[shard] for shard in shards]
 
     async def submit(self, run: NewRun) -> bool:
-        """As of a log.
+        """See `Log.one`.
 
         Raises:
             ValueError: The run's id does not name its session's shard, or names a shard that does not exist.
@@ -163,43 +163,43 @@ class ShardedLog:
         return await self._of(run.run_id).submit(run)
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
-        """As of a log."""
+        """See `Log.signal`."""
         return await self._of(run_id).signal(run_id, signal)
 
     async def reap(self, *, limit: int = 32) -> list[str]:
-        """As of a log, up to `limit` on each shard."""
+        """See `Log.reap`; up to `limit` on each shard."""
         return [run_id for reaped in await self._all(lambda log: log.reap(limit=limit)) for run_id in reaped]
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """As of a log."""
+        """See `Log.read`."""
         return await self._of(run_id).read(run_id, after=after, limit=limit)
 
     async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
-        """As of a log."""
+        """See `Log.read_segments`."""
         return await self._of(run_id).read_segments(run_id, after=after, limit=limit)
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
-        """As of a log."""
+        """See `Log.read_back`."""
         return await self._of(run_id).read_back(run_id, before=before, limit=limit)
 
     async def info(self, run_id: str) -> RunInfo | None:
-        """As of a log."""
+        """See `Log.info`."""
         return await self._of(run_id).info(run_id)
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """As of a log: the newest of all shards."""
+        """See `Log.runs`; the newest of all shards."""
         found = [info for infos in await self._all(lambda log: log.runs(limit=limit)) for info in infos]
         return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
 
     async def messages(self, session: str) -> list[Message]:
-        """As of a log."""
+        """See `Log.messages`."""
         return await (await self._of_session(session)).messages(session)
 
     async def holder(self, session: str) -> str | None:
-        """As of a log."""
+        """See `Log.holder`."""
         return await (await self._of_session(session)).holder(session)
 
     async def workers(self) -> list[WorkerInfo]:
-        """As of a log; a worker that serves several shards is told once."""
+        """See `Log.workers`; a worker that serves several shards is listed once."""
         found = await self._all(lambda log: log.workers())
         return list({info.worker: info for infos in found for info in infos}.values())
