@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs/architecture.md").read_text("utf-8")
 
 
 def floor_plan(page: str) -> dict[str, int]:
-    """`runtime.core` → its floor, as the page's block between the two marks says."""
+    """`runtime.core` → its floor, by the page's block between the two marks."""
     block = re.search(r"<!-- floors -->(.*?)<!-- end of floors -->", page, re.DOTALL)
     assert block, "the page has no floor plan"
     floors: dict[str, int] = {}
@@ -36,7 +36,7 @@ def floor_plan(page: str) -> dict[str, int]:
 
 
 def part_of(module: str) -> str | None:
-    """`playhead.runtime.log.redis.keys` → `runtime.log`; None for the face of a distribution."""
+    """`playhead.runtime.log.redis.keys` → `runtime.log`; None for the facade of a distribution."""
     parts = module.split(".")[1:]
     return ".".join(parts[:2]) if len(parts) > 1 else None
 
@@ -56,7 +56,7 @@ def wrong_arrows(known: Mapping[str, str], of: frozenset[str], floors: Mapping[s
     found: set[str] = set()
     for importer, imported in arrows(known, of):
         here, there = part_of(importer), part_of(imported)
-        if here is None:  # the face of a distribution gives names on from every floor
+        if here is None:  # the facade of a distribution gives names on from every floor
             continue
         if here not in floors:
             found.add(f"{here} is not in the plan")

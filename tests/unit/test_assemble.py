@@ -28,10 +28,10 @@ def end(stop_reason: str) -> Chunk:
 
 
 def fed(*chunks: Chunk) -> MessageAssembler:
-    answer = MessageAssembler()
+    assembler = MessageAssembler()
     for chunk in chunks:
-        answer.feed(chunk)
-    return answer
+        assembler.feed(chunk)
+    return assembler
 
 
 def content(*chunks: Chunk) -> list[dict[str, Any]]:
@@ -43,7 +43,7 @@ def tool_use(value: Any) -> list[dict[str, Any]]:
 
 
 def test_text_blocks_are_joined() -> None:
-    answer = fed(
+    assembler = fed(
         {"messageStart": {"role": "assistant"}},
         {"contentBlockStart": {"start": {}}},
         delta(text="It "),
@@ -54,7 +54,7 @@ def test_text_blocks_are_joined() -> None:
         end("end_turn"),
         {"metadata": {"usage": {"inputTokens": 7, "cacheReadInputTokens": 2}, "metrics": {"latencyMs": 9}}},
     )
-    assert answer.message() == {
+    assert assembler.message() == {
         "role": "assistant",
         "content": [{"text": "It is 3"}, {"text": "!"}],
         "metadata": {
@@ -62,7 +62,7 @@ def test_text_blocks_are_joined() -> None:
             "metrics": {"latencyMs": 9},
         },
     }
-    assert (answer.text, answer.stop_reason) == ("It is 3!", "end_turn")
+    assert (assembler.text, assembler.stop_reason) == ("It is 3!", "end_turn")
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_a_call_may_be_named_in_its_deltas() -> None:
 
 @pytest.mark.parametrize("given", [{}, {"toolUseId": "t1"}, {"name": "add"}, {"toolUseId": "", "name": "add"}])
 def test_a_call_without_id_or_name_is_dropped(given: dict[str, Any]) -> None:
-    answer = fed(start(**given), delta(toolUse={"input": "{}"}), STOP, delta(text="x"), STOP, end("end_turn"))
-    assert answer.message().get("content") == [{"text": "x"}]
-    assert answer.stop_reason == "end_turn"
+    assembler = fed(start(**given), delta(toolUse={"input": "{}"}), STOP, delta(text="x"), STOP, end("end_turn"))
+    assert assembler.message().get("content") == [{"text": "x"}]
+    assert assembler.stop_reason == "end_turn"
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,9 @@ def test_what_a_chunk_derives(chunk: Chunk, derived: dict[str, Any] | None) -> N
 
 
 def test_events_of_a_call_do_not_share_what_grows() -> None:
-    answer = fed(start(**ADD))
-    first, second = (answer.feed(delta(toolUse={"input": part})) for part in ('{"a":', "1}"))
-    answer.feed(STOP)
+    assembler = fed(start(**ADD))
+    first, second = (assembler.feed(delta(toolUse={"input": part})) for part in ('{"a":', "1}"))
+    assembler.feed(STOP)
     assert first is not None
     assert second is not None
     assert first["type"] == "tool_use_stream"

@@ -258,10 +258,10 @@ def test_random_text_is_answered_or_refused_and_never_anything_else():
     for _ in range(3000):
         expression = "".join(chance.choices(alphabet, k=chance.randint(1, 24)))
         try:
-            answer = calculator(expression)
+            text = calculator(expression)
         except ValueError as error:
-            answer = str(error)
-        assert answer
+            text = str(error)
+        assert text
 
 
 @pytest.mark.anyio

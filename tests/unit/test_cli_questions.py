@@ -1,4 +1,4 @@
-"""Answers as people type them: to which question, and what."""
+"""Responses as a user types them: to which question, and what."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TWINS = [question("approve", "t1"), question("approve", "t2")]
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("text", "response"),
     [
         ("yes", "yes"),
         ("5", 5),
@@ -44,8 +44,8 @@ TWINS = [question("approve", "t1"), question("approve", "t2")]
         (f"{ONE[0].id}=no", "no"),
     ],
 )
-def test_one_question_needs_the_response_alone(text: str, answer: Any) -> None:
-    assert read_answers([text], ONE) == {ONE[0].id: answer}
+def test_one_question_needs_the_response_alone(text: str, response: Any) -> None:
+    assert read_answers([text], ONE) == {ONE[0].id: response}
 
 
 def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
@@ -75,16 +75,16 @@ def test_what_answers_nothing_or_twice_is_refused_and_says_what_is_open(
         read_answers(given, interrupts)
 
 
-# A name with "=" in it may look like another's name with its answer: then only the id is safe.
+# A name with "=" in it may look like another's name with its response: then only the id is safe.
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: "=" not in name)
 
 
 @given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=4, unique=True), st.text())
 def test_the_command_that_is_shown_answers_every_question_whatever_its_name(
-    named: list[tuple[str, str]], answer: str
+    named: list[tuple[str, str]], response: str
 ) -> None:
     interrupts = [question(name, call) for name, call in named]
     program, verb, run_id, *arguments = shlex.split(how_to_answer("0-run", interrupts))
     assert (program, verb, run_id) == ("playhead", "respond", "0-run")
-    given = [f"{argument.removesuffix('ANSWER')}{json.dumps(answer)}" for argument in arguments]
-    assert read_answers(given, interrupts) == {one.id: answer for one in interrupts}
+    given = [f"{argument.removesuffix('ANSWER')}{json.dumps(response)}" for argument in arguments]
+    assert read_answers(given, interrupts) == {one.id: response for one in interrupts}

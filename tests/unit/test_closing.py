@@ -18,7 +18,7 @@ __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-ANSWER = text_call("Hello there")
+MESSAGE = text_call("Hello there")
 
 
 class RefusesCompletion(MemoryLog):
@@ -31,7 +31,7 @@ class RefusesCompletion(MemoryLog):
 
 
 class AlwaysWaiting(MemoryLog):
-    """A log that says of signals that they wait, though its inbox has none, as a damaged counter does."""
+    """A log that reports waiting signals although its inbox has none, as a damaged counter does."""
 
     async def finish(self, end: RunEnd) -> WriteResult:
         if end.state == "completed":
@@ -41,7 +41,7 @@ class AlwaysWaiting(MemoryLog):
 
 @pytest.mark.parametrize("log", [RefusesCompletion(), AlwaysWaiting()], ids=["refused", "waiting"])
 async def test_a_message_stays_in_the_log_of_a_run_that_its_log_does_not_complete(log: MemoryLog) -> None:
-    worker = Worker([Agent(name="agent", model=ScriptedModel([ANSWER]))], log=log)
+    worker = Worker([Agent(name="agent", model=ScriptedModel([MESSAGE]))], log=log)
     await log.submit(NewRun("run", "agent", RunSubmitted(at=1, agent="agent", prompt="Hi")))
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
@@ -50,4 +50,4 @@ async def test_a_message_stays_in_the_log_of_a_run_that_its_log_does_not_complet
                 await anyio.lowlevel.checkpoint()
             worker.drain()
     types = [entry.record.type for entry in await log.read("run")]
-    assert types[5:] == [*["model.chunk"] * len(ANSWER), "message.added", "run.failed"]
+    assert types[5:] == [*["model.chunk"] * len(MESSAGE), "message.added", "run.failed"]

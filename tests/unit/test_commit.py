@@ -88,11 +88,11 @@ class Slow(MemoryLog):
             raise LogUnavailableError("the link was cut on the way there")
         if any(batch.run_id in self.refused for batch in batches):
             raise PlayheadError("the server refused")
-        answers = await super().append(batches)
+        replies = await super().append(batches)
         if self.lose_answers:
             self.lose_answers -= 1
             raise LogUnavailableError("the link was cut on the way back")
-        return answers
+        return replies
 
 
 class AtOnce(Slow):
@@ -143,7 +143,7 @@ async def owned(
 
 
 async def busy_senders(log: Slow, commit: GroupCommit) -> None:
-    """Have the log not answer, and each sender wait for an answer: what is put now stays queued."""
+    """Have the log not reply, and each sender wait for a reply: what is put now stays queued."""
     log.hold()
     calls = len(log.calls)
     for number in range(2):
@@ -522,7 +522,7 @@ async def test_any_mixture_of_lost_calls_and_replies_leaves_dense_logs(seed: int
 
 
 class Forgetful(Slow):
-    """A log that can be put back to where it was, as a replica that lags behind takes over."""
+    """A log that can go back to an earlier head, as when a replica that lacks the last writes takes over."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -541,7 +541,7 @@ class Forgetful(Slow):
 
 @asynccontextmanager
 async def written(*groups: str) -> AsyncGenerator[tuple[Forgetful, GroupCommit, RunWriter]]:
-    """A run with one stored batch for each group of letters; the log is remembered behind each."""
+    """A run with one stored batch for each group of letters; the log is remembered after each."""
     log = Forgetful()
     async with committing(log) as commit:
         writer = await owned(log, commit, "run")
@@ -586,8 +586,8 @@ async def test_what_a_failover_lost_goes_out_with_the_runs_end() -> None:
     async with written("a", "b") as (log, commit, writer):
         log.fail_over(3)
         end = replace(await writer.take_rest(), records=[encode_record(text("c"))])
-        (answer,) = await commit.store([(writer, end)], log.append, "the end")
-        assert answer.stored
+        (reply,) = await commit.store([(writer, end)], log.append, "the end")
+        assert reply.stored
         again = log.calls[-1][0]
         assert again.head == 3
         assert again.records == [encode_record(text(letter)) for letter in "bc"]
@@ -673,16 +673,16 @@ async def test_receipts_sent_again_acknowledge_the_signals_that_are_still_there_
 
 
 async def test_a_persistent_call_goes_on_until_it_is_answered_and_lets_other_errors_through() -> None:
-    answers = [LogUnavailableError("away"), LogUnavailableError("still away"), "here"]
+    replies = [LogUnavailableError("away"), LogUnavailableError("still away"), "here"]
 
     async def call() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        reply = replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     assert await retry_until_answered(call, "call") == "here"
-    answers = [PlayheadError("refused")]
+    replies = [PlayheadError("refused")]
     with pytest.raises(PlayheadError, match="refused"):
         await retry_until_answered(call, "call")
 
@@ -729,7 +729,7 @@ def cancel_senders() -> None:
 @pytest.mark.parametrize("by", ["scope", "task"])
 @pytest.mark.parametrize("first", ["offer", "cancel"])
 async def test_a_call_begun_in_the_turn_in_which_its_sender_is_cancelled_leaves_no_task(first: str, by: str) -> None:
-    """A coroutine that is never awaited warns, and warnings are errors; and who writes then gets no error."""
+    """A coroutine that is never awaited warns, and warnings are errors; and the writer then gets no error."""
     log = AtOnce()
     commit = GroupCommit(log, signals_wait=log.signals_wait.append)
     writer = await owned(log, commit, "run")

@@ -17,7 +17,7 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 CANCEL = Signal("one", "cancel")
-ANSWER = Signal("two", "respond", {"yes": True})
+RESPONSE = Signal("two", "respond", {"yes": True})
 
 
 async def next_of(control: Control, source: AsyncGenerator[int, None]) -> int | None:
@@ -130,18 +130,18 @@ async def test_a_signal_that_comes_with_an_item_is_not_lost() -> None:
 
 async def test_each_signal_is_taken_once_however_often_it_is_delivered() -> None:
     control = Control()
-    control.deliver([CANCEL, ANSWER])
+    control.deliver([CANCEL, RESPONSE])
     control.deliver([CANCEL])
-    assert control.take() == [CANCEL, ANSWER]
+    assert control.take() == [CANCEL, RESPONSE]
     assert control.take() == []
-    control.deliver([CANCEL, ANSWER])  # the inbox is read again before the acknowledgement is stored
+    control.deliver([CANCEL, RESPONSE])  # the inbox is read again before the acknowledgement is stored
     assert control.take() == []
     assert not control.cancelling
 
 
 async def test_only_a_cancel_breaks_off_what_runs_and_other_signals_wait_for_a_boundary() -> None:
     control = Control()
-    control.deliver([ANSWER])
+    control.deliver([RESPONSE])
     assert not control.cancelling
     assert not control.cancel_signal.is_set()
     assert await next_of(control, numbers(1)) == 0
@@ -168,13 +168,13 @@ async def test_a_signal_that_is_not_a_cancel_breaks_off_no_wait() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(take_one)
             await waiting.wait()
-            control.deliver([ANSWER])
+            control.deliver([RESPONSE])
             for _ in range(5):
                 await checkpoint()
             assert taken == []
             go.set()
     assert taken == [1]
-    assert control.take() == [ANSWER]
+    assert control.take() == [RESPONSE]
 
 
 class Stubborn:

@@ -82,7 +82,7 @@ class Walk:
 
     @property
     def step(self) -> Step | None:
-        """What is decided; whoever takes over from the stored log must decide the same."""
+        """What is decided; a new owner must decide the same from the stored log."""
         step = decide(self.state)
         stored = [Entry(seq, epoch, decode_record(encode_record(record))) for seq, epoch, record in self.entries]
         taken_over = Entry(len(stored) + 1, 2, RunClaimed(at=0, worker="other"))
@@ -237,7 +237,9 @@ def test_a_dead_model_call_is_withdrawn_and_made_again() -> None:
     walk.add(CHUNK, CHUNK, RunClaimed(at=0, worker="w2"))
     assert walk.step == CallModel(attempt=2, supersedes=(opened, opened + 2))
     walk.add(RunHandedOver(at=0, worker="w2"), RunClaimed(at=0, worker="w3"))
-    assert walk.step == CallModel(attempt=2, supersedes=(opened, opened + 2)), "what later owners wrote is no answer"
+    assert walk.step == CallModel(attempt=2, supersedes=(opened, opened + 2)), (
+        "records of later owners are not a message"
+    )
     walk.add(ModelRetried(at=0, supersedes=(opened, opened + 2)))
     assert walk.step == CallModel(attempt=2)
     again = walk.add(ModelStarted(at=0, attempt=2))
@@ -262,7 +264,7 @@ def cancelled_with(step: Step | None, message: Message) -> bool:
 
 
 def said_cancelled(walk: Walk) -> bool:
-    """The model's answer is replaced, and the run ends."""
+    """The model's message is replaced, and the run ends."""
     assert walk.step == SayCancelled("Cancelled by user")
     walk.add(MessageAdded(at=0, origin="model", message=assistant("Cancelled by user"), stop_reason="cancelled"))
     return cancelled_with(walk.step, assistant("Cancelled by user"))
@@ -356,10 +358,10 @@ def test_cancel_before_unanswered_calls_are_run() -> None:
 
 
 def test_calls_answered_before_the_run_are_left_alone() -> None:
-    answers = results(given(ADD, "3")).message
-    walk = Walk("go on", history=[assistant("let me", ADD), answers])
+    tool_results = results(given(ADD, "3")).message
+    walk = Walk("go on", history=[assistant("let me", ADD), tool_results])
     assert walk.step == AddMessage(user("go on"), "prompt")
-    assert Walk(None, history=[assistant("let me", ADD), answers]).opened().step == CallModel(attempt=1)
+    assert Walk(None, history=[assistant("let me", ADD), tool_results]).opened().step == CallModel(attempt=1)
 
 
 # ---------------------------------------------------------------- limits and prompts

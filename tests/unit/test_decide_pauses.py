@@ -1,4 +1,4 @@
-"""The rules of pausing, answering and steering, each step decided from the live state and again from the stored log."""
+"""The rules of pauses, responses and steers, each step decided from the live state and again from the stored log."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def finished(index: int, call: ToolUse) -> ToolFinished:
     return ToolFinished(at=0, index=index, name=call["name"], result=result)
 
 
-def respond(**answers: Any) -> SignalReceived:
+def respond(**responses: Any) -> SignalReceived:
     ids = {"first": FIRST, "second": SECOND}
-    body = {ids.get(name, name): answer for name, answer in answers.items()}
-    return SignalReceived(at=0, signal_id=f"respond {sorted(answers)}", kind="respond", body=body)
+    body = {ids.get(name, name): response for name, response in responses.items()}
+    return SignalReceived(at=0, signal_id=f"respond {sorted(responses)}", kind="respond", body=body)
 
 
 def steer(body: Any) -> SignalReceived:
@@ -81,9 +81,9 @@ class Walk:
             ModelStarted(at=0),
         ]
         if calls:
-            self.answer(assistant("let me", *calls), "tool_use")
+            self.say(assistant("let me", *calls), "tool_use")
 
-    def answer(self, message: Message, stop_reason: str) -> Walk:
+    def say(self, message: Message, stop_reason: str) -> Walk:
         self.records.append(MessageAdded(at=0, message=message, origin="model", stop_reason=stop_reason))
         return self
 
@@ -98,7 +98,7 @@ class Walk:
         return fold([Entry(seq, 1, record) for seq, record in enumerate(stored, 1)])
 
     def step(self, *, in_turn: bool = False) -> Any:
-        """What is decided; whoever takes the run over at once decides the same."""
+        """What is decided; a new owner that takes the run over at once decides the same."""
         step = decide(self.state, in_turn=in_turn)
         later = Walk().then()
         later.records = [*self.records, RunClaimed(at=0, worker="other")]
@@ -140,7 +140,7 @@ def test_a_paused_run_has_nothing_to_do_until_it_has_an_owner_again() -> None:
     assert walk.state.status == "paused"
     assert decide(walk.state) is None
     walk.then(RunClaimed(at=0, worker="w2"))
-    assert walk.step() == paused, "woken for nothing, it pauses again"
+    assert walk.step() == paused, "claimed without a response, it pauses again"
 
 
 def test_once_everything_is_answered_the_run_resumes_and_only_then_runs_what_asked() -> None:
@@ -182,7 +182,7 @@ def test_a_worker_that_dies_while_an_answered_call_runs_leaves_an_unknown_outcom
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused().then(respond(first="yes"), RunResumed(at=0))
     walk.then(started(0, ADD), RunClaimed(at=0, worker="w3"))
     assert walk.step() == RunTools(((0, ADD),), started=frozenset({0}))
-    assert walk.state.answers == {FIRST: "yes"}, "and the answer still holds"
+    assert walk.state.answers == {FIRST: "yes"}, "and the response still holds"
 
 
 def test_sequential_calls_wait_for_the_first_that_asks() -> None:
@@ -236,7 +236,7 @@ def test_every_call_of_a_run_has_a_key_of_its_own_that_stays() -> None:
     walk.then(started(1, ADD).model_copy(update={"effect_key": "r/t1~2"}))
     assert [effect_key(walk.state, index, ADD, run_id="r") for index in (0, 1)] == ["r/t1", "r/t1~2"]
     walk.then(finished(0, ADD), finished(1, ADD), MessageAdded(at=0, message=user("results"), origin="tools"))
-    walk.then(CycleStarted(at=0, cycle=2)).answer(assistant("again", ADD), "tool_use")
+    walk.then(CycleStarted(at=0, cycle=2)).say(assistant("again", ADD), "tool_use")
     assert effect_key(walk.state, 0, ADD, run_id="r") == "r/t1~3"
     odd: ToolUse = {"toolUseId": "t1~2", "name": "add", "input": {}}
     assert effect_key(walk.state, 0, odd, run_id="r") == "r/t1~2~2", "nor does an id that looks like one"
@@ -259,7 +259,7 @@ def test_a_steer_is_taken_in_before_the_next_cycle() -> None:
 
 @pytest.mark.parametrize("stop_reason", ["end_turn", "stop_sequence"])
 def test_a_steer_that_comes_with_the_last_message_gives_the_run_another_cycle(stop_reason: str) -> None:
-    walk = Walk().answer(assistant("done"), stop_reason).then(steer("and now?"))
+    walk = Walk().say(assistant("done"), stop_reason).then(steer("and now?"))
     assert walk.step() == AddMessage(user("and now?"), "steer")
     walk.then(MessageAdded(at=0, message=user("and now?"), origin="steer"))
     assert walk.step() == StartCycle(2)
@@ -276,11 +276,11 @@ def test_a_steer_of_a_run_not_yet_begun_comes_after_its_prompt() -> None:
 
 
 def test_a_steer_neither_stops_a_cancel_nor_saves_a_run_at_its_token_limit() -> None:
-    step = Walk().answer(assistant("done"), "end_turn").then(steer("more"), CANCEL).step()
+    step = Walk().say(assistant("done"), "end_turn").then(steer("more"), CANCEL).step()
     assert isinstance(step, Finish)
-    assert isinstance(Walk().answer(assistant("do"), "max_tokens").then(steer("more")).step(), Fail)
+    assert isinstance(Walk().say(assistant("do"), "max_tokens").then(steer("more")).step(), Fail)
 
 
 @pytest.mark.parametrize("body", [None, 7, [7], {}, []])
 def test_a_steer_that_says_nothing_changes_nothing(body: Any) -> None:
-    assert isinstance(Walk().answer(assistant("done"), "end_turn").then(steer(body)).step(), Finish)
+    assert isinstance(Walk().say(assistant("done"), "end_turn").then(steer(body)).step(), Finish)

@@ -1,8 +1,8 @@
-"""Dockerfile, docker-compose.yml, Makefile and .ci/run say what is true of the tree they stand in.
+"""Dockerfile, docker-compose.yml, Makefile and .ci/run say what is true of the tree that contains them.
 
 `compose-spec.json` beside this file is the Compose Specification's schema as Docker shipped it in the distribution
 docker-compose 1.29.2 (`compose/config/compose_spec.json`, Apache-2.0), unchanged. Its custom formats are checked by
-`FORMATS` below, since a general validator does not know them.
+`FORMATS` below, because a general validator does not know them.
 """
 
 from __future__ import annotations

@@ -331,13 +331,13 @@ def test_no_module_is_too_long():
 
 def named_hosts(text: str) -> list[str]:
     """Hosts of package registries in `text`."""
-    # In pieces, since this file is searched too.
+    # In pieces, because this file is searched too.
     pieces = "pypi|org pythonhosted|org npmjs|org npmjs|com crates|io deb.debian|org proxy.golang|org rubygems|org"
     return [host for piece in pieces.split() if (host := piece.replace("|", ".")) in text.lower()]
 
 
 def machine_paths(text: str) -> list[str]:
-    """Absolute paths of somebody's machine in `text`; the paths of URLs and of longer paths are none."""
+    """Absolute paths of a machine in `text`; paths in URLs and in longer paths do not count."""
     folders = "|".join(["work", "root", "home", "Users"])
     return re.findall(rf"(?<![\w.~$}}/-])/(?:{folders})/[\w.-]+", text)
 

@@ -19,7 +19,7 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 
-def answers(monkeypatch: pytest.MonkeyPatch, found: list[str] | OSError) -> None:
+def resolves(monkeypatch: pytest.MonkeyPatch, found: list[str] | OSError) -> None:
     """Make every name resolve to `found`, or fail with it."""
 
     async def lookup(host: str, port: int) -> list[str]:
@@ -82,13 +82,13 @@ def test_an_address_within_an_address_decides(address: str, expected: bool):
 
 
 async def test_one_private_address_among_public_ones_is_enough(monkeypatch: pytest.MonkeyPatch):
-    answers(monkeypatch, ["8.8.8.8", "127.0.0.1"])
+    resolves(monkeypatch, ["8.8.8.8", "127.0.0.1"])
     with pytest.raises(ValueError, match=r"mixed.test is at 127.0.0.1"):
         await http_request("http://mixed.test/")
 
 
 async def test_a_name_without_an_address_is_named(monkeypatch: pytest.MonkeyPatch):
-    answers(monkeypatch, socket.gaierror(-2, "Name or service not known"))
+    resolves(monkeypatch, socket.gaierror(-2, "Name or service not known"))
     with pytest.raises(ValueError, match=r"cannot find the host 'nowhere.invalid'"):
         await http_request("http://nowhere.invalid/")
 

@@ -1,6 +1,6 @@
 """The HTTP tool fetches what is public, within its bounds, and connects only to the address that was checked.
 
-A real server on loopback answers; `allow_networks` opens loopback for the tests that need an answer.
+A real server on loopback responds; `allow_networks` opens loopback for the tests that need a response.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass
 class Site:
-    """A server on 127.0.0.1; `routes` says what it answers."""
+    """A server on 127.0.0.1; `routes` says what it sends."""
 
     port: int = 0
     routes: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=dict[str, Any])
@@ -59,13 +59,13 @@ class Site:
         return f"http://{host}:{self.port}{path}"
 
     def redirect(self, path: str, location: str, status: int = 302) -> None:
-        self.routes[path] = lambda handler: answer(handler, b"", status=status, headers={"Location": location})
+        self.routes[path] = lambda handler: respond(handler, b"", status=status, headers={"Location": location})
 
     def text(self, path: str, body: bytes, content_type: str | None = "text/plain", **headers: str) -> None:
-        self.routes[path] = lambda handler: answer(handler, body, content_type=content_type, headers=headers)
+        self.routes[path] = lambda handler: respond(handler, body, content_type=content_type, headers=headers)
 
 
-def answer(
+def respond(
     handler: BaseHTTPRequestHandler,
     body: bytes,
     *,
@@ -100,7 +100,7 @@ def serve(site: Site, context: ssl.SSLContext | None = None) -> QuietServer:
             site.arrived.set()
             route = site.routes.get(self.path)
             if route is None:
-                answer(self, json.dumps([self.command, body]).encode(), content_type="application/json")
+                respond(self, json.dumps([self.command, body]).encode(), content_type="application/json")
             else:
                 route(self)
 
@@ -136,7 +136,7 @@ def fetch() -> Tool:
 
 
 def names(monkeypatch: pytest.MonkeyPatch, **known: list[str]) -> list[str]:
-    """Make names resolve to given addresses; answers the list of the names asked for."""
+    """Make names resolve to given addresses; returns the list of the names asked for."""
     asked: list[str] = []
     real = addresses.lookup
 
@@ -148,7 +148,7 @@ def names(monkeypatch: pytest.MonkeyPatch, **known: list[str]) -> list[str]:
     return asked
 
 
-# Asking and answering
+# Requests and responses
 
 
 async def test_text_comes_with_status_and_content_type(site: Site, fetch: Tool):
@@ -178,12 +178,12 @@ async def test_a_body_gets_a_content_type(site: Site, fetch: Tool, body: str, co
 
 
 async def test_an_error_status_is_a_result(site: Site, fetch: Tool):
-    site.routes["/no"] = lambda handler: answer(handler, b"gone", status=410)
+    site.routes["/no"] = lambda handler: respond(handler, b"gone", status=410)
     assert (await fetch(site.url("/no"))).startswith("status: 410 Gone\n")
 
 
 async def test_head_has_no_body(site: Site, fetch: Tool):
-    site.routes["/"] = lambda handler: answer(handler, b"")
+    site.routes["/"] = lambda handler: respond(handler, b"")
     assert (await fetch(site.url(), "HEAD")).endswith("body:\n")
 
 
@@ -398,7 +398,7 @@ async def test_the_connection_goes_to_the_address_that_was_checked(
     site: Site, fetch: Tool, monkeypatch: pytest.MonkeyPatch
 ):
     asked = names(monkeypatch, rebind_test=["127.0.0.1"])
-    # No resolver knows this name, so a second look-up by whoever connects could only fail.
+    # No resolver knows this name, so a second look-up by the connection would fail.
     assert "200 OK" in await fetch(site.url(host="rebind.test"))
     assert asked == ["rebind.test"]
     assert site.seen[0].headers["host"] == f"rebind.test:{site.port}"

@@ -1,4 +1,4 @@
-"""The mailbox: however often it is said that signals wait, they are read in one place and delivered once."""
+"""The mailbox: however often waiting signals are announced, they are read in one place and delivered once."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def test_signals_said_to_wait_before_a_run_was_claimed_anew_here_are_deliv
     async with reading(log) as mailbox:
         mailbox.open("other", Control())
         mailbox.signals_wait("other")
-        await log.asked.wait()  # what is said from here on waits for this answer
+        await log.asked.wait()  # what is announced from here on waits for this reply
         mailbox.open("run", former)
         mailbox.signals_wait("run")
         mailbox.open("run", present)

@@ -23,7 +23,7 @@ FAILED = encode_record(RunFailed(at=0, error_type="WorkerLost", message=""))
 
 
 class Clock:
-    """Milliseconds that pass when told to."""
+    """Milliseconds that pass when the test says so."""
 
     def __init__(self) -> None:
         self.now = 1_000_000

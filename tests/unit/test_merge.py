@@ -1,4 +1,4 @@
-"""Fan-out: several sources at once, nothing lost, nothing left running, whoever ends it and however."""
+"""`merge`: several sources at once, nothing lost, nothing left running, however it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Source:
-    """Gives `items`, then waits to be let go; knows how it ended."""
+    """Gives `items`, then waits for `go`; knows how it ended."""
 
     def __init__(self, *items: Any) -> None:
         self.items = items

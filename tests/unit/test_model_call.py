@@ -1,4 +1,4 @@
-"""Where in an answer a cancel still counts, and what a broken answer does."""
+"""Where in a message a cancel still counts, and what a broken message does."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def result(tool_use_id: str, text: str, status: str = "success") -> ContentBlock
     return {"toolResult": {"toolUseId": tool_use_id, "status": status, "content": [{"text": text}]}}
 
 
-async def answer(messages: Messages, *specs: ToolSpec) -> MessageAssembler:
+async def ask(messages: Messages, *specs: ToolSpec) -> MessageAssembler:
     assembler = MessageAssembler()
     async for chunk in DemoModel(delay=0).stream(messages, list(specs)):
         assembler.feed(chunk)
@@ -54,11 +54,11 @@ def test_it_is_a_model() -> None:
 
 async def test_arithmetic_goes_through_the_calculator_and_its_result_is_told() -> None:
     history = [user({"text": "What is 17 * 23?"})]
-    first = await answer(history, OTHER, CALCULATOR)
+    first = await ask(history, OTHER, CALCULATOR)
     (call,) = calls(first)
     assert (call["name"], call["input"], first.stop_reason) == ("calculator", {"expression": "17 * 23"}, "tool_use")
     history += [assistant(first), user(result(call["toolUseId"], "391"))]
-    second = await answer(history, CALCULATOR)
+    second = await ask(history, CALCULATOR)
     assert second.stop_reason == "end_turn"
     assert second.text.startswith("17 * 23 = 391.")
     assert WHO in second.text
@@ -66,38 +66,38 @@ async def test_arithmetic_goes_through_the_calculator_and_its_result_is_told() -
 
 async def test_several_expressions_are_several_calls_in_one_message() -> None:
     history = [user({"text": "What is 1 + 2, and what is 3 times 4?"})]
-    first = await answer(history, CALCULATOR)
+    first = await ask(history, CALCULATOR)
     assert [call["input"]["expression"] for call in calls(first)] == ["1 + 2", "3 * 4"]
     results = [result(call["toolUseId"], text) for call, text in zip(calls(first), ("3", "12"), strict=True)]
-    second = await answer([*history, assistant(first), user(*results)], CALCULATOR)
+    second = await ask([*history, assistant(first), user(*results)], CALCULATOR)
     assert second.text.startswith("1 + 2 = 3. 3 * 4 = 12.")
 
 
 @pytest.mark.parametrize("said", ["391", "391.", "Result: 391", "17 * 23 = 391"])
 async def test_results_are_told_alike_however_the_tool_puts_them(said: str) -> None:
     history = [user({"text": "17 * 23"})]
-    first = await answer(history, CALCULATOR)
+    first = await ask(history, CALCULATOR)
     history += [assistant(first), user(result(calls(first)[0]["toolUseId"], said))]
-    assert (await answer(history, CALCULATOR)).text.startswith("17 * 23 = 391. (")
+    assert (await ask(history, CALCULATOR)).text.startswith("17 * 23 = 391. (")
 
 
 async def test_a_failed_calculation_is_told_as_failed() -> None:
     history = [user({"text": "1 / 0"})]
-    first = await answer(history, CALCULATOR)
+    first = await ask(history, CALCULATOR)
     history += [assistant(first), user(result(calls(first)[0]["toolUseId"], "division by zero", "error"))]
-    said = (await answer(history, CALCULATOR)).text
+    said = (await ask(history, CALCULATOR)).text
     assert said.startswith("The calculator could not work out 1 / 0: division by zero")
 
 
 async def test_without_a_calculator_it_says_that_it_has_none() -> None:
-    said = await answer([user({"text": "What is 2 + 2?"})], OTHER)
+    said = await ask([user({"text": "What is 2 + 2?"})], OTHER)
     assert not calls(said)
     assert "no calculator" in said.text
     assert WHO in said.text
 
 
 async def test_without_arithmetic_it_explains_itself() -> None:
-    said = await answer([user({"text": "Write a poem"})], CALCULATOR)
+    said = await ask([user({"text": "Write a poem"})], CALCULATOR)
     assert WHO in said.text
     assert "17 * 23" in said.text
     assert said.stop_reason == "end_turn"
@@ -105,22 +105,22 @@ async def test_without_arithmetic_it_explains_itself() -> None:
 
 @pytest.mark.parametrize("messages", [[], [user()], [user({"image": {}})]])
 async def test_it_answers_any_history(messages: Messages) -> None:
-    assert WHO in (await answer(messages, CALCULATOR)).text
+    assert WHO in (await ask(messages, CALCULATOR)).text
 
 
 async def test_the_same_history_gives_the_same_ids_and_another_history_others() -> None:
     first = [user({"text": "1 + 1"})]
-    asked = await answer(first, CALCULATOR)
-    again = await answer(first, CALCULATOR)
+    asked = await ask(first, CALCULATOR)
+    again = await ask(first, CALCULATOR)
     assert calls(asked) == calls(again)
     longer = [*first, assistant(asked), user(result(calls(asked)[0]["toolUseId"], "2")), user({"text": "1 + 1"})]
     cut_to_one = [user({"text": "2 + 2"})]
-    ids = [calls(await answer(history, CALCULATOR))[0]["toolUseId"] for history in (first, longer, cut_to_one)]
+    ids = [calls(await ask(history, CALCULATOR))[0]["toolUseId"] for history in (first, longer, cut_to_one)]
     assert len(set(ids)) == 3
 
 
 async def test_usage_counts_words() -> None:
-    said = await answer([user({"text": "one two three"})])
+    said = await ask([user({"text": "one two three"})])
     assert said.usage["inputTokens"] == 3
     assert said.usage["outputTokens"] == len(said.text.split())
     assert said.usage["totalTokens"] == 3 + len(said.text.split())

@@ -1,7 +1,7 @@
 """Logs written by earlier versions, kept byte for byte in `tests/golden/<version>/`, fold and play as they did then.
 
 A file holds a run: its entries (id, and the record's bytes in base64), the events they gave (with their cursors), and
-the error raised at the end, or null. Files are added, never changed: what is stored in a user's Redis does not change
+the error raised at the end, or null. Files are added, never changed: what a user's Redis holds does not change
 either.
 """
 
@@ -40,7 +40,7 @@ class OldRun:
         return Entry(seq, epoch, decode_record(base64.b64decode(data)))
 
     def play(self, after: str | None = None) -> tuple[list[Event], Projection]:
-        """The events behind a cursor, by today's code."""
+        """The events after a cursor, by today's code."""
         projection = Projection("old", after=after)
         return [event for entry in self.entries for event in projection.feed(entry)], projection
 
@@ -72,7 +72,7 @@ def test_an_old_log_folds_from_every_record_to_the_same_end(old: OldRun) -> None
     for entry in old.entries[:-1]:
         state = evolve(state, entry)
         assert state.status in ("queued", "running")
-        decide(state)  # whoever takes it over here knows what to do
+        decide(state)  # a new owner that takes it over here knows what to do
     assert evolve(state, old.entries[-1]) == whole
 
 

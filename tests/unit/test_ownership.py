@@ -1,4 +1,4 @@
-"""Ownership: one object says whether this process may still act for a run, on any thread, and never says yes again."""
+"""Ownership: one object says whether this process may still act for a run, on any thread; a no is never undone."""
 
 from __future__ import annotations
 
@@ -199,8 +199,8 @@ async def test_a_loop_whose_run_is_lost_begins_no_body_that_has_not_begun(kind: 
 
     name = "in_thread" if kind == "thread" else "on_loop"
     calls = [[c.tool_start(f"t{n}", name), c.tool_delta(f'{{"number": {n}}}'), c.block_stop()] for n in range(together)]
-    answer = [c.message_start(), *[chunk for call in calls for chunk in call], c.message_stop("tool_use")]
-    agent = Agent(ScriptedModel([answer]), tools=[in_thread, on_loop], callback_handler=None)
+    message = [c.message_start(), *[chunk for call in calls for chunk in call], c.message_stop("tool_use")]
+    agent = Agent(ScriptedModel([message]), tools=[in_thread, on_loop], callback_handler=None)
 
     def lose(record: Record) -> None:
         if isinstance(record, ToolStarted) and record.index == together - 1:
@@ -223,8 +223,8 @@ async def test_a_run_lost_while_a_body_runs_lets_no_other_begin_and_none_be_deci
         return "done"
 
     calls = [[c.tool_start(f"t{n}", "step"), c.tool_delta(f'{{"number": {n}}}'), c.block_stop()] for n in range(2)]
-    answer = [c.message_start(), *[chunk for call in calls for chunk in call], c.message_stop("tool_use")]
-    agent = Agent(ScriptedModel([answer]), tools=[step], tool_executor="sequential", callback_handler=None)
+    message = [c.message_start(), *[chunk for call in calls for chunk in call], c.message_stop("tool_use")]
+    agent = Agent(ScriptedModel([message]), tools=[step], tool_executor="sequential", callback_handler=None)
     records = await until_refused(begun(agent, ownership), then=lambda _: None)
     assert ran == [0]
     assert [record.type for record in records][-1] == "tool.finished"

@@ -1,4 +1,4 @@
-"""`on_partial="continue"`: what is kept of a model call that died half-way, and how another goes on behind it."""
+"""`on_partial="continue"`: what is kept of a model call that died half-way, and how another continues it."""
 
 from __future__ import annotations
 
@@ -103,11 +103,11 @@ def test_the_rule_is_the_same_however_often_the_call_dies() -> None:
     third = [*again, *more, RunClaimed(at=0, worker="w3")]
     assert decided(third) == CallModel(attempt=3, behind="Hello there, Ada")
     tool = [*again, *more, ModelChunk(at=0, chunk=c.tool_start("t1", "add")), RunClaimed(at=0, worker="w3")]
-    assert decided(tool) == CallModel(attempt=3, supersedes=(5, 15)), "withdrawn from where the answer began"
+    assert decided(tool) == CallModel(attempt=3, supersedes=(5, 15)), "withdrawn from where the message began"
 
 
 async def taken_over(model: Any, *chunks: Chunk) -> list[Entry]:
-    """The log of a run whose first call died behind `chunks` and that an agent with `model` goes on with."""
+    """The log of a run whose first call died after `chunks` and that an agent with `model` goes on with."""
     log = log_of(*begun(*chunks))
     log.append(Entry(len(log) + 1, 2, RunClaimed(at=0, worker="w2")))
     agent = Agent(model, name="a", on_partial="continue", callback_handler=None)
@@ -131,11 +131,11 @@ async def test_the_model_is_sent_the_partial_message_and_its_text_goes_on_after_
         {"role": "assistant", "content": [{"text": "Hello there"}]},
     ]
     assert not any(isinstance(entry.record, ModelRetried) for entry in log)
-    (answer,) = [e.record for e in log if isinstance(e.record, MessageAdded) and e.record.origin == "model"]
-    assert answer.message.get("content") == [{"text": "Hello there, how are you?"}]
+    (added,) = [e.record for e in log if isinstance(e.record, MessageAdded) and e.record.origin == "model"]
+    assert added.message.get("content") == [{"text": "Hello there, how are you?"}]
     end = log[-1].record
     assert isinstance(end, RunCompleted)
-    assert end.result["message"] == answer.message
+    assert end.result["message"] == added.message
 
 
 async def test_readers_see_one_message_and_only_new_text() -> None:
@@ -166,15 +166,15 @@ async def test_a_call_that_goes_on_with_a_tool_call_ends_the_text_first() -> Non
         c.message_stop("tool_use"),
     ]
     log = await taken_over(ScriptedModel([call, "Done."], continues_partial=True), *HELLO)
-    answers = [e.record for e in log if isinstance(e.record, MessageAdded) and e.record.origin == "model"]
+    added = [e.record for e in log if isinstance(e.record, MessageAdded) and e.record.origin == "model"]
     use = {"toolUseId": "t1", "name": "none", "input": {}}
-    assert answers[0].message.get("content") == [{"text": "Hello there"}, {"toolUse": use}]
+    assert added[0].message.get("content") == [{"text": "Hello there"}, {"toolUse": use}]
 
 
 async def test_a_call_that_goes_on_with_nothing_keeps_what_was_said() -> None:
     log = await taken_over(ScriptedModel(["Hello there"], continues_partial=True), *HELLO)
-    answers = [e.record for e in log if isinstance(e.record, MessageAdded) and e.record.origin == "model"]
-    assert answers[0].message.get("content") == [{"text": "Hello there"}]
+    added = [e.record for e in log if isinstance(e.record, MessageAdded) and e.record.origin == "model"]
+    assert added[0].message.get("content") == [{"text": "Hello there"}]
 
 
 class Refusing:
@@ -228,11 +228,11 @@ def test_an_unknown_policy_is_refused() -> None:
 
 
 def test_the_assembler_goes_on_only_with_the_first_block() -> None:
-    answer = MessageAssembler()
+    assembler = MessageAssembler()
     for chunk in HELLO:
-        answer.feed(chunk)
-    answer.go_on()
+        assembler.feed(chunk)
+    assembler.go_on()
     for chunk in [*text_call(", Ada"), *text_call("More")[1:]]:
-        answer.feed(chunk)
-    assert answer.message().get("content") == [{"text": "Hello there, Ada"}, {"text": "More"}]
-    assert answer.text == "Hello there, AdaMore"
+        assembler.feed(chunk)
+    assert assembler.message().get("content") == [{"text": "Hello there, Ada"}, {"text": "More"}]
+    assert assembler.text == "Hello there, AdaMore"

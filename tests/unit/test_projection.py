@@ -1,4 +1,4 @@
-"""The projection: which events a log gives, in which order, and the same ones from wherever a reader joins."""
+"""The projection: which events a log gives, in which order, and the same ones from any cursor."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ ASKING: list[Record] = [
     MessageAdded(at=0, origin="tools", message=RESULTS),
     CycleStarted(at=0, cycle=2),
 ]
-ANSWERING: list[Record] = [
+SPEAKING: list[Record] = [
     ModelStarted(at=0),
     chunk(messageStart={"role": "assistant"}),
     delta(text="It is "),
@@ -113,7 +113,7 @@ ANSWERING: list[Record] = [
     MessageAdded(at=0, origin="model", stop_reason="end_turn", message=SAYS),
     RunCompleted(at=0, result=DONE),
 ]
-TOOL_RUN = log(*ASKING, *ANSWERING, state=STATE)
+TOOL_RUN = log(*ASKING, *SPEAKING, state=STATE)
 DYING: list[Record] = [
     ModelStarted(at=0),
     delta(text="It is "),
@@ -123,7 +123,7 @@ DYING: list[Record] = [
     ModelRetried(at=0, supersedes=(25, 29), reason="died"),
 ]
 SILENT: list[Record] = [ModelStarted(at=0), ModelRetried(at=0, supersedes=(31, 31))]
-TAKEN_OVER = log(*ASKING, *DYING, *SILENT, *ANSWERING, state=STATE)
+TAKEN_OVER = log(*ASKING, *DYING, *SILENT, *SPEAKING, state=STATE)
 FAILED = log(
     *ASKING, ModelStarted(at=0), delta(text="It"), RunFailed(at=0, error_type="E", message="m", force_stop=True)
 )

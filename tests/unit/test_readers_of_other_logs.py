@@ -1,4 +1,4 @@
-"""A file, or the log of this process, stands behind a reader as Redis does: a tail needs a `LogReader` and nothing more."""
+"""A reader reads a file or the log of this process as it reads Redis: a tail needs only a `LogReader`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.anyio
 
 RUN = "0-archived"
 MESSAGE: Message = {"role": "assistant", "content": [{"text": "Four it is"}]}
-ANSWER: list[Record] = [
+SPOKEN: list[Record] = [
     CycleStarted(at=3, cycle=1),
     ModelStarted(at=4),
     *(ModelChunk(at=5, chunk=chunk) for chunk in text_call("Four it is")),
@@ -52,7 +52,7 @@ END = RunCompleted(at=9, result={"stop_reason": "end_turn", "message": MESSAGE, 
 
 
 class SilentSubscription(Subscription):
-    """Nothing is heard, and no time is lost by waiting for it."""
+    """Nothing is received, and no time is lost by waiting for it."""
 
     async def wait(self, timeout: float) -> bool:
         await checkpoint()
@@ -60,7 +60,7 @@ class SilentSubscription(Subscription):
 
 
 class Silence:
-    """A hub that hears nothing."""
+    """A hub that receives nothing."""
 
     closed = False
     channels = 1
@@ -145,7 +145,7 @@ def reader_of(log: LogReader, run_id: str = RUN, *, on_notice: Callable[[Notice]
 
 
 def archived(directory: Path, *, without: int = 0) -> RunReader:
-    records = [RunSubmitted(at=1, agent="a"), RunClaimed(at=2, worker="w"), *ANSWER, END]
+    records = [RunSubmitted(at=1, agent="a"), RunClaimed(at=2, worker="w"), *SPOKEN, END]
     entries = [Entry(seq, int(seq > 1), record) for seq, record in enumerate(records, 1)]
     archive = Archive(directory)
     archive.keep(RUN, [entry for entry in entries if entry.seq != without])
@@ -182,7 +182,7 @@ async def test_a_hole_in_a_file_is_a_gap(tmp_path: Path) -> None:
 
 
 async def test_a_file_without_an_end_is_a_gap(tmp_path: Path) -> None:
-    last = len(ANSWER) + 3
+    last = len(SPOKEN) + 3
     with pytest.raises(GapError, match=f"record {last} is missing"):
         [entry async for entry in archived(tmp_path, without=last).records()]
 
@@ -217,9 +217,9 @@ async def test_the_log_of_this_process_is_followed_live_although_it_publishes_no
         claimed = encode_record(RunClaimed(at=2, worker="w"))
         claim = await log.claim({"a": claimed}, worker="w", token="t", lease_ms=60_000)
         assert claim is not None
-        (answer,) = await log.append([Batch("r", "t", claim.head, [encode_record(one) for one in ANSWER])])
+        (result,) = await log.append([Batch("r", "t", claim.head, [encode_record(one) for one in SPOKEN])])
         await seen.wait()
-        await log.finish(RunEnd(Batch("r", "t", answer.head, [encode_record(END)]), "completed"))
+        await log.finish(RunEnd(Batch("r", "t", result.head, [encode_record(END)]), "completed"))
     assert notices == ["no_worker"]
     assert said(events) == "Four it is"
     assert "result" in events[-1]

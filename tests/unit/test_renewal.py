@@ -32,18 +32,18 @@ LEASE_S = 3.0
 T = LEASE_S / 3
 AGENT = {"agent": encode_record(RunClaimed(at=1, worker="w"))}
 FATES = ("answered", "cut", "silent", "late")
-"""What becomes of the answer to a try: it comes, the link breaks, it never comes, it comes after 0.9 T."""
+"""What becomes of the reply to a try: it comes, the link breaks, it never comes, it comes after 0.9 T."""
 
 
 class Clock(selectors.DefaultSelector):
-    """Seconds that pass only while everybody sleeps, and then at once."""
+    """Seconds that pass only while every task sleeps, and then at once."""
 
     now = 1000.0
 
     def select(self, timeout: float | None = None) -> list[Any]:
         ready = super().select(0)
         if not ready:
-            assert timeout is not None, "everybody waits for ever"
+            assert timeout is not None, "every task waits for ever"
             self.now += timeout
         return ready
 
@@ -58,7 +58,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 class LossyLog(MemoryLog):
-    """A log that renews every time, and loses answers: the n-th has the n-th of `fates`, over and over."""
+    """A log that renews every time, and loses replies: the n-th has the n-th of `fates`, over and over."""
 
     def __init__(self, clock: Clock, fates: Sequence[str]) -> None:
         super().__init__(clock=lambda: round(clock.now * 1000))
@@ -70,12 +70,12 @@ class LossyLog(MemoryLog):
     async def renew(self, owned: Sequence[tuple[str, str]], *, lease_ms: int) -> list[Renewal]:
         sent, fate = self._of_tries.now, next(self._fates)
         self.tries.append(sent)
-        answer = await super().renew(owned, lease_ms=lease_ms)
+        reply = await super().renew(owned, lease_ms=lease_ms)
         if fate == "cut":
             raise LogUnavailableError("the link was cut on the way back")
         await anyio.sleep({"answered": 0.0, "late": 0.9 * T, "silent": 100 * T}[fate])
         self.answered.append(sent)
-        return answer
+        return reply
 
 
 class Held:

@@ -45,7 +45,7 @@ def user(text: str) -> Message:
     return {"role": "user", "content": [{"text": text}]}
 
 
-def answer(*blocks: dict[str, Any], tokens: int = 0, latency: int = 0, **more: int) -> Message:
+def model_message(*blocks: dict[str, Any], tokens: int = 0, latency: int = 0, **more: int) -> Message:
     usage = {"inputTokens": tokens, "outputTokens": 1, "totalTokens": tokens + 1, **more}
     metadata = {"usage": usage, "metrics": {"latencyMs": latency}}
     return {"role": "assistant", "content": list(blocks), "metadata": metadata}
@@ -59,13 +59,17 @@ SUBMITTED = RunSubmitted(at=0, agent="a", prompt="hi", session="ada", invocation
 CLAIMED = RunClaimed(at=1, worker="w")
 STARTED = ModelStarted(at=1)
 CHUNK = ModelChunk(at=1, chunk={"contentBlockDelta": {"delta": {"text": "x"}}})
-SAID = MessageAdded(at=1, origin="model", stop_reason="end_turn", message=answer({"text": "x"}, tokens=5, latency=20))
-CALLS = answer({"text": "let me"}, {"toolUse": use("add", id_="t1")}, {"toolUse": use("mul", id_="t2")}, tokens=3)
+SAID = MessageAdded(
+    at=1, origin="model", stop_reason="end_turn", message=model_message({"text": "x"}, tokens=5, latency=20)
+)
+CALLS = model_message(
+    {"text": "let me"}, {"toolUse": use("add", id_="t1")}, {"toolUse": use("mul", id_="t2")}, tokens=3
+)
 ASKED = MessageAdded(at=1, origin="model", stop_reason="tool_use", message=CALLS)
 
 
 def test_a_run_starts_queued_from_its_history() -> None:
-    history = (user("before"), answer({"text": "yes"}))
+    history = (user("before"), model_message({"text": "yes"}))
     state = initial(history)
     assert (state.status, state.phase, state.messages, state.history, state.added) == (
         "queued",
@@ -122,7 +126,7 @@ def test_an_open_call_is_known_by_its_record() -> None:
 
 
 def test_usage_and_latency_add_up_over_calls() -> None:
-    more = answer({"text": "y"}, tokens=7, latency=5, cacheReadInputTokens=4)
+    more = model_message({"text": "y"}, tokens=7, latency=5, cacheReadInputTokens=4)
     second = MessageAdded(at=1, origin="model", stop_reason="end_turn", message=more)
     totals = after(SUBMITTED, SAID, second).totals
     assert totals.usage == {"inputTokens": 12, "outputTokens": 2, "totalTokens": 14, "cacheReadInputTokens": 4}
@@ -138,7 +142,7 @@ def test_a_message_without_numbers_counts_as_nothing(metadata: Any) -> None:
 
 def test_a_message_cut_at_the_limit_keeps_no_tool_calls_in_the_history() -> None:
     blocks: list[Any] = [{"text": "let me"}, {"toolUse": use("add")}, {"toolUse": {"toolUseId": "t"}}]
-    cut = MessageAdded(at=1, origin="model", stop_reason="max_tokens", message=answer(*blocks, tokens=3))
+    cut = MessageAdded(at=1, origin="model", stop_reason="max_tokens", message=model_message(*blocks, tokens=3))
     state = after(SUBMITTED, cut)
     said = "The selected tool {}'s tool use was incomplete due to maximum token limits being reached."
     assert [block["text"] for block in state.messages[-1].get("content", [])] == [

@@ -1,7 +1,7 @@
-"""Whatever order pages, batches and looks come in, a tail gives one history: each record once and in order, or an error.
+"""In any order of pages, batches and looks a tail gives one history: each record once and in order, or an error.
 
-A world stands for the log, what is published of it, and Redis that loses things; the tail's state is driven by what the
-world answers. Nothing is asynchronous here.
+A world is the log, what is published of it, and Redis that loses records; the tail's state is driven by what the
+world returns. Nothing is asynchronous here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ENDS_WITHIN: Final = 60
 
 
 class World:
-    """A run's log, who owns it, and what the tail has not yet heard of it.
+    """A run's log, its owner, and what the tail has not yet received of it.
 
     Attributes:
         histories: The log after each change.

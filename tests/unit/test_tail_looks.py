@@ -25,7 +25,7 @@ class Enough(Exception):
 
 
 class SilentHub:
-    """A hub with `channels` tails, none of which hears anything; counts how long one of them is ready to wait."""
+    """A hub with `channels` tails, none of which receives anything; counts how long one of them is ready to wait."""
 
     closed = False
 

@@ -76,7 +76,7 @@ def listening(last: Stored | str = "d", **options: Any) -> TailState:
 
 
 def looking(last: Stored | str = "d", **options: Any) -> TailState:
-    """A tail that has given records 1 to 4, heard nothing, and looks at the run."""
+    """A tail that has given records 1 to 4, received nothing, and looks at the run."""
     state = listening(last, **options)
     assert state.ask() == Listen(1.0)
     assert state.on_silence(1) == Look()
@@ -433,7 +433,7 @@ def test_a_tail_that_waits_at_a_pause_says_once_what_is_asked() -> None:
 @pytest.mark.parametrize("on_pause", ["end", "wait"])
 def test_a_pause_that_is_over_is_passed_over(on_pause: Any) -> None:
     state = listening(PAUSED, on_pause=on_pause)
-    assert state.on_info(info("queued")) == Listen(1.0), "nothing is behind it yet"
+    assert state.on_info(info("queued")) == Listen(1.0), "nothing is after it yet"
     state = listening(PAUSED, on_pause=on_pause)
     assert state.on_info(info(head=5, epoch=2)) == Read(3, PAGE + 1)
     new = segment(5, 2, OTHER_CLAIMED)
@@ -473,11 +473,11 @@ def test_a_pause_whose_record_is_gone_is_a_gap(page: list[Segment], found: int |
     assert gap(state.on_pause_record(page)) == (4, found)
 
 
-# The line
+# The queue
 
 
 def queued(session: str | None = None, **options: Any) -> TailState:
-    """A tail of a run in line, about to ask for the workers."""
+    """A tail of a queued run, about to ask for the workers."""
     state = looking(**options)
     assert state.on_info(info("queued", session=session)) == AskWorkers()
     return state

@@ -1,4 +1,4 @@
-"""A run with everything in it, cut behind each of its records: whoever takes it over brings it to the same end.
+"""A run with every kind of record, cut after each of them: a new owner brings it to the same end.
 
 The run has parallel tools, a tool that asks a human, a steer, text that dies half-way, and tool use ids that repeat.
 """
@@ -58,9 +58,9 @@ def said(messages: Messages) -> str:
     return " ".join([*results, *(block["text"] for block in blocks if "text" in block)])
 
 
-def calls(text: str, *names: str, behind: str) -> list[Chunk]:
-    """An answer that says something and calls tools, whose ids are the same in each answer."""
-    spoken = text_call(text.removeprefix(behind))[1:-2]
+def calls(text: str, *names: str, after: str) -> list[Chunk]:
+    """A message with text and calls of tools, whose ids are the same in each message."""
+    spoken = text_call(text.removeprefix(after))[1:-2]
     middle = [
         chunk
         for number, name in enumerate(names)
@@ -69,15 +69,15 @@ def calls(text: str, *names: str, behind: str) -> list[Chunk]:
     return [c.message_start(), *spoken, *middle, c.message_stop("tool_use")]
 
 
-def answer(messages: Messages) -> str | list[Chunk]:
+def speak(messages: Messages) -> str | list[Chunk]:
     """What the model says, by what it is told: no position, so that any owner's model goes on."""
     goes_on = messages[-1].get("role") == "assistant"
-    behind = said(messages[-1:]) if goes_on else ""
+    partial = said(messages[-1:]) if goes_on else ""
     told = said(messages[:-1] if goes_on else messages)
     if told == "go":
-        return calls("Let me look and pay.", "look", "pay", "slow", behind=behind)
+        return calls("Let me look and pay.", "look", "pay", "slow", after=partial)
     if told == "seen paid: yes slow":
-        return calls("Once more.", "look", "slow", behind=behind)
+        return calls("Once more.", "look", "slow", after=partial)
     if told == "seen slow":
         return "That is all there is to say."
     if told == "And the weather?":
@@ -114,7 +114,7 @@ class World:
             return "slow"
 
         return Agent(
-            ScriptedModel([answer], repeat=True, continues_partial=True),
+            ScriptedModel([speak], repeat=True, continues_partial=True),
             tools=[look, pay, slow],
             tool_executor=self.tool_executor,
             on_partial=self.on_partial,
@@ -124,7 +124,7 @@ class World:
 
 @dataclass
 class Fleet:
-    """Owners of one run, one after the other, and the human and the client beside it."""
+    """Owners of one run, one after the other, and the user and the client beside it."""
 
     world: World
     log: list[Entry] = field(default_factory=list[Entry])
@@ -136,7 +136,7 @@ class Fleet:
         self.log.append(Entry(len(self.log) + 1, self.epoch, decode_record(encode_record(record))))
 
     def inbox(self) -> Iterator[Signal]:
-        """What was sent and is not taken in: the steer comes during the last answer, the answers at each pause."""
+        """What was sent and is not taken in: the steer comes during the last message, the responses at each pause."""
         received = {entry.record.signal_id for entry in self.log if isinstance(entry.record, SignalReceived)}
         if self.cancelled and "cancel" not in received:
             yield Signal("cancel", "cancel")
@@ -144,12 +144,12 @@ class Fleet:
         if cycles >= 3 and "steer" not in received:
             yield Signal("steer", "steer", "And the weather?")
         for entry in self.log:
-            if isinstance(entry.record, RunPaused) and f"answer {entry.seq}" not in received:
+            if isinstance(entry.record, RunPaused) and f"response {entry.seq}" not in received:
                 body = {interrupt["id"]: "yes" for interrupt in entry.record.interrupts}
-                yield Signal(f"answer {entry.seq}", "respond", body)
+                yield Signal(f"response {entry.seq}", "respond", body)
 
     async def own(self, *, upto: int | None = None) -> None:
-        """Claim the run and run it to its end or its pause; die behind record `upto`."""
+        """Claim the run and run it to its end or its pause; die after record `upto`."""
         self.epoch += 1
         self.append(RunClaimed(at=0, worker=f"w{self.epoch}"))
         state = fold(self.log)
@@ -269,7 +269,7 @@ async def test_owners_that_die_again_and_again_lose_nothing(on_partial: OnPartia
 
 
 def check_end(fleet: Fleet, whole: Fleet, *, cut: int) -> None:
-    where = f"cut behind record {cut}, {whole.log[cut - 1].record.type}"
+    where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
     assert [entry.seq for entry in fleet.log] == list(range(1, len(fleet.log) + 1)), where
     assert history(fleet) == history(whole), where
     assert dict(fleet.log[-1].record)["result"]["stop_reason"] == "end_turn", where
@@ -279,7 +279,7 @@ def check_end(fleet: Fleet, whole: Fleet, *, cut: int) -> None:
     keys = [record.effect_key for record in whole.records if isinstance(record, ToolStarted)]
     finished = len([record for record in before if isinstance(record, ToolFinished)])
     assert sum(fleet.world.effects.values()) == 5 - finished, f"{where}: {done} are not run again, the rest once"
-    assert set(fleet.world.effects) <= set(keys), f"{where}: keys are the same whoever runs the call"
+    assert set(fleet.world.effects) <= set(keys), f"{where}: keys are the same for each owner that runs the call"
     retracted = any(isinstance(record, ModelRetried) for record in fleet.records)
     went_on = any(isinstance(record, ModelStarted) and record.continues for record in fleet.records)
     assert not (retracted and went_on), where

@@ -161,7 +161,7 @@ async def test_a_generator_left_running_in_a_thread_is_closed_by_that_thread():
     assert "its thread may still be running" in await text(values)
     assert not ended.is_set()
     release.set()
-    while not ended.is_set():  # the last reference goes when the thread hands its result to nobody
+    while not ended.is_set():  # the last reference goes when the thread drops its result
         gc.collect()
         await anyio.lowlevel.checkpoint()
 

@@ -126,16 +126,16 @@ async def test_a_sync_body_does_not_block_the_loop_and_sees_the_context_variable
         return SECRET.get()
 
     SECRET.set("seen")
-    answers: list[str] = []
+    outcomes: list[str] = []
 
     async def collect() -> None:
-        answers.append(await text(wait))
+        outcomes.append(await text(wait))
 
     async with anyio.create_task_group() as group:
         group.start_soon(collect)
         await anyio.lowlevel.checkpoint()
         loop_went_on.set()
-    assert answers == ["seen"]
+    assert outcomes == ["seen"]
 
 
 async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_their_time(
@@ -153,19 +153,19 @@ async def test_sync_bodies_beyond_the_thread_limit_wait_and_the_wait_is_not_thei
     def quick() -> str:
         return "in time"
 
-    answers: list[str] = []
+    outcomes: list[str] = []
 
     async def collect() -> None:
-        answers.append(await text(quick))
+        outcomes.append(await text(quick))
 
     async with anyio.create_task_group() as group:
         group.start_soon(run, hold)
         await anyio.to_thread.run_sync(started.wait, 10)
         group.start_soon(collect)
         await anyio.sleep(0.6)  # past the limit of `quick`, which is queued
-        assert not answers
+        assert not outcomes
         release.set()
-    assert answers == ["in time"]
+    assert outcomes == ["in time"]
 
 
 async def test_the_context_reaches_the_body():
@@ -190,16 +190,16 @@ async def test_a_body_in_a_thread_sees_that_cancelling_is_requested():
             threading.Event().wait(0.001)
         return "stopped"
 
-    answers: list[Any] = []
+    outcomes: list[Any] = []
 
     async def collect() -> None:
-        answers.extend(await run(poll, given=context(cancel_signal=signal)))
+        outcomes.extend(await run(poll, given=context(cancel_signal=signal)))
 
     async with anyio.create_task_group() as group:
         group.start_soon(collect)
         await anyio.to_thread.run_sync(polling.wait, 10)
         signal.set()
-    assert answers == [Outcome(ok("stopped"))]
+    assert outcomes == [Outcome(ok("stopped"))]
 
 
 # Time limits

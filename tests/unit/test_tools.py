@@ -242,16 +242,16 @@ async def test_a_cancellation_that_is_not_ours_becomes_an_error_result():
 
 
 def test_a_call_to_an_unknown_tool_is_answered():
-    def answer(name: str) -> str:
+    def error_of(name: str) -> str:
         got = unknown_tool_result(use(name))
         assert (got["toolUseId"], got["status"]) == ("t1", "error")
         return got["content"][0]["text"]
 
-    assert answer("nowhere") == "Unknown tool: nowhere"
-    assert answer("a b") == "Error: tool_name=<a b> | invalid tool name pattern"
-    assert answer("") == "Error: tool_name=<> | invalid tool name pattern"
+    assert error_of("nowhere") == "Unknown tool: nowhere"
+    assert error_of("a b") == "Error: tool_name=<a b> | invalid tool name pattern"
+    assert error_of("") == "Error: tool_name=<> | invalid tool name pattern"
     long = "a" * 65
-    assert answer(long) == f"Error: tool_name=<{long}>, tool_name_max_length=<64> | invalid tool name length"
+    assert error_of(long) == f"Error: tool_name=<{long}>, tool_name_max_length=<64> | invalid tool name length"
     nameless: Any = {"toolUseId": "t1"}
     assert unknown_tool_result(nameless)["content"] == [{"text": "Error: tool name missing"}]
 

@@ -77,11 +77,11 @@ class Desk:
     def add(self, *records: Record) -> None:
         self.log += [Entry(seq, 1, record) for seq, record in enumerate(records, len(self.log) + 1)]
 
-    async def own(self, *answers: Any, upto: type[Record] | None = None) -> list[Record]:
-        """Take the run over, with these answers to the question in the inbox; the records written."""
+    async def own(self, *responses: Any, upto: type[Record] | None = None) -> list[Record]:
+        """Take the run over, with these responses to the question in the inbox; the records written."""
         self.add(RunClaimed(at=0, worker="next"))
         control = Control()
-        control.deliver(Signal(f"s{self.log[-1].seq}", "respond", {QUESTION: answer}) for answer in answers)
+        control.deliver(Signal(f"s{self.log[-1].seq}", "respond", {QUESTION: response}) for response in responses)
         loop = Loop(self.agent.spec, run_id="r", state=fold(self.log), head=len(self.log), control=control)
         written: list[Record] = []
         async with aclosing(loop.records()) as items:
@@ -129,7 +129,7 @@ async def test_ask_pauses_the_run_with_a_question_and_runs_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "ran", "status", "content"),
+    ("response", "ran", "status", "content"),
     [
         ("retry", ["pay 2 r/t1"], "success", [{"text": "paid"}]),
         ("fail", [], "error", None),
@@ -137,10 +137,10 @@ async def test_ask_pauses_the_run_with_a_question_and_runs_nothing() -> None:
         ({"result": [{"json": {"euros": 5}}]}, [], "success", [{"json": {"euros": 5}}]),
     ],
 )
-async def test_the_response_is_carried_out(answer: Any, ran: list[str], status: str, content: Any) -> None:
+async def test_the_response_is_carried_out(response: Any, ran: list[str], status: str, content: Any) -> None:
     desk = Desk("ask")
     await desk.own()
-    written = await desk.own(answer)
+    written = await desk.own(response)
     assert any(isinstance(record, RunResumed) for record in written)
     assert desk.ran == ran
     assert desk.paid()[0] == status
@@ -151,11 +151,11 @@ async def test_the_response_is_carried_out(answer: Any, ran: list[str], status: 
     assert desk.log[-1].record.type == "run.completed"
 
 
-@pytest.mark.parametrize("answer", ["yes", 1, {"results": 1}, [], ""])
-async def test_any_other_response_asks_again(answer: Any) -> None:
+@pytest.mark.parametrize("response", ["yes", 1, {"results": 1}, [], ""])
+async def test_any_other_response_asks_again(response: Any) -> None:
     desk = Desk("ask")
     await desk.own()
-    written = await desk.own(answer)
+    written = await desk.own(response)
     assert isinstance(written[-1], RunPaused)
     assert [interrupt["id"] for interrupt in written[-1].interrupts] == [QUESTION]
     await desk.own("retry")

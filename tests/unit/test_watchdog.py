@@ -1,4 +1,4 @@
-"""Signs of life: a blocked loop, a stopped process and a busy moment are told apart."""
+"""The watchdog tells a blocked loop, a stopped process and a busy moment apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__: list[str] = []
 
 
 class Life:
-    """A pulse on a clock that the test moves."""
+    """A watchdog on a clock that the test moves."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0

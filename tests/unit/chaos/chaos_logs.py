@@ -1,4 +1,4 @@
-"""Logs of the real loop, taken over wherever a test wants it, and ways to break them."""
+"""Logs of the real loop, taken over at any record that a test names, and ways to break them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def made(
     history: Sequence[Message] = (),
     said: Mapping[int, Signal] | None = None,
 ) -> Evidence:
-    """What the real loop leaves behind, its owner lost behind each record of `cuts`, `said` to it behind its keys.
+    """What the loop writes. Its owner is lost after each record of `cuts`; `said`: the signals sent after records.
 
     Where it pauses its questions are answered, and another owner goes on.
     """
@@ -75,14 +75,14 @@ async def made(
     (spec,) = [agent.spec for agent in AGENTS if agent.name == what.agent]
     entries = [Entry(1, 0, RunSubmitted(at=now_ms(), agent=what.agent, prompt=prompt(what), session=what.session))]
     sent: list[Signal] = []
-    answers: list[Signal] = []
+    responses: list[Signal] = []
     lost_at = list(cuts)
     while entries[-1].record.type not in TERMINAL_TYPES:
         epoch, cut = entries[-1].epoch + 1, lost_at.pop(0) if lost_at else None
         entries.append(Entry(len(entries) + 1, epoch, RunClaimed(at=a_moment_later(), worker=WORKER)))
         state, control = fold(entries, history=history), Control()
-        control.deliver(answers)
-        sent += answers
+        control.deliver(responses)
+        sent += responses
         partial, head = open_chunks(state, entries), len(entries)
         loop = Loop(spec, run_id=what.run, state=state, head=head, epoch=epoch, control=control, partial=partial)
         async with aclosing(loop.records()) as items:
@@ -97,7 +97,7 @@ async def made(
                     break
         last = entries[-1].record
         asked = last.interrupts if isinstance(last, RunPaused) else []
-        answers = [Signal(f"r{epoch}", "respond", {one["id"]: human_response(one) for one in asked})] if asked else []
+        responses = [Signal(f"r{epoch}", "respond", {one["id"]: human_response(one) for one in asked})] if asked else []
     return seen(
         Evidence(
             plan=what,
@@ -111,7 +111,7 @@ async def made(
 
 
 def a_moment_later() -> int:
-    """All owners are this process: by the clock at least they must be apart."""
+    """All owners are this process, so their times must differ."""
     before = now_ms()
     while now_ms() == before:
         pass
@@ -119,7 +119,7 @@ def a_moment_later() -> int:
 
 
 def seen(evidence: Evidence) -> Evidence:
-    """With the views of those who saw exactly the log."""
+    """With views that saw exactly the log."""
     projection = Projection(evidence.plan.run)
     events = [seen_event(event) for entry in evidence.entries for event in projection.feed(entry)]
     last = evidence.entries[-1].record if evidence.entries else None
@@ -137,7 +137,7 @@ def kinds(evidence: Evidence) -> set[str]:
 
 
 def place(evidence: Evidence, kind: type[Record], which: int = 0) -> int:
-    """Where in the list that record stands."""
+    """The place of that record in the list."""
     return [n for n, entry in enumerate(evidence.entries) if isinstance(entry.record, kind)][which]
 
 
@@ -146,7 +146,7 @@ def steer(text: str) -> Signal:
 
 
 def numbered(evidence: Evidence, entries: Sequence[Entry]) -> Evidence:
-    """A log of these entries, dense, seen by its viewers as it is: only what it says is wrong."""
+    """A log of these entries, dense, seen by its viewers as it is: only the entries are wrong."""
     return seen(replace(evidence, entries=[entry._replace(seq=n) for n, entry in enumerate(entries, 1)]))
 
 
@@ -166,14 +166,12 @@ def with_more(make: Callable[[Evidence], tuple[int, Entry]]) -> Change:
     return change
 
 
-def again(
-    kind: type[Record], which: int = 0, *, behind: type[Record] | None = None, epoch: int | None = None
-) -> Change:
-    """The record a second time, right behind itself or the last record of another kind."""
+def again(kind: type[Record], which: int = 0, *, after: type[Record] | None = None, epoch: int | None = None) -> Change:
+    """The record a second time, right after itself or the last record of another kind."""
 
     def make(evidence: Evidence) -> tuple[int, Entry]:
         at = place(evidence, kind, which)
-        to = at if behind is None else place(evidence, behind, -1)
+        to = at if after is None else place(evidence, after, -1)
         written = evidence.entries[to].epoch if epoch is None else epoch
         return to + 1, evidence.entries[at]._replace(epoch=written)
 

@@ -1,4 +1,4 @@
-"""The checker of the chaos finds every kind of broken promise, and none in a log of the real loop, wherever it was cut."""
+"""The checker of the chaos finds every kind of broken promise, and none in a log of the loop, cut at any record."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def results_swapped(evidence: Evidence) -> Evidence:
 
 
 def fenced_chunk(evidence: Evidence) -> tuple[int, Entry]:
-    """A chunk of owner 1 behind the claim of owner 2, as a bare XADD would take it."""
+    """A chunk of owner 1 after the claim of owner 2, as a bare XADD would take it."""
     at = place(evidence, ModelChunk, 2)
     return place(evidence, RunClaimed, 1) + 1, evidence.entries[at]._replace(epoch=1)
 
@@ -116,18 +116,18 @@ BROKEN: list[tuple[str, set[str], Change]] = [
     ("the beginning is missing", {"gap", "order"}, unnumbered(lambda log: log[2:])),
     ("a record stands twice", {"duplicate"}, unnumbered(lambda log: [*log[:6], log[5], *log[6:]])),
     ("two records change places", {"order"}, unnumbered(lambda log: [*log[:6], log[7], log[6], *log[8:]])),
-    ("an owner writes behind its successor's claim", {"fenced", "chain"}, with_more(fenced_chunk)),
+    ("an owner writes after its successor's claim", {"fenced", "chain"}, with_more(fenced_chunk)),
     ("an owner writes without a claim", {"fenced"}, without(RunClaimed, 1)),
     ("an owner claims twice", {"fenced"}, again(RunClaimed, 1)),
     (
-        "an owner that let go writes on",
+        "an owner writes on after it released the run",
         {"fenced"},
         with_more(lambda e: (7, Entry(0, 1, RunHandedOver(at=1, worker="w")))),
     ),
     ("a start is missing", {"unstarted"}, without(ToolStarted)),
     ("a body found no start", {"unstarted"}, body(stored=False)),
     ("a body of a stranger", {"unstarted"}, body(pid=1)),
-    ("a finished call starts again", {"finished_rerun", "rerun"}, again(ToolStarted, behind=ToolFinished)),
+    ("a finished call starts again", {"finished_rerun", "rerun"}, again(ToolStarted, after=ToolFinished)),
     (
         "a finished body runs again",
         {"finished_rerun", "rerun"},
@@ -142,7 +142,7 @@ BROKEN: list[tuple[str, set[str], Change]] = [
     ("the model is told the results in another order", {"result", "chain"}, results_swapped),
     ("a call fails for no reason", {"result"}, lambda e: result_changed(e, status="error")),
     ("a result is another's", {"result"}, lambda e: result_changed(e, content=[{"text": "swift 00000000"}])),
-    ("an answer is paid for twice", {"paid_again"}, again(ModelStarted, 0, behind=MessageAdded)),
+    ("a message is paid for twice", {"paid_again"}, again(ModelStarted, 0, after=MessageAdded)),
     ("a call that died is not withdrawn", {"retraction", "text"}, without(ModelRetried)),
     ("too little is withdrawn", {"retraction", "text"}, instead(ModelRetried, supersedes=(5, 6))),
     ("too much is withdrawn", {"retraction"}, instead(ModelRetried, supersedes=(5, 99))),
@@ -159,18 +159,18 @@ BROKEN: list[tuple[str, set[str], Change]] = [
     ("the prompt is another's", {"chain"}, instead(RunSubmitted, prompt=prompt(plan("0-bbbbbb")))),
     ("the model is not told its prompt", {"chain"}, without(MessageAdded, 0)),
     ("the message is not what was streamed", {"text", "chain"}, lambda e: answer_changed(e)),
-    ("the result is not the last answer", {"chain"}, instead(RunCompleted, result={"message": {"content": []}})),
+    ("the result is not the last message", {"chain"}, instead(RunCompleted, result={"message": {"content": []}})),
     ("there is no end", {"hung"}, without(RunCompleted)),
     ("there are two ends", {"end"}, again(RunCompleted)),
-    ("something stands behind the end", {"end"}, again(CycleStarted, behind=RunCompleted)),
+    ("a record follows the end", {"end"}, again(CycleStarted, after=RunCompleted)),
     ("the state is another", {"end"}, lambda evidence: replace(evidence, state="failed")),
-    ("cancelled by nobody", {"end"}, lambda evidence: ended_with(evidence, RunCancelled(at=1, result={}))),
+    ("cancelled without a signal", {"end"}, lambda evidence: ended_with(evidence, RunCancelled(at=1, result={}))),
     (
         "failed for no reason",
         {"end"},
         lambda evidence: ended_with(evidence, RunFailed(at=1, error_type="E", message="m")),
     ),
-    ("a signal that nobody sent", {"signal"}, with_more(signal_taken)),
+    ("a signal that was not sent", {"signal"}, with_more(signal_taken)),
     ("a viewer misses a record", {"gap"}, view(0, lambda saw: saw[:-1])),
     ("a viewer misses an event", {"gap"}, view(1, lambda saw: [*saw[:3], *saw[4:]])),
     ("a viewer sees a record twice", {"duplicate"}, view(0, lambda saw: [*saw[:3], saw[2], *saw[3:]])),
@@ -196,7 +196,7 @@ def ended_with(evidence: Evidence, record: Record) -> Evidence:
 
 @pytest.mark.parametrize(("name", "expected", "change"), BROKEN, ids=[name for name, _, _ in BROKEN])
 async def test_each_kind_of_breach_is_found(tmp_path: Path, name: str, expected: set[str], change: Change) -> None:
-    whole = await made(plan(), 8, folder=tmp_path)  # the owner was lost in the middle of the first answer
+    whole = await made(plan(), 8, folder=tmp_path)  # the owner was lost in the middle of the first message
     assert check_run(whole) == []
     found = kinds(change(whole))
     assert expected <= found, name
@@ -275,14 +275,14 @@ async def test_the_tally_counts_what_takeovers_cost(tmp_path: Path) -> None:
     assert (tally.runs, tally.ends) == ({"test": 1}, {"run.completed": 1})
     (change,) = takeovers("0-aaaaaa", evidence.entries)
     kill = change.claimed_at
-    behind = (change.next_at or 0) - kill
+    delay = (change.next_at or 0) - kill
     killed = {os.getpid(): [kill]}
-    assert tally.after_kills(Injuries({}, killed, [])) == [("0-aaaaaa", 0, behind, True)]
-    assert tally.after_kills(Injuries({}, killed, [(kill - 9, kill)])) == [("0-aaaaaa", 0, behind, False)]
+    assert tally.after_kills(Injuries({}, killed, [])) == [("0-aaaaaa", 0, delay, True)]
+    assert tally.after_kills(Injuries({}, killed, [(kill - 9, kill)])) == [("0-aaaaaa", 0, delay, False)]
     assert tally.after_kills(Injuries({}, {1: [kill]}, [])) == []
 
 
 def test_every_kind_of_violation_is_made_by_some_test() -> None:
     found = set[str]().union(*(expected for _, expected, _ in BROKEN), ["session"])
-    outside = {"foreign", "worker"}  # what is no log at all, and processes: the chaos itself tells those
+    outside = {"foreign", "worker"}  # what is not a log, and processes: the chaos itself finds those
     assert found == KINDS.keys() - outside

@@ -54,20 +54,20 @@ async def test_a_cancel_that_counts_twice_is_found(tmp_path: Path) -> None:
 
 QUESTIONS: list[tuple[str, Change]] = [
     ("the run waits for nothing", instead(RunPaused, interrupts=[])),
-    ("an answer is missing", without(SignalReceived)),
-    ("an answer counts twice", lambda e: with_more(lambda e: second_answer(e))(e)),
-    ("the answer is to no question", instead(SignalReceived, body={"other": 1})),
-    ("an answer was sent by nobody", lambda evidence: replace(evidence, signals={})),
-    ("the run goes on too soon", again(RunResumed, behind=RunPaused, epoch=2)),
-    ("the call begins before it is answered", again(ToolStarted, behind=RunPaused, epoch=2)),
+    ("a response is missing", without(SignalReceived)),
+    ("a response counts twice", lambda e: with_more(lambda e: second_response(e))(e)),
+    ("the response is to no question", instead(SignalReceived, body={"other": 1})),
+    ("a response was not sent", lambda evidence: replace(evidence, signals={})),
+    ("the run goes on too soon", again(RunResumed, after=RunPaused, epoch=2)),
+    ("the call begins before its response", again(ToolStarted, after=RunPaused, epoch=2)),
     (
-        "an answer was acknowledged and is lost",
+        "a response was acknowledged and is lost",
         lambda evidence: replace(evidence, acknowledged=["r1", "r9"], signals={"r1": "respond", "r9": "cancel"}),
     ),
 ]
 
 
-def second_answer(evidence: Evidence) -> tuple[int, Entry]:
+def second_response(evidence: Evidence) -> tuple[int, Entry]:
     at = place(evidence, SignalReceived)
     entry = evidence.entries[at]
     assert isinstance(entry.record, SignalReceived)
@@ -109,7 +109,7 @@ async def test_a_response_to_an_unknown_outcome_is_the_result(tmp_path: Path) ->
     given = {
         entry.record.result["status"] for e in lost for entry in e.entries if isinstance(entry.record, ToolFinished)
     }
-    assert given == {"success", "error"}, "the humans of this test say all there is to say"
+    assert given == {"success", "error"}, "the responses of this test are of both kinds"
     assert "result" in kinds(result_changed(lost[0], content=[{"text": "made up"}], status="success"))
 
 
@@ -143,7 +143,7 @@ SESSIONS: list[tuple[str, Callable[[list[Message]], list[Message]]]] = [
     ("the end is missing", lambda messages: messages[:-1]),
     ("a message is missing", lambda messages: [*messages[:5], *messages[6:]]),
     ("two messages change places", lambda messages: [*messages[:4], messages[5], messages[4], *messages[6:]]),
-    ("a message of nobody", lambda messages: [*messages, messages[0]]),
+    ("a message without a run", lambda messages: [*messages, messages[0]]),
     ("all of it is lost", lambda messages: []),
 ]
 
@@ -168,7 +168,7 @@ async def test_a_run_that_began_without_its_sessions_history_is_found(
 
 
 async def test_a_session_lacks_nothing_of_a_run_that_no_owner_ended(tmp_path: Path) -> None:
-    """A cancel in line ends a run at once: it has added nothing."""
+    """A cancel of a queued run ends it at once: it has added nothing."""
     done = await made(plan(session="s"), folder=tmp_path)
     history = [entry.record.message for entry in done.entries if isinstance(entry.record, MessageAdded)]
     cancelled = plan("0-bbbbbb", session="s")
