@@ -34,11 +34,11 @@ LIMIT_S = 30.0
 
 
 class HeldModel:
-    """Says `before` word by word, waits until it is let go, says `after`; once let go it waits no more.
+    """Streams `before` word by word, waits until `go` is set, streams `after`; once `go` is set it waits no more.
 
     Attributes:
         held: It waits.
-        go: Set it to let it go on.
+        go: Set it, and the model goes on.
         closed: A stream of it has been closed or has ended.
         calls: What each call was given.
     """
@@ -59,7 +59,7 @@ class HeldModel:
 
     @property
     def text(self) -> str:
-        """The whole answer."""
+        """The whole message."""
         return "".join([*self.before, *self.after])
 
     async def stream(
@@ -71,7 +71,7 @@ class HeldModel:
         tool_choice: ToolChoice | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
-        """One answer."""
+        """One message."""
         self.calls.append(messages)
         self._called.set()
         self._called = anyio.Event()
@@ -97,7 +97,7 @@ def text_record(text: str) -> bytes:
 
 
 class Owner:
-    """Owns one run and writes what the test wants: a worker without a will of its own."""
+    """Owns one run and writes what the test wants: a worker that does only what the test calls."""
 
     CLAIMED: ClassVar[dict[str, bytes]] = {"agent": encode_record(RunClaimed(at=1, worker="w"))}
     END: ClassVar[bytes] = encode_record(
@@ -137,7 +137,7 @@ class Owner:
         assert answer.stored
         self.head = answer.head
 
-    async def append_unheard(self, text: str) -> None:
+    async def append_unpublished(self, text: str) -> None:
         """As `append`, but the published message is lost."""
         self.head += 1
         entry = (self.stream, f"{self.head}-{self.claim.epoch}", "r", text_record(text))
@@ -283,7 +283,7 @@ class Fleet:
         return RedisLog(connect(self.named(name)), prefix=self.prefix, shard=shard)
 
     async def ask(self, *command: Any) -> Any:
-        """The server's answer to one command, on a connection of its own."""
+        """The server's reply to one command, on a connection of its own."""
         async with redis.asyncio.Redis.from_url(self.url) as client:
             return await client.execute_command(*command)
 
@@ -300,7 +300,7 @@ class Fleet:
         assert worker.statistics().ended == outcomes
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """Wait until the server says so: it gives no signal, and notices what we do a little later than we do it."""
+        """Wait until the server says so: it gives no signal, and notices a little later what a test does."""
         with anyio.fail_after(LIMIT_S):
             while not await holds():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
@@ -374,7 +374,7 @@ class Proxy:
         self._losable = [b"\r\nEVAL"] if only is None else _names(only)
 
     def silence(self, script: Script) -> None:
-        """Hold back the next reply to that script for ever, and all behind it on its link, which stays open."""
+        """Hold back the next reply to that script for ever, and all after it on its link, which stays open."""
         self._silenced = _names(script)
 
     async def serve(self, *, task_status: TaskStatus[None]) -> None:
@@ -442,13 +442,13 @@ async def proxy(redis_server: EmbeddedServer) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def fleet(redis_url: str, prefix: str) -> Fleet:
-    """A fleet with nobody in it yet."""
+    """A fleet without a worker or a client."""
     return Fleet(redis_url, prefix)
 
 
 @pytest.fixture
 def held_model() -> Callable[..., HeldModel]:
-    """Makes models that wait in the middle of their answer; see `HeldModel`."""
+    """Makes models that wait in the middle of their message; see `HeldModel`."""
     return HeldModel
 
 

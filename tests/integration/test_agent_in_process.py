@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Body:
-    """A tool body that waits until it is let go, and knows how it ended."""
+    """A tool body that waits until `go` is set, and knows how it ended."""
 
     def __init__(self) -> None:
         self.started = anyio.Event()
@@ -46,7 +46,7 @@ class Body:
 
 
 def calls(*names: str) -> list[Chunk]:
-    """An answer that calls these tools together."""
+    """A message that calls these tools together."""
     middle = [
         chunk
         for number, name in enumerate(names)
@@ -239,8 +239,8 @@ async def test_a_model_that_does_not_close_does_not_hold_up_a_caller_that_leaves
 
 async def test_a_message_may_be_larger_than_a_record_because_its_chunks_are_not() -> None:
     chunks = [c.text_delta("x" * 900) for _ in range(5)]
-    answer = [c.message_start(), *chunks, c.block_stop(), c.message_stop("end_turn")]
-    agent = Agent(ScriptedModel([answer]), callback_handler=None, max_record_bytes=1000)
+    message = [c.message_start(), *chunks, c.block_stop(), c.message_stop("end_turn")]
+    agent = Agent(ScriptedModel([message]), callback_handler=None, max_record_bytes=1000)
     assert str(await agent.invoke_async("Hi")) == f"{'x' * 4500}\n"
 
 
@@ -345,7 +345,7 @@ async def test_a_tool_in_a_thread_learns_that_no_caller_waits_for_it() -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 async def test_a_tool_that_exits_the_program_ends_only_its_call(together: bool) -> None:
-    """`argparse` and its like call `sys.exit`; a worker holds a hundred other runs."""
+    """`argparse` and other libraries call `sys.exit`; a worker holds a hundred other runs."""
 
     @tool
     def parse(arguments: str = "") -> str:

@@ -100,7 +100,7 @@ async def test_a_password_changed_while_a_run_is_watched_ends_the_tail(fleet: Fl
     async with EmbeddedServer.running(durable=False) as server:
         there = fleet.at(server.url)
         async with there.client() as client:
-            run = await client.start("nobody", "Hi")
+            run = await client.start("unserved", "Hi")
             records = run.records()
             await anext(records)
             await there.ask("CONFIG", "SET", "requirepass", SECRET)
@@ -131,18 +131,18 @@ async def answering(reply: Callable[[bytes], bytes], *, check: Callable[[str], A
 
 
 def speaking(version: str) -> Callable[[bytes], bytes]:
-    """Just enough of the protocol: each command in a request gets an answer, INFO names the version."""
+    """Just enough of the protocol: each command in a request gets a reply, INFO names the version."""
 
     def reply(request: bytes) -> bytes:
-        answers: list[bytes] = []
+        replies: list[bytes] = []
         for command in request.split(b"*")[1:]:
             words = command.split(b"\r\n")[2::2]
             info = f"# Server\r\nredis_version:{version}\r\n".encode()
             name = words[0].upper() if words else b""
             known = {b"PING": b"+PONG\r\n", b"INFO": b"$%d\r\n%s\r\n" % (len(info), info), b"GET": b"$-1\r\n"}
             known[b"EXISTS"] = b":0\r\n"
-            answers.append(known.get(name, b"+OK\r\n"))
-        return b"".join(answers)
+            replies.append(known.get(name, b"+OK\r\n"))
+        return b"".join(replies)
 
     return reply
 

@@ -39,7 +39,7 @@ class Opaque:
 
 
 class Mute(Exception):
-    """An error whose text cannot be had."""
+    """An error that gives no text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -147,7 +147,7 @@ async def test_tool_input_that_does_not_fit_is_told_to_the_model_and_the_run_goe
 
 @pytest.mark.parametrize("name", ["no_such_tool", "not a name", "", "x" * 65, "emoji\N{GRINNING FACE}"])
 async def test_a_tool_that_does_not_exist_is_told_to_the_model(fleet: Fleet, name: str) -> None:
-    if not name:  # a call without a name is no call: the answer ends the run
+    if not name:  # a call without a name is not a call: the message ends the run
         return
     result = await tool_result(fleet, tool_call(name, {}))
     assert result["status"] == "error"
@@ -189,7 +189,7 @@ async def test_however_a_tool_fails_the_run_goes_on(fleet: Fleet, what: str) -> 
 
 
 async def test_calls_that_share_an_id_each_get_their_own_result(fleet: Fleet) -> None:
-    """Some providers number calls within one answer only, or not at all."""
+    """Some providers number calls within one message only, or not at all."""
 
     def script(messages: Messages) -> Any:
         if len(messages) > 1:
@@ -213,14 +213,14 @@ def saying(*middle: Any) -> list[Any]:
     return [c.message_start(), *middle, c.block_stop(), c.message_stop("end_turn")]
 
 
-BAD_ANSWERS: dict[str, tuple[Any, type[Exception], str]] = {
+BAD_MESSAGES: dict[str, tuple[Any, type[Exception], str]] = {
     "a chunk over the limit": (saying(c.text_delta("x" * (2 * LIMIT))), RecordTooLargeError, "over the limit of 4,000"),
     "a chunk that is not plain": (
         saying(c.text_delta("a"), {"metadata": {"usage": {"x": Opaque()}}}),
         RunFailedError,
         "model.chunk: cannot be stored: a value of type Opaque",
     ),
-    "a chunk that is no dict": (saying("text"), RunFailedError, ""),
+    "a chunk that is not a dict": (saying("text"), RunFailedError, ""),
     "a chunk of no known shape": (saying({"contentBlockDelta": {}}), KeyError, "delta"),
     "a delta of a wrong type": (saying({"contentBlockDelta": {"delta": {"text": 7}}}), TypeError, ""),
     "an error": (ScriptedCall([], RuntimeError("no money left")), RuntimeError, "no money left"),
@@ -232,12 +232,12 @@ BAD_ANSWERS: dict[str, tuple[Any, type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_ANSWERS)
+@pytest.mark.parametrize("name", BAD_MESSAGES)
 async def test_a_model_that_gives_what_cannot_be_fails_the_run_by_name_and_not_the_worker(
     fleet: Fleet, name: str
 ) -> None:
-    answer, error, says = BAD_ANSWERS[name]
-    agent = Agent(ScriptedModel([answer], repeat=True), name="agent", max_record_bytes=LIMIT)
+    message, error, says = BAD_MESSAGES[name]
+    agent = Agent(ScriptedModel([message], repeat=True), name="agent", max_record_bytes=LIMIT)
     async with fleet.worker(agent, quick()) as worker, fleet.client() as client:
         run = await client.start("agent", "Hi")
         with pytest.raises(RunFailedError) as raised:

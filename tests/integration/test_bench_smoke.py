@@ -1,4 +1,4 @@
-"""The bench runs from end to end, gives every figure, and leaves nothing behind. What it measures is not asked here."""
+"""The bench runs from end to end, gives every figure, and leaves no process. No test here depends on a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker with more to do than it can carry is slow, and healthy: it keeps all its runs."""
+"""A worker with more to do than it can do at once is slow, and healthy: it keeps all its runs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def test_runs_that_all_end_at_once_far_from_their_server_end_in_time(
 ) -> None:
     """None of their calls may wait until its time is over because others have the connections.
 
-    The proxy shares the event loop with the worker and the readers. On a busy machine many answers at once block that loop
-    for more than a second, and renewals with it; a lease of 10 s and an answer that takes 1 s leave room for that.
+    The proxy shares the event loop with the worker and the readers. On a busy machine many messages at once block that
+    loop for more than a second, and renewals with it; a lease of 10 s and a reply that takes 1 s allow for that.
     """
     model = held_model()
     agent = Agent(model, name="agent", callback_handler=None)

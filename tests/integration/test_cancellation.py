@@ -46,7 +46,7 @@ async def types_of(run: Run) -> list[str]:
 
 
 def calls(*names: str) -> list[Chunk]:
-    """An answer that calls these tools."""
+    """A message that calls these tools."""
     middle = [
         chunk
         for number, name in enumerate(names)
@@ -244,7 +244,7 @@ async def test_a_tool_in_a_thread_is_abandoned_at_once_and_told_to_stop(fleet: F
 
 
 async def claim_and_die(fleet: Fleet, run: Run, *, meanwhile: Callable[[], Awaitable[Any]]) -> None:
-    """A worker claims the run and dies at once; `meanwhile` happens before anybody notices."""
+    """A worker claims the run and dies at once; `meanwhile` happens before its lease ends."""
     log = fleet.log()
     note = encode_record(RunClaimed(at=1, worker="dead"))
     claim = await log.claim({"agent": note}, worker="dead", token="t", lease_ms=60_000)
@@ -276,12 +276,12 @@ async def test_a_run_of_a_dead_fleet_can_be_cancelled(fleet: Fleet) -> None:
 
         await claim_and_die(fleet, run, meanwhile=nothing)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run.result)  # who watches also looks after the dead
+            tasks.start_soon(run.result)  # a tail also reaps dead workers' runs
 
-            async def back_in_line() -> bool:
+            async def is_queued() -> bool:
                 return (await run.info()).state == "queued"
 
-            await fleet.until(back_in_line)
+            await fleet.until(is_queued)
             assert await run.cancel() == "cancelled"
         assert (await run.result()).stop_reason == "cancelled"
 
@@ -289,7 +289,7 @@ async def test_a_run_of_a_dead_fleet_can_be_cancelled(fleet: Fleet) -> None:
 # Leaving an await
 
 
-async def nobody_blocked(fleet: Fleet) -> bool:
+async def none_blocked(fleet: Fleet) -> bool:
     return (await fleet.ask("INFO", "clients"))["blocked_clients"] == 0
 
 
@@ -299,7 +299,7 @@ async def no_more_than_two(fleet: Fleet, name: str) -> bool:
 
 
 async def everything_works(fleet: Fleet, client: Client, name: str) -> None:
-    """A run goes through, from start to result, by tail and by asking; and no connection is left behind."""
+    """A run goes through, from start to result, by tail and by asking; and every connection is closed."""
     async with fleet.worker(quick()):
         run = await client.start("quick", "Hi")
         events = [event async for event in run.stream_async()]
@@ -308,13 +308,13 @@ async def everything_works(fleet: Fleet, client: Client, name: str) -> None:
         assert str(await client.invoke_async("quick", "Hi")) == "Done.\n"
     assert client.statistics().subscriptions == 0
     await fleet.until(lambda: no_more_than_two(fleet, name))
-    await fleet.until(lambda: nobody_blocked(fleet))
+    await fleet.until(lambda: none_blocked(fleet))
 
 
 AWAITS: dict[str, Callable[[Client, Run], Awaitable[Any]]] = {
-    "Client.start": lambda client, run: client.start("nobody", "Hi", deadline=60),
-    "Client.stream_async": lambda client, run: anext(client.stream_async("nobody", "Hi")),
-    "Client.invoke_async": lambda client, run: client.invoke_async("nobody", "Hi"),
+    "Client.start": lambda client, run: client.start("unserved", "Hi", deadline=60),
+    "Client.stream_async": lambda client, run: anext(client.stream_async("unserved", "Hi")),
+    "Client.invoke_async": lambda client, run: client.invoke_async("unserved", "Hi"),
     "Client.runs": lambda client, run: client.runs(),
     "Client.workers": lambda client, run: client.workers(),
     "Run.info": lambda client, run: run.info(),
@@ -325,13 +325,13 @@ AWAITS: dict[str, Callable[[Client, Run], Awaitable[Any]]] = {
     "Run.steer": lambda client, run: run.steer("Hurry"),
     "Run.received": lambda client, run: run.received("signal"),
     "Client.run_of_session": lambda client, run: client.run_of_session("ada"),
-    "RemoteAgent.cancel": lambda client, run: client.agent("nobody").cancel(),
+    "RemoteAgent.cancel": lambda client, run: client.agent("unserved").cancel(),
     "Run.records": lambda client, run: anext(run.records()),
     "Run.stream_async": lambda client, run: anext(run.stream_async()),
     "Run.stream_async after": lambda client, run: anext(run.stream_async(after=1)),
     "Run.replay": lambda client, run: anext(run.replay()),
-    "RemoteAgent.stream_async": lambda client, run: anext(client.agent("nobody").stream_async("Hi")),
-    "RemoteAgent.invoke_async": lambda client, run: client.agent("nobody").invoke_async("Hi"),
+    "RemoteAgent.stream_async": lambda client, run: anext(client.agent("unserved").stream_async("Hi")),
+    "RemoteAgent.invoke_async": lambda client, run: client.agent("unserved").invoke_async("Hi"),
 }
 
 
@@ -339,10 +339,10 @@ AWAITS: dict[str, Callable[[Client, Run], Awaitable[Any]]] = {
 async def test_an_await_cancelled_while_the_server_is_slow_leaves_everything_usable(
     fleet: Fleet, proxy: Proxy, name: str
 ) -> None:
-    """The reply comes after the caller has left; it must not become somebody else's."""
+    """The reply comes after the caller has left; another call must not get it."""
     there = fleet.at(proxy.url)
     async with there.client(name="leaver") as client:
-        run = await client.start("nobody", "Hi")
+        run = await client.start("unserved", "Hi")
         proxy.hold()
 
         async def call() -> None:
@@ -361,7 +361,7 @@ async def test_an_await_cancelled_while_the_server_is_slow_leaves_everything_usa
 async def test_an_await_cancelled_while_it_waits_for_the_run_leaves_everything_usable(fleet: Fleet, name: str) -> None:
     told = anyio.Event()
     async with fleet.client(name="leaver", on_notice=lambda notice: told.set()) as client:
-        run = await client.start("nobody", "Hi")
+        run = await client.start("unserved", "Hi")
 
         async def call() -> None:
             if name == "Run.records":
@@ -404,7 +404,7 @@ async def test_a_client_of_a_server_that_hangs_can_be_left_at_once(fleet: Fleet,
 
     async def use() -> None:
         async with there.client(name="leaver") as client, anyio.create_task_group() as tasks:
-            run = await client.start("nobody", "Hi")
+            run = await client.start("unserved", "Hi")
             async with aclosing(run.records()) as records:
                 await anext(records)
                 proxy.hold()
@@ -475,7 +475,7 @@ async def test_a_cancelled_worker_leaves_no_connection_blocked_and_its_runs_to_o
             return not await fleet.connections("worker")
 
         await fleet.until(all_gone)
-        await fleet.until(lambda: nobody_blocked(fleet))
+        await fleet.until(lambda: none_blocked(fleet))
         if run is not None:
             await fleet.ask("ZADD", client.log.keys.leases, "XX", 1, run.id)  # its lease runs out
             async with fleet.worker(Agent(heir, name="agent")):

@@ -1,4 +1,4 @@
-"""The client: submit, watch, come back, ask; everything by run id, from anywhere."""
+"""The client: submit, watch, come back, ask; everything by run id, from any process."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ async def test_a_message_cut_at_the_token_limit_fails_as_such(fleet: Fleet) -> N
             await client.invoke_async("agent", "Hi")
 
 
-# Who is there
+# Workers and runs
 
 
 async def test_a_run_that_no_worker_serves_says_so_once_and_waits(fleet: Fleet) -> None:
@@ -318,7 +318,7 @@ async def test_workers_say_what_they_serve_and_are_gone_when_drained(fleet: Flee
 async def test_runs_are_listed_newest_first(fleet: Fleet) -> None:
     async with fleet.client() as client:
         assert await client.runs() == []
-        ids = [(await client.start("nobody", str(number))).id for number in range(5)]
+        ids = [(await client.start("unserved", str(number))).id for number in range(5)]
         assert sorted(info.run_id for info in await client.runs()) == sorted(ids)
         created = [info.created for info in await client.runs()]
         assert created == sorted(created, reverse=True)
@@ -377,7 +377,7 @@ async def test_an_error_in_a_clients_block_comes_out_as_it_is(fleet: Fleet, erro
 
     async def use() -> None:
         async with client:
-            run = await client.start("nobody", "Hi")
+            run = await client.start("unserved", "Hi")
             async for _ in run.records():
                 raise error
 
@@ -393,7 +393,7 @@ async def test_an_error_in_a_clients_block_comes_out_as_it_is(fleet: Fleet, erro
 
 async def test_a_closed_client_leaves_no_connection(fleet: Fleet) -> None:
     async with fleet.client(name="leaver") as client:
-        run = await client.start("nobody", "Hi")
+        run = await client.start("unserved", "Hi")
         async with aclosing(run.records()) as records:
             await anext(records)
         assert 1 <= len(await fleet.connections("leaver")) <= 2
@@ -420,7 +420,7 @@ async def test_closing_a_client_ends_its_tails(fleet: Fleet) -> None:
     seen = anyio.Event()
     async with anyio.create_task_group() as tasks:
         async with fleet.client(name="closer") as client:
-            tasks.start_soon(watch, await client.start("nobody", "Hi"))
+            tasks.start_soon(watch, await client.start("unserved", "Hi"))
             await seen.wait()
         with anyio.fail_after(5):
             await ended.wait()
@@ -459,6 +459,6 @@ async def test_a_replay_gives_the_same_events_again_on_the_recorded_clock(
 @pytest.mark.parametrize("speed", [0, -1.0])
 async def test_a_replay_at_no_speed_is_refused(fleet: Fleet, speed: float) -> None:
     async with fleet.client() as client:
-        run = await client.start("nobody", "Hi")
+        run = await client.start("unserved", "Hi")
         with pytest.raises(ValueError, match="speed must be above 0"):
             await anext(run.replay(speed=speed))

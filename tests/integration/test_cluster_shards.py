@@ -57,7 +57,7 @@ async def keys_on(port: int, prefix: str) -> set[str]:
 
 @pytest.fixture
 def own_cluster() -> Iterator[EmbeddedCluster]:
-    """Three nodes with a replica each, to hurt."""
+    """Three nodes with a replica each, which the test may kill."""
     with EmbeddedCluster(replicas=1, node_timeout_ms=500) as servers:
         yield servers
 
@@ -108,7 +108,7 @@ async def test_tails_on_all_nodes_receive_what_is_published_there(fleet: Fleet, 
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """What the call gives once its shard, which may be away for a while, answers."""
+    """What the call gives once its shard, which may be down for a while, replies."""
     while True:
         try:
             return await call()

@@ -1,4 +1,4 @@
-"""Somebody else wrote to a run's key: that run is set aside, and the line goes on."""
+"""Another program wrote to a run's key: that run is reported as damaged, and the queue goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`durability`: what is acknowledged has come as far as was asked for, also when the call was sent again."""
+"""`durability`: an acknowledged write has reached what was asked for, also when the call was sent again."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ END = encode_record(RunCompleted(at=3, result={}))
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[EmbeddedSentinels]:
-    """A primary and its replica, and nobody who would put one in the other's place."""
+    """A primary and its replica, without a sentinel, so that no failover happens."""
     with EmbeddedSentinels(sentinels=0) as servers:
         yield servers
 
 
 @pytest.fixture
 def stopped(pair: EmbeddedSentinels) -> Iterator[Callable[[], None]]:
-    """The replica hears nothing until the value is called."""
+    """The replica receives nothing until the value is called."""
     pid = pair.replicas[0].pid
     os.kill(pid, signal.SIGSTOP)
 
@@ -89,7 +89,7 @@ def batch(claim: Claim, record: bytes = FACT) -> Batch:
 async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it_is_sent_again(
     pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
 ) -> None:
-    """A repeat writes nothing, and another connection has written nothing before: a bare `WAIT` answers at once."""
+    """A repeat writes nothing, and another connection has written nothing before: a bare `WAIT` returns at once."""
     runs = [await owned(pair.primary, prefix) for _ in range(5)]
     fresh, sent = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent")), Signal("s1", "cancel")
     calls: list[Callable[[RedisLog], Awaitable[Any]]] = [
@@ -131,7 +131,7 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
 async def test_a_full_server_acknowledges_no_repeat_that_its_replica_lacks(
     pair: EmbeddedSentinels, prefix: str, stopped: Callable[[], None]
 ) -> None:
-    """It answers a repeat, which writes nothing, but refuses the marker: `WAIT` would count by an older write."""
+    """It replies to a repeat, which writes nothing, but refuses the marker: `WAIT` would count by an older write."""
     appended = batch(await owned(pair.primary, prefix))
     first = log_on(pair.primary, prefix, "memory")
     await first.append([appended])

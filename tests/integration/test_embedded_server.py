@@ -42,7 +42,7 @@ sys.stdin.read()
 
 
 async def ask(url: str, *command: Any) -> Any:
-    """The answer to one command, on a connection of its own."""
+    """The reply to one command, on a connection of its own."""
     async with redis.asyncio.Redis.from_url(url) as client:
         return await client.execute_command(*command)
 
@@ -57,7 +57,7 @@ def exists(pid: int) -> bool:
 
 
 def serves(port: int) -> bool:
-    """Whether somebody listens on the port."""
+    """Whether a process listens on the port."""
     with socket.socket() as link:
         return link.connect_ex(("127.0.0.1", port)) == 0
 
@@ -81,7 +81,7 @@ async def killed_parent(directory: Path) -> AsyncGenerator[dict[str, Any]]:
         finally:
             parent.kill()
             await parent.wait()
-    os.kill(said["sleeper"], 0)  # it still holds whatever it inherited
+    os.kill(said["sleeper"], 0)  # it still holds what it inherited
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ async def test_a_given_port_that_is_taken_is_named(tmp_path: Path) -> None:
         port = listener.getsockname()[1]
         with pytest.raises(EmbeddedServerError, match=f"port {port} of 127.0.0.1 is in use"):
             await EmbeddedServer.start(directory=tmp_path, port=port)
-    async with EmbeddedServer.running(directory=tmp_path, port=port) as server:  # the failure left nothing behind
+    async with EmbeddedServer.running(directory=tmp_path, port=port) as server:  # the failure left no lock
         assert server.port == port
 
 

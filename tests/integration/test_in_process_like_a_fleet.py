@@ -31,7 +31,7 @@ class Opaque:
 
 
 class Mute(Exception):
-    """An error whose text cannot be had."""
+    """An error that gives no text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")
@@ -78,7 +78,7 @@ SCRIPTS: dict[str, list[Any]] = {
 
 
 async def here(agent: Agent) -> AsyncIterator[Event]:
-    """Everything that the agent says, its questions answered one at a time."""
+    """All events of the agent; its questions are answered one at a time."""
     prompt: Any = "Hi"
     while prompt is not None:
         events, prompt = agent.stream_async(prompt, invocation_state=STATE), None
@@ -105,7 +105,7 @@ async def there(client: Client) -> AsyncIterator[Event]:
 
 
 async def seen(events: AsyncIterator[Event]) -> list[Any]:
-    """What a consumer sees: each event, where it stands, and the error at the end."""
+    """What a consumer sees: each event with its cursor, and the error at the end."""
     found: list[Any] = []
     try:
         async for event in events:

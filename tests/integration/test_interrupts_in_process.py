@@ -1,4 +1,4 @@
-"""Tools that ask a human, in this process: the run pauses, and the next call answers and goes on."""
+"""Tools that ask a human, in this process: the run pauses, and the next call responds and goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 
 def calls(*names: str, ids: list[str] | None = None) -> list[Chunk]:
-    """An answer that calls these tools."""
+    """A message that calls these tools."""
     middle = [
         chunk
         for number, name in enumerate(names)
@@ -28,12 +28,12 @@ def calls(*names: str, ids: list[str] | None = None) -> list[Chunk]:
     return [c.message_start(), *middle, c.message_stop("tool_use")]
 
 
-def answers(result: AgentResult, *given: Any) -> list[dict[str, Any]]:
+def responses(result: AgentResult, *given: Any) -> list[dict[str, Any]]:
     """A prompt that answers the result's first interrupts."""
     asked = result.interrupts or []
     return [
-        {"interruptResponse": {"interruptId": interrupt.id, "response": answer}}
-        for interrupt, answer in zip(asked, given, strict=False)
+        {"interruptResponse": {"interruptId": interrupt.id, "response": response}}
+        for interrupt, response in zip(asked, given, strict=False)
     ]
 
 
@@ -59,9 +59,9 @@ class Desk:
     async def pay(self, context: ToolContext) -> str:
         """Asks once."""
         self.ran.append("pay asks")
-        answer = context.interrupt("approve", {"euros": 5})
-        self.ran.append(f"paid: {answer} {context.effect_key.rpartition('/')[2]} {context.attempt}")
-        return f"paid: {answer}"
+        response = context.interrupt("approve", {"euros": 5})
+        self.ran.append(f"paid: {response} {context.effect_key.rpartition('/')[2]} {context.attempt}")
+        return f"paid: {response}"
 
     @tool
     async def pay_twice(self, context: ToolContext) -> str:
@@ -92,7 +92,7 @@ async def test_a_paused_agent_is_resumed_by_a_response_and_finished_calls_are_no
     assert [(i.name, i.reason, i.response) for i in paused.interrupts or []] == [("approve", {"euros": 5}, None)]
     assert str(paused) == str(paused["interrupts"])
     assert desk.ran == ["look", "pay asks"]
-    result = await desk.agent.invoke_async(answers(paused, "yes"))
+    result = await desk.agent.invoke_async(responses(paused, "yes"))
     assert (str(result), result.interrupts) == ("Done.\n", None)
     assert desk.ran == ["look", "pay asks", "pay asks", "paid: yes t1 1"]
     assert texts(desk.agent) == ["seen", "paid: yes"]
@@ -102,10 +102,10 @@ async def test_part_of_the_responses_pauses_again_without_running_anything() -> 
     desk = Desk(calls("pay", "ask_in_a_thread"), "Done.")
     paused = await desk.agent.invoke_async("go")
     assert [i.name for i in paused.interrupts or []] == ["approve", "thread"]
-    again = await desk.agent.invoke_async(answers(paused, "yes"))
+    again = await desk.agent.invoke_async(responses(paused, "yes"))
     assert (again.stop_reason, [i.name for i in again.interrupts or []]) == ("interrupt", ["thread"])
     assert desk.ran == ["pay asks"]
-    result = await desk.agent.invoke_async(answers(again, "no"))
+    result = await desk.agent.invoke_async(responses(again, "no"))
     assert result.stop_reason == "end_turn"
     assert texts(desk.agent) == ["paid: yes", "told: no"]
 
@@ -113,16 +113,16 @@ async def test_part_of_the_responses_pauses_again_without_running_anything() -> 
 async def test_a_tool_that_asks_a_second_thing_pauses_a_second_time() -> None:
     desk = Desk(calls("pay_twice"), "Done.")
     first = await desk.agent.invoke_async("go")
-    second = await desk.agent.invoke_async(answers(first, 1))
+    second = await desk.agent.invoke_async(responses(first, 1))
     assert [i.name for i in second.interrupts or []] == ["second"]
-    await desk.agent.invoke_async(answers(second, 2))
+    await desk.agent.invoke_async(responses(second, 2))
     assert texts(desk.agent) == ["1 and 2"]
 
 
 async def test_a_response_of_none_asks_again() -> None:
     desk = Desk(calls("pay"), "Done.")
     first = await desk.agent.invoke_async("go")
-    again = await desk.agent.invoke_async(answers(first, None))
+    again = await desk.agent.invoke_async(responses(first, None))
     assert again.interrupts == first.interrupts
     assert desk.ran == ["pay asks"]
 
@@ -131,7 +131,7 @@ async def test_sequential_calls_wait_for_one_that_asks() -> None:
     desk = Desk(calls("pay", "look"), "Done.", tool_executor="sequential")
     paused = await desk.agent.invoke_async("go")
     assert desk.ran == ["pay asks"]
-    await desk.agent.invoke_async(answers(paused, "yes"))
+    await desk.agent.invoke_async(responses(paused, "yes"))
     assert desk.ran == ["pay asks", "pay asks", "paid: yes t0 1", "look"]
 
 
@@ -142,15 +142,15 @@ async def test_a_response_to_what_is_not_asked_is_refused_and_changes_nothing() 
     assert desk.agent.messages == []
     paused = await desk.agent.invoke_async("go")
     before = list(desk.agent.messages)
-    wrong = [*answers(paused, "yes"), {"interruptResponse": {"interruptId": "v1:other", "response": 1}}]
+    wrong = [*responses(paused, "yes"), {"interruptResponse": {"interruptId": "v1:other", "response": 1}}]
     with pytest.raises(ValueError, match="v1:other") as raised:
         await desk.agent.invoke_async(wrong)
     assert isinstance(raised.value, InterruptNotOpenError)
     assert (raised.value.ids, desk.agent.messages) == (["v1:other"], before)
-    result = await desk.agent.invoke_async(answers(paused, "yes"))
+    result = await desk.agent.invoke_async(responses(paused, "yes"))
     assert result.stop_reason == "end_turn"
     with pytest.raises(InterruptNotOpenError, match="answered already"):
-        await desk.agent.invoke_async(answers(paused, "yes"))
+        await desk.agent.invoke_async(responses(paused, "yes"))
 
 
 @pytest.mark.parametrize("prompt", ["hello", None, [{"text": "hello"}]])
@@ -187,10 +187,10 @@ async def test_calls_whose_ids_repeat_ask_and_act_under_names_of_their_own() -> 
     desk = Desk(calls("pay", "pay", ids=["same", "same"]), calls("pay", ids=["same"]), "Done.")
     paused = await desk.agent.invoke_async("go")
     assert len({i.id for i in paused.interrupts or []}) == 2
-    later = await desk.agent.invoke_async(answers(paused, "one", "two"))
+    later = await desk.agent.invoke_async(responses(paused, "one", "two"))
     assert later.stop_reason == "interrupt"
     assert {i.id for i in later.interrupts or []}.isdisjoint({i.id for i in paused.interrupts or []})
-    await desk.agent.invoke_async(answers(later, "three"))
+    await desk.agent.invoke_async(responses(later, "three"))
     paid = [entry for entry in desk.ran if entry.startswith("paid")]
     assert paid == ["paid: one same 1", "paid: two same~2 1", "paid: three same~3 1"]
 
@@ -212,7 +212,7 @@ async def test_two_questions_of_one_bodys_task_group_are_asked_together() -> Non
     agent = Agent(ScriptedModel([calls("both"), "Done."]), tools=[both], callback_handler=None)
     paused = await agent.invoke_async("go")
     assert [i.name for i in paused.interrupts or []] == ["left", "right"]
-    await agent.invoke_async(answers(paused, 1, 2))
+    await agent.invoke_async(responses(paused, 1, 2))
     assert texts(agent) == ["{'left': 1, 'right': 2}"]
 
 
@@ -220,7 +220,7 @@ async def test_the_metrics_tell_the_whole_run_from_the_part_since_it_went_on() -
     desk = Desk([*calls("pay"), c.metadata(input_tokens=7, output_tokens=1, latency_ms=0)], "Done.")
     paused = await desk.agent.invoke_async("go")
     assert paused.metrics.invocation_usage == paused.usage
-    result = await desk.agent.invoke_async(answers(paused, "yes"))
+    result = await desk.agent.invoke_async(responses(paused, "yes"))
     assert (result.usage["inputTokens"], result.metrics.invocation_usage["inputTokens"]) == (17, 10)
     assert (result.metrics.cycle_count, result.metrics.invocation_cycles) == (2, 2)
 
@@ -245,7 +245,7 @@ async def test_leaving_a_resumed_call_closes_its_tools_and_leaves_the_agent_usab
     agent = Agent(ScriptedModel([calls("pay"), "Hello."]), tools=[pay], callback_handler=None)
     paused = await agent.invoke_async("go")
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(lambda: agent.invoke_async(answers(paused, "yes")))
+        tasks.start_soon(lambda: agent.invoke_async(responses(paused, "yes")))
         await running.wait()
         tasks.cancel_scope.cancel()
     assert closed.is_set()
@@ -260,7 +260,7 @@ async def test_leaving_at_the_question_leaves_it_open() -> None:
         if "tool_interrupt_event" in event:
             assert event["tool_interrupt_event"]["interrupts"][0].name == "approve"
     await events.aclose()
-    result = await desk.agent.invoke_async(answers(event["result"], "yes"))
+    result = await desk.agent.invoke_async(responses(event["result"], "yes"))
     assert result.stop_reason == "end_turn"
 
 
@@ -279,7 +279,7 @@ async def test_a_cancel_of_a_resumed_call_stops_its_tools() -> None:
     results: list[AgentResult] = []
 
     async def resume() -> None:
-        results.append(await agent.invoke_async(answers(paused, "yes")))
+        results.append(await agent.invoke_async(responses(paused, "yes")))
 
     with anyio.fail_after(5):
         async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""One connection for all calls: order, time limits, loss and return, room, closing; on both event loops, over TLS."""
+"""One connection for all calls: order, time limits, loss and return, space, closing; on both event loops, over TLS."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ async def test_a_link_that_is_replaced_still_gives_the_replies_it_owes(cluster: 
     await log.aclose()
 
 
-# Room
+# Space
 
 
 async def test_calls_are_queued_for_a_server_that_does_not_read_and_keep_their_order(prefix: str) -> None:
@@ -418,11 +418,11 @@ async def everything(url: str, prefix: str, cut: Callable[[], Awaitable[Any]]) -
             assert await log.append([large]) == [WriteResult(WriteStatus.OK, 50_003)]
             assert len(await log.read(batch.run_id, limit=60_000)) == 50_003
             await cut()
-            answers: list[list[WriteResult]] = []
-            while not answers:
+            results: list[list[WriteResult]] = []
+            while not results:
                 with suppress(LogUnavailableError):
-                    answers.append(await log.append([large]))
-            assert answers == [[WriteResult(WriteStatus.DUP, 50_003)]]
+                    results.append(await log.append([large]))
+            assert results == [[WriteResult(WriteStatus.DUP, 50_003)]]
     finally:
         await log.aclose()
 

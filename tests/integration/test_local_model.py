@@ -1,6 +1,6 @@
 """LocalModel with the real engine and a real, small model: `uv run --group real-model pytest -m real_model`.
 
-What the model says is nobody's promise; that it streams, counts, takes tools and refuses what does not fit is.
+The text of the model is not promised; that it streams, counts, takes tools and refuses what does not fit is.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ async def test_text_is_streamed_in_several_pieces_with_tokens_and_latency(model:
 
 @pytest.mark.parametrize("choice", [None, {"any": {}}, {"tool": {"name": "add"}}])
 async def test_tools_are_taken_and_the_message_ends_in_order(model: LocalModel, choice: ToolChoice | None) -> None:
-    """Whether this small model calls one is its own affair."""
+    """The small model may call one or not."""
     chunks = await collected(model, HELLO, ADD, tool_choice=choice)
     assert chunks[-2]["messageStop"]["stopReason"] in ("end_turn", "tool_use", "max_tokens")
     assert chunks[-1]["metadata"]["usage"]["outputTokens"] > 0
@@ -108,16 +108,16 @@ async def test_a_cancelled_call_frees_the_engine_for_the_next(weights: Path, mod
 
 
 async def test_calls_at_once_are_all_answered(model: LocalModel) -> None:
-    answers: list[list[Chunk]] = []
+    messages: list[list[Chunk]] = []
 
     async def call() -> None:
-        answers.append(await collected(model, HELLO))
+        messages.append(await collected(model, HELLO))
 
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(call)
-    assert all("metadata" in chunks[-1] for chunks in answers)
-    assert len(answers) == 3
+    assert all("metadata" in chunks[-1] for chunks in messages)
+    assert len(messages) == 3
 
 
 async def test_a_damaged_file_is_refused_with_the_engines_error(tmp_path: Path) -> None:

@@ -74,12 +74,12 @@ async def test_a_worker_that_loses_every_nth_reply_still_does_everything_once(
             proxy.lose(every=None)
         for run in runs.values():
             await assert_whole(run)
-            assert (await run.info()).epoch == 1, "a lost reply is no reason to lose the run"
+            assert (await run.info()).epoch == 1, "a lost reply does not lose the run"
         assert sorted(steps.done) == sorted((name, number) for name in runs for number in range(STEPS))
 
 
 async def held_for_two_leases(fleet: Fleet, client: Client, run: Run) -> None:
-    """Until renewals have gone through for so long, by the server's own book, with a lease of 2 s."""
+    """Until renewals have gone through for so long, by the server's own keys, with a lease of 2 s."""
     leases = client.log.keys.leases
     first = float(await fleet.ask("ZSCORE", leases, run.id))
 

@@ -35,7 +35,7 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Call:
-    """One request as the server sees it, and its way to answer."""
+    """One request as the server sees it, and what sends the response."""
 
     socket: SocketStream
     headers: dict[str, str]
@@ -71,8 +71,8 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[Call], Awaitable[None]]) -> AsyncGenerator[Server, None]:
-    """A server that gives every request to `answer`; a connection stays open until the client or `answer` closes it."""
+async def serving(respond: Callable[[Call], Awaitable[None]]) -> AsyncGenerator[Server, None]:
+    """A server that gives every request to `respond`; a connection is open until the client or `respond` closes it."""
     listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     server = Server(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1")
 
@@ -81,7 +81,7 @@ async def serving(answer: Callable[[Call], Awaitable[None]]) -> AsyncGenerator[S
             call = await read_call(socket)
             server.calls.append(call)
             try:
-                await answer(call)
+                await respond(call)
                 await socket.receive()
             except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
                 server.disconnected.set()
@@ -140,10 +140,10 @@ async def collect(stream: AsyncGenerator[Chunk, None], *, into: list[Chunk]) -> 
 
 
 def answering(*events: object) -> Callable[[Call], Awaitable[None]]:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.events(*events)
 
-    return answer
+    return respond
 
 
 async def test_text_is_streamed_in_converse_order_with_usage_and_latency() -> None:
@@ -239,7 +239,7 @@ async def test_text_reasoning_and_tool_input_arrive_while_the_server_still_write
     """Each piece is sent only after the one before it was received: a model that buffers would never get past one."""
     send, received = anyio.create_memory_object_stream[dict[str, Any]](0)
 
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.events(done=False)
         async for event in received:
             await call.event(event)
@@ -251,7 +251,7 @@ async def test_text_reasoning_and_tool_input_arrive_while_the_server_still_write
         (called(0, ":1}"), {"toolUse": {"input": ":1}"}}),
         (called(1, "{}", call_id="b", name="add"), {"toolUse": {"input": "{}"}}),
     ]
-    async with serving(answer) as server, send, received, aclosing(model_of(server).stream(HELLO, [ADD])) as stream:
+    async with serving(respond) as server, send, received, aclosing(model_of(server).stream(HELLO, [ADD])) as stream:
         with anyio.fail_after(10):
             assert "messageStart" in await anext(stream)
             for event, expected in pieces:
@@ -263,39 +263,39 @@ async def test_text_reasoning_and_tool_input_arrive_while_the_server_still_write
 
 
 async def test_a_long_context_is_told_apart_from_other_bad_requests() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         message = "This model's maximum context length is 10 tokens."
         await call.error(400, {"message": message, "type": "invalid_request_error", "code": "context_length_exceeded"})
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with pytest.raises(ContextWindowOverflowException, match="maximum context length is 10"):
             await ask(server)
 
 
 async def test_a_bad_request_is_the_sdks_own_error() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.error(400, {"message": "Unknown parameter: 'frob'.", "code": "unknown_parameter"})
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with pytest.raises(openai.BadRequestError, match="frob"):
             await ask(server)
 
 
 async def test_status_429_is_throttling_and_is_not_retried_here() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.error(429, {"message": "Rate limit reached", "code": "rate_limit_exceeded"})
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with pytest.raises(ModelThrottledException, match="Rate limit reached"):
             await ask(server)
         assert len(server.calls) == 1
 
 
 async def test_an_exhausted_quota_is_not_throttling_because_waiting_does_not_help() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.error(429, {"message": "You exceeded your current quota", "code": "insufficient_quota"})
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with pytest.raises(openai.RateLimitError, match="quota"):
             await ask(server)
 
@@ -311,14 +311,14 @@ async def test_throttling_reported_inside_the_stream_is_throttling() -> None:
 async def test_half_a_message_never_looks_finished(end: str) -> None:
     """Whether the server says it is done, ends the body in order, or drops the connection in the middle of it."""
 
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.events(delta(content="half an"), done=end == "done")
         if end == "clean":
             await call.socket.send(b"0\r\n\r\n")
         await call.socket.aclose()
 
     chunks: list[Chunk] = []
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with pytest.raises(openai.APIConnectionError):
             await collect(model_of(server).stream(HELLO), into=chunks)
     assert chunks[-1] == {"contentBlockDelta": {"delta": {"text": "half an"}}}
@@ -331,10 +331,10 @@ async def test_an_event_that_is_not_json_is_an_error_that_says_so() -> None:
 
 
 async def test_cancelling_a_slow_stream_closes_its_connection() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.events(delta(content="slow"), done=False)
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with anyio.fail_after(10):
             with anyio.CancelScope() as scope:
                 async for chunk in model_of(server).stream(HELLO):
@@ -345,10 +345,10 @@ async def test_cancelling_a_slow_stream_closes_its_connection() -> None:
 
 
 async def test_closing_a_stream_early_closes_its_connection() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.events(delta(content="slow"), done=False)
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with anyio.fail_after(10):
             stream = model_of(server).stream(HELLO)
             await anext(stream)
@@ -372,10 +372,10 @@ async def test_an_http_client_of_the_callers_stays_open() -> None:
 
 
 async def test_the_key_is_in_no_error_and_no_repr() -> None:
-    async def answer(call: Call) -> None:
+    async def respond(call: Call) -> None:
         await call.error(401, {"message": f"Incorrect API key provided: {KEY}."})
 
-    async with serving(answer) as server:
+    async with serving(respond) as server:
         with pytest.raises(openai.AuthenticationError, match=r"\*\*\*") as caught:
             await ask(server)
     shown = [repr(caught.value), str(caught.value), caught.value.message, repr(caught.value.body)]
@@ -400,12 +400,12 @@ async def test_a_server_from_the_environment_needs_no_key(monkeypatch: pytest.Mo
 async def test_one_model_serves_several_calls_at_once() -> None:
     async with serving(answering(delta(content="x"), delta(finish="stop"), used(1, 1))) as server:
         model = model_of(server)
-        answers: list[list[Chunk]] = []
+        streams: list[list[Chunk]] = []
 
         async def call() -> None:
-            answers.append([chunk async for chunk in model.stream(HELLO)])
+            streams.append([chunk async for chunk in model.stream(HELLO)])
 
         async with anyio.create_task_group() as tasks:
             for _ in range(5):
                 tasks.start_soon(call)
-    assert [len(chunks) for chunks in answers] == [6] * 5
+    assert [len(chunks) for chunks in streams] == [6] * 5

@@ -1,4 +1,4 @@
-"""Questions, answers and what is said to a run, from the client's side: who asks, who may answer, how a tail ends."""
+"""Interrupts, responses and steers, from the client's side: what is asked, how to respond, how a tail ends."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_stream_ends_with_the_question_and_goes_on_after_it_once_answere
         assert (question.name, question.reason) == ("approve", {"euros": 5})
         assert (await run.info()).state == "paused"
         assert (await run.result()).interrupts == [question]
-        assert await all_events(run, after=first[-1].cursor) == [], "nothing is behind it until somebody answers"
+        assert await all_events(run, after=first[-1].cursor) == [], "no event comes after it until there is a response"
         assert await run.respond({question.id: "fine"}) == "queued"
         rest = await all_events(run, after=first[-1].cursor)
         assert str(rest[-1]["result"]) == "5 paid: fine; pay\n"
@@ -181,7 +181,7 @@ async def test_leaving_the_tail_of_a_paused_run_leaves_no_subscription_and_the_r
                 "received": lambda: run.received("never"),
             }
             await ways[how]()
-            pytest.fail("nobody has answered")
+            pytest.fail("there is no response")
 
         info = await run.info()
         async with anyio.create_task_group() as tasks:
@@ -194,12 +194,12 @@ async def test_leaving_the_tail_of_a_paused_run_leaves_no_subscription_and_the_r
 
 async def test_a_caller_is_told_of_a_dead_fleet_once_the_response_is_given(fleet: Fleet) -> None:
     told: list[str] = []
-    nobody = anyio.Event()
+    no_worker = anyio.Event()
 
     def on_notice(notice: Notice) -> None:
         told.append(notice.kind)
         if notice.kind == "no_worker":
-            nobody.set()
+            no_worker.set()
 
     async with fleet.client(on_notice=on_notice) as client:
         async with fleet.worker(clerk()):
@@ -209,7 +209,7 @@ async def test_a_caller_is_told_of_a_dead_fleet_once_the_response_is_given(fleet
             tasks.start_soon(viewer.watch)
             await viewer.seen(events[-1].seq)
             await run.respond({ids(events)[0]: "yes"})
-            await nobody.wait()
+            await no_worker.wait()
             async with fleet.worker(clerk()):
                 await run.result()
         assert told[-1] == "no_worker"
@@ -239,7 +239,7 @@ async def test_a_deadline_ends_the_tail_of_a_paused_run_with_no_worker_alive(fle
 async def test_a_deadline_ends_a_queued_run_that_no_worker_serves(fleet: Fleet) -> None:
     async with fleet.client(on_notice=lambda _: None) as client:
         with pytest.raises(RunFailedError, match="deadline"):
-            await client.invoke_async("nobody", "Hi", deadline=0.001)
+            await client.invoke_async("unserved", "Hi", deadline=0.001)
 
 
 async def test_a_caller_whose_run_waits_for_a_paused_run_is_told_which(fleet: Fleet) -> None:
@@ -261,7 +261,7 @@ async def test_a_caller_whose_run_waits_for_a_paused_run_is_told_which(fleet: Fl
         assert f"with run {first.id}, which is paused and waits for an answer" in told[0].message
 
 
-# Answers
+# Responses
 
 
 async def test_of_two_clients_that_respond_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
@@ -270,15 +270,15 @@ async def test_of_two_clients_that_respond_at_once_one_wins_and_the_other_is_tol
         (question,) = ids(events)
         lost: dict[str, InterruptNotOpenError] = {}
 
-        async def answer(client: Client, text: str) -> None:
+        async def respond(client: Client, text: str) -> None:
             try:
                 await client.run(run.id).respond({question: text})
             except InterruptNotOpenError as error:
                 lost[text] = error
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(answer, one, "one")
-            tasks.start_soon(answer, two, "two")
+            tasks.start_soon(respond, one, "one")
+            tasks.start_soon(respond, two, "two")
         (loser,) = lost
         assert (lost[loser].run_id, lost[loser].ids) == (run.id, [question])
         winner = "two" if loser == "one" else "one"
@@ -315,14 +315,14 @@ async def test_what_is_not_asked_cannot_be_answered_and_nothing_is_changed(fleet
             await client.run(new_run_id()).respond({"x": 1})
 
 
-NOT_AN_ANSWER: list[Any] = [{}, None, [], "yes", {1: "yes"}, [("id", "yes")], {"id": None}]
+NOT_A_RESPONSE: list[Any] = [{}, None, [], "yes", {1: "yes"}, [("id", "yes")], {"id": None}]
 
 
-@pytest.mark.parametrize("answers", NOT_AN_ANSWER, ids=repr)
-async def test_what_is_not_a_response_is_refused_before_anything_is_sent(fleet: Fleet, answers: Any) -> None:
+@pytest.mark.parametrize("responses", NOT_A_RESPONSE, ids=repr)
+async def test_what_is_not_a_response_is_refused_before_anything_is_sent(fleet: Fleet, responses: Any) -> None:
     async with fleet.client() as client:
         with pytest.raises(ValueError, match=r"respond needs|None is no answer"):
-            await client.run(new_run_id()).respond(answers)
+            await client.run(new_run_id()).respond(responses)
 
 
 async def test_what_cannot_be_stored_is_refused_before_anything_is_sent(fleet: Fleet) -> None:
@@ -338,7 +338,7 @@ async def test_what_cannot_be_stored_is_refused_before_anything_is_sent(fleet: F
             await run.steer([{"text": "x", "tag": object()}])
 
 
-# What is said to a run
+# Steers
 
 
 async def test_a_steer_is_taken_in_at_the_next_boundary_and_acknowledged_in_the_log(
@@ -404,14 +404,14 @@ async def test_a_paused_run_is_cancelled_at_once(fleet: Fleet) -> None:
 # A remote agent
 
 
-def answer(result: Any, text: str) -> list[dict[str, Any]]:
+def response(result: Any, text: str) -> list[dict[str, Any]]:
     return [{"interruptResponse": {"interruptId": one.id, "response": text}} for one in result.interrupts]
 
 
 async def test_a_remote_agent_asks_and_goes_on_like_one_in_this_process(fleet: Fleet) -> None:
     async def use(agent: Any) -> list[Any]:
         first = [event async for event in agent.stream_async("pay")]
-        rest = [event async for event in agent.stream_async(answer(first[-1]["result"], "yes"))]
+        rest = [event async for event in agent.stream_async(response(first[-1]["result"], "yes"))]
         return [json.loads(event.to_json()) for event in first + rest]
 
     async with fleet.worker(clerk()), fleet.client() as client:
@@ -429,9 +429,9 @@ async def test_a_remote_agent_of_another_process_answers_by_the_session(fleet: F
             with pytest.raises(AgentPausedError) as raised:
                 await agent.invoke_async("What about it?")
             assert raised.value.interrupt_ids == [one.id for one in first.interrupts or []]
-            assert str(await agent.invoke_async(answer(first, "yes"))) == "5 paid: yes; pay\n"
+            assert str(await agent.invoke_async(response(first, "yes"))) == "5 paid: yes; pay\n"
             with pytest.raises(InterruptNotOpenError):
-                await agent.invoke_async(answer(first, "yes"))
+                await agent.invoke_async(response(first, "yes"))
             assert len(await client.runs()) == 1
 
 
@@ -439,7 +439,7 @@ async def test_a_remote_agent_called_from_code_that_is_not_async_answers_too(fle
     async with fleet.worker(clerk()), fleet.client() as client:
         agent = client.agent("clerk")
         first = await anyio.to_thread.run_sync(agent, "pay")
-        second = await anyio.to_thread.run_sync(agent, answer(first, "yes"))
+        second = await anyio.to_thread.run_sync(agent, response(first, "yes"))
         assert (first.stop_reason, str(second)) == ("interrupt", "5 paid: yes; pay\n")
 
 
@@ -450,12 +450,12 @@ async def test_a_remote_agent_gives_up_what_waits_for_responses(fleet: Fleet) ->
         first = await agent.invoke_async("pay")
         await agent.cancel()
         with pytest.raises(InterruptNotOpenError):
-            await agent.invoke_async(answer(first, "yes"))
+            await agent.invoke_async(response(first, "yes"))
         assert (await agent.invoke_async("pay")).stop_reason == "interrupt"
 
 
 async def test_events_of_a_stream_that_no_caller_reads_on_are_freed(fleet: Fleet) -> None:
-    """Left between the question and its being looked at whether it is open."""
+    """The stream is left between the question and the look whether it is open."""
     async with fleet.worker(clerk()), fleet.client() as client:
         stream: AsyncGenerator[Event, None] = client.stream_async("clerk", "pay")
         async with aclosing(stream):

@@ -54,7 +54,7 @@ async def test_a_real_models_tokens_are_read_in_another_process(redis_url: str, 
             texts = [event["data"] for event in events if "data" in event]
             result = events[-1]["result"]
             assert "paris" in str(result).lower()
-            assert len(texts) > 3, "the answer is streamed, not sent in one piece"
+            assert len(texts) > 3, "the message is streamed, not sent in one piece"
             assert "".join(texts) == result.message["content"][0]["text"]
             assert result.usage["outputTokens"] > 3
             again = [event async for event in run.stream_async(after=events[9].cursor)]
@@ -67,7 +67,7 @@ async def test_a_real_models_tokens_are_read_in_another_process(redis_url: str, 
 async def test_a_real_models_message_can_be_cancelled(redis_url: str, prefix: str) -> None:
     async with Client(redis_url, prefix=prefix) as client:
         with anyio.fail_after(200):
-            run = await client.start("small", "Tell me a long story about a lighthouse keeper.")
+            run = await client.start("small", "Describe a lighthouse keeper's day in many words.")
             seen = 0
             async for event in run.stream_async(wait_for_worker=60):
                 seen += "data" in event

@@ -1,4 +1,4 @@
-"""The Redis log on a real server: what is Redis' own and no other backend has."""
+"""The Redis log on a real server: what only this backend has."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisL
 
 
 async def test_a_user_that_may_not_publish_writes_whole_or_not_at_all(log: RedisLog, redis_url: str) -> None:
-    """Redis gives a new user no channels. What is published is a copy: the writes that come with it must not suffer."""
+    """Redis gives a new user no channels. What is published is a copy: the writes that come with it must not fail."""
     name = log.keys.prefix
     await log.client.execute_command("ACL", "SETUSER", name, "on", ">pw", "~*", "+@all", "resetchannels")
     limited = RedisLog(connect(redis_url.replace("redis://", f"redis://{name}:pw@")), prefix=log.keys.prefix)
@@ -177,7 +177,7 @@ async def test_no_key_outlives_what_it_is_for(log: RedisLog, no_key_leaks: Calla
     ends: Sequence[Callable[[str], Any]] = [
         lambda token: finished(log, token),
         lambda token: crashed(log, token),
-        lambda token: cancelled_in_line(log),
+        lambda token: cancelled_while_queued(log),
     ]
     for number, end in enumerate(ends):
         await submitted(log, session="ada")
@@ -206,7 +206,7 @@ async def crashed(log: RedisLog, token: str) -> None:
     await reaped(log)
 
 
-async def cancelled_in_line(log: RedisLog) -> None:
+async def cancelled_while_queued(log: RedisLog) -> None:
     for info in await log.runs():
         await log.signal(info.run_id, Signal("s1", "cancel"))
 
@@ -313,7 +313,7 @@ async def test_a_conversation_has_a_ttl_unless_a_run_holds_it(log: RedisLog) -> 
     claim = await claimed(log, "t2")
     assert claim.run_id == first
     await log.finish(RunEnd(after(claim), "completed", "ada"))
-    assert await ttl(log, messages) == -1, "the run behind it holds it now"
+    assert await ttl(log, messages) == -1, "the session's next run holds it now"
     await log.finish(RunEnd(after(await claimed(log, "t3")), "completed", "ada"))
     assert await ttl(log, messages) > 0
 
@@ -334,7 +334,7 @@ def test_a_link_that_its_other_end_closed_a_moment_ago_is_a_lost_link_on_every_e
         try:
             pool: Any = client.connection_pool
             connection = await pool.get_connection()
-            connection._writer.transport.abort()  # as it stands between the arrival of a reset and the next read
+            connection._writer.transport.abort()  # the state between the arrival of a reset and the next read
             while connection._reader.exception() is None and not connection._reader.at_eof():
                 await anyio.lowlevel.checkpoint()
             with pytest.raises(redis_errors.ConnectionError):

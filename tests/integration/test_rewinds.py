@@ -44,7 +44,7 @@ class Copy:
         return copy
 
     async def takes_over(self) -> None:
-        """The replica is the primary now; what came after the copy is lost, in one moment for all who read meanwhile."""
+        """The replica is the primary now; what came after the copy is lost, in one moment for all readers."""
         async with redis.asyncio.Redis.from_url(self._fleet.url) as client, client.pipeline() as transaction:
             for key, dump in self._keys:
                 transaction.execute_command("RESTORE", key, 0, dump, "REPLACE")
@@ -65,12 +65,12 @@ class Copy:
         return self._owner.of(claim)
 
 
-async def resend(owner: Owner, *texts: str, behind: int) -> None:
+async def resend(owner: Owner, *texts: str, after: int) -> None:
     """The owner sends again what was lost, and the next of it."""
     records = [owner.record(text) for text in texts]
-    (answer,) = await owner.log.append([Batch(owner.id, owner.claim.token, behind, records)])
-    assert answer.stored
-    owner.head = answer.head
+    (result,) = await owner.log.append([Batch(owner.id, owner.claim.token, after, records)])
+    assert result.stored
+    owner.head = result.head
 
 
 async def all_records(run: Run, *, after: Cursor = 0) -> list[Entry]:
@@ -156,7 +156,7 @@ async def test_what_the_owner_sends_again_is_seen_once(fleet: Fleet, at_once: bo
         await copy.takes_over()
         if not at_once:
             await waits.wait()
-        await resend(owner, "lost", "lost too", "next", behind=3)
+        await resend(owner, "lost", "lost too", "next", after=3)
         await viewer.seen(6)
         await owner.end()
         await viewer.seen(7)
@@ -224,7 +224,7 @@ async def test_what_was_lost_before_a_reader_saw_it_is_not_a_rewind(fleet: Fleet
         tasks.start_soon(viewer.watch)
         await viewer.seen(3)
         copy = await Copy.of(fleet, owner)
-        await owner.append_unheard("lost")
+        await owner.append_unpublished("lost")
         other = await copy.has_another_owner()
         await other.append("other")
         await other.end()
@@ -262,8 +262,8 @@ async def test_a_record_that_is_not_equal_to_itself_is_not_a_rewind(fleet: Fleet
         tasks.start_soon(viewer.watch)
         use: ToolUse = {"toolUseId": "t", "name": "x", "input": {}}
         odd = encode_record(ToolProgressed(at=1, index=0, tool_use=use, data=float("nan")))
-        (answer,) = await owner.log.append([Batch(owner.id, owner.claim.token, owner.head, [odd])])
-        owner.head = answer.head
+        (result,) = await owner.log.append([Batch(owner.id, owner.claim.token, owner.head, [odd])])
+        owner.head = result.head
         await viewer.seen(3)
         assert await fleet.ask("CLIENT", "KILL", "TYPE", "pubsub")
         await owner.append("next")
@@ -291,7 +291,7 @@ async def test_a_cursor_knows_whose_record_it_names(fleet: Fleet, events: bool) 
             with pytest.raises(RewindError) as raised:
                 await (all_events if events else all_records)(run, after=cursor)
             assert raised.value.expected == int(cursor[0])
-        assert places(await all_records(run, after=4)) == ["5-2", "6-2"], "a bare number says nothing of whose it was"
+        assert places(await all_records(run, after=4)) == ["5-2", "6-2"], "a bare number does not name its owner"
         assert places(await all_records(run, after="4-2")) == ["5-2", "6-2"]
 
 
@@ -320,7 +320,7 @@ async def test_a_reader_that_comes_back_before_the_owner_has_sent_again_what_was
 
         tasks.start_soon(come_back)
         await waits.wait()
-        await resend(owner, "lost", "lost too", "next", behind=2)
+        await resend(owner, "lost", "lost too", "next", after=2)
         await owner.end()
         with anyio.fail_after(10):
             while not seen or seen[-1] < 6:  # noqa: ASYNC110 - nothing else happens

@@ -58,10 +58,10 @@ async def claimed(log: RedisLog, token: str, agent: str = "echo") -> Claim:
     return made
 
 
-# Where the run r1 may be when somebody writes to it who does not own it. Each gives the head of its log.
+# The states of the run r1 when a caller that does not own it writes to it. Each gives the head of its log.
 
 
-async def in_line(log: RedisLog) -> int:
+async def queued(log: RedisLog) -> int:
     return 1
 
 
@@ -106,11 +106,11 @@ async def cancelled(log: RedisLog) -> int:
 
 Place = Callable[[RedisLog], Awaitable[int]]
 NAME: Any = attrgetter("__name__")
-PLACES: list[Place] = [in_line, handed_over, taken_over, reaped, paused, completed, past_its_deadline, cancelled]
+PLACES: list[Place] = [queued, handed_over, taken_over, reaped, paused, completed, past_its_deadline, cancelled]
 
 
 async def stage(log: RedisLog) -> None:
-    """r1 in line, r2 behind it, and r3, which somebody else holds."""
+    """r1 is queued, r2 waits for its session, and another worker holds r3."""
     await log.submit(NewRun("r3", "other", RunSubmitted(at=0, agent="other")))
     await claimed(log, "another's", "other")
     for run_id in ("r1", "r2"):
@@ -143,8 +143,8 @@ async def test_a_caller_that_does_not_own_a_run_changes_nothing_in_any_state(
             answer = await write(log)
             answer = answer[0] if isinstance(answer, list) else answer
             refused = answer == Renewal(ours=False) if name == "renew" else answer.code is WriteStatus.FENCED
-            assert refused, f"{name} behind {at}: {answer}"
-            assert await dump(log) == before, f"{name} behind {at}"
+            assert refused, f"{name} after {at}: {answer}"
+            assert await dump(log) == before, f"{name} after {at}"
 
 
 async def test_an_owner_at_another_head_changes_nothing(log: RedisLog) -> None:
@@ -157,12 +157,12 @@ async def test_an_owner_at_another_head_changes_nothing(log: RedisLog) -> None:
                 continue
             answer = await write(log)
             answer = answer[0] if isinstance(answer, list) else answer
-            assert (answer.code, answer.head) == (WriteStatus.CONFLICT, 2), f"{name} behind {head}"
-            assert await dump(log) == before, f"{name} behind {head}"
+            assert (answer.code, answer.head) == (WriteStatus.CONFLICT, 2), f"{name} after {head}"
+            assert await dump(log) == before, f"{name} after {head}"
 
 
 async def test_what_is_written_to_a_run_that_does_not_exist_makes_no_key(log: RedisLog) -> None:
-    await log.client.set("a key", "of somebody else")
+    await log.client.set("a key", "of another program")
     before = await dump(log)
     for name, write in writes("t1", 2).items():
         answer = await write(log)
@@ -192,7 +192,7 @@ async def test_an_interrupt_answered_once_is_not_answered_again(log: RedisLog) -
     await stage(log)
     await paused(log)
     await log.signal("r1", Signal("s1", "respond", {"i1": "yes"}))
-    for _ in ("in line", "taken over"):
+    for _ in ("queued", "taken over"):
         before = await dump(log)
         with pytest.raises(InterruptNotOpenError):
             await log.signal("r1", Signal("s2", "respond", {"i1": "no"}))
@@ -229,7 +229,7 @@ async def test_a_signal_to_a_run_that_has_ended_changes_nothing_and_says_so(
 
 async def test_a_run_that_exists_is_not_created_again(log: RedisLog) -> None:
     await stage(log)
-    for place in (in_line, taken_over, completed):
+    for place in (queued, taken_over, completed):
         if place is completed:
             await log.finish(RunEnd(Batch("r1", "present", 4, [COMPLETED]), "completed", "ada"))
         else:

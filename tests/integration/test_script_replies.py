@@ -1,7 +1,7 @@
 """Each script with its reply lost: the server has done it, the link dies, the identical call comes again.
 
-What the server then holds must be what one call left: read key by key, notifications and memos included. Every script in
-`scripts/` has its case here, or a test fails.
+What the server then holds must be what one call left: read key by key, notifications and memos included. Every script
+in `scripts/` has its case here, or a test fails.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MOVING: Final = ("leases", "workers")
 Call = Callable[[RedisLog], Awaitable[Any]]
 
 
-# Each sets the stage, then gives the call whose reply is lost and what its repeat must be told.
+# Each prepares the keys, then gives the call whose reply is lost and what its repeat must return.
 
 
 async def submit(log: RedisLog) -> tuple[Call, Any]:
@@ -139,7 +139,7 @@ async def signal_a_cancel(log: RedisLog) -> tuple[Call, Any]:
     return lambda far: far.signal("r1", Signal("s3", "cancel")), "running"
 
 
-async def signal_a_cancel_of_a_run_in_line(log: RedisLog) -> tuple[Call, Any]:
+async def signal_a_cancel_of_a_queued_run(log: RedisLog) -> tuple[Call, Any]:
     await log.submit(NEW)
     await log.submit(replace(NEW, run_id="r2"))
     return lambda far: far.signal("r1", Signal("s3", "cancel")), "cancelled"
@@ -170,7 +170,7 @@ CASES = [
     reap_past_the_crash_limit,
     signal,
     signal_a_cancel,
-    signal_a_cancel_of_a_run_in_line,
+    signal_a_cancel_of_a_queued_run,
     signal_an_answer,
     announce,
 ]
@@ -215,7 +215,7 @@ async def test_a_call_whose_reply_is_lost_is_sent_again_and_counts_once(
     fleet: Fleet, proxy: Proxy, case: Callable[[RedisLog], Awaitable[tuple[Call, Any]]]
 ) -> None:
     near, far = fleet.log("near"), fleet.at(proxy.url).log("far")
-    for name in scripts():  # a server that does not know the script yet would answer so, and that would be lost
+    for name in scripts():  # a server that does not know the script yet would reply so, and that would be lost
         await near.client.script_load(Script(name).text)
     call, expected = await case(near)
     before = await picture(near)
@@ -224,7 +224,7 @@ async def test_a_call_whose_reply_is_lost_is_sent_again_and_counts_once(
     with pytest.raises(LogUnavailableError):
         await call(far)
     once = await picture(near)
-    assert (once != before, proxy.lost) == (True, 1), "the call arrived, once, and no answer came back"
+    assert (once != before, proxy.lost) == (True, 1), "the call arrived, once, and no reply came back"
 
     proxy.lose(every=None)
     assert await call(far) == expected

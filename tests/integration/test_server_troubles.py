@@ -114,7 +114,7 @@ async def test_a_server_that_hangs_for_longer_than_the_lease_costs_the_run_nothi
             os.kill(server.pid, signal.SIGSTOP)
             try:
                 model.go.set()
-                while worker.statistics().running:  # noqa: ASYNC110 - it gives the run up, since it cannot hold it
+                while worker.statistics().running:  # noqa: ASYNC110 - it gives the run up, because it cannot hold it
                     await anyio.sleep(0.01)
             finally:
                 os.kill(server.pid, signal.SIGCONT)

@@ -56,7 +56,7 @@ async def test_a_run_sees_the_messages_of_the_runs_before_it(
             "user: three",
             "assistant: You said three",
         ]
-        assert await client.log.messages("someone else") == []
+        assert await client.log.messages("another user") == []
         assert agent.messages == [], "a fleet's agent is a definition and keeps nothing"
     assert no_key_leaks() == []
 
@@ -225,7 +225,7 @@ async def test_a_session_held_by_a_run_that_no_worker_serves_can_be_freed(fleet:
         told.set()
 
     async with fleet.worker(echoing()), fleet.client(on_notice=on_notice) as client, anyio.create_task_group() as tasks:
-        blocker = await client.start("nobody", "1", session_id="ada")
+        blocker = await client.start("unserved", "1", session_id="ada")
         waiting = await client.start("echo", "2", session_id="ada")
         tasks.start_soon(waiting.result)
         await told.wait()
@@ -248,8 +248,8 @@ async def test_a_run_handed_over_adds_to_its_session_once(fleet: Fleet, held_mod
         async with fleet.worker(Agent(heir, name="agent")):
             await run.result()
             await later.result()
-        answer = f"assistant: {heir.text}"
-        assert texts(await client.log.messages("ada")) == ["user: Hi", answer, "user: Ho", answer]
+        message = f"assistant: {heir.text}"
+        assert texts(await client.log.messages("ada")) == ["user: Hi", message, "user: Ho", message]
 
 
 async def test_a_sessions_messages_outlive_its_runs(fleet: Fleet) -> None:
@@ -270,7 +270,7 @@ async def test_a_sessions_messages_outlive_its_runs(fleet: Fleet) -> None:
 
 
 async def test_a_session_whose_present_run_vanished_is_not_blocked(fleet: Fleet) -> None:
-    """Somebody deletes a run's keys by hand: the next run must not wait behind a ghost for ever."""
+    """A user deletes a run's keys: the next run must not wait for ever for a run that is gone."""
     async with fleet.client() as client:
         ghost = await client.start("echo", "one", session_id="ada")
         await fleet.ask("DEL", client.log.keys.run(ghost.id), client.log.keys.log(ghost.id))

@@ -146,7 +146,7 @@ async def test_the_newest_runs_and_the_live_workers_of_all_shards_are_told_once(
         ids: list[str] = []
         for number in range(8):
             ids.append((await client.start("agent", "Hi", run_id=new_run_id(shard=number % SHARDS))).id)
-            await anyio.sleep(0.002)  # they are told by the millisecond
+            await anyio.sleep(0.002)  # they are ordered by the millisecond
         for shard in range(SHARDS):
             await logs.at(shard).announce(WorkerInfo("everywhere", ["agent"]), ttl_ms=60_000)
         await logs.at(3).announce(WorkerInfo("there", ["agent"]), ttl_ms=60_000)

@@ -78,7 +78,7 @@ async def test_a_log_trimmed_by_hand_is_a_gap_and_not_a_silent_skip(fleet: Fleet
         assert (raised.value.expected, raised.value.found) == ((4, 5) if how == "XDEL" else (1, 5))
         found.clear()
         await read(4)
-        assert found == [5, 6, 7], "what is whole behind the cursor is still read"
+        assert found == [5, 6, 7], "whole records after the cursor are still read"
 
 
 async def test_a_log_trimmed_while_it_is_watched_ends_the_tail(fleet: Fleet) -> None:
@@ -88,7 +88,7 @@ async def test_a_log_trimmed_while_it_is_watched_ends_the_tail(fleet: Fleet) -> 
         aclosing(client.run(owner.id).records()) as records,
     ):
         assert [(await anext(records)).seq for _ in range(2)] == [1, 2]
-        await owner.append_unheard("lost")
+        await owner.append_unpublished("lost")
         await fleet.ask("XDEL", owner.stream, "3-1")
         await owner.append("kept")
         with pytest.raises(GapError, match="record 3 is missing"):
@@ -158,12 +158,12 @@ async def paused(owner: Owner) -> None:
     """The owner pauses the run, as its record 3."""
     asked = {"id": "q", "name": "q", "reason": None, "response": None}
     record = encode_record(RunPaused(at=1, interrupts=[asked], result={}))
-    answer = await owner.log.pause(Batch(owner.id, owner.claim.token, owner.head, [record]), interrupts=["q"])
-    assert answer.stored
+    result = await owner.log.pause(Batch(owner.id, owner.claim.token, owner.head, [record]), interrupts=["q"])
+    assert result.stored
 
 
 async def test_a_tail_at_a_pause_whose_client_was_closed_with_redis_away_ends(fleet: Fleet) -> None:
-    """It asks whether the run is still paused, and nobody would ever say."""
+    """It asks whether the run is still paused, and gets no reply."""
     async with EmbeddedServer.running(durable=False) as server:
         there = fleet.at(server.url)
         async with there.owner() as owner:

@@ -66,8 +66,8 @@ async def test_a_hole_in_what_is_published_is_filled_from_the_log(fleet: Fleet) 
         await viewer.seen(owner.head)
         with anyio.fail_after(8):  # a tail that only looks at the run by itself takes more than a second for each hole
             for number in range(20):
-                await owner.append_unheard(f"{number} unheard")
-                await owner.append_unheard(f"{number} unheard either")
+                await owner.append_unpublished(f"{number} unpublished")
+                await owner.append_unpublished(f"{number} unpublished too")
                 await owner.append(f"{number} heard")
                 await viewer.seen(owner.head)
         await owner.end()
@@ -80,7 +80,7 @@ async def test_what_was_not_published_is_found_by_looking_now_and_then(fleet: Fl
         viewer = fleet.viewer(client.run(owner.id))
         tasks.start_soon(viewer.watch)
         await viewer.seen(owner.head)
-        await owner.append_unheard("nobody tells")
+        await owner.append_unpublished("not published")
         await viewer.seen(owner.head)
         await owner.end()
 
@@ -107,7 +107,7 @@ async def test_what_is_published_twice_or_late_is_seen_once(fleet: Fleet) -> Non
             )
         await owner.append("d")
         await fleet.ask("PUBLISH", owner.stream, b"5-1 3\n" + owner.record("c") + owner.record("d") + owner.record("e"))
-        await owner.append_unheard("e")  # that message overtook its record's being looked at; it is one record still
+        await owner.append_unpublished("e")  # a look found it before its message came; it is one record still
         await owner.append("f")
         await owner.end()
         await viewer.seen(owner.head)
@@ -171,7 +171,7 @@ async def test_a_dead_link_that_looks_alive_does_not_stop_a_tail(fleet: Fleet, p
 async def test_a_channel_subscribed_again_while_its_former_subscription_ends_gives_messages_at_once(
     fleet: Fleet,
 ) -> None:
-    """The server's word that a channel ended must not be taken for the end of the one begun since."""
+    """The server's reply that a subscription ended must not count for the one begun after it."""
     client = connect(fleet.named("hub"))
     hub = Hub(client)
     async with anyio.create_task_group() as tasks:
@@ -187,7 +187,7 @@ async def test_a_channel_subscribed_again_while_its_former_subscription_ends_giv
                 await second.confirmed.wait()
                 second.listen()
                 others = hub.subscribe(f"other {number}")
-                await others.confirmed.wait()  # by now the server has answered everything before
+                await others.confirmed.wait()  # by now the server has replied to everything before
                 assert await fleet.ask("PUBLISH", "channel", f"{number}") == 1
                 hub.unsubscribe(second)
                 hub.unsubscribe(others)
@@ -196,18 +196,18 @@ async def test_a_channel_subscribed_again_while_its_former_subscription_ends_giv
 
 
 async def test_a_user_without_channels_gets_a_link_about_once_a_second(fleet: Fleet) -> None:
-    """The server refuses what it subscribes to: links made as fast as can be would only cost the server its time."""
+    """The server refuses what it subscribes to: links made as fast as possible would only cost the server its time."""
     await fleet.ask("ACL", "SETUSER", "deaf", "on", ">pw", "~*", "+@all", "resetchannels")
     client = connect(fleet.named("hub").replace("redis://", "redis://deaf:pw@"))
     hub = Hub(client)
     made: list[float] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(hub.run)
-        ear = hub.subscribe("channel")
+        subscription = hub.subscribe("channel")
         with anyio.fail_after(20):
             while len(made) < 8:
-                ear.listen()
-                await ear.wait(5)
+                subscription.listen()
+                await subscription.wait(5)
                 if len(made) < hub.statistics().reconnects:
                     made.append(anyio.current_time())
         tasks.cancel_scope.cancel()
@@ -238,18 +238,18 @@ async def test_a_viewer_that_reads_one_event_and_stops_misses_nothing_and_holds_
 
 
 def test_a_full_buffer_is_given_up_and_not_grown() -> None:
-    ear = Subscription(b"channel")
-    assert ear.push(b"before it listens")
-    assert not ear.batches
-    ear.listen()
+    subscription = Subscription(b"channel")
+    assert subscription.push(b"before it listens")
+    assert not subscription.batches
+    subscription.listen()
     kept = 0
-    while ear.push(b"x"):
+    while subscription.push(b"x"):
         kept += 1
         assert kept <= 10_000
-    assert not ear.batches
-    assert ear.behind
-    assert ear.push(b"y"), "what comes while it is behind is in the log and needs no place here"
-    assert not ear.batches
+    assert not subscription.batches
+    assert subscription.behind
+    assert subscription.push(b"y"), "what comes while it is behind is in the log and is not buffered here"
+    assert not subscription.batches
 
 
 async def test_two_clients_and_many_tails_see_the_same(fleet: Fleet, held_model: Callable[..., HeldModel]) -> None:
@@ -323,18 +323,18 @@ async def test_a_hubs_memory_does_not_grow_with_the_runs_it_has_had(fleet: Fleet
         tasks.start_soon(hub.run)
         with anyio.fail_after(10):
             for turn in range(3):
-                ears = [hub.subscribe(f"{turn} {number}") for number in range(100)]
-                for ear in ears:
-                    await ear.confirmed.wait()
-                for ear in ears:
-                    hub.unsubscribe(ear)
+                subscriptions = [hub.subscribe(f"{turn} {number}") for number in range(100)]
+                for subscription in subscriptions:
+                    await subscription.confirmed.wait()
+                for subscription in subscriptions:
+                    hub.unsubscribe(subscription)
 
                 async def forgotten() -> bool:
                     return all(int(link["sub"]) == 0 for link in await fleet.connections("hub"))
 
                 await fleet.until(forgotten)
                 last = hub.subscribe("last")
-                await last.confirmed.wait()  # by now every answer before has been read
+                await last.confirmed.wait()  # by now every reply before has been read
                 hub.unsubscribe(last)
                 await fleet.until(forgotten)
                 held.append({name: len(value) for name, value in vars(hub).items() if isinstance(value, Sized)})

@@ -1,4 +1,4 @@
-"""Joining: at any cursor of any run, live or over, a reader sees exactly what is behind it."""
+"""Joining: at any cursor of any run, live or over, a reader sees exactly what is after it."""
 
 from __future__ import annotations
 
@@ -135,5 +135,5 @@ async def test_a_reader_that_left_after_the_last_record_comes_back_to_the_end_an
         run = await client.start(AGENT, "How are you?")
         head = (await all_records(run))[-1].seq
         assert await all_records(run, after=head) == []
-        with pytest.raises(GapError):  # there never was such a record to have seen
+        with pytest.raises(GapError):  # such a record never existed
             await all_records(run, after=head + 1)

@@ -1,4 +1,4 @@
-"""Sentinels and clusters: the log is found, found again when it has moved, and an error says what stands in the way."""
+"""Sentinels and clusters: the log is found, found again when it has moved, and an error names the cause."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def entering(url: str, prefix: str = "ph") -> None:
 
 @pytest.fixture
 def own_sentinels() -> Iterator[EmbeddedSentinels]:
-    """A primary, a replica and a sentinel to hurt."""
+    """A primary, a replica and a sentinel, which the test may kill."""
     with EmbeddedSentinels(down_after_ms=300) as servers:
         yield servers
 
@@ -122,7 +122,7 @@ async def test_one_node_of_a_cluster_is_not_the_cluster(cluster: EmbeddedCluster
 async def test_a_cluster_without_an_owner_of_the_slot(prefix: str) -> None:
     with EmbeddedCluster() as cluster:
         owner = cluster.owner(prefix)
-        for node in [owner, *(node for node in cluster.nodes if node is not owner)]:  # the others believe what it says
+        for node in [owner, *(node for node in cluster.nodes if node is not owner)]:  # the others take its view over
             await ask(node.port, "CLUSTER", "DELSLOTS", key_slot(f"{{{prefix}:0}}:".encode()))
         with pytest.raises(LogUnavailableError, match=rf"no node owns slot \d+, where the keys {{{prefix}:0}}:"):
             await entering(cluster.url, prefix)
@@ -224,7 +224,7 @@ async def test_worker_and_client_go_on_when_the_slot_moves_to_another_node(
 async def test_a_tail_subscribes_again_by_itself_when_the_slot_has_moved(
     fleet: Fleet, cluster: EmbeddedCluster, how: str
 ) -> None:
-    """The server gives its channels up; what is published on the other node is heard there, without looking."""
+    """The server gives its channels up; what is published on the other node is received there, without looking."""
     there = fleet.at(cluster.url)
     slot = key_slot(f"{{{fleet.prefix}:0}}:".encode())
     owner = cluster.owner(fleet.prefix)
@@ -265,29 +265,29 @@ async def test_what_is_published_for_tails_reaches_no_other_node_of_a_cluster(
         there.owner() as writer,
         there.client() as client,
         redis.asyncio.Redis(port=other.port) as elsewhere,
-        elsewhere.pubsub() as ear,
+        elsewhere.pubsub() as pubsub,
         anyio.create_task_group() as tasks,
     ):
-        await ear.subscribe(writer.stream)
-        await ear.get_message(timeout=5)
+        await pubsub.subscribe(writer.stream)
+        await pubsub.get_message(timeout=5)
         viewer = there.viewer(client.run(writer.id))
         tasks.start_soon(viewer.watch)
         await viewer.seen(writer.head)
         for number in range(10):
             await writer.append(str(number))
             await viewer.seen(writer.head)
-        assert client.statistics().messages >= 10, "the tail hears them all"
+        assert client.statistics().messages >= 10, "the tail receives them all"
         assert await carried() == before
-        await elsewhere.publish(writer.stream, "the first that is heard here")
-        heard: Any = await ear.get_message(ignore_subscribe_messages=True, timeout=5)
-        assert heard["data"] == b"the first that is heard here"
+        await elsewhere.publish(writer.stream, "the first that is received here")
+        received: Any = await pubsub.get_message(ignore_subscribe_messages=True, timeout=5)
+        assert received["data"] == b"the first that is received here"
         await writer.end()
 
 
 async def test_a_client_that_knows_one_node_only_receives_what_the_cluster_publishes(
     fleet: Fleet, cluster: EmbeddedCluster
 ) -> None:
-    """Both sides go by what the server is, and not by the kind of their URL."""
+    """Both sides decide by what the server is, and not by the kind of their URL."""
     owner = cluster.owner(fleet.prefix)
     async with (
         fleet.at(cluster.url).owner() as writer,

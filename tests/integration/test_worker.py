@@ -158,12 +158,12 @@ async def test_a_worker_needs_agents_with_names_of_their_own(fleet: Fleet) -> No
 
 
 class FarLog(RedisLog):
-    """A log whose answers are long on the way."""
+    """A log whose replies are slow."""
 
     delay_s = 0.4
 
     async def info(self, run_id: str) -> RunInfo | None:
-        await anyio.sleep(self.delay_s)  # the way
+        await anyio.sleep(self.delay_s)  # the delay of a reply
         return await super().info(run_id)
 
 
@@ -251,7 +251,7 @@ async def test_a_drained_worker_takes_no_new_run(fleet: Fleet, make_steps: Calla
 
 
 class SlowClaims(RedisLog):
-    """A log whose claims are answered late."""
+    """A log whose claims get late replies."""
 
     def __init__(self, beneath: RedisLog) -> None:
         super().__init__(beneath.client, prefix=beneath.keys.prefix)
@@ -303,7 +303,7 @@ async def test_a_run_claimed_while_the_drain_began_does_not_hold_it_up(
 
 
 class UnansweredClaims(RedisLog):
-    """A log whose claims are never answered."""
+    """A log whose claims get no reply."""
 
     def __init__(self, beneath: RedisLog) -> None:
         super().__init__(beneath.client, prefix=beneath.keys.prefix)
@@ -324,7 +324,7 @@ async def test_a_claim_that_is_never_answered_holds_a_drain_for_a_lease_and_no_l
 
 async def test_draining_an_idle_worker_ends_it_at_once_and_twice_is_once(fleet: Fleet) -> None:
     async with fleet.client() as client:
-        with anyio.fail_after(6):  # one that waited for its bell's or its claim's next turn would take two seconds
+        with anyio.fail_after(6):  # a wait for its notification's or its claim's next turn takes two seconds
             for _ in range(10):
                 async with fleet.worker(quick()) as worker:
                     await completes(client)
@@ -360,7 +360,7 @@ async def test_a_drain_ends_although_the_server_is_gone(fleet: Fleet, held_model
 async def test_a_drain_ends_in_bounded_time_although_the_server_hangs(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
-    """Links that are up and never answer: nothing fails until something here has waited long enough."""
+    """Links that are up and never reply: a call fails only when the client has waited for its time limit."""
     model = held_model()
     server = await EmbeddedServer.start(durable=False)
     try:
@@ -373,7 +373,7 @@ async def test_a_drain_ends_in_bounded_time_although_the_server_hangs(
             model.go.set()
             worker.drain()
             began = time.monotonic()
-        assert time.monotonic() - began < 9, "the lease, a line in the log, the good-bye, and a busy machine"
+        assert time.monotonic() - began < 9, "the lease, a log message, the withdrawal, and a busy machine"
         assert worker.statistics().running == 0
     finally:
         os.kill(server.pid, signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""What reaches a run from outside while a worker has it: answers, steers, cancels and deadlines, at the worst moments."""
+"""What reaches a run while a worker has it: responses, steers, cancels and deadlines, at the worst moments."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ class Asks:
     """An agent whose tool asks before it acts.
 
     Attributes:
-        answers: What each body that went on was told.
+        responses: What each body that went on was told.
     """
 
     def __init__(self) -> None:
-        self.answers: list[str] = []
+        self.responses: list[str] = []
 
         @tool
         def act(context: ToolContext) -> str:
             """Act, if allowed."""
-            answer = context.interrupt("approval", reason="Really?")
-            self.answers.append(answer)
-            return f"told {answer}"
+            response = context.interrupt("approval", reason="Really?")
+            self.responses.append(response)
+            return f"told {response}"
 
         def script(messages: Messages) -> Any:
             return "Done." if "toolResult" in str(messages) else tool_call("act", {}, "t1")
@@ -87,11 +87,11 @@ async def test_a_paused_run_is_held_by_no_worker_and_another_goes_on_with_the_re
         assert (statistics.running, statistics.ended) == (0, {"paused": 1})
         info = await run.info()
         assert (info.state, info.worker, info.crashes) == ("paused", None, 0)
-        answer = Signal("one", "respond", {await open_id(client, run): "yes"})
-        assert await client.log.signal(run.id, answer) == "queued"
+        response = Signal("one", "respond", {await open_id(client, run): "yes"})
+        assert await client.log.signal(run.id, response) == "queued"
         async with fleet.worker(answered.agent):
             assert str(await run.result()) == "Done.\n"
-        assert (asking.answers, answered.answers) == ([], ["yes"])
+        assert (asking.responses, answered.responses) == ([], ["yes"])
         info = await run.info()
         assert (info.state, info.epoch, info.crashes) == ("completed", 2, 0)
         order = [one for one in await types(client, run) if one.startswith(("run.", "tool.", "signal."))]
@@ -117,7 +117,7 @@ async def test_a_run_that_got_a_signal_meanwhile_is_not_paused(fleet: Fleet) -> 
         assert await client.log.inbox(run.id) == []
         await client.log.signal(run.id, Signal("two", "respond", {await open_id(client, run): "yes"}))
         await run.result()
-        assert asks.answers == ["yes"]
+        assert asks.responses == ["yes"]
 
 
 async def test_a_steer_that_comes_as_the_run_is_about_to_end_is_not_lost(fleet: Fleet) -> None:
@@ -174,7 +174,7 @@ async def test_an_owner_whose_run_is_past_its_deadline_stops(
 
 
 class Continuing:
-    """A model that goes on from a partial answer, and waits behind the second of three words the first time."""
+    """A model that continues a partial message, and waits after the second of three words the first time."""
 
     continues_partial = True
 
@@ -183,7 +183,7 @@ class Continuing:
         self.calls: list[Messages] = []
 
     async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
-        """One answer."""
+        """One message."""
         self.calls.append(messages)
         words = ["one", " two", " three"]
         said = messages[-1].get("content", [])[0]["text"] if messages[-1].get("role") == "assistant" else ""

@@ -38,12 +38,12 @@ class Noting:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-        def answer(messages: Messages) -> str:
+        def speak(messages: Messages) -> str:
             text = messages[-1].get("content", [])[0].get("text", "")
             self.asked.append(text)
             return f"You said {text}"
 
-        self.agent = Agent(ScriptedModel([answer], repeat=True), name="agent", callback_handler=None)
+        self.agent = Agent(ScriptedModel([speak], repeat=True), name="agent", callback_handler=None)
 
 
 async def test_a_worker_serves_all_shards_and_sessions_keep_their_order(fleet: Fleet) -> None:
@@ -158,7 +158,7 @@ async def _announced(log: RedisLog, name: str) -> bool:
 
 @pytest.mark.parametrize("away", [0, 1])
 async def test_a_shard_that_is_away_stops_no_run_of_another(fleet: Fleet, away: int) -> None:
-    """With one place only: none may wait for the shard that does not answer."""
+    """With one place only: none may wait for the shard that does not reply."""
     noting = Noting()
     there = 1 - away
     async with fleet.client(shards=2) as client:

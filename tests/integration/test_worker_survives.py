@@ -176,7 +176,7 @@ async def test_an_agent_without_a_usable_model_fails_its_runs_and_not_the_worker
 async def test_a_model_whose_stream_is_cancelled_from_within_costs_no_other_run_its_worker(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
-    """A task group takes the cancellation of one of its tasks for its own, whoever raised it."""
+    """A task group takes the cancellation of one of its tasks for its own, even if that task raised it itself."""
 
     class Cancelled(ScriptedModel):
         async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
@@ -280,7 +280,7 @@ async def test_a_claim_refused_for_longer_than_the_lease_gives_a_run_that_is_hel
 
 
 class DeafLog(RedisLog):
-    """A log whose bells are never heard, as over a link that is dead and does not say so."""
+    """A log that gets no notification, as over a link that is dead and does not say so."""
 
     def __init__(self, beneath: RedisLog) -> None:
         super().__init__(beneath.client, prefix=beneath.keys.prefix)
@@ -292,7 +292,7 @@ class DeafLog(RedisLog):
 async def test_a_worker_that_gets_no_notification_still_takes_its_work_and_its_signals(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
-    """The bell is a hint: every wait ends in a claim, and a renewal tells of signals."""
+    """A notification is a hint: every wait ends in a claim, and a renewal tells of signals."""
     model = held_model()
     log = DeafLog(fleet.log("deaf"))
     async with fleet.worker(Agent(model, name="agent"), log=log, lease_ms=2000), fleet.client() as client:
@@ -425,7 +425,7 @@ async def test_renewal_goes_on_after_dead_links_and_refusals_and_its_thread_ends
 async def test_leases_are_renewed_by_connections_of_their_own(
     fleet: Fleet, held_model: Callable[..., HeldModel]
 ) -> None:
-    """All the worker's other connections may be blocked, or wait in line for a slow call."""
+    """All the worker's other connections may be blocked, or wait for a slow call."""
     model = held_model()
     log = fleet.log("busy")
     async with fleet.worker(Agent(model, name="agent"), log=log, lease_ms=2000) as worker, fleet.client() as client:

@@ -1,4 +1,4 @@
-"""Runs `playhead` as people do: the installed command, in a process and a folder of its own."""
+"""Runs `playhead` as a user does: the installed command, in a process and a folder of its own."""
 
 from __future__ import annotations
 
@@ -95,16 +95,16 @@ class Running:
     def until(self, pattern: str) -> re.Match[str]:
         """Wait for a line, on either stream, in which `pattern` is found.
 
-        What its stream said up to there is not looked at again; what the other one said is, since which of two streams is
-        read first is left to chance.
+        What its stream said up to there is not looked at again; what the other one said is, because either of the two
+        streams may be read first.
         """
         deadline = time.monotonic() + LIMIT_S
         looked_at = 0
         while True:
             for place, (stream, line) in enumerate(self._unseen[looked_at:], looked_at):
                 if found := re.search(pattern, line):
-                    before, behind = self._unseen[:place], self._unseen[place + 1 :]
-                    self._unseen = [*(one for one in before if one[0] is not stream), *behind]
+                    before, after = self._unseen[:place], self._unseen[place + 1 :]
+                    self._unseen = [*(one for one in before if one[0] is not stream), *after]
                     return found
             looked_at = len(self._unseen)
             try:
@@ -117,7 +117,7 @@ class Running:
         self.process.send_signal(number)
 
     def wait(self) -> Finished:
-        """Wait for its end, and hold it to what holds for every command: no traceback, whatever happens."""
+        """Wait for its end, and check what holds for every command: no traceback, whatever happens."""
         code = self.process.wait(LIMIT_S)
         for reader in self._readers:
             reader.join(LIMIT_S)
@@ -238,7 +238,7 @@ def state_of(url: str, run_id: str) -> str:
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended, or ends within a few seconds. It is no child of ours, so nobody tells us."""
+    """Whether the process has ended, or ends within a few seconds. It is not a child of this process."""
     deadline = time.monotonic() + 15
     while time.monotonic() < deadline:
         if not _lives(pid):

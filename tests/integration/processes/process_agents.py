@@ -23,13 +23,13 @@ ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08"
 
 @tool
 def escape() -> str:
-    """Give what a terminal would obey."""
+    """Return text that a terminal would take as commands."""
     return f"result {ESCAPES}"
 
 
 @tool
 def hang() -> str:
-    """Never return: a thread that nobody can stop."""
+    """Never return: a thread cannot be stopped."""
     threading.Event().wait()
     return ""
 

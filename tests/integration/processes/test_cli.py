@@ -1,5 +1,5 @@
-"""The command line as people use it. Each command runs in a process of its own; where only the road to an exit code and
-its text is looked at, the same entry point is called in this process, which is a second faster."""
+"""The command line as people use it. Each command runs in a process of its own; where a test looks only at an
+exit code and its text, the same entry point is called in this process, which is a second faster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo printed and left behind."""
+    """What a demo printed, and its folder."""
 
     folder: Path
     told: Finished
@@ -272,12 +272,12 @@ def test_a_reader_that_has_enough_ends_the_command_and_not_the_run(fleet: Fleet,
 def test_with_no_worker_for_the_agent_it_says_so_or_does_not_wait(
     fleet: Fleet, commands: Commands, call: Callable[..., Finished]
 ):
-    told = call("ask", "nobody", "hi", "--no-wait", "--url", fleet.url)
+    told = call("ask", "unserved", "hi", "--no-wait", "--url", fleet.url)
     assert told.code == 75
-    assert "no live worker serves agent 'nobody'" in told.err
-    waiting = commands.start("ask", "nobody", "hi", "--url", fleet.url)
+    assert "no live worker serves agent 'unserved'" in told.err
+    waiting = commands.start("ask", "unserved", "hi", "--url", fleet.url)
     run_id = waiting.until(RUN_ID).group()
-    waiting.until("no live worker serves agent 'nobody'.*served now: .*slow")
+    waiting.until("no live worker serves agent 'unserved'.*served now: .*slow")
     assert call("cancel", run_id, "--url", fleet.url).err == f"run {run_id}: cancelled"
     assert waiting.wait().code == 3
 
@@ -392,10 +392,10 @@ def test_doctor_warns_of_what_weakens_the_promises_and_fails_on_what_stands_in_t
         assert "appendonly is off" in text
         assert "one server, 0 replicas" in text
         assert "0 live workers" in text
-        call("ask", "nobody", "hi", "--detach", "--url", server.url)
+        call("ask", "unserved", "hi", "--detach", "--url", server.url)
         told = call("doctor", "--url", server.url)
         assert told.code == 1
-        assert "runs wait for agent 'nobody', which no live worker serves" in told.out
+        assert "runs wait for agent 'unserved', which no live worker serves" in told.out
     finally:
         server.stop_sync()
     assert call("doctor", "--url", server.url).code == 1

@@ -1,4 +1,4 @@
-"""The command line of runs that ask: who sees the question, who answers, what is said to a run."""
+"""The command line of runs that ask: where a question is shown, how a user responds to it, and steers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUN_ID = r"0-[0-9a-z]{19}"
 
 
 def asking(fleet: Fleet, commands: Commands, what: str, *more: str) -> tuple[Running, str]:
-    """A command that watches a run which waits for an answer, and the run."""
+    """A command that watches a run which waits for a response, and the run."""
     command = commands.start("ask", "asks", what, "--url", fleet.url, *more)
     return command, command.until(rf"waits for an answer.*playhead respond ({RUN_ID})").group(1)
 

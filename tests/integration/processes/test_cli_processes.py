@@ -1,4 +1,4 @@
-"""The processes the command line starts: restarted when they die, drained when asked, never left behind."""
+"""The processes the command line starts: restarted when they die, drained when asked, ended with it."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_dev_that_is_killed_leaves_no_process_and_usable_data(commands: Commands
 
 
 def interrupted_demo(commands: Commands, number: int) -> tuple[Finished, int]:
-    """The demo, with its worker killed or the demo itself interrupted in the middle of the answer."""
+    """The demo, with its worker killed or the demo itself interrupted in the middle of the message."""
     demo = commands.start("demo", "who are you?", "--json")
     worker = int(demo.until(r"worker process (\d+)").group(1))
     demo.until('"data": " I"')

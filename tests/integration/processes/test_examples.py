@@ -59,10 +59,10 @@ def test_the_example_that_asks_does_as_it_is_told(commands: Commands, said: str,
         assert asked.process.stdin is not None
         asked.process.stdin.write(f"{said}\n".encode())
         asked.process.stdin.close()
-        answer = asked.wait()
-        assert (answer.code, answer.err) == (0, "")
-        assert "Work out 17 * 23? [yes/no]" in answer.out
-        assert told in answer.out
+        output = asked.wait()
+        assert (output.code, output.err) == (0, "")
+        assert "Work out 17 * 23? [yes/no]" in output.out
+        assert told in output.out
         assert worker.stop() == 0
     finally:
         server.stop_sync()
@@ -70,7 +70,7 @@ def test_the_example_that_asks_does_as_it_is_told(commands: Commands, said: str,
 
 @dataclass(frozen=True)
 class Site:
-    """The FastAPI example under uvicorn, and the fleet behind it."""
+    """The FastAPI example under uvicorn, and the fleet that it uses."""
 
     address: str
     url: str
@@ -106,7 +106,7 @@ def test_the_fastapi_example_streams_from_the_fleet_as_the_model_speaks(site: Si
             arrivals.append(time.monotonic())
             text += chunk
     assert "391" in text
-    # The model takes 30 ms a piece: an answer held back to its end would arrive at once.
+    # The model takes 30 ms a piece: a message held back to its end would arrive at once.
     assert len(arrivals) > 5
     assert arrivals[-1] - arrivals[0] > 0.3
 
@@ -116,8 +116,8 @@ def test_the_fastapi_example_says_errors_in_the_stream_and_keeps_sessions(site: 
         assert browser.post("/stream", json={"question": "?"}).status_code == 422
         assert browser.post("/stream", json={"prompt": "x" * 2_000_000}).text.startswith("Error: the prompt is")
         for prompt in ("What is 6 * 7?", "Go on: 42 + 1"):
-            answer = browser.post("/stream", json={"prompt": prompt, "session": "bob"}).text
-    assert "42 + 1 = 43" in answer
+            output = browser.post("/stream", json={"prompt": prompt, "session": "bob"}).text
+    assert "42 + 1 = 43" in output
     assert len(anyio.run(_messages, site.url, "bob")) == 8
 
 
@@ -130,9 +130,9 @@ def test_a_browser_that_leaves_does_not_stop_the_run(site: Site):
     with httpx.stream("POST", f"{site.address}/stream", json={"prompt": "What is 6 * 7?"}, timeout=30) as response:
         next(response.iter_text())
     (newest, *_) = anyio.run(_runs, site.url)
-    answers = [dict(entry.record) for entry in entries_of(site.url, newest.run_id)]
-    assert answers[-1]["type"] == "run.completed"
-    assert "6 * 7 = 42" in str(answers[-1]["result"])
+    records = [dict(entry.record) for entry in entries_of(site.url, newest.run_id)]
+    assert records[-1]["type"] == "run.completed"
+    assert "6 * 7 = 42" in str(records[-1]["result"])
 
 
 async def _runs(url: str) -> Sequence[RunInfo]:
