@@ -202,8 +202,13 @@ def _prompt(step: dict[str, Any], recording: Recording) -> Any:
         return decode(step.get("prompt"))
     asked = recording.last_event["result"]["interrupts"]
     return [
-        {"interruptResponse": {"interruptId": asked[answer["interrupt"]]["id"], "response": decode(answer["response"])}}
-        for answer in step["resume"]
+        {
+            "interruptResponse": {
+                "interruptId": asked[response["interrupt"]]["id"],
+                "response": decode(response["response"]),
+            }
+        }
+        for response in step["resume"]
     ]
 
 

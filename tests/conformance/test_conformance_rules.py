@@ -18,11 +18,11 @@ DATA = Folder(HERE / "data", ours=True)
 USER: dict[str, Any] = {"role": "user", "content": [{"text": "hi"}]}
 THROTTLED = {"chunks": [], "error": {"kind": "throttled", "message": "slow down"}}
 OVERFLOW = {"chunks": [], "error": {"kind": "context_overflow", "message": "too long"}}
-ANSWER: dict[str, Any] = {"chunks": []}
+MESSAGE: dict[str, Any] = {"chunks": []}
 
 
 def scenario(**parts: Any) -> Scenario:
-    return {"id": "made_up", "model_calls": [ANSWER], "turns": [{"prompt": "hi"}], **parts}
+    return {"id": "made_up", "model_calls": [MESSAGE], "turns": [{"prompt": "hi"}], **parts}
 
 
 def with_tool(**behaviour: Any) -> Scenario:
@@ -46,15 +46,15 @@ def with_tool(**behaviour: Any) -> Scenario:
         (with_tool(kind="stream", yields=[1], wait_for="t"), []),
         (with_tool(kind="interrupt", then={"kind": "template"}), []),
         (with_tool(kind="novelty"), ["novelty"]),
-        (with_tool(kind="agent", model_calls=[ANSWER]), ["agents as tools"]),
+        (with_tool(kind="agent", model_calls=[MESSAGE]), ["agents as tools"]),
         (with_tool(kind="stop", message="m"), ["cooperative stop by a tool"]),
-        (scenario(model_calls=[THROTTLED, ANSWER]), ["throttle retry"]),
+        (scenario(model_calls=[THROTTLED, MESSAGE]), ["throttle retry"]),
         (scenario(model_calls=[THROTTLED], agent={"retry": {"max_attempts": 1}}), []),
         (scenario(model_calls=[OVERFLOW]), []),
         (scenario(model_calls=[OVERFLOW], agent={"messages": [USER]}), ["context reduction"]),
-        (scenario(model_calls=[ANSWER, OVERFLOW]), ["context reduction"]),
-        (scenario(model_calls=[ANSWER, OVERFLOW], agent={"conversation_manager": None}), []),
-        (scenario(model_calls=[ANSWER, OVERFLOW], agent={"conversation_manager": {"kind": "null"}}), []),
+        (scenario(model_calls=[MESSAGE, OVERFLOW]), ["context reduction"]),
+        (scenario(model_calls=[MESSAGE, OVERFLOW], agent={"conversation_manager": None}), []),
+        (scenario(model_calls=[MESSAGE, OVERFLOW], agent={"conversation_manager": {"kind": "null"}}), []),
         (scenario(agent={"conversation_manager": {"kind": "sliding_window", "window_size": 2}}), []),
         (scenario(agent={"conversation_manager": {"kind": "sliding_window", "window_size": 1}}), ["context reduction"]),
         (scenario(agent={"messages": [USER] * 40}), ["context reduction"]),

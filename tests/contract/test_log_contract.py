@@ -71,8 +71,8 @@ def after(claim: Claim, records: Sequence[bytes] = (), *, head: int | None = Non
 
 
 async def append(log: Log, batch: Batch) -> WriteResult:
-    (answer,) = await log.append([batch])
-    return answer
+    (result,) = await log.append([batch])
+    return result
 
 
 async def known(log: Log, run_id: str) -> RunInfo:
@@ -278,16 +278,16 @@ async def test_each_batch_lands_whole_or_not_at_all(log: Log) -> None:
         after(claims[3], facts(2)),
         after(claims[4]),
     ]
-    answers = await log.append(batches)
+    results = await log.append(batches)
     codes = [WriteStatus.OK, WriteStatus.CONFLICT, WriteStatus.FENCED, WriteStatus.GONE, WriteStatus.OK, WriteStatus.OK]
-    assert [answer.code for answer in answers] == codes
+    assert [result.code for result in results] == codes
     assert [len(await log.read(claim.run_id)) for claim in claims] == [5, 2, 2, 4, 2]
 
 
 async def test_one_call_appends_to_many_runs(log: Log) -> None:
     claims = [await owned(log) for _ in range(130)]
-    answers = await log.append([after(claim, facts(1, first=i)) for i, claim in enumerate(claims)])
-    assert answers == [WriteResult(WriteStatus.OK, head=3)] * len(claims)
+    results = await log.append([after(claim, facts(1, first=i)) for i, claim in enumerate(claims)])
+    assert results == [WriteResult(WriteStatus.OK, head=3)] * len(claims)
     assert [await cycles(log, claim.run_id) for claim in claims] == [[i] for i in range(len(claims))]
 
 

@@ -93,8 +93,8 @@ async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_the_queue(log:
     assert await try_claim(log) is None
     later = await owned(log, lease_ms=1)
     assert await reaped(log) == [later.run_id], "the paused run's lease, which was older, is gone"
-    (answer,) = await log.append([Batch(claim.run_id, claim.token, 3, [FACT])])
-    assert answer.code is WriteStatus.FENCED
+    (result,) = await log.append([Batch(claim.run_id, claim.token, 3, [FACT])])
+    assert result.code is WriteStatus.FENCED
 
 
 async def test_a_response_queues_a_paused_run_again_with_the_response(log: Log) -> None:
@@ -243,8 +243,8 @@ async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes
         claim = await owned(log)
         await log.signal(claim.run_id, CANCEL)
         batch = after(claim, [FACT])
-        answer = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
-        assert (answer.code, await state_of(log, claim.run_id)) == (WriteStatus.OK, "cancelled")
+        result = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
+        assert (result.code, await state_of(log, claim.run_id)) == (WriteStatus.OK, "cancelled")
         again = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
         assert (again.code, again.head) == (WriteStatus.DUP, 5)
 

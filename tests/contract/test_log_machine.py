@@ -71,7 +71,7 @@ shifts = st.sampled_from([0, 0, 0, 0, 0, 0, -1, 1, -3])
 
 Call = Callable[[Log], Any]
 Said = Callable[[Rules], Any]
-"""The same call to the rules, and of their answer what is told."""
+"""The same call to the rules, and what of their reply is compared."""
 
 
 def any_run(*states: str) -> Callable[[Any], bool]:
@@ -139,13 +139,13 @@ class LogMachine(RuleBasedStateMachine):
             self.compare(call, said)
 
     def compare(self, call: Call, said: Said) -> Any:
-        answer = self.asked(call)
+        reply = self.asked(call)
         try:
             expected = said(self.oracle)
         except InterruptNotOpenError as error:
             expected = error.ids
-        assert answer == expected
-        return answer
+        assert reply == expected
+        return reply
 
     def in_state(self, *states: str) -> list[str]:
         return [run_id for run_id, run in self.oracle.runs.items() if run.state in states]

@@ -186,10 +186,10 @@ async def test_an_odd_name_is_a_name_of_its_own(log: Log, name: str) -> None:
 async def test_batches_beyond_what_lua_can_unpack_are_stored_whole(log: Log, count: int) -> None:
     facts = [FACT] * count
     made = await stage(log)
-    (answer,) = await log.append([Batch("r1", "t1", 2, facts)])
-    assert (answer.code, answer.head) == (WriteStatus.OK, 2 + count)
+    (result,) = await log.append([Batch("r1", "t1", 2, facts)])
+    assert (result.code, result.head) == (WriteStatus.OK, 2 + count)
     await log.signal("r1", Signal("s1", "cancel"))
-    assert (await log.pause(Batch("r1", "t1", answer.head, facts), interrupts=[f"i{n}" for n in range(count)])).stored
+    assert (await log.pause(Batch("r1", "t1", result.head, facts), interrupts=[f"i{n}" for n in range(count)])).stored
     seqs = [entry.seq for entry in await log.read("r1", limit=10**6)]
     assert seqs == list(range(1, 5 + 2 * count)), "appended, paused, and the two that end a cancelled run"
     made = await log.claim({"echo": CLAIMED}, worker="w", token="t2", lease_ms=HOUR)

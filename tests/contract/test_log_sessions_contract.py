@@ -61,8 +61,8 @@ def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch
 
 
 async def append(log: Log, batch: Batch) -> WriteResult:
-    (answer,) = await log.append([batch])
-    return answer
+    (result,) = await log.append([batch])
+    return result
 
 
 def ending(claim: Claim, *texts: str) -> RunEnd:
@@ -248,8 +248,8 @@ async def test_an_owner_at_another_head_is_still_told_of_its_signals(log: Log) -
     claim = await claimed(log)
     await log.signal(run_id, CANCEL)
     batch = Batch(run_id, claim.token, 9, [FACT])
-    answers = [await append(log, batch), await log.release(batch), await log.finish(RunEnd(batch, "completed"))]
-    assert answers == [WriteResult(WriteStatus.CONFLICT, head=2, inbox=1)] * 3
+    results = [await append(log, batch), await log.release(batch), await log.finish(RunEnd(batch, "completed"))]
+    assert results == [WriteResult(WriteStatus.CONFLICT, head=2, inbox=1)] * 3
 
 
 async def test_signals_count_once(log: Log) -> None:

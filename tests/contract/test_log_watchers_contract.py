@@ -51,8 +51,8 @@ def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch
 
 
 async def append(log: Log, batch: Batch) -> WriteResult:
-    (answer,) = await log.append([batch])
-    return answer
+    (result,) = await log.append([batch])
+    return result
 
 
 def ending(claim: Claim) -> RunEnd:
@@ -88,8 +88,8 @@ async def test_read_pages(log: Log) -> None:
 async def test_segments_are_the_entries_by_owner(log: Log) -> None:
     run_id = await submitted(log)
     first = await claimed(log)
-    answer = await append(log, after(first, [FACT] * 3))
-    await log.release(Batch(run_id, first.token, answer.head, [FACT]))
+    result = await append(log, after(first, [FACT] * 3))
+    await log.release(Batch(run_id, first.token, result.head, [FACT]))
     second = await claimed(log)
     await append(log, after(second, [CHUNK, FACT]))
     segments = await log.read_segments(run_id)

@@ -87,8 +87,8 @@ def step(number: int) -> str:
 @tool
 def asking(context: ToolContext) -> str:
     """Asks before it acts."""
-    answer = context.interrupt("approval")
-    record(answer)
+    response = context.interrupt("approval")
+    record(response)
     return "acted"
 
 
@@ -159,7 +159,7 @@ def one_by_one(name: str) -> Agent:
 
 
 def at_once(name: str, called: Any, **options: Any) -> Agent:
-    """Three calls in one answer."""
+    """Three calls in one message."""
 
     def script(messages: Messages) -> Any:
         if results_in(messages):
@@ -220,10 +220,10 @@ class MortalLog(RedisLog):
         at, when = CONFIG.get("die_at") or 1 << 30, CONFIG.get("die_when")
         if head >= at and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = await write
+        response = await write
         if head >= at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+        return response
 
     async def append(self, batches: Sequence[Batch]) -> list[WriteResult]:
         return await self._dying(max(_head(batch) for batch in batches), super().append(batches))
