@@ -42,7 +42,7 @@ async def lines_until(viewer: Program, word: str) -> list[dict[str, Any]]:
 
 
 async def everything(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    """What one who never left sees."""
+    """What a viewer that never left sees."""
     return [(event.cursor, dict(event)) async for event in run.stream_async()]
 
 
