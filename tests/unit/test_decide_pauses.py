@@ -154,7 +154,7 @@ def test_once_everything_is_answered_the_run_resumes_and_only_then_runs_what_ask
     assert walk.step() == Resume()
     walk.then(RunResumed(at=0))
     assert walk.step() == RunTools(((0, ADD), (1, MUL)), started=frozenset({2})), "neither has an unknown outcome"
-    assert walk.state.answers == {FIRST: "yes", SECOND: "no"}
+    assert walk.state.responses == {FIRST: "yes", SECOND: "no"}
 
 
 @pytest.mark.parametrize("body", [{FIRST: None}, {"v1:other": 1}, {}, None, "yes"])
@@ -167,7 +167,7 @@ def test_what_answers_nothing_leaves_the_question_open(body: Any) -> None:
 def test_the_first_response_counts() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused()
     walk.then(respond(first="yes"), respond(first="no"))
-    assert walk.state.answers == {FIRST: "yes"}
+    assert walk.state.responses == {FIRST: "yes"}
 
 
 def test_a_second_question_of_a_call_keeps_the_response_to_the_first() -> None:
@@ -175,14 +175,14 @@ def test_a_second_question_of_a_call_keeps_the_response_to_the_first() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused().then(respond(first="yes"), RunResumed(at=0))
     walk.then(started(0, ADD), asks(0, ADD, other)).paused()
     walk.then(SignalReceived(at=0, signal_id="s", kind="respond", body={other: "indeed"}), RunResumed(at=0))
-    assert walk.state.answers == {FIRST: "yes", other: "indeed"}
+    assert walk.state.responses == {FIRST: "yes", other: "indeed"}
 
 
 def test_a_worker_that_dies_while_an_answered_call_runs_leaves_an_unknown_outcome() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused().then(respond(first="yes"), RunResumed(at=0))
     walk.then(started(0, ADD), RunClaimed(at=0, worker="w3"))
     assert walk.step() == RunTools(((0, ADD),), started=frozenset({0}))
-    assert walk.state.answers == {FIRST: "yes"}, "and the response still holds"
+    assert walk.state.responses == {FIRST: "yes"}, "and the answer still holds"
 
 
 def test_sequential_calls_wait_for_the_first_that_asks() -> None:
@@ -207,7 +207,7 @@ def test_the_batchs_end_forgets_questions_and_responses_but_no_key() -> None:
     walk = Walk(ADD).then(started(0, ADD), asks(0, ADD, FIRST)).paused().then(respond(first="yes"), RunResumed(at=0))
     walk.then(started(0, ADD), finished(0, ADD), MessageAdded(at=0, message=user("results"), origin="tools"))
     state = walk.state
-    assert (state.answers, state.interrupts, state.interrupted, state.paused) == ({}, {}, {}, False)
+    assert (state.responses, state.interrupts, state.interrupted, state.paused) == ({}, {}, {}, False)
     assert state.spent == {"r/t1"}
 
 
@@ -219,10 +219,10 @@ def test_what_became_of_a_call_is_asked_anew_for_each_time_it_was_begun() -> Non
     walk = Walk(ADD).then(started(0, ADD), RunClaimed(at=0, worker="w2"), asks(0, ADD, question)).paused()
     walk.then(SignalReceived(at=0, signal_id="s", kind="respond", body={question: "retry"}), RunResumed(at=0))
     assert walk.step() == RunTools(((0, ADD),), started=frozenset({0}))
-    assert walk.state.answers == {question: "retry"}
+    assert walk.state.responses == {question: "retry"}
     walk.then(started(0, ADD), RunClaimed(at=0, worker="w4"))
     assert walk.step() == RunTools(((0, ADD),), started=frozenset({0}))
-    assert walk.state.answers == {}
+    assert walk.state.responses == {}
 
 
 # Effect keys

@@ -165,5 +165,5 @@ async def test_a_slow_lookup_ends_at_the_time_limit(monkeypatch: pytest.MonkeyPa
         return []
 
     monkeypatch.setattr(addresses, "lookup", lookup)
-    with pytest.raises(ValueError, match=r"no complete answer within 0\.05 s"):
+    with pytest.raises(ValueError, match=r"no complete response within 0\.05 s"):
         await make_http_request(timeout=0.05)("http://slow.test/")

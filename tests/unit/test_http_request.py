@@ -256,7 +256,7 @@ async def test_other_encodings_are_refused(site: Site, fetch: Tool, coding: str)
 
 async def test_a_damaged_body_is_said_to_be_damaged(site: Site, fetch: Tool):
     site.text("/", b"not gzip at all", Content_Encoding="gzip")
-    with pytest.raises(ValueError, match="the answer is damaged"):
+    with pytest.raises(ValueError, match="the response is damaged"):
         await fetch(site.url())
 
 
@@ -272,7 +272,7 @@ async def test_a_slow_response_ends_at_the_time_limit(site: Site, when: str):
 
     site.routes["/?key=secret"] = slow
     fetch = make_http_request(allow_networks=[LOOPBACK], timeout=0.2)
-    with pytest.raises(ValueError, match=rf"^GET http://127.0.0.1:{site.port}: no complete answer within 0.2 s$"):
+    with pytest.raises(ValueError, match=rf"^GET http://127.0.0.1:{site.port}: no complete response within 0.2 s$"):
         await fetch(site.url("/?key=secret"))
 
 

@@ -194,7 +194,7 @@ async def test_close_ends_the_process_and_the_next_call_starts_another(gguf: Ggu
 async def test_after_a_crash_the_call_fails_and_the_next_starts_another(gguf: Gguf) -> None:
     gguf.write(crash=True)
     model = gguf.model()
-    with pytest.raises(openai.APIConnectionError, match=r"model\.gguf ended while it answered \(exit code 3\)"):
+    with pytest.raises(openai.APIConnectionError, match=r"model\.gguf ended during the call \(exit code 3\)"):
         await ask(model)
     assert (await ask(model))["pid"]
 

@@ -94,14 +94,14 @@ def decided(records: Sequence[Record], *, goes_on: bool = True) -> object:
 
 def test_the_rule_is_the_same_however_often_the_call_dies() -> None:
     first = [*begun(*HELLO), RunClaimed(at=0, worker="w2")]
-    assert decided(first) == CallModel(attempt=2, behind="Hello there")
+    assert decided(first) == CallModel(attempt=2, partial="Hello there")
     assert decided(first, goes_on=False) == CallModel(attempt=2, supersedes=(5, 9))
     again = [*first, ModelStarted(at=0, attempt=2, continues=True)]
     second = [*again, RunHandedOver(at=0, worker="w2"), RunClaimed(at=0, worker="w3")]
-    assert decided(second) == CallModel(attempt=3, behind="Hello there"), "it died before it said anything"
+    assert decided(second) == CallModel(attempt=3, partial="Hello there"), "it died before it said anything"
     more = [ModelChunk(at=0, chunk=chunk) for chunk in (c.message_start(), c.block_start(), c.text_delta(", Ada"))]
     third = [*again, *more, RunClaimed(at=0, worker="w3")]
-    assert decided(third) == CallModel(attempt=3, behind="Hello there, Ada")
+    assert decided(third) == CallModel(attempt=3, partial="Hello there, Ada")
     tool = [*again, *more, ModelChunk(at=0, chunk=c.tool_start("t1", "add")), RunClaimed(at=0, worker="w3")]
     assert decided(tool) == CallModel(attempt=3, supersedes=(5, 15)), "withdrawn from where the message began"
 

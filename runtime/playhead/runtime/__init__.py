@@ -1,4 +1,4 @@
-"""What a run is: agents, tools, models, records, the loop and the log.
+"""The runtime of playhead: agents, tools, models, records, the loop and the log.
 
 from playhead.runtime import Agent, tool
 """
@@ -119,7 +119,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """At first use, so that what needs records alone loads neither models nor redis."""
+    """Import at first use, so that code which needs only records loads neither models nor redis."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

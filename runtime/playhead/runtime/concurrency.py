@@ -1,4 +1,4 @@
-"""What asyncio lacks and several parts need: items of several generators as they come, and whose a cancellation is."""
+"""Additions to asyncio: merging async generators, and telling whether a cancellation is meant for this task."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 async def merge(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T, None]:
-    """The items of all sources, each source in its own task and never more than one item ahead of the consumer.
+    """Yield the items of all sources. Each source runs in its own task, at most one item ahead of the consumer.
 
     Closing the generator cancels the tasks and waits until every source is closed.
 
-    asyncio's task group rather than anyio's, since a generator yields while the group is open: anyio's would leave a
-    cancel scope on the consumer's stack between items, and its exit from another task is an error (PEP 789). The tasks
-    here never fail: sources turn their errors into items.
+    This uses asyncio's task group instead of anyio's, because a generator yields while the group is open. anyio's group
+    would leave a cancel scope on the consumer's stack between items, and leaving it from another task is an error
+    (PEP 789). The tasks here never fail, because sources turn their errors into items.
     """
     send, receive = anyio.create_memory_object_stream[T](0)
     async with asyncio.TaskGroup() as tasks:
@@ -32,7 +32,7 @@ async def merge(sources: Sequence[AsyncGenerator[T, None]]) -> AsyncGenerator[T,
             try:
                 async for item in receive:
                     yield item
-            except GeneratorExit:  # swallowed, since the group would raise it again, wrapped: an error to who closes us
+            except GeneratorExit:  # swallowed: the group would raise it wrapped, which is an error at `aclose`
                 for pump in pumps:
                     pump.cancel()
 
@@ -48,6 +48,6 @@ async def _pump(source: AsyncGenerator[T, None], send: MemoryObjectSendStream[T]
 
 
 def is_being_cancelled() -> bool:
-    """Whether this task is being cancelled: else a `CancelledError` is one that the code below was handed by others."""
+    """Whether this task is being cancelled. If not, a `CancelledError` came from something that the code awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,4 +1,4 @@
-"""TARGETs: `module:attribute` or `path/to/file.py:attribute` to agents; without an attribute, every Agent in it."""
+"""Loads agents from TARGETs: `module:attribute` or `path/to/file.py:attribute`; without an attribute, every Agent."""
 
 from __future__ import annotations
 
@@ -72,10 +72,11 @@ def _names(module: ModuleType) -> str:
 def _load_module(target: str, name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise BadTargetError(
-            f"{target!r} is no target: use module:attribute or path/to/file.py:attribute; without :attribute, every Agent"
+            f"{target!r} is not a target: use module:attribute or path/to/file.py:attribute; without :attribute, "
+            "every Agent"
         )
     folder = str(Path.cwd())
-    if folder not in sys.path:  # as `python -m` does: people name the modules they see
+    if folder not in sys.path:  # as `python -m` does: a user names the modules in the current directory
         sys.path.insert(0, folder)
     try:
         return importlib.import_module(name)
@@ -89,7 +90,7 @@ def _load_file(target: str, path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:  # a file may import its neighbours, as when it is run
         sys.path.insert(0, folder)
-    # One file is one module, as for an import, and two files of one name are two.
+    # A file is loaded once, as by an import; two files with one name become two modules.
     name = f"playhead_target_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
@@ -107,7 +108,7 @@ def _load_file(target: str, path: Path) -> ModuleType:
 
 
 def _what(error: BaseException) -> str:
-    """The error, and the line of the person's own file that it came from."""
+    """The error, and the line of the user's own file that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(("<frozen", __file__, importlib.__file__))]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

@@ -1,4 +1,4 @@
-"""`Agent`: a definition that a fleet runs, and that also runs here, with no Redis."""
+"""`Agent`: a definition that a fleet runs, and that can also be called in this process, without Redis."""
 
 from __future__ import annotations
 
@@ -53,27 +53,27 @@ def print_text(**event: Any) -> None:
 class Agent:
     """An agent: a model, tools, a system prompt, and the conversation it has in this process.
 
-    Given to a worker it is a definition only: runs there start from `messages` plus their session and leave the
-    object as it is. Called here it keeps its `messages` over calls, as a Strands `Agent` does.
+    Given to a worker it is only a definition: runs start from `messages` plus their session and do not change the
+    object. Called in this process it keeps its `messages` over calls, as a Strands `Agent` does.
 
     Args:
         model: A model object, a name (`"openai/gpt-5-mini"`, `"local/path.gguf"`, `"demo"`), or None for
             `PLAYHEAD_MODEL`, else OpenAI if its key is set, else the demo model. Resolved at first use.
-        name: What clients ask for; letters, digits, `_`, `-`, `.`.
+        name: The name that clients use: 1 to 128 letters, digits, `_`, `-`, `.`.
         tools: `@tool` functions, plain functions, or lists of them.
         system_prompt: Sent with every model call.
         messages: The history to start from.
-        callback_handler: Called with each event as keywords, in this process only. None for silence.
-        tool_executor: Whether calls of one batch run together or one after the other.
-        on_partial: After a takeover, what becomes of the text of a model call that died half-way: `retract` withdraws it
-            and makes the call again; `continue` keeps it, where the call had said nothing but text, and lets the model
-            go on behind it, if it can (its attribute `continues_partial` is true).
-        description: For people.
-        max_record_bytes: The limit of one record; an answer may be larger than its chunks, see `codec.limit_of`.
+        callback_handler: Called with each event as keywords, in this process only. None for no output.
+        tool_executor: Whether the calls of one batch run together or one after the other.
+        on_partial: What to do after a takeover with the text of a model call that stopped half-way. `retract` withdraws
+            it and makes the call again. `continue` keeps it, if it is text only, and lets the model continue after it;
+            the model must support that (its attribute `continues_partial` is true).
+        description: For humans.
+        max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
     Raises:
-        ValueError: If the name or a tool's name is unusable, or two tools share one.
-        TypeError: If a tool is not one.
+        ValueError: If the name or a tool's name is invalid, or two tools share one.
+        TypeError: If an item of `tools` is not a tool.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Agent:
             model = resolve_model(self._model)
             if self.on_partial == "continue" and not getattr(model, "continues_partial", False):
                 raise ModelConfigurationError(
-                    f"agent {self.name!r} has on_partial='continue', but {model!r} cannot go on from a partial answer. "
+                    f"agent {self.name!r} has on_partial='continue', but {model!r} cannot go on from a partial message. "
                     "Use a model whose continues_partial is true, such as an OpenAIModel with continue_params, or "
                     "on_partial='retract'."
                 )
@@ -132,7 +132,7 @@ class Agent:
 
     @property
     def spec(self) -> AgentSpec:
-        """What the loop needs."""
+        """The part of the agent that the loop needs."""
         return AgentSpec(
             name=self.name,
             model=self.model,
@@ -151,9 +151,9 @@ class Agent:
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
     def cancel(self) -> None:
-        """Ask the invocation in progress to stop: its next event is the "Cancelled by user" message.
+        """Ask the current invocation to stop: its next event is the "Cancelled by user" message.
 
-        Without one: give up the invocation that waits for answers, if one does. Call it on the event loop's thread.
+        Without one, give up the invocation that waits for responses, if any. Call it on the event loop's thread.
         """
         self._paused = None
         if self._running is not None:
@@ -164,20 +164,20 @@ class Agent:
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
 
-        Where a tool asks a human, the result has stop reason `interrupt`; the next call answers and goes on.
+        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes.
 
         Args:
-            prompt: Text, content blocks, messages, or None to go on from the history. After an interrupt: a list of
+            prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
-            invocation_state: Handed to tools as it is; its plain-data keys come back in the events.
+            invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
             **kwargs: More keys of `invocation_state`.
 
         Raises:
             AgentBusyError: If an invocation is in progress on this object.
-            AgentPausedError: If the last one waits for answers, and the prompt is something else.
-            InterruptNotOpenError: If the prompt answers what is not asked; nothing is changed.
+            AgentPausedError: If the last invocation waits for responses, and the prompt is something else.
+            InterruptNotOpenError: If the prompt responds to an interrupt that is not open; nothing is changed.
             Exception: What the model raised, after a `force_stop` event.
-            EncodingError, RecordTooLargeError: If the prompt, an answer, or what the model gives cannot be stored: it is
+            EncodingError, RecordTooLargeError: If the prompt, a response, or the model's output cannot be stored: it is
                 not plain data, or over the limit of a record.
             MaxTokensReachedException: If the model stopped at its token limit.
             ValueError: If the prompt has no known form.
@@ -185,10 +185,10 @@ class Agent:
         if self._running is not None:
             raise AgentBusyError(f"agent {self.name!r} is already running; wait for it, or use one Agent per task")
         given = {**(invocation_state or {}), **kwargs} if kwargs else (invocation_state or {})
-        answers = interrupt_responses(prompt)
-        now = self._resume(self._paused, given, answers) if self._paused else self._begin(prompt, given, answers)
+        responses = interrupt_responses(prompt)
+        now = self._resume(self._paused, given, responses) if self._paused else self._begin(prompt, given, responses)
         with self._in_progress(now):
-            await (now.submit() if answers is None else now.answer(answers))
+            await (now.submit() if responses is None else now.respond(responses))
             self._paused = None
             projection = now.projection
             async with aclosing(now.records()) as records:
@@ -202,7 +202,7 @@ class Agent:
 
     @contextmanager
     def _in_progress(self, now: Invocation) -> Generator[None, None, None]:
-        """A block in which `now` is the one invocation; behind it the history is there, and a pause is kept."""
+        """A block in which `now` is the only invocation; after it the history is updated and a pause is kept."""
         self._running = now
         try:
             yield
@@ -212,9 +212,9 @@ class Agent:
             if now.paused and not now.control.cancelling:
                 self._paused = now
 
-    def _begin(self, prompt: Prompt, invocation_state: dict[str, Any], answers: dict[str, Any] | None) -> Invocation:
-        if answers is not None:
-            raise InterruptNotOpenError("", list(answers))
+    def _begin(self, prompt: Prompt, invocation_state: dict[str, Any], responses: dict[str, Any] | None) -> Invocation:
+        if responses is not None:
+            raise InterruptNotOpenError("", list(responses))
         prompt_messages(prompt)
         check_plain("prompt", prompt)
         submitted = RunSubmitted(
@@ -224,12 +224,12 @@ class Agent:
         return Invocation(self.spec, submitted, history=self.messages, invocation_state=invocation_state)
 
     def _resume(
-        self, paused: Invocation, invocation_state: dict[str, Any], answers: dict[str, Any] | None
+        self, paused: Invocation, invocation_state: dict[str, Any], responses: dict[str, Any] | None
     ) -> Invocation:
-        if answers is None:
+        if responses is None:
             raise AgentPausedError(self.name, list(paused.state.interrupts))
-        for key, answer in answers.items():
-            check_plain(f"the answer to {key!r}", answer)
+        for key, response in responses.items():
+            check_plain(f"the response to {key!r}", response)
         if invocation_state:
             paused.projection.invocation_state = storable(invocation_state)
             paused.invocation_state = invocation_state

@@ -1,8 +1,8 @@
-"""One run of an agent in this process, over a memory log: it is what a fleet's client and worker are to a run.
+"""One in-process run of an agent, on a memory log. It does what a client and a worker do for a run of a fleet.
 
-A record is encoded before anything is seen of it, and what is seen is what a reader of its bytes would get. So what is
-too large or is not plain data fails here by the error by which it fails on a fleet, and an event is the one that a
-fleet's reader gets.
+A record is encoded before its events are emitted, and the events are made from the decoded bytes. So a value that is
+too large or is not plain data fails here with the same error as on a fleet, and the events are those of a fleet's
+reader.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ _WORKER: Final = "this process"
 
 
 class Invocation:
-    """A run from its submission to its end, over all its pauses. Its log ends with this object.
+    """A run from its submission to its end, over all its pauses. Its log is kept in this object only.
 
     Attributes:
         run_id: The run.
-        control: Where a cancel is delivered.
-        state: The fold of what is stored.
-        projection: For what `records` gives.
-        head: The `seq` of the record given last.
-        epoch: That of the same record.
-        invocation_state: What tools get.
-        paused: It waits for answers.
-        error: The exception that failed it: the model's own, or that of a record that cannot be stored. None where a
-            rule of the loop failed it.
+        control: Cancels are delivered here.
+        state: The fold of the stored records.
+        projection: Makes the events of what `records` yields.
+        head: The `seq` of the record yielded last.
+        epoch: The epoch of that record.
+        invocation_state: Passed to tools.
+        paused: Whether it waits for responses.
+        error: The exception that ended it: the model's own, or that of a record that cannot be stored. None if a rule
+            of the loop ended it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Invocation:
             spec: The agent.
             submitted: Record 1.
             history: The messages that it starts from.
-            invocation_state: What tools get, as it is; what of it is stored is in `submitted`.
+            invocation_state: Passed to tools unchanged; its storable part is in `submitted`.
         """
         self.run_id: str = new_run_id()
         self.control: Control = Control()
@@ -81,30 +81,29 @@ class Invocation:
         self.state: RunState = initial(self._history)
         self.projection: Projection = Projection(self.run_id)
         self._log = MemoryLog()
-        self.head: int = 0
-        self.epoch: int = 0
-        self._token = ""  # of the present owner
-        self._answers: set[str] = set()  # signals that wait in the log: their receipts acknowledge them
-        self._waiting: list[bytes] = []  # chunks given out that the next append stores
+        self.head, self.epoch: int = 0, 0
+        self._token = ""  # of the current owner
+        self._in_inbox: set[str] = set()  # ids of signals in the inbox: their receipts acknowledge them
+        self._waiting: list[bytes] = []  # chunks already yielded, stored by the next append
 
     async def submit(self) -> None:
-        """Put the run in line."""
+        """Queue the run."""
         await self._log.submit(NewRun(self.run_id, self._spec.name, self._submitted))
 
-    async def answer(self, answers: Mapping[str, Any]) -> None:
-        """Put the paused run back in line, with answers by interrupt id.
+    async def respond(self, responses: Mapping[str, Any]) -> None:
+        """Queue the paused run again, with responses by interrupt id.
 
         Raises:
-            InterruptNotOpenError: One answers what is not asked; nothing is changed.
+            InterruptNotOpenError: A response names an interrupt that is not open; nothing is changed.
         """
-        await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(answers)))
+        await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(responses)))
         self.paused = False
 
     async def records(self) -> AsyncGenerator[Stored, None]:
-        """Run it to its end or its next pause: the records behind those given before, as they are read back.
+        """Run to the end or the next pause: the records after those already yielded, decoded from their bytes.
 
-        Chunks are appended together, with the next record of another type or when the loop asks for all to be stored:
-        the log is this object's own, so a reader of it cannot tell.
+        Chunks are appended together, with the next record of another type or when the loop yields `FLUSH`. A reader
+        cannot notice that, because the log belongs to this object.
         """
         for segment in await self._claim():
             self.epoch = segment.epoch
@@ -128,25 +127,25 @@ class Invocation:
                         stored = await self._store(item)
                     self.state = loop.state
                     yield stored
-        except Exception as error:  # the loop's, or of a record that cannot be stored: the run ends by it
+        except Exception as error:  # from the loop, or for a record that cannot be stored: the run fails
             self.error = error
             yield await self._store(failure(error))
         else:
             self.error = loop.error
 
     async def _claim(self) -> list[Segment]:
-        """Own the run; the records up to the claim that were not given out yet."""
+        """Claim the run; the records up to the claim that were not yielded yet."""
         claimed = {self._spec.name: encode_record(RunClaimed(at=now_ms(), worker=_WORKER))}
         claim = await self._log.claim(claimed, worker=_WORKER, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
-        assert claim is not None, "the log holds this run alone, and it is in line"
+        assert claim is not None, "this run is the only one in the log, and it is queued"
         self._token = claim.token
         return await self._log.read_segments(self.run_id, after=self.head)
 
     async def _loop(self) -> Loop:
-        """The loop behind the records that are stored, with the signals that wait."""
+        """The loop that continues after the stored records, with the signals of the inbox."""
         self.state = fold(await self._log.read(self.run_id, limit=self.head), history=self._history)
         signals = await self._log.inbox(self.run_id)
-        self._answers = {signal.signal_id for signal in signals}
+        self._in_inbox = {signal.signal_id for signal in signals}
         self.control.deliver(signals)
         return Loop(
             self._spec,
@@ -159,10 +158,10 @@ class Invocation:
         )
 
     def _keep(self, record: Record, *, last: bool = False) -> Stored:
-        """Encode the next record, to be stored with the next append; the record as it is read back.
+        """Encode the next record for the next append; returns the record as it is decoded.
 
         Raises:
-            EncodingError, RecordTooLargeError: It cannot be stored, and is not kept.
+            EncodingError, RecordTooLargeError: The record cannot be stored, and is discarded.
         """
         limit = self._spec.max_record_bytes
         data = encode_record(record, limit=limit_of(record, 2 * limit if last else limit))
@@ -171,7 +170,7 @@ class Invocation:
         return decode_stored(data)
 
     async def _store(self, record: Record) -> Stored:
-        """Store the next record and the chunks before it; the record as it is read back. Raises as `_keep`."""
+        """Store the next record and the chunks before it; returns the decoded record. Raises as `_keep`."""
         match record:
             case RunPaused():
                 stored = self._keep(record, last=True)
@@ -184,19 +183,19 @@ class Invocation:
                 self._stored(await self._log.finish(RunEnd(self._batch(), state)))
             case SignalReceived(signal_id=signal_id):
                 stored = self._keep(record)
-                await self._append(ack=int(signal_id in self._answers))
+                await self._append(ack=int(signal_id in self._in_inbox))
             case _:
                 stored = self._keep(record)
                 await self._append()
         return stored
 
     async def _append(self, *, ack: int = 0) -> None:
-        (answer,) = await self._log.append([self._batch(ack=ack)])
-        self._stored(answer)
+        (result,) = await self._log.append([self._batch(ack=ack)])
+        self._stored(result)
 
     def _batch(self, *, ack: int = 0) -> Batch:
         return Batch(self.run_id, self._token, self.head - len(self._waiting), self._waiting, ack)
 
-    def _stored(self, answer: WriteResult) -> None:
-        assert answer.stored, "the run has one owner, which makes one call at a time"
+    def _stored(self, result: WriteResult) -> None:
+        assert result.stored, "the run has one owner, which makes one call at a time"
         self._waiting = []

@@ -1,3 +1,3 @@
-"""What a run is, as values and rules. Pure: nothing here imports what is outside this folder, or does I/O."""
+"""The values and rules of a run. Pure: no module here imports anything outside this folder, or does I/O."""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""What a log refuses before anything is sent or changed: values that no caller in its senses gives. Pure.
+"""Checks of a log's arguments, made before anything is sent or changed. Pure.
 
-A script stops where a command refuses its value and keeps what it has written by then; so no value that a command may
-refuse gets as far as a script.
+A Redis script that fails at a command keeps what it wrote before that command. So every value that a command could
+refuse is refused here, before a script runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 __all__ = ["check_agent", "check_agents", "check_count", "check_duration", "check_name", "check_session"]
 
 _LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
-"""A hundred years: beyond that Redis' own arithmetic of expiry comes near its end."""
+"""A hundred years. Much longer periods overflow Redis' own arithmetic of expiry."""
 
 _LONGEST_NAME: Final = 1024
 _LONGEST_AGENT: Final = 128
@@ -44,7 +44,7 @@ def _check_whole(what: str, value: object, least: int, most: int) -> None:
 
 
 def check_name(what: str, value: object) -> None:
-    """Refuse what cannot name anything: no text, nothing at all, too much, or half a surrogate pair.
+    """Refuse what is not a usable name: not text, empty, too long, or with half of a surrogate pair.
 
     Raises:
         ValueError: Names `what` and the value.

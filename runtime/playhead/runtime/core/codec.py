@@ -1,12 +1,12 @@
-"""Records to bytes and back: msgpack, nothing pickled, with a compact form for the frequent record.
+"""Records to bytes and back: msgpack without pickle, and a compact form for the most frequent record.
 
 A record is a msgpack map. `model.chunk` is a msgpack array instead, about half the size:
 
     [1, at, text, index]     a text delta           [2, at, json, index]   a tool input delta
     [3, at, text, index]     a reasoning delta      [0, at, chunk]         any other chunk, whole
 
-`index` is `contentBlockIndex` and is left out where the chunk has none. The first number is the form's version: a new
-form takes a new number, an old one is never given another meaning.
+`index` is `contentBlockIndex` and is left out where the chunk has none. The first number is the version of the form: a
+new form takes a new number, and an existing number never changes its meaning.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_RECORD_BYTES: Final = 1 << 20
 """Default limit of one encoded record, in bytes."""
 
 MAX_SUM_BYTES: Final = 64 << 20
-"""Limit of a record that sums up what is stored already: see `limit_of`. Far below what Redis and msgpack take."""
+"""Limit of a record that repeats what is already stored: see `limit_of`. Far below the limits of Redis and msgpack."""
 
 _SUMS: Final = frozenset({"run.completed", "run.cancelled", "run.paused"})
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
@@ -57,7 +57,7 @@ def _ext_hook(code: int, data: bytes) -> Any:
 
 
 class _OfThread(local):
-    """A packer for each thread: on a big int it runs Python code, and another thread would write into its buffer."""
+    """One packer per thread: packing a big int runs Python code, and another thread could then use the same buffer."""
 
     def __init__(self) -> None:
         self.packer = msgpack.Packer(default=_default, unicode_errors="surrogatepass", autoreset=True)
@@ -69,7 +69,7 @@ _of_thread = _OfThread()
 def pack(value: Any) -> bytes:
     """Encode plain data (dict, list, str, bytes, int of any size, float, bool, None) as msgpack.
 
-    What this returns, `unpack` can read: a value that msgpack writes but cannot read back is refused here.
+    `unpack` can read everything that this returns: a value that msgpack can write but not read back is refused here.
 
     Raises:
         EncodingError: For anything else, and for data nested deeper than msgpack allows (about 500 levels).
@@ -77,7 +77,7 @@ def pack(value: Any) -> bytes:
     data = _pack(value)
     try:
         unpack(data)
-    except ForeignRecordError as error:  # a dict with tuples for keys, say: stored, it would end its run's log
+    except ForeignRecordError as error:  # for example a dict with tuples as keys; once stored, it would break the log
         raise EncodingError(f"cannot be stored: {error.__cause__}. {_ADVICE}") from error
     return data
 
@@ -104,7 +104,7 @@ def unpack(data: bytes) -> Any:
 
 
 def _check_compact(items: list[Any], data: bytes) -> None:
-    """Refuse an array that is not a `model.chunk`, here where its bytes are still known: readers rely on its types."""
+    """Refuse an array that is not a `model.chunk` while its bytes are still known: readers rely on its types."""
     if len(items) < 3 or type(items[1]) is not int:
         raise ForeignRecordError(f"not a playhead record: an array of {len(items)} in {data[:40]!r}")
     form = items[0]
@@ -117,10 +117,11 @@ def _check_compact(items: list[Any], data: bytes) -> None:
 
 
 def limit_of(record: Record, limit: int) -> int:
-    """The limit of this record in a run whose records may have `limit` bytes each.
+    """The size limit of this record in a run whose records may have `limit` bytes each.
 
-    A record that sums up what is stored already (an answer whose chunks are, a message whose tools' results are, the
-    result of a run) may be larger than its parts, and must not fail by it: it may have `MAX_SUM_BYTES`.
+    A record that repeats what is already stored (a message whose chunks are stored, a message of stored tool results,
+    the result of a run) may be larger than each of its parts, and must not fail because of that. Its limit is
+    `MAX_SUM_BYTES`.
     """
     sums_up = record.type in _SUMS or (type(record) is MessageAdded and record.origin in ("model", "tools"))
     return max(limit, MAX_SUM_BYTES) if sums_up else limit
@@ -145,9 +146,9 @@ def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
 
 
 def encode_chunk(items: list[Any], *, limit: int = MAX_RECORD_BYTES) -> bytes:
-    """As `encode_record`, of a `model.chunk` that is an array already."""
+    """As `encode_record`, for a `model.chunk` that is already an array."""
     plain = items[0] != WHOLE
-    if plain and len(items) == 3:  # two numbers and a text: nothing in it can have no form
+    if plain and len(items) == 3:  # two numbers and a text: every such value can be encoded
         data = cast("bytes", _of_thread.packer.pack(items))
     else:
         try:
@@ -160,7 +161,7 @@ def encode_chunk(items: list[Any], *, limit: int = MAX_RECORD_BYTES) -> bytes:
 
 
 def decode_record(data: bytes) -> Record:
-    """The record in `data`; a type from a newer version comes back as `UnknownRecord`.
+    """The record in `data`; a type written by a newer version becomes an `UnknownRecord`.
 
     Raises:
         ForeignRecordError: If these are not the bytes of a record.
@@ -169,25 +170,25 @@ def decode_record(data: bytes) -> Record:
 
 
 def decode_stored(data: bytes) -> Stored:
-    """As `decode_record`, but a `model.chunk` as the array that is stored; `record_of` makes it a record."""
+    """As `decode_record`, but a `model.chunk` stays the stored array; `record_of` makes it a record."""
     return _checked(unpack(data), data)
 
 
 def read_back(items: list[Any], data: bytes) -> Stored:
-    """What `decode_stored` gives of `data`, to which `encode_chunk` made `items`: texts and numbers come back as they are."""
+    """What `decode_stored` returns for `data`, given that `encode_chunk` encoded `items` to it. Avoids decoding."""
     plain = items[0] != WHOLE and (len(items) == 3 or type(items[3]) is int)
     return items if plain else decode_stored(data)
 
 
 def decode_batch(data: bytes, count: int) -> list[Stored]:
-    """`count` records that stand one behind the other, each as `decode_stored` gives it.
+    """`count` consecutive records, each as `decode_stored` returns it.
 
     Raises:
-        ForeignRecordError: As `decode_record`, and if `data` does not hold just so many.
+        ForeignRecordError: As `decode_record`, and if `data` does not hold exactly `count` records.
     """
     if count == 1:
         return [decode_stored(data)]
-    # As one msgpack array: a single call decodes them all.
+    # Decoded as one msgpack array, because a single call decodes them all.
     values = cast("list[Any]", unpack(b"\xdd" + count.to_bytes(4, "big") + data))
     return [_checked(value, data) for value in values]
 
@@ -195,7 +196,7 @@ def decode_batch(data: bytes, count: int) -> list[Stored]:
 def _checked(value: Any, data: bytes) -> Stored:
     if type(value) is list:
         items = cast("list[Any]", value)
-        if len(items) == 3:  # a text delta, as most are: in one look
+        if len(items) == 3:  # most are text deltas: checked in one comparison
             form, at, text = items
             if form == TEXT and type(form) is int and type(at) is int and type(text) is str:
                 return items

@@ -1,13 +1,13 @@
-"""The Converse-shaped vocabulary that models, tools and messages share (source: Bedrock ConverseStream, as Strands uses it).
+"""The Converse-shaped vocabulary that models, tools and messages share (source: Bedrock ConverseStream, as in Strands).
 
-These are plain dicts at run time; the TypedDicts only tell readers and type checkers what is in them.
+Values are plain dicts at run time; the TypedDicts only tell readers and type checkers what the dicts contain.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
+from typing_extensions import TypedDict  # pydantic requires this one below Python 3.12
 
 __all__ = [
     "Chunk",
@@ -72,7 +72,7 @@ class ToolUse(TypedDict):
 
 
 class ToolResult(TypedDict):
-    """What a tool call gave: content blocks of `{"text"}`, `{"json"}`, `{"image"}` or `{"document"}`."""
+    """The result of a tool call: content blocks of `{"text"}`, `{"json"}`, `{"image"}` or `{"document"}`."""
 
     toolUseId: str
     status: Literal["success", "error"]
@@ -80,7 +80,7 @@ class ToolResult(TypedDict):
 
 
 class ToolSpec(TypedDict):
-    """What a model is told of a tool; `inputSchema` is `{"json": <JSON schema>}`."""
+    """The description of a tool that a model gets; `inputSchema` is `{"json": <JSON schema>}`."""
 
     name: str
     description: str

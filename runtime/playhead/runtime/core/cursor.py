@@ -1,4 +1,4 @@
-"""Where a reader stands in a run. Pure."""
+"""Cursors: a reader's position in a run. Pure."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Final, NamedTuple
 __all__ = ["Cursor", "Position", "parse_cursor"]
 
 Cursor = int | str
-"""A place in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
+"""A position in a run: an `Event.cursor` or `Entry.cursor`, or a record's `seq` (the whole record was seen)."""
 
 _WHOLE: Final = 1 << 30
 _CURSOR: Final = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?(?:\.([0-9]{1,9}))?")
 
 
 class Position(NamedTuple):
-    """A cursor, read.
+    """A parsed cursor.
 
     Attributes:
         seq: The record.
-        event: The last event seen of that record's; beyond the last if the whole record was seen.
-        epoch: The record's, if the cursor tells: then a reader notices when another record has taken its number.
+        event: The last event of that record that was seen; beyond the last one if the whole record was seen.
+        epoch: The epoch of the record, if the cursor holds it: a reader then notices that the record was replaced.
     """
 
     seq: int
@@ -29,7 +29,7 @@ class Position(NamedTuple):
 
 
 def parse_cursor(cursor: Cursor | None) -> Position:
-    """Read a cursor: `41`, `"41"`, `"41-2"` (record 41, by owner 2), `"41.0"` or `"41-2.0"` (its first event).
+    """Parse a cursor: `41`, `"41"`, `"41-2"` (record 41, written by owner 2), `"41.0"` or `"41-2.0"` (its first event).
 
     Raises:
         ValueError: If it is none of these; the text names the value.

@@ -1,7 +1,7 @@
-"""What a run does next, given its state. Pure: every rule of the loop is here, every act is in `loop`.
+"""Decides the next step of a run from its state. Pure: every rule of the loop is here, every act is in `loop`.
 
-`decide` gives the same step for the same records, whoever asks and however often the run was interrupted; that is what
-makes starting, resuming and replaying one road.
+`decide` returns the same step for the same records, in every process and after any number of interruptions. So
+starting, resuming and replaying a run use the same code.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] =
 
     Args:
         state: The fold of its records.
-        in_turn: The agent runs the calls of an answer one after the other.
-        partial: What a model call said that stopped half-way, if the model can go on behind it.
+        in_turn: The agent runs the calls of a message one after the other.
+        partial: The chunks of a model call that stopped half-way, if the model can continue after them.
     """
     if state.status in ENDED_STATES or state.status == "paused":
         return None
@@ -52,15 +52,15 @@ def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] =
         case "opening":
             return _open(state)
         case "cycle":
-            return _await_answer(state, in_turn=in_turn, partial=partial)
+            return _await_message(state, in_turn=in_turn, partial=partial)
         case "answered":
-            return _after_answer(state, in_turn=in_turn)
+            return _after_message(state, in_turn=in_turn)
         case "between":
             return _finish(state, "cancelled") if state.cancelled else _next_cycle(state)
 
 
 def _next_cycle(state: RunState) -> Step:
-    """The boundary at which what was said to the running run comes into its history."""
+    """At this boundary steers enter the history."""
     return AddMessage(state.steers[0], "steer") if state.steers else StartCycle(state.cycle + 1)
 
 
@@ -83,7 +83,7 @@ def _interrupted(calls: list[ToolUse]) -> Message:
     return {"role": "user", "content": [block(call) for call in calls]}
 
 
-def _await_answer(state: RunState, *, in_turn: bool, partial: Sequence[Chunk]) -> Step:
+def _await_message(state: RunState, *, in_turn: bool, partial: Sequence[Chunk]) -> Step:
     if state.messages and tool_uses(state.messages[-1]):
         return _tools(state, in_turn=in_turn)
     if state.cancelled:
@@ -91,11 +91,11 @@ def _await_answer(state: RunState, *, in_turn: bool, partial: Sequence[Chunk]) -
     if state.call_open is None or state.call_end is None:
         return CallModel(attempt=state.attempts + 1)
     if (said := partial_text(partial)) is not None:
-        return CallModel(attempt=state.attempts + 1, behind=said)
+        return CallModel(attempt=state.attempts + 1, partial=said)
     return CallModel(attempt=state.attempts + 1, supersedes=(state.call_open, state.call_end))
 
 
-def _after_answer(state: RunState, *, in_turn: bool) -> Step:
+def _after_message(state: RunState, *, in_turn: bool) -> Step:
     stop_reason = state.stop_reason or "end_turn"
     if stop_reason == "tool_use":
         return _tools(state, in_turn=in_turn)
@@ -126,7 +126,7 @@ def _tools(state: RunState, *, in_turn: bool) -> Step:
 
 
 def _pause(state: RunState) -> Pause:
-    # In the order of the calls, as their results are: tools in threads ask in any order.
+    # In the order of the calls, as their results are, because tools in threads ask in any order.
     asked = [key for _, keys in sorted(state.interrupted.items()) for key in keys if key in state.interrupts]
     interrupts = [dict(state.interrupts[key]) for key in asked]
     return Pause(interrupts, {**_result(state, "interrupt"), "interrupts": interrupts})
@@ -137,7 +137,7 @@ def _finish(state: RunState, stop_reason: str) -> Finish:
 
 
 def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
-    answers = [message for message in state.messages if message.get("role") == "assistant"]
+    messages = [message for message in state.messages if message.get("role") == "assistant"]
     totals = state.totals
     metrics: dict[str, Any] = {
         "cycles": state.cycle,
@@ -149,7 +149,7 @@ def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
         metrics["resumed"] = _since(state.resumed, totals, state.cycle)
     return {
         "stop_reason": stop_reason,
-        "message": answers[-1] if answers else {"role": "assistant", "content": []},
+        "message": messages[-1] if messages else {"role": "assistant", "content": []},
         "metrics": metrics,
         "state": {},
     }

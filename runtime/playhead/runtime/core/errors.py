@@ -1,4 +1,4 @@
-"""Every exception playhead raises, each naming what went wrong, with which value, and what to do.
+"""Every exception that playhead raises. Each names what went wrong, with which value, and what to do.
 
 All derive from `PlayheadError`; the command line prints their text and exits with `exit_code`.
 Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spelling, since callers catch them by it.
@@ -41,13 +41,13 @@ __all__ = [
 
 
 class PlayheadError(Exception):
-    """Base of every error of playhead; its text says what to do."""
+    """Base class of all errors of playhead; the text says what to do."""
 
     exit_code: ClassVar[int] = 1
 
 
 class LogUnavailableError(PlayheadError):
-    """Redis cannot be reached, or it refused for a reason that waiting may cure."""
+    """Redis cannot be reached, or it refused for a reason that may pass."""
 
     exit_code = 69
 
@@ -65,11 +65,11 @@ class RedisTooOldError(PlayheadError):
 
 
 class ShardsError(PlayheadError):
-    """A number of shards which is not the one that the deployment has.
+    """The number of shards is not that of the deployment.
 
     Attributes:
-        settled: The number that it has.
-        wanted: The number that was asked for.
+        settled: The number of shards of the deployment.
+        wanted: The number that was requested.
     """
 
     exit_code = 78
@@ -78,19 +78,19 @@ class ShardsError(PlayheadError):
         self.settled = settled
         self.wanted = wanted
         super().__init__(
-            f"the deployment with prefix {prefix!r} has the number of shards {settled}, not {wanted}, and keeps it, because "
-            f"sessions are placed by it. Say {settled} or nothing; another number needs another prefix."
+            f"the deployment with prefix {prefix!r} has the number of shards {settled}, not {wanted}, and keeps "
+            f"it, because sessions are placed by it. Pass {settled} or nothing; another number needs another prefix."
         )
 
 
 class LeaseTooShortError(PlayheadError):
-    """A worker's lease that cannot be kept, since the way to Redis takes too much of it."""
+    """A worker cannot keep its lease, because round trips to Redis take too much of it."""
 
-    exit_code = 69  # not 78: the way may be shorter when a supervisor tries again
+    exit_code = 69  # not 78: round trips may be shorter when a supervisor tries again
 
 
 class BadTargetError(PlayheadError):
-    """A TARGET that does not import, holds no Agent, or names an agent twice."""
+    """A TARGET that cannot be imported, holds no Agent, or names an agent twice."""
 
     exit_code = 64
 
@@ -108,29 +108,29 @@ class NoWorkerError(PlayheadError):
 
 
 class AgentBusyError(PlayheadError):
-    """The in-process agent is already running; one invocation at a time keeps its history whole."""
+    """The in-process agent is already running. It takes one invocation at a time, because each extends its history."""
 
 
 class AgentPausedError(PlayheadError, ValueError):
-    """The in-process agent waits for answers, and was given another prompt.
+    """The in-process agent waits for responses, and got another prompt.
 
     Attributes:
-        interrupt_ids: What it waits for.
+        interrupt_ids: The interrupts it waits for.
     """
 
     def __init__(self, agent: str, interrupt_ids: Sequence[str]) -> None:
         self.interrupt_ids: list[str] = list(interrupt_ids)
         super().__init__(
-            f"agent {agent!r} waits for answers to {', '.join(self.interrupt_ids)}; pass a list of "
+            f"agent {agent!r} waits for responses to {', '.join(self.interrupt_ids)}; pass a list of "
             '{"interruptResponse": {"interruptId": …, "response": …}}, or give the invocation up with cancel().'
         )
 
 
 class InterruptNotOpenError(PlayheadError, ValueError):
-    """An answer to an interrupt that is not open: never asked, or answered already. Nothing was changed.
+    """A response to an interrupt that is not open: never asked, or already answered. Nothing was changed.
 
     Attributes:
-        run_id: The run, empty for an agent in this process that waits for nothing.
+        run_id: The run; empty for an in-process agent that waits for nothing.
         ids: The interrupt ids that are not open, in the order given.
     """
 
@@ -139,32 +139,32 @@ class InterruptNotOpenError(PlayheadError, ValueError):
     def __init__(self, run_id: str, ids: Sequence[str]) -> None:
         self.run_id = run_id
         self.ids: list[str] = list(ids)
-        where = f"run {run_id} does not wait" if run_id else "nothing here waits"
+        where = f"run {run_id} does not wait" if run_id else "the agent does not wait"
         super().__init__(
-            f"{where} for an answer to {', '.join(self.ids)}: never asked, or answered already. Nothing was changed; "
-            "answer the interrupts of the result whose stop_reason is 'interrupt'."
+            f"{where} for a response to {', '.join(self.ids)}: never asked, or already answered. Nothing was changed; "
+            "respond to the interrupts of the result whose stop_reason is 'interrupt'."
         )
 
 
 class RunEndedError(PlayheadError):
-    """A run that has ended was told something that only a live one can take: an answer, or what to do next."""
+    """The run has ended, and the request needs a run that has not: a response, or a steer."""
 
     exit_code = 65
 
 
 class RunNotFoundError(PlayheadError):
-    """No such run: never submitted, or removed when its retention ended."""
+    """There is no such run: never submitted, or removed when its retention ended."""
 
     exit_code = 66
 
 
 class GapError(PlayheadError):
-    """Records that a reader must see are no longer (or not yet again) in the log.
+    """Records that a reader needs are not in the log: they were removed, or are not there again yet.
 
     Attributes:
         run_id: The run.
-        expected: The `seq` the reader needed next.
-        found: The `seq` it met instead, or None when the log ended before it.
+        expected: The `seq` of the record that the reader needed next.
+        found: The `seq` that was there instead, or None if the log ends before it.
     """
 
     exit_code = 66
@@ -173,7 +173,7 @@ class GapError(PlayheadError):
         self.run_id = run_id
         self.expected = expected
         self.found = found
-        met = "the log ends before it" if found is None else f"the next one present is {found}"
+        met = "the log ends before it" if found is None else f"the next one in the log is {found}"
         super().__init__(
             f"run {run_id}: record {expected} is missing ({met}); the log was cut or restored from an older copy. "
             "Read again from the start (after=0) or from an export."
@@ -181,37 +181,37 @@ class GapError(PlayheadError):
 
 
 class RewindError(GapError):
-    """The log was written anew below what this reader has seen: Redis lost the log's end, and the run went on before it.
+    """Records that this reader has seen were replaced: Redis lost the end of the log, and the run went on before it.
 
     Attributes:
-        expected: The `seq` of the last record seen, which is not in the log as it was.
-        found: The `seq` of what stands in its place, or None when the log ends before it and will not get it back.
-        common: The `seq` of the last record that is surely as it was seen; 0 if none is known.
+        expected: The `seq` of the last record seen, which is not in the log any more.
+        found: The `seq` of the record that replaced it, or None if the log ends before it and will not get it back.
+        common: The `seq` of the last record that is certainly unchanged; 0 if none is known.
     """
 
     def __init__(self, run_id: str, *, expected: int, found: int | None, common: int = 0) -> None:
         super().__init__(run_id, expected=expected, found=found)
         self.common = common
-        now = "the log ends before it" if found is None else "another stands in its place"
+        now = "the log ends before it" if found is None else "another record replaced it"
         self.args: tuple[Any, ...] = (
-            f"run {run_id}: record {expected}, which this reader has seen, is gone ({now}): Redis lost the log's end, "
-            f"and the run went on from before it. Read again behind {common} (after={common}), and forget what was "
+            f"run {run_id}: record {expected}, which this reader has seen, is gone ({now}): Redis lost the end "
+            f"of the log, and the run went on from before it. Read again after {common} (after={common}), and discard what was "
             "read beyond that.",
         )
 
 
 class FencedError(PlayheadError):
-    """This process no longer owns the run: another took it over. What it appended last may or may not be stored."""
+    """This process lost the run to another process. Its last append may or may not be stored."""
 
 
 class ForeignRecordError(PlayheadError):
-    """A stream entry that playhead did not write, or that is damaged."""
+    """A stream entry that is damaged or was not written by playhead."""
 
     exit_code = 65
 
 
 class EncodingError(PlayheadError):
-    """A value that has no msgpack form, named with where it was found."""
+    """A value that has no msgpack form; the text says where it was found."""
 
     exit_code = 65
 
@@ -231,7 +231,7 @@ class RecordTooLargeError(PlayheadError):
 
 
 class ModelConfigurationError(PlayheadError):
-    """A model name that cannot be resolved, a missing key, file or optional package."""
+    """A model name that cannot be resolved; a missing key, file or optional package."""
 
     exit_code = 78
 
@@ -251,8 +251,8 @@ class MaxTokensReachedException(PlayheadError):
 class RunFailedError(PlayheadError):
     """A run ended with `run.failed`.
 
-    Raised on the reader's side as a subclass that carries the name of the worker's exception, and that also derives
-    from the built-in of that name where there is one, so `except RuntimeError` works across processes.
+    Readers get a subclass that carries the name of the worker's exception, and that also derives from the built-in
+    exception of that name if there is one, so `except RuntimeError` works across processes.
 
     Attributes:
         run_id: The run.
@@ -279,7 +279,7 @@ _OURS: dict[str, type[PlayheadError]] = {
 
 
 def remote_error(error_type: str, message: str, *, run_id: str = "") -> RunFailedError:
-    """Rebuild a worker's exception for the reader: same class name, same text, catchable as the built-in it was.
+    """Make the reader's exception for a worker's: same class name, same text, caught as the same built-in exception.
 
     Only built-in exceptions that take one text argument and playhead's own are used as bases; nothing is imported or
     executed by name.
@@ -289,7 +289,7 @@ def remote_error(error_type: str, message: str, *, run_id: str = "") -> RunFaile
     if isinstance(base, type) and issubclass(base, Exception) and base is not Exception:
         bases = (RunFailedError, base)
     try:
-        # Exception's own methods, since some built-ins want other arguments or, as KeyError, quote their text again.
+        # Exception's own methods, because some built-ins need other arguments or, as KeyError, quote their text again.
         methods = {"__init__": Exception.__init__, "__str__": Exception.__str__}
         cls = type(error_type, bases, {"__module__": __name__, **methods})
         error = cls(message)

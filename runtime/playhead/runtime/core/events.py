@@ -1,8 +1,8 @@
-"""Records to events: what a run's log looks like to a consumer, in the Strands vocabulary. Pure.
+"""Records to events: the events of a run as a consumer sees them, in the Strands vocabulary. Pure.
 
-Events are derived on the reader's side and never stored. The order and the keys are Strands' (1.62); added are the
-attributes of `Event` and one event of our own, `{"retracted": True, "from_seq", "to_seq", "text"}`, which says that the
-text streamed by those records is withdrawn because the model call died and is made again.
+Events are derived by the reader and never stored. The order and the keys are Strands' (1.62). Two things are added: the
+attributes of `Event`, and one event, `{"retracted": True, "from_seq", "to_seq", "text"}`. It says that the text
+streamed by those records is withdrawn, because the model call failed half-way and is made again.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def _json_default(value: Any) -> Any:
 
 
 class Event(dict[str, Any]):
-    """One event: a plain dict that knows its place.
+    """One event: a plain dict with its position in the run.
 
     Attributes:
         run_id: The run.
-        seq: The record it came from.
+        seq: The record that it was derived from.
         at: When that record was made, unix milliseconds.
-        epoch: The ownership in which that record was written.
-        index: Its place among the events of that record, None for the last.
+        epoch: The epoch of the owner that wrote that record.
+        index: Its position among the events of that record; None for the last.
     """
 
     __slots__ = ("at", "epoch", "index", "run_id", "seq")
@@ -71,14 +71,14 @@ class Event(dict[str, Any]):
 
     @property
     def cursor(self) -> str:
-        """Where this event stands, exactly: pass it as `after=` to go on behind it."""
+        """The exact position of this event: pass it as `after=` to continue after it."""
         place = f"{self.seq}-{self.epoch}"
         return place if self.index is None else f"{place}.{self.index}"
 
     def to_json(self) -> str:
         """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form.
 
-        It always has a UTF-8 form: half of a character, which some models stream, is written as an escape.
+        The line always has a UTF-8 form: half of a character, which some models stream, is written as an escape.
         """
         text = json.dumps(self, default=_json_default, ensure_ascii=False)
         return text if text.isascii() else _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
@@ -87,16 +87,16 @@ class Event(dict[str, Any]):
 class Projection:
     """Turns the records of one run into events, in order.
 
-    Give it record 1, then records without a hole from the start of a model call (or from 2) on: what it gives is the
-    same from wherever it starts. Events at or before `after` are computed but not given out.
+    Feed it record 1, then consecutive records from the start of a model call (or from 2) on. The events do not depend
+    on where it starts. Events at or before `after` are computed but not returned.
 
     Attributes:
         ended: The terminal record has been read.
-        error: What the reader must raise when the run failed.
-        invocation_state: The caller's values that come back in events.
+        error: The exception that the reader must raise if the run failed.
+        invocation_state: The caller's values that are part of events.
     """
 
-    __slots__ = ("_after", "_answer", "_chunks", "ended", "error", "invocation_state", "run_id")
+    __slots__ = ("_after", "_chunks", "_message", "ended", "error", "invocation_state", "run_id")
 
     def __init__(self, run_id: str, *, after: Cursor | None = None) -> None:
         self.run_id: str = run_id
@@ -104,33 +104,36 @@ class Projection:
         self.error: RunFailedError | None = None
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
-        self._answer = MessageAssembler()
-        self._chunks = 0  # of this call, without the text deltas that `events` adds to the answer by itself
+        self._message = MessageAssembler()
+        self._chunks = 0  # of this call, without the text deltas that `events` appends to the message directly
 
     @staticmethod
     def may_begin_at(record: Record) -> bool:
-        """Whether what a projection gives from this record on needs none before it but record 1."""
+        """Whether the events from this record on need no record before it, except record 1."""
         if isinstance(record, ModelStarted):
             return not record.continues
         return isinstance(record, MessageAdded | CycleStarted)
 
     def events(self, segment: Segment) -> Iterator[Event]:
-        """The events of a segment's records that lie behind the cursor, made as they are asked for.
+        """The events of a segment's records after the cursor, made lazily.
 
-        The same as `feed` gives, but those of a text delta, as most are, are made from the stored array: three times
-        as fast.
+        They are the events that `feed` returns, but those of text deltas, which most are, are made from the stored
+        array, which is three times as fast.
         """
         return self.events_at(*segment)
 
     def events_at(self, first: int, epoch: int, values: Iterable[Stored]) -> Iterator[Event]:
-        """As `events`, of the segment that has these fields."""
+        """As `events`, for the segment that has these fields."""
         run_id, seq, here = self.run_id, first - 1, self._after.seq < first
-        say, given = self._answer.streamed.append, self.invocation_state
+        say, given = self._message.streamed.append, self.invocation_state
         for value in values:
             seq += 1
             if type(value) is not list or value[0] != TEXT or not here:
                 yield from self.feed(Entry(seq, epoch, record_of(value)))
-                say, given = self._answer.streamed.append, self.invocation_state  # the record may have put others there
+                say, given = (
+                    self._message.streamed.append,
+                    self.invocation_state,
+                )  # feeding the record may have replaced both
                 continue
             at, text = value[1], value[2]
             say(text)
@@ -157,7 +160,7 @@ class Projection:
             yield event
 
     def feed(self, entry: Entry) -> list[Event]:
-        """The events of one record that lie behind the cursor; often one or two, sometimes none."""
+        """The events of one record after the cursor: often one or two, sometimes none."""
         seq, epoch, record = entry
         events = self._chunk(record) if type(record) is ModelChunk else self._events(record)
         if not events:
@@ -187,10 +190,10 @@ class Projection:
                     Event(start=True),
                     Event(start_event_loop=True),
                 ]
-            case CycleStarted():  # Strands' recursion says "start" once more
+            case CycleStarted():  # Strands' recursion emits "start" once more
                 return [Event(start=True), Event(start=True), Event(start_event_loop=True)]
             case ModelStarted(continues=True):
-                self._answer.go_on()
+                self._message.go_on()
             case ModelStarted():
                 self._forget()
             case ModelRetried():
@@ -217,21 +220,21 @@ class Projection:
     def _chunk(self, record: ModelChunk) -> list[Event]:
         self._chunks += 1
         chunk = record.chunk
-        derived = self._answer.feed(chunk)
+        derived = self._message.feed(chunk)
         if derived is None:
-            return [] if chunk is self._answer.repeated else [Event(event=chunk)]
+            return [] if chunk is self._message.repeated else [Event(event=chunk)]
         if self.invocation_state:
             derived.update(self.invocation_state)
         return [Event(event=chunk), Event(derived)]
 
     def _forget(self) -> None:
-        """The model call is over."""
-        self._answer, self._chunks = MessageAssembler(), 0
+        """End the model call."""
+        self._message, self._chunks = MessageAssembler(), 0
 
     def _retract(self, record: ModelRetried) -> list[Event]:
-        answer, chunks = self._answer, self._chunks
+        message, chunks = self._message, self._chunks
         self._forget()
-        if not (chunks or answer.streamed):  # the call died before it said anything: there is nothing to withdraw
+        if not (chunks or message.streamed):  # the call ended before its first chunk: there is nothing to withdraw
             return []
         first, last = record.supersedes
-        return [Event(retracted=True, from_seq=first, to_seq=last, text=answer.text)]
+        return [Event(retracted=True, from_seq=first, to_seq=last, text=message.text)]

@@ -1,4 +1,4 @@
-"""Fresh ids: of runs and of ownerships."""
+"""Makes new ids: of runs and of ownerships."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i
 
 
 def new_run_id(*, shard: int = 0) -> str:
-    """A fresh run id: its shard, then a time-ordered unguessable part, e.g. `0-0d1m5x8p4k2v9r7w3t6y`."""
+    """A new run id: its shard, then a time-ordered unguessable part, e.g. `0-0d1m5x8p4k2v9r7w3t6y`."""
     number = (time.time_ns() // 1_000_000) << 50 | secrets.randbits(50)
     digits: list[str] = []
     for _ in range(19):
@@ -22,5 +22,5 @@ def new_run_id(*, shard: int = 0) -> str:
 
 
 def new_token() -> str:
-    """A fresh fencing token. Random, since a failover can hand out one epoch twice."""
+    """A new fencing token. It is random, because a failover can assign one epoch twice."""
     return secrets.token_hex(8)

@@ -1,6 +1,6 @@
-"""Interrupts: a tool's question to a human, by an id that names the call. Pure.
+"""Interrupts: a tool's question to a human, with an id that names the call. Pure.
 
-The forms are Strands' (1.62): an interrupt is `{"id", "name", "reason", "response"}`, an answer in a prompt is
+The forms are Strands' (1.62): an interrupt is `{"id", "name", "reason", "response"}`, a response in a prompt is
 `{"interruptResponse": {"interruptId", "response"}}`.
 """
 
@@ -19,33 +19,33 @@ __all__ = [
 ]
 
 UNKNOWN_OUTCOME: Final = "unknown_outcome"
-"""The name of the interrupt that asks what became of a call: `@tool(on_unknown_outcome="ask")`."""
+"""The name of the interrupt that asks for the outcome of a call: `@tool(on_unknown_outcome="ask")`."""
 
 _ANSWER: Final = "interruptResponse"
 _OUTCOME_PREFIX: Final = f"v1:{UNKNOWN_OUTCOME}:"
 
 
 class Interrupt(dict[str, Any]):
-    """A question a run waits for: plain data with the attributes of Strands' `Interrupt`."""
+    """A question that a run waits for: plain data with the attributes of Strands' `Interrupt`."""
 
     @property
     def id(self) -> str:
-        """What an answer names; not to be parsed."""
+        """The id that a response names; not to be parsed."""
         return str(self["id"])
 
     @property
     def name(self) -> str:
-        """What the tool called it."""
+        """The name that the tool gave it."""
         return str(self.get("name", ""))
 
     @property
     def reason(self) -> Any:
-        """What the tool gave with it, as plain data."""
+        """The reason that the tool gave, as plain data."""
         return self.get("reason")
 
     @property
     def response(self) -> Any:
-        """The answer; None while there is none."""
+        """The response; None while there is none."""
         return self.get("response")
 
 
@@ -55,7 +55,7 @@ def tool_interrupt_id(call: str, name: str) -> str:
 
 
 def outcome_question_id(call: str) -> str:
-    """The id of the question what became of a call that a former owner had started."""
+    """The id of the question for the outcome of a call that a former owner had started."""
     return f"{_OUTCOME_PREFIX}{call}"
 
 
@@ -65,7 +65,7 @@ def is_outcome_question(interrupt_id: str) -> bool:
 
 
 def interrupt_responses(prompt: Any) -> dict[str, Any] | None:
-    """The answers by interrupt id, if `prompt` is a list of `interruptResponse` blocks; else None.
+    """The responses by interrupt id, if `prompt` is a list of `interruptResponse` blocks; else None.
 
     Raises:
         ValueError: If only some of its items are such blocks, or one lacks `interruptId` or `response`.
@@ -77,10 +77,14 @@ def interrupt_responses(prompt: Any) -> dict[str, Any] | None:
     if not found:
         return None
     if len(found) < len(cast("list[Any]", prompt)) or any(len(block) != 1 for block in blocks):
-        raise ValueError("a prompt that answers interrupts must hold nothing but interruptResponse blocks")
-    answers: dict[str, Any] = {}
-    for answer in found:
-        if not isinstance(answer, dict) or not isinstance(answer.get("interruptId"), str) or "response" not in answer:
-            raise ValueError('an interruptResponse must be {"interruptId": <text>, "response": <answer>}')
-        answers[answer["interruptId"]] = answer["response"]
-    return answers
+        raise ValueError("a prompt that responds to interrupts must hold interruptResponse blocks only")
+    responses: dict[str, Any] = {}
+    for response in found:
+        if (
+            not isinstance(response, dict)
+            or not isinstance(response.get("interruptId"), str)
+            or "response" not in response
+        ):
+            raise ValueError('an interruptResponse must be {"interruptId": <text>, "response": <response>}')
+        responses[response["interruptId"]] = response["response"]
+    return responses

@@ -1,6 +1,6 @@
-"""Raw model chunks to what follows from them: the derived event of each chunk and, at the end, the message. Pure.
+"""Raw model chunks to the derived event of each chunk and, at the end, to the message. Pure.
 
-The loop uses it to build the message, the projection to derive events, so both see one truth. The rules are Strands'
+The loop uses it to build the message and the projection uses it to derive events, so both agree. The rules are Strands'
 (`event_loop/streaming.py`, 1.62): tool input that is not JSON becomes `{}`, a tool call without id or name is dropped,
 `end_turn` with tool calls means `tool_use`, a stream without `messageStop` counts as `end_turn`.
 """
@@ -18,14 +18,14 @@ __all__ = ["MessageAssembler", "partial_text"]
 
 _NO_USAGE: Final = MappingProxyType({"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
 _NO_METRICS: Final = MappingProxyType({"latencyMs": 0})
-"""Shared by all answers whose `metadata` chunk has not come: each tail that waits holds one."""
+"""Shared by all messages without a `metadata` chunk, because each waiting tail holds one."""
 
 
 def partial_text(chunks: Iterable[Chunk]) -> str | None:
-    """What a call said that died half-way, if a model can go on behind it; else None.
+    """The text of a call that stopped half-way, if a model can continue after it; else None.
 
-    It can behind one block of text that has not ended. Behind the beginning of a tool call or of reasoning it cannot,
-    and providers refuse an answer to go on from that is blank or ends in whitespace.
+    A model can continue one block of text that has not ended. It cannot continue the beginning of a tool call or of
+    reasoning, and providers refuse to continue a message that is blank or ends in whitespace.
     """
     text: list[str] = []
     for chunk in chunks:
@@ -46,12 +46,12 @@ class MessageAssembler:
     """Folds the chunks of one model call.
 
     Attributes:
-        stop_reason: Of the answer so far.
-        complete: The `metadata` chunk has come, a provider's last.
-        usage: Tokens, zero until the `metadata` chunk came.
-        metrics: `{"latencyMs": int, …}` likewise.
-        streamed: All text deltas so far. A reader, who makes no message, may append a delta here in place of `feed`.
-        repeated: The last chunk that only began what had begun already: see `go_on`.
+        stop_reason: The stop reason of the message so far.
+        complete: Whether the `metadata` chunk, a provider's last, has arrived.
+        usage: Tokens; zero until the `metadata` chunk arrives.
+        metrics: `{"latencyMs": int, …}`, likewise.
+        streamed: All text deltas so far. A reader that builds no message may append a delta here instead of `feed`.
+        repeated: The last chunk only began what had already begun: see `go_on`.
     """
 
     __slots__ = (
@@ -80,7 +80,7 @@ class MessageAssembler:
         self.metrics: Mapping[str, Any] = _NO_METRICS
         self._role = "assistant"
         self._blocks: list[ContentBlock] = []
-        self._content = self._blocks  # what the message holds: the blocks, until a guardrail puts a text in their place
+        self._content = self._blocks  # the message's content: the blocks, until a guardrail replaces them by a text
         self.streamed: list[str] = []
         self._text: list[str] = []
         self._tool_use: dict[str, Any] = {}
@@ -93,18 +93,18 @@ class MessageAssembler:
 
     @property
     def text(self) -> str:
-        """All text deltas so far, as one."""
+        """All text deltas so far, joined."""
         return "".join(self.streamed)
 
     def go_on(self) -> None:
-        """What is fed from here on is another call's, which goes on behind the open text of this answer.
+        """Prepare for the chunks of another call, which continues the open text of this message.
 
-        Its message and its first block of text do not begin anew.
+        The start of its message and of its first text block begin nothing new.
         """
         self._goes_on = True
 
     def feed(self, chunk: Chunk) -> dict[str, Any] | None:
-        """Take one chunk in; returns the event it derives beside the raw one (own keys only), or None."""
+        """Process one chunk; returns the event it derives beside the raw one (own keys only), or None."""
         if "contentBlockDelta" in chunk:
             return self._delta(chunk["contentBlockDelta"]["delta"])
         if "contentBlockStop" in chunk:
@@ -116,7 +116,7 @@ class MessageAssembler:
                 if _starts_text(chunk):
                     self.repeated = chunk
                     return None
-                self._close_block()  # no more text: the call goes on with a tool call
+                self._close_block()  # the text has ended: the call goes on with a tool call
             start = chunk["contentBlockStart"].get("start") or {}
             self._tool_use = {**start["toolUse"], "input": ""} if start.get("toolUse") else {}
         elif "messageStart" in chunk:
@@ -138,7 +138,7 @@ class MessageAssembler:
         return None
 
     def say(self, text: str) -> None:
-        """Take a delta of text in; as `feed` of it, and nothing is derived."""
+        """Process a text delta, as `feed` does, without an event."""
         self._text.append(text)
         self.streamed.append(text)
 
@@ -160,7 +160,7 @@ class MessageAssembler:
         part = delta["toolUse"]
         use = self._tool_use
         use["input"] = use.get("input", "") + part.get("input", "")
-        for field in ("toolUseId", "name"):  # some providers name the call in a delta rather than at its start
+        for field in ("toolUseId", "name"):  # some providers name the call in a delta instead of at its start
             if field not in use and field in part:
                 use[field] = part[field]
         return {"type": "tool_use_stream", "delta": delta, "current_tool_use": dict(use)}

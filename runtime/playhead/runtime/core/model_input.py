@@ -1,7 +1,7 @@
 """The history in the form that model providers take. Pure.
 
-The rules are Strands' (`_normalize_messages`, 1.62): providers refuse blank text, and calls under names that they could
-not have sent themselves.
+The rules are Strands' (`_normalize_messages`, 1.62): providers refuse blank text, and tool calls under names that a
+provider could not have produced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["for_model"]
 
 
 def for_model(messages: Sequence[Message]) -> Messages:
-    """The history as a provider wants it: no bookkeeping, and no blank assistant text, which several refuse."""
+    """The history for a provider: without bookkeeping, and without blank assistant text, which several refuse."""
     return [{"role": message.get("role", "user"), "content": _sendable(message)} for message in messages]
 
 
@@ -31,7 +31,7 @@ def _sendable(message: Message) -> list[dict[str, Any]]:
 
 
 def _callable(block: dict[str, Any]) -> dict[str, Any]:
-    """A tool call under a name that providers accept: they refuse a history with one they could not have sent."""
+    """A tool call with a name that providers accept: they refuse a history with a name they could not have produced."""
     call = block.get("toolUse")
     if call is None or invalid_name(call.get("name")) is None:
         return block

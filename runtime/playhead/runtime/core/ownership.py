@@ -1,4 +1,4 @@
-"""Whether this process may still act for a run: one object, asked by its loop, its tools, its writer and its owner."""
+"""Ownership: whether this process may still act for a run. The run's loop, tools, writer and owner share one object."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from playhead.runtime.core.errors import FencedError
 __all__ = ["Ownership", "Standing"]
 
 Standing = Literal["held", "stopping", "expired", "lost"]
-"""Of an ownership. `held`: this process may act for the run. `stopping`: it was told to stop; what ends the ownership
-may still be written. `expired`: no renewal went through for so long that others may soon own the run. `lost`: others
-own it, or may."""
+"""State of an ownership. `held`: this process may act for the run. `stopping`: it was told to stop; the end of the
+ownership may still be written. `expired`: no renewal succeeded for so long that another process may soon own the run.
+`lost`: another process owns it, or may own it."""
 
 
 class Ownership:
-    """One ownership of one run, from its claim on; once it is not held, it is never held again.
+    """One ownership of one run, from its claim on. Once it is not held, it is never held again.
 
-    This one is lost only by `lose`, which is right in process, where no other process can own the run. A worker's lease
-    is one that expires too.
+    This class is lost only by `lose`, which is correct for an in-process run, because no other process can own it. A
+    worker's `Lease` is a subclass that also expires.
 
-    `check`, `standing` and `mark_lost` may be called on any thread, the rest on the event loop's.
+    `check`, `standing` and `mark_lost` may be called on any thread, everything else on the event loop's thread.
 
     Attributes:
-        refusal: Why nothing may begin any more, in words; None while nothing refuses it, or nothing that is known yet.
-        lost: It is lost.
-        leaving: It is to be handed over at the next boundary where nothing that has begun is thrown away.
+        refusal: Why nothing may begin any more; None while nothing is refused, or no reason is known yet.
+        lost: Whether it is lost.
+        leaving: Whether to hand the run over at the next boundary where no work that has begun is thrown away.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -38,7 +38,7 @@ class Ownership:
 
     @property
     def standing(self) -> Standing:
-        """What it is now."""
+        """The state of this ownership now."""
         if self.lost:
             return "lost"
         if self.overdue() is not None:
@@ -46,13 +46,13 @@ class Ownership:
         return "held" if self.refusal is None else "stopping"
 
     def check(self, *, closing: bool = False) -> None:
-        """To be called before anything begins that only the run's owner may begin: a model call, a tool's body, a write.
+        """Refuse unless this process may act. Call it before a model call, a tool's body or a write begins.
 
         Args:
-            closing: What begins is the end of this ownership (the run's end, its handover): `stopping` does not refuse it.
+            closing: The end of this ownership begins (the run's end, its handover): `stopping` does not refuse that.
 
         Raises:
-            FencedError: It is not held. An expired one counts as lost from here on: what was refused stays refused.
+            FencedError: The ownership is not held. An expired one becomes lost, so a refusal is never taken back.
         """
         standing = self.standing
         if standing == "held" or (closing and standing == "stopping"):
@@ -62,16 +62,16 @@ class Ownership:
         raise FencedError(f"run {self.run_id}: {self.refusal}")
 
     def overdue(self) -> str | None:
-        """For how long no renewal has gone through, in words, if that is too long; else None."""
+        """How long no renewal has succeeded, in words, if that is too long; else None."""
         return None
 
     def mark_lost(self, why: str) -> None:
-        """From now on `check` refuses everything; the first reason stays. `lose` must follow, on the event loop."""
+        """Let `check` refuse everything from now on; the first reason stays. `lose` must follow, on the event loop."""
         if not self.lost:
             self.refusal, self.lost = why, True
 
     def lose(self, why: str) -> None:
-        """As `mark_lost`, and tell all listeners."""
+        """As `mark_lost`, and call all listeners."""
         self.mark_lost(why)
         self._tell()
 
@@ -80,13 +80,13 @@ class Ownership:
         self.leaving = True
 
     def stop(self) -> None:
-        """Ask for the handover here and now: nothing may begin any more."""
+        """Ask for the handover now: nothing may begin any more."""
         if self.refusal is None:
             self.refusal = "its execution here is being stopped"
         self._tell()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called whenever this ownership is told to stop or is lost."""
+        """Call `listener` whenever this ownership is told to stop or is lost."""
         self._listeners.append(listener)
 
     def _tell(self) -> None:

@@ -1,4 +1,4 @@
-"""Any Python value as plain data: what the log can store and another process can read.
+"""Any Python value as plain data, which the log can store and another process can read.
 
 Plain data is None, bool, int (of any size), float, str, bytes, and lists and string-keyed dicts of plain data.
 """
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 __all__ = ["MAX_DEPTH", "NotPlainError", "plain", "plain_strict", "plain_text"]
 
 MAX_DEPTH = 64
-"""Levels of nesting kept: far below what msgpack and the interpreter's stack bear, far above what tools return."""
+"""Levels of nesting kept: far below the limits of msgpack and the interpreter's stack, far above what tools return."""
 
 
 class NotPlainError(TypeError):
@@ -21,7 +21,7 @@ class NotPlainError(TypeError):
 
     Attributes:
         path: Where it was found, such as `[0]['json']`; empty for the value itself.
-        what: The name of its type, or what else is wrong with it.
+        what: The name of its type, or another reason why it is refused.
     """
 
     def __init__(self, what: str) -> None:
@@ -34,16 +34,16 @@ class NotPlainError(TypeError):
 
 
 def plain(value: object) -> Any:
-    """Copy `value` as plain data; never raises, and the answer shares nothing mutable with `value`.
+    """Copy `value` as plain data; never raises, and the copy shares nothing mutable with `value`.
 
-    Tuples and sets become lists, keys become strings, pydantic models dicts, anything else its `str()`. What is nested
-    deeper than `MAX_DEPTH`, or contains itself, is replaced by a text that says so.
+    Tuples and sets become lists, keys become strings, pydantic models dicts, anything else its `str()`. A value nested
+    deeper than `MAX_DEPTH`, or one that contains itself, is replaced by a text that says so.
     """
     return _copy(value, [], _lenient)
 
 
 def plain_strict(value: object) -> Any:
-    """Copy `value` if it is plain data already; tuples count as lists, and None, bool, int and float keys as strings.
+    """Copy `value` if it is already plain data; tuples count as lists; None, bool, int and float keys as strings.
 
     Raises:
         NotPlainError: For any other type, a value that contains itself, or nesting deeper than `MAX_DEPTH`.
@@ -116,7 +116,7 @@ def _lenient(value: object, parents: list[int], flaw: str | None) -> Any:
     if isinstance(value, BaseModel | Mapping):
         try:
             as_dict = value.model_dump() if isinstance(value, BaseModel) else dict(cast(Mapping[object, object], value))
-        except Exception:  # a serializer of the user's; the text form is the next best
+        except Exception:  # a serializer of the user's failed; fall back to the text form
             return plain_text(_text_of(cast(object, value)))
         return _copy(as_dict, parents, _lenient)
     return plain_text(_text_of(value))
@@ -125,5 +125,5 @@ def _lenient(value: object, parents: list[int], flaw: str | None) -> Any:
 def _text_of(value: object) -> str:
     try:
         return str(value)
-    except Exception:  # a broken __str__ must not end the run that only wanted to show the value
+    except Exception:  # a broken __str__ must not end the run, because the value is only shown
         return f"<{type(value).__name__} that has no text form>"

@@ -1,4 +1,4 @@
-"""What a caller may say to a run, as messages. Pure."""
+"""A caller's prompt as messages. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BLOCK_KEYS: Final = frozenset(
 
 
 def prompt_messages(prompt: Any) -> list[Message] | None:
-    """A caller's prompt as messages; None stands for "go on from the history".
+    """A caller's prompt as messages; None means "continue from the history".
 
     Raises:
         ValueError: If it is not text, a list of content blocks, a list of messages or None.

@@ -1,8 +1,8 @@
-"""The record types: what may stand in a run's log. Past tense, versioned, plain data.
+"""The record types of a run's log. Named in the past tense, versioned, plain data.
 
-A record is one fact about one run. Its number (`seq`) and the epoch of its writer are not in it: they are the stream
-entry's id, and travel beside it in an `Entry`. Unknown types and unknown fields, written by a newer version, are
-carried and skipped, never an error. Nested Converse data is taken as it is: only a record's own fields are checked.
+A record is one fact about one run. Its number (`seq`) and the epoch of its writer are not part of it: they are the id
+of the stream entry, and an `Entry` holds them beside the record. Unknown types and unknown fields, written by a newer
+version, are kept and skipped; they are not an error. Only a record's own fields are checked, not nested Converse data.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ __all__ = [
 RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
 ENDED_STATES: Final = frozenset({"completed", "failed", "cancelled"})
-"""The states of a run that takes nothing in any more."""
+"""The states of a run that accepts nothing any more."""
 
 
 _MAX_ERROR_CHARS: Final = 10_000
 
 
 def now_ms() -> int:
-    """The wall clock in unix milliseconds, for `at` only; no decision is ever taken by it."""
+    """The wall clock in unix milliseconds, for `at` only; no decision depends on it."""
     return time.time_ns() // 1_000_000
 
 
 class Record:
-    """Base of all records; `dict(record)` is what is stored of one.
+    """Base class of all records; `dict(record)` is what is stored.
 
     Attributes:
         v: Version of the record type's fields.
@@ -80,7 +80,7 @@ class Record:
 
 
 class CheckedRecord(BaseModel, Record):
-    """Base of the records whose fields are checked when they are made."""
+    """Base class of the records whose fields are checked when they are made."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True)
 
@@ -92,8 +92,8 @@ class CheckedRecord(BaseModel, Record):
 class RunSubmitted(CheckedRecord):
     """Always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
-    `options` holds `history` (messages before the first session message; in-process agents put theirs here) and what
-    later versions add; `invocation_state` the caller's serialisable keys, `trace` a W3C trace context.
+    `options` holds `history` (messages before the first session message; in-process agents put their messages here) and
+    what later versions add; `invocation_state` holds the caller's serialisable keys, `trace` a W3C trace context.
     """
 
     type: str = "run.submitted"
@@ -106,7 +106,7 @@ class RunSubmitted(CheckedRecord):
 
 
 class RunClaimed(CheckedRecord):
-    """A worker became the owner; the entry's epoch is the new ownership's ordinal."""
+    """A worker became the owner; the epoch of the entry is the ordinal of the new ownership."""
 
     type: str = "run.claimed"
     worker: str
@@ -114,7 +114,7 @@ class RunClaimed(CheckedRecord):
 
 
 class RunHandedOver(CheckedRecord):
-    """The owner gave the run back, on drain; not a crash."""
+    """The owner gave the run back when it drained. This is not a crash."""
 
     type: str = "run.handed_over"
     worker: str
@@ -128,9 +128,9 @@ class CycleStarted(CheckedRecord):
 
 
 class ModelStarted(CheckedRecord):
-    """A model call began; the chunks that follow are its answer until `message.added`.
+    """A model call began; the chunks that follow are its message until `message.added`.
 
-    `continues`: it goes on behind the text that the chunks before it hold, those of the call that died half-way.
+    `continues`: it continues the text of the chunks before it, which belong to the call that stopped half-way.
     """
 
     type: str = "model.started"
@@ -139,9 +139,9 @@ class ModelStarted(CheckedRecord):
 
 
 class ModelChunk(Record):
-    """One raw chunk, as the provider yielded it. The frequent record: see `codec` for its compact form.
+    """One raw chunk, as the provider yielded it. The most frequent record: see `codec` for its compact form.
 
-    A plain class, because a pydantic model takes ten times as long to make and would check nothing in it.
+    A plain class, because a pydantic model takes ten times as long to make and would check nothing here.
     """
 
     __slots__ = ("at", "chunk")
@@ -166,7 +166,7 @@ class ModelChunk(Record):
 
 
 class ModelRetried(CheckedRecord):
-    """A model call died half-way and will be made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
+    """A model call stopped half-way and is made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
 
     type: str = "model.retried"
     supersedes: tuple[int, int]
@@ -176,7 +176,7 @@ class ModelRetried(CheckedRecord):
 class MessageAdded(CheckedRecord):
     """A message entered the history.
 
-    `origin` says why: `prompt` (the caller's), `repair` (results for calls nobody answered), `steer` (said to the
+    `origin` says why: `prompt` (the caller's), `repair` (results for calls without one), `steer` (a user message to the
     running run), `model`, `tools`. Only the last two have an event. `stop_reason` is set for `model`.
     """
 
@@ -189,8 +189,8 @@ class MessageAdded(CheckedRecord):
 class ToolStarted(CheckedRecord):
     """A tool call is about to run: this record is stored before its body starts.
 
-    `index` is the call's place in its batch (tool use ids need not be unique); `effect_key` is what the tool may use
-    as idempotency key.
+    `index` is the position of the call in its batch (tool use ids need not be unique); `effect_key` is a key that the
+    tool may use as idempotency key.
     """
 
     type: str = "tool.started"
@@ -209,7 +209,7 @@ class ToolProgressed(CheckedRecord):
 
 
 class ToolFinished(CheckedRecord):
-    """A tool call has its result; it is never computed again. `duration_ms` is 0 for calls that never ran."""
+    """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran."""
 
     type: str = "tool.finished"
     index: int
@@ -219,9 +219,9 @@ class ToolFinished(CheckedRecord):
 
 
 class ToolInterrupted(CheckedRecord):
-    """A tool call stopped to ask a human; once all of `interrupts` are answered its body is run again from its top.
+    """A tool call stopped to ask a human; once all of `interrupts` have responses its body runs again from its top.
 
-    Written when the body has stopped, so a crash before it means that the call's outcome is unknown. Each of
+    It is written when the body has stopped, so after a crash before it the outcome of the call is unknown. Each of
     `interrupts` is `{"id", "name", "reason", "response": None}`.
     """
 
@@ -232,10 +232,10 @@ class ToolInterrupted(CheckedRecord):
 
 
 class RunPaused(CheckedRecord):
-    """The run waits for answers and has no owner. `interrupts` are all that are open.
+    """The run waits for responses and has no owner. `interrupts` are all open ones.
 
-    `result` is an `AgentResult` as a dict, its stop reason `interrupt`. An owner that dies before this is stored only
-    leaves it to its successor. Not terminal.
+    `result` is an `AgentResult` as a dict with the stop reason `interrupt`. If an owner dies before this is stored, the
+    next owner writes it. Not terminal.
     """
 
     type: str = "run.paused"
@@ -244,15 +244,15 @@ class RunPaused(CheckedRecord):
 
 
 class RunResumed(CheckedRecord):
-    """Every open interrupt is answered: the run goes on. Written by the owner before it runs the calls again."""
+    """Every interrupt has its response: the run goes on. The owner writes it before it runs the calls again."""
 
     type: str = "run.resumed"
 
 
 class SignalReceived(CheckedRecord):
-    """The owner took a signal in; from here on it is in force, in the log's order.
+    """The owner took a signal from the inbox; from here on it is in force, in the order of the log.
 
-    `body` is None for `cancel`, `{interrupt id: answer}` for `respond`, a prompt for `steer`.
+    `body` is None for `cancel`, `{interrupt id: response}` for `respond`, a prompt for `steer`.
     """
 
     type: str = "signal.received"
@@ -262,14 +262,14 @@ class SignalReceived(CheckedRecord):
 
 
 class RunCompleted(CheckedRecord):
-    """Terminal: the run ended by itself. `result` is an `AgentResult` as a dict."""
+    """Terminal: the run completed. `result` is an `AgentResult` as a dict."""
 
     type: str = "run.completed"
     result: dict[str, Any]
 
 
 class RunFailed(CheckedRecord):
-    """Terminal: the run ended by an error. `force_stop` asks readers for Strands' `force_stop` event before it."""
+    """Terminal: the run failed. With `force_stop` readers emit Strands' `force_stop` event before it."""
 
     type: str = "run.failed"
     error_type: str
@@ -278,23 +278,23 @@ class RunFailed(CheckedRecord):
 
 
 def failure(error: BaseException) -> RunFailed:
-    """The record of an exception that ends a run; always one that can be stored."""
+    """The record of an exception that ends a run; it can always be stored."""
     try:
         text = str(error)[:_MAX_ERROR_CHARS]
-    except Exception:  # a broken __str__ must not keep the run from its end
+    except Exception:  # a broken __str__ must not prevent the end of the run
         text = "(its text cannot be shown)"
     return RunFailed(at=now_ms(), error_type=type(error).__name__, message=text, force_stop=True)
 
 
 class RunCancelled(CheckedRecord):
-    """Terminal: the run was cancelled and has said so. `result` is an `AgentResult` as a dict."""
+    """Terminal: the run was cancelled, and its last message says so. `result` is an `AgentResult` as a dict."""
 
     type: str = "run.cancelled"
     result: dict[str, Any]
 
 
 class UnknownRecord(CheckedRecord):
-    """A record of a type this version does not know; kept whole, folded as nothing."""
+    """A record of a type that this version does not know; kept unchanged, and ignored by the fold."""
 
 
 RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
@@ -326,7 +326,7 @@ TERMINAL_TYPES: Final = frozenset({"run.completed", "run.failed", "run.cancelled
 
 
 class Entry(NamedTuple):
-    """A record in its place: number `seq` of its run's log, written by the owner of `epoch`."""
+    """A record with its position: number `seq` of its run's log, written by the owner of `epoch`."""
 
     seq: int
     epoch: int
@@ -334,5 +334,5 @@ class Entry(NamedTuple):
 
     @property
     def cursor(self) -> str:
-        """This place, to go on behind it: the record's number and its writer's epoch, such as `41-2`."""
+        """The position of this record, to continue after it: its number and its writer's epoch, such as `41-2`."""
         return f"{self.seq}-{self.epoch}"

@@ -1,4 +1,4 @@
-"""What a finished run gives: `AgentResult`, a dict that reads like Strands' object."""
+"""`AgentResult`, the result of a run: a dict with the attributes of Strands' object."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AgentResult", "RunMetrics"]
 class RunMetrics(dict[str, Any]):
     """`{"cycles": int, "usage": {...}, "latency_ms": int, "tools": {name: {"calls", "ok", "errors"}}}`.
 
-    Of the whole run. One that had paused also has `"resumed": {"cycles", "usage"}`, the part since it last went on.
+    For the whole run. A run that was paused also has `"resumed": {"cycles", "usage"}`, the part since it last resumed.
     """
 
     @property
@@ -28,12 +28,12 @@ class RunMetrics(dict[str, Any]):
 
     @property
     def invocation_cycles(self) -> int:
-        """Cycles since the run began or last went on after a pause; the cycle it paused in counts again."""
+        """Cycles since the run began or last resumed after a pause; the cycle it paused in counts again."""
         return int(self.get("resumed", self).get("cycles", 0))
 
     @property
     def invocation_usage(self) -> dict[str, int]:
-        """Tokens of the model calls since the run began or last went on after a pause."""
+        """Tokens of the model calls since the run began or last resumed after a pause."""
         return cast("dict[str, int]", self.get("resumed", self).get("usage", {}))
 
     @property
@@ -50,13 +50,13 @@ class RunMetrics(dict[str, Any]):
 class AgentResult(dict[str, Any]):
     """The value of a run's last event: plain data with the attributes of Strands' `AgentResult`.
 
-    `str(result)` is the text of the final message, each text block followed by a newline; of a run that waits for
-    answers, its interrupts.
+    `str(result)` is the text of the final message, each text block followed by a newline; for a run that waits for
+    responses it is its interrupts.
     """
 
     @property
     def stop_reason(self) -> str:
-        """Why the run ended: `end_turn`, `cancelled`, `max_tokens`, …; or `interrupt`: it waits for answers."""
+        """Why the run ended: `end_turn`, `cancelled`, `max_tokens`, …; or `interrupt`: it waits for responses."""
         return str(self.get("stop_reason", ""))
 
     @property
@@ -81,13 +81,13 @@ class AgentResult(dict[str, Any]):
 
     @property
     def interrupts(self) -> list[Interrupt] | None:
-        """Questions the run waits for; None when it waits for nothing."""
+        """The questions that the run waits for; None when it waits for nothing."""
         interrupts = self.get("interrupts")
         return None if interrupts is None else [Interrupt(interrupt) for interrupt in interrupts]
 
     @property
     def structured_output(self) -> Any:
-        """The structured answer, if one was asked for."""
+        """The structured output, if one was requested."""
         return self.get("structured_output")
 
     def __str__(self) -> str:

@@ -1,7 +1,7 @@
-"""Records as readers move them: as many at once as one owner wrote, each as it is stored. Pure.
+"""Segments: consecutive records of one owner, each in its stored form, as readers handle them. Pure.
 
-A page of a log is a few segments, what is published live is one. So the way from the log to a reader costs per segment,
-not per record; a `model.chunk` becomes a typed record only for who asks for records.
+A page of a log is a few segments, a published batch is one. So reading costs per segment, not per record; a
+`model.chunk` becomes a typed record only for callers that ask for records.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ WHOLE: Final = 0
 TEXT: Final = 1
 TOOL_INPUT: Final = 2
 REASONING: Final = 3
-"""The forms of the array, its first item; WHOLE to REASONING are all."""
+"""The forms of the array, its first item; WHOLE to REASONING are all of them."""
 
 
 def compact(at: int, chunk: Chunk) -> list[Any]:
-    """The array that is stored of a `model.chunk`: a delta as text alone, any other chunk whole.
+    """The array that is stored for a `model.chunk`: a delta as its text alone, any other chunk whole.
 
-    Nothing in it is looked at but what decides on its form: whether it is plain data is for `codec.encode_chunk` to say.
+    Only what decides the form is looked at. `codec.encode_chunk` checks that it is plain data.
     """
     block = chunk.get("contentBlockDelta")
     if type(block) is not dict or len(chunk) != 1:
@@ -35,7 +35,7 @@ def compact(at: int, chunk: Chunk) -> list[Any]:
     delta = block.get("delta")
     if type(delta) is not dict or len(delta) != 1:
         return [WHOLE, at, chunk]
-    if type(text := delta.get("text")) is str and len(block) == 1:  # as most providers give it: in one look
+    if type(text := delta.get("text")) is str and len(block) == 1:  # the usual form, recognised in one comparison
         return [TEXT, at, text]
     return _compact_delta(at, chunk, delta, index=block.get("contentBlockIndex"))
 
@@ -57,7 +57,7 @@ def _compact_delta(at: int, chunk: Chunk, delta: dict[str, Any], *, index: Any) 
 
 
 def record_of(stored: Stored) -> Record:
-    """The record of what `codec.decode_stored` gave, which has checked the types in an array."""
+    """The record for what `codec.decode_stored` returned, which has already checked the types in an array."""
     return _expand(stored) if type(stored) is list else cast("Record", stored)
 
 
@@ -76,7 +76,7 @@ def _expand(items: list[Any]) -> ModelChunk:
 
 
 class Segment(NamedTuple):
-    """Records `first`, `first + 1`, … of a log, all written by the owner of `epoch`; at least one."""
+    """Records `first`, `first + 1`, … of a log, all written by the owner of `epoch`; at least one record."""
 
     first: int
     epoch: int
@@ -88,13 +88,13 @@ class Segment(NamedTuple):
         return self.first + len(self.values) - 1
 
     def entries(self) -> Iterator[Entry]:
-        """Its records, typed, each in its place."""
+        """Its records, typed, each with its position."""
         for seq, value in enumerate(self.values, self.first):
             yield Entry(seq, self.epoch, record_of(value))
 
 
 def segments(places: Sequence[tuple[int, int]], values: list[Stored]) -> list[Segment]:
-    """Records by owner; `places` are their numbers and epochs, which grow. A hole in the numbers begins a segment too."""
+    """Records by owner; `places` are their increasing numbers and epochs. A gap in the numbers starts a new segment."""
     found: list[Segment] = []
     start, (next_seq, owner) = 0, places[0] if places else (0, 0)
     for index, (seq, epoch) in enumerate(places):

@@ -1,4 +1,4 @@
-"""What others say to a run: cancel, respond, steer. Pure."""
+"""Signals: requests to a run from outside: cancel, respond, steer. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["Signal"]
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A request to a run; the same `signal_id` counts once.
+    """A request to a run. A signal sent twice with one `signal_id` counts once.
 
-    `kind` is `cancel` (no body), `respond` (`{interrupt id: answer}`) or `steer` (a prompt).
+    `kind` is `cancel` (no body), `respond` (`{interrupt id: response}`) or `steer` (a prompt).
     """
 
     signal_id: str
@@ -21,5 +21,5 @@ class Signal:
 
     @property
     def answers(self) -> list[str]:
-        """The ids of the interrupts that it answers."""
+        """The ids of the interrupts that it responds to."""
         return list(self.body) if self.kind == "respond" else []

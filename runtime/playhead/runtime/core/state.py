@@ -2,7 +2,7 @@
 
     state = reduce(evolve, entries, RunState(history))
 
-An empty log, half a log and a finished log go through the same code; `decide` reads the result.
+An empty log, half a log and a finished log go through the same code; `decide` reads the state.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _TRUNCATED: Final = "The selected tool {name}'s tool use was incomplete due to m
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What a run has used: tokens and model latency summed over its finished calls, tool calls by name."""
+    """The totals of a run: tokens and model latency summed over its finished calls, tool calls by name."""
 
     usage: Mapping[str, int] = field(default_factory=lambda: {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
     latency_ms: int = 0
@@ -56,30 +56,30 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Everything `decide` needs to know of a run.
+    """Everything `decide` needs to know about a run.
 
     Attributes:
         messages: The history before the run, then what the run has added.
         history: How many of `messages` were there before the run.
         opened: How many opening messages (repair and prompt) are in.
-        phase: `opening` until the first cycle, `cycle` while the model's answer is awaited, `answered` once it is in,
+        phase: `opening` until the first cycle, `cycle` until the model's message is in, `answered` once it is in,
             `between` after the tools' results are in.
-        call_open: The `seq` of a `model.started` whose answer is not in yet; of calls that go on behind each other, of
-            the first.
-        call_end: The `seq` of the last record its owner wrote, once it is known to have stopped half-way.
+        call_open: The `seq` of a `model.started` whose message is not in yet; if calls continue each other, of the
+            first.
+        call_end: The `seq` of the last record its owner wrote, once the call is known to have stopped half-way.
         attempts: Model calls begun in this cycle.
-        stop_reason: Of the last answer.
+        stop_reason: The stop reason of the last message.
         started, results: Calls of the current tool batch, by their index in it. `started` are those whose body began
             and did not stop at an interrupt.
-        keys: Effect keys of the batch's calls that were ever begun.
+        keys: Effect keys of all calls of the batch that have begun.
         spent: Effect keys of earlier batches.
-        interrupted: By call, the ids of what it stopped to ask.
-        interrupts: What is asked and not answered, by id.
-        answers: What was answered in this batch, by id.
-        paused: The run waits, or waited, for answers and has not gone on yet.
-        steers: Messages said to the running run that are not in the history yet.
+        interrupted: By call, the ids of the interrupts it stopped at.
+        interrupts: The open interrupts, by id.
+        responses: The responses of this batch, by interrupt id.
+        paused: The run waits, or waited, for responses and has not resumed yet.
+        steers: Steers, as messages, that are not in the history yet.
         cancelled: A cancel is in force.
-        resumed: `totals` when the run last went on after a pause, and the cycle it paused in.
+        resumed: `totals` when the run last resumed after a pause, and the cycle it paused in.
     """
 
     messages: tuple[Message, ...] = ()
@@ -102,7 +102,7 @@ class RunState:
     spent: frozenset[str] = frozenset()
     interrupted: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
     interrupts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
-    answers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    responses: Mapping[str, Any] = field(default_factory=dict[str, Any])
     paused: bool = False
     steers: tuple[Message, ...] = ()
     cancelled: bool = False
@@ -115,7 +115,7 @@ class RunState:
         return self.messages[self.history :]
 
     def is_waiting(self, index: int) -> bool:
-        """Whether the call at `index` asked something that is not answered yet."""
+        """Whether the call at `index` waits for a response."""
         return any(asked in self.interrupts for asked in self.interrupted.get(index, ()))
 
 
@@ -134,7 +134,7 @@ def fold(entries: Iterable[Entry], *, history: Iterable[Message] = ()) -> RunSta
 
 
 def open_chunks(state: RunState, entries: Sequence[Entry]) -> list[Chunk]:
-    """What the model call that is open said so far: its chunks among `entries`, of which `state` is the fold."""
+    """The chunks of the open model call among `entries`; `state` is the fold of `entries`."""
     if state.call_open is None:
         return []
     rest = itertools.dropwhile(lambda entry: entry.seq < cast("int", state.call_open), entries)
@@ -142,15 +142,15 @@ def open_chunks(state: RunState, entries: Sequence[Entry]) -> list[Chunk]:
 
 
 def tool_uses(message: Message) -> list[ToolUse]:
-    """The tool calls a message asks for, in order."""
+    """The tool calls of a message, in order."""
     return [cast("ToolUse", block["toolUse"]) for block in message.get("content", []) if "toolUse" in block]
 
 
 def effect_key(state: RunState, index: int, call: ToolUse, *, run_id: str) -> str:
-    """What tells the call at `index` of the current batch from every other call of the run, whoever runs it.
+    """A key that no other call of the run has, for the call at `index` of the current batch. It survives takeovers.
 
-    `<run id>/<toolUseId>`, and for a call whose id the run has met before, as some providers count from 1 in each
-    answer, that with `~2`, `~3`, … behind it. Once a call has begun, the key is the one in its record.
+    `<run id>/<toolUseId>`. Some providers count ids from 1 in each message, so a repeated id gets `~2`, `~3`, …
+    appended. Once a call has begun, its key is the one in its record.
     """
     if index in state.keys:
         return state.keys[index]
@@ -165,7 +165,7 @@ def effect_key(state: RunState, index: int, call: ToolUse, *, run_id: str) -> st
 def evolve(state: RunState, entry: Entry) -> RunState:
     """The state after one more record. Unknown records change nothing."""
     record = entry.record
-    if type(record) is ModelChunk:  # by far the most frequent, and all but one kind change nothing
+    if type(record) is ModelChunk:  # by far the most frequent record; all but one kind change nothing
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
         opened = state.call_open if record.continues and state.call_open is not None else entry.seq
@@ -204,7 +204,7 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         call_open=None,
         call_end=None,
         stop_reason=record.stop_reason,
-        totals=_count_answer(state.totals, record.message),
+        totals=_count_message(state.totals, record.message),
     )
 
 
@@ -217,13 +217,13 @@ def _batch_ended(state: RunState) -> RunState:
         spent=state.spent.union(state.keys.values()),
         interrupted={},
         interrupts={},
-        answers={},
+        responses={},
         paused=False,
     )
 
 
 def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
-    """A guardrail withdraws what the model was last told: it must not come up again in the conversation."""
+    """A guardrail withdraws the last message to the model, because it must not appear in the conversation again."""
     text = verdict.get("redactUserContentMessage")
     if not text or not state.messages:
         return state
@@ -231,14 +231,14 @@ def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
     content: list[ContentBlock] = [
         {**block, "toolResult": {**block["toolResult"], "content": [{"text": text}]}}
         for block in last.get("content", [])
-        if "toolResult" in block  # the calls before them must stay answered
+        if "toolResult" in block  # the calls before them must keep a result
     ]
     message: Message = {**last, "content": content or [{"text": text}]}
     return replace(state, messages=(*state.messages[:-1], message))
 
 
 def _without_tool_uses(message: Message) -> Message:
-    """The history form of an answer cut at the token limit: its tool calls may be cut too and must not run."""
+    """The history form of a message cut at the token limit: its tool calls may be cut too and must not run."""
 
     def safe(block: ContentBlock) -> ContentBlock:
         if "toolUse" not in block:
@@ -248,7 +248,7 @@ def _without_tool_uses(message: Message) -> Message:
     return cast("Message", {**message, "content": [safe(block) for block in message.get("content", [])]})
 
 
-def _count_answer(totals: Totals, message: Message) -> Totals:
+def _count_message(totals: Totals, message: Message) -> Totals:
     metadata = message.get("metadata") or {}
     usage = dict(totals.usage)
     for name, count in (metadata.get("usage") or {}).items():
@@ -264,9 +264,9 @@ def _tool_started(state: RunState, record: ToolStarted) -> RunState:
     asked = state.interrupted.get(record.index)
     if asked is None:
         return state
-    # What became of the call before is settled; what becomes of it now is a new question.
-    answers = {key: answer for key, answer in state.answers.items() if not (key in asked and is_outcome_question(key))}
-    return replace(state, answers=answers, interrupted=_without(state.interrupted, record.index))
+    # The outcome of the call before is known; the outcome of this one is a new question.
+    kept = {key: given for key, given in state.responses.items() if not (key in asked and is_outcome_question(key))}
+    return replace(state, responses=kept, interrupted=_without(state.interrupted, record.index))
 
 
 def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
@@ -277,7 +277,7 @@ def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
         started=state.started - {record.index} if known else state.started,
         interrupted={**state.interrupted, record.index: tuple(asked)},
         interrupts={**state.interrupts, **asked},
-        answers={key: answer for key, answer in state.answers.items() if key not in asked},
+        responses={key: given for key, given in state.responses.items() if key not in asked},
     )
 
 
@@ -290,31 +290,31 @@ def _without(mapping: Mapping[K, V], left_out: K) -> dict[K, V]:
 
 
 def _signal(state: RunState, record: SignalReceived) -> RunState:
-    if state.status == "paused":  # whoever took it in owns the run now
+    if state.status == "paused":  # the process that received the signal owns the run now
         state = replace(state, status="running")
     match record.kind:
         case "cancel":
             return replace(state, cancelled=True)
         case "respond":
-            return _answered(state, record.body)
+            return _responded(state, record.body)
         case "steer":
             return replace(state, steers=(*state.steers, *_said(record.body)))
         case _:
             return state
 
 
-def _answered(state: RunState, body: Any) -> RunState:
-    """Takes the answers to what is open; None answers nothing, as in Strands."""
+def _responded(state: RunState, body: Any) -> RunState:
+    """Apply the responses to open interrupts; None is not a response, as in Strands."""
     given = cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {}
-    answers = {key: answer for key, answer in given.items() if key in state.interrupts and answer is not None}
-    left = {key: interrupt for key, interrupt in state.interrupts.items() if key not in answers}
-    return replace(state, interrupts=left, answers={**state.answers, **answers})
+    responses = {key: value for key, value in given.items() if key in state.interrupts and value is not None}
+    left = {key: interrupt for key, interrupt in state.interrupts.items() if key not in responses}
+    return replace(state, interrupts=left, responses={**state.responses, **responses})
 
 
 def _said(body: Any) -> list[Message]:
     try:
         return prompt_messages(body) or []
-    except ValueError:  # refused by clients; one that came through nevertheless must not end the run
+    except ValueError:  # clients refuse it; one that was stored nevertheless must not end the run
         return []
 
 

@@ -1,4 +1,4 @@
-"""What a run may do next, as values: what `decide` gives and the loop performs. Pure."""
+"""The next step of a run as a value: `decide` returns it and the loop performs it. Pure."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ class StartCycle:
 class CallModel:
     """Call the model.
 
-    After a call that stopped half-way either withdraw what it left, the records `supersedes[0]` to `[1]`, or let the
-    model go on behind it: behind the text `behind`.
+    After a call that stopped half-way, either withdraw its records, `supersedes[0]` to `[1]`, or let the model continue
+    after its text, `partial`.
     """
 
     attempt: int
     supersedes: tuple[int, int] | None = None
-    behind: str | None = None
+    partial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SayCancelled:
-    """Answer in the model's place that the run was cancelled."""
+    """Add a message in the model's place that says that the run was cancelled."""
 
     text: str = CANCELLED_TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class RunTools:
-    """Run these calls (index in the batch, call). `started` were begun by a former owner and have no known outcome."""
+    """Run these calls (index in the batch, call). A former owner began those in `started`; their outcome is unknown."""
 
     calls: tuple[tuple[int, ToolUse], ...]
     started: frozenset[int]
@@ -81,7 +81,7 @@ class CancelTools:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Wait for answers to `interrupts`, all that are open; `result` is the `AgentResult` as a dict."""
+    """Wait for responses to `interrupts`, all open ones; `result` is the `AgentResult` as a dict."""
 
     interrupts: list[dict[str, Any]]
     result: dict[str, Any]
@@ -89,12 +89,12 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Go on after a pause: everything asked is answered."""
+    """Resume after a pause: every question has its response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """End the run well, or as cancelled; `result` is the `AgentResult` as a dict."""
+    """End the run as completed, or as cancelled; `result` is the `AgentResult` as a dict."""
 
     result: dict[str, Any]
     cancelled: bool = False

@@ -1,4 +1,4 @@
-"""What a log can store of what a caller gives: checked before a run is begun, here and on a fleet by the same words."""
+"""Checks that the log can store a caller's values before a run begins; in-process runs and the fleet share them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from playhead.runtime.core.records import Record
 __all__ = ["ANY_SIZE", "check_plain", "check_size", "storable"]
 
 ANY_SIZE: Final = 1 << 40
-"""The limit of a record whose size is checked elsewhere."""
+"""No limit, for a record whose size is checked elsewhere."""
 
 
 def check_plain(what: str, value: object) -> None:
-    """Refuse what the log cannot store by EncodingError."""
+    """Raise EncodingError for a value that the log cannot store."""
     try:
         pack(cast("Any", value))
     except EncodingError as error:
@@ -23,14 +23,14 @@ def check_plain(what: str, value: object) -> None:
 
 
 def check_size(what: str, record: Record, *, limit: int) -> None:
-    """Refuse a record over `limit` bytes by RecordTooLargeError."""
+    """Raise RecordTooLargeError for a record over `limit` bytes."""
     size = len(encode_record(record, limit=ANY_SIZE))
     if size > limit:
         raise RecordTooLargeError(what, size=size, limit=limit)
 
 
 def storable(values: dict[str, Any]) -> dict[str, Any]:
-    """The keys whose values are plain data; live objects stay with the caller and are never stored."""
+    """The keys whose values are plain data; other objects stay with the caller and are never stored."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
         try:

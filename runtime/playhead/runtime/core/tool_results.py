@@ -1,6 +1,6 @@
-"""The forms of a tool's result: what a body returned or raised, as the `ToolResult` a model is shown.
+"""Converts what a tool's body returned or raised to the `ToolResult` that the model gets.
 
-The texts of errors are Strands', word for word: models and callers have learnt to read them.
+The texts of errors are Strands', word for word, because models and callers rely on them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TOOL_NAME_MAX_LENGTH = 64
 
 
 def tool_result(tool_use_id: str, value: object, *, tool_name: str) -> ToolResult:
-    """What a body gave, as a result.
+    """What a body returned, as a result.
 
-    A dict with a `status` of "success" or "error" and `content` is a result already and is copied; text is taken as
-    text, a pydantic model as its JSON, anything else as JSON or, where it has none, its `str()`.
+    A dict with a `status` of "success" or "error" and `content` is already a result and is copied. Text is used as it
+    is, a pydantic model becomes its JSON, anything else becomes JSON or, if it has no JSON form, its `str()`.
 
-    Raises nothing for an explicit result that cannot be stored: that becomes an error result that names the tool, the
-    place and the type. A broken `__str__` or serializer of the value may raise anything.
+    An explicit result that cannot be stored raises nothing: it becomes an error result that names the tool, the path
+    and the type. A broken `__str__` or serializer of the value may raise anything.
     """
     if isinstance(value, dict):
         given = cast(dict[str, Any], value)
@@ -60,7 +60,7 @@ def exception_result(tool_use_id: str, error: BaseException) -> ToolResult:
 
 
 def unknown_tool_result(tool_use: ToolUse) -> ToolResult:
-    """The result of a call to a tool that does not exist, or whose name no tool could have."""
+    """The result of a call to a tool that does not exist, or whose name is not a valid tool name."""
     flaw = invalid_name(tool_use.get("name"))
     text = f"Error: {flaw}" if flaw else f"Unknown tool: {tool_use['name']}"
     return error_result(tool_use.get("toolUseId", "unknown"), text)

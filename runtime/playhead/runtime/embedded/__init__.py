@@ -1,3 +1,3 @@
-"""A Redis server that is started and stopped with the program that uses it."""
+"""A Redis server that starts and stops with the program that uses it."""
 
 __all__: list[str] = []

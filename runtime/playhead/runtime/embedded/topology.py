@@ -1,7 +1,7 @@
-"""Several embedded servers that form a whole: a primary with replicas and sentinels, or a cluster.
+"""Several embedded servers that work together: a primary with replicas and sentinels, or a cluster.
 
-For tests and for the chaos run, ours and those of people who want to see their fleet survive a failover: real servers,
-each as short-lived as any `EmbeddedServer`. They need a real Valkey or Redis; fakeredis can be neither.
+For tests, for the chaos run, and for users who want to test that their fleet survives a failover. The servers are real
+Valkey or Redis servers, because fakeredis supports neither, and live as long as any `EmbeddedServer`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SERVICE: Final = "playhead"
 
 
 class _Servers(ABC):
-    """What both have in common: they run from their making to `stop_sync`, or to the end of a `with` block."""
+    """Common base: the servers run from construction to `stop_sync`, or to the end of a `with` block."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -56,7 +56,7 @@ class _Servers(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Start all servers, each with its end on the stack; whoever fails half-way has them stopped."""
+        """Start all servers, and put the stop of each on the stack; if one fails, those before it are stopped."""
 
     def _server(self, *extra: str, durable: bool) -> EmbeddedServer:
         server = EmbeddedServer.start_sync(durable=durable, extra_args=("--repl-diskless-sync-delay", "0", *extra))
@@ -65,13 +65,13 @@ class _Servers(ABC):
 
 
 class EmbeddedSentinels(_Servers):
-    """A primary, its replicas, and the sentinels that put a replica in its place when it is gone.
+    """A primary, its replicas, and the sentinels that promote a replica when the primary is gone.
 
     Attributes:
         url: `redis+sentinel://…/playhead`.
         primary: The server that was the primary at the start.
-        replicas: Those that were replicas.
-        sentinel_ports: Of 127.0.0.1.
+        replicas: The servers that were replicas at the start.
+        sentinel_ports: The sentinels' ports on 127.0.0.1.
     """
 
     primary: EmbeddedServer
@@ -79,16 +79,16 @@ class EmbeddedSentinels(_Servers):
     def __init__(
         self, *, replicas: int = 1, sentinels: int = 1, down_after_ms: int = 500, durable: bool = False
     ) -> None:
-        """Start them; blocks until each knows the others.
+        """Start the servers; blocks until each knows the others.
 
         Args:
-            replicas: How many.
-            sentinels: How many. All of them must agree that the primary is gone.
-            down_after_ms: How long it must be silent for that.
+            replicas: Number of replicas.
+            sentinels: Number of sentinels. All of them must agree that the primary is gone.
+            down_after_ms: How long the primary must be silent before it counts as gone.
             durable: Write append-only files.
 
         Raises:
-            EmbeddedServerError: One did not start, or they did not find each other within 20 seconds.
+            EmbeddedServerError: A server did not start, or they did not find each other within 20 seconds.
         """
         self.replicas: list[EmbeddedServer] = []
         self.sentinel_ports: list[int] = []
@@ -98,34 +98,34 @@ class EmbeddedSentinels(_Servers):
 
     @property
     def url(self) -> str:
-        """Where clients and workers go."""
+        """The URL for clients and workers."""
         return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self.sentinel_ports)}/{_SERVICE}"
 
     def current(self) -> EmbeddedServer:
-        """The primary now, as the first sentinel says."""
+        """The current primary, as the first sentinel reports it."""
         with _admin(self.sentinel_ports[0]) as sentinel:
             told: Any = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", _SERVICE)
         return next(server for server in (self.primary, *self.replicas) if server.port == int(told[1]))
 
     def cut_replication(self) -> None:
-        """From now on no replica gets anything more, and the primary does not mind: a failover will lose the rest.
+        """Stop replication without the primary noticing: a failover then loses every later write.
 
-        A replica that was merely stopped would find what it missed in its socket when it wakes up.
+        A replica that was merely suspended would find those writes in its socket when it resumes.
         """
         with _admin(self.primary.port) as primary:
             primary.execute_command("ACL", "SETUSER", "default", "-psync", "-sync")
             primary.execute_command("CLIENT", "KILL", "TYPE", "replica")
 
     def fail_over(self) -> EmbeddedServer:
-        """Kill the primary; blocks until another server has taken its place, and returns that."""
+        """Kill the primary; blocks until another server has replaced it, and returns that server."""
         os.kill(self.primary.pid, signal.SIGKILL)
         return self.wait_for_failover()
 
     def wait_for_failover(self) -> EmbeddedServer:
-        """Block until another server than at the start is the primary and takes writes; returns it."""
-        _until(lambda: self.current() is not self.primary, "no replica was put in the primary's place")
+        """Block until another server than at the start is the primary and accepts writes; returns it."""
+        _until(lambda: self.current() is not self.primary, "no replica was promoted")
         server = self.current()
-        _until(lambda: _role(server.port) == "master", "the new primary did not begin")
+        _until(lambda: _role(server.port) == "master", "the new primary did not start")
         return server
 
     def _start(self) -> None:
@@ -147,7 +147,7 @@ class EmbeddedSentinels(_Servers):
         assert binary is not None, "the primary runs, so there is one"
         port = free_port()
         held = ServerDirectory(None)
-        config = held.path / "sentinel.conf"  # sentinels write down there what they find out
+        config = held.path / "sentinel.conf"  # sentinels rewrite this file
         config.write_text(
             f"port {port}\nbind 127.0.0.1\ndir {held.path}\nlogfile {held.log_path}\n"
             f"sentinel monitor {_SERVICE} 127.0.0.1 {self.primary.port} {self._sentinels}\n"
@@ -168,23 +168,23 @@ class EmbeddedCluster(_Servers):
 
     Attributes:
         url: `redis+cluster://…`, with all nodes.
-        nodes: Those that own slots at the start.
-        replicas: The rest: those of the first node, then those of the second, …
+        nodes: The servers that own slots at the start.
+        replicas: The others: those of the first node, then those of the second, …
     """
 
     def __init__(
         self, *, nodes: int = 3, replicas: int = 0, node_timeout_ms: int = 1000, durable: bool = False
     ) -> None:
-        """Start them; blocks until all agree that the cluster is up, which takes 2 seconds.
+        """Start the servers; blocks until all agree that the cluster is up, which takes 2 seconds.
 
         Args:
-            nodes: How many share the slots; three at least, if they are to agree that one is dead.
-            replicas: How many for each node.
-            node_timeout_ms: How long a node must be silent to be taken for dead.
+            nodes: Number of servers that share the slots; at least three, so that they can agree that one is dead.
+            replicas: Number of replicas of each node.
+            node_timeout_ms: How long a node must be silent before it counts as dead.
             durable: Write append-only files.
 
         Raises:
-            EmbeddedServerError: One did not start, or the cluster did not come up within 20 seconds.
+            EmbeddedServerError: A server did not start, or the cluster did not come up within 20 seconds.
         """
         self.nodes: list[EmbeddedServer] = []
         self.replicas: list[EmbeddedServer] = []
@@ -195,11 +195,11 @@ class EmbeddedCluster(_Servers):
 
     @property
     def url(self) -> str:
-        """Where clients and workers go."""
+        """The URL for clients and workers."""
         return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.nodes)}"
 
     def owner(self, prefix: str = "ph", *, shard: int = 0) -> EmbeddedServer:
-        """The server that owns the keys of a shard of `prefix` now, as the first living node says."""
+        """The server that owns the keys of a shard of `prefix` now, as the first living node reports it."""
         slot = key_slot(Keys(prefix, shard).root.encode())
         everyone = (*self.nodes, *self.replicas)
         with _admin(next(server for server in everyone if server.alive).port) as node:
@@ -243,7 +243,7 @@ class EmbeddedCluster(_Servers):
             bus = free_port()
             try:
                 server = self._server(*options, "--cluster-port", str(bus), durable=self._durable)
-            except EmbeddedServerError:  # another program may have taken the bus' port the moment before
+            except EmbeddedServerError:  # another program may have taken the bus port meanwhile
                 if attempt == _ATTEMPTS - 1:
                     raise
             else:
@@ -262,9 +262,9 @@ def _admin(port: int) -> Generator[Any]:
 
 
 def _replicates(server: Any, number: int) -> bool:
-    """Whether so many replicas follow. One that INFO calls online may still be far from having anything."""
+    """Whether this many replicas follow. One that INFO reports as online may not have any data yet."""
     pipeline = server.pipeline(transaction=False)
-    pipeline.execute_command("FLUSHALL")  # a write without a key, so that any node of a cluster takes it
+    pipeline.execute_command("FLUSHALL")  # a write without a key, which every node of a cluster accepts
     pipeline.execute_command("WAIT", number, 100)
     return pipeline.execute()[-1] >= number
 
@@ -285,7 +285,7 @@ def _settled(node: Any, servers: int) -> bool:
 
 
 def _until(holds: Callable[[], bool], otherwise: str) -> None:
-    """Look until it holds: servers tell nobody when they are ready.
+    """Poll until the condition holds, because servers do not announce that they are ready.
 
     Raises:
         EmbeddedServerError: It does not hold after 20 seconds.

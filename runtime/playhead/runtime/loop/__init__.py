@@ -1,3 +1,3 @@
-"""The loop: performs what `decide` says and yields records. Knows no log."""
+"""The loop: performs the steps of `decide` and yields records. It does not use the log."""
 
 __all__: list[str] = []

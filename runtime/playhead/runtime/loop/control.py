@@ -1,4 +1,4 @@
-"""What reaches a running loop from outside: signals, the flag that tools look at, and the end of a wait for a model."""
+"""Input to a running loop: signals, the cancel flag for tools, and the end of a wait for a model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Control", "ModelWait", "breaking_off"]
 
 
 class Control:
-    """The signals of one run that its loop has not taken in yet.
+    """The signals of one run that its loop has not received yet.
 
     Attributes:
-        cancel_signal: Set as soon as a cancel has been delivered; tools may look at it from any thread.
-        cancelling: A cancel is here that the loop has not taken: it breaks off what runs. Other signals wait for a
-            boundary.
+        cancel_signal: Set as soon as a cancel is delivered; tools may read it from any thread.
+        cancelling: A cancel is delivered and not received by the loop: it breaks off what runs. Other signals wait for
+            a boundary.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Control:
         self.cancelling: bool = False
 
     def deliver(self, signals: Iterable[Signal]) -> None:
-        """Hand signals to the loop, each id once; a cancel ends its wait for a model, and stops the tools that run.
+        """Deliver signals to the loop, each id once; a cancel ends its wait for a model, and stops running tools.
 
         Call it on the loop's thread.
         """
@@ -51,7 +51,7 @@ class Control:
 
     @contextmanager
     def stopping(self, stop: Callable[[], None]) -> Generator[None, None, None]:
-        """Call `stop` when a cancel is delivered within the block, or at once if one is here already."""
+        """Call `stop` when a cancel is delivered within the block, or at once if one is already delivered."""
         self._stops.append(stop)
         try:
             if self.cancelling:
@@ -61,7 +61,7 @@ class Control:
             self._stops.remove(stop)
 
     def take(self) -> list[Signal]:
-        """The undelivered signals, oldest first; they are the loop's now."""
+        """Remove and return the undelivered signals, oldest first."""
         taken = list(self._signals)
         self._signals.clear()
         self.cancelling = False
@@ -73,27 +73,27 @@ class ModelWait:
 
     def __init__(self, task: asyncio.Task[Any] | None) -> None:
         self._pinned = task
-        self._loop = asyncio.get_running_loop()  # asked for once: on Python 3.11 that is a call of the system each time
+        self._loop = asyncio.get_running_loop()  # looked up once: on Python 3.11 each look-up is a system call
         self._waiting: asyncio.Task[Any] | None = None
-        self._others = 0  # cancellations of the waiting task that were there before the wait
+        self._others = 0  # cancellations of the waiting task from before the wait
         self._interrupted = False
 
     def resume(self) -> None:
-        """The task waits from here on."""
+        """Start a wait of the current task."""
         task = self._pinned or asyncio.current_task(self._loop)
         assert task is not None
         self._others = task.cancelling()
         self._waiting = task
 
     def pause(self) -> None:
-        """The wait is over."""
+        """End the wait."""
         task, self._waiting = self._waiting, None
         if self._interrupted and task is not None:
             self._interrupted = False
             task.uncancel()
 
     def interrupt(self) -> None:
-        """Break the wait off, if there is one; called when a cancel is delivered."""
+        """Break off the wait, if there is one; called when a cancel is delivered."""
         waiting = self._waiting
         if waiting is not None and not self._interrupted and waiting is not asyncio.current_task():
             self._interrupted = True
@@ -101,37 +101,37 @@ class ModelWait:
 
     @property
     def interrupted(self) -> bool:
-        """The wait is being broken off."""
+        """Whether the wait is being broken off."""
         return self._interrupted
 
     @property
     def cancelled_from_outside(self) -> bool:
-        """Others cancelled the waiting task, too, since the wait began."""
+        """Whether another cancellation of the waiting task arrived since the wait began."""
         return self._waiting is not None and self._waiting.cancelling() > self._others + self._interrupted
 
 
 @asynccontextmanager
 async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = None) -> AsyncGenerator[ModelWait, None]:
-    """A block in which a cancel breaks off the waits for a source, and nothing else:
+    """A block in which a cancel breaks off only the waits for a source:
 
         async with breaking_off(control) as wait:
             async for item in source:
                 wait.pause()
-                ...  # what is done here is not broken off
+                ...  # work here is not broken off
                 wait.resume()
 
-    A cancel that breaks off a wait ends the block without an error; `control.cancelling` is true behind it. Its
-    cancellation goes through the source, which is closed by it, and leaves nothing behind in the task. It is asyncio's,
-    counted as `asyncio.timeout` counts it: a cancel scope of anyio for every chunk took a quarter of a worker's time.
+    A cancel that breaks off a wait ends the block without an error; afterwards `control.cancelling` is true. The
+    cancellation goes through the source and closes it, and does not stay pending in the task. It is asyncio's own,
+    counted as `asyncio.timeout` counts: an anyio cancel scope for every chunk took a quarter of a worker's time.
 
     Args:
-        control: Where the cancel is delivered.
-        task: The task that makes all steps in the block; None where a generator's consumer may make each from a task of
-            its own, as `asyncio.wait_for` does on Python 3.11. Then it is asked for each time, which takes 0.1 µs.
+        control: Cancels are delivered here.
+        task: The task that runs the whole block; None if a generator's consumer may take each item in another task, as
+            `asyncio.wait_for` does on Python 3.11. Then the task is looked up each time, which takes 0.1 µs.
 
     Raises:
-        RuntimeError: The source ended by a cancellation of something that it awaited, which nothing here had asked for. Let
-            through, it would end the task above, and all that runs beside it.
+        RuntimeError: The source ended with a cancellation of something that it awaited, which this block did not
+            request. Raised as it was, it would end the task and everything that runs in it.
         CancelledError: The task is cancelled from outside, perhaps in the same turn as by the cancel.
     """
     wait = ModelWait(task)

@@ -1,10 +1,10 @@
-"""The loop: performs what `decide` says, and yields the records. All I/O of a run but the log's is here.
+"""The loop: performs the steps of `decide` and yields records. It does all I/O of a run except that of the log.
 
     while step := decide(state):
         async for record in perform(step): append(record); state = evolve(state, record)
 
-The consumer appends what it is given; between two records it may take as long as it likes. `FLUSH` between records
-asks it to make sure that everything before is stored: a tool's body starts only after that.
+The consumer appends the records, and may take any time between two of them. `FLUSH` between records asks the consumer
+to store everything before it: a tool's body starts only after that.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ class Loop:
         state: The fold of its records so far.
         head: The `seq` of the last of them.
         epoch: The ordinal of this ownership.
-        control: Where signals are delivered.
-        ownership: Asked before each model call and each tool's body; None for one that is held to the end.
-        driver: The task that takes all the records, where it is one: see `breaking_off`.
-        invocation_state: What tools get; None for what the run was submitted with.
-        partial: `state.open_chunks` of the records, for an agent that goes on from a partial answer.
+        control: Signals are delivered here.
+        ownership: Checked before each model call and each tool's body; None for one that cannot be lost.
+        driver: The task that takes all records, if there is one such task: see `breaking_off`.
+        invocation_state: Passed to tools; None for that of the submitted run.
+        partial: `state.open_chunks` of the records, for an agent that continues partial messages.
 
     Attributes:
         state: The fold of all records yielded so far.
@@ -109,12 +109,12 @@ class Loop:
         )
 
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
-        """The run's further records, in order; ends after the terminal one, or after `run.paused`.
+        """Yield the run's further records, in order, up to the terminal one or `run.paused`.
 
         Close it to stop at a record boundary.
         """
         while True:
-            for signal in self.control.take():  # before any new work, so that a cancel is in force when it is decided
+            for signal in self.control.take():  # before any new work, so that `decide` sees a cancel
                 received = SignalReceived(at=now_ms(), signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
                 self._count(received)
                 yield received
@@ -124,21 +124,21 @@ class Loop:
             async with aclosing(self._perform(step)) as items:
                 async for item in items:
                     if type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2]):
-                        self.head += 1  # by far the most frequent record, and the state stays as it is
+                        self.head += 1  # by far the most frequent record; it does not change the state
                     elif not isinstance(item, Flush):
                         self._count(item)
                     yield item
-            if isinstance(step, Pause):  # the run has no owner from here on: a signal that comes now is the next one's
+            if isinstance(step, Pause):  # the run has no owner after this: a later signal is for the next owner
                 return
 
     @property
     def ending(self) -> bool:
-        """The next record is the terminal one."""
+        """Whether the next record is the terminal one."""
         return isinstance(self._next_step(), Finish | Fail)
 
     @property
     def error(self) -> Exception | None:
-        """The exception behind a `run.failed` that a model call of this loop ended in, for callers in this process."""
+        """The exception of a model call that failed the run, for callers in this process; else None."""
         ending = self._call.ending if self._call is not None else None
         return ending.error if isinstance(ending, Failed) else None
 
@@ -159,7 +159,7 @@ class Loop:
                 return self._note(step)
 
     def _call_model(self, step: CallModel) -> AsyncGenerator[LoopOutput, None]:
-        self.ownership.check()  # an answer that cannot be stored must not be paid
+        self.ownership.check()  # a message that cannot be stored must not be paid for
         partial, self._partial = self._partial, ()
         self._call = ModelCall(
             step,
@@ -185,8 +185,8 @@ class Loop:
             case StartCycle():
                 return [CycleStarted(at=at, cycle=step.cycle)]
             case SayCancelled():
-                answer = MessageAssembler()
-                message = tracked({**answer.message(), "content": [{"text": step.text}]})
+                assembler = MessageAssembler()
+                message = tracked({**assembler.message(), "content": [{"text": step.text}]})
                 return [MessageAdded(at=at, message=message, origin="model", stop_reason="cancelled")]
             case CancelTools():
                 return [finished(index, call, error_result(call["toolUseId"], step.text)) for index, call in step.calls]

@@ -1,4 +1,4 @@
-"""One call of a model: opened, taken chunk by chunk, and what its end comes to."""
+"""One model call: opening the stream, taking its chunks, and the records of its end."""
 
 from __future__ import annotations
 
@@ -31,40 +31,40 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """All of the answer is there."""
+    """The message is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """A cancel came before the rest of the answer."""
+    """A cancel arrived before the rest of the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class WouldNotContinue:
-    """The provider refused, before its first chunk, to go on from a partial answer."""
+    """The provider refused, before its first chunk, to continue a partial message."""
 
     error: Exception
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The provider raised, or gave a chunk that cannot be understood."""
+    """The provider raised, or yielded a malformed chunk."""
 
     error: Exception
 
 
 Ending = Answered | Cancelled | WouldNotContinue | Failed
-"""How a call of a model ended."""
+"""How a model call ended."""
 
 
 def ending(error: Exception | None, *, cancelling: bool, complete: bool, refusable: bool) -> Ending:
-    """How a call ended.
+    """Classify the end of a call.
 
     Args:
-        error: What ended it; None if the stream ended, or was left for a cancel.
-        cancelling: A cancel is here. Being broken off may be an error to a provider; to the run it is a cancel.
-        complete: The answer's last chunk is in: such an answer is kept, in spite of a cancel.
-        refusable: The call went on from a partial answer and has said nothing yet.
+        error: The error that ended it; None if the stream ended, or was left for a cancel.
+        cancelling: A cancel is delivered. The provider may raise when its stream is broken off; that is a cancel too.
+        complete: The last chunk of the message arrived: such a message is kept, in spite of a cancel.
+        refusable: The call continues a partial message and has yielded nothing yet.
     """
     if cancelling and (error is not None or not complete):
         return Cancelled()
@@ -77,7 +77,7 @@ class ModelCall:
     """Performs one `CallModel` step; `state` is the fold of the run's first `head` records.
 
     Attributes:
-        ending: How it ended; `Cancelled` until it has ended in another way.
+        ending: How it ended; `Cancelled` until it ended in another way.
     """
 
     def __init__(
@@ -99,17 +99,17 @@ class ModelCall:
         self._asked_at = head + len(self._announced)
         self._control = control
         self._driver = driver
-        self._answer = MessageAssembler()
-        if step.behind is not None:
+        self._assembler = MessageAssembler()
+        if step.partial is not None:
             for chunk in partial:
-                self._answer.feed(chunk)
-            self._answer.go_on()
+                self._assembler.feed(chunk)
+            self._assembler.go_on()
 
     async def records(self) -> AsyncGenerator[Stored, None]:
-        """The records of the call, from `model.started` to those that its ending comes to."""
+        """The records of the call, from `model.started` to those of its end."""
         for record in self._announced:
             yield record
-        control, answer = self._control, self._answer
+        control, assembler = self._control, self._assembler
         if control.cancelling:
             return
         error, said, began, first_delta = None, False, time.monotonic_ns(), 0
@@ -118,13 +118,13 @@ class ModelCall:
             async with _closing(stream), breaking_off(control, task=self._driver) as wait:
                 async for chunk in stream:
                     wait.pause()
-                    if control.cancelling:  # it comes before the rest of an answer
+                    if control.cancelling:  # it takes precedence over the rest of a message
                         return
-                    stored = compact(now_ms(), chunk)  # a malformed chunk is the provider's failure too
+                    stored = compact(now_ms(), chunk)  # a malformed chunk is a failure of the provider too
                     if stored[0] == TEXT:
-                        answer.say(stored[2])
+                        assembler.say(stored[2])
                     else:
-                        answer.feed(chunk)
+                        assembler.feed(chunk)
                     if not first_delta and "contentBlockDelta" in chunk:
                         first_delta = time.monotonic_ns()
                     said = True
@@ -134,20 +134,20 @@ class ModelCall:
                     wait.resume()
         except Exception as raised:
             error = raised
-        refusable = self._step.behind is not None and not said
-        self.ending = ending(error, cancelling=control.cancelling, complete=answer.complete, refusable=refusable)
+        refusable = self._step.partial is not None and not said
+        self.ending = ending(error, cancelling=control.cancelling, complete=assembler.complete, refusable=refusable)
         for record in self._conclusion(first_byte_ms=max(0, first_delta - began) // 1_000_000):
             yield record
 
     def _open(self) -> AsyncIterator[Chunk]:
         specs = [tool.spec for tool in self._spec.tools.values()]
         messages = for_model(self._state.messages)
-        if self._step.behind is not None:
-            messages.append({"role": "assistant", "content": [{"text": self._step.behind}]})
+        if self._step.partial is not None:
+            messages.append({"role": "assistant", "content": [{"text": self._step.partial}]})
         return aiter(self._spec.model.stream(messages, specs or None, self._spec.system_prompt))
 
     def _conclusion(self, *, first_byte_ms: int) -> list[Record]:
-        """What is written of the call's ending; of a cancelled one nothing: what is decided next says it."""
+        """The records of the call's end; none for a cancelled call, because the next decision writes them."""
         match self.ending:
             case Answered():
                 return [self._message(first_byte_ms)]
@@ -155,40 +155,40 @@ class ModelCall:
                 return []
             case WouldNotContinue(error):
                 superseded = (cast("int", self._state.call_open), self._asked_at)
-                return [ModelRetried(at=now_ms(), supersedes=superseded, reason=f"it did not go on: {error}")]
+                return [ModelRetried(at=now_ms(), supersedes=superseded, reason=f"it was not continued: {error}")]
             case Failed(error):
                 return [failure(error)]
 
     def _message(self, first_byte_ms: int) -> MessageAdded:
-        answer = self._answer
+        assembler = self._assembler
         if first_byte_ms:
-            answer.metrics = {"timeToFirstByteMs": first_byte_ms, **answer.metrics}
-        message = answer.message()
-        if answer.stop_reason != "max_tokens":
+            assembler.metrics = {"timeToFirstByteMs": first_byte_ms, **assembler.metrics}
+        message = assembler.message()
+        if assembler.stop_reason != "max_tokens":
             message = tracked(message)
-        return MessageAdded(at=now_ms(), message=message, origin="model", stop_reason=answer.stop_reason)
+        return MessageAdded(at=now_ms(), message=message, origin="model", stop_reason=assembler.stop_reason)
 
 
 def _announcement(step: CallModel) -> list[Record]:
     at = now_ms()
-    started = ModelStarted(at=at, attempt=step.attempt, continues=step.behind is not None)
+    started = ModelStarted(at=at, attempt=step.attempt, continues=step.partial is not None)
     if step.supersedes is None:
         return [started]
     return [ModelRetried(at=at, supersedes=step.supersedes, reason="its worker stopped half-way"), started]
 
 
 def tracked(message: Message) -> Message:
-    """The message with a `tracking_id`, its own or a new one."""
+    """The message with a `tracking_id`: its own or a new one."""
     return message if "tracking_id" in message else {**message, "tracking_id": str(uuid4())}
 
 
 CLOSE_GRACE_S: Final = 5.0
-"""What a provider's stream may take to close: a clean-up that hangs must not hold up a cancel, or a worker's drain."""
+"""Limit for closing a provider's stream: a clean-up that hangs must not delay a cancel or a worker's drain."""
 
 
 @asynccontextmanager
 async def _closing(stream: AsyncIterator[Chunk]) -> AsyncGenerator[None, None]:
-    """Close a provider's stream behind the block. What that raises is logged: what the stream said is known already."""
+    """Close a provider's stream after the block. Errors of the close are logged: the message is already known."""
     try:
         yield
     finally:

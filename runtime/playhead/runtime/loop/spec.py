@@ -1,4 +1,4 @@
-"""What the loop is given of an agent, and what it yields."""
+"""What the loop needs of an agent, and what it yields."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["FLUSH", "AgentSpec", "Flush", "LoopOutput", "OnPartial"]
 
 
 OnPartial = Literal["retract", "continue"]
-"""What becomes of the text of a model call that died half-way: it is withdrawn and the call made again, or, where it can
-be, the model goes on behind it."""
+"""What to do with the text of a model call that stopped half-way: withdraw it and make the call again, or, if possible,
+let the model continue after it."""
 
 
 class Flush(Enum):
@@ -44,4 +44,4 @@ class AgentSpec:
 
 
 LoopOutput = Stored | Flush
-"""What the loop yields: a record, a `model.chunk` as the array that is stored; or the wish to have all before it stored."""
+"""An item that the loop yields: a record, the stored array of a `model.chunk`, or `FLUSH`."""

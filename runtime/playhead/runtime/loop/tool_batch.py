@@ -1,6 +1,6 @@
-"""Running the tool calls of one answer: together or one after the other, each begun only when its start is stored.
+"""Runs the tool calls of one message, together or one after the other, each only after its start is stored.
 
-Three passes: settle what need not run, write the start of each call that is to run, run these.
+Three passes: settle the calls that need not run, write the starts of the others, run them.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ OUTCOME_UNKNOWN: Final = (
 )
 _OUTCOME_REASON: Final = (
     "The worker that ran this call died before it could store the result. It may have taken effect. "
-    'Answer "retry" to run it again, "fail" to tell the model that the outcome is unknown, or {"result": …} with what '
-    "it gave."
+    'Respond with "retry" to run it again, "fail" to tell the model that the outcome is unknown, or {"result": …} with '
+    "what it gave."
 )
 
 
@@ -44,9 +44,9 @@ class ToolCall:
     """One call of a batch.
 
     Attributes:
-        index: Its place in the batch.
+        index: Its position in the batch.
         use: The model's request.
-        tool: What it calls; None if the agent has no such tool.
+        tool: The called tool; None if the agent has no such tool.
         key: Its effect key; empty without a tool.
         again: A former owner of the run began it, and its outcome is unknown.
     """
@@ -61,10 +61,10 @@ class ToolCall:
 class ToolBatch:
     """Performs the `RunTools` steps of one ownership of a run.
 
-    What needs no run is settled first. The other calls run in groups, all in one group or, for an agent that runs its
-    calls in turn, each in a group of its own: a group's starts are stored before the first of its bodies begins.
+    Calls that need not run are settled first. The others run in groups: all in one group or, for an agent that runs
+    calls in turn, each in its own group. The starts of a group are stored before the first of its bodies begins.
 
-    `state` gives the fold of every record yielded so far, these included.
+    `state` returns the fold of every record yielded so far, including those of this batch.
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class ToolBatch:
         self._state = state
 
     async def run(self, step: RunTools) -> AsyncGenerator[LoopOutput, None]:
-        """The records of the calls; ends early for a cancel, or at an interrupt of calls that run in turn.
+        """The records of the calls; ends early for a cancel, or at an interrupt if calls run in turn.
 
         Raises:
-            FencedError: The run is not held any more; a body may not have been begun for that reason.
+            FencedError: The run is not held any more, perhaps found out when a body was to begin.
         """
         ready: list[ToolCall] = []
         for call in self._calls(step):
@@ -104,7 +104,7 @@ class ToolBatch:
             for call in batch:
                 yield ToolStarted(at=now_ms(), index=call.index, tool_use=call.use, effect_key=call.key)
             yield FLUSH
-            if self._control.cancelling:  # none of them has begun: what is decided anew says so
+            if self._control.cancelling:  # none of them has begun: the next decision cancels them
                 return
             runs = [self._run_one(call) for call in batch]
             async with aclosing(runs[0] if len(runs) == 1 else merge(runs)) as records:
@@ -118,12 +118,12 @@ class ToolBatch:
             tool, key = self._spec.tools.get(use["name"]), ""
             if tool is not None:
                 key = effect_key(state, index, use, run_id=self._run_id)
-                state = replace(state, keys={**state.keys, index: key})  # the next call's key must differ
+                state = replace(state, keys={**state.keys, index: key})  # the next key must differ
             calls.append(ToolCall(index, use, tool, key, again=index in step.started))
         return calls
 
     def _must_not_begin(self, batch: list[ToolCall]) -> bool:
-        """A cancel came, or calls in turn met one that waits for a human: the rest is decided anew."""
+        """Whether a cancel is delivered, or a call in turn waits for a human: the rest is left to the next decision."""
         if self._control.cancelling:
             return True
         if self._spec.tool_executor != "sequential":
@@ -132,7 +132,7 @@ class ToolBatch:
         return any(state.is_waiting(index) for index in state.interrupted if index < batch[0].index)
 
     def _settled(self, call: ToolCall) -> Record | None:
-        """What becomes of a call without running it, or None if it is to be run."""
+        """The result of a call without running it, or None if it must run."""
         if call.tool is None:
             return finished(call.index, call.use, unknown_tool_result(call.use))
         if not call.again or call.tool.on_unknown_outcome == "retry":
@@ -143,13 +143,13 @@ class ToolBatch:
 
     def _asked_outcome(self, call: ToolCall) -> Record | None:
         question = outcome_question_id(call.key.removeprefix(f"{self._run_id}/"))
-        answer = self._state().answers.get(question)
-        if answer == "retry":
+        response = self._state().responses.get(question)
+        if response == "retry":
             return None
-        if answer == "fail":
+        if response == "fail":
             return _unknown(call)
-        if isinstance(answer, dict) and "result" in answer:
-            given = cast("dict[str, Any]", answer)["result"]
+        if isinstance(response, dict) and "result" in response:
+            given = cast("dict[str, Any]", response)["result"]
             if isinstance(given, list):  # content blocks
                 given = {"status": "success", "content": given}
             result = tool_result(call.use["toolUseId"], given, tool_name=call.use["name"])
@@ -167,19 +167,19 @@ class ToolBatch:
             cancel_signal=self._control.cancel_signal,
             attempt=2 if call.again else 1,
             effect_key=call.key,
-            answers=self._state().answers,
+            responses=self._state().responses,
             ownership=self._ownership,
         )
         began = time.monotonic_ns()
         stream = cast("Tool", call.tool).stream(call.use, context)
         async with aclosing(_surviving(stream, call.use)) as items:
-            with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it behind the batch
+            with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it after the batch
                 async for item in items:
                     took = (time.monotonic_ns() - began) // 1_000_000
                     yield self._fitting(_record(item, call, took), call)
 
     def _fitting(self, record: Record, call: ToolCall) -> Record:
-        """The record, or where it cannot be stored an honest one in its place: the model learns what was wrong."""
+        """The record, or if it cannot be stored an error in its place, which tells the model what was wrong."""
         try:
             encode_record(record, limit=self._spec.max_record_bytes)
         except (RecordTooLargeError, EncodingError) as error:
@@ -209,7 +209,7 @@ def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int) 
 async def _surviving(
     items: AsyncGenerator[Progress | Outcome | Interruption, None], call: ToolUse
 ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
-    """The items of a call, also of one that exits the program: `argparse` does, and a worker holds many other runs."""
+    """The items of a call. A body may raise SystemExit, as `argparse` does, which must not end the worker."""
     async with aclosing(items):
         try:
             async for item in items:

@@ -1,4 +1,4 @@
-"""Model providers: OpenAI-compatible servers, a local GGUF file, an offline demo, and a script for tests."""
+"""Model providers: OpenAI-compatible servers, a local GGUF file, an offline demo, and a scripted model for tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """At first use, so that one provider loads no other."""
+    """Import at first use, so that one provider does not load the others."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

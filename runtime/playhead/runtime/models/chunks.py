@@ -1,4 +1,4 @@
-"""Builders of Converse-shaped stream chunks: one function per kind, so every provider spells them alike."""
+"""Builders of Converse-shaped stream chunks, one function per kind, shared by all providers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = [
 
 
 def message_start() -> Chunk:
-    """The first chunk of every answer."""
+    """The first chunk of every message."""
     return {"messageStart": {"role": "assistant"}}
 
 
 def block_start() -> Chunk:
-    """A block of text or reasoning begins."""
+    """The start of a block of text or reasoning."""
     return {"contentBlockStart": {"start": {}}}
 
 
 def tool_start(tool_use_id: str, name: str) -> Chunk:
-    """A tool call begins; its input follows as pieces of JSON text."""
+    """The start of a tool call; its input follows as pieces of JSON text."""
     return {"contentBlockStart": {"start": {"toolUse": {"toolUseId": tool_use_id, "name": name}}}}
 
 
@@ -48,12 +48,12 @@ def tool_delta(json_text: str) -> Chunk:
 
 
 def block_stop() -> Chunk:
-    """The open block ends."""
+    """The end of the open block."""
     return {"contentBlockStop": {}}
 
 
 def message_stop(reason: str) -> Chunk:
-    """The answer is complete: `end_turn`, `tool_use`, `max_tokens`, `content_filtered` or `stop_sequence`."""
+    """The end of the message: `end_turn`, `tool_use`, `max_tokens`, `content_filtered` or `stop_sequence`."""
     return {"messageStop": {"stopReason": reason}}
 
 

@@ -1,4 +1,4 @@
-"""What a model provider is to the loop."""
+"""`Model`, the interface that the loop needs of a model provider."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["Model"]
 
 @runtime_checkable
 class Model(Protocol):
-    """A model provider: anything with Strands' `stream` shape, so `strands.models` objects fit as they are.
+    """A model provider: any object with Strands' `stream` method, so `strands.models` objects work unchanged.
 
     `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`,
     `ContextWindowOverflowException` or the vendor's own exception; a closed or cancelled stream releases its
     connection. `messages` carry neither `metadata` nor `tracking_id`.
 
-    A model that can go on from a partial answer, an assistant message at the end of `messages`, says so by an attribute
-    `continues_partial` that is true. It then yields only what comes behind that text.
+    A model that can continue a partial message (an assistant message at the end of `messages`) has an attribute
+    `continues_partial` that is true. It then yields only what follows that text.
     """
 
     def stream(

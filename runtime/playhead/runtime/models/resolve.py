@@ -1,4 +1,4 @@
-"""Names of models to models."""
+"""Resolves model names to models."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _FORMS = '"openai/<model id>", "local/<path to a .gguf file>" or "demo"'
 
 
 def resolve_model(model: str | Model | None) -> Model:
-    """The model that `model` names.
+    """The model with the name `model`.
 
-    * None: what the environment variable `PLAYHEAD_MODEL` names; else `openai/gpt-5-mini` if `OPENAI_API_KEY` is set;
-      else the offline `DemoModel`, with one warning on the logger `playhead.models`.
+    * None: the model that the environment variable `PLAYHEAD_MODEL` names; else `openai/gpt-5-mini` if
+      `OPENAI_API_KEY` is set; else the offline `DemoModel`, with one warning on the logger `playhead.models`.
     * `"openai/<id>"`: an `OpenAIModel`; the server is OpenAI's, or the one in `OPENAI_BASE_URL`.
     * `"local/<path>"`: a `LocalModel`; `local//models/m.gguf` is an absolute path, `~` is the home directory.
     * `"demo"`: a `DemoModel`.
     * An object with a `stream` method is returned as it is.
 
-    Nothing is loaded and nothing connected to: a missing key or file shows at the first call.
+    Nothing is loaded or connected: a missing key or file raises at the first call.
 
     Raises:
         ModelConfigurationError: Any other value, named with the accepted forms.
@@ -51,7 +51,7 @@ def _from_environment() -> Model:
     if os.environ.get("OPENAI_API_KEY"):
         return _from_name(_DEFAULT, source="model")
     _log.warning(
-        "No model is configured, so the offline demo model answers by fixed rules. "
+        "No model is configured, so the offline demo model is used, which follows fixed rules. "
         "Set OPENAI_API_KEY, or PLAYHEAD_MODEL to %s.",
         _FORMS,
     )
@@ -67,7 +67,7 @@ def _from_name(name: str, *, source: str) -> Model:
             return OpenAIModel(rest)
         if kind == "local":
             return LocalModel(os.path.expanduser(rest))
-    raise ModelConfigurationError(f"{source}={name!r} is not a model playhead knows: write {_FORMS}.")
+    raise ModelConfigurationError(f"{source}={name!r} is not a model that playhead knows: use {_FORMS}.")
 
 
 def _described(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A model that answers from a script: deterministic, offline, for the tests of people who build on playhead."""
+"""A model that plays a script: deterministic and offline, for the tests of applications that use playhead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ModelRequest", "Script", "ScriptedCall", "ScriptedModel", "text_call
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """What one model call was given.
+    """The arguments of one model call.
 
     Attributes:
         messages: A deep copy of the history at the time of the call.
@@ -37,7 +37,7 @@ class ModelRequest:
 
 @dataclass(frozen=True)
 class ScriptedCall:
-    """One scripted answer: its chunks, and then an error to raise, if any."""
+    """One scripted message: its chunks, and then an optional error to raise."""
 
     chunks: Sequence[Chunk] = ()
     error: Exception | None = None
@@ -49,16 +49,16 @@ Script = Answer | Callable[[Messages], Answer]
 
 
 def text_call(text: str, *, stop_reason: str = "end_turn") -> list[Chunk]:
-    """Chunks of an answer in words, one delta per word; joined, the deltas are exactly `text`.
+    """Chunks of a text message, one delta per word; joined, the deltas are exactly `text`.
 
-    The usage says 10 input tokens and one output token per word, so that tests have fixed numbers.
+    The usage is 10 input tokens and one output token per word, so that tests have fixed numbers.
     """
     words = _words(text)
     return [*_opening(), *_text_block(words), *_closing(stop_reason, output_tokens=len(words))]
 
 
 def tool_call(name: str, tool_input: dict[str, Any], tool_use_id: str = "t1", text: str | None = None) -> list[Chunk]:
-    """Chunks of an answer that calls one tool, after `text` if given; the input's JSON comes in two pieces."""
+    """Chunks of a message with one tool call, after `text` if given; the input's JSON comes in two pieces."""
     words = _words(text or "")
     json_text = json.dumps(tool_input)
     middle = len(json_text) // 2
@@ -79,17 +79,17 @@ class ScriptedModel:
     Args:
         calls: One script per model call. A script is text (streamed word by word), a list of chunks, a `ScriptedCall`
             (chunks, then an error), or a function that gets the messages and returns one of these.
-        delay: Seconds between chunks. At 0 the model yields to the event loop once per call and no more.
+        delay: Seconds between chunks. At 0 the model yields to the event loop exactly once per call.
         repeat: Start over after the last script instead of failing.
-        continues_partial: Whether the model can go on from a partial answer. A script that is text is then played from
-            where the assistant message at the end of the history leaves off, if that is how it begins.
+        continues_partial: Whether the model can continue a partial message. A text script is then played from the end
+            of the assistant message at the end of the history, if the script begins with that message.
 
     Attributes:
         requests: What each call received, in order.
 
-    `stream` raises ValueError when the scripts are used up, and `ScriptedCall.error` where one is scripted.
-    Chunks are yielded as scripted, not copied: whoever alters one alters the script.
-    The position is this object's: a model built in another process starts at the first script.
+    `stream` raises ValueError when no script is left, and `ScriptedCall.error` if one is scripted. Chunks are yielded
+    as scripted, not copied: changing one changes the script. The position belongs to this object: a model built in
+    another process starts at the first script.
     """
 
     calls: Sequence[Script]
@@ -134,22 +134,22 @@ class ScriptedModel:
                 "Add a script, or pass repeat=True to start over."
             )
         script = self.calls[number % len(self.calls)]
-        answer = script(copy.deepcopy(messages)) if callable(script) else script
-        if isinstance(answer, ScriptedCall):
-            return answer
-        if isinstance(answer, str) and self.continues_partial:
-            answer = answer.removeprefix(_partial_answer(messages))
-        return ScriptedCall(text_call(answer) if isinstance(answer, str) else answer)
+        played = script(copy.deepcopy(messages)) if callable(script) else script
+        if isinstance(played, ScriptedCall):
+            return played
+        if isinstance(played, str) and self.continues_partial:
+            played = played.removeprefix(_partial_message(messages))
+        return ScriptedCall(text_call(played) if isinstance(played, str) else played)
 
 
-def _partial_answer(messages: Messages) -> str:
+def _partial_message(messages: Messages) -> str:
     if not messages or messages[-1].get("role") != "assistant":
         return ""
     return "".join(block.get("text", "") for block in messages[-1].get("content", []))
 
 
 def _words(text: str) -> list[str]:
-    """`text` cut before each gap, so that the pieces joined give the text back."""
+    """`text` cut before each gap, so that the joined pieces equal the text."""
     return re.findall(r"\s*\S+|\s+", text)
 
 

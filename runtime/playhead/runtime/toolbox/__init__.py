@@ -1,4 +1,4 @@
-"""Tools that most agents want, with nothing to set up."""
+"""Tools that most agents need, ready to use."""
 
 from __future__ import annotations
 

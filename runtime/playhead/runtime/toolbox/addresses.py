@@ -1,4 +1,4 @@
-"""Which network addresses a tool may connect to, so that a model cannot reach what only this host can reach."""
+"""Decides which network addresses a tool may connect to: a model must not reach what only this host can reach."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
 
 
 class AddressPolicy:
-    """Public addresses, and what the operator adds to them."""
+    """Public addresses, and those that the operator adds."""
 
     def __init__(self, *, allow_private: bool = False, allow_networks: Sequence[str] = ()) -> None:
         """Set the policy.
@@ -54,7 +54,7 @@ class AddressPolicy:
             allow_networks: Networks to allow besides the public ones, such as `10.1.0.0/16`.
 
         Raises:
-            ValueError: A network that cannot be read.
+            ValueError: A network cannot be parsed.
         """
         self._allow_private = allow_private
         self._networks = tuple(ip_network(network) for network in allow_networks)
@@ -66,10 +66,10 @@ class AddressPolicy:
     async def resolve(self, host: str, port: int) -> list[str]:
         """The addresses of `host`, all of them allowed.
 
-        The caller must connect to one of these, not to the name: a second lookup may answer something else.
+        The caller must connect to one of these, not to the name: a second look-up may return something else.
 
         Raises:
-            ValueError: The name has no address, or one that is not allowed.
+            ValueError: The name has no address, or has one that is not allowed.
         """
         try:
             found = await lookup(host, port)
@@ -82,6 +82,6 @@ class AddressPolicy:
 
 
 async def lookup(host: str, port: int) -> list[str]:
-    """The addresses of a name, or of an address in any spelling the system accepts, without repeats."""
-    answers = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in answers))
+    """The addresses of a name, or of an address in any spelling that the system accepts, without duplicates."""
+    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))

@@ -1,7 +1,7 @@
-"""Arithmetic without `eval`: the expression is parsed, and only what is listed here is computed.
+"""Arithmetic without `eval`: the expression is parsed, and only the operations listed here are computed.
 
-Every step is bounded before it is taken: the length of the text, the nesting, and the size of each integer, estimated
-from its operands. So no input, however hostile, takes noticeable time or memory.
+Every step is bounded before it runs: the length of the text, the nesting, and the size of each integer, estimated from
+its operands. So even a hostile input takes no noticeable time or memory.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from playhead.runtime.tools.decorator import tool
 __all__ = ["MAX_DIGITS", "MAX_LENGTH", "calculator"]
 
 MAX_LENGTH: Final = 1000
-"""Characters of an expression."""
+"""Limit of an expression, in characters."""
 
 MAX_DIGITS: Final = 4000
-"""Decimal digits of an integer: below the 4,300 that Python turns into text."""
+"""Limit of an integer, in decimal digits: below the 4,300 that Python converts to text."""
 
 _MAX_BITS: Final = int(MAX_DIGITS * math.log2(10))
 _MAX_DEPTH: Final = 100  # nested parentheses, calls and signs; far within the interpreter's stack
@@ -48,7 +48,7 @@ def calculator(expression: str) -> str:
     """
     try:
         return _show(_evaluate(_parse(expression)))
-    except (RecursionError, MemoryError):  # the parser's too, where the stack is small or nearly used up
+    except (RecursionError, MemoryError):  # the parser also raises them, if the stack is small or nearly full
         raise ValueError("the expression is nested too deeply") from None
 
 
@@ -58,7 +58,7 @@ def _parse(expression: str) -> ast.expr:
     text = " ".join(expression.translate(_SPELLINGS).split())
     if not text:
         raise ValueError("the expression is empty")
-    # Without a call in sight, a comma can only separate thousands.
+    # Without a call, a comma can only separate thousands.
     if not re.search(r"\w\s*\(", text):
         text = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), text)
     _check_words(text)
@@ -69,7 +69,7 @@ def _parse(expression: str) -> ast.expr:
 
 
 def _check_words(text: str) -> None:
-    """Refuse what Python's own tokenizer would warn about or read as something other than arithmetic."""
+    """Refuse text that Python's own tokenizer would warn about, or would not read as arithmetic."""
     if found := _FOREIGN.search(text):
         raise ValueError(f"unexpected character {found.group()!r} in {_cut(text)}")
     for match in _NUMBER.finditer(text):
@@ -85,7 +85,7 @@ def _check_words(text: str) -> None:
 def _evaluate(node: ast.expr, depth: int = 0) -> Number:
     if depth > _MAX_DEPTH:
         raise ValueError(f"the expression is nested more than {_MAX_DEPTH} levels deep")
-    # 1+1+1+… nests to the left without any parentheses, so that side is walked, not recursed into.
+    # 1+1+1+… nests to the left without any parentheses, so the left side is walked without recursion.
     rights: list[ast.BinOp] = []
     while isinstance(node, ast.BinOp):
         rights.append(node)
@@ -183,7 +183,7 @@ def _multiply(left: Number, right: Number) -> Number:
 
 def _power(base: Number, exponent: Number) -> object:
     if isinstance(base, int) and isinstance(exponent, int) and exponent > 0:
-        # The least number of bits the power can have; it has at most twice as many, which `_checked` sees to.
+        # The least number of bits that the power can have; it has at most twice as many, which `_checked` checks.
         _fits((abs(base).bit_length() - 1) * exponent, "the result of **")
     return base**exponent
 

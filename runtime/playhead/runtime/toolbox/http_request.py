@@ -1,6 +1,6 @@
-"""An HTTP client for models, which may be told by anybody to fetch anything.
+"""An HTTP client for models. Its input is not trusted: anything in a conversation may ask a model to fetch any address.
 
-Each hop of a redirect chain is checked, and the connection goes to the very address that was checked.
+Each hop of a redirect chain is checked, and the connection goes to exactly the address that was checked.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ _OURS: Final = re.compile(
     r"(host|content-length|transfer-encoding|accept-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*)",
     re.IGNORECASE,
 )
-"""Headers that say how the message travels; set by a caller they could make one request look like two."""
+"""Headers that describe the transfer; set by a caller they could make one request look like two."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
 _HARMLESS: Final = ("accept", "accept-language", "content-type", "user-agent")
-"""The caller's headers that follow a redirect to another origin; any other may be a credential."""
+"""The caller's headers that follow a redirect to another origin; any other header may hold a credential."""
 
 _TEXTUAL: Final = re.compile(
     r"text/.*|.*[/+](json|xml|yaml|javascript)|application/(x-ndjson|x-yaml|x-javascript|x-www-form-urlencoded|toml|graphql)"
@@ -59,7 +59,7 @@ class _Request:
 
     @property
     def what(self) -> str:
-        """For messages: no query, which may hold a key."""
+        """The request for error texts: without the query, which may hold a key."""
         return f"{self.method} {self.url.scheme}://{self.url.netloc.decode('ascii')}"
 
 
@@ -88,11 +88,11 @@ def make_http_request(
         allow_networks: Networks to allow besides the public ones, such as `10.1.0.0/16`.
         timeout: Seconds from the start of a call to the end of the body, redirects included.
         max_bytes: Bytes of the (decoded) body that are read; the rest is cut, with a note.
-        ssl_context: Whom to trust, such as a company's own authority; by default the public authorities.
+        ssl_context: The trusted authorities, such as a company's own; by default the public authorities.
         name: The tool's name.
 
     Raises:
-        ValueError: A network that cannot be read, or a bad name.
+        ValueError: A network cannot be parsed, or the name is invalid.
     """
     restricted = AddressPolicy(allow_networks=allow_networks)
     unrestricted = AddressPolicy(allow_private=True)
@@ -161,23 +161,23 @@ async def _follow(request: _Request, limits: _Limits) -> str:
     try:
         with anyio.fail_after(limits.timeout):
             for _ in range(MAX_REDIRECTS + 1):
-                answer = await _send(request, limits)
-                if isinstance(answer, str):
-                    return answer
-                request = answer
+                outcome = await _send(request, limits)
+                if isinstance(outcome, str):
+                    return outcome
+                request = outcome
     except TimeoutError:
-        raise ValueError(f"{request.what}: no complete answer within {limits.timeout:g} s") from None
+        raise ValueError(f"{request.what}: no complete response within {limits.timeout:g} s") from None
     except httpx.HTTPError as error:
         raise ValueError(f"{request.what}: {type(error).__name__}: {error or 'the connection failed'}") from None
     raise ValueError(f"{request.what}: more than {MAX_REDIRECTS} redirects")
 
 
 async def _send(request: _Request, limits: _Limits) -> _Request | str:
-    """One hop: the answer as text, or the request it redirects to."""
+    """Perform one hop: returns the response as text, or the request that it redirects to."""
     url = request.url
     addresses = await limits.policy.resolve(url.raw_host.decode("ascii").strip("[]"), url.port or _PORTS[url.scheme])
-    # A client of its own for each hop: a pooled connection is known by its address alone, and might have been opened,
-    # and its certificate checked, for another name.
+    # A new client for each hop: a pooled connection is found by its address alone, and could have been opened, and its
+    # certificate checked, for another name.
     async with httpx.AsyncClient(
         verify=limits.ssl_context or _public_authorities(),
         trust_env=False,
@@ -217,7 +217,7 @@ async def _connect(client: httpx.AsyncClient, request: _Request, addresses: Sequ
         )
         try:
             return await client.send(pinned, stream=True, follow_redirects=False, auth=None)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:  # nothing was sent yet, so another try is safe
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:  # nothing was sent yet, so a retry is safe
             failure = error
     raise failure or httpx.ConnectError("the name has no address")
 
@@ -253,7 +253,7 @@ async def _read(response: httpx.Response, request: _Request, max_bytes: int) -> 
 def _decode(data: bytes, charset: str | None, *, is_surely_text: bool) -> str | None:
     try:
         return data.decode(charset or "utf-8", "replace" if is_surely_text else "strict")
-    except LookupError:  # a charset nobody knows
+    except LookupError:  # an unknown charset
         return data.decode("utf-8", "replace")
     except UnicodeError:
         return None
@@ -262,12 +262,12 @@ def _decode(data: bytes, charset: str | None, *, is_surely_text: bool) -> str | 
 async def _body(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
     """Up to `max_bytes` of the decoded body, and whether there was more.
 
-    Decoded here, one layer and with a limit: httpx would unpack whatever a server stacks up, in full.
+    It is decoded here, one layer and with a limit: httpx would unpack every layer that a server applied, in full.
     """
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise ValueError(f"the answer is in the content encoding {coding[:40]!r}, which was not asked for")
-    unpack = None if coding == "identity" else zlib.decompressobj(wbits=47)  # 47: gzip or zlib, whichever it is
+        raise ValueError(f"the response has the content encoding {coding[:40]!r}, which was not asked for")
+    unpack = None if coding == "identity" else zlib.decompressobj(wbits=47)  # 47: gzip or zlib
     data = bytearray()
     try:
         async for chunk in response.aiter_raw():
@@ -275,7 +275,7 @@ async def _body(response: httpx.Response, max_bytes: int) -> tuple[bytes, bool]:
             if len(data) > max_bytes:
                 return bytes(data[:max_bytes]), True
     except zlib.error as error:
-        raise ValueError(f"the answer is damaged: {error}") from None
+        raise ValueError(f"the response is damaged: {error}") from None
     return bytes(data), False
 
 

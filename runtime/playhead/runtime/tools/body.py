@@ -1,6 +1,6 @@
-"""One call of a tool's function, taken value by value: in a thread or on the loop, within a time limit.
+"""One call of a tool's function, taken value by value: in a thread or on the event loop, with a time limit.
 
-A plain object rather than an async generator, so that no cancel scope is ever open while somebody else's code runs.
+A plain object instead of an async generator, so that no cancel scope is open while other code runs.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = ["END", "MAX_TOOL_THREADS", "BodyStopped", "ToolBody"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_TOOL_THREADS = 128
-"""Sync bodies that run at once on one event loop; more wait their turn, which is not counted as their time.
+"""Sync bodies that run at once on one event loop; more wait, and the wait does not count as their time.
 
-Their own limit, since anyio's 40 threads are shared with file access and name lookups, which slow tools must not hold up.
+They have their own limit, because file access and name look-ups share anyio's 40 threads and must not wait for tools.
 """
 
-_STOP_GRACE_S = 1.0  # what a generator that never waits may still yield after it was stopped
-_CLOSE_GRACE_S = 5.0  # what a generator may take to clean up before its owner goes on without it
+_STOP_GRACE_S = 1.0  # how long a generator that never waits may still yield after `stop`
+_CLOSE_GRACE_S = 5.0  # how long a generator may clean up before its owner continues
 
 _threads: RunVar[CapacityLimiter] = RunVar("playhead_tool_threads")
 
@@ -39,7 +39,7 @@ class _End:
 
 
 END: Final = _End()
-"""What `ToolBody.take` answers when there is nothing more."""
+"""Returned by `ToolBody.take` when there is nothing more."""
 
 
 class BodyStopped(Exception):
@@ -62,8 +62,8 @@ class ToolBody:
 
         Args:
             call: Calls the function with its arguments. It may return a value, an awaitable, or a sync or async
-                generator, whichever way the function was wrapped.
-            on_loop: Whether `call` returns at once (a coroutine or async generator function); else it gets a thread.
+                generator, no matter how the function was wrapped.
+            on_loop: Whether `call` returns at once (a coroutine or async generator function); if not, it gets a thread.
             timeout: Seconds from the start of the body to its end, None for no limit.
             name: The tool's name, for messages.
         """
@@ -82,12 +82,12 @@ class ToolBody:
         self._values: AsyncGenerator[object, None] | Generator[object, None, None] | None = None
 
     async def take(self) -> object:
-        """The next value the body yields, or `END`; `result` is then what it returned, or the last value it yielded.
+        """The next value that the body yields, or `END`; `result` is then its return value, or the last yielded value.
 
         Raises:
             TimeoutError: The time limit was reached. A coroutine or async generator has been cancelled; a thread
                 cannot be, and the text says so.
-            BodyStopped: Likewise, after `stop`.
+            BodyStopped: As TimeoutError, after `stop`.
             BaseException: Whatever the body raised.
         """
         if not self._started:
@@ -108,9 +108,9 @@ class ToolBody:
         return value
 
     def stop(self) -> None:
-        """Stop the body, on the event loop's thread, whether or not somebody is in `take`.
+        """Stop the body, on the event loop's thread, whether or not a task waits in `take`.
 
-        A coroutine or async generator is cancelled where it waits, or at its next wait; a thread is abandoned. What
+        A coroutine or async generator is cancelled at its current or next wait; a thread is abandoned. A value that
         the body nevertheless returns is its result.
         """
         if self.is_stopped:
@@ -125,13 +125,13 @@ class ToolBody:
     async def aclose(self) -> None:
         """Close a generator that has not ended, so that its `finally` blocks run; waits at most a few seconds.
 
-        What its clean-up raises is logged, since whoever closes wants no answer. A generator that is running in an
-        abandoned thread is left to that thread.
+        Errors of its clean-up are logged, because the caller needs no result any more. A generator that is running in
+        an abandoned thread is left to that thread.
         """
         values, self._values = self._values, None
         try:
             if isinstance(values, AsyncGenerator):
-                # No shield and no cancel scope: the generator may hold a scope of its own open, and scopes nest.
+                # No shield and no cancel scope: the generator may have its own scope open, and scopes nest.
                 async with asyncio.timeout(_CLOSE_GRACE_S):
                     await values.aclose()
             elif values is not None and inspect.getgeneratorstate(values) == inspect.GEN_SUSPENDED:
@@ -166,7 +166,7 @@ class ToolBody:
                 self._start_clock()
                 scope.deadline = math.inf if self._deadline is None else self._deadline
                 begun = True
-                # Our own limiter is held already; this one only keeps anyio from queueing the call a second time.
+                # Our own limiter is already held; this one only keeps anyio from queueing the call a second time.
                 return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))
         raise self._ended(" (its thread may still be running)" if begun else "")
 
@@ -186,9 +186,9 @@ class ToolBody:
         now = anyio.current_time()
         deadline = self._deadline
         if (deadline is not None and deadline <= now) or (self.is_stopped and self._stop_deadline <= now):
-            raise self._ended()  # a body that never awaits meets no cancellation either
-        # Not an anyio scope: a generator may yield with a scope or task group of its own open (MCP sessions do), and
-        # leaving ours before its own breaks anyio's nesting for the whole task. asyncio's timeout does not nest.
+            raise self._ended()  # a body that never awaits is not cancelled either
+        # Not an anyio scope: a generator may yield with its own scope or task group open (MCP sessions do). Leaving
+        # ours before its own breaks anyio's nesting for the whole task. asyncio's timeout does not nest.
         timer = asyncio.timeout_at(now if self.is_stopped else deadline)
         self._timer = timer
         try:

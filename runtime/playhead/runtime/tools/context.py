@@ -1,4 +1,4 @@
-"""What a tool may know about the call it serves, and how it asks a human."""
+"""`ToolContext`: what a tool may know about its call, and how it asks a human."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NotBegunError(FencedError):
 
 
 class BodyInterrupted(BaseException):
-    """Leaves a tool's body at `ToolContext.interrupt`. No `Exception`, so that a body's own handlers let it through."""
+    """Ends a tool's body at `ToolContext.interrupt`. Not an `Exception`, so that a body's own handlers ignore it."""
 
     def __init__(self, interrupt: dict[str, Any]) -> None:
         self.interrupt = interrupt
@@ -39,10 +39,10 @@ class ToolContext:
         agent_name: The agent that runs the tool.
         cancel_signal: Set when the run is being cancelled. Read-only for tools.
         attempt: 1 for the first start of this call, 2 if a former owner of the run had started it.
-        effect_key: The same over retries and takeovers and no other call's, so fit to be an idempotency key:
-            `<run id>/<toolUseId>`, with `~2`, `~3`, … behind it where the model uses an id again in one run.
-        answers: What humans answered to this call's interrupts, by id.
-        ownership: For the runtime: asked right before the body begins; None for a call outside of any run.
+        effect_key: The same over retries and takeovers, and different for every call, so usable as idempotency key:
+            `<run id>/<toolUseId>`, with `~2`, `~3`, … appended where the model uses an id again in one run.
+        responses: The humans' responses to this call's interrupts, by id.
+        ownership: Internal: checked right before the body begins; None for a call outside of any run.
     """
 
     tool_use: ToolUse
@@ -52,7 +52,7 @@ class ToolContext:
     cancel_signal: threading.Event = field(default_factory=threading.Event, repr=False, compare=False)
     attempt: int = 1
     effect_key: str = ""
-    answers: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    responses: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _stop: Callable[[], None] | None = field(default=None, init=False, repr=False, compare=False)
@@ -63,26 +63,26 @@ class ToolContext:
             self.effect_key = f"{self.run_id}/{self.tool_use.get('toolUseId', 'unknown')}"
 
     def interrupt(self, name: str, reason: Any = None) -> Any:
-        """Ask a human: the answer, if there is one, else the body ends here and the run pauses.
+        """Ask a human. Returns the response, if there is one; else the body ends here and the run pauses.
 
-        Once every question of the run is answered the body is run again from its top: what it does before this call
-        happens again. `name` tells the questions of one call apart; `reason` is shown with it, as plain data.
+        Once every question of the run has a response the body runs again from its top, so what it does before this call
+        happens again. `name` distinguishes the questions of one call; `reason` is shown with it, as plain data.
         """
         interrupt_id = tool_interrupt_id(self.effect_key.removeprefix(f"{self.run_id}/"), name)
-        if interrupt_id in self.answers:
-            return self.answers[interrupt_id]
+        if interrupt_id in self.responses:
+            return self.responses[interrupt_id]
         raise BodyInterrupted({"id": interrupt_id, "name": name, "reason": plain(reason), "response": None})
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether the body should stop: the run is being cancelled, or nobody waits for this call any more.
+        """Whether the body should stop: the run is being cancelled, or its result is not needed any more.
 
-        A body in a thread cannot be stopped from outside; a long one asks this between its steps.
+        A body in a thread cannot be stopped from outside; a long one should check this between its steps.
         """
         return self.cancel_signal.is_set() or self._abandoned.is_set()
 
     def begin(self) -> None:
-        """To be called right before the body, on its thread.
+        """Internal: called right before the body, on its thread.
 
         Raises:
             NotBegunError: The run is not held any more.
@@ -94,17 +94,17 @@ class ToolContext:
                 raise NotBegunError(str(error)) from None
 
     def abandon(self) -> None:
-        """Tell the body that its result is no longer awaited (its time is up, or its stream was closed)."""
+        """Tell the body that its result is not needed any more (its time is up, or its stream was closed)."""
         self._abandoned.set()
 
     def stop(self) -> None:
-        """Stop the body for a cancel, as `ToolBody.stop`. For the runtime, on the event loop's thread."""
+        """Internal: stop the body for a cancel, as `ToolBody.stop`. On the event loop's thread."""
         self._stopped = True
         if self._stop is not None:
             self._stop()
 
     def stops_by(self, stop: Callable[[], None]) -> None:
-        """Set what `stop` does, and do it if it was called already. For the runtime."""
+        """Internal: set the action of `stop`, and perform it if `stop` was already called."""
         self._stop = stop
         if self._stopped:
             stop()

@@ -9,7 +9,7 @@
         '''
         return len(text.split())
 
-The decorated function is still called as before; the runtime calls `Tool.stream`.
+The decorated function can still be called as before; the runtime calls `Tool.stream`.
 """
 
 from __future__ import annotations
@@ -58,24 +58,24 @@ def tool(
 ) -> Any:
     """Make a function a tool, as `@tool` or `@tool(...)`.
 
-    The schema comes from the annotations; texts from the docstring (`Args:`), `Annotated[str, "text"]` or pydantic's
-    `Field`. The function may be sync (it runs in a thread), async, or a generator of either kind: each value it yields
-    is progress, the last one the result. A parameter annotated `ToolContext` gets it and is not shown to the model.
+    The schema comes from the annotations; descriptions come from the docstring (`Args:`), `Annotated[str, "text"]` or
+    pydantic's `Field`. The function may be sync (it runs in a thread), async, or a generator of either kind: each value
+    it yields is progress, the last one the result. A parameter annotated `ToolContext` is not shown to the model.
 
     Args:
         fn: The function.
-        name: 1 to 64 letters, digits, `_` and `-`; the function's name by default.
-        description: Instead of the docstring.
-        inputSchema: A JSON schema, bare or as `{"json": schema}`, to show instead of the derived one. Input is still
-            validated against the annotations; `**kwargs` takes what they do not name.
+        name: 1 to 64 letters, digits, `_` and `-`; by default the function's name.
+        description: Replaces the docstring.
+        inputSchema: A JSON schema, bare or as `{"json": schema}`, shown instead of the derived one. Input is still
+            validated against the annotations; `**kwargs` takes keys that they do not name.
         context: The name of a parameter that gets the `ToolContext`, or True for `tool_context`.
         timeout: Seconds from the body's start to its end; an async body is then cancelled, a thread abandoned.
         on_unknown_outcome: After a takeover, what to do with a call that was started and not finished: `retry` runs it
             again (with the same `effect_key`), `fail` tells the model that its outcome is unknown, `ask` pauses the
-            run with the interrupt `unknown_outcome`, to be answered "retry", "fail" or `{"result": <what it gave>}`.
+            run with the interrupt `unknown_outcome`; respond with "retry", "fail" or `{"result": <the result>}`.
 
     Raises:
-        ValueError: A bad name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
+        ValueError: An invalid name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
         TypeError: Not a function, or one whose annotations cannot be read.
     """
 
@@ -104,7 +104,7 @@ def tool(
 
 
 def as_tool(obj: object) -> Tool:
-    """A `Tool` as it is, a plain function or bound method as `@tool` makes it.
+    """A `Tool` unchanged; a plain function or bound method as `@tool` makes it.
 
     Raises:
         TypeError: For anything else, and for a method tool taken from its class rather than from an instance.

@@ -1,4 +1,4 @@
-"""From a Python function to what a model is told of it, and from a model's input to the function's arguments."""
+"""Reads a Python function into the schema for the model, and a model's input into the function's arguments."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ToolInput:
         parameters: Parameter name → field name of `model`, in the function's order.
         context_parameters: Names of the parameters that get the `ToolContext`.
         positional: Names of the positional-only parameters, in order.
-        method: Whether the function's first parameter is `self` or `cls` and yet to be bound.
-        open: Whether the function takes `**kwargs`, and so what the schema does not name.
+        method: Whether the function's first parameter is `self` or `cls` and not bound yet.
+        open: Whether the function takes `**kwargs`, and so keys that the schema does not name.
     """
 
     model: type[BaseModel]
@@ -51,18 +51,18 @@ class ToolInput:
 
         Args:
             data: The parsed JSON; None counts as {}.
-            context: Given to the context parameters.
+            context: The value of the context parameters.
 
         Returns:
-            Positional and keyword arguments. Values are what the annotations say: a parameter annotated with a
-            pydantic model gets an instance.
+            Positional and keyword arguments, with the annotated types: a parameter annotated with a pydantic model gets
+            an instance.
 
         Raises:
             ValueError: `Validation failed for input parameters: …`, with pydantic's text.
         """
         try:
             checked = self.model.model_validate({} if data is None else data)
-        except Exception as error:  # the annotations may bring validators of the user's, which raise anything
+        except Exception as error:  # the annotations may contain the user's validators, which may raise anything
             raise ValueError(f"Validation failed for input parameters: {error}") from error
         values = {name: getattr(checked, field) for name, field in self.parameters.items()}
         if self.open:
@@ -72,7 +72,7 @@ class ToolInput:
 
 
 def read_input(fn: Callable[..., Any], *, context: bool | str = False) -> ToolInput:
-    """Read a function's signature, annotations and docstring; a dynamic `__signature__` or `__annotations__` counts.
+    """Read a function's signature, annotations and docstring, including a dynamic `__signature__` or `__annotations__`.
 
     Raises:
         TypeError: An annotation names something that does not exist at run time.
@@ -121,7 +121,7 @@ def _name(fn: Callable[..., Any]) -> str:
 
 
 def _hints(fn: Callable[..., Any], parameters: dict[str, inspect.Parameter]) -> dict[str, Any]:
-    """Parameter → annotation; the return annotation is left alone, since nothing needs it to exist."""
+    """Parameter → annotation. The return annotation is not read, so it need not exist at run time."""
     declared: dict[str, Any] = getattr(fn, "__annotations__", {})
     annotations = {
         name: declared.get(name) if item.annotation is item.empty else item.annotation
@@ -130,7 +130,7 @@ def _hints(fn: Callable[..., Any], parameters: dict[str, inspect.Parameter]) -> 
     }
     source = inspect.unwrap(fn.func if isinstance(fn, partial) else fn)
     try:
-        # get_type_hints reads a namespace as it reads a function, with the globals we hand it.
+        # get_type_hints reads a namespace as it reads a function, with the globals it is given.
         namespace = cast(Any, SimpleNamespace(__annotations__=annotations))
         return get_type_hints(namespace, getattr(source, "__globals__", {}), include_extras=True)
     except NameError as error:
@@ -152,12 +152,12 @@ def _parameter_texts(fn: Callable[..., Any]) -> dict[str, str]:
 
 
 def _field_name(name: str) -> str:
-    """A name pydantic accepts: it refuses a leading underscore, and warns where an attribute of its own is hidden."""
+    """A name that pydantic accepts: it refuses a leading underscore, and warns if the name hides its own attribute."""
     return f"parameter_{name}" if name.startswith("_") or hasattr(BaseModel, name) else name
 
 
 def _field(name: str, default: Any, *, hint: Any, text: str | None) -> tuple[Any, Any]:
-    """The pydantic definition of one parameter; later metadata wins, so what the author wrote beats the docstring."""
+    """The pydantic definition of one parameter; later metadata wins, so the author's text overrides the docstring."""
     base, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     own = next((extra for extra in extras if isinstance(extra, str)), None)
     description = own or text or f"Parameter {name}"
@@ -170,13 +170,13 @@ def _field(name: str, default: Any, *, hint: Any, text: str | None) -> tuple[Any
 
 
 class _QuietSchema(GenerateJsonSchema):
-    """A default with no JSON form is left out of the schema; that is no reason for a warning at import."""
+    """A default without a JSON form is left out of the schema, without a warning at import."""
 
     ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {"skipped-choice", "non-serializable-default"}  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def _clean(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop pydantic's titles and `additionalProperties`; show an optional parameter as its type, not as `anyOf` null."""
+    """Drop pydantic's titles and `additionalProperties`; show an optional parameter as its type, not `anyOf` null."""
     _drop_metadata(schema)
     required: list[str] = schema.get("required", [])
     properties: dict[str, dict[str, Any]] = schema.get("properties", {})

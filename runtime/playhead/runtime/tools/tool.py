@@ -1,4 +1,4 @@
-"""`Tool`: a function with what a model needs to call it, and how one call of it runs."""
+"""`Tool`: a function with the description that a model needs, and the execution of one call."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Interruption:
 
 
 class Tool(Generic[P, R]):
-    """A function with what a model needs to call it; made by `tool` and `as_tool`, not to be changed afterwards.
+    """A function with the description that a model needs; made by `tool` and `as_tool`, not to be changed afterwards.
 
     Calling it calls the function. As a class attribute it binds like a method. Safe to share between runs and tasks.
     """
@@ -79,17 +79,17 @@ class Tool(Generic[P, R]):
 
     @property
     def name(self) -> str:
-        """What the model calls it by."""
+        """The name that the model uses."""
         return self._spec["name"]
 
     @property
     def spec(self) -> ToolSpec:
-        """What a model is told; not to be changed."""
+        """The description that the model gets; not to be changed."""
         return self._spec
 
     @property
     def timeout(self) -> float | None:
-        """Seconds a call may take, None for no limit."""
+        """Limit of a call in seconds; None for no limit."""
         return self._timeout
 
     @property
@@ -99,7 +99,7 @@ class Tool(Generic[P, R]):
 
     @property
     def is_unbound_method(self) -> bool:
-        """Whether it was taken from a class rather than from an instance, so that it lacks its `self`."""
+        """Whether it was taken from a class instead of an instance, so that it lacks its `self`."""
         return self._reads.method and not inspect.ismethod(self._fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -131,14 +131,14 @@ class Tool(Generic[P, R]):
     ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
         """Run one call: a `Progress` for every value the body yields, the last included, then exactly one `Outcome`.
 
-        Or, when the body asks what is not answered, one `Interruption` in its place. Errors of the input or the body, a
-        time limit, `context.stop` and results that cannot be stored are outcomes of status "error". Sync bodies run in
-        a thread. Whoever stops before the end must `aclose` the stream in the same task; the
-        body's generator is then closed, `context.cancel_requested` turns true, and a thread is left to end by itself.
+        If the body asks a question that has no response, the last item is one `Interruption` instead. Errors of the
+        input or the body, a time limit, `context.stop` and results that cannot be stored are outcomes of status
+        "error". Sync bodies run in a thread. A caller that stops before the end must `aclose` the stream in the same
+        task; the body's generator is then closed, `context.cancel_requested` becomes true, and a thread runs on alone.
 
         Raises:
             NotBegunError: `context.begin` refused; the body was not called.
-            BaseException: Cancellation of the calling task, and what else a body raises that is no `Exception`.
+            BaseException: Cancellation of the calling task, and what a body raises that is not an `Exception`.
         """
         tool_use_id = tool_use.get("toolUseId", "unknown")
         body: ToolBody | None = None
@@ -166,7 +166,7 @@ class Tool(Generic[P, R]):
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
-            # The body awaited something that others had cancelled; let through, it would end the run unanswered.
+            # The body awaited something that other code cancelled; raised, it would end the run without a result.
             end = Outcome(exception_result(tool_use_id, error))
         finally:
             if not ended:
@@ -177,9 +177,9 @@ class Tool(Generic[P, R]):
 
 
 def _questions(asked: BodyInterrupted | BaseExceptionGroup[BaseException]) -> list[dict[str, Any]]:
-    """What a body asked; several at once if its own task group wrapped them.
+    """The questions of a body; several if its own task group wrapped them.
 
-    What failed beside them fails again or not when the body is run again; a cancellation or an exit goes through.
+    Other errors of that group are dropped, because the body runs again; a cancellation or an exit is raised.
     """
     if isinstance(asked, BodyInterrupted):
         return [asked.interrupt]
@@ -193,6 +193,6 @@ def _questions(asked: BodyInterrupted | BaseExceptionGroup[BaseException]) -> li
 
 
 def _begun(context: ToolContext, fn: Callable[..., object], /, *args: Any, **kwargs: Any) -> object:
-    # Here and not earlier: a body may have waited for a thread, and the process may have slept meanwhile.
+    # Checked here, not earlier: a body may have waited for a thread, and the process may have slept meanwhile.
     context.begin()
     return fn(*args, **kwargs)

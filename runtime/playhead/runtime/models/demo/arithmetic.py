@@ -31,8 +31,8 @@ _EXPRESSION = re.compile(
 def find_expressions(text: str, *, limit: int = 4) -> list[str]:
     """The arithmetic expressions in `text` in Python's notation, in order, each once, at most `limit`.
 
-    Operators may be written as signs or as words ("17 times 23", "15% of 80"). Dates are no subtraction. An expression
-    whose parentheses do not match is left out. Only the first 2,000 characters are searched.
+    Operators may be written as signs or as words ("17 times 23", "15% of 80"). A date is not a subtraction. An
+    expression whose parentheses do not match is left out. Only the first 2,000 characters are searched.
     """
     text = _DATE.sub(" ", text[:_SEARCHED_CHARACTERS])
     for pattern, sign in _WORDS:
@@ -42,7 +42,7 @@ def find_expressions(text: str, *, limit: int = 4) -> list[str]:
 
 
 def _tidy(expression: str) -> str:
-    """Without digit separators and loose blanks; empty when the parentheses do not match."""
+    """The expression without digit separators and extra blanks; empty if the parentheses do not match."""
     expression = re.sub(r"(?<=\d),(?=\d{3})", "", expression)
     expression = re.sub(r"(?<![\d.])0+(?=\d)", "", expression)
     while expression.count(")") > expression.count("(") and expression.endswith(")"):

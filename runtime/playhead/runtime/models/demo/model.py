@@ -1,4 +1,4 @@
-"""An offline model that follows fixed rules and says so: the first run needs no key, no network and no download."""
+"""An offline model that follows fixed rules: it needs no key, no network and no download."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _WHO = "I am playhead's offline demo model: I follow fixed rules."
 _ABOUT = (
     f"{_WHO} I understand no language, I only look for arithmetic. "
     'Ask me something like "What is 17 * 23?" and I call the calculator tool and tell you what it found. '
-    "Every word of this answer is a record in the run's log: leave, come back, and read on where you stopped. "
+    "Every word of this message is a record in the run's log: leave, come back, and read on where you stopped. "
     "For a real model set OPENAI_API_KEY, or name one in PLAYHEAD_MODEL."
 )
 
 
 class DemoModel:
-    """A `Model` of fixed rules, deterministic but for its timing.
+    """A `Model` of fixed rules, deterministic except for its timing.
 
-    When the latest user text holds arithmetic, it calls the tool `calculator` with `{"expression": …}`, once per
+    If the latest user text holds arithmetic, it calls the tool `calculator` with `{"expression": …}`, once per
     expression, and then reports the results. Without that tool it says that it has none; without arithmetic it explains
-    itself. Every final answer says that this is the demo model. Tool choice and system prompt are not looked at.
+    itself. Every final message says that this is the demo model. Tool choice and system prompt are ignored.
 
     Args:
         delay: Seconds before each piece of output, about half a word.
 
-    The token counts it reports are counts of words. It raises nothing of its own.
+    The token counts it reports are counts of words. It raises no errors.
     """
 
     def __init__(self, *, delay: float = 0.03) -> None:
@@ -55,7 +55,7 @@ class DemoModel:
         tool_choice: ToolChoice | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
-        """Answer by rule; see the class."""
+        """Follow the rules; see the class."""
         started = time.monotonic()
         text, calls = _answer(messages, {spec["name"] for spec in tool_specs or []})
         yield c.message_start()
@@ -73,7 +73,7 @@ class DemoModel:
 
 
 def _answer(messages: Messages, tools: set[str]) -> tuple[str, list[ContentBlock]]:
-    """What to say, and the tool calls to make after it."""
+    """The text to stream, and the tool calls to make after it."""
     results = [block["toolResult"] for block in _last_content(messages) if "toolResult" in block]
     if results:
         return f"{_report(messages, results)} ({_WHO})", []
@@ -91,7 +91,7 @@ def _answer(messages: Messages, tools: set[str]) -> tuple[str, list[ContentBlock
 
 
 def _call_stem(messages: Messages) -> str:
-    """The same for the same history, whichever process asks; the digest tells apart histories cut to equal length."""
+    """The same id for the same history in every process; the digest distinguishes histories of equal length."""
     digest = hashlib.blake2s(repr(messages).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
     return f"demo-{len(messages)}-{digest}"
 
@@ -133,7 +133,7 @@ def _last_content(messages: Messages) -> list[ContentBlock]:
 
 
 def _last_user_text(messages: Messages) -> str:
-    """The text of the last user message that has any."""
+    """The text of the last user message with text."""
     for message in reversed(messages):
         text = " ".join(block["text"] for block in message.get("content", []) if "text" in block)
         if message.get("role") == "user" and text:

@@ -1,3 +1,3 @@
-"""A local GGUF file, served by a process of its own."""
+"""A local GGUF file as a model, served by its own process."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""A GGUF file as a model, run on this machine by llama.cpp in a process of its own."""
+"""A GGUF file as a model, run on this machine by llama.cpp in its own process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CRASH_SHOWS_S = 1.0
 
 
 class _LoopbackModel(OpenAIModel):
-    """Speaks to this machine: a proxy named in the environment must not see it."""
+    """An OpenAI model on this machine: a proxy named in the environment must not see the requests."""
 
     _trust_env: ClassVar[bool] = False
 
@@ -29,20 +29,20 @@ class LocalModel:
 
     Args:
         path: The file.
-        context_tokens: The context window in tokens; memory grows with it. 0 takes what the model was trained with.
-        threads: CPU threads for computing; None leaves it to llama.cpp.
+        context_tokens: The context window in tokens; memory grows with it. 0 means the window of the model's training.
+        threads: CPU threads for computing; None means llama.cpp's default.
         params: Further keys of each request, such as `{"temperature": 0, "max_tokens": 200}`.
         start_timeout: Seconds the file may take to load.
 
-    The file is loaded at the first call, in a child process that serves 127.0.0.1 behind a random key, so a crash of
-    the native code does not take the worker along. Models with the same path, `context_tokens` and `threads` share
-    that process, which computes one answer at a time and queues the rest. It ends at `close()` or with this process,
-    however this process ends; after `close()` or a crash the next call starts it anew.
+    The file is loaded at the first call, in a child process that serves 127.0.0.1 and requires a random key, so a crash
+    of the native code does not end the worker. Models with the same path, `context_tokens` and `threads` share that
+    process, which computes one message at a time and queues the other calls. It ends at `close()` or with this process,
+    however this process ends; after `close()` or a crash the next call starts it again.
 
-    Tools are offered by the file's own chat template; one that knows no tools leaves them out, and then none is called.
+    The file's own chat template offers the tools; a template without tool support leaves them out.
 
-    `stream` raises ModelConfigurationError when the file is missing, the extra is not installed or the file does not
-    load (with the engine's last words), and otherwise what `OpenAIModel` raises. It may be used from several event
+    `stream` raises ModelConfigurationError if the file is missing, the extra is not installed or the file does not load
+    (with the end of the engine's output), and otherwise what `OpenAIModel` raises. It may be used from several event
     loops and threads.
     """
 
@@ -71,7 +71,7 @@ class LocalModel:
         tool_choice: ToolChoice | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask the model, starting its process first where needed; see the class."""
+        """Call the model, after starting its process if necessary; see the class."""
         process = shared_process(self._options)
         endpoint = process.running()
         if endpoint is None:
@@ -83,20 +83,20 @@ class LocalModel:
         await load_sdk()
         import openai
 
-        answer = model.stream(messages, tool_specs, system_prompt, tool_choice=tool_choice)
+        stream = model.stream(messages, tool_specs, system_prompt, tool_choice=tool_choice)
         try:
-            async with aclosing(answer):
-                async for chunk in answer:
+            async with aclosing(stream):
+                async for chunk in stream:
                     yield chunk
         except openai.APIConnectionError as error:
             code = await anyio.to_thread.run_sync(process.exit_code, _CRASH_SHOWS_S)
             if code is None:
                 raise
             raise openai.APIConnectionError(
-                message=f"The process of model {self._options.path} ended while it answered (exit code {code}).",
+                message=f"The process of model {self._options.path} ended during the call (exit code {code}).",
                 request=error.request,
             ) from error
 
     def close(self) -> None:
-        """End the process that this model shares, at once; answers being computed in it fail."""
+        """End the process that this model shares, at once; calls in progress fail."""
         shared_process(self._options).stop()

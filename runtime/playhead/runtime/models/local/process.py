@@ -1,4 +1,4 @@
-"""The process that serves a local model: started once for all who share it, ended with whoever started it."""
+"""The process that serves a local model: shared by all models with its options, and ended with its parent process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LAST_LINES = 8
 
 @dataclass(frozen=True)
 class LocalOptions:
-    """What makes two local models the same. The path is absolute; a window of 0 tokens is the model's own."""
+    """The options that identify a local model. The path is absolute; a window of 0 tokens is the model's own."""
 
     path: str
     context_tokens: int
@@ -37,14 +37,14 @@ class LocalOptions:
 
 @dataclass(frozen=True)
 class LocalEndpoint:
-    """Where a running model is served; the key is in no repr."""
+    """The address of a running model; its repr does not show the key."""
 
     base_url: str
     api_key: str = field(repr=False)
 
 
 class LocalProcess:
-    """The one process of some options, in this process. Its methods may be called from any thread."""
+    """The process for some options, one per parent process. Its methods may be called from any thread."""
 
     def __init__(self, options: LocalOptions) -> None:
         self._options = options
@@ -56,9 +56,9 @@ class LocalProcess:
 
     @contextlib.contextmanager
     def wanted(self) -> Generator[None, None, None]:
-        """While at least one caller is in here a start goes on; when the last leaves, an unfinished one is broken off.
+        """Keep a start going while at least one caller is in this block; when the last leaves, break it off.
 
-        Loading may take minutes: a cancelled caller's thread must not keep this process from ending for so long.
+        Loading may take minutes, and a cancelled caller's thread must not keep this process alive that long.
         """
         with self._callers_lock:
             self._callers += 1
@@ -76,12 +76,12 @@ class LocalProcess:
             process.kill()
 
     def running(self) -> LocalEndpoint | None:
-        """Where it is served, if it runs; does not wait."""
+        """Its address, if it runs; does not wait."""
         process, endpoint = self._process, self._endpoint
         return endpoint if process is not None and process.poll() is None else None
 
     def exit_code(self, timeout: float) -> int | None:
-        """How it ended, if it ends within `timeout` seconds; a broken connection is noticed before a crash is."""
+        """Its exit code, if it ends within `timeout` seconds; a broken connection is noticed before a crash is."""
         process = self._process
         try:
             return process.wait(timeout) if process is not None else None
@@ -89,7 +89,7 @@ class LocalProcess:
             return None
 
     def start(self, timeout: float) -> LocalEndpoint:
-        """Where it is served, after starting it where needed. Blocks up to `timeout` seconds, longer behind others.
+        """Its address, after starting it if necessary. Blocks up to `timeout` seconds, longer while others start it.
 
         Raises:
             ModelConfigurationError: No such file, extra not installed, not loaded within `timeout`, or failed to load.
@@ -122,14 +122,14 @@ class LocalProcess:
     def _launch(self, stderr: IO[bytes], timeout: float) -> LocalEndpoint:
         key = secrets.token_urlsafe(32)
         deadline = time.monotonic() + timeout
-        # Its standard input is its lease of life: the child ends when this end of the pipe is gone.
+        # The child ends when this end of the pipe, its standard input, is closed.
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "playhead.runtime.models.local.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
         )
-        # Readable pipes cannot be waited for everywhere; killing the child at the deadline ends the read everywhere.
+        # Not every platform can wait for a readable pipe; killing the child at the deadline ends the read everywhere.
         alarm = threading.Timer(timeout, process.kill)
         alarm.daemon = True
         alarm.start()
@@ -143,9 +143,9 @@ class LocalProcess:
         raise self._failure(process.returncode, stderr, late_after=timeout if time.monotonic() >= deadline else None)
 
     def _handshake(self, process: subprocess.Popen[bytes], key: str) -> str:
-        """Send the configuration, return the address once the model is loaded; empty if the child ended instead.
+        """Send the configuration; returns the address once the model is loaded, or an empty text if the child ended.
 
-        Through the pipe and not the command line or environment, where other users or the child's children may look.
+        It goes through the pipe, because other users or the child's children may read a command line or environment.
         """
         assert process.stdin is not None
         assert process.stdout is not None
@@ -170,7 +170,7 @@ class LocalProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.close()
-        with contextlib.suppress(BrokenPipeError):  # it ended before it had read its configuration
+        with contextlib.suppress(BrokenPipeError):  # it ended before it read its configuration
             process.stdin.close()
         try:
             process.wait(_STOP_S)
@@ -190,7 +190,7 @@ class LocalProcess:
 
 
 def _healthy(process: subprocess.Popen[bytes], address: str, deadline: float) -> bool:
-    """Poll the health endpoint until it says yes, the process ended or the time is over."""
+    """Poll the health endpoint until it is ready, the process ended or the time is over."""
     import httpx
 
     with httpx.Client(trust_env=False, timeout=5.0) as client:
@@ -209,7 +209,7 @@ _processes_lock = threading.Lock()
 
 
 def shared_process(options: LocalOptions) -> LocalProcess:
-    """The process of these options, started or not. A forked child gets its own: it must not end its parent's."""
+    """The process for these options, started or not. A forked child gets its own, and cannot end its parent's."""
     with _processes_lock:
         if not _processes:
             atexit.register(_stop_all)

@@ -1,7 +1,7 @@
 """The child process of a `LocalModel`: `python -m playhead.runtime.models.local.server`.
 
 It reads its configuration as one line of JSON from standard input, loads the model, serves OpenAI's protocol on
-127.0.0.1 at a free port, prints the address as one line, and ends when standard input ends.
+127.0.0.1 at a free port, prints the address as one line, and ends when standard input is closed.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ _ERRORS_ONLY = 1
 
 
 def main() -> None:
-    """Serve until standard input ends. If the model fails to load: exit code 1, the reason on standard error."""
-    # A terminal's Ctrl-C and a service manager's stop go to every process of the group; the parent may still want to
-    # finish answers. It alone ends this one, by closing the pipe or by dying.
+    """Serve until standard input is closed. If the model fails to load: exit code 1, the reason on standard error."""
+    # A terminal's Ctrl-C and a service manager's stop reach every process of the group, but the parent may still have to
+    # finish calls. Only the parent ends this process, by closing the pipe or by dying.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    # Unbuffered: the thread that waits in a buffered reader would hold its lock when the interpreter shuts down.
-    stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - never closed, its end is waited for
+    # Unbuffered: the thread that waits in a buffered reader would hold its lock during interpreter shutdown.
+    stdin = open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115 - never closed: a thread waits for its end
     line = stdin.readline()
     if not line:
         return
     watcher = threading.Thread(target=_end_with_parent, args=(stdin,), daemon=True)
     watcher.start()
-    # Whatever the engine prints must not be taken for the address.
-    answer = os.fdopen(os.dup(1), "w")
+    # The parent must not mistake the engine's output for the address.
+    output = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     try:
         server = _serve(json.loads(line))
     except Exception as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        os._exit(1)  # at once: in an orderly end the other thread might see the pipe closed and exit with 0 first
-    answer.write(f"{server.listening_address}\n")
-    answer.close()
+        os._exit(1)  # at once: during an orderly exit the other thread could see the closed pipe and exit with 0 first
+    output.write(f"{server.listening_address}\n")
+    output.close()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _serve(config: dict[str, Any]) -> Any:
-    """The engine's running server; returns when the model is loaded."""
+    """Start the engine's server; returns when the model is loaded."""
     import xllamacpp  # pyright: ignore[reportMissingImports]  # an extra
 
     params = xllamacpp.CommonParams()
@@ -70,7 +70,7 @@ def _serve(config: dict[str, Any]) -> Any:
 def _end_with_parent(stdin: IO[bytes]) -> None:
     while stdin.read(1024):
         pass
-    # Not sys.exit: the engine's threads would be waited for, and a request may run for minutes.
+    # Not sys.exit, which would wait for the engine's threads: a request may run for minutes.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""Deltas of a streamed chat completion to Converse-shaped chunks. Pure: the caller feeds, this answers with chunks."""
+"""Converts deltas of a streamed chat completion to Converse-shaped chunks. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STOP_REASONS = {
 
 @dataclass
 class _Block:
-    """A content block; what it received and has not delivered yet waits in `pending`."""
+    """A content block; `pending` holds what was received and not delivered yet."""
 
     kind: Literal["text", "reasoning", "tool"]
     tool_id: str = ""
@@ -40,7 +40,7 @@ class _Block:
             self.received.append(piece)
 
     def complete(self) -> bool:
-        """No further delta can belong here: its kind changed, or its JSON object is closed."""
+        """Whether no further delta can belong to it: the kind changed, or its JSON object is closed."""
         if self.over or self.kind != "tool":
             return self.over
         text = "".join(self.received).rstrip()
@@ -54,13 +54,13 @@ class _Block:
 
 
 class ChunkTranslator:
-    """One streamed answer.
+    """One streamed message.
 
-    Blocks come out whole and one after the other. The first unfinished block is delivered as it arrives; servers may
-    interleave several tool calls, so those behind it wait until its JSON object is closed.
+    Blocks are delivered whole and one after the other. The first unfinished block is delivered as it arrives. Servers
+    may interleave several tool calls, so the blocks after it wait until its JSON object is closed.
 
     Attributes:
-        finished: Whether the server gave a finish reason; without one the answer was cut off.
+        finished: Whether the server gave a finish reason; without one the message is incomplete.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class ChunkTranslator:
         self._called = False
 
     def feed(self, event: Any) -> list[Chunk]:
-        """Take one `ChatCompletionChunk` in; returns what it allows to be delivered now."""
+        """Process one `ChatCompletionChunk`; returns the chunks that can be delivered now."""
         self._usage = getattr(event, "usage", None) or self._usage
         choices = getattr(event, "choices", None)
         if not choices or self.finished:
@@ -122,7 +122,7 @@ class ChunkTranslator:
         key = index if isinstance(index, int) else max(self._tools, default=0)
         block = self._tools.get(key)
         call_id = _text(call, "id")
-        # Some servers number every call 0 (or not at all) and tell them apart by id alone.
+        # Some servers number every call 0 (or not at all), so only the id distinguishes them.
         if block is None or (call_id and block.tool_id and call_id != block.tool_id):
             block = self._tools[key] = _Block("tool")
             self._append(block)
@@ -153,7 +153,7 @@ class ChunkTranslator:
     def _deliver(self, block: _Block) -> list[Chunk]:
         chunks: list[Chunk] = []
         if not block.started:
-            if block.kind == "tool" and not block.name:  # a start without a name could not be taken back
+            if block.kind == "tool" and not block.name:  # a start without a name could not be withdrawn
                 return chunks
             chunks.append(self._start(block))
         delta = {"text": c.text_delta, "reasoning": c.reasoning_delta, "tool": c.tool_delta}[block.kind]
@@ -170,7 +170,7 @@ class ChunkTranslator:
         return c.tool_start(block.tool_id, block.name)
 
     def _stop_reason(self, finish_reason: str) -> str:
-        """Servers disagree on `stop` and `tool_calls`; whether a call was made settles it."""
+        """Servers disagree on `stop` and `tool_calls`, so a tool call decides."""
         reason = _STOP_REASONS.get(finish_reason, "end_turn")
         if reason in ("end_turn", "tool_use"):
             return "tool_use" if self._called else "end_turn"

@@ -1,4 +1,4 @@
-"""Converse-shaped messages, tools and tool choice to the request of OpenAI's Chat Completions API. Pure."""
+"""Converts Converse-shaped messages, tools and tool choice to a request of OpenAI's Chat Completions API. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from playhead.runtime.core.converse import ContentBlock, Message, Messages, Tool
 __all__ = ["chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
 
 _NOT_SENT = ("reasoningContent", "cachePoint", "toolUse", "toolResult")
-"""Blocks that are no part of a message's content: the API takes no reasoning back, and has other places for tools."""
+"""Blocks that are not sent as content: the API does not accept reasoning, and has other fields for tools."""
 
 _SUPPORTED = "text, image, document, toolUse, toolResult"
 
@@ -25,10 +25,10 @@ def chat_request(
     *,
     tool_choice: ToolChoice | None = None,
 ) -> dict[str, Any]:
-    """The keys `messages`, and where tools are offered `tools` and `tool_choice`, of a chat completion request.
+    """The keys `messages`, and if there are tools `tools` and `tool_choice`, of a chat completion request.
 
     Raises:
-        TypeError: A content block the API cannot carry (video, media by reference), named with its message.
+        TypeError: A content block that the API cannot carry (video, media by reference), named with its message.
     """
     request: dict[str, Any] = {"messages": chat_messages(messages, system_prompt)}
     if tool_specs:
@@ -54,7 +54,7 @@ def chat_tools(tool_specs: Sequence[ToolSpec]) -> list[dict[str, Any]]:
 
 
 def chat_tool_choice(tool_choice: ToolChoice) -> str | dict[str, Any]:
-    """`{"any": {}}` is `required`, `{"tool": {"name"}}` names the function, everything else is `auto`."""
+    """`{"any": {}}` becomes `required`, `{"tool": {"name"}}` names the function, everything else becomes `auto`."""
     if "any" in tool_choice:
         return "required"
     if "tool" in tool_choice:
@@ -63,7 +63,7 @@ def chat_tool_choice(tool_choice: ToolChoice) -> str | dict[str, Any]:
 
 
 def chat_messages(messages: Messages, system_prompt: str | None = None) -> list[dict[str, Any]]:
-    """The whole conversation; messages of which nothing can be sent (reasoning alone) are left out.
+    """The whole conversation; a message without any block that can be sent (reasoning alone) is left out.
 
     Raises:
         TypeError: See `chat_request`.
@@ -88,7 +88,7 @@ def _chat_message(message: Message) -> list[dict[str, Any]]:
         tool_message, moved = _tool_message(result)
         sent.append(tool_message)
         media.extend(moved)
-    if media:  # after all results: the API wants every call answered before anyone else speaks
+    if media:  # after all results: the API requires them before any other message
         sent.append({"role": "user", "content": media})
     if parts or calls:
         own: dict[str, Any] = {"role": message.get("role", "user")}
@@ -110,7 +110,7 @@ def _tool_call(tool_use: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool_message(result: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The answer to one tool call, and its images and documents: a tool message may hold text only."""
+    """The result of one tool call, and its images and documents, because a tool message may hold text only."""
     parts = [_part(block) for block in result["content"]]
     texts = [part["text"] for part in parts if part["type"] == "text"]
     media = [part for part in parts if part["type"] != "text"]
@@ -120,7 +120,7 @@ def _tool_message(result: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
-    """Text alone goes as one string, which every compatible server takes; lists of parts are less widely understood."""
+    """Text alone goes as one string, which every compatible server accepts; fewer accept a list of parts."""
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts

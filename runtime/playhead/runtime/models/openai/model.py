@@ -1,4 +1,4 @@
-"""OpenAI and every server that speaks its Chat Completions API: vLLM, Ollama, llama.cpp and gateways, by `base_url`."""
+"""OpenAI and servers with its Chat Completions API: vLLM, Ollama, llama.cpp and gateways, by `base_url`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from playhead.runtime.models.openai.messages import chat_request
 __all__ = ["OpenAIModel", "load_sdk"]
 
 _CLOSE_S = 5.0
-_SHORTEST_SECRET = 8  # anything shorter is a filler for a server that wants no key, and may occur in any text
-_NO_KEY = "none"  # what the SDK sends to a server that wants no key; it refuses to send nothing
+_SHORTEST_SECRET = 8  # a shorter key is a placeholder for a server without keys, and may occur in any text
+_NO_KEY = "none"  # sent to a server without keys, because the SDK requires a key
 
 _SDK_OPTIONS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
-"""Keys of `params` that the SDK takes for itself instead of sending them."""
+"""Keys of `params` that the SDK uses itself and does not send."""
 
 _OVERFLOW = re.compile(
     "|".join(
@@ -51,7 +51,7 @@ _OVERFLOW = re.compile(
     ),
     re.IGNORECASE,
 )
-"""How OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway say that a request does not fit."""
+"""Error texts of OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway for a request that does not fit."""
 
 
 class OpenAIModel:
@@ -59,31 +59,31 @@ class OpenAIModel:
 
     Args:
         model_id: The server's name of the model, such as `gpt-5-mini`.
-        base_url: The API's address; None takes `OPENAI_BASE_URL`, else OpenAI itself.
-        api_key: None takes `OPENAI_API_KEY`. Not needed for a server given by `base_url` that wants none.
-        params: Further keys of each request, the server's own included, such as `{"temperature": 0, "top_k": 20}`;
-            `timeout` (seconds), `extra_headers`, `extra_query` and `extra_body` mean what they mean to the SDK.
-        client_args: Further arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. An `http_client` given
-            here stays open and is the caller's to close.
-        continue_params: Further keys of a request that ends in a partial answer, for servers that go on behind one; None
-            if this one does not. vLLM takes `{"continue_final_message": True, "add_generation_prompt": False}`;
-            llama.cpp needs no key, so `{}`, but refuses it to models that think.
+        base_url: The API's address; None means `OPENAI_BASE_URL`, else OpenAI itself.
+        api_key: None means `OPENAI_API_KEY`. Not needed for a server given by `base_url` that requires none.
+        params: Further keys of each request, including those of the server, such as `{"temperature": 0, "top_k": 20}`;
+            `timeout` (seconds), `extra_headers`, `extra_query` and `extra_body` have the SDK's meaning.
+        client_args: Further arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. The caller must close an
+            `http_client` given here.
+        continue_params: Further keys of a request that ends in a partial message, for servers that can continue it;
+            None for other servers. vLLM needs `{"continue_final_message": True, "add_generation_prompt": False}`;
+            llama.cpp needs no key, so `{}`, but does not continue the messages of reasoning models.
 
     Attributes:
         continues_partial: Whether `continue_params` were given, so that an agent may have `on_partial="continue"`.
 
     `stream` delivers text, reasoning and tool input as they arrive. It raises:
 
-    * `ModelThrottledException` for status 429, but for an exhausted quota, which waiting does not cure;
-    * `ContextWindowOverflowException` where the server says the request does not fit;
-    * `ModelConfigurationError` when there is no key; not before the first call, so an agent can be imported without;
+    * `ModelThrottledException` for status 429, except for an exhausted quota, because waiting does not help;
+    * `ContextWindowOverflowException` if the server says that the request does not fit;
+    * `ModelConfigurationError` if there is no key; raised at the first call, so an agent can be imported without one;
     * TypeError for a content block that the API cannot carry;
-    * `openai.APIConnectionError` when the connection drops, and also when the stream ends with no finish reason: half
-      an answer never looks like a whole one;
-    * any other `openai.APIError` as it is.
+    * `openai.APIConnectionError` if the connection drops, and also if the stream ends without a finish reason, so an
+      incomplete message never looks complete;
+    * any other `openai.APIError` unchanged.
 
-    Nothing is retried here, that is the loop's. The key is in no error and in no repr. Closing or cancelling the stream
-    closes its connection. One object may serve several event loops and threads.
+    Nothing is retried here; the loop retries. No error and no repr shows the key. Closing or cancelling the stream
+    closes its connection. One object may be used from several event loops and threads.
     """
 
     _trust_env: ClassVar[bool] = True
@@ -121,7 +121,7 @@ class OpenAIModel:
         tool_choice: ToolChoice | None = None,
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
-        """Ask the model and yield its answer's chunks; see the class for what is raised. `kwargs` are not used."""
+        """Call the model and yield its chunks; see the class for the errors. `kwargs` are not used."""
         request = self._request(chat_request(messages, tool_specs, system_prompt, tool_choice=tool_choice))
         await load_sdk()
         import openai
@@ -130,16 +130,16 @@ class OpenAIModel:
         try:
             async with self._completion(request) as events:
                 yield c.message_start()
-                answer = ChunkTranslator()
+                translator = ChunkTranslator()
                 async for event in events:
-                    for chunk in answer.feed(event):
+                    for chunk in translator.feed(event):
                         yield chunk
-                if not answer.finished:
+                if not translator.finished:
                     raise openai.APIConnectionError(
-                        message=f"The stream of model {self.model_id} ended before the answer was finished.",
+                        message=f"The stream of model {self.model_id} ended before the message was finished.",
                         request=events.response.request,
                     )
-                yield answer.metadata(round((time.monotonic() - started) * 1000))
+                yield translator.metadata(round((time.monotonic() - started) * 1000))
         except openai.APIError as error:
             self._hide_key(error)
             kind = _overload(error)
@@ -148,7 +148,7 @@ class OpenAIModel:
             raise kind(f"model {self.model_id}: {error}") from error
 
     def _request(self, conversation: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of the SDK's `create`; it refuses keys it does not know, so `params` go by `extra_body`."""
+        """Arguments of the SDK's `create`. It refuses unknown keys, so `params` go by `extra_body`."""
         options = {key: value for key, value in self._params.items() if key in _SDK_OPTIONS}
         ours = {**conversation, "model": self.model_id, "stream": True}
         body = {"stream_options": {"include_usage": True}, **self._params, **options.pop("extra_body", {})}
@@ -159,7 +159,7 @@ class OpenAIModel:
 
     @asynccontextmanager
     async def _completion(self, request: dict[str, Any]) -> AsyncGenerator[Any]:
-        """The SDK's stream of events of one request; client and connection are closed on every way out."""
+        """The SDK's stream of events of one request; client and connection are closed in every case."""
         import httpx
         import openai
 
@@ -175,7 +175,7 @@ class OpenAIModel:
                         events.response.request,
                         body=None,
                     ) from error
-                except httpx.TransportError as error:  # SDK 2 lets it through once the stream has begun
+                except httpx.TransportError as error:  # SDK 2 does not wrap it once the stream has begun
                     message = f"The stream of model {self.model_id} broke: {error or type(error).__name__}"
                     raise openai.APIConnectionError(message=message, request=events.response.request) from error
 
@@ -192,11 +192,11 @@ class OpenAIModel:
         except openai.OpenAIError as error:
             raise ModelConfigurationError(
                 f"model openai/{self.model_id} cannot be used: {error} "
-                "Set OPENAI_API_KEY; a server that needs no key is named by OPENAI_BASE_URL or base_url=."
+                "Set OPENAI_API_KEY; for a server that needs no key set OPENAI_BASE_URL or pass base_url=."
             ) from error
 
     def _hide_key(self, error: Any) -> None:
-        """Some gateways repeat the key they were given in what they answer."""
+        """Remove the key from an error, because some gateways repeat it in their response."""
         key = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
         if isinstance(key, str) and len(key) >= _SHORTEST_SECRET and key in f"{error} {error.message} {error.body}":
             error.message = error.message.replace(key, "***")
@@ -205,7 +205,7 @@ class OpenAIModel:
 
 
 def _overload(error: Any) -> type[Exception] | None:
-    """The exception that tells the loop to wait or to cut the history, if an `openai.APIError` means either."""
+    """The exception that tells the loop to wait or to cut the history, if an `openai.APIError` means one of these."""
     code = str(error.code or "")
     if getattr(error, "status_code", None) == 429 or code == "rate_limit_exceeded":
         return None if code == "insufficient_quota" else ModelThrottledException
@@ -218,14 +218,14 @@ async def _closing(resource: Any, *, keep: bool = False) -> AsyncGenerator[None]
         yield
     finally:
         if not keep:
-            # Shielded: a cancelled call must still give its connection back.
+            # Shielded: a cancelled call must still return its connection.
             with anyio.move_on_after(_CLOSE_S, shield=True):
                 await resource.close()
 
 
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
-    """The trust settings of the SDK's own HTTP library, read once: it costs 20 ms of CPU, too much for each call."""
+    """The trust settings of the SDK's HTTP library, read once: reading takes 20 ms of CPU, too much for each call."""
     import openai
 
     library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]  # httpx2, or httpx before SDK 3
@@ -233,7 +233,7 @@ def _ssl_context() -> ssl.SSLContext:
 
 
 async def load_sdk() -> None:
-    """Import the SDK in a thread, once: it takes seconds on a slow machine, and a blocked event loop looks dead."""
+    """Import the SDK in a thread, once: it may take seconds, and a blocked event loop counts as stuck."""
     if not _ssl_context.cache_info().currsize:
         await anyio.to_thread.run_sync(_import_sdk)
 
@@ -243,5 +243,5 @@ def _import_sdk() -> None:
     import openai
 
     http_client = openai.DefaultAsyncHttpxClient(verify=_ssl_context())
-    # Never used: the SDK imports much of itself only with the first client and its first resource.
+    # Never used: the SDK imports a large part of itself only with the first client and its first resource.
     _ = openai.AsyncOpenAI(api_key=_NO_KEY, http_client=http_client).chat.completions
