@@ -79,7 +79,7 @@ async def test_a_worker_that_was_stopped_says_so_and_names_the_new_owner(program
         sleeper.resume()
         await sleeper.tell("drain")
         assert (await sleeper.hears("ended"))["statistics"]["ended"] == {"fenced": 1}
-        assert re.search(rf"run {run.id}: .*this process stood still for \d\.\d s", sleeper.logged)
+        assert re.search(rf"run {run.id}: .*this process was stopped for \d\.\d s", sleeper.logged)
         assert f"{owner} owns it now (epoch 2)" in sleeper.logged
         await heir.tell("go")
         await run.result()

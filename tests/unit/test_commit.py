@@ -600,7 +600,7 @@ async def test_a_run_that_lost_more_than_is_kept_is_given_up_and_nothing_is_writ
         await writer.flush()
         log.fail_over(3)
         await writer.put(text("z"))
-        with pytest.raises(FencedError, match=r"append answered CONFLICT \(head 3, expected 516\)"):
+        with pytest.raises(FencedError, match=r"append returned CONFLICT \(head 3, expected 516\)"):
             await writer.flush()
         assert await texts(log, "run") == ["a"]
 
@@ -613,17 +613,17 @@ async def test_what_is_kept_is_bounded_in_number_and_in_bytes(number: int) -> No
             await writer.put(text("x" * size))
             await writer.flush()
         for back in (writer.head - 1, writer.head - 2):
-            kept = writer.acknowledged_behind(back)
+            kept = writer.acknowledged_after(back)
             assert kept is not None
             assert len(kept) == writer.head - back
-        assert writer.acknowledged_behind(2) is None
+        assert writer.acknowledged_after(2) is None
 
 
 async def test_a_run_that_a_failover_lost_is_given_up_and_not_made_again() -> None:
     async with written("a") as (log, _, writer):
         log.lose_everything()
         await writer.put(text("b"))
-        with pytest.raises(FencedError, match="append answered GONE"):
+        with pytest.raises(FencedError, match="append returned GONE"):
             await writer.flush()
         assert await log.info("run") is None
 

@@ -48,7 +48,7 @@ def test_it_is_held_until_it_is_lost_and_the_first_reason_stays() -> None:
     ownership.check()
     assert ownership.standing == "held"
     ownership.lose("its lease was lost")
-    ownership.lose("append answered FENCED")
+    ownership.lose("append returned FENCED")
     assert ownership.standing == "lost"
     for closing in (False, True):
         with pytest.raises(FencedError, match="run run: its lease was lost"):
@@ -82,10 +82,10 @@ def test_a_lease_expires_when_no_renewal_was_sent_for_its_limit_and_a_renewal_th
     assert lease.standing == "held"
     clock.now += 0.1
     assert lease.standing == "expired"
-    with pytest.raises(FencedError, match=r"no renewal went through for 2\.1 s"):
+    with pytest.raises(FencedError, match=r"no renewal succeeded for 2\.1 s"):
         lease.check(closing=True)
     lease.renewed_at = clock.now
-    with pytest.raises(FencedError, match=r"no renewal went through for 2\.1 s"):
+    with pytest.raises(FencedError, match=r"no renewal succeeded for 2\.1 s"):
         lease.check()
 
 

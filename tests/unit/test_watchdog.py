@@ -63,9 +63,9 @@ def test_a_stopped_process_is_not_a_stall_whichever_side_wakes_up_first(life: Li
         life.watchdog.tick()
         assert life.watchdog.stalled_s() == 0
         life.watchdog.look()
-    assert life.watchdog.explain(since=101).startswith("this process stood still for 5.0 s")
+    assert life.watchdog.explain(since=101).startswith("this process was stopped for 5.0 s")
     life.goes_on(0.1)
-    assert life.watchdog.explain(since=101).startswith("this process stood still for 5.0 s")
+    assert life.watchdog.explain(since=101).startswith("this process was stopped for 5.0 s")
 
 
 def test_a_loop_still_blocked_after_a_stop_gets_its_full_limit_from_there(life: Life) -> None:

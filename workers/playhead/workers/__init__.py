@@ -1,4 +1,4 @@
-"""Worker processes run agents: claim, lease, group commit, takeover, drain.
+"""Runs agents in worker processes: claim, lease, group commit, takeover, drain.
 
 from playhead.workers import Worker
 """
@@ -24,7 +24,7 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """At first use, so that the command line reads one command without loading a worker."""
+    """Import at first use, so that the command line can read a command without loading a worker."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,6 +1,6 @@
-"""Named places in a worker, for tests that wait for one, hold the worker there, or break it there.
+"""Checkpoints in a worker, for tests that wait for one, hold the worker there, or make it fail there.
 
-A worker is made without any, and then each place costs one comparison; none lies on the path of a single record.
+A worker without a `Visit` pays one comparison for each checkpoint; a single record passes none.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ __all__ = ["Checkpoint", "Checkpoints", "Visit"]
 
 
 class Checkpoint(StrEnum):
-    """Where a worker may be."""
+    """The checkpoints of a worker."""
 
     CLAIMED = "claimed"
-    """A run is ours; its log is not read yet."""
+    """A run is claimed; its log is not read yet."""
     TOOLS_STORED = "tools stored"
     """The `tool.started` of one or more calls are stored; no body of theirs runs yet."""
     APPENDED = "appended"
-    """A call has stored records of the run; nobody here knows yet."""
+    """A call has stored records of the run; no part of the worker knows it yet."""
     RENEWED = "renewed"
-    """A renewal of all runs went through (no run id). On the thread that renews."""
+    """A renewal of all runs succeeded (no run id). On the renewing thread."""
     FINISHING = "finishing"
     """The run's end is about to be sent."""
     FINISHED = "finished"
@@ -36,13 +36,13 @@ class Checkpoint(StrEnum):
     PAUSING = "pausing"
     """The run is about to be paused."""
     PAUSED = "paused"
-    """The run is paused, and no longer ours."""
+    """The run is paused, and not owned by this worker any more."""
     LOST = "lost"
-    """The run was lost, and everything of it is stopped here."""
+    """The run was lost, and all its work here is stopped."""
 
 
 Visit = Callable[[Checkpoint, str], Awaitable[None]]
-"""Called at each place, with the run's id, by the task that is there; it may wait, raise, or end the process."""
+"""Called at each checkpoint with the run's id, by the task that reached it; it may wait, raise, or end the process."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class _Waiter:
 
 @dataclass(slots=True)
 class Checkpoints:
-    """A `Visit` for tests in one process: `reached` waits for a place, `hold` keeps who comes there until `let_go`."""
+    """A `Visit` for tests in one process: `reached` waits for a checkpoint, `hold` stops tasks there until `go_on`."""
 
     visits: list[tuple[Checkpoint, str]] = field(default_factory=list[tuple[Checkpoint, str]])
     _watching: list[_Waiter] = field(default_factory=list[_Waiter])
@@ -70,7 +70,7 @@ class Checkpoints:
     _lock: Lock = field(default_factory=Lock)  # renewals visit from their own thread
 
     async def __call__(self, place: Checkpoint, run_id: str) -> None:
-        """Be there."""
+        """Record the visit, and wait while the checkpoint is held."""
         with self._lock:
             self.visits.append((place, run_id))
             for waiter in [one for one in self._watching if one.wants(place, run_id)]:
@@ -83,12 +83,12 @@ class Checkpoints:
         await held.event.wait()
 
     def hold(self, place: Checkpoint, run_id: str | None = None) -> None:
-        """From now on keep whoever comes there, with that run or with any."""
+        """From now on hold every task that reaches `place`, with that run or with any."""
         with self._lock:
             self._holds[place] = run_id
 
     def go_on(self, place: Checkpoint) -> None:
-        """Keep nobody there any more."""
+        """Stop holding `place`, and release the tasks that wait there."""
         with self._lock:
             self._holds.pop(place, None)
             gone = [one for one in self._held if one.place is place]
@@ -97,7 +97,7 @@ class Checkpoints:
             one.wake()
 
     async def reached(self, place: Checkpoint, run_id: str | None = None) -> None:
-        """Wait until somebody is or was there."""
+        """Wait until a task reaches `place`; returns at once if one already did."""
         waiter = _Waiter(asyncio.get_running_loop(), asyncio.Event(), place, run_id)
         with self._lock:
             if any(waiter.wants(*visit) for visit in self.visits):

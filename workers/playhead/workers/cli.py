@@ -1,4 +1,4 @@
-"""The commands of the workers' side: `playhead worker` and `playhead dev`."""
+"""The commands of the worker package: `playhead worker` and `playhead dev`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def worker(
             quiet=quiet,
         )
         return
-    os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which everybody on the machine can read
+    os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which every user of the machine can read
     arguments = [*targets, "--prefix", prefix, "--concurrency", str(concurrency)]
     arguments += [
         "--lease",

@@ -1,4 +1,4 @@
-"""How one ownership of a run ends: what became of its loop, and the write that says so."""
+"""Ends one ownership of a run: the outcome of its loop, and the write that stores it."""
 
 from __future__ import annotations
 
@@ -26,39 +26,39 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The loop has come to the run's end."""
+    """The loop reached the run's end."""
 
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The loop waits for answers."""
+    """The loop waits for responses."""
 
     record: RunPaused
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The loop was left before the run's end: it was stopped, or had nothing to do."""
+    """The loop was stopped before the run's end, or had nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The loop raised, or what it was to be made from."""
+    """The loop raised, or could not be made."""
 
     error: BaseException
 
 
 Progress = Ended | Paused | Left | Raised
-"""What became of the loop. That the run is lost is a `FencedError` instead, because any write may find that out."""
+"""The outcome of a loop. A lost run is a `FencedError` instead, because any write may find it out."""
 
 
 class Closing:
-    """Writes the end of one ownership of a run, behind what is still queued, in one call.
+    """Writes the end of one ownership of a run, after the records that are still queued, in one call.
 
-    Nothing here is cancelled once it has begun, because a drain that comes then would throw away what it carries. But it
-    is bounded: after a lease another owner does the same.
+    Once begun it is not cancelled, because a drain would then throw away the records it holds. It takes at most a
+    lease, because after that another owner writes the end.
     """
 
     def __init__(
@@ -81,17 +81,17 @@ class Closing:
         self._retention_ms = retention_ms
         self._lease_s = lease_ms / 1000
         self._visit = visit
-        self._waited_at = 0  # the last record that was there when signals kept the run from ending
+        self._waited_at = 0  # the last record when waiting signals last prevented the run's end
 
     async def write(self, progress: Progress, state: RunState | None) -> str | None:
-        """Write what became of the loop; `state` is the fold of what was given to the writer.
+        """Write the outcome of the loop; `state` is the fold of what was given to the writer.
 
         Returns:
-            The execution's outcome; None if nothing is stored, because signals wait that the loop must take in first.
+            The execution's outcome; None if nothing is stored, because the loop must first receive waiting signals.
 
         Raises:
-            FencedError: The run is lost; perhaps this took too long.
-            PlayheadError: The log takes not even a failure.
+            FencedError: The run is lost, perhaps because this took too long.
+            PlayheadError: The log accepts not even a failure.
         """
         with anyio.move_on_after(self._lease_s, shield=True):
             try:
@@ -110,7 +110,7 @@ class Closing:
         match progress:
             case Ended(record):
                 return await self._finish(record, state)
-            case Raised(error):  # ours or the agent's: no tail shall wait for a run that cannot go on
+            case Raised(error):  # an error of playhead or of the agent: the run cannot go on, so it fails
                 logger.error("run %s failed in the loop", self._claim.run_id, exc_info=error)
                 return await self._finish(failure(error), state)
             case Paused(record):
@@ -128,15 +128,15 @@ class Closing:
             messages=state.added if state else (),
             retention_ms=self._retention_ms,
         )
-        answer = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")
-        if answer.code is WriteStatus.WAITING:
+        result = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")
+        if result.code is WriteStatus.WAITING:
             self._put_back(rest)
             return None
         await self._at(Checkpoint.FINISHED)
         return end.state
 
     async def _pause(self, record: RunPaused) -> str:
-        """Set the run aside until its questions are answered."""
+        """Pause the run until its questions have responses."""
         rest, batch = await self._last_batch(record)
         open_ids = [interrupt["id"] for interrupt in record.interrupts]
         await self._at(Checkpoint.PAUSING)
@@ -145,7 +145,7 @@ class Closing:
         return "paused"
 
     async def _hand_over(self) -> str:
-        """Give the run back."""
+        """Queue the run again for another worker."""
         rest, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
         await self._at(Checkpoint.RELEASING)
         await self._send(self._log.release, batch, rest, "release")
@@ -153,8 +153,8 @@ class Closing:
         return "handed_over"
 
     async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
-        """What is still to be stored, without and with the record that ends this ownership."""
-        # Encoded before the rest is taken, which would be lost with an error.
+        """The records still to be stored, without and with the record that ends this ownership."""
+        # Encoded before the rest is taken, because an error would lose the rest.
         data = encode_record(record, limit=limit_of(record, 2 * self._writer.limit))
         rest = await self._writer.take_rest()
         return rest, replace(rest, records=[*rest.records, data])
@@ -162,30 +162,30 @@ class Closing:
     async def _send(
         self, write: Callable[[Batch], Awaitable[WriteResult]], batch: Batch, rest: Batch, what: str
     ) -> WriteResult:
-        """Send what ends this ownership until it is answered; `rest` is `batch` without the record that does.
+        """Send the end of this ownership until the log has a result; `rest` is `batch` without the record that ends it.
 
         Raises:
             FencedError: It was refused, because the run is lost.
-            PlayheadError: The log refuses this end for good. The rest is queued again, to be stored without it.
+            PlayheadError: The log rejects this end for good. The rest is queued again, to be stored without it.
         """
 
         async def write_one(batches: list[Batch]) -> list[WriteResult]:
             return [await write(batches[0])]
 
         try:
-            (answer,) = await self._commit.store([(self._writer, batch)], write_one, what)
+            (result,) = await self._commit.store([(self._writer, batch)], write_one, what)
         except PlayheadError:
             self._writer.put_back(rest)
             raise
-        if not (answer.stored or answer.code is WriteStatus.WAITING):
-            self._writer.ownership.lose(f"{what} answered {answer.code.name}")
+        if not (result.stored or result.code is WriteStatus.WAITING):
+            self._writer.ownership.lose(f"{what} returned {result.code.name}")
             self._writer.ownership.check()
-        return answer
+        return result
 
     def _put_back(self, rest: Batch) -> None:
         self._writer.put_back(rest)
-        if self._waited_at == self._writer.last:  # the loop has got the signals already, and had nothing to say to them
-            raise PlayheadError(f"signals wait for run {self._claim.run_id} which cannot be taken in")
+        if self._waited_at == self._writer.last:  # the loop received the signals, and wrote no record for them
+            raise PlayheadError(f"signals wait for run {self._claim.run_id}, and its loop does not receive them")
         self._waited_at = self._writer.last
 
     async def _at(self, place: Checkpoint) -> None:

@@ -1,4 +1,4 @@
-"""What a worker does for one shard, whatever it does for the others: a shard that is away stops no run of another."""
+"""A worker's work for one shard, independent of the other shards: an unreachable shard stops only its own runs."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ __all__ = ["WORK_WAIT_S", "Duty"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 WORK_WAIT_S: Final = 2.0
-"""Every wait for work ends in a claim, so a notification that is lost delays a run by this at most."""
+"""Every wait for a notification ends after this with a claim, so a lost notification costs at most this."""
 
-_ROUND_TRIPS: Final = 3  # tries: one may meet a busy moment
+_ROUND_TRIPS: Final = 3  # tries, because the server may be busy during one
 _NO_RUN: Final = "none"
 
 
 class Duty:
-    """The log of one shard, and what a worker needs beside it to hold runs there. Run `run` in a task.
+    """The log of one shard, and everything that a worker needs to hold runs there. Run `run` in a task.
 
     Attributes:
         log: The shard's log.
-        mailbox: Signals for runs held there.
+        mailbox: The signals of runs held there.
         commit: The appends of runs held there.
         leases: The leases of runs held there.
-        may_claim: Set when a run may wait in line there, or a place for one is free.
+        may_claim: Set when a run may be queued there, or the worker can hold another run.
     """
 
     def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
@@ -54,20 +54,20 @@ class Duty:
         self.may_claim: anyio.Event = anyio.Event()
         self._worker = worker
         self._options = options
-        self._unanswered: str | None = None  # the token of a claim
+        self._pending_token: str | None = None  # the token of a claim without a reply
 
     async def run(self) -> None:
-        """Look after the runs held there for ever; ends by cancellation."""
+        """Maintain the runs held there until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.commit.run)
             tasks.start_soon(self.leases.run)
             tasks.start_soon(self.mailbox.run)
 
     async def refuse_a_lease_too_short(self) -> None:
-        """A renewal may take a third of the lease; one round trip must not take half of that.
+        """Refuse a lease that is too short: a renewal may take a third of it, and one round trip at most half of that.
 
         Raises:
-            LeaseTooShortError: It does.
+            LeaseTooShortError: A round trip takes longer.
         """
         limit = self._options.lease_ms / 6000
         best = math.inf
@@ -75,7 +75,7 @@ class Duty:
             sent = now_s()
             try:
                 await self.look()
-            except PlayheadError:  # Redis is away: that is waited out, as later
+            except PlayheadError:  # Redis is unreachable: the worker waits, as it does later
                 return
             best = min(best, now_s() - sent)
             if best <= limit:
@@ -87,17 +87,17 @@ class Duty:
         )
 
     async def look(self) -> None:
-        """Ask for something that changes nothing. Raises PlayheadError if the shard does not answer."""
+        """Make a call that changes nothing. Raises PlayheadError if the shard does not reply."""
         await self.log.info(_NO_RUN)
 
     async def claim(self, fingerprints: Mapping[str, str]) -> tuple[Claim, float] | None:
-        """Claim the run that is first in line there for one of the agents (name → fingerprint), if there is one.
+        """Claim the first queued run of one of the agents (name → fingerprint), if there is one.
 
         Returns:
-            The claim, and when it was sent, by `now_s`.
+            The claim, and the time when it was sent, by `now_s`.
         """
-        # Until it is answered a claim is sent again as the same one: its run, if it took one, would be lost for a lease.
-        token = self._unanswered = self._unanswered or new_token()
+        # Until its reply a claim is sent again with the same token: a run that it took would else be lost for a lease.
+        token = self._pending_token = self._pending_token or new_token()
         notes = {
             name: encode_record(RunClaimed(at=now_ms(), worker=self._worker, fingerprint=fingerprint))
             for name, fingerprint in fingerprints.items()
@@ -111,11 +111,11 @@ class Duty:
             crash_limit=self._options.crash_limit,
             retention_ms=self._options.retention_ms,
         )
-        self._unanswered = None
+        self._pending_token = None
         return None if claim is None else (claim, sent)
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
-        """Wait for notifications for ever: for the agents that are wanted at the time, and always for this worker."""
+        """Wait for notifications until cancelled: of the agents wanted at the time, and always of this worker."""
         while True:
             try:
                 signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=WORK_WAIT_S)
@@ -128,7 +128,7 @@ class Duty:
             self.may_claim.set()
 
     async def announce(self, info: Callable[[], WorkerInfo]) -> None:
-        """Say three times a lease that this worker lives, what it serves and how busy it is."""
+        """Announce three times per lease that this worker is alive, what it serves and how busy it is."""
         while True:
             try:
                 await self.log.announce(info(), ttl_ms=self._options.lease_ms)
@@ -137,7 +137,7 @@ class Duty:
             await anyio.sleep(self._options.lease_ms / 3000)
 
     async def withdraw(self) -> None:
-        """Take the announcement back."""
+        """Withdraw the announcement."""
         try:
             await self.log.withdraw(self._worker)
         except PlayheadError as error:

@@ -1,4 +1,4 @@
-"""One ownership of one run: read its log, go on from the last record, end it or hand it over."""
+"""One ownership of one run: read its log, continue after the last record, end it or hand it over."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["Execution", "read_all"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _PAGE = 1000
-_ASK_S = 1.0  # what a line of the log may wait for Redis
+_ASK_S = 1.0  # how long a log line may wait for Redis
 
 
 async def read_all(log: Log, run_id: str, *, head: int) -> list[Entry]:
@@ -103,7 +103,7 @@ class Execution:
         mailbox.open(claim.run_id, self.control)
 
     async def run(self) -> None:
-        """Run it to its end, or until it is lost, handed over or stopped. Never raises but cancellation."""
+        """Run it until it ends, or until it is lost, handed over or stopped. Raises nothing but cancellation."""
         if self.claim.inbox:
             self._mailbox.signals_wait(self.claim.run_id)
         try:
@@ -113,29 +113,29 @@ class Execution:
                     self.outcome = await self._closing.write(await self._progress(), self._given)
                     if self.outcome is None:
                         self._mailbox.signals_wait(self.claim.run_id)
-            if self.outcome is None:  # it was told to stop, or lost: the closing knows which
+            if self.outcome is None:  # it was stopped or lost; the closing tells which
                 self.outcome = await self._closing.write(Left(), self._given)
         except FencedError as error:
             self.outcome, self._fenced = "fenced", error
-        except PlayheadError as error:  # when its lease has run out, another worker gets it
+        except PlayheadError as error:  # when its lease has expired, another worker gets it
             self.outcome = "fenced"
-            logger.error("run %s is given up, its log takes not even its end: %s", self.claim.run_id, error)
+            logger.error("run %s is given up, because its end could not be stored: %s", self.claim.run_id, error)
         finally:
             self._mailbox.close(self.claim.run_id, self.control)
 
     async def tell_why_lost(self) -> None:
-        """If the run was lost, log what happened, what kept this worker from holding it, and who may go on with it."""
+        """If the run was lost, log why, and which worker may continue it."""
         if self._fenced is None:
             return
         await self._at(Checkpoint.LOST)
-        story = self.lease.explain()
+        reason = self.lease.explain()
         owner = "any worker that serves its agent may have taken it over"
         with anyio.move_on_after(_ASK_S, shield=True), suppress(PlayheadError):
             owner = _owner(await self._log.info(self.claim.run_id), claim=self.claim)
         logger.warning(
-            "%s%s. Stopped here behind record %d, nothing more is written or begun: %s",
+            "%s%s. Stopped here after record %d, nothing more is written or begun: %s",
             self._fenced,
-            f"; {story}" if story else "",
+            f"; {reason}" if reason else "",
             self.writer.head,
             owner,
         )
@@ -145,7 +145,7 @@ class Execution:
             await self._visit(place, self.claim.run_id)
 
     async def _progress(self) -> Progress:
-        """Go on behind the last stored record until something becomes of the loop.
+        """Continue after the last stored record until the loop has an outcome.
 
         Raises:
             FencedError: The run is lost.
@@ -153,16 +153,16 @@ class Execution:
         try:
             self.lease.check()
             return await self._follow(await self._loop())
-        except FencedError:  # raised for an ownership that is stopping, too, which may still be handed over
+        except FencedError:  # also raised for an ownership that is stopping, which may still be handed over
             self.lease.check(closing=True)
             return Left()
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
-                raise  # any other comes out of the agent's code, and would end this worker with all its runs
+                raise  # others come from the agent's code, and must not end this worker
             return Raised(error)
 
     async def _loop(self) -> Loop:
-        """The loop behind the last stored record: at first the claim; later only where signals kept a run from ending."""
+        """The loop after the last stored record. Made after the claim, and again if signals prevented the run's end."""
         claim = self.claim
         await self.writer.flush()
         head = self.writer.head
@@ -186,7 +186,7 @@ class Execution:
         )
 
     async def _follow(self, loop: Loop) -> Progress:
-        """Write what the loop yields, until something becomes of it."""
+        """Write what the loop yields, until it has an outcome."""
         async with aclosing(loop.records()) as items:
             async for item in items:
                 if isinstance(item, list):
@@ -220,4 +220,4 @@ def _owner(info: RunInfo | None, *, claim: Claim) -> str:
         return f"the run is {info.state} (epoch {info.epoch})"
     if info.epoch != claim.epoch:
         return f"{info.worker or 'no worker'} owns it now (epoch {info.epoch})"
-    return "any worker that serves its agent takes it over when its lease has run out"
+    return "any worker that serves its agent takes it over when its lease has expired"

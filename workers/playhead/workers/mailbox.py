@@ -1,4 +1,4 @@
-"""Signals on their way to the runs held here: found out in many ways, told in one, read in one place."""
+"""The mailbox: reads the signals of the runs held here and delivers them, whichever reply announced them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Mailbox"]
 
 @dataclass(slots=True, eq=False)
 class _Mail:
-    """Signals of one run that wait; `done` is set once they are delivered, or refused by `error`."""
+    """The waiting signals of one run; `done` is set once they are delivered, or rejected with `error`."""
 
     control: Control
     done: anyio.Event = field(default_factory=anyio.Event)
@@ -24,10 +24,10 @@ class _Mail:
 
 
 class Mailbox:
-    """The inboxes of all runs that one worker holds; run it in a task of its own.
+    """The inboxes of all runs that one worker holds; run it in its own task.
 
-    That signals wait for a run comes out by its claim, by the answer to an append, a renewal or its end, or by the
-    worker's notifications. Each of them says `signals_wait`, as often as it likes: a `Control` takes each signal once.
+    Waiting signals are announced by a run's claim, by the reply to an append, a renewal or its end, or by a
+    notification of the worker. Each may call `signals_wait` any number of times: a `Control` takes each signal once.
     """
 
     def __init__(self, log: Log) -> None:
@@ -40,26 +40,26 @@ class Mailbox:
     def open(self, run_id: str, control: Control) -> None:
         """Deliver the run's signals to `control` from now on."""
         self._controls[run_id] = control
-        if (former := self._waiting.pop(run_id, None)) is not None:  # of an execution here that has lost the run
+        if (former := self._waiting.pop(run_id, None)) is not None:  # of an earlier execution here that lost the run
             former.done.set()
 
     def close(self, run_id: str, control: Control) -> None:
-        """Deliver no more; but if the run was lost and claimed anew meanwhile, another control has taken its place."""
+        """Stop delivering; if the run was lost and claimed again meanwhile, its new control stays."""
         if self._controls.get(run_id) is control:
             del self._controls[run_id]
 
     def signals_wait(self, run_id: str) -> None:
-        """Signals wait for this run, or may. On the worker's thread; nothing happens for a run that is not held."""
+        """Announce that signals may wait for this run. On the worker's thread; ignored for a run that is not held."""
         control = self._controls.get(run_id)
         if control is not None and run_id not in self._waiting:
             self._waiting[run_id] = _Mail(control)
             self._told.set()
 
     async def delivered(self, run_id: str) -> None:
-        """Return once all signals that were said to wait for this run are delivered.
+        """Return once all announced signals of this run are delivered.
 
         Raises:
-            PlayheadError: The log refuses for good to give them.
+            PlayheadError: The log rejects the reading for good.
         """
         for mail in (self._reading.get(run_id), self._waiting.get(run_id)):
             if mail is not None:
@@ -68,7 +68,7 @@ class Mailbox:
                     raise mail.error
 
     async def run(self) -> None:
-        """Read and deliver for ever; ends by cancellation.
+        """Read and deliver until cancelled.
 
         Raises:
             RedisAuthError: Redis refuses the credentials.
@@ -87,7 +87,7 @@ class Mailbox:
             mail.control.deliver(await retry_until_answered(lambda: self._log.inbox(run_id), "inbox"))
         except PlayheadError as error:
             mail.error = error
-            log_refusal(f"inbox of {run_id}", error)  # its next answer or renewal says again that signals wait
+            log_refusal(f"inbox of {run_id}", error)  # its next reply or renewal announces the signals again
         finally:
             del self._reading[run_id]
             mail.done.set()

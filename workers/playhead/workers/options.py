@@ -1,4 +1,4 @@
-"""How a worker works, and what it tells of its work."""
+"""`WorkerOptions`, the settings of a worker, and `WorkerStats`, its counters."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _STALL_LEASES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
-    """How a worker works.
+    """The settings of a worker.
 
     Attributes:
-        concurrency: Runs held at once.
-        lease_ms: How long the fleet waits for a silent worker before another takes its runs; 2,000 or more.
-        grace_s: Seconds a draining worker lets runs go on to a boundary before it stops them there.
-        crash_limit: Workers a run may take down with it before it is failed.
-        retention_ms: How long a finished run stays readable.
+        concurrency: Number of runs held at once.
+        lease_ms: How long the fleet waits for a silent worker before another takes its runs; at least 2,000.
+        grace_s: Seconds that a draining worker lets runs go on to a boundary before it stops them there.
+        crash_limit: Number of workers that may die with a run before the run is failed.
+        retention_ms: How long a finished run can be read.
         stall_s: Seconds the event loop may be blocked before its runs are left to other workers; None is three leases.
     """
 
@@ -36,7 +36,7 @@ class WorkerOptions:
 
     @property
     def longest_stall_s(self) -> float:
-        """`stall_s`, or what it is by default."""
+        """`stall_s`, or its default."""
         return _STALL_LEASES * self.lease_ms / 1000 if self.stall_s is None else self.stall_s
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class WorkerOptions:
 
 
 class WorkerStatistics(NamedTuple):
-    """What a worker has done since it started, and holds now."""
+    """The counters of a worker since its start, and its current number of runs."""
 
     running: int
     """Runs held now."""
@@ -64,6 +64,6 @@ class WorkerStatistics(NamedTuple):
     records: int
     """Records appended by them."""
     reaped: int
-    """Runs of dead workers put back in line."""
+    """Dead workers' runs that were queued again."""
     renewals: int = 0
-    """Renewals that went through, each of all runs held."""
+    """Successful renewals, each of all runs held."""

@@ -1,4 +1,4 @@
-"""One worker process: its signals, its event loop, its end."""
+"""One worker process: its OS signals, its event loop, its exit."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def run_worker(
     quiet: bool,
     shards: int | None = None,
 ) -> None:
-    """Run a worker until SIGTERM, SIGINT or, if wanted, the end of standard input; then drain it.
+    """Run a worker until SIGTERM, SIGINT or, if requested, the end of standard input; then drain it.
 
     Raises:
-        LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used, found out at the start.
+        LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used; raised at the start.
         ShardsError: The deployment has another number of shards than `shards`.
-        ModelConfigurationError: An agent's model has no known form, found out at the start.
+        ModelConfigurationError: An agent's model name has an unknown form; raised at the start.
     """
     uvloop = importlib.util.find_spec("uvloop") is not None
     make = partial(_shard, url, prefix=prefix, durability=durability)
@@ -56,7 +56,7 @@ def run_worker(
 
 
 def _leave_stuck_threads() -> None:
-    """End the process now if a tool's thread would hold it: threads cannot be stopped, and every run is let go of."""
+    """End the process now if a tool's thread would delay it: threads cannot be stopped, and no run is held any more."""
     if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
         logging.shutdown()
         sys.stdout.flush()
@@ -79,7 +79,7 @@ async def _main(
     quiet: bool,
 ) -> None:
     for agent in agents:
-        _ = agent.model  # a name of no known form is told now, not by the first run
+        _ = agent.model  # a name of an unknown form raises now, not in the first run
     async with AsyncExitStack() as stack:
         logs, warnings = await _open_shards(make, shards, stack)
         if not quiet:
@@ -100,7 +100,7 @@ async def _main(
 async def _open_shards(
     make: Callable[[int], RedisLog], shards: int | None, stack: AsyncExitStack
 ) -> tuple[list[RedisLog], list[str]]:
-    """The logs of all shards, which `stack` closes, and the warnings about their servers, each once."""
+    """The logs of all shards, which `stack` closes, and the warnings about their servers, without duplicates."""
     logs: list[RedisLog] = []
     warnings: dict[str, None] = {}
     number = 1
@@ -132,9 +132,9 @@ async def _drain_on_signal(worker: Worker, now: anyio.CancelScope, quiet: bool) 
 
 
 def _drain_at_end_of_stdin(worker: Worker) -> None:
-    """The parent holds the other end: its death, however sudden, ends this process too.
+    """Drain when standard input is closed: the parent holds the other end, so its death also ends this process.
 
-    In a daemon thread, since a blocked read cannot be cancelled and must not hold the process.
+    In a daemon thread, because a blocked read cannot be cancelled and must not delay the exit.
     """
     token = current_token()
 

@@ -1,4 +1,4 @@
-"""Calls to a log that does not answer: sent again until it does, and what to make of its refusals."""
+"""Sends calls again to a log that does not reply, and classifies its refusals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONGEST_PAUSE_S: Final = 1.0
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
-    """Send the call until the log answers; the caller bounds it with a cancel scope (its lease).
+    """Send the call until the log replies; the caller bounds it with a cancel scope (its lease).
 
-    Only for calls that may be sent twice. `begun` is the first try, if it has been made. The pauses double from 50 ms
-    to 1 s.
+    Only for calls that may be sent twice. `begun` is the first try, if it was already made. The pauses double from
+    50 ms to 1 s.
     """
     pause = _FIRST_PAUSE_S
     while True:
@@ -38,10 +38,10 @@ async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, b
 
 
 def log_refusal(what: str, error: Exception) -> None:
-    """Log it and go on: Redis may be away, or one run's keys be damaged, which must not end the worker of all others.
+    """Log the refusal and continue: Redis may be unreachable, or one run's keys damaged, which must not stop others.
 
     Raises:
-        RedisAuthError: A run cannot cause that, and to wait does not cure it.
+        RedisAuthError: It does not depend on a run, and waiting does not help.
     """
     if isinstance(error, RedisAuthError):
         raise error

@@ -19,28 +19,28 @@ logger: logging.Logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _HEALTHY_S: Final = 30.0
-"""A child that lived this long starts the pauses over."""
+"""After a child has lived this long, the pauses start over."""
 
 _HOPELESS: Final = frozenset({2, 64, 77, 78})
-"""Exit codes that a restart cannot mend: usage, credentials, configuration."""
+"""Exit codes that a restart cannot fix: usage, credentials, configuration."""
 
 
 class SupervisorStatistics(NamedTuple):
-    """What a supervisor has done since it started, and looks after now."""
+    """The counters of a supervisor since its start, and its current processes."""
 
     pids: tuple[int, ...]
-    """The processes that run now, oldest first."""
+    """The running processes, oldest first."""
     restarts: int
-    """Processes started in the place of one that died."""
+    """Number of processes started to replace one that died."""
     last_exit: int | None
-    """How the last of those that died ended: its exit code, or minus the signal that killed it; None if none has."""
+    """Exit code of the last process that died, or minus the signal that killed it; None if none has died."""
 
 
 class Supervisor:
     """Keeps `processes` worker processes running until `drain`.
 
-    Each has a pipe as standard input whose other end only we hold, so none outlives this process; and a session of its
-    own, so that Ctrl-C in a terminal reaches us alone. Cancelling `run` kills them.
+    Each has as standard input a pipe whose other end only this process holds, so none outlives it, and its own session,
+    so that Ctrl-C in a terminal reaches only this process. Cancelling `run` kills them.
     """
 
     def __init__(self, arguments: Sequence[str], *, processes: int) -> None:
@@ -56,14 +56,14 @@ class Supervisor:
         return SupervisorStatistics(tuple(self._children), self._restarts, self._last_exit)
 
     def drain(self) -> None:
-        """Let every child drain; `run` returns when the last is gone."""
+        """Drain every child; `run` returns when the last one has exited."""
         self._draining.set()
 
     async def run(self) -> int | None:
         """Run the children until the last one has drained.
 
         Returns:
-            None; or the exit code of a child that ended for a reason no restart can mend, the others having drained.
+            None; or the exit code of a child that a restart cannot fix, after the others have drained.
         """
         hopeless: list[int] = []
         async with anyio.create_task_group() as tasks:

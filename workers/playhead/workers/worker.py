@@ -1,4 +1,4 @@
-"""The worker: claims runs, holds their leases, runs their loops, and ends or hands over all of them before it ends."""
+"""The worker: claims runs, holds their leases, runs their loops, and ends or hands over all of them before it exits."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import WORK_WAIT_S, Duty
+from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
 from playhead.workers.options import WorkerOptions, WorkerStatistics
 from playhead.workers.resend import log_refusal
@@ -34,9 +35,9 @@ class Worker:
     Use `run` in a task; call `drain` to end it: it stops claiming, lets runs reach a boundary, hands over the rest, and
     only then stops renewing leases. `visit` is for tests: see `checkpoints`.
 
-    Of a deployment of several shards, `log` is the log of shard 0 and `more` has the logs of the others. A shard that is
-    away costs its own runs. A place that becomes free goes to the shard that has waited longest for one, so that one with
-    a long line does not keep the others out.
+    In a deployment of several shards, `log` is the log of shard 0 and `more` has the logs of the others. An unreachable
+    shard affects only its own runs. When a run ends, the shard that has waited longest may claim the next one, so that
+    a shard with a long queue does not block the others.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Worker:
         self._fingerprints = {agent.name: agent.fingerprint for agent in agents}
         self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
         self._held: dict[str, Execution] = {}
-        self._places = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # served in turn
+        self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
         self._visit = visit
         self._draining = anyio.Event()
         self._idle = anyio.Event()
@@ -79,19 +80,19 @@ class Worker:
         )
 
     def drain(self) -> None:
-        """Begin to end: `run` returns when every run is ended or handed over."""
+        """Start to drain: `run` returns when every run is ended or handed over."""
         self._draining.set()
-        self._look_in_all_lines()
+        self._wake_all_shards()
 
-    def _look_in_all_lines(self) -> None:
+    def _wake_all_shards(self) -> None:
         for duty in self._duties:
             duty.may_claim.set()
 
     async def run(self) -> None:
-        """Work until drained. Redis going away is waited out; runs whose lease cannot be held are stopped.
+        """Work until drained. An unreachable Redis is waited for; runs whose lease cannot be held are stopped.
 
         Raises:
-            LeaseTooShortError: A round trip to the log takes so long that the lease could not be kept.
+            LeaseTooShortError: A round trip to the log takes too long for the lease.
             RedisAuthError: Redis refuses the credentials.
         """
         try:
@@ -123,9 +124,9 @@ class Worker:
             background.cancel_scope.cancel()
 
     def _wanted(self) -> list[str]:
-        """The agents whose notifications are waited for: all while there is room for a run, else none."""
-        room = len(self._held) < self.options.concurrency and not self._draining.is_set()
-        return list(self.agents) if room else []
+        """The agents whose notifications are waited for: all while another run can be held, else none."""
+        has_slot = len(self._held) < self.options.concurrency and not self._draining.is_set()
+        return list(self.agents) if has_slot else []
 
     def _info(self) -> WorkerInfo:
         return WorkerInfo(
@@ -148,7 +149,7 @@ class Worker:
             duty.may_claim = anyio.Event()
             pause = WORK_WAIT_S
             try:
-                if refused:  # a place that waits for a shard which does not answer is a place less for the others
+                if refused:  # a slot that waits for an unreachable shard is not available to the others
                     await duty.look()
                 while await self._claim_one(runs, duty):
                     pass
@@ -160,8 +161,8 @@ class Worker:
                 await duty.may_claim.wait()
 
     async def _claim_one(self, runs: TaskGroup, duty: Duty) -> bool:
-        """Wait for a place and claim a run for it; False if none is in line, or the worker drains."""
-        await self._places.acquire()
+        """Wait for a free slot and claim a run for it; False if none is queued, or the worker drains."""
+        await self._slots.acquire()
         taken = False
         try:
             if not self._draining.is_set() and (found := await duty.claim(self._fingerprints)):
@@ -169,7 +170,7 @@ class Worker:
                 taken = True
         finally:
             if not taken:
-                self._places.release()
+                self._slots.release()
         return taken
 
     def _begin(self, runs: TaskGroup, duty: Duty, claim: Claim, sent: float) -> None:
@@ -185,7 +186,7 @@ class Worker:
             lease_ms=self.options.lease_ms,
             visit=self._visit,
         )
-        if self._draining.is_set():  # while the claim was on its way: nothing is begun yet, so it goes straight back
+        if self._draining.is_set():  # drained during the claim: nothing has begun, so the run is handed over at once
             execution.lease.stop()
         self._claimed += 1
         self._held[claim.run_id] = execution
@@ -198,10 +199,10 @@ class Worker:
             outcome = execution.outcome or "stopped"
             self._ended[outcome] = self._ended.get(outcome, 0) + 1
             duty.leases.drop(execution.lease)
-            if self._held.get(execution.claim.run_id) is execution:  # else it was lost and claimed anew, here
+            if self._held.get(execution.claim.run_id) is execution:  # else it was lost and claimed again here
                 del self._held[execution.claim.run_id]
-            self._places.release()
-            self._look_in_all_lines()
+            self._slots.release()
+            self._wake_all_shards()
             if not self._held:
                 self._idle.set()
         await execution.tell_why_lost()
@@ -215,7 +216,7 @@ class Worker:
                 await self._idle.wait()
         for execution in list(self._held.values()):
             execution.lease.stop()
-        # A claim that a server which hangs does not answer; if it was taken, the run's lease has nearly run out by then.
+        # The server may never reply to a claim. If the claim took a run, the run's lease has nearly expired by then.
         self._claiming.deadline = anyio.current_time() + self.options.lease_ms / 1000
 
 

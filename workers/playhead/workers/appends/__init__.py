@@ -1,3 +1,3 @@
-"""Records on their way to the log."""
+"""Writing records to the log."""
 
 __all__: list[str] = []

@@ -1,8 +1,8 @@
-"""Group commit: while a run's append is in flight, its new records queue; the answer sends them all, many runs a call.
+"""Group commit: while a run's append is in flight, its new records queue; the next append sends them, for many runs.
 
-No timer: at light load a record is written in the turn in which it is put, at heavy load batches grow by themselves. The
-buffers are bounded, so a slow Redis slows the reading of the model instead of eating memory. Calls are bounded too,
-since one call is one script, and the server does nothing else while it runs.
+There is no timer: at light load a record is sent in the turn of the event loop in which it is queued; at heavy load the
+batches grow. The buffers are bounded, so a slow Redis slows the reading of the model instead of filling memory. Calls
+are bounded too, because one call is one script, and the server does nothing else while it runs.
 """
 
 from __future__ import annotations
@@ -32,48 +32,48 @@ __all__ = ["GroupCommit"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _SENDERS: Final = 2
-"""Calls in flight at once, each for other runs: the server works on one while the next is made here."""
+"""Calls in flight at once, each for other runs: the server processes one while the next is prepared here."""
 
 _MAX_CALL_RUNS: Final = 64
 _MAX_CALL_RECORDS: Final = 1024  # about 3 ms of the server's time
 _MAX_CALL_BYTES: Final = 1 << 20
 
 Sent: TypeAlias = list[tuple[RunWriter, Batch]]
-"""What one call writes: a batch of each of some runs."""
+"""One call: a batch of each of several runs."""
 
 Write: TypeAlias = Callable[[list[Batch]], Awaitable[Sequence[WriteResult]]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call of `append` that has begun: where the log could, it is written already."""
+    """A call of `append` that has begun: a log that can write at once has already written."""
 
     sent: Sent
-    answers: Awaitable[Sequence[WriteResult]]
+    results: Awaitable[Sequence[WriteResult]]
 
 
 class GroupCommit:
-    """Sends the queued records of all runs of one worker; run it in a task of its own.
+    """Sends the queued records of all runs of one worker; run it in its own task.
 
     Attributes:
-        waiting: Records of all runs not yet on their way.
-        appends: Calls made.
-        records: Records stored.
+        waiting: Records of all runs that are not sent yet.
+        appends: Number of calls.
+        records: Number of records stored.
     """
 
     def __init__(self, log: Log, *, signals_wait: Callable[[str], None], visit: Visit | None = None) -> None:
-        """Make one that sends nothing yet.
+        """Make a group commit that sends nothing yet.
 
         Args:
-            log: Where to.
-            signals_wait: Called with a run's id when an append's answer says that signals wait for it.
+            log: The log to write to.
+            signals_wait: Called with a run's id when the reply to an append says that signals wait for it.
             visit: For tests: see `checkpoints`.
         """
         self._visit = visit
         self._log = log
         self._signals_wait = signals_wait
-        self._dirty: OrderedDict[RunWriter, None] = OrderedDict()  # the first one of a dict takes long to find
-        self._idle: list[asyncio.Future[_Call]] = []  # of the senders that have nothing to send
+        self._dirty: OrderedDict[RunWriter, None] = OrderedDict()  # finding the first key of a dict takes long
+        self._idle: list[asyncio.Future[_Call]] = []  # one for each sender without a call
         self.waiting = 0
         self.appends: int = 0
         self.records: int = 0
@@ -83,17 +83,17 @@ class GroupCommit:
         return RunWriter(self, ownership=ownership, token=token, head=head, limit=limit)
 
     def mark(self, writer: RunWriter) -> None:
-        """There is something to send for `writer`; if a sender has nothing to do, the call begins before this returns."""
+        """Mark `writer` as having records to send; if a sender is idle, the call begins before this returns."""
         self._dirty[writer] = None
         if self._idle:
             self._use_idle_senders()
 
     def forget(self, writer: RunWriter) -> None:
-        """There is nothing to send for `writer` any more."""
+        """Mark `writer` as having nothing to send."""
         self._dirty.pop(writer, None)
 
     async def run(self) -> None:
-        """Send batches for ever; ends by cancellation."""
+        """Send batches until cancelled."""
         async with anyio.create_task_group() as tasks:
             for _ in range(_SENDERS):
                 tasks.start_soon(self._send)
@@ -113,13 +113,13 @@ class GroupCommit:
         except asyncio.CancelledError:
             if given in self._idle:
                 self._idle.remove(given)
-            elif not given.cancelled() and isinstance(answers := given.result().answers, Coroutine):
-                answers.close()  # given in the same turn: nothing will await it
+            elif not given.cancelled() and isinstance(results := given.result().results, Coroutine):
+                results.close()  # begun in the same turn: nothing will await it
             raise
 
     def _use_idle_senders(self) -> None:
         while self._idle:
-            if self._idle[-1].cancelled():  # its sender is being cancelled, and would not take the call
+            if self._idle[-1].cancelled():  # its sender is being cancelled, and would drop the call
                 self._idle.pop()
             elif (call := self._begin_call()) is not None:
                 self._idle.pop().set_result(call)
@@ -139,64 +139,64 @@ class GroupCommit:
         return _Call(sent, self._log.append([batch for _, batch in sent])) if sent else None
 
     async def _append(self, call: _Call) -> None:
-        answers = await self._answers(call)
-        for (writer, batch), answer in zip(call.sent, answers, strict=True):
+        results = await self._results(call)
+        for (writer, batch), result in zip(call.sent, results, strict=True):
             if self._visit is not None:
                 await self._visit(Checkpoint.APPENDED, writer.run_id)
-            if answer.stored:
+            if result.stored:
                 self.records += len(batch.records)
-                if answer.inbox:
+                if result.inbox:
                     self._signals_wait(writer.run_id)
-            if writer.settle(batch, answer):
-                self._dirty[writer] = None  # not `mark`: all that these answers set free is to go out in one call
+            if writer.settle(batch, result):
+                self._dirty[writer] = None  # not `mark`: one call must send everything that these results release
 
-    async def _answers(self, call: _Call) -> Sequence[WriteResult]:
-        """One answer each. A call that the server refuses for good is taken apart: one bad run must not end them all."""
+    async def _results(self, call: _Call) -> Sequence[WriteResult]:
+        """One result for each batch. A call that the server rejects is split, so that one bad run ends alone."""
         self.appends += 1
         try:
-            return await self.store(call.sent, self._log.append, "append", begun=call.answers)
+            return await self.store(call.sent, self._log.append, "append", begun=call.results)
         except PlayheadError as error:
             if len(call.sent) == 1:
                 batch = call.sent[0][1]
                 logger.error("run %s is given up: %s", batch.run_id, error)
                 return [WriteResult(WriteStatus.FENCED, batch.head)]
-        answers: list[WriteResult] = []
+        results: list[WriteResult] = []
         for writer, batch in call.sent:
-            answers += await self._answers(_Call([(writer, batch)], self._log.append([batch])))
-        return answers
+            results += await self._results(_Call([(writer, batch)], self._log.append([batch])))
+        return results
 
     async def store(
         self, sent: Sent, write: Write, what: str, *, begun: Awaitable[Sequence[WriteResult]] | None = None
     ) -> Sequence[WriteResult]:
-        """Write the batches until the log has answered for each; whatever is sent again is sent from here.
+        """Write the batches until the log has a result for each; everything that is sent again is sent from here.
 
-        A call without an answer is sent again as it was. A batch that the log refuses because a failover lost what had
-        been acknowledged before it is sent again behind that, where it is still kept.
+        A call without a reply is sent again unchanged. If a failover lost records that the log had acknowledged before
+        a batch, the log refuses the batch, and it is sent again after those records, if they are still kept.
 
         Args:
             sent: The batches.
             write: Sends them.
-            what: It in a word, for messages.
-            begun: The first call of `write`, if it has been made.
+            what: The operation in one word, for log lines.
+            begun: The first call of `write`, if it was already made.
 
         Raises:
-            PlayheadError: The log refuses the call for good.
+            PlayheadError: The log rejects the call for good.
         """
         first = write([batch for _, batch in sent]) if begun is None else begun
-        answers = list(await retry_until_answered(partial(self._write_again, sent, write), what, begun=first))
+        results = list(await retry_until_answered(partial(self._write_again, sent, write), what, begun=first))
         for at, (writer, batch) in enumerate(sent):
-            while answers[at].code is WriteStatus.CONFLICT and (
-                again := await self._rewound(writer, batch, answers[at].head)
+            while results[at].code is WriteStatus.CONFLICT and (
+                again := await self._rewound(writer, batch, results[at].head)
             ):
                 alone = [(writer, again)]
-                (answers[at],) = await retry_until_answered(
+                (results[at],) = await retry_until_answered(
                     partial(self._write_again, alone, write), what, begun=write([again])
                 )
-        return answers
+        return results
 
     async def _write_again(self, sent: Sent, write: Write) -> Sequence[WriteResult]:
-        """The signals that a batch acknowledges are counted anew: since the try before there may have been a failover,
-        and what it lost must not take with it what has come since."""
+        """Count the signals that a batch acknowledges again: a failover since the last try may have lost some, and
+        new signals must not be removed in their place."""
         batches = [
             replace(batch, ack=await self._known_first(writer, batch.head)) if batch.ack else batch
             for writer, batch in sent
@@ -204,12 +204,12 @@ class GroupCommit:
         return await write(batches)
 
     async def _rewound(self, writer: RunWriter, batch: Batch, head: int) -> Batch | None:
-        """`batch`, and before it what was acknowledged behind `head`, where the log now ends: a failover lost that.
+        """`batch` preceded by the acknowledged records after `head`, the new end of the log: a failover lost them.
 
-        None if not all of it is kept any more, or if the log does not end lower. Only for a log that answered CONFLICT:
-        so the token is still ours, no other owner has written, and the records are those that readers may have seen.
+        None if some of them are not kept any more, or if the log does not end lower. Only for a log that returned
+        CONFLICT: then the token is still ours, no other owner has written, and readers may have seen those records.
         """
-        records = writer.acknowledged_behind(head)
+        records = writer.acknowledged_after(head)
         if records is None:
             return None
         lost = f"records {head + 1} to {batch.head}"
@@ -218,10 +218,10 @@ class GroupCommit:
         return Batch(batch.run_id, batch.token, head, [*records, *batch.records], ack)
 
     async def _known_first(self, writer: RunWriter, head: int) -> int:
-        """How many signals at the front of the inbox have their receipts behind `head`.
+        """How many signals at the front of the inbox have their receipts after `head`.
 
-        By name, not by number: a failover may have lost those of that time as well, and others have come since.
+        They are matched by id, not counted: a failover may also have lost signals, and new ones may have arrived.
         """
-        signal_ids = writer.signals_behind(head)
+        signal_ids = writer.signals_after(head)
         inbox = await self._log.inbox(writer.run_id) if signal_ids else []
         return len(list(takewhile(lambda signal: signal.signal_id in signal_ids, inbox)))

@@ -1,4 +1,4 @@
-"""The records of one owned run on their way to the log, and the last of those that arrived."""
+"""Queues the records of one owned run for the log, and keeps the last ones that were acknowledged."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from playhead.runtime.log.values import Batch, WriteResult
 __all__ = ["KeptRecords", "RunWriter"]
 
 MAX_BUFFERED_RECORDS: Final = 256
-"""Records of one run that may wait; then its loop waits. Several round trips' worth at any sane token rate."""
+"""Limit of queued records of one run; then its loop waits. Enough for several round trips at any usual token rate."""
 
 MAX_BUFFERED_TOGETHER: Final = 8192
-"""Records of all runs that may wait, beyond a few of each; then a run that has more of them waits. A fraction of a
-second's worth: it bounds how late a record is when more comes than Redis takes."""
+"""Limit of queued records of all runs, beyond a few of each; then a run with more of them waits. They are a fraction of
+a second's worth, which bounds the delay of a record when more is queued than Redis can take."""
 
 _FEW: Final = 8
 
@@ -29,8 +29,8 @@ MAX_BUFFERED_BYTES: Final = 4 << 20
 """The same in bytes, since a record may be a megabyte."""
 
 MAX_KEPT_RECORDS: Final = 512
-"""Acknowledged records of one run that are kept, to be sent again if a failover loses them: what replication is behind,
-many times over. A run that lost more is read anew by its next owner."""
+"""Acknowledged records of one run that are kept, to be sent again if a failover loses them: many times a usual
+replication lag. If more are lost, the run's next owner reads the log again."""
 
 MAX_KEPT_BYTES: Final = 256 << 10
 """The same in bytes, since a worker may hold a thousand runs."""
@@ -39,39 +39,39 @@ _DROPPED_AHEAD: Final = 32
 
 
 class Sender(Protocol):
-    """What a writer needs of the group commit."""
+    """The part of the group commit that a writer needs."""
 
     waiting: int
 
     def mark(self, writer: RunWriter) -> None:
-        """There is something to send for `writer`."""
+        """Mark `writer` as having records to send."""
         ...
 
     def forget(self, writer: RunWriter) -> None:
-        """There is nothing to send for `writer` any more."""
+        """Mark `writer` as having nothing to send."""
         ...
 
 
 class KeptRecords:
-    """The records of a run that were acknowledged last: `MAX_KEPT_RECORDS` and `MAX_KEPT_BYTES` at most.
+    """The last acknowledged records of a run: at most `MAX_KEPT_RECORDS` and `MAX_KEPT_BYTES`.
 
-    One piece of memory for all of them, because a record of a few bytes takes twice its size as an object of its own.
+    They are kept in one buffer, because a record of a few bytes takes twice its size as an object.
     """
 
     def __init__(self, head: int) -> None:
-        self._behind = head  # the seq before the first one kept
+        self._before = head  # the seq before the first one kept
         self._data = bytearray()
         self._sizes = array("I")
 
     def add(self, records: Sequence[bytes]) -> None:
-        """Keep these, too, which follow those that were added last, and drop the oldest where these are too many."""
+        """Keep these records too, which follow those added last, and drop the oldest if there are too many."""
         self._data += b"".join(records)
         self._sizes.extend(map(len, records))
         if len(self._sizes) > MAX_KEPT_RECORDS or len(self._data) > MAX_KEPT_BYTES:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Drop a few more than have to go, because the next batch comes soon, and each time costs as much as a batch."""
+        """Drop some more than necessary: the next batch comes soon, and each drop costs as much as a batch."""
         over = len(self._sizes) - MAX_KEPT_RECORDS
         count = over + _DROPPED_AHEAD if over > 0 else 0
         size = sum(self._sizes[:count])
@@ -79,14 +79,14 @@ class KeptRecords:
             size += self._sizes[count]
             count += 1
         del self._data[:size], self._sizes[:count]
-        self._behind += count
+        self._before += count
 
     def behind(self, head: int) -> list[bytes] | None:
-        """All records behind `head`; None if they do not reach down to it."""
-        if head < self._behind:
+        """All records after `head`; None if some of them are not kept any more."""
+        if head < self._before:
             return None
         records: list[bytes] = []
-        skipped = head - self._behind
+        skipped = head - self._before
         start = sum(self._sizes[:skipped])
         for size in self._sizes[skipped:]:
             records.append(bytes(self._data[start : start + size]))
@@ -98,8 +98,8 @@ class RunWriter:
     """Takes a run's records one by one, and gives them to the group commit in batches, one in flight.
 
     Attributes:
-        ownership: Asked before anything is queued; told when the log refuses an append.
-        limit: Of one record, in bytes.
+        ownership: Checked before anything is queued; lost when the log refuses an append.
+        limit: The size limit of one record, in bytes.
         head: The `seq` of the last record known to be stored.
         last: The `seq` of the last record given to this writer.
     """
@@ -118,12 +118,12 @@ class RunWriter:
         self._sent_signals: deque[tuple[int, str]] = deque(maxlen=MAX_KEPT_RECORDS)
         self._kept = KeptRecords(head)
         self._in_flight = 0
-        self._for_room: list[asyncio.Future[None]] = []  # who waits until a batch is on its way
-        self._for_answer: list[asyncio.Future[None]] = []  # who waits until one is answered
+        self._for_space: list[asyncio.Future[None]] = []  # waiters until a batch is sent
+        self._for_result: list[asyncio.Future[None]] = []  # waiters until a batch has its result
         ownership.listen(self._drop_if_lost)
 
     def offer(self, record: Stored) -> bool:
-        """Queue one record without waiting; False if the buffer is full, and nothing was done.
+        """Queue one record without waiting; False if the buffer is full and nothing was done.
 
         Raises:
             FencedError: The run is not held any more.
@@ -137,7 +137,7 @@ class RunWriter:
             or (count >= _FEW and commit.waiting >= MAX_BUFFERED_TOGETHER)
         ):
             return False
-        if self.ownership.refusal is not None:  # a look at the clock for each record would say no more: the log fences
+        if self.ownership.refusal is not None:  # the clock is not read for each record, because the log fences
             self.ownership.check()
         if isinstance(record, list):
             data = encode_chunk(record, limit=self.limit)
@@ -149,37 +149,37 @@ class RunWriter:
         self.last += 1
         if type(record) is SignalReceived:
             self._signals.append((self.last, record.signal_id))
-        if not count and not self._in_flight:  # else it is marked already, or the answer marks it
+        if not count and not self._in_flight:  # else it is already marked, or the result marks it
             commit.mark(self)
         return True
 
     async def put(self, record: Stored) -> None:
         """As `offer`, but wait while the buffer is full."""
         while not self.offer(record):
-            await _woken(self._for_room)
+            await _woken(self._for_space)
 
     async def flush(self) -> None:
-        """Return when everything put so far is stored.
+        """Return when everything queued so far is stored.
 
         Raises:
             FencedError: The run is not held any more.
         """
         while self._waiting or self._in_flight:
             self.ownership.check()
-            await _woken(self._for_answer)
+            await _woken(self._for_result)
         self.ownership.check()
 
     async def take_rest(self) -> Batch:
-        """Take what is still queued out of the group commit, to be written with the run's end.
+        """Remove what is still queued from the group commit, to be written with the run's end.
 
         Raises:
             FencedError: The run is lost.
         """
         self._commit.forget(self)
-        rest, self._waiting = self._waiting, []  # so that the answer to what is in flight does not send it
+        rest, self._waiting = self._waiting, []  # so that the result of the batch in flight does not send it
         try:
             while self._in_flight and not self.ownership.lost:
-                await _woken(self._for_answer)
+                await _woken(self._for_result)
         finally:
             self._waiting = rest
         self._drop_if_lost()
@@ -187,7 +187,7 @@ class RunWriter:
         return self._next_batch(len(rest))
 
     def put_back(self, rest: Batch) -> None:
-        """Queue again, before anything else, what `take_rest` gave and what could not be written."""
+        """Queue again, before everything else, what `take_rest` returned and what could not be written."""
         self._waiting[:0] = rest.records
         self._waiting_bytes += sum(map(len, rest.records))
         self._commit.waiting += len(rest.records)
@@ -198,31 +198,31 @@ class RunWriter:
             self._commit.mark(self)
 
     def begin(self, most: int) -> Batch | None:
-        """Up to `most` records to send, now in flight; None if there are none, or some are in flight already."""
+        """Up to `most` records to send, now in flight; None if there are none, or some are already in flight."""
         if self._in_flight or not self._waiting:
             return None
         batch = self._next_batch(most)
         self._in_flight = len(batch.records)
-        _wake(self._for_room)
+        _wake(self._for_space)
         return batch
 
-    def settle(self, batch: Batch, answer: WriteResult) -> bool:
-        """Take the answer to `batch` in; returns whether there is more to send. A refusal means that the run is lost."""
+    def settle(self, batch: Batch, result: WriteResult) -> bool:
+        """Process the result of `batch`; returns whether to send more. A refusal means that the run is lost."""
         self._in_flight = 0
-        if answer.stored:
+        if result.stored:
             self._kept.add(batch.records)
             self.head = batch.head + len(batch.records)
         else:
-            self.ownership.lose(f"append answered {answer.code.name} (head {answer.head}, expected {batch.head})")
-        _wake(self._for_answer)
+            self.ownership.lose(f"append returned {result.code.name} (head {result.head}, expected {batch.head})")
+        _wake(self._for_result)
         return bool(self._waiting)
 
-    def acknowledged_behind(self, head: int) -> list[bytes] | None:
-        """The records stored behind `head`, once acknowledged; None if there are none, or not all are kept."""
+    def acknowledged_after(self, head: int) -> list[bytes] | None:
+        """The records stored after `head`, once acknowledged; None if there are none, or not all are kept."""
         return self._kept.behind(head) if head < self.head else None
 
-    def signals_behind(self, head: int) -> set[str]:
-        """The ids of the signals whose receipts were sent behind `head`, the batch now in hand included."""
+    def signals_after(self, head: int) -> set[str]:
+        """The ids of the signals whose receipts were sent after `head`, including those of the current batch."""
         return {signal_id for seq, signal_id in self._sent_signals if seq > head}
 
     def _next_batch(self, most: int) -> Batch:
@@ -246,12 +246,12 @@ class RunWriter:
         self._waiting.clear()
         self._waiting_bytes = 0
         self._commit.forget(self)
-        _wake(self._for_room)
-        _wake(self._for_answer)
+        _wake(self._for_space)
+        _wake(self._for_result)
 
 
 async def _woken(waiters: list[asyncio.Future[None]]) -> None:
-    """Join those who wait, and wait."""
+    """Append a waiter to `waiters`, and wait for it."""
     waiter = asyncio.get_running_loop().create_future()
     waiters.append(waiter)
     await waiter

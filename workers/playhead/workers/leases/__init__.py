@@ -1,3 +1,3 @@
-"""Leases: held, renewed, watched, lost."""
+"""Leases: held, renewed, watched and lost."""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
-"""Leases: which runs this worker holds, stopping those whose lease cannot be held, finding dead workers' runs.
+"""Leases: the runs that this worker holds, stopping those whose lease expires, and finding dead workers' runs.
 
-Deadlines are by two clocks that are never compared: Redis' in the scripts decides when a run may be taken over; ours,
-monotonic, decides when to stop by ourselves, earlier.
+Two clocks are used and never compared. Redis' clock, in the scripts, decides when a run may be taken over. This
+worker's monotonic clock decides when to stop a run here, which is earlier.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Lease", "Leases"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 0.5
-"""How much the look-out adds to a lease before a dead worker's run goes on."""
+"""Time that the reaper adds to a lease before a dead worker's run goes on."""
 
 
 class Lease(Ownership):
-    """One run's lease, as far as this worker knows: an ownership that also expires.
+    """One run's lease, as this worker knows it: an ownership that also expires.
 
-    It expires at two thirds of its time without a renewal, counted from when the last one that went through was sent.
+    It expires after two thirds of its time without a renewal, counted from the sending of the last successful one.
 
     Attributes:
         renewed_at: When its last successful renewal (at first its claim) was *sent*, by `now_s`.
@@ -46,20 +46,20 @@ class Lease(Ownership):
         self._watchdog = watchdog
 
     def overdue(self) -> str | None:
-        """For how long no renewal has gone through, in words, if that is too long; else None."""
+        """How long no renewal has succeeded, in words, if that is too long; else None."""
         silent = now_s() - self.renewed_at
-        return f"no renewal went through for {silent:.1f} s" if silent > self._limit_s else None
+        return f"no renewal succeeded for {silent:.1f} s" if silent > self._limit_s else None
 
     def explain(self) -> str:
-        """What kept this worker from holding it, in words; empty if nothing here did."""
+        """Why this worker could not hold it, in words; empty if the reason is not here."""
         return self._watchdog.explain(since=self.renewed_at)
 
 
 class Leases:
-    """Looks after the leases of the runs this worker holds.
+    """Maintains the leases of the runs that this worker holds.
 
     Attributes:
-        reaped: Runs of dead workers put back in line, or failed.
+        reaped: Number of dead workers' runs that were queued again, or failed.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Leases:
         self._limit_s = lease_s * 2 / 3
         self._watchdog = Watchdog(every_s=lease_s / 20, stall_s=options.longest_stall_s)
         self._held: dict[str, Lease] = {}
-        self._lock = threading.Lock()  # the renewing thread takes snapshots
+        self._lock = threading.Lock()  # the renewing thread reads them too
         self._renewer = Renewer(
             self._snapshot,
             log=log,
@@ -84,18 +84,18 @@ class Leases:
 
     @property
     def renewals(self) -> int:
-        """Renewals that went through, each of all runs held."""
+        """Number of successful renewals, each of all runs held."""
         return self._renewer.renewals
 
     def hold(self, run_id: str, token: str, *, sent: float) -> Lease:
-        """The lease of a run just claimed, looked after from now on; `sent` is when the claim was."""
+        """The lease of a run just claimed, maintained from now on; `sent` is when the claim was sent."""
         lease = Lease(run_id, token, sent=sent, limit_s=self._limit_s, watchdog=self._watchdog)
         with self._lock:
             self._held[run_id] = lease
         return lease
 
     def drop(self, lease: Lease) -> None:
-        """Look after it no more; the run may have been lost and claimed anew meanwhile, which is another lease."""
+        """Stop maintaining `lease`; if the run was lost and claimed again meanwhile, its new lease stays."""
         with self._lock:
             if self._held.get(lease.run_id) is lease:
                 del self._held[lease.run_id]
@@ -105,7 +105,7 @@ class Leases:
             return list(self._held.values())
 
     async def run(self) -> None:
-        """Look after them for ever; ends by cancellation. Redis going away does not end it."""
+        """Maintain the leases until cancelled. An unreachable Redis does not end it."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tick)
             tasks.start_soon(self._renewer.run)
@@ -118,7 +118,7 @@ class Leases:
             await anyio.sleep(self._watchdog.every_s)
 
     async def _guard(self) -> None:
-        """Stop a run at two thirds of its lease without a renewal: no other worker can have claimed it yet."""
+        """Stop a run after two thirds of its lease without a renewal: no other worker can have claimed it yet."""
         while True:
             await anyio.sleep(self._limit_s / 10)
             for lease in self._snapshot():
@@ -126,7 +126,7 @@ class Leases:
                     lease.lose(lease.overdue() or "it expired")
 
     async def _reap(self) -> None:
-        """Look for runs of dead workers, this worker's own former self included, and for passed deadlines."""
+        """Look for runs of dead workers, including this worker's own earlier process, and for passed deadlines."""
         while True:
             try:
                 reaped = await self._log.reap()

@@ -1,19 +1,17 @@
-"""Renewing leases: from a thread of its own, so that code which blocks the worker's event loop costs no healthy run.
+"""Renews leases from its own thread, so that code which blocks the worker's event loop costs no healthy run.
 
-The thread has an event loop and connections of its own. It stops renewing once the worker's loop has given no sign of
-life for `stall_s`: a stuck worker's runs must go to others. A log that cannot be opened again (`RedisLog.clone`), such as
-the memory log, is renewed on the worker's own loop.
+The thread has its own event loop and connections. It stops renewing once the worker's loop has not ticked for
+`stall_s`, because the runs of a stuck worker must go to others. A log that cannot be opened again (`RedisLog.clone`),
+such as the memory log, is renewed on the worker's own loop.
 
-When to renew, with T for a third of the lease: a try is sent as soon as T has passed since the last one that went
-through was *sent*, and T/4 since the last one of all was. So behind a try sent at 0 that went through, tries are sent at
-T, 5/4 T, 6/4 T and 7/4 T until one of them goes through, and a run is given up at 2 T (`Lease.overdue`): only after four
-tries in a row without an answer. A claim counts as a try of its run that went through. The server counts its 3 T from
-when a try reached it, which is later than when it was sent: it gives a run to another worker T after this one has stopped
-it, or later.
+When to renew, with T for a third of the lease: a try is sent as soon as T has passed since the last successful one was
+*sent*, and T/4 since the last one of all was sent. So after a successful try sent at 0, tries are sent at T, 5/4 T,
+6/4 T and 7/4 T until one succeeds, and a run is given up at 2 T (`Lease.overdue`): only after four tries in a row
+without a reply. A claim counts as a successful try of its run. The server counts its 3 T from the arrival of a try,
+which is later than its sending: it gives a run to another worker T after this one has stopped it, or later.
 
-A try does not wait for the one before it, which may still be answered; each has T for its answer. While one waits over
-the log's connection, the next is made over a connection of its own, because all calls over a connection that hangs would
-hang.
+A try does not wait for the reply to the one before it; each has T for its reply. While one waits on the log's
+connection, the next is made on a new connection, because all calls on a connection that hangs would hang.
 """
 
 from __future__ import annotations
@@ -52,19 +50,19 @@ class Renewable(Protocol):
     lost: bool
 
     def mark_lost(self, why: str) -> None:
-        """It is lost; on any thread."""
+        """Mark it lost; on any thread."""
         ...
 
     def lose(self, why: str) -> None:
-        """It is lost; its listeners are told. On the worker's thread."""
+        """Mark it lost and call its listeners. On the worker's thread."""
         ...
 
 
 class Renewer:
-    """Renews whatever `held` gives (called on any thread), all in one call; the module says when.
+    """Renews everything that `held` returns (called on any thread) in one call; the module docstring says when.
 
     Attributes:
-        renewals: Tries that went through.
+        renewals: Number of successful tries.
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class Renewer:
         signals_wait: Callable[[str], None],
         visit: Visit | None = None,
     ) -> None:
-        """Make one that renews nothing yet; `signals_wait` is called on the worker's thread, with a run's id."""
+        """Make a renewer that renews nothing yet; `signals_wait` is called on the worker's thread with a run's id."""
         self.renewals: int = 0
         self._signals_wait = signals_wait
         self._held = held
@@ -85,12 +83,12 @@ class Renewer:
         self._lease_ms = lease_ms
         self._third = lease_ms / 3000
         self._clone: Callable[[], Log] | None = getattr(log, "clone", None)
-        self._waiting = 0  # tries over the log's own connection that wait for their answers
-        self._renewed_at = now_s()  # when the last try that went through was sent
+        self._waiting = 0  # tries on the log's own connection that wait for their replies
+        self._renewed_at = now_s()  # when the last successful try was sent
         self._watchdog = watchdog
         self._visit = visit
         self._worker_thread = 0
-        self._worker_loop: asyncio.AbstractEventLoop | None = None  # None: this is it
+        self._worker_loop: asyncio.AbstractEventLoop | None = None  # None: the current one
         self._thread_loop: asyncio.AbstractEventLoop | None = None
         self._scope: anyio.CancelScope | None = None
         self._stopping = False
@@ -98,10 +96,10 @@ class Renewer:
         self._failure: Exception | None = None
 
     async def run(self) -> None:
-        """Renew for ever; ends by cancellation.
+        """Renew until cancelled.
 
         Raises:
-            PlayheadError: The thread that renews has ended: this worker can hold no run, and must not claim any.
+            PlayheadError: The renewing thread has ended: this worker can hold no run, and must not claim any.
         """
         clone = self._clone
         if clone is None:
@@ -122,7 +120,7 @@ class Renewer:
     def _stop(self) -> None:
         self._stopping = True
         if self._thread_loop is not None and self._scope is not None:
-            with suppress(RuntimeError):  # it has ended already
+            with suppress(RuntimeError):  # it has already ended
                 self._thread_loop.call_soon_threadsafe(self._scope.cancel)
 
     def _be_the_thread(self, clone: Callable[[], Log], ended: anyio.Event) -> None:
@@ -155,12 +153,12 @@ class Renewer:
 
     async def _renew(self, log: Log) -> None:
         """Send the tries, each when it is due, unless the worker is stuck."""
-        sent = self._renewed_at = now_s()  # nothing is held before
+        sent = self._renewed_at = now_s()  # nothing was held before
         async with anyio.create_task_group() as tries:
             while True:
                 due = max(self._renewed_at + self._third, sent + self._third / _TRIES)
                 if (early := due - now_s()) > 0:
-                    await anyio.sleep(early)  # then look again: a try may have gone through meanwhile
+                    await anyio.sleep(early)  # then check again: a try may have succeeded meanwhile
                 elif self._stuck():
                     await anyio.sleep(self._watchdog.every_s)
                 else:
@@ -168,7 +166,7 @@ class Renewer:
                     tries.start_soon(self._try, log, sent)
 
     def _stuck(self) -> bool:
-        """Whether the worker is; logged when it begins to be."""
+        """Whether the worker is stuck; logged when that begins."""
         stalled = self._watchdog.stalled_s()
         if stalled and not self._told_stuck:
             logger.error("%s", self._stall_report(stalled))
@@ -179,12 +177,12 @@ class Renewer:
         try:
             async with self._connection_of(log) as free:
                 await self._renew_all(free, sent)
-        except Exception as error:  # whatever it is: without renewals every run of this worker is lost
-            logger.warning("renew: %s; trying again", str(error) or f"no answer within {self._third:.1f} s")
+        except Exception as error:  # any error: without renewals every run of this worker is lost
+            logger.warning("renew: %s; trying again", str(error) or f"no reply within {self._third:.1f} s")
 
     @asynccontextmanager
     async def _connection_of(self, log: Log) -> AsyncGenerator[Log, None]:
-        """`log`; or the same over a connection of its own, while a try over that of `log` waits for its answer."""
+        """`log`; or a clone with its own connection, while a try on the connection of `log` waits for its reply."""
         if self._clone is None or not self._waiting:
             self._waiting += 1
             try:
@@ -204,7 +202,7 @@ class Renewer:
         with anyio.fail_after(self._third):
             renewals = await self._ask(log, [(lease.run_id, lease.token) for lease in leases])
         if leases and all(renewal is None for renewal in renewals):
-            raise PlayheadError("refused for every run, so it is hardly the runs' fault")
+            raise PlayheadError("refused for every run, so the runs are hardly the cause")
         self.renewals += 1
         self._renewed_at = max(self._renewed_at, sent)
         if self._visit is not None:
@@ -213,15 +211,15 @@ class Renewer:
             if renewal is None:
                 continue
             if renewal.ours:
-                lease.renewed_at = max(lease.renewed_at, sent)  # an earlier try may be answered later
+                lease.renewed_at = max(lease.renewed_at, sent)  # the reply to an earlier try may arrive later
                 if renewal.inbox:
                     self._tell(self._signals_wait, lease.run_id)
             elif not lease.lost:
-                lease.mark_lost("its lease was lost")  # at once: a tool that is about to start asks, on its own thread
+                lease.mark_lost("its lease was lost")  # at once: a starting tool checks it on its thread
                 self._tell(lease.lose, "its lease was lost")
 
     async def _ask(self, log: Log, owned: list[tuple[str, str]]) -> list[Renewal | None]:
-        """One answer each; None where the server refuses for good: one damaged run must not cost all others theirs."""
+        """One result for each run; None if the server rejects it for good, so that a damaged run is lost alone."""
         try:
             return list(await log.renew(owned, lease_ms=self._lease_ms))
         except LogUnavailableError:
@@ -234,7 +232,7 @@ class Renewer:
         return [*await self._ask(log, owned[:half]), *await self._ask(log, owned[half:])]
 
     def _tell(self, what: Callable[[str], None], word: str) -> None:
-        """Call `what` on the worker's thread, without waiting for it: it may be blocked."""
+        """Call `what` on the worker's thread, without waiting, because that thread may be blocked."""
         if self._worker_loop is None:
             what(word)
             return

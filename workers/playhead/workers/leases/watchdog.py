@@ -1,7 +1,7 @@
-"""Whether this process and its event loop get on: tells a busy loop from a stuck one, and both from a stopped process.
+"""The watchdog: tells a busy event loop from a blocked one, and both from a stopped process.
 
-The loop ticks; whoever renews leases looks, from a thread of its own where there is one. Each knows how much later it
-woke than it had asked to: the loop alone late means that something blocked it, both late that the process stood still.
+The loop ticks. The code that renews leases looks, from its own thread where there is one. Each compares when it woke
+with when it asked to wake: if only the loop is late, something blocked it; if both are late, the process was stopped.
 """
 
 from __future__ import annotations
@@ -13,26 +13,24 @@ from functools import partial
 
 __all__ = ["Stall", "Watchdog", "now_s"]
 
-now_s: Callable[[], float] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-)
-"""Seconds by a clock that nobody sets; where the system has such a clock, it counts a machine's sleep too."""
+now_s: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+"""Seconds by a clock that is never set; if the system has such a clock, it includes the time of a machine's sleep."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A time without a sign of life, in seconds, and when it was over, by `now_s`."""
+    """A stall: its length in seconds, and when it ended, by `now_s`."""
 
     length_s: float
     over: float
 
 
 class Watchdog:
-    """The signs of life of one worker; `every_s` is how often each side gives one, `stall_s` how long one may be missing.
+    """Detects stalls of one worker. Both sides report every `every_s`; `stall_s` is how long a report may be late.
 
     Attributes:
-        loop: The last time the event loop alone stood still for longer than `every_s`.
-        process: The last time the whole process did.
+        loop: The last stall of only the event loop that was longer than `every_s`.
+        process: The last such stall of the whole process.
     """
 
     def __init__(self, *, every_s: float, stall_s: float) -> None:
@@ -41,22 +39,22 @@ class Watchdog:
         self.loop: Stall | None = None
         self.process: Stall | None = None
         self._ticked = now_s()
-        self._looked: float | None = None  # nobody looks where leases are renewed on the event loop itself
+        self._looked: float | None = None  # stays None if leases are renewed on the event loop itself
 
     def tick(self) -> None:
-        """Give the event loop's sign of life; to be called on it every `every_s`."""
+        """Report that the event loop is alive; call it on the loop every `every_s`."""
         last, self._ticked = self._ticked, now_s()
         self.loop = self._stall_since(last, self._ticked) or self.loop
 
     def look(self) -> None:
-        """Give the other side's sign of life; to be called every `every_s`, from any thread."""
+        """Report that the other side is alive; call it every `every_s`, from any thread."""
         last, self._looked = self._looked, now_s()
         self.process = self._stall_since(last, self._looked) or self.process
 
     def stalled_s(self) -> float:
-        """For how long the event loop has been stuck, once that is longer than it may; else 0.
+        """How long the event loop has been stuck, if that is longer than allowed; else 0.
 
-        A time in which the whole process stood still is nobody's stall: the loop gets its chance to tick first.
+        A stall of the whole process does not count, so that the loop can tick first after it.
         """
         since = self._ticked
         if self.process is not None:
@@ -65,20 +63,20 @@ class Watchdog:
         return silent if silent > self.stall_s else 0.0
 
     def explain(self, *, since: float) -> str:
-        """What stood still since then, or still does, in words; empty if nothing did."""
+        """Which stall happened since then or is still going on, in words; empty if there was none."""
         process = self._longer(self.process, self._looked, since).length_s
         loop = self._longer(self.loop, self._ticked, since).length_s
         if loop > process + 2 * self.every_s:
             return f"the event loop was blocked for {loop:.1f} s"
         if process:
             return (
-                f"this process stood still for {process:.1f} s "
-                "(it was stopped, or ran code that lets no other thread run)"
+                f"this process was stopped for {process:.1f} s "
+                "(it was suspended, or ran code that lets no other thread run)"
             )
         return ""
 
     def _longer(self, known: Stall | None, last: float | None, since: float) -> Stall:
-        """The standstill known of or the one that may not be over; whoever was stuck may ask before it ticks again."""
+        """The last known stall, or one that may not be over, because a stuck side may ask before it ticks again."""
         both = (known, self._stall_since(last, now_s()))
         return max((one for one in both if one and one.over > since), key=_length, default=Stall(0.0, 0.0))
 
