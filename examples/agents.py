@@ -1,4 +1,4 @@
-"""What a fleet runs: `playhead dev examples/agents.py`, or `playhead worker examples/agents.py`.
+"""Agents for a fleet: `playhead dev examples/agents.py`, or `playhead worker examples/agents.py`.
 
 Without OPENAI_API_KEY or PLAYHEAD_MODEL the agents use playhead's offline demo model, which follows fixed rules.
 """

@@ -1,9 +1,9 @@
-# A tool that asks a human before it does anything, and a client that answers at the terminal, wherever each of them is.
+# A tool that asks a human before it acts, and a client that responds at the terminal; each may run anywhere.
 #
 #   playhead dev examples/approve.py                          prints the server's URL; serves the agent `careful`
 #   PLAYHEAD_URL=... python examples/approve.py "What is 17 * 23?"
 #
-# Leave with Ctrl-C while it asks: the run waits. `playhead tail RUN` shows it and says how to answer from the shell.
+# Leave with Ctrl-C while it asks: the run waits. `playhead tail RUN` shows it and tells how to respond from the shell.
 import asyncio
 import os
 import sys

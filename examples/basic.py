@@ -1,5 +1,5 @@
 # Strands' first streaming example with only the imports changed. Runs in this process: no Redis, no worker.
-# The model is OpenAI's with OPENAI_API_KEY set, what PLAYHEAD_MODEL names, else playhead's offline demo model.
+# The model: OpenAI's if OPENAI_API_KEY is set, the one that PLAYHEAD_MODEL names, or playhead's offline demo model.
 import asyncio
 
 from playhead.runtime import Agent

@@ -4,7 +4,7 @@
 #   PLAYHEAD_URL=... uvicorn fastapi_app:app --app-dir examples
 #   curl -N localhost:8000/stream -H 'content-type: application/json' -d '{"prompt": "What is 17 * 23?"}'
 #
-# Whoever closes the connection leaves the run; it goes on. Add "session": "ada" to keep a conversation.
+# A client that closes the connection leaves the run, and the run goes on. Add "session": "ada" to keep a conversation.
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,7 +40,7 @@ async def stream_response(request: PromptRequest) -> StreamingResponse:
             async for event in agent.stream_async(request.prompt):
                 if "data" in event:
                     yield event["data"]
-                elif "retracted" in event:  # a worker died in mid-answer; the text from here on replaces event["text"]
+                elif "retracted" in event:  # a worker died in mid-message; the text from here on replaces event["text"]
                     yield "\n[starting over]\n"
         except Exception as error:
             yield f"Error: {error}"

@@ -274,7 +274,7 @@ async def _has(client: Client, *, workers: int) -> bool:
 async def test_a_caller_that_does_not_wait_for_a_worker_is_told_and_the_run_stays_queued(fleet: Fleet) -> None:
     async with fleet.client(on_notice=lambda notice: None) as client:
         stream = client.stream_async("adder", "What is 2+2?", wait_for_worker=0.5)
-        with pytest.raises(NoWorkerError, match=r"no live worker serves agent 'adder'.*stays in line"):
+        with pytest.raises(NoWorkerError, match=r"no live worker serves agent 'adder'.*stays queued"):
             async for _ in stream:
                 pass
         (info,) = await client.runs()

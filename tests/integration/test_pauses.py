@@ -258,7 +258,7 @@ async def test_a_caller_whose_run_waits_for_a_paused_run_is_told_which(fleet: Fl
             await heard.wait()
             await first.respond({ids(events)[0]: "yes"})
         assert told[0].kind == "queued"
-        assert f"with run {first.id}, which is paused and waits for an answer" in told[0].message
+        assert f"with run {first.id}, which is paused and waits for a response" in told[0].message
 
 
 # Responses
@@ -321,18 +321,18 @@ NOT_A_RESPONSE: list[Any] = [{}, None, [], "yes", {1: "yes"}, [("id", "yes")], {
 @pytest.mark.parametrize("responses", NOT_A_RESPONSE, ids=repr)
 async def test_what_is_not_a_response_is_refused_before_anything_is_sent(fleet: Fleet, responses: Any) -> None:
     async with fleet.client() as client:
-        with pytest.raises(ValueError, match=r"respond needs|None is no answer"):
+        with pytest.raises(ValueError, match=r"respond needs|None is not a response"):
             await client.run(new_run_id()).respond(responses)
 
 
 async def test_what_cannot_be_stored_is_refused_before_anything_is_sent(fleet: Fleet) -> None:
     async with fleet.client(max_record_bytes=1000) as client:
         run = client.run(new_run_id())
-        with pytest.raises(RecordTooLargeError, match="the answer is"):
+        with pytest.raises(RecordTooLargeError, match="the response is"):
             await run.respond({"question": "x" * 1000})
         with pytest.raises(RecordTooLargeError, match="the steer is"):
             await run.steer("x" * 1000)
-        with pytest.raises(EncodingError, match="the answer to 'question' cannot be stored"):
+        with pytest.raises(EncodingError, match="the response to 'question' cannot be stored"):
             await run.respond({"question": object()})
         with pytest.raises(EncodingError, match="the steer cannot be stored"):
             await run.steer([{"text": "x", "tag": object()}])
@@ -359,7 +359,7 @@ async def test_a_steer_is_taken_in_at_the_next_boundary_and_acknowledged_in_the_
         with pytest.raises(RunEndedError):
             await run.steer("Too late")
         assert await run.steer("Hurry", signal_id="s1") == "completed", "that one had been taken in"
-        with pytest.raises(RunEndedError, match="has not taken the signal never in"):
+        with pytest.raises(RunEndedError, match="without receiving the signal never"):
             await run.received("never")
 
 

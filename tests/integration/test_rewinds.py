@@ -100,7 +100,7 @@ async def test_other_records_under_numbers_seen_end_the_tail_and_name_what_is_co
             await other.append("something", "else")
             if cut:
                 assert await fleet.ask("CLIENT", "KILL", "TYPE", "pubsub")
-            with pytest.raises(RewindError, match=r"record 6, which .* Read again behind 4 \(after=4\)") as raised:
+            with pytest.raises(RewindError, match=r"record 6, which .* Read again after 4 \(after=4\)") as raised:
                 await anext(records)
         assert (raised.value.expected, raised.value.found, raised.value.common) == (6, 6, 4)
         await other.end()
@@ -163,7 +163,7 @@ async def test_what_the_owner_sends_again_is_seen_once(fleet: Fleet, at_once: bo
         viewer.assert_dense(7)
         assert [notice.kind for notice in told] == ([] if at_once else ["rewound"])
         if not at_once:
-            assert "lost the log behind record 3, and 5 was seen" in told[0].message
+            assert "lost the log after record 3, and 5 was seen" in told[0].message
 
 
 async def test_a_log_that_no_owner_can_complete_ends_the_tail(fleet: Fleet) -> None:

@@ -247,7 +247,7 @@ def test_a_full_buffer_is_given_up_and_not_grown() -> None:
         kept += 1
         assert kept <= 10_000
     assert not subscription.batches
-    assert subscription.behind
+    assert subscription.missed
     assert subscription.push(b"y"), "what comes while it is behind is in the log and is not buffered here"
     assert not subscription.batches
 

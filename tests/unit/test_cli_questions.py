@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.client.cli.questions import read_answers
-from playhead.client.questions import how_to_answer
+from playhead.client.cli.questions import read_responses
+from playhead.client.questions import how_to_respond
 from playhead.runtime.core.interrupts import Interrupt, tool_interrupt_id
 
 __all__: list[str] = []
@@ -45,14 +45,14 @@ TWINS = [question("approve", "t1"), question("approve", "t2")]
     ],
 )
 def test_one_question_needs_the_response_alone(text: str, response: Any) -> None:
-    assert read_answers([text], ONE) == {ONE[0].id: response}
+    assert read_responses([text], ONE) == {ONE[0].id: response}
 
 
 def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
     where, when = (one.id for one in TWO)
-    assert read_answers(["when=now", "where=here"], TWO) == {when: "now", where: "here"}
-    assert read_answers([f"{where}=here"], TWO) == {where: "here"}
-    assert read_answers([f"{one.id}={number}" for number, one in enumerate(TWINS)], TWINS) == {
+    assert read_responses(["when=now", "where=here"], TWO) == {when: "now", where: "here"}
+    assert read_responses([f"{where}=here"], TWO) == {where: "here"}
+    assert read_responses([f"{one.id}={number}" for number, one in enumerate(TWINS)], TWINS) == {
         TWINS[0].id: 0,
         TWINS[1].id: 1,
     }
@@ -65,14 +65,14 @@ def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
         (["approve=yes"], TWINS, "'approve=yes' names no open question"),
         (["v1:tool_call:t9:x=yes"], ONE, "names no open question"),
         (["yes", "no"], ONE, "'yes' names no open question"),
-        (["where=a", f"{TWO[0].id}=b"], TWO, "two answers to where"),
+        (["where=a", f"{TWO[0].id}=b"], TWO, "two responses to where"),
     ],
 )
 def test_what_answers_nothing_or_twice_is_refused_and_says_what_is_open(
     given: list[str], interrupts: list[Interrupt], match: str
 ) -> None:
     with pytest.raises(ValueError, match=match):
-        read_answers(given, interrupts)
+        read_responses(given, interrupts)
 
 
 # A name with "=" in it may look like another's name with its response: then only the id is safe.
@@ -84,7 +84,7 @@ def test_the_command_that_is_shown_answers_every_question_whatever_its_name(
     named: list[tuple[str, str]], response: str
 ) -> None:
     interrupts = [question(name, call) for name, call in named]
-    program, verb, run_id, *arguments = shlex.split(how_to_answer("0-run", interrupts))
+    program, verb, run_id, *arguments = shlex.split(how_to_respond("0-run", interrupts))
     assert (program, verb, run_id) == ("playhead", "respond", "0-run")
     given = [f"{argument.removesuffix('ANSWER')}{json.dumps(response)}" for argument in arguments]
-    assert read_answers(given, interrupts) == {one.id: response for one in interrupts}
+    assert read_responses(given, interrupts) == {one.id: response for one in interrupts}

@@ -56,7 +56,7 @@ class SilentSubscription(Subscription):
 
     async def wait(self, timeout: float) -> bool:
         await checkpoint()
-        return self.behind
+        return self.missed
 
 
 class Silence:

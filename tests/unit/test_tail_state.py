@@ -164,7 +164,7 @@ def test_junk_on_the_channel_fails_after_the_records_before_it(junk: bytes) -> N
     assert state.on_batches([published(segment(5, 1, "e")), junk]) == Give([segment(5, 1, "e")])
     error = failed(state.ask())
     assert isinstance(error, ForeignRecordError)
-    assert str(error).startswith("run r, what is published of it: not a ")
+    assert str(error).startswith("run r, in a published batch: not a ")
     assert isinstance(failed(listening().on_batches([junk])), ForeignRecordError)
 
 
@@ -507,7 +507,7 @@ def test_a_caller_that_does_not_wait_for_a_worker_is_told_when_the_time_is_over(
     state.on_info(info("queued"))
     error = failed(state.on_workers([]))
     assert isinstance(error, NoWorkerError)
-    assert "run r stays in line" in str(error)
+    assert "run r stays queued" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -517,7 +517,7 @@ def test_a_caller_that_does_not_wait_for_a_worker_is_told_when_the_time_is_over(
         ("r", None, "all workers are busy."),
         ("h", info(), "its session is with run h, which is running."),
         ("h", None, "its session is with run h, which has just ended."),
-        ("h", info("paused"), "its session is with run h, which is paused and waits for an answer: playhead show h."),
+        ("h", info("paused"), "its session is with run h, which is paused and waits for a response: playhead show h."),
     ],
 )
 def test_a_queued_run_says_once_what_it_waits_for(holder: str | None, found: RunInfo | None, said: str) -> None:
@@ -525,7 +525,7 @@ def test_a_queued_run_says_once_what_it_waits_for(holder: str | None, found: Run
     assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
     assert state.ask() == AskWorkers(), "what was broken off is asked again"
     assert state.on_workers([WorkerInfo("w", ["a"])]) == AskHolder("s")
-    assert notice_of(state.on_holder(holder, found)) == f"queued: run r is in line: {said}"
+    assert notice_of(state.on_holder(holder, found)) == f"queued: run r is queued: {said}"
     state.on_silence(1)
     state.on_info(info("queued", session="s"))
     assert notice_of(state.on_workers([WorkerInfo("w", ["a"])])) is None
@@ -533,7 +533,7 @@ def test_a_queued_run_says_once_what_it_waits_for(holder: str | None, found: Run
 
 def test_a_run_without_a_session_waits_for_other_runs() -> None:
     said = notice_of(queued().on_workers([WorkerInfo("w", ["a"])]))
-    assert said == "queued: run r is in line: all workers are busy."
+    assert said == "queued: run r is queued: all workers are busy."
 
 
 # Redis is away

@@ -1,4 +1,4 @@
-"""Who watches runs: submit, tail, leave, rejoin, control, replay, and the `playhead` command.
+"""Watches and controls runs: submit, tail, leave, rejoin, control, replay, and the `playhead` command.
 
 from playhead.client import Client
 """
@@ -25,8 +25,8 @@ _HOMES: Final = {
 
 
 def __getattr__(name: str) -> Any:
-    """At first use: the command line's entry point is in this package, and Ctrl-C during its second of imports must
-    find that entry point running, or it is a page of traceback."""
+    """Import at first use. The command line's entry point is in this package, and must be running before the slow
+    imports begin: otherwise Ctrl-C during them prints a traceback."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -51,7 +51,7 @@ def _log_notice(notice: Notice) -> None:
 
 
 class _Open:
-    """What an open client has: the log over all shards, and the shards that have been tailed, which run in `tasks`."""
+    """The state of an open client: the log over all shards, and the tailed shards, which run in `tasks`."""
 
     def __init__(self, log: ShardedLog, tasks: TaskGroup) -> None:
         self.log = log
@@ -59,7 +59,7 @@ class _Open:
         self._tasks = tasks
 
     def shard_of(self, run_id: str) -> Shard:
-        """The shard of a run, made when it is first used."""
+        """The shard of a run, opened at first use."""
         number = self.log.shard_of(run_id)
         shard = self.shards.get(number)
         if shard is None:
@@ -68,7 +68,7 @@ class _Open:
         return shard
 
     def close_hubs(self) -> None:
-        """Wake every tail, to end."""
+        """Wake every tail, so that it ends."""
         for shard in self.shards.values():
             shard.hub.close()
 
@@ -79,21 +79,21 @@ class Client:
         async with Client("redis://localhost:6379") as client:
             async for event in client.stream_async("assistant", "Calculate 2+2"): ...
 
-    Two connections serve any number of tails: one for commands, one that hears what is published. With a `durability`
-    there is a third, for what is waited for. Of several shards each has as many, made when it is first used.
+    Two connections serve any number of tails: one for commands, one for published batches. With a `durability` there is
+    a third, for commands that wait. A client opens them for each shard at first use.
 
     Args:
         url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
-        prefix: Of all keys; the workers' must be the same.
-        on_notice: Told what a tail waits for; by default a warning in the log `playhead.client`.
-        max_record_bytes: The limit of a prompt with all that is submitted beside it.
+        prefix: Prefix of all keys; the workers' must be the same.
+        on_notice: Called with what a tail waits for; by default a warning in the log `playhead.client`.
+        max_record_bytes: The size limit of a prompt together with everything submitted with it.
         durability: What a submission, a cancel or another signal waits for before it is acknowledged: `memory`,
             `replicated` (one replica has it) or `fsynced` (it is on the primary's disk).
-        shards: The number of shards of the deployment, settled by the first who says it; None takes what is settled,
-            and the first submission settles 1 if nothing is.
+        shards: The number of shards of the deployment. The first caller that passes one settles it; None uses the
+            settled number, and the first submission settles 1 if there is none.
 
     Raises (on entering):
-        LogUnavailableError, RedisAuthError, RedisTooOldError: As the names say.
+        LogUnavailableError, RedisAuthError, RedisTooOldError: As their texts say.
         ShardsError: The deployment has another number of shards.
     """
 
@@ -135,7 +135,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = None
-        # Without the body's exception: a task group would wrap it, and callers could not catch it by its type.
+        # Without the body's exception, because a task group would wrap it, and callers could not catch it by its type.
         del kind, error, trace
         await self._stack.aclose()
 
@@ -144,16 +144,16 @@ class Client:
 
     @property
     def log(self) -> RedisLog:
-        """The log beneath, of shard 0; for tools that look deeper."""
+        """The log of shard 0, for tools that need more than the client offers."""
         return self._opened().log.at(0)
 
     @property
     def reader(self) -> LogReader:
-        """The logs of all shards, to be read."""
+        """The logs of all shards, for reading."""
         return self._opened().log
 
     async def shards(self) -> int:
-        """The number of shards of the deployment, and 1 while none is settled."""
+        """The number of shards of the deployment; 1 while none is settled."""
         return await self._opened().log.settled()
 
     def _opened(self) -> _Open:
@@ -167,10 +167,10 @@ class Client:
         return HubStatistics(*map(sum, zip(*each, strict=True))) if each else HubStatistics(0, 0, 0, 0, 0, 0)
 
     async def new_run_id(self, *, session_id: str | None = None) -> str:
-        """A fresh id for `start`: on the session's shard; without a session, on any.
+        """A new id for `start`: on the session's shard; without a session, on any shard.
 
         Raises:
-            LogUnavailableError: The number of shards cannot be learnt.
+            LogUnavailableError: The number of shards cannot be read.
         """
         shards = await self._opened().log.settle()
         shard = secrets.randbelow(shards) if session_id is None else shard_of_session(session_id, shards=shards)
@@ -186,24 +186,24 @@ class Client:
         run_id: str | None = None,
         deadline: float | None = None,
     ) -> Run:
-        """Submit a run and return at once; `run.id` is all one needs to keep.
+        """Submit a run and return at once; `run.id` is enough to find it again.
 
         Args:
-            agent: The agent's name; some worker must serve it for the run to begin.
-            prompt: Text, content blocks, messages, or None to go on from the session.
+            agent: The agent's name; the run begins when a worker serves it.
+            prompt: Text, content blocks, messages, or None to continue from the session.
             session_id: The conversation to read and extend. Its runs run one at a time, in order of submission.
-            invocation_state: Plain data for the tools; comes back in the events.
+            invocation_state: Plain data for the tools; it comes back in the events.
             run_id: Choose it (by `client.new_run_id`, which knows the session's shard) to be able to submit again after
-                an error: one id is one run.
-            deadline: Seconds from now, by the server's clock. If the run has not ended by then, in whatever state it
-                is, it fails as `DeadlineExceeded`.
+                an error: submitting one id twice starts one run.
+            deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
+                `DeadlineExceeded`.
 
         Raises:
-            ValueError: The prompt has no known form, or a name, the run id or the deadline is not one, or the run id is
+            ValueError: The prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
                 not on its session's shard.
             EncodingError: Something in it is not plain data.
             RecordTooLargeError: It is over the limit.
-            LogUnavailableError: It may or may not have been submitted; with the same `run_id` it is safe to try again.
+            LogUnavailableError: It may or may not have been submitted; trying again with the same `run_id` is safe.
         """
         log = self._opened().log
         deadline_ms = deadline_in_ms(deadline)
@@ -227,7 +227,7 @@ class Client:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
         Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
-        behind it. A pause ends it, as `on_pause` says. Raises as `start` and `Run.stream_async`.
+        after it. A pause ends the iterator, as `on_pause` says. Raises as `start` and `Run.stream_async`.
         """
 
         async def begin() -> tuple[RunReader, Cursor | None]:
@@ -255,16 +255,16 @@ class Client:
         return await run.result(on_pause=on_pause)
 
     def run(self, run_id: str) -> Run:
-        """A handle on a run that exists; nothing is asked of the server yet.
+        """A handle on an existing run; makes no call to the server.
 
         Raises:
-            ValueError: That cannot be the id of a run.
+            ValueError: That cannot be a run id.
         """
         check_run_id(run_id)
         return Run(run_id, log=self._opened().log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
 
     async def run_of_session(self, session_id: str) -> Run | None:
-        """The run that has the session now: in line, running or paused. None if there is none."""
+        """The current run of the session: queued, running or paused. None if there is none."""
         run_id = await self.reader.holder(session_id)
         return None if run_id is None else self.run(run_id)
 
@@ -280,9 +280,9 @@ class Client:
         )
 
     def agent(self, name: str, *, session_id: str | None = None) -> RemoteAgent:
-        """An object with an in-process `Agent`'s `stream_async`, `invoke_async` and `__call__`, run by the fleet.
+        """An object with an in-process `Agent`'s `stream_async`, `invoke_async` and `__call__`; the fleet runs it.
 
-        Like an `Agent` it keeps one conversation over its calls: `session_id`, or a fresh one.
+        Like an `Agent` it keeps one conversation over its calls: `session_id`, or a new one.
         """
         return RemoteAgent(name, client=self, session_id=session_id or f"agent-{uuid4().hex}")
 
@@ -302,7 +302,7 @@ class Client:
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
     ) -> Tail:
-        """A tail on a run; `Run.records` and `Run.stream_async` are what most callers want."""
+        """A tail of a run; most callers need `Run.records` and `Run.stream_async` instead."""
         shard = self._opened().shard_of(run_id)
         return Tail(
             run_id,
@@ -320,7 +320,7 @@ class Client:
 def _submission(
     agent: str, prompt: Prompt, *, session_id: str | None, invocation_state: dict[str, Any]
 ) -> RunSubmitted:
-    """Record 1 of a run, of values that have been checked."""
+    """Record 1 of a run, from values that were checked."""
     check_agent(agent)
     if session_id is not None:
         check_session(session_id)

@@ -1,4 +1,4 @@
-"""The `playhead` command's entry point: says what to install where the command line's packages are missing."""
+"""The `playhead` command's entry point: says what to install if the command line's packages are missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; the process exits with a code that tells how it went (see `cli.app`)."""
+    """Run the command line; the process exits with its exit code (see `cli.app`)."""
     try:
         from playhead.client.cli.app import run
     except ModuleNotFoundError as error:
@@ -16,6 +16,6 @@ def main() -> None:
             raise
         sys.stderr.write(f"playhead: the command line needs {error.name}: pip install 'playhead-client[cli]'\n")
         sys.exit(78)
-    except KeyboardInterrupt:  # while the imports went on
+    except KeyboardInterrupt:  # during the imports
         sys.exit(130)
     run()

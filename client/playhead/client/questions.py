@@ -1,4 +1,4 @@
-"""A run's questions, as people see them: what each is called, and the command that answers them."""
+"""A run's questions as a user sees them: the name of each, and the command that responds to them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Final
 
 from playhead.runtime.core.interrupts import Interrupt
 
-__all__ = ["how_to_answer", "names_of", "waiting_for"]
+__all__ = ["how_to_respond", "names_of", "waiting_for"]
 
 _LONGEST_REASON: Final = 200
 
 
 def names_of(interrupts: Sequence[Interrupt]) -> dict[str, str]:
-    """What a person calls each question, by its id: its name, or its id where others have that name."""
+    """The name of each question, by its id: its own name, or its id if another question has the same name."""
     times = Counter(one.name for one in interrupts)
     return {one.id: one.name if one.name and times[one.name] == 1 else one.id for one in interrupts}
 
 
-def how_to_answer(run_id: str, interrupts: Sequence[Interrupt]) -> str:
-    """The command that answers these questions, as a shell takes it."""
+def how_to_respond(run_id: str, interrupts: Sequence[Interrupt]) -> str:
+    """The command that responds to these questions, quoted for a shell."""
     if len(interrupts) == 1:
         return f"playhead respond {run_id} ANSWER"
     return " ".join(
@@ -31,12 +31,12 @@ def how_to_answer(run_id: str, interrupts: Sequence[Interrupt]) -> str:
 
 
 def waiting_for(run_id: str, interrupts: Sequence[Interrupt]) -> str:
-    """What a run waits for and how it is answered, in one line for a log."""
+    """What a run waits for and how to respond, in one line for a log."""
     questions: list[str] = []
     for one in interrupts:
         reason = one.reason if isinstance(one.reason, str) else json.dumps(one.reason, default=str)
         questions.append(f"{one.name}{'' if one.reason is None else f': {reason[:_LONGEST_REASON]}'} ({one.id})")
     return (
-        f"run {run_id} waits for an answer to {'; '.join(questions)}. Answer: {how_to_answer(run_id, interrupts)}, "
+        f"run {run_id} waits for a response to {'; '.join(questions)}. Respond: {how_to_respond(run_id, interrupts)}, "
         "or run.respond({id: answer})"
     )

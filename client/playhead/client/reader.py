@@ -1,4 +1,4 @@
-"""`RunReader`: reads one run, from Redis or from whatever else holds its log."""
+"""`RunReader`: reads one run, from Redis or from any other source of its log."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class OpenTail(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PausedAt:
-    """Where a run is paused.
+    """The pause of a run.
 
     Attributes:
-        cursor: Of its `run.paused` record: what the run does once it goes on is behind it.
-        interrupts: The questions that are open.
+        cursor: The cursor of its `run.paused` record: records of the resumed run come after it.
+        interrupts: The open questions.
     """
 
     cursor: str
@@ -57,9 +57,9 @@ async def stream_events(
     wait_for_worker: float | None = None,
     on_pause: OnPause = "end",
 ) -> AsyncGenerator[Event, None]:
-    """The events of the run that `begin` gives, behind the cursor it gives; see `RunReader.stream_async`.
+    """The events of the run that `begin` returns, after the cursor it returns; see `RunReader.stream_async`.
 
-    All streams of events are this one generator: one below another would cost each event as much as making it does.
+    Every stream of events is this one generator, because a second generator around it would cost as much as the events.
     """
     run, after = await begin()
     del begin
@@ -75,17 +75,17 @@ async def stream_events(
                 for segment in page:
                     for event in projection.events(segment):
                         yield event
-                page = segment = event = None  # a tail that waits holds no records
+                page = segment = event = None  # a waiting tail holds no records
     if projection.error is not None:
         raise projection.error
 
 
 class RunReader:
-    """One run, to be read: its events, records, result and state. Nothing here changes the run.
+    """Reads one run: its events, records, result and state. It never changes the run.
 
     Attributes:
-        id: All that is needed to come back.
-        open_tail: Makes a tail on a run.
+        id: The run id, which is enough to find the run again.
+        open_tail: Makes a tail of a run.
     """
 
     def __init__(self, run_id: str, *, log: LogReader, open_tail: OpenTail) -> None:
@@ -97,13 +97,12 @@ class RunReader:
         return f"{type(self).__name__}({self.id!r})"
 
     async def records(self, *, after: Cursor = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
-        """The records behind `after`, once each and in order, as they come; ends after the terminal one.
+        """The records after `after`, once each and in order, as they come; ends after the terminal one.
 
-        Where the run is paused it waits on, and says so by a notice.
+        If the run is paused it keeps waiting, and sends a notice.
 
         Args:
-            after: An entry's `cursor`, or a record's number: of that, it cannot be noticed that another record has
-                taken it since.
+            after: An entry's `cursor`, or a record's number: with a number, a replaced record cannot be noticed.
             wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
 
         Raises:
@@ -116,21 +115,21 @@ class RunReader:
                 for segment in page:
                     for entry in segment.entries():
                         yield entry
-                page = segment = entry = None  # a tail that waits holds no records
+                page = segment = entry = None  # a waiting tail holds no records
 
     def stream_async(
         self, *, after: Cursor | None = None, wait_for_worker: float | None = None, on_pause: OnPause = "end"
     ) -> AsyncGenerator[Event, None]:
-        """The run's events behind a cursor, as they come; the same as if the reader had never left.
+        """The run's events after a cursor, as they come; the same as if the reader had never left.
 
-        Where the run is paused the last event is a `result` with stop reason `interrupt`. Answer it, here or elsewhere,
-        and go on behind its cursor; if it is answered before the next event is asked for, this goes on by itself.
+        If the run is paused the last event is a `result` with stop reason `interrupt`. Respond, here or elsewhere, and
+        continue after its cursor; after a response before the next event is requested, this iterator continues itself.
 
         Args:
-            after: An event's or an entry's `cursor`, or a record's number (the whole record was seen): of that, it
-                cannot be noticed that another record has taken it since. None for the beginning.
+            after: An event's or an entry's `cursor`, or a record's number (the whole record was seen): with a number, a
+                replaced record cannot be noticed. None for the beginning.
             wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
-            on_pause: `end` where the run waits for answers, or `wait` on and say so by a notice.
+            on_pause: `end` if the run waits for responses, or `wait` and send a notice.
 
         Raises:
             RunFailedError: The run failed: a subclass with the name of the worker's exception, after its last event.
@@ -145,7 +144,7 @@ class RunReader:
         return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
 
     async def prelude(self, place: Position) -> list[Entry]:
-        """Record 1 and what stands from the start of the model call around `place` up to it: the projection's state."""
+        """Record 1, and the records from the start of the model call at `place` up to it: the projection's state."""
         if place.seq == 0:
             return []
         first = await self._log.read(self.id, limit=1)
@@ -172,10 +171,10 @@ class RunReader:
         return back if back[0].seq == 1 else [*first, *back]
 
     async def result(self, *, on_pause: OnPause = "end") -> AgentResult:
-        """Wait for the run's end; its result. Where the run is paused, what it came to: stop reason `interrupt`.
+        """Wait for the run's end; returns its result. If the run is paused, its result has stop reason `interrupt`.
 
         Args:
-            on_pause: `end` where the run waits for answers, or `wait` on and say so by a notice.
+            on_pause: `end` if the run waits for responses, or `wait` and send a notice.
 
         Raises:
             RunFailedError: The run failed; the subclass has the name of the worker's exception.
@@ -184,14 +183,14 @@ class RunReader:
         while True:
             try:
                 result = await self._result(on_pause)
-            except RewindError:  # only what the run ends with counts, not what it ended with before
+            except RewindError:  # only the final result counts, not a lost one
                 continue
-            if result is not None:  # else paused here in between, and answered since
+            if result is not None:  # else it was paused in between, and has resumed
                 return result
 
     async def _result(self, on_pause: OnPause) -> AgentResult | None:
         info = await self.info()
-        said = info.ended or info.state == "paused"  # by the last record, which is there already
+        said = info.ended or info.state == "paused"  # by the last record, which is already stored
         projection = Projection(self.id)
         result: AgentResult | None = None
         place = info.head - 1 if said else f"{info.head}-{info.epoch}"
@@ -205,7 +204,7 @@ class RunReader:
         return result
 
     async def info(self) -> RunInfo:
-        """The run's state now.
+        """The current state of the run.
 
         Raises:
             RunNotFoundError: The run does not exist.
@@ -216,7 +215,7 @@ class RunReader:
         return info
 
     async def pause(self) -> PausedAt | None:
-        """What the run waits for, if it is paused now.
+        """What the run waits for, if it is paused.
 
         Raises:
             RunNotFoundError: The run does not exist.
@@ -227,23 +226,23 @@ class RunReader:
         for entry in await self._log.read_back(self.id, before=info.head + 1, limit=1):
             if isinstance(entry.record, RunPaused):
                 return PausedAt(entry.cursor, tuple(Interrupt(one) for one in entry.record.interrupts))
-        return None  # it has gone on since
+        return None  # it has resumed
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
-        """Wait until the signal is in force: for its `signal.received` behind the cursor.
+        """Wait until the signal is in force, that is, for its `signal.received` after the cursor.
 
         Raises:
-            RunEndedError: The run has ended without it.
+            RunEndedError: The run ended without it.
             RewindError, GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their texts say.
         """
         async with aclosing(self.records(after=after)) as entries:
             async for entry in entries:
                 if isinstance(entry.record, SignalReceived) and entry.record.signal_id == signal_id:
                     return entry
-        raise RunEndedError(f"run {self.id} has ended, and has not taken the signal {signal_id} in")
+        raise RunEndedError(f"run {self.id} has ended without receiving the signal {signal_id}")
 
     async def replay(self, *, speed: float | None = 1.0) -> AsyncGenerator[Event, None]:
-        """The run's events again on its recorded clock; a running run is followed live once caught up.
+        """The run's events again on its recorded clock; a running run is followed live at the end.
 
         Args:
             speed: 2.0 is twice as fast; None is as fast as can be.
@@ -261,7 +260,7 @@ class RunReader:
             raise projection.error
 
     async def replay_records(self, *, speed: float | None = 1.0) -> AsyncGenerator[Entry, None]:
-        """As `replay`, the records."""
+        """As `replay`, but the records."""
         if speed is not None and speed <= 0:
             raise ValueError(f"speed must be above 0, not {speed:g}")
         began, first_at = time.monotonic(), None

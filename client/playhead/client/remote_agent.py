@@ -1,4 +1,4 @@
-"""`RemoteAgent`: an agent of the fleet that is used like one in this process."""
+"""`RemoteAgent`: an agent of the fleet with the methods of an in-process `Agent`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Fleet", "RemoteAgent"]
 
 
 class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
-    """What a remote agent needs of a client."""
+    """The part of a client that a remote agent needs."""
 
     def clone(self) -> Self:
         """An unopened client with the same options, for another event loop."""
@@ -41,15 +41,15 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         ...
 
     async def run_of_session(self, session_id: str) -> Run | None:
-        """The run that has the session now."""
+        """The current run of the session."""
         ...
 
 
 class RemoteAgent:
     """An agent by name, run by a fleet: `client.agent("assistant")` makes it.
 
-    Its calls are one conversation, the session `session_id`; unlike an in-process `Agent` it may be called while busy,
-    and the second call waits for the first.
+    Its calls are one conversation, the session `session_id`. Unlike an in-process `Agent` it may be called while it is
+    busy, and the second call waits for the first.
     """
 
     def __init__(self, name: str, *, client: Fleet, session_id: str) -> None:
@@ -62,18 +62,18 @@ class RemoteAgent:
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
-        Where a tool asks a human, the result has stop reason `interrupt`; the next call answers and goes on, also from
+        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes, also from
         another process, by the session. The run keeps the `invocation_state` it was started with.
 
         Args:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
-            invocation_state: Plain data for the tools; comes back in the events.
+            invocation_state: Plain data for the tools; it comes back in the events.
             **kwargs: More keys of `invocation_state`.
 
         Raises:
-            AgentPausedError: The conversation waits for answers, and the prompt is something else.
-            InterruptNotOpenError: The prompt answers what is not asked, or has been answered.
+            AgentPausedError: The conversation waits for responses, and the prompt is something else.
+            InterruptNotOpenError: The prompt responds to an interrupt that is not open.
             Exception: As `Client.stream_async`.
         """
         return stream_events(partial(self._begin, prompt, {**(invocation_state or {}), **kwargs}))
@@ -88,7 +88,7 @@ class RemoteAgent:
     def __call__(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
     ) -> AgentResult:
-        """`invoke_async` for code that is not async: in a thread, with a client of its own."""
+        """As `invoke_async`, for code that is not async: in a thread, with its own client."""
 
         async def invoke() -> AgentResult:
             async with self._client.clone() as client:
@@ -100,13 +100,13 @@ class RemoteAgent:
             return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
 
     async def cancel(self) -> None:
-        """Cancel the conversation's present run, if there is one: in line, running or waiting for answers."""
+        """Cancel the conversation's current run, if there is one: queued, running or paused."""
         run = await self._client.run_of_session(self.session_id)
         if run is not None:
             await run.cancel()
 
     async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, Cursor | None]:
-        """The run that the prompt starts or answers, and where its events begin."""
+        """The run that the prompt starts or responds to, and the cursor before its events."""
         answers = interrupt_responses(prompt)
         run = await self._client.run_of_session(self.session_id)
         pause = await run.pause() if run is not None else None

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from playhead.client.reader import OpenTail, RunReader
 from playhead.client.tails.notice import run_not_found
-from playhead.client.validation import check_answers, check_steer
+from playhead.client.validation import check_responses, check_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
@@ -20,19 +20,19 @@ __all__ = ["ClientLog", "Run", "run_ended"]
 
 
 class ClientLog(LogReader, LogSubmitter, Protocol):
-    """What clients ask of a log."""
+    """The part of a log that clients need."""
 
 
 def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
-    """The error for a run that takes nothing in any more."""
+    """The error for a run that has ended and accepts nothing any more."""
     return RunEndedError(
-        f"run {run_id} has ended ({state}) and takes nothing in any more. Start another; with the session_id of this one "
-        "it goes on from there."
+        f"run {run_id} has ended ({state}) and accepts nothing any more. Start another; with the session_id of this one "
+        "it continues the conversation."
     )
 
 
 class Run(RunReader):
-    """One run of a fleet; `client.run(id)` makes it. Nothing here changes the run but `cancel`, `respond` and `steer`."""
+    """One run of a fleet; `client.run(id)` makes it. Only `cancel`, `respond` and `steer` change the run."""
 
     def __init__(self, run_id: str, *, log: ClientLog, open_tail: OpenTail, max_record_bytes: int) -> None:
         super().__init__(run_id, log=log, open_tail=open_tail)
@@ -40,43 +40,43 @@ class Run(RunReader):
         self._max_record_bytes = max_record_bytes
 
     async def cancel(self, *, signal_id: str | None = None) -> RunStateName:
-        """Ask the run to stop. In line or paused, it ends at once; running, its worker takes the signal in soon.
+        """Ask the run to stop. A queued or paused run ends at once; a running one when its worker receives the signal.
 
-        The cancel is in force when `signal.received` stands in the log. Sent twice with one `signal_id` it counts once.
+        The cancel is in force when `signal.received` is in the log. Sent twice with one `signal_id` it counts once.
 
         Returns:
-            The run's state: `running` while the worker winds it up, or the state it has already ended in.
+            The run's state: `running` while the worker stops it, or the state in which it has already ended.
 
         Raises:
             RunNotFoundError: The run does not exist.
         """
         return await self._send(Signal(signal_id or uuid4().hex, "cancel"))
 
-    async def respond(self, answers: Mapping[str, Any], *, signal_id: str | None = None) -> RunStateName:
-        """Answer questions the run waits for, by interrupt id. The first to answer a question wins.
+    async def respond(self, responses: Mapping[str, Any], *, signal_id: str | None = None) -> RunStateName:
+        """Respond to questions the run waits for, by interrupt id. The first response to a question wins.
 
-        The run goes on when all its questions are answered. An answer is in force when `signal.received` stands in the
+        The run resumes when all its questions have responses. A response is in force when `signal.received` is in the
         log, see `received`. Sent twice with one `signal_id` it counts once.
 
         Returns:
-            The run's state: `queued` for a worker that goes on.
+            The run's state: `queued` until a worker resumes it.
 
         Raises:
-            InterruptNotOpenError: Not asked, or answered already; nothing was changed.
+            InterruptNotOpenError: The interrupt was never asked, or already answered; nothing was changed.
             RunEndedError: The run has ended; nothing was changed.
-            ValueError: It holds no answer.
-            EncodingError: An answer is not plain data.
-            RecordTooLargeError: The answers are over the limit.
+            ValueError: There is no response in it.
+            EncodingError: A response is not plain data.
+            RecordTooLargeError: The responses are over the limit.
             RunNotFoundError: The run does not exist.
         """
-        check_answers(answers, limit=self._max_record_bytes)
-        return await self._tell(Signal(signal_id or uuid4().hex, "respond", dict(answers)))
+        check_responses(responses, limit=self._max_record_bytes)
+        return await self._tell(Signal(signal_id or uuid4().hex, "respond", dict(responses)))
 
     async def steer(self, prompt: Prompt, *, signal_id: str | None = None) -> RunStateName:
-        """Say something to the run while it runs: a user message, taken in before its next model call.
+        """Send a user message to the run while it runs; it enters the history before the next model call.
 
-        A run that was about to end goes on with it. A paused run stays paused, and hears it when it goes on. It is in
-        force when `signal.received` stands in the log, see `received`. Sent twice with one `signal_id` it counts once.
+        A run that was about to end continues with it. A paused run stays paused, and receives it when it resumes. It is
+        in force when `signal.received` is in the log, see `received`. Sent twice with one `signal_id` it counts once.
 
         Args:
             prompt: Text or content blocks.
@@ -86,7 +86,7 @@ class Run(RunReader):
 
         Raises:
             RunEndedError: The run has ended; nothing was changed.
-            ValueError: It says nothing, or is neither text nor content blocks.
+            ValueError: It is empty, or is neither text nor content blocks.
             EncodingError: It is not plain data.
             RecordTooLargeError: It is over the limit.
             RunNotFoundError: The run does not exist.
@@ -95,11 +95,11 @@ class Run(RunReader):
         return await self._tell(Signal(signal_id or uuid4().hex, "steer", prompt))
 
     async def _tell(self, signal: Signal) -> RunStateName:
-        """Send what only a run that has not ended can take."""
+        """Send a signal that only a run that has not ended accepts."""
         state = await self._send(signal)
         if state not in ENDED_STATES:
             return state
-        with suppress(RunEndedError):  # sent again because an answer was lost: it may have been taken in before the end
+        with suppress(RunEndedError):  # sent again after a lost reply: the run may have received it before its end
             await self.received(signal.signal_id)
             return state
         raise run_ended(self.id, state)

@@ -1,4 +1,4 @@
-"""One shard of an open client: its log, its tail hub, and the look-out for its dead workers' runs."""
+"""One shard of an open client: its log, its tail hub, and the reaper of its dead workers' runs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _REAP_EVERY_S: Final = 2.0
 
 
 class Shard:
-    """What the tails on one shard share; run `run` in a task.
+    """What the tails of one shard share; run `run` in a task.
 
     Attributes:
         log: The shard's log.
-        hub: Hears what is published on it.
+        hub: Receives what is published on the shard.
     """
 
     def __init__(self, log: RedisLog) -> None:
@@ -33,11 +33,11 @@ class Shard:
         self._reap_wanted = anyio.Event()
 
     def want_reap(self) -> None:
-        """A tail has waited in vain: look for dead workers' runs, so that it ends even if the whole fleet died."""
+        """Wake the reaper: a tail has waited without success, and must end even if the whole fleet died."""
         self._reap_wanted.set()
 
     async def run(self) -> None:
-        """Keep the hub's link up and look out for ever; ends by cancellation."""
+        """Keep the hub connected and reap until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.hub.run)
             tasks.start_soon(self._reap)

@@ -1,4 +1,4 @@
-"""What a client refuses before anything is sent: what is no name, not plain data, or too large."""
+"""Checks of a client's arguments, made before anything is sent: invalid names, data that is not plain, or too large."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from playhead.runtime.core.records import MessageAdded, SignalReceived, now_ms
 from playhead.runtime.core.storable import check_plain, check_size
 
 __all__ = [
-    "check_answers",
+    "check_responses",
     "check_run_id",
     "check_steer",
     "deadline_in_ms",
 ]
 
-_LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # beyond it somebody has meant a date
+_LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # a longer one is probably meant as a date
 
 
 def check_run_id(run_id: str) -> None:
-    """Refuse what cannot be the id of a run by ValueError."""
+    """Raise ValueError for an invalid run id."""
     plain = run_id.isascii() and all(c.isalnum() or c in "._-" for c in run_id)
     if not plain or not 1 <= len(run_id) <= 128:
         raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
 
 
 def deadline_in_ms(seconds: float | None) -> int | None:
-    """A deadline in milliseconds; what is none is refused by ValueError."""
+    """A deadline in milliseconds; raises ValueError for an invalid one."""
     if seconds is None:
         return None
     if not 0 < seconds <= _LONGEST_DEADLINE_S:  # nan is not
@@ -37,25 +37,25 @@ def deadline_in_ms(seconds: float | None) -> int | None:
     return max(1, math.ceil(seconds * 1000))
 
 
-def check_answers(answers: Mapping[str, Any], *, limit: int) -> None:
-    """Refuse what answers no interrupt, is not plain data, or is larger than a record may be."""
-    given = cast("object", answers)
+def check_responses(responses: Mapping[str, Any], *, limit: int) -> None:
+    """Refuse a mapping without responses, a response that is not plain data, or one larger than a record may be."""
+    given = cast("object", responses)
     if not given or not isinstance(given, Mapping) or not all(isinstance(key, str) for key in cast("Any", given)):
-        raise ValueError(f"respond needs {{interrupt id: answer}}, not {answers!r:.80}")
-    for key, answer in answers.items():
-        if answer is None:  # a tool that gets None from `interrupt` asks again, as in Strands
-            raise ValueError(f"None is no answer to {key!r}: the question would be asked again")
-        check_plain(f"the answer to {key!r}", answer)
-    record = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="respond", body=dict(answers))
-    check_size("the answer", record, limit=limit)
+        raise ValueError(f"respond needs {{interrupt id: response}}, not {responses!r:.80}")
+    for key, response in responses.items():
+        if response is None:  # a tool that gets None from `interrupt` asks again, as in Strands
+            raise ValueError(f"None is not a response to {key!r}: the question would be asked again")
+        check_plain(f"the response to {key!r}", response)
+    record = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="respond", body=dict(responses))
+    check_size("the response", record, limit=limit)
 
 
 def check_steer(prompt: Prompt, *, limit: int) -> None:
-    """Refuse what says nothing, is no text or content blocks, is not plain data, or is larger than a record may be."""
+    """Refuse a steer that is empty, neither text nor content blocks, not plain data, or larger than a record may be."""
     messages = prompt_messages(prompt)
     said = prompt.strip() if isinstance(prompt, str) else prompt
     if not said or not messages:
-        raise ValueError("a steer must say something: text, or a list of content blocks")
+        raise ValueError("a steer must not be empty: pass text, or a list of content blocks")
     if messages == prompt:
         raise ValueError("a steer must be text or a list of content blocks, not messages")
     check_plain("the steer", prompt)

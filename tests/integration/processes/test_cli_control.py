@@ -26,7 +26,7 @@ def test_ask_shows_the_question_and_the_command_that_answers_it_and_waits_on(
     command, run_id = asking(fleet, commands, "pay")
     assert command.err[-2:] == [
         "? approve: May I pay?",
-        f"[waits for an answer to approve; give it: playhead respond {run_id} ANSWER]",
+        f"[waits for a response to approve; respond: playhead respond {run_id} ANSWER]",
     ]
     shown = call("show", run_id, "--url", fleet.url)
     assert re.search(r"state +paused", shown.out)
@@ -52,7 +52,7 @@ def test_a_user_who_comes_back_to_a_paused_run_is_told_too_and_json_readers_get_
 ):
     command, run_id = asking(fleet, commands, "pay", "--json")
     tail = commands.start("tail", run_id, "--url", fleet.url)
-    tail.until("waits for an answer to approve")
+    tail.until("waits for a response to approve")
     answered = call("respond", run_id, "approve=5", "--json", "--url", fleet.url)
     (line,) = answered.lines
     assert (line["run"], line["state"], line["received"]) == (run_id, "queued", True)
@@ -75,7 +75,7 @@ def test_several_questions_are_answered_by_id_one_by_one(
     assert refused.err.startswith("playhead: 'yes' names no open question; pass ID=ANSWER. Open are: ")
     first = call("respond", run_id, f"{book}=no", "--url", fleet.url)
     assert (first.code, first.err) == (0, f"run {run_id}: answered; it still waits for approve")
-    command.until("waits for an answer to approve")
+    command.until("waits for a response to approve")
     assert call("respond", run_id, "approve=yes", "--url", fleet.url).code == 0
     assert "pay: yes, book: no" in command.wait().out
 
@@ -85,7 +85,7 @@ def test_a_run_takes_in_a_steer_and_a_paused_run_when_it_goes_on(
 ):
     command, run_id = asking(fleet, commands, "pay")
     told = call("steer", run_id, "be quick", "--url", fleet.url)
-    assert (told.code, told.err) == (0, f"run {run_id}: sent; the run is paused and hears it when it goes on")
+    assert (told.code, told.err) == (0, f"run {run_id}: sent; the run is paused and receives it when it resumes")
     assert call("respond", run_id, "yes", "--url", fleet.url).code == 0
     finished = command.wait()
     assert "pay: yes (be quick)" in finished.out
@@ -97,15 +97,15 @@ def test_a_running_run_is_told_and_asked_nothing_it_does_not_ask(fleet: Fleet, c
     nothing = call("steer", run_id, "  ", "--url", fleet.url)
     assert (nothing.code, nothing.err) == (
         64,
-        "playhead: a steer must say something: text, or a list of content blocks",
+        "playhead: a steer must not be empty: pass text, or a list of content blocks",
     )
     unasked = call("respond", run_id, "yes", "--url", fleet.url)
     assert (unasked.code, unasked.out) == (64, "")
-    assert re.fullmatch(f"playhead: run {run_id} is (queued|running): it waits for no answer now", unasked.err)
+    assert re.fullmatch(f"playhead: run {run_id} is (queued|running): it does not wait for a response", unasked.err)
     call("cancel", run_id, "--url", fleet.url)
     run_id = call("ask", "slow", "go", "--detach", "--url", fleet.url).out.strip()
     told = call("steer", run_id, "and on", "--url", fleet.url)
-    assert told.err in (f"run {run_id}: heard", f"run {run_id}: sent; the run is queued and hears it when it goes on")
+    assert told.err in (f"run {run_id}: received", f"run {run_id}: sent; the run is queued and receives it when it resumes")
     assert "[told: and on]" in call("tail", run_id, "--url", fleet.url).err
 
 

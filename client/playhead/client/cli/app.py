@@ -1,8 +1,8 @@
-"""The command line's frame: its commands, its errors, its exit codes.
+"""The frame of the command line: its commands, its errors, its exit codes.
 
 Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 130 interrupted (the run goes on); for
 playhead's own errors the `exit_code` of their class, taken from sysexits.h: 64 usage, 65 data, 66 not found, 69 no
-server, 75 nobody serves the agent, 77 refused credentials, 78 configuration.
+server, 75 no worker serves the agent, 77 refused credentials, 78 configuration.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ for _name, _command in {
 }.items():
     app.command(_name)(_command)
 
-# Commands of other installed parts (`worker`, `dev`): a client alone has no dead commands.
+# Commands of other installed parts (`worker`, `dev`): a client alone offers no commands that cannot work.
 for _point in entry_points(group="playhead.commands"):
     app.command(_point.name)(_point.load())
 
@@ -69,7 +69,7 @@ def run() -> None:
     """Run the command line. Every error is one line on stderr and an exit code, never a traceback."""
     logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot show must not end the command
+        if isinstance(stream, io.TextIOWrapper):  # characters that the terminal cannot show must not end the command
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

@@ -1,4 +1,4 @@
-"""Commands that say something to a run: `cancel`, `respond`, `steer`."""
+"""Commands that send a signal to a run: `cancel`, `respond`, `steer`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 import anyio
 import typer
 
-from playhead.client.cli.questions import read_answers
+from playhead.client.cli.questions import read_responses
 from playhead.client.cli.reach import with_client
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
@@ -28,7 +28,7 @@ _PATIENCE_S: Final = 5.0
 
 
 def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Stop a run. In line or paused it ends at once; running, at its next word, and its tools are stopped."""
+    """Stop a run. A queued or paused run ends at once; a running one stops at its next word, with its tools."""
     with_client(url, prefix, partial(_cancel, run_id=run_id, as_json=as_json))
 
 
@@ -46,11 +46,11 @@ async def _cancel(client: Client, *, run_id: str, as_json: bool) -> int:
                     pass
         state = (await run.info()).state
     if before.ended:
-        _say(f"run {run_id} had ended already: {state}")
+        _say(f"run {run_id} has already ended: {state}")
     elif state in ("running", "queued"):
         _say(
-            f"run {run_id}: still {state}; the cancel is sent, and takes effect when its worker takes it in, or without "
-            "one when that worker is gone"
+            f"run {run_id}: still {state}; the cancel is sent, and takes effect when its worker receives it, or without "
+            "one if that worker is gone"
         )
     else:
         _say(f"run {run_id}: {state}")
@@ -64,14 +64,14 @@ def respond(
         typer.Argument(
             metavar="ID=ANSWER",
             help="The question's id, or its name if no other open one has it, and the answer: JSON if it is, else text. "
-            "If one question is open, the answer alone will do.",
+            "If one question is open, the answer alone is enough.",
         ),
     ],
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Answer what a paused run asks. The first answer to a question counts."""
+    """Respond to the questions of a paused run. The first response to a question counts."""
     with_client(url, prefix, partial(_respond, run_id=run_id, given=answers, as_json=as_json))
 
 
@@ -82,8 +82,8 @@ async def _respond(client: Client, *, run_id: str, given: Sequence[str], as_json
         info = await run.info()
         if info.ended:
             raise run_ended(run_id, info.state)
-        raise ValueError(f"run {run_id} is {info.state}: it waits for no answer now")
-    answers = read_answers(given, pause.interrupts)
+        raise ValueError(f"run {run_id} is {info.state}: it does not wait for a response")
+    answers = read_responses(given, pause.interrupts)
     signal_id = uuid4().hex
     state = await run.respond(answers, signal_id=signal_id)
     received = await _is_received(run, signal_id, after=pause.cursor)
@@ -96,18 +96,18 @@ async def _respond(client: Client, *, run_id: str, given: Sequence[str], as_json
     elif received:
         _say(f"run {run_id}: answered; it goes on")
     else:
-        _say(f"run {run_id}: the answer is given, and waits for a worker to go on with it")
+        _say(f"run {run_id}: the response is stored, and the run waits for a worker")
     return 0
 
 
 def steer(
     run_id: RunId,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say to it; - reads it from standard input.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The message; - reads it from standard input.")],
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Say something to a run while it runs. It is heard before the run's next model call."""
+    """Send a message to a running run. The run receives it before its next model call."""
     said = sys.stdin.read() if text == "-" else text
     with_client(url, prefix, partial(_steer, run_id=run_id, text=said, as_json=as_json))
 
@@ -121,11 +121,11 @@ async def _steer(client: Client, *, run_id: str, text: str, as_json: bool) -> in
     if as_json:
         print_json({"run": run_id, "signal": signal_id, "state": state, "received": received})
     elif received:
-        _say(f"run {run_id}: heard")
+        _say(f"run {run_id}: received")
     elif state == "running":
-        _say(f"run {run_id}: sent; it is heard before the next model call")
+        _say(f"run {run_id}: sent; the run receives it before its next model call")
     else:
-        _say(f"run {run_id}: sent; the run is {state} and hears it when it goes on")
+        _say(f"run {run_id}: sent; the run is {state} and receives it when it resumes")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Commands that look: `runs`, `show`, `workers`, `doctor`."""
+"""Commands that inspect: `runs`, `show`, `workers`, `doctor`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from playhead.client.cli.reach import reach, with_client
 from playhead.client.cli.render import print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
-from playhead.client.questions import how_to_answer, names_of
+from playhead.client.questions import how_to_respond, names_of
 from playhead.runtime.core.errors import PlayheadError, RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry
@@ -52,13 +52,13 @@ def _ago(at_ms: int) -> str:
 
 
 def _until(at_ms: int) -> str:
-    """A time to come, by this machine's clock; the log goes by its own."""
+    """A future time, by this machine's clock; the log uses the server's."""
     left = (at_ms - time.time_ns() // 1_000_000) / 1000
     return f"in {left:,.0f} s" if left > 0 else "passed"
 
 
 def _counters(info: RunInfo) -> str:
-    """What came of its owners, apart from those that ended it well."""
+    """How its ownerships ended, except those that completed the run."""
     counts = [(info.crashes, "died"), (info.handovers, "handed it over"), (info.errors, "failed")]
     return ", ".join(f"{number} {what}" for number, what in counts if number)
 
@@ -75,7 +75,7 @@ def _table(*columns: str) -> Table:
 
 
 def runs(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of runs, newest first.")] = 20,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
@@ -167,7 +167,7 @@ def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interru
     for one in interrupts:
         reason = "" if one.reason is None else f": {short(one.reason, longest=1000)}"
         console.print(Text(printable(f"? {one.name}{reason}"), style="yellow"), Text(one.id, style="dim"))
-    console.print(Text(f"answer: {how_to_answer(run_id, interrupts)}", style="dim"))
+    console.print(Text(f"answer: {how_to_respond(run_id, interrupts)}", style="dim"))
 
 
 async def _print_records(console: Console, client: Client, info: RunInfo, *, as_json: bool) -> None:
@@ -230,7 +230,7 @@ def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> No
 
 
 def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Check the server, its settings and the fleet; exit 1 if something stands in the way."""
+    """Check the server, its settings and the fleet; exit 1 if something must be fixed."""
 
     async def main() -> int:
         async with reach(url, at_rest=True) as where:

@@ -1,4 +1,4 @@
-"""Answers from the command line: which question each argument answers, and with what."""
+"""Responses from the command line: which question each argument responds to, and with what."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from playhead.client.questions import names_of
 from playhead.runtime.core.interrupts import Interrupt
 
-__all__ = ["read_answers"]
+__all__ = ["read_responses"]
 
 
-def read_answers(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:
-    """Answers by interrupt id, from arguments `ID=ANSWER`, `NAME=ANSWER`, or `ANSWER` where one question is open.
+def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:
+    """Responses by interrupt id, from arguments `ID=ANSWER`, `NAME=ANSWER`, or `ANSWER` if one question is open.
 
     Raises:
         ValueError: One of them names no open question, or two name the same.
@@ -32,7 +32,7 @@ def read_answers(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[
             asked = ", ".join(f"{name} ({key})" if name != key else key for key, name in names.items())
             raise ValueError(f"{text!r} names no open question; pass ID=ANSWER. Open are: {asked}")
         if interrupt in answers:
-            raise ValueError(f"two answers to {names[interrupt]}")
+            raise ValueError(f"two responses to {names[interrupt]}")
         answers[interrupt] = _value(answer)
     return answers
 

@@ -1,4 +1,4 @@
-"""Which server a command talks to."""
+"""Finds the server for a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from playhead.runtime.log.redis.connection import DEFAULT_URL
 __all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "kept_here", "reach", "with_client"]
 
 DATA_DIRECTORY: Final = Path(".playhead")
-"""Where `demo` and `dev` keep their server's data, in the present directory."""
+"""Where `demo` and `dev` keep their server's data, in the current directory."""
 
 URL_HELP: Final = "Redis to use, or a folder of `playhead dev`. Default: that folder here, else redis://localhost:6379."
 PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
@@ -32,11 +32,11 @@ PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
 async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str]:
     """The URL to use: the one given, else that of the embedded server running here, else the default.
 
-    A command that needs no worker (`at_rest`) finds the data `demo` and `dev` left here even when nothing runs: a
-    server is started on it for as long as the command takes. `url` may also name the folder of such data.
+    A command that needs no worker (`at_rest`) finds the data that `demo` and `dev` left here even if nothing runs: a
+    server for that data runs as long as the command. `url` may also name the folder of such data.
 
     Raises:
-        LogUnavailableError: A folder is named whose server does not run, and the command needs one that stays.
+        LogUnavailableError: The server of a named folder does not run, and the command needs one that stays.
     """
     named = url is not None and "://" not in url and Path(url).is_dir()
     folder = Path(url) if url is not None and named else DATA_DIRECTORY
@@ -46,7 +46,7 @@ async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str
         yield running
     elif at_rest and (named or not _listening(DEFAULT_URL)) and (folder / "appendonlydir").is_dir():
         async with EmbeddedServer.running(directory=folder) as server:
-            typer.echo(f"(reading {folder}/ through a server of its own; nothing else runs)", err=True)
+            typer.echo(f"(reading {folder}/ with a temporary server, because none is running)", err=True)
             yield server.url
     elif named:
         raise LogUnavailableError(f"no server runs on {folder}/; `playhead dev TARGET` starts one on {DATA_DIRECTORY}/")
@@ -55,7 +55,7 @@ async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str
 
 
 def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]]) -> None:
-    """Do `act` with an open client and exit with what it returns; a command that needs no worker."""
+    """Call `act` with an open client and exit with its result; for a command that needs no worker."""
 
     async def main() -> int:
         async with reach(url, at_rest=True) as where, Client(where, prefix=prefix) as client:
@@ -65,7 +65,7 @@ def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[
 
 
 def kept_here() -> str:
-    """What a command that is to look at the data kept here needs besides its arguments; mostly nothing."""
+    """The option that a command needs to read the data kept here; usually empty."""
     elsewhere = os.environ.get("PLAYHEAD_URL") or _listening(DEFAULT_URL)
     return f" --url {DATA_DIRECTORY}" if elsewhere else ""
 
@@ -76,7 +76,7 @@ def _running_in(folder: Path) -> str | None:
         url = str(info["url"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return url if _listening(url) else None  # a killed owner leaves the file behind
+    return url if _listening(url) else None  # a killed owner leaves the file
 
 
 def _listening(url: str) -> bool:

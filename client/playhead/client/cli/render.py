@@ -1,4 +1,4 @@
-"""What a person sees of a run: the answer on stdout as it streams, everything about it on stderr."""
+"""Shows a run to a user: the model's text on stdout as it streams, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
 _LONGEST: Final = 100
 _QUIET_S: Final = 0.5
-"""Silence after which a terminal is told what is being waited for."""
+"""How long nothing may be printed before a terminal shows what the run waits for."""
 
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 def printable(text: str) -> str:
-    """Text without terminal escapes, other controls and lone surrogates: a model must not drive the reader's terminal."""
+    """Text without terminal escapes, other controls and lone surrogates: a model must not control the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() or c in "\u200d\ufe0f" else "\ufffd" for c in text)
 
 
@@ -62,7 +62,7 @@ def write_json(line: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """A value on one line of JSON, as `write_json`; what JSON has no form for becomes text."""
+    """A value as one line of JSON, as `write_json`; a value without a JSON form becomes text."""
     write_json(json.dumps(value, ensure_ascii=False, default=str))
 
 
@@ -75,7 +75,7 @@ class RunView:
     """Prints one run, record by record.
 
     Attributes:
-        exit_code: What the command should exit with once the run has ended.
+        exit_code: The exit code of the command once the run has ended.
     """
 
     def __init__(self, run_id: str, *, after: int = 0) -> None:
@@ -86,18 +86,18 @@ class RunView:
         self._run_id = run_id
         self._after = after
         self._began_at: int | None = None
-        self._unfinished: IO[str] | None = None  # the stream whose last line has no end yet
+        self._unfinished: IO[str] | None = None  # the stream whose last line is not finished
         self._waits_for: str | None = None
         self._waiting = False
         self._silent_since = time.monotonic()
 
     def note(self, text: str, *, style: str = "dim") -> None:
-        """One line about the run."""
+        """Print one line about the run."""
         self._begin(None)
         self._about.print(Text(printable(text), style=style))
 
     def tick(self) -> None:
-        """On a terminal, between lines: say what is being waited for, and since when. Call it about ten times a second."""
+        """On a terminal, show what the run waits for and for how long. Call it about ten times a second."""
         silent = time.monotonic() - self._silent_since
         if self._waits_for is None or self._unfinished or silent < _QUIET_S or not self._about.is_terminal:
             return
@@ -109,14 +109,14 @@ class RunView:
         self._waiting = True
 
     def clear(self) -> None:
-        """Take the line of `tick` away; whatever is written next goes there."""
+        """Remove the line of `tick`; the next output takes its place."""
         if self._waiting:
             self._erase()
             self._waiting = False
         self._silent_since = time.monotonic()
 
     def _begin(self, stream: IO[str] | None) -> None:
-        """Make room for what comes next: on its own line, unless it goes on with the unfinished one of `stream`."""
+        """Start a new line, unless the next output continues the unfinished line of `stream`."""
         self.clear()
         if self._unfinished is not None and self._unfinished is not stream:
             self._unfinished.write("\n")
@@ -127,7 +127,7 @@ class RunView:
         self._about.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
     def feed(self, entry: Entry) -> bool:
-        """Show one record; those at or before `after` only prepare what follows. Returns whether it was behind that."""
+        """Show one record; those at or before `after` only prepare later ones. Returns whether it was after `after`."""
         events = self._projection.feed(entry)
         self._began_at = entry.record.at if self._began_at is None else self._began_at
         if entry.seq <= self._after:
@@ -163,7 +163,7 @@ class RunView:
             case RunClaimed():
                 if entry.epoch > 1:
                     self.note(f"[taken over by {record.worker}, owner {entry.epoch}]", style="yellow")
-                self._waits_for = f"{record.worker} has it"
+                self._waits_for = f"{record.worker} runs it"
             case RunHandedOver():
                 self.note(f"[handed over by {record.worker}]", style="yellow")
                 self._waits_for = "waiting for a worker"
@@ -193,7 +193,7 @@ class RunView:
     def _ask(self, record: RunPaused) -> None:
         for one in map(Interrupt, record.interrupts):
             self.note(f"? {one.name}{'' if one.reason is None else f': {short(one.reason)}'}", style="yellow")
-        self._waits_for = "waiting for an answer"
+        self._waits_for = "waiting for a response"
 
     def _end(self, entry: Entry, record: RunCompleted | RunCancelled | RunFailed) -> None:
         took = seconds(record.at - (self._began_at or record.at))

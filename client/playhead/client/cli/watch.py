@@ -1,4 +1,4 @@
-"""Commands that show a run as it happens, or as it happened: `demo`, `ask`, `tail`, `replay`."""
+"""Commands that show a run while it runs, or afterwards: `demo`, `ask`, `tail`, `replay`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import typer
 from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
-from playhead.client.questions import how_to_answer, names_of
+from playhead.client.questions import how_to_respond, names_of
 from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
@@ -42,7 +42,7 @@ def _no_wait(wait: bool) -> float | None:
 
 
 class _Place:
-    """Where a reader stands: for the hint when it leaves, and for what is said meanwhile."""
+    """The cursor of a reader, for the hint when it leaves, and its notices."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
@@ -50,17 +50,17 @@ class _Place:
         self.view: RunView | None = None
 
     def say(self, text: str) -> None:
-        """One line on standard error, in its place in what is shown of the run."""
+        """Print one line on standard error, between the lines of the run."""
         if self.view is not None:
             self.view.note(text, style="yellow")
         else:
             typer.secho(printable(text), err=True, fg=typer.colors.YELLOW)
 
     def tell(self, notice: Notice) -> None:
-        """Pass a client's notice on."""
-        if notice.kind == "paused":  # what it asks is in what is shown of the run
+        """Print a notice of the client."""
+        if notice.kind == "paused":  # the run's output already shows its questions
             asked = ", ".join(names_of(notice.interrupts).values())
-            self.say(f"[waits for an answer to {asked}; give it: {how_to_answer(notice.run_id, notice.interrupts)}]")
+            self.say(f"[waits for a response to {asked}; respond: {how_to_respond(notice.run_id, notice.interrupts)}]")
         else:
             self.say(f"[{notice.message}]")
 
@@ -73,7 +73,7 @@ def _how_to_rejoin(place: _Place) -> str:
 
 
 def _watching(follow: Callable[[_Place], Awaitable[int]], *, hint: Callable[[_Place], str] = _how_to_rejoin) -> None:
-    """Run `follow`; Ctrl-C leaves the run alone and gives the hint."""
+    """Run `follow`; Ctrl-C does not stop the run, and prints the hint."""
     place = _Place()
     try:
         code = anyio.run(partial(follow, place))
@@ -85,7 +85,7 @@ def _watching(follow: Callable[[_Place], Awaitable[int]], *, hint: Callable[[_Pl
 
 
 async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """What `act` returns or raises, with `other` beside it until then; raises what `other` raises."""
+    """The result of `act`, with `other` running until then; raises what either of them raises."""
     code = 0
     try:
         async with anyio.create_task_group() as tasks:
@@ -94,7 +94,7 @@ async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coro
             tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         error: Exception = group
-        while isinstance(error, ExceptionGroup):  # the first to fail cancelled the other, so there is one
+        while isinstance(error, ExceptionGroup):  # the first to fail cancelled the other, so it holds one
             error = error.exceptions[0]
         raise error from None
     return code
@@ -111,7 +111,7 @@ async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wa
 
 
 async def _from_the_start(run: Run, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
-    """All records: what is shown behind a cursor depends on what is before it."""
+    """Yield all records, because what is shown after a cursor depends on the records before it."""
     async with aclosing(run.records(wait_for_worker=wait)) as entries:
         async for entry in entries:
             if entry.seq == after.seq and after.epoch not in (None, entry.epoch):
@@ -120,7 +120,7 @@ async def _from_the_start(run: Run, *, after: Position, wait: float | None) -> A
 
 
 async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: RunView) -> int:
-    """The run for people; a terminal is kept informed while nothing comes."""
+    """Show the run to a user; a terminal also shows what the run waits for."""
 
     async def feed() -> int:
         async with aclosing(records) as entries:
@@ -143,7 +143,7 @@ async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: 
 
 
 async def _print_events(events: AsyncGenerator[Event, None], place: _Place) -> int:
-    """One line per event; of a failed run the last line is the error."""
+    """Write one line per event; the last line of a failed run is the error."""
     code = 0
     try:
         async with aclosing(events) as stream:
@@ -162,7 +162,7 @@ async def _print_events(events: AsyncGenerator[Event, None], place: _Place) -> i
 
 def ask(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")],
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to ask; - reads it from standard input.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt; - reads it from standard input.")],
     session: Annotated[str | None, typer.Option("--session", help="Conversation to read and extend.")] = None,
     deadline: Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail the run if it has not ended by then.")
@@ -195,7 +195,7 @@ def tail(
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Rejoin a run behind a cursor and watch it to its end."""
+    """Rejoin a run after a cursor and watch it to its end."""
     parse_cursor(after)
 
     async def follow(place: _Place) -> int:
@@ -212,13 +212,13 @@ def tail(
 
 def replay(
     run_id: RunId,
-    speed: Annotated[float, typer.Option("--speed", help="2 is twice as fast as it happened.")] = 1.0,
+    speed: Annotated[float, typer.Option("--speed", help="2 is twice as fast as it ran.")] = 1.0,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait at all.")] = False,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Play a past run again on its recorded clock. Nothing is run again: this only reads the log."""
+    """Play a past run again on its recorded clock. Nothing is executed again: this only reads the log."""
     if not speed > 0:  # nan is not
         raise ValueError(f"--speed must be above 0, not {speed:g}; --fast does not wait at all")
 
@@ -235,19 +235,17 @@ def replay(
                 return await _print_events(run.replay(speed=rate), place)
             return await _print_run(run.replay_records(speed=rate), place, RunView(run_id))
 
-    _watching(
-        follow, hint=lambda place: f"\nleft; go on from there: playhead tail {place.run_id} --after {place.cursor}"
-    )
+    _watching(follow, hint=lambda place: f"\nleft; continue with: playhead tail {place.run_id} --after {place.cursor}")
 
 
 def demo(
-    prompt: Annotated[str, typer.Argument(metavar="[PROMPT]", help="What to ask.")] = _DEMO_PROMPT,
+    prompt: Annotated[str, typer.Argument(metavar="[PROMPT]", help="The prompt.")] = _DEMO_PROMPT,
     model: Annotated[
         str | None, typer.Option("--model", help='Default: PLAYHEAD_MODEL, else "demo", which is offline.')
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The main job with nothing installed or running: a server, a worker in a process of its own, and a tail."""
+    """Run an agent with nothing installed or running: starts a server and a worker process, and tails the run."""
     if importlib.util.find_spec("playhead.workers") is None:
         raise AgentNotFoundError("the demo needs a worker: pip install playhead-workers")
 
@@ -257,7 +255,7 @@ def demo(
                 typer.echo(server.notice, err=True)
             kept = "" if server.directory is None else f" · data in {DATA_DIRECTORY}/"
             typer.secho(f"server {server.kind} · {server.url}{kept}", err=True, dim=True)
-            # Silent: the worker is on its way, and that nobody serves the agent yet is no news.
+            # Silent, because the worker is still starting: no worker serves the agent yet.
             async with Client(server.url, on_notice=lambda _: None) as client:
                 run = await client.start("assistant", prompt)
                 place.run_id = run.id
@@ -271,9 +269,7 @@ def demo(
                 typer.echo(_demo_hint(run.id), err=True)
         return code
 
-    _watching(
-        follow, hint=lambda place: f"\nstopped; what there is of the run: playhead show {place.run_id}{kept_here()}"
-    )
+    _watching(follow, hint=lambda place: f"\nstopped; the run so far: playhead show {place.run_id}{kept_here()}")
 
 
 def _demo_hint(run_id: str) -> str:
@@ -284,12 +280,12 @@ def _demo_hint(run_id: str) -> str:
 
 
 async def _keep_worker(url: str, model: str | None, place: _Place) -> None:
-    """A worker process for the demo's agent, and another one if somebody kills it: the run is then taken over.
+    """Run a worker process for the demo's agent, and another one if it is killed: that one takes the run over.
 
-    It stops when its standard input closes, so it never outlives us.
+    The worker stops when its standard input is closed, so it never outlives this process.
 
     Raises:
-        typer.Exit: It ended by itself, with its exit code; it has said why.
+        typer.Exit: The worker ended by itself, with its exit code; it has printed the reason.
     """
     command = [sys.executable, "-m", "playhead.workers", "playhead.workers.demo:assistant"]
     command += ["--stop-with-stdin", "--quiet", "--lease", "2", "--drain", "0"]

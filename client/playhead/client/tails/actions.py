@@ -1,4 +1,4 @@
-"""What a tail's state asks for: one small value for each thing that `Tail` can do. Pure."""
+"""The actions that a tail's state requests, one value for each thing that `Tail` can do. Pure."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ __all__ = [
 
 
 class Give(NamedTuple):
-    """Hand these to the reader, and ask again when it wants more."""
+    """Return these to the reader, and ask again when it needs more."""
 
     segments: list[Segment]
 
 
 class Read(NamedTuple):
-    """Read a page of the log, and answer by `on_page`. What is published from now on must be kept."""
+    """Read a page of the log, and call `on_page`. Batches published from now on must be kept."""
 
     after: int
     limit: int
 
 
 class ReadPause(NamedTuple):
-    """Read the record `seq`, where the run is paused, and answer by `on_pause_record`."""
+    """Read the record `seq`, at which the run is paused, and call `on_pause_record`."""
 
     seq: int
 
 
 class Look(NamedTuple):
-    """Ask what is known of the run, and answer by `on_info`."""
+    """Look the run up, and call `on_info`."""
 
 
 class AskWorkers(NamedTuple):
-    """Ask for the live workers, and answer by `on_workers`."""
+    """Look the live workers up, and call `on_workers`."""
 
 
 class AskHolder(NamedTuple):
-    """Ask which run has the session and how it is, and answer by `on_holder`."""
+    """Look up the run that has the session, and call `on_holder`."""
 
     session: str
 
 
 class Listen(NamedTuple):
-    """Tell the notice; wake the reaper if `reap`; wait for what is published.
+    """Send the notice; wake the reaper if `reap`; wait for published batches.
 
-    Answer by `on_batches`; by `on_missed` if something may have been missed; by `on_silence` after `seconds`.
+    Call `on_batches`; `on_missed` if a batch may have been missed; `on_silence` after `seconds`.
     """
 
     seconds: float
@@ -70,19 +70,19 @@ class Listen(NamedTuple):
 
 
 class Rest(NamedTuple):
-    """Tell the notice, wait, and ask again."""
+    """Send the notice, wait, and ask again."""
 
     seconds: float
     notice: Notice | None
 
 
 class Rewound(NamedTuple):
-    """End by a `RewindError` that names the last record common to what was seen and the present log.
+    """End with a `RewindError` that names the last record common to the records seen and the current log.
 
     Attributes:
         expected: The last record seen.
-        found: What stands in its place, if anything does.
-        claims: By them it can be found out what is common.
+        found: The record that replaced it, if there is one.
+        claims: The claims seen, by which the common record is found.
     """
 
     expected: int
@@ -91,7 +91,7 @@ class Rewound(NamedTuple):
 
 
 class Fail(NamedTuple):
-    """End by this error."""
+    """End with this error."""
 
     error: PlayheadError
 

@@ -1,8 +1,8 @@
 """The tail hub: one subscription connection for all tails of a client.
 
-The stream is the truth; what is published is only a faster copy of it. A tail subscribes first, then reads the stream
-from its cursor, then merges the live batches by `seq`; whenever it may have missed something (a dropped message, a
-reconnect, a full buffer) it reads the stream again. So nothing here needs to be reliable, only prompt.
+The stream is the truth; published batches are only a faster copy of it. A tail subscribes first, then reads the stream
+from its cursor, then merges the live batches by `seq`. Whenever it may have missed a batch (a dropped message, a
+reconnect, a full buffer) it reads the stream again. So the hub does not need to be reliable, only fast.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ __all__ = ["Broadcast", "Hub", "HubStatistics", "Subscription"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _BUFFERED_BATCHES: Final = 256
-"""Live batches a tail may lag behind; beyond that it reads the stream instead, at its own pace."""
+"""Live batches that a subscription buffers; a tail that is slower reads the stream instead, at its own pace."""
 
 _PING_EVERY_S: Final = 5.0
 _SILENT_S: Final = 15.0
-"""A link that answers no ping for this long is dead, whatever TCP thinks of it."""
+"""A connection without a reply to a ping for this long counts as dead, whatever TCP reports."""
 
 _CHANNELS_PER_COMMAND: Final = 512
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-"""Between a link that was lost and the next one."""
+"""Pause between a lost connection and the next one."""
 
 _TICK_S: Final = 0.25
-"""How late a tail's wait may end. One clock for all of them: a timer for every batch costs more than its records."""
+"""How late a tail's wait may end. All waits share one clock, because a timer per batch costs more than its records."""
 
 
 class HubStatistics(NamedTuple):
-    """A snapshot of the hub."""
+    """The counters of the hub."""
 
     channels: int
-    """Runs subscribed to."""
+    """Subscribed runs."""
     subscriptions: int
     """Tails that listen."""
     connections: int
-    """Links to Redis: 1 while connected."""
+    """Connections to Redis: 1 while connected."""
     reconnects: int
-    """Links made after the first."""
+    """Connections made after the first."""
     messages: int
     """Batches received."""
     overflows: int
-    """Times a tail was too slow and went back to reading the stream."""
+    """Times that a tail was too slow and returned to reading the stream."""
 
 
 class _Once:
-    """Set once, waited for by one task: a tenth of the memory of an `anyio.Event`."""
+    """An event for one waiting task, with a tenth of the memory of an `anyio.Event`."""
 
     __slots__ = ("_done", "_waiter")
 
@@ -83,28 +83,29 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
 
 
 class Subscription:
-    """One tail's ear: live batches of one run, newest last, bounded.
+    """One tail's subscription: live batches of one run, newest last, bounded.
 
-    A client may hold thousands that hear nothing for minutes, so one that waits holds a future and an empty list.
+    A client may hold thousands that receive nothing for minutes, so a waiting one holds a future and an empty list.
 
     Attributes:
-        behind: Something may have been missed: the log must be read. True until it has been read for the first time.
+        missed: Whether a batch may have been missed, so that the log must be read. True until the first read.
+        batches: Published batches that were not taken yet.
         batches: What was published and not taken yet.
     """
 
-    __slots__ = ("_deadline", "_waiter", "batches", "behind", "channel", "confirmed")
+    __slots__ = ("_deadline", "_waiter", "batches", "channel", "confirmed", "missed")
 
     def __init__(self, channel: bytes) -> None:
         self.channel: bytes = channel
         self.batches: list[bytes] = []
-        self.behind: bool = True
+        self.missed = True
         self.confirmed: _Once = _Once()
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
 
     def push(self, data: bytes) -> bool:
-        """Take one batch in; False if the buffer was full, and everything in it was given up."""
-        if self.behind:
+        """Add one batch; False if the buffer was full, and all its batches were dropped."""
+        if self.missed:
             return True
         kept = len(self.batches) < _BUFFERED_BATCHES
         if kept:
@@ -115,30 +116,30 @@ class Subscription:
         return kept
 
     def take(self) -> list[bytes]:
-        """What was published since the last time."""
+        """The batches published since the last call."""
         batches, self.batches = self.batches, []
         return batches
 
     def lag(self) -> None:
-        """Something may have been missed: the stream must be read again."""
+        """A batch may have been missed: the stream must be read again."""
         self.batches.clear()
-        self.behind = True
+        self.missed = True
         _wake(self._waiter)
 
     def listen(self) -> None:
-        """Keep live batches from now on; call it before reading the stream, so that nothing falls between."""
-        self.behind = False
+        """Keep live batches from now on; call it before reading the stream, so that no batch is lost in between."""
+        self.missed = False
 
     async def wait(self, timeout: float) -> bool:
-        """Wait for a batch, or for the need to read; False if neither came within about `timeout` seconds."""
-        if not self.batches and not self.behind:
+        """Wait for a batch, or until the stream must be read; False if neither happened in about `timeout` seconds."""
+        if not self.batches and not self.missed:
             self._deadline = time.monotonic() + timeout
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return bool(self.batches) or self.behind
+        return bool(self.batches) or self.missed
 
     def tick(self, now: float) -> None:
         """End the wait if its time is over; the hub calls it every `_TICK_S` seconds."""
@@ -147,13 +148,13 @@ class Subscription:
 
 
 class Broadcast(Protocol):
-    """What is published, as a tail needs it: see `Hub`. One that hears nothing serves for a log that nothing publishes."""
+    """Published batches, as a tail needs them: see `Hub`. A log that publishes nothing has one that never delivers."""
 
     closed: bool
 
     @property
     def channels(self) -> int:
-        """Runs subscribed to."""
+        """Subscribed runs."""
         ...
 
     def subscribe(self, channel: str) -> Subscription:
@@ -166,13 +167,13 @@ class Broadcast(Protocol):
 
 
 class Hub:
-    """Run `run` in a task; `subscribe` and `unsubscribe` from others of the same event loop.
+    """Run `run` in a task; call `subscribe` and `unsubscribe` from other tasks of the same event loop.
 
-    It takes one connection of `client`, while anything listens. On a cluster it listens by `SSUBSCRIBE`, as the scripts
-    publish there.
+    It uses one connection of `client`, while there are subscriptions. On a cluster it uses `SSUBSCRIBE`, because the
+    scripts publish with `SPUBLISH`.
 
     Attributes:
-        closed: Nothing will be heard any more; tails must end.
+        closed: Whether nothing will be received any more, so that tails must end.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -191,7 +192,7 @@ class Hub:
 
     @property
     def channels(self) -> int:
-        """Runs subscribed to."""
+        """Subscribed runs."""
         return len(self._subscriptions)
 
     def statistics(self) -> HubStatistics:
@@ -206,10 +207,10 @@ class Hub:
         )
 
     def subscribe(self, channel: str) -> Subscription:
-        """A subscription to `channel`; it starts `behind`, so its tail reads the stream first.
+        """A subscription to `channel`; it starts with `missed` set, so its tail reads the stream first.
 
-        Reading is best begun once it is `confirmed`; a tail that cannot wait may begin before, and is told to read
-        again at the confirmation: what was published in between is in the stream.
+        It is best to read after `confirmed`. A tail that cannot wait may read before; at the confirmation it must read
+        again, because the stream holds what was published in between.
         """
         name = channel.encode()
         subscription = Subscription(name)
@@ -221,7 +222,7 @@ class Hub:
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """The tail has left; the last one of a run ends the channel."""
+        """Remove a tail's subscription; with the last one of a run the channel is unsubscribed."""
         listeners = self._subscriptions.get(subscription.channel, [])
         if subscription in listeners:
             listeners.remove(subscription)
@@ -229,7 +230,7 @@ class Hub:
             self._change(subscription.channel)
 
     def close(self) -> None:
-        """Wake every tail, to end."""
+        """Wake every tail, so that it ends."""
         self.closed = True
         for listeners in self._subscriptions.values():
             for subscription in listeners:
@@ -240,7 +241,7 @@ class Hub:
         self._work.set()
 
     async def run(self) -> None:
-        """Keep the link up for ever; ends by cancellation. A lost link is made again, and every tail reads again."""
+        """Stay connected until cancelled. After a lost connection it connects again, and every tail reads again."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._tick)
             tasks.start_soon(self._keep_link)
@@ -256,7 +257,7 @@ class Hub:
     async def _keep_link(self) -> None:
         pause = _FIRST_PAUSE_S
         while True:
-            if not self._subscriptions:  # nothing listens: a link is not needed
+            if not self._subscriptions:  # without subscriptions no connection is needed
                 self._work = anyio.Event()
                 await self._work.wait()
             try:
@@ -266,7 +267,7 @@ class Hub:
             for listeners in self._subscriptions.values():
                 for subscription in listeners:
                     subscription.lag()
-            # A link on which nothing could be subscribed to may stay so, because the user lacks the rights.
+            # A connection on which no subscription succeeds may stay so, because the user lacks the rights.
             pause = _FIRST_PAUSE_S if self._confirmed else min(2 * pause, _LONGEST_PAUSE_S)
             self._confirmed.clear()
             await anyio.sleep(pause)
@@ -288,7 +289,7 @@ class Hub:
             await link.aclose()
 
     def _receive(self, message: Any) -> None:
-        """Hand a message to its listeners: in the turn of the event loop in which it arrives, and without a task between."""
+        """Give a message to its subscriptions in the event loop's turn in which it arrives, without another task."""
         kind = message[0]
         if kind in (b"message", b"smessage"):
             self._messages += 1
@@ -301,11 +302,11 @@ class Hub:
             self._answered(message[1], subscribed=True)
         elif kind in (b"unsubscribe", b"sunsubscribe"):
             if message[1] not in self._unanswered:
-                raise redis_errors.ConnectionError("the server has given up a channel by itself: its slot has moved")
+                raise redis_errors.ConnectionError("the server ended a subscription by itself: its slot has moved")
             self._answered(message[1], subscribed=False)
 
     def _answered(self, channel: bytes, *, subscribed: bool) -> None:
-        """Only the answer to the last request for a channel says how it stands."""
+        """Only the reply to the last request for a channel tells its state."""
         waiting = self._unanswered.pop(channel, 1) - 1
         if waiting:
             self._unanswered[channel] = waiting
@@ -325,7 +326,7 @@ class Hub:
                 some = changed[start : start + _CHANNELS_PER_COMMAND]
                 wanted = [name for name in some if name in self._subscriptions]
                 unwanted = [name for name in some if name not in self._subscriptions]
-                # Now, not at the answer: who subscribes in between must know that it has to ask again.
+                # Now, not at the reply: a subscriber in between must know that it has to subscribe again.
                 for name in some:
                     self._confirmed.discard(name)
                     self._unanswered[name] = self._unanswered.get(name, 0) + 1
@@ -337,7 +338,7 @@ class Hub:
         while True:
             await anyio.sleep(_PING_EVERY_S)
             if time.monotonic() - self._heard > _SILENT_S:
-                raise redis_errors.ConnectionError(f"no answer to a ping for {_SILENT_S:.0f} s")
+                raise redis_errors.ConnectionError(f"no reply to a ping for {_SILENT_S:.0f} s")
             if link.outdated:
                 raise redis_errors.ConnectionError("the log has moved to another server, or may have")
             await link.send("PING")

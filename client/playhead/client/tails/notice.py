@@ -1,4 +1,4 @@
-"""What a tail tells people: a notice for what it waits for, and the error of a run that is not there. Pure."""
+"""Notices of what a tail waits for, and the error for a run that does not exist. Pure."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NoticeKind = Literal["no_worker", "queued", "paused", "unreachable", "rewound"]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a tail waits for, told while it waits.
+    """What a tail waits for, sent while it waits.
 
     Attributes:
-        kind: `no_worker` (no live worker serves the agent), `queued` (behind other runs, or its session's present
-            one), `paused` (until its questions are answered), `unreachable` (Redis does not answer; the tail goes on
-            when it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
-        message: For people.
-        interrupts: Of `paused`: the questions that are open.
+        kind: `no_worker` (no live worker serves the agent), `queued` (after other runs, or after the current run of its
+            session), `paused` (until its questions have responses), `unreachable` (Redis does not reply; the tail
+            continues when it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
+        message: For a user.
+        interrupts: For `paused`: the open questions.
     """
 
     kind: NoticeKind
@@ -34,7 +34,7 @@ class Notice:
 
 
 def run_not_found(run_id: str) -> RunNotFoundError:
-    """The error for a run that is not (or no longer) there."""
+    """The error for a run that does not exist, or not any more."""
     return RunNotFoundError(
         f"no run {run_id!r}: never submitted under this prefix, or removed when its retention ended. "
         "`playhead runs` lists those that exist."
@@ -42,23 +42,23 @@ def run_not_found(run_id: str) -> RunNotFoundError:
 
 
 def no_worker(agent: str, workers: Sequence[WorkerInfo]) -> str:
-    """That none of the live workers serves the agent, and what they serve."""
+    """Says that none of the live workers serves the agent, and what they serve."""
     served = sorted({name for worker in workers for name in worker.agents})
     return f"no live worker serves agent {agent!r}" + (f" (served now: {', '.join(served)})" if served else "")
 
 
 def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
-    """What a run in line is behind: the run `holder` that has its session, or else other runs."""
+    """Says what a queued run waits for: the run `holder` that has its session, or else other runs."""
     if holder is None or holder == run_id:
-        return f"run {run_id} is in line: all workers are busy."
+        return f"run {run_id} is queued: all workers are busy."
     does = f"is {info.state}" if info is not None else "has just ended"
-    asks = f" and waits for an answer: playhead show {holder}" if does == "is paused" else ""
-    return f"run {run_id} is in line: its session is with run {holder}, which {does}{asks}."
+    asks = f" and waits for a response: playhead show {holder}" if does == "is paused" else ""
+    return f"run {run_id} is queued: its session is with run {holder}, which {does}{asks}."
 
 
 def rewound(run_id: str, *, head: int, seen: int) -> str:
-    """That Redis lost what was seen behind `head`."""
+    """Says that Redis lost the records after `head` that were seen."""
     return (
-        f"run {run_id}: Redis lost the log behind record {head}, and {seen} was seen; waiting for its "
+        f"run {run_id}: Redis lost the log after record {head}, and {seen} was seen; waiting for its "
         "owner to send the rest again."
     )

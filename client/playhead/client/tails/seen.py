@@ -1,9 +1,9 @@
-"""What a reader has seen of a run: enough to notice that its log was written anew. Pure.
+"""The records that a reader has seen of a run: enough to notice that the log was rewritten. Pure.
 
 A failover of Redis may lose the end of a log that readers have seen. The owner then sends the same records again, or
-another one goes on from what is left, and other records come to stand under numbers that were seen. A reader compares
-the last record it gave out with what now stands in its place: logs grow only at their end, so if that one is the same,
-all before it are.
+another owner continues from what is left, and other records get numbers that were seen. A reader compares the last
+record it returned with the record that now has its number: logs grow only at their end, so if these two are equal, all
+records before them are.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ def type_of(value: Stored) -> str:
 
 
 def stored_bytes(value: Stored) -> bytes:
-    """The bytes of a record: they tell what equality cannot, since nan is not equal to itself."""
+    """The bytes of a record, because equality is not enough: nan is not equal to itself."""
     return encode_record(record_of(value), limit=sys.maxsize)
 
 
 def _kept(value: Stored) -> list[Any] | bytes:
-    """A record as a tail that waits keeps it: a typed one takes ten times the memory of its bytes."""
+    """A record as a waiting tail keeps it: a typed one takes ten times the memory of its bytes."""
     return value if type(value) is list else stored_bytes(value)
 
 
 class ClaimSeen(NamedTuple):
-    """A claim that was seen: where an ownership began."""
+    """A claim that was seen, where an ownership began."""
 
     seq: int
     epoch: int
@@ -49,13 +49,13 @@ class Seen:
     """The last record one reader has seen of a run.
 
     Args:
-        after: The last entry itself, or a cursor. Of a bare number nothing can be checked.
+        after: The last entry itself, or a cursor. With a bare number nothing can be checked.
 
     Attributes:
         seq: Its number; 0 for none.
-        epoch: Its writer's; None if unknown.
-        type: The record's; empty if unknown.
-        claims: All that were seen, in order.
+        epoch: Its writer's epoch; None if unknown.
+        type: Its type; empty if unknown.
+        claims: All claims seen, in order.
     """
 
     __slots__ = ("_record", "claims", "epoch", "seq", "type")
@@ -74,11 +74,11 @@ class Seen:
 
     @property
     def certain(self) -> bool:
-        """Whether more is known than a number, so that it can be compared."""
+        """Whether more than a number is known, so that it can be compared."""
         return self.epoch is not None and self.seq > 0
 
     def is_(self, seq: int, epoch: int, value: Stored) -> bool:
-        """Whether this is the record seen last."""
+        """Whether this is the last record seen."""
         if seq != self.seq or self.epoch not in (None, epoch):
             return False
         mine = self._record
@@ -87,19 +87,19 @@ class Seen:
         return stored_bytes(value) == (mine if isinstance(mine, bytes) else stored_bytes(mine))
 
     def learn(self, value: Stored) -> None:
-        """This is the record seen last."""
+        """Keep this as the last record seen."""
         self.type, self._record = type_of(value), _kept(value)
 
     @property
     def open_interrupts(self) -> tuple[Interrupt, ...]:
-        """What the run asks, if the record seen last is a pause."""
+        """The open interrupts, if the last record seen is a pause."""
         record = decode_record(self._record) if isinstance(self._record, bytes) else None
         return tuple(Interrupt(one) for one in record.interrupts) if isinstance(record, RunPaused) else ()
 
     def may_precede(self, segment: Segment) -> bool:
-        """Whether `segment`, of the next number, can follow: an ownership begins with its claim, and they are counted up.
+        """Whether `segment`, of the next number, can follow: an ownership begins with its claim, and epochs count up.
 
-        If anything else comes next, its claim stands at a number that was seen as something else.
+        If another record comes next, its claim has a number that was seen as something else.
         """
         return (
             self.epoch is None
@@ -108,13 +108,13 @@ class Seen:
         )
 
     def agrees_with(self, segment: Segment) -> bool:
-        """Whether `segment`, which ends at or before the record seen last, can be of what was seen."""
+        """Whether `segment`, which ends at or before the last record seen, can be part of what was seen."""
         if segment.last == self.seq:
             return self.is_(self.seq, segment.epoch, segment.values[-1])
         return self.epoch is None or segment.epoch <= self.epoch
 
     def take(self, segment: Segment) -> None:
-        """`segment` has been seen; it comes next."""
+        """Mark `segment`, the next one, as seen."""
         first, epoch, values = segment
         if epoch != self.epoch:
             self.epoch = epoch

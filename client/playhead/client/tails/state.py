@@ -1,29 +1,29 @@
-"""What a tail does next. Pure: `Tail` performs the action that is asked for and tells the state what came of it.
+"""Decides what a tail does next. Pure: `Tail` performs the requested action and reports its outcome to the state.
 
-Each phase asks for one action, and its answer leads to the next phase:
+Each phase requests one action, and its outcome leads to the next phase:
 
-| phase       | asks      | what follows from the answer |
+| phase       | action    | what follows from the outcome |
 |-------------|-----------|------------------------------|
-| READING     | Read      | new records: give them, and read on behind a full page; none: LISTENING, or ENDED or PAUSED where what was seen last says so; another record in the place of the last: `RewindError`; not even the last: SHORT |
-| SHORT       | Look      | the log ends before what was seen. Its head is there again: RECHECKING; the owner may send the rest again: LOST; else `RewindError` |
-| RECHECKING  | Read      | as READING; but not even the last: SHORT_AGAIN |
-| SHORT_AGAIN | Look      | as SHORT; but its head is there: the log was cut, `GapError` |
-| LOST        | Listen    | whatever comes, or nothing: READING |
-| LISTENING   | Listen    | batches: give what is new; a hole, another history, or something missed: READING; silence: LOOKING |
-| LOOKING     | Look      | the run has records that were not heard: OVERDUE; fewer than were seen: READING; it speaks against the last: CHECKING; it has ended: ENDED; it is paused: as PAUSED; it is in line: QUEUED; else LISTENING |
-| OVERDUE     | Listen    | as LISTENING, for a busy link is late long before it has lost anything; but silence: MISSING |
+| READING     | Read      | new records: return them, and read on after a full page; none: LISTENING, or ENDED or PAUSED if the last record seen says so; the last record was replaced: `RewindError`; it is missing: SHORT |
+| SHORT       | Look      | the log ends before what was seen. Its head is back: RECHECKING; the owner may send the rest again: LOST; else `RewindError` |
+| RECHECKING  | Read      | as READING; but the last record is missing: SHORT_AGAIN |
+| SHORT_AGAIN | Look      | as SHORT; but its head is back: the log was cut, `GapError` |
+| LOST        | Listen    | any batch, or none: READING |
+| LISTENING   | Listen    | batches: return what is new; a hole, another history, or a missed batch: READING; silence: LOOKING |
+| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: READING; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; it is queued: QUEUED; else LISTENING |
+| OVERDUE     | Listen    | as LISTENING, because a busy connection is late long before it has lost anything; but silence: MISSING |
 | MISSING     | Read      | as READING; but none: CUT |
 | CUT         | Look      | the run still has records that the log lacks: `GapError`; else LISTENING |
-| CHECKING    | Read      | as READING; but none, and the run has ended: `GapError`, for the last record seen was no end; else on as LOOKING |
-| QUEUED      | AskWorkers| none serves the agent: say so, LISTENING, or `NoWorkerError` in the end; else IN_LINE |
-| IN_LINE     | AskHolder | say what the run is behind, LISTENING |
+| CHECKING    | Read      | as READING; but none, and the run has ended: `GapError`, because the last record seen is not terminal; else on as LOOKING |
+| QUEUED      | AskWorkers| none serves the agent: send a notice, LISTENING, or `NoWorkerError` in the end; else BLOCKED |
+| BLOCKED     | AskHolder | send a notice of what the run waits for, LISTENING |
 | PAUSED      | Look      | it is paused there: ENDED, or ASKING; there is more: MISSING; else LISTENING |
-| ASKING      | ReadPause | say what it asks, LISTENING |
+| ASKING      | ReadPause | send a notice of its questions, LISTENING |
 | ENDED       | End       | |
 | FAILED      | Fail      | |
 
-In every phase a run that is not there is `RunNotFoundError`. While Redis is away the tail says so and asks again: at
-once where it must know, else when it looks the next time.
+In every phase a missing run is `RunNotFoundError`. While Redis is unreachable the tail sends a notice and asks again:
+at once if it needs the outcome, else at the next look.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ from playhead.runtime.log.values import RunInfo, WorkerInfo
 __all__ = ["PAGE", "OnPause", "TailState"]
 
 OnPause = Literal["end", "wait"]
-"""What a reader does where the run waits for answers: end, or say so and wait on. A pause that is over is passed over."""
+"""What a reader does while the run waits for responses: end, or send a notice and wait. A past pause is ignored."""
 
 PAGE: Final = 250
-"""Records in a page: a larger one saves round trips, but costs more in caches missed and garbage collected."""
+"""Records in a page: a larger one saves round trips, but costs more cache misses and garbage collection."""
 
 _FIRST_LOOK_S: Final = 1.0  # soon enough to tell a person that no worker serves the agent
 _LOOK_EVERY_S: Final = 5.0
-_LOOKS_PER_S: Final = 200  # of all tails together: a look takes a quarter of a millisecond of the client's CPU
+_LOOKS_PER_S: Final = 200  # of all tails together, because a look takes a quarter of a millisecond of the client's CPU
 _AWAY_S: Final = 0.5
 _PAUSED: Final = "run.paused"
 
@@ -85,7 +85,7 @@ class _Phase(Enum):
     CUT = auto()
     CHECKING = auto()
     QUEUED = auto()
-    IN_LINE = auto()
+    BLOCKED = auto()
     PAUSED = auto()
     ASKING = auto()
     ENDED = auto()
@@ -94,20 +94,20 @@ class _Phase(Enum):
 
 _READS: Final = frozenset({_Phase.READING, _Phase.RECHECKING, _Phase.MISSING, _Phase.CHECKING})
 _LOOKS: Final = frozenset({_Phase.SHORT, _Phase.SHORT_AGAIN, _Phase.LOOKING, _Phase.CUT, _Phase.PAUSED})
-_CURIOUS: Final = frozenset({_Phase.LOOKING, _Phase.QUEUED, _Phase.IN_LINE})  # what they ask can wait
+_CURIOUS: Final = frozenset({_Phase.LOOKING, _Phase.QUEUED, _Phase.BLOCKED})  # their look-ups can wait
 _UNSURE: Final = frozenset(
     {_Phase.READING, _Phase.SHORT, _Phase.RECHECKING, _Phase.SHORT_AGAIN, _Phase.LOST, _Phase.FAILED}
 )
 
 
 class TailState:
-    """Where one tail stands.
+    """The state of one tail.
 
     Args:
         after: The last entry seen, or a cursor; the whole record was seen.
         on_pause: Whether to end with the `run.paused` record while the run is paused there.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
-        channels: Runs that are watched beside this one: all their tails share the looks.
+        channels: Runs that are watched by the client: all their tails share the looks.
     """
 
     __slots__ = (
@@ -139,22 +139,22 @@ class TailState:
         self._phase = _Phase.READING
         self._on_pause = on_pause
         self._wait_for_worker = wait_for_worker
-        self._told: tuple[NoticeKind, ...] = ()  # since it moved last
+        self._told: tuple[NoticeKind, ...] = ()  # since its last new record
         self._share_s = channels / _LOOKS_PER_S
-        # Who rejoins and finds nothing may have left right behind the terminal record: that is looked at soon.
+        # A reader that rejoins without new records may have left right after the terminal one, so it looks soon.
         self._listen_s = 0.0  # how long it listens before it looks at the run
         self._waited_s = 0.0  # how long it listened before it looked last
         self._unserved_s = 0.0
-        self._info: RunInfo | None = None  # what was looked at, while more is asked about it
+        self._info: RunInfo | None = None  # the last look, while more is looked up
         self._error: PlayheadError | None = None
 
     @property
     def settled(self) -> bool:
-        """What was seen last stands in the log, as it was; False before that has been read, and where it does not."""
+        """Whether the last record seen is in the log unchanged; False until it was read, and if it is not."""
         return self._phase not in _UNSURE
 
     def ask(self) -> Action:
-        """What to do now: at the beginning, when the reader wants more, and after a rest or a wait that was broken off."""
+        """The next action: at the beginning, when the reader needs more, and after a rest or an interrupted wait."""
         phase, seen = self._phase, self._seen
         if phase is _Phase.LISTENING:
             return Listen(self._listen_s)
@@ -166,7 +166,7 @@ class TailState:
             return Listen(self._waited_s)
         if phase is _Phase.ASKING:
             return ReadPause(seen.seq)
-        if phase in (_Phase.QUEUED, _Phase.IN_LINE):
+        if phase in (_Phase.QUEUED, _Phase.BLOCKED):
             return AskWorkers()
         if phase is _Phase.LOST:
             return Listen(max(_FIRST_LOOK_S, self._share_s), reap=True)
@@ -202,7 +202,7 @@ class TailState:
     # ------------------------------------------------------------------ the log
 
     def on_page(self, page: list[Segment]) -> Action:
-        """What the log holds behind the place that was asked for."""
+        """A page of the log, from the requested number on."""
         seen = self._seen
         if seen.certain:
             if not page:
@@ -217,9 +217,9 @@ class TailState:
         return self._new(page) if page else self._nothing_new()
 
     def _new(self, page: list[Segment]) -> Action:
-        """Give the records behind what was seen, as far as they follow it."""
+        """Return the records after what was seen, as far as they follow it."""
         seen = self._seen
-        # A short page ends at the head; what came since is in the batches.
+        # A short page ends at the head; later records are in the batches.
         then = _Phase.READING if page[-1].last - seen.seq >= PAGE else _Phase.LISTENING
         for index, segment in enumerate(page):
             if segment.first != seen.seq + 1:
@@ -235,12 +235,12 @@ class TailState:
     def _give(self, new: list[Segment], then: _Phase) -> Action:
         if not new:
             return self._to(then)
-        self._phase = self._behind_last(then)
+        self._phase = self._after_last(then)
         self._listen_s, self._told, self._info = _FIRST_LOOK_S, (), None
         return Give(new)
 
-    def _behind_last(self, otherwise: _Phase) -> _Phase:
-        """An owner writes nothing behind an end or a pause."""
+    def _after_last(self, otherwise: _Phase) -> _Phase:
+        """An owner writes nothing after an end or a pause."""
         if self._seen.type in TERMINAL_TYPES:
             return _Phase.ENDED
         return _Phase.PAUSED if self._seen.type == _PAUSED else otherwise
@@ -248,18 +248,18 @@ class TailState:
     def _nothing_new(self) -> Action:
         """The log ends with what was seen."""
         seen, info = self._seen, self._info
-        if seen.seq == 0:  # every run has a record 1, so there is none of this name
+        if seen.seq == 0:  # every run has a record 1, so this run does not exist
             return self._fail(run_not_found(self.run_id))
         if self._phase is _Phase.MISSING:
             return self._to(_Phase.CUT)
         if self._phase is _Phase.CHECKING and info is not None:
             return self._gap(seen.seq + 1) if self._endless(info) else self._wait_with(info)
-        return self._to(self._behind_last(_Phase.LISTENING))
+        return self._to(self._after_last(_Phase.LISTENING))
 
     # ------------------------------------------------------------------ what is published
 
     def on_batches(self, batches: Sequence[bytes]) -> Action:
-        """What was published for the run, in the order in which it came."""
+        """Batches published for the run, in the order in which they arrived."""
         if self._phase is _Phase.LOST:
             return self._to(_Phase.READING)
         new: list[Segment] = []
@@ -267,7 +267,7 @@ class TailState:
             try:
                 segment = self._heard(data)
             except ForeignRecordError as error:
-                self._error = ForeignRecordError(f"run {self.run_id}, what is published of it: {error}")
+                self._error = ForeignRecordError(f"run {self.run_id}, in a published batch: {error}")
                 return self._give(new, _Phase.FAILED)
             if segment is None:
                 return self._give(new, _Phase.READING)
@@ -277,7 +277,7 @@ class TailState:
         return self._give(new, _Phase.LISTENING)
 
     def _heard(self, data: bytes) -> Segment | None:
-        """What is new in a batch, maybe nothing; None if the log must be read, because only it says what follows."""
+        """The new part of a batch, perhaps empty; None if the log must be read, because only it tells what follows."""
         seen = self._seen
         first, epoch, count, body = _head(data)
         if first > seen.seq + 1:  # a message was dropped on the way
@@ -286,16 +286,16 @@ class TailState:
         if first == seen.seq + 1:
             return batch if seen.may_precede(batch) else None
         known = seen.seq + 1 - first
-        if not seen.agrees_with(Segment(first, epoch, batch.values[:known])):  # the log is being written anew
+        if not seen.agrees_with(Segment(first, epoch, batch.values[:known])):  # the log is being rewritten
             return None
         return Segment(seen.seq + 1, epoch, batch.values[known:])
 
     def on_missed(self) -> Action:
-        """Something that was published may have been missed."""
+        """A published batch may have been missed."""
         return self._to(_Phase.READING)
 
     def on_silence(self, channels: int) -> Action:
-        """Nothing came; `channels` runs are watched."""
+        """No batch arrived; `channels` runs are watched."""
         self._share_s = channels / _LOOKS_PER_S
         if self._phase is _Phase.OVERDUE:
             return self._to(_Phase.MISSING)
@@ -308,7 +308,7 @@ class TailState:
     # ------------------------------------------------------------------ the run
 
     def on_info(self, info: RunInfo | None) -> Action:
-        """What is known of the run; None if it is not there."""
+        """The state of the run; None if it does not exist."""
         seen = self._seen
         if info is None:
             return self._fail(run_not_found(self.run_id))
@@ -325,8 +325,8 @@ class TailState:
                 return self._looked(info)
 
     def _short(self, info: RunInfo) -> Action:
-        """The log ends before what was seen. Only the owner that wrote that can send it again, and only while it is the
-        owner: so the wait ends with its lease."""
+        """The log ends before what was seen. Only the owner that wrote the rest can send it again, and only while it
+        owns the run, so the wait ends with its lease."""
         seen = self._seen
         if info.head >= seen.seq:
             return self._gap(seen.seq) if self._phase is _Phase.SHORT_AGAIN else self._to(_Phase.RECHECKING)
@@ -342,18 +342,18 @@ class TailState:
             return self._to(_Phase.OVERDUE)
         if info.head < seen.seq:
             return self._to(_Phase.READING) if seen.certain else self._gap(seen.seq + 1)
-        # Each claim writes a record: under another epoch another record stands in the place of the last.
+        # Each claim writes a record: under another epoch another record has replaced the last one.
         if self._endless(info) or seen.epoch not in (None, info.epoch):
             self._info = info
             return self._to(_Phase.CHECKING)
         return self._wait_with(info)
 
     def _endless(self, info: RunInfo) -> bool:
-        """The run has ended, and the record seen last was no end."""
+        """Whether the run has ended, although the last record seen is not terminal."""
         return info.ended and self._seen.type not in ("", *TERMINAL_TYPES)
 
     def _wait_with(self, info: RunInfo) -> Action:
-        """The run has nothing new: end with it, or say what it waits for."""
+        """The run has nothing new: end with it, or send a notice of what it waits for."""
         if info.ended:
             return self._to(_Phase.ENDED)
         if info.state == "paused":
@@ -368,12 +368,12 @@ class TailState:
             return self._to(_Phase.ENDED)
         if "paused" in self._told:
             return self._listen()
-        if not self._seen.type:  # by a bare number
+        if not self._seen.type:  # seen by its number only
             return self._to(_Phase.ASKING)
         return self._listen(self._paused())
 
     def on_pause_record(self, page: list[Segment]) -> Action:
-        """The record that was asked for, if it is there."""
+        """The requested record, if it exists."""
         seq = self._seen.seq
         if not page or page[0].first != seq:
             return self._gap(seq, page[0].first if page else None)
@@ -384,7 +384,7 @@ class TailState:
         asked = self._seen.open_interrupts
         return self._tell("paused", waiting_for(self.run_id, asked), interrupts=asked)
 
-    # ------------------------------------------------------------------ the line
+    # ------------------------------------------------------------------ the queue
 
     def on_workers(self, workers: Sequence[WorkerInfo]) -> Action:
         """The live workers."""
@@ -396,23 +396,23 @@ class TailState:
                 return self._listen()
             if info.session is None:
                 return self.on_holder(None, None)
-            self._phase = _Phase.IN_LINE
+            self._phase = _Phase.BLOCKED
             return AskHolder(info.session)
         text = no_worker(info.agent, workers)
         self._unserved_s += self._waited_s
         if self._wait_for_worker is not None and self._unserved_s >= self._wait_for_worker:
-            text = f"{text}; run {self.run_id} stays in line. Start a worker, or cancel the run."
+            text = f"{text}; run {self.run_id} stays queued. Start a worker, or cancel the run."
             return self._fail(NoWorkerError(text))
         return self._listen(self._tell("no_worker", f"{text}; waiting. Start one: playhead worker TARGET"))
 
     def on_holder(self, holder: str | None, info: RunInfo | None) -> Action:
-        """The run that has the session of this one, and what is known of it."""
+        """The run that has the session of this one, and its state."""
         return self._listen(self._tell("queued", queued(self.run_id, holder, info)))
 
     # ------------------------------------------------------------------ errors
 
     def on_unreachable(self, reason: str) -> Action:
-        """What was asked for could not be asked: Redis is away."""
+        """Redis was unreachable for the last action."""
         notice = self._tell("unreachable", reason)
         return self._listen(notice) if self._phase in _CURIOUS else Rest(_AWAY_S, notice)
 

@@ -1,8 +1,8 @@
-"""A tail: every record of one run behind a cursor, once and in order, until the terminal one.
+"""A tail: every record of one run after a cursor, once and in order, until the terminal one.
 
-`TailState` decides, `Tail` does: it reads the log, listens to what is published, and waits. Whenever it reads the log it
-reads the last record it gave out once more: if another stands there, or the log will not get it back, `RewindError` ends
-the tail. So a reader never has two histories in one.
+`TailState` decides and `Tail` acts: it reads the log, receives published batches, and waits. Whenever it reads the log
+it reads the last record it returned once more: if another record replaced it, or the log will not get it back,
+`RewindError` ends the tail. So a reader never sees two histories mixed.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _CONFIRM_S: Final = 1.0
 
 
 class Tail:
-    """Reads one run: `async with` it, and call `next` until it gives None.
+    """Reads one run: enter it with `async with`, and call `next` until it returns None.
 
     Args:
-        log: Where the run's records are.
-        hub: Where what is published is heard.
-        channel: The name under which the run's records are published.
-        after: The last entry seen, or a cursor; the whole record was seen. By a bare number it cannot be noticed that
-            another record has taken that number.
-        on_notice: Told what the tail waits for, each kind once until it moves again.
+        log: The log with the run's records.
+        hub: The source of published batches.
+        channel: The channel on which the run's records are published.
+        after: The last entry seen, or a cursor; the whole record was seen. With a bare number a replaced record cannot
+            be noticed.
+        on_notice: Called with what the tail waits for, once per kind until it has new records.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
         on_pause: Whether to end with the `run.paused` record while the run is paused there.
-        reap: Called now and then while waiting, so that no tail hangs on a dead fleet.
+        reap: Called now and then while waiting, so that no tail hangs if the whole fleet is dead.
     """
 
-    __slots__ = ("_channel", "_ear", "_hub", "_log", "_on_notice", "_reap", "_state", "run_id")
+    __slots__ = ("_channel", "_hub", "_log", "_on_notice", "_reap", "_state", "_subscription", "run_id")
 
     _ear: Subscription
 
@@ -85,31 +85,31 @@ class Tail:
         )
 
     async def __aenter__(self) -> Self:
-        self._ear = self._hub.subscribe(self._channel)
+        self._subscription = self._hub.subscribe(self._channel)
         try:
             with anyio.move_on_after(_CONFIRM_S):
-                await self._ear.confirmed.wait()
+                await self._subscription.confirmed.wait()
         except BaseException:
-            self._hub.unsubscribe(self._ear)
+            self._hub.unsubscribe(self._subscription)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._hub.unsubscribe(self._ear)
+        self._hub.unsubscribe(self._subscription)
 
     async def next(self) -> list[Segment] | None:
-        """The next records, as soon as there are any; None behind the terminal one, or at a pause.
+        """The next records, as soon as there are any; None after the terminal one, or at a pause.
 
-        What was given last counts as seen when this is called again.
+        The records returned last count as seen when this is called again.
 
         Raises:
-            GapError: A record behind the cursor is missing, or the cursor is a bare number that the log has not reached.
-            RewindError: What was seen is not in the log any more.
+            GapError: A record after the cursor is missing, or the cursor is a bare number that the log has not reached.
+            RewindError: Records that were seen are not in the log any more.
             RunNotFoundError: The run does not exist, or its retention ended while it was read.
-            ForeignRecordError: The log holds something playhead did not write.
-            NoWorkerError: No worker serves the run's agent and `wait_for_worker` is over.
+            ForeignRecordError: The log holds an entry that playhead did not write.
+            NoWorkerError: No worker serves the run's agent and `wait_for_worker` has passed.
             RedisAuthError: Redis refuses the credentials.
             PlayheadError: The client was closed.
         """
@@ -125,7 +125,7 @@ class Tail:
                 action = await self._perform(action)
 
     async def settle(self) -> None:
-        """Return when the record seen last stands in the log, as it was; use it instead of `next`.
+        """Return when the last record seen is in the log unchanged; use it instead of `next`.
 
         Raises:
             Exception: As `next`.
@@ -138,19 +138,21 @@ class Tail:
         self._tell(action.notice)
         if action.reap:
             self._reap()
-        if not await self._ear.wait(action.seconds):
+        if not await self._subscription.wait(action.seconds):
             return self._state.on_silence(self._hub.channels)
-        return self._state.on_missed() if self._ear.behind else self._state.on_batches(self._ear.take())
+        return (
+            self._state.on_missed() if self._subscription.missed else self._state.on_batches(self._subscription.take())
+        )
 
     async def _perform(self, action: Action) -> Action:
-        """Do what the state asks for, and tell it what came of it."""
+        """Perform the action that the state requests, and report its outcome."""
         state, log, run_id = self._state, self._log, self.run_id
         if self._hub.closed:
             raise PlayheadError(f"the client was closed while run {run_id} was read; the run goes on")
         try:
             match action:
                 case Read(after, limit):
-                    self._ear.listen()  # before it reads, so that nothing falls between
+                    self._subscription.listen()  # before it reads, so that no batch is lost in between
                     return state.on_page(await log.read_segments(run_id, after=after, limit=limit))
                 case ReadPause(seq):
                     return state.on_pause_record(await log.read_segments(run_id, after=seq - 1, limit=1))
@@ -177,9 +179,9 @@ class Tail:
             self._on_notice(notice)
 
     async def _rewind(self, action: Rewound) -> RewindError:
-        """The error, with the last record that is surely common to what was seen and the present log."""
+        """The error, with the last record that is certainly common to the records seen and the current log."""
         common = 0
-        with suppress(PlayheadError):  # it is worth naming, but not worth another error
+        with suppress(PlayheadError):  # the common record is optional: a failed look-up must not replace the error
             for claim in reversed(action.claims):
                 found = await self._log.read_segments(self.run_id, after=claim.seq - 1, limit=1)
                 if [ClaimSeen(one.first, one.epoch, stored_bytes(one.values[0])) for one in found] == [claim]:
@@ -188,11 +190,11 @@ class Tail:
         return RewindError(self.run_id, expected=action.expected, found=action.found, common=common)
 
     async def _end_of(self, claim: ClaimSeen, seen: int) -> int:
-        """The last record seen that the owner of `claim` wrote: one owner never puts two records under one number."""
+        """The last record seen that the owner of `claim` wrote: one owner never writes two records with one number."""
         at = claim.seq
         while page := await self._log.read(self.run_id, after=at):
             for seq, epoch, record in page:
-                # Others write an end, and the cancel that caused it, with the epoch of the owner that was.
+                # Other processes write an end, and the cancel that caused it, with the epoch of the last owner.
                 ends = record.type in TERMINAL_TYPES or record.type == "signal.received"
                 if epoch != claim.epoch or ends or seq >= seen:
                     return at
