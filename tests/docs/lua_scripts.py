@@ -37,9 +37,10 @@ class Access(NamedTuple):
 
 
 def accesses_of_scripts(folder: Path) -> dict[str, set[Access]]:
-    """By script, what it does itself and by the functions of `common.lua` that it calls."""
+    """By script, what it does itself and by the shared functions that it calls."""
     texts = {file.stem: re.sub(r"--.*", "", file.read_text(encoding="utf-8")) for file in folder.glob("*.lua")}
-    bodies = re.findall(r"^local function (\w+)(\(.*?)^end$", texts.pop("common"), re.MULTILINE | re.DOTALL)
+    shared = texts.pop("common") + texts.pop("run_states")
+    bodies = re.findall(r"^local function (\w+)(\(.*?)^end$", shared, re.MULTILINE | re.DOTALL)
     return {name: _accesses(text, dict(bodies)) for name, text in texts.items()}
 
 

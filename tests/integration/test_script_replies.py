@@ -178,7 +178,10 @@ CASES = [
 
 def scripts() -> set[str]:
     folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
-    return {file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua")} - {"common"}
+    return {file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua")} - {
+        "common",
+        "run_states",
+    }
 
 
 def test_every_script_is_tried_with_its_reply_lost():

@@ -105,7 +105,10 @@ def test_a_running_run_is_told_and_asked_nothing_it_does_not_ask(fleet: Fleet, c
     call("cancel", run_id, "--url", fleet.url)
     run_id = call("ask", "slow", "go", "--detach", "--url", fleet.url).out.strip()
     told = call("steer", run_id, "and on", "--url", fleet.url)
-    assert told.err in (f"run {run_id}: received", f"run {run_id}: sent; the run is queued and receives it when it resumes")
+    assert told.err in (
+        f"run {run_id}: received",
+        f"run {run_id}: sent; the run is queued and receives it when it resumes",
+    )
     assert "[told: and on]" in call("tail", run_id, "--url", fleet.url).err
 
 

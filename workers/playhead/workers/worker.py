@@ -19,7 +19,6 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import WORK_WAIT_S, Duty
-from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
 from playhead.workers.options import WorkerOptions, WorkerStatistics
 from playhead.workers.resend import log_refusal

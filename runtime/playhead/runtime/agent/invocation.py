@@ -81,7 +81,8 @@ class Invocation:
         self.state: RunState = initial(self._history)
         self.projection: Projection = Projection(self.run_id)
         self._log = MemoryLog()
-        self.head, self.epoch: int = 0, 0
+        self.head: int = 0
+        self.epoch: int = 0
         self._token = ""  # of the current owner
         self._in_inbox: set[str] = set()  # ids of signals in the inbox: their receipts acknowledge them
         self._waiting: list[bytes] = []  # chunks already yielded, stored by the next append

@@ -51,7 +51,7 @@ __all__ = ["MemoryLog"]
 T = TypeVar("T")
 
 _MAX_NOTIFICATIONS: Final = 100
-"""How many notifications at most are kept for a worker that does not ask; `common.lua` has the same number."""
+"""How many notifications at most are kept for a worker that does not ask; `run_states.lua` has the same number."""
 
 
 def _wall_clock() -> Callable[[], int]:

@@ -13,7 +13,9 @@ from functools import partial
 
 __all__ = ["Stall", "Watchdog", "now_s"]
 
-now_s: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+now_s: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 """Seconds by a clock that is never set; if the system has such a clock, it includes the time of a machine's sleep."""
 
 

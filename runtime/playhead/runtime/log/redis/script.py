@@ -18,13 +18,17 @@ _DECLARE_ALL: Final = ("append", "renew", "claim")
 """Scripts that need no guard: they declare what they write, or (`claim`'s memo of the token) a key that is not there."""
 
 
+_WITHOUT_RUN_STATES: Final = ("append", "renew", "announce")
+"""Scripts that change no run's state, and go without `run_states.lua`: its functions would be made anew in every call."""
+
+
 class _Form(NamedTuple):
     text: str
     sha: str
 
 
 class Script:
-    """One script of `scripts/`, by name; `common.lua` goes before it.
+    """One script of `scripts/`, by name; `common.lua` goes before it, and `run_states.lua` if it changes a run's state.
 
     Attributes:
         name: The file's.
@@ -35,10 +39,9 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
         self.name = name
-        common, own = (folder.joinpath(f"{part}.lua").read_text() for part in ("common", name))
-        self._plain, self._sharded = (
-            _form(f"local PUBLISH = '{word}'\n{common}{own}") for word in ("PUBLISH", "SPUBLISH")
-        )
+        parts = ("common", name) if name in _WITHOUT_RUN_STATES else ("common", "run_states", name)
+        text = "".join(folder.joinpath(f"{part}.lua").read_text() for part in parts)
+        self._plain, self._sharded = (_form(f"local PUBLISH = '{word}'\n{text}") for word in ("PUBLISH", "SPUBLISH"))
         self.text: str = self._plain.text
         self.sha: str = self._plain.sha
 

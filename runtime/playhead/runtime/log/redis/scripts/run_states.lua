@@ -1,0 +1,124 @@
+-- Functions that change a run's state; this file is put between common.lua and each script that needs it. Not a script by
+-- itself. Apart from common.lua because every call of a script makes all functions before it anew, and `append` needs none
+-- of these.
+--
+-- Keys: none of its own. Names of keys that depend on the run's fields (its session's, its agent's) are built from the
+--   prefix, which contains the shard's hash tag, so every key is in the slot of the declared ones.
+-- Arguments: none.
+-- Answers: none.
+-- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
+--   ready set. A session's messages have a TTL if and only if no run holds it. Queue positions grow and each is given
+--   once: runs are claimed in the order in which they were queued, whatever the clock does.
+
+local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay
+
+local function now_us()
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
+end
+
+local function ended(state)
+  return state == 'completed' or state == 'failed' or state == 'cancelled'
+end
+
+-- Appends the records that end a run without its owner. If the log refuses them, because another program wrote to its
+-- key, the run ends without them; else it would stay for ever. To be called after another write only, so that the reason
+-- of a refusal is not a lack of memory.
+local function append_end(prefix, id, head, epoch, records)
+  pcall(append_records, prefix .. 'run:' .. id, prefix .. 'log:' .. id, tonumber(head), tonumber(epoch), records)
+end
+
+local function notify(list, id)
+  redis.call('RPUSH', list, id)
+  redis.call('LTRIM', list, -100, -1)
+  redis.call('PEXPIRE', list, 60000)
+end
+
+local function last_position(prefix)
+  return tonumber(redis.call('GET', prefix .. 'queue_position') or 0)
+end
+
+-- The present as a queue position: microseconds, and never below a position that was given, though the clock may be set back.
+local function queue_now(prefix)
+  return math.max(now_us(), last_position(prefix))
+end
+
+-- The next queue position: above every position given so far, because several runs may be queued in one microsecond.
+local function next_position(prefix)
+  local position = string.format('%.0f', math.max(now_us(), last_position(prefix) + 1))
+  redis.call('SET', prefix .. 'queue_position', position)
+  return position
+end
+
+local function enqueue(prefix, id)
+  local agent = redis.call('HGET', prefix .. 'run:' .. id, 'agent')
+  redis.call('ZADD', prefix .. 'ready:' .. agent, next_position(prefix), id)
+  notify(prefix .. 'notify_agent:' .. agent, id)
+end
+
+-- The run `id` gives up its session, or stops waiting for it; the first waiting run that is still queued takes the session.
+local function pass_session_on(prefix, session, id)
+  if session == '' then return end
+  local key, waiting = prefix .. 'session:' .. session, prefix .. 'waiting:' .. session
+  redis.call('LREM', waiting, 0, id)
+  if redis.call('HGET', key, 'holder') ~= id then return end
+  local next_id = redis.call('LPOP', waiting)
+  while next_id do
+    if redis.call('HGET', prefix .. 'run:' .. next_id, 'state') == 'queued' then
+      redis.call('HSET', key, 'holder', next_id)
+      enqueue(prefix, next_id)
+      return
+    end
+    next_id = redis.call('LPOP', waiting)
+  end
+  redis.call('HDEL', key, 'holder')
+  redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
+end
+
+-- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
+local function end_run(prefix, id, state, retention, now)
+  local run = prefix .. 'run:' .. id
+  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline')
+  redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
+  redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
+  if h[3] then redis.call('ZREM', prefix .. 'deadlines', id) end
+  redis.call('DEL', prefix .. 'inbox:' .. id)
+  redis.call('PEXPIRE', run, retention)
+  redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
+  pass_session_on(prefix, h[2] or '', id)
+end
+
+-- Ends a run that has no owner and was cancelled; the records were sent with the signal.
+local function end_cancelled(prefix, id, now, records)
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention_ms')
+  append_end(prefix, id, h[1], h[2], records)
+  end_run(prefix, id, 'cancelled', tonumber(h[3]), now)
+end
+
+-- Takes the run from its owner and queues it after all others; or ends it, if it has a cancel that its owner did not take in.
+local function requeue(prefix, id, now)
+  local run = prefix .. 'run:' .. id
+  redis.call('ZREM', prefix .. 'leases', id)
+  redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
+  local h = redis.call('HMGET', run, 'cancel_signal', 'cancel_records')
+  for _, signal in ipairs(h[1] and redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1) or {}) do
+    if signal == h[1] then
+      local records = {}
+      for r = 1, tonumber(h[2]) do records[r] = redis.call('HGET', run, 'cancel_record:' .. r) end
+      return end_cancelled(prefix, id, now, records)
+    end
+  end
+  enqueue(prefix, id)
+end
+
+-- Stores the owner's last records and ends the ownership. Returns status, head, signals waiting; after OK the caller decides
+-- the run's next state. The token and the head are kept as `released_…` only so that a repeat is recognised.
+local function append_and_release(run, log, inbox, token, expected, acknowledged, records)
+  local status, head, waiting, epoch = fence(run, token, expected, #records, 'released')
+  if status ~= STATUS.OK then return status, head, waiting end
+  head = append_records(run, log, head, epoch, records)
+  waiting = acknowledge(run, inbox, acknowledged, waiting)
+  redis.call('HSET', run, 'token', '', 'released_token', token, 'released_head', string.format('%.0f', head))
+  return status, head, waiting
+end
