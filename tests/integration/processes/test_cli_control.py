@@ -17,7 +17,7 @@ RUN_ID = r"0-[0-9a-z]{19}"
 def asking(fleet: Fleet, commands: Commands, what: str, *more: str) -> tuple[Running, str]:
     """A command that watches a run which waits for a response, and the run."""
     command = commands.start("ask", "asks", what, "--url", fleet.url, *more)
-    return command, command.until(rf"waits for an answer.*playhead respond ({RUN_ID})").group(1)
+    return command, command.until(rf"waits for a response.*playhead respond ({RUN_ID})").group(1)
 
 
 def test_ask_shows_the_question_and_the_command_that_answers_it_and_waits_on(
