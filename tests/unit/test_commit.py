@@ -799,21 +799,21 @@ def test_kept_records_are_those_that_were_added_and_the_oldest_are_dropped_first
         kept.add(batch)
         added += batch
         head = 7 + len(added)
-        least = next(back for back in range(len(added) + 1) if kept.behind(head - len(added) + back) is not None)
+        least = next(back for back in range(len(added) + 1) if kept.after(head - len(added) + back) is not None)
         here = added[least:]
         assert len(here) <= MAX_KEPT_RECORDS
         assert sum(map(len, here)) <= MAX_KEPT_BYTES
-        assert kept.behind(7 + least) == here
+        assert kept.after(7 + least) == here
         middle = dice.randrange(least, len(added) + 1)
-        assert kept.behind(7 + middle) == added[middle:]
-        assert kept.behind(6 + least) is None or least == 0
+        assert kept.after(7 + middle) == added[middle:]
+        assert kept.after(6 + least) is None or least == 0
     assert least > 0
 
 
 def test_a_record_larger_than_all_that_may_be_kept_is_not_kept() -> None:
     kept = KeptRecords(0)
     kept.add([b"a", b"x" * (MAX_KEPT_BYTES + 1)])
-    assert kept.behind(0) is None
-    assert kept.behind(2) == []
+    assert kept.after(0) is None
+    assert kept.after(2) == []
     kept.add([b"b"])
-    assert kept.behind(2) == [b"b"]
+    assert kept.after(2) == [b"b"]

@@ -44,7 +44,7 @@ def test_ask_shows_the_question_and_the_command_that_answers_it_and_waits_on(
     assert "[answered: yes]" in told.err
     replayed = call("replay", run_id, "--fast", "--url", fleet.url)
     assert "? approve: May I pay?" in replayed.err
-    assert "waits for an answer" not in replayed.err
+    assert "waits for a response" not in replayed.err
 
 
 def test_a_user_who_comes_back_to_a_paused_run_is_told_too_and_json_readers_get_the_events(

@@ -81,7 +81,7 @@ class KeptRecords:
         del self._data[:size], self._sizes[:count]
         self._before += count
 
-    def behind(self, head: int) -> list[bytes] | None:
+    def after(self, head: int) -> list[bytes] | None:
         """All records after `head`; None if some of them are not kept any more."""
         if head < self._before:
             return None
@@ -219,7 +219,7 @@ class RunWriter:
 
     def acknowledged_after(self, head: int) -> list[bytes] | None:
         """The records stored after `head`, once acknowledged; None if there are none, or not all are kept."""
-        return self._kept.behind(head) if head < self.head else None
+        return self._kept.after(head) if head < self.head else None
 
     def signals_after(self, head: int) -> set[str]:
         """The ids of the signals whose receipts were sent after `head`, including those of the current batch."""
