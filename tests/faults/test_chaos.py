@@ -99,7 +99,7 @@ def test_tls_is_refused_where_no_proxy_could_end_it():
     with chaos("--tls", "--server", "sentinel") as process:
         _, error = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "--tls is for a single server" in error
+    assert "--tls needs a single server" in error
 
 
 def test_what_needs_a_proxy_is_refused_where_there_is_none():

@@ -115,7 +115,7 @@ async def test_a_worker_that_slept_past_its_lease_begins_no_further_tool_and_wri
         assert (await sleeper.hears("ended"))["statistics"]["ended"] == {"fenced": 1}
         assert programs.effects() == effects, "no body began after the sleep"
         assert await programs.dense_entries(run) == entries
-        assert "this process stood still" in sleeper.logged
+        assert "this process was stopped" in sleeper.logged
         assert "the run is completed (epoch 2)" in sleeper.logged
 
 
@@ -135,4 +135,4 @@ async def test_a_worker_that_slept_past_its_lease_at_any_place_writes_nothing_mo
         assert (await sleeper.hears("ended"))["statistics"]["ended"] == {"fenced": 1}
         assert (await programs.dense_entries(run), programs.effects()) == (entries, effects)
         assert f"run {run.id}: " in sleeper.logged
-        assert "this process stood still" in sleeper.logged
+        assert "this process was stopped" in sleeper.logged

@@ -311,9 +311,9 @@ def targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("no.such.module:agent", "cannot import 'no.such.module'"),
         ("no_such_module", "cannot import 'no_such_module'"),
         ("", "'' is not a target: use module:attribute or path/to/file.py:attribute"),
-        (":agent", "':agent' is no target"),
-        (".relative:agent", "'.relative:agent' is no target"),
-        ("module:no-name", "'module:no-name' is no target"),
+        (":agent", "':agent' is not a target"),
+        (".relative:agent", "'.relative:agent' is not a target"),
+        ("module:no-name", "'module:no-name' is not a target"),
     ],
 )
 def test_a_target_that_gives_no_agent(targets: Path, target: str, says: str) -> None:

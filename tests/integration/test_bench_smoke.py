@@ -24,10 +24,10 @@ def bench(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_every_measurement_gives_figures_that_make_sense():
     with bench("--json") as process:
-        out, error = process.communicate(timeout=100)
+        out, error = process.communicate(timeout=240)
     assert process.returncode == 0, error
     told: dict[str, Any] = json.loads(out)
     assert {"cpu", "python", "server", "redis"} <= set(told["machine"])
@@ -43,7 +43,7 @@ def test_every_measurement_gives_figures_that_make_sense():
     assert len(names) == len(set(names)), "two lines are called the same"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_its_processes_end_when_it_is_killed():
     with bench("--only", "saturated") as process:
         assert process.stderr is not None

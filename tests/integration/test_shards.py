@@ -41,7 +41,7 @@ async def test_another_number_is_refused_and_nothing_is_changed(fleet: Fleet) ->
     async with fleet.client(shards=SHARDS):
         pass
     with pytest.raises(
-        ShardsError, match=f"prefix '{fleet.prefix}' has the number of shards 4, not 3.*Say 4"
+        ShardsError, match=f"prefix '{fleet.prefix}' has the number of shards 4, not 3.*Pass 4"
     ) as raised:
         async with fleet.client(shards=3):
             pass

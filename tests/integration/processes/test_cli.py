@@ -339,11 +339,19 @@ def test_an_argument_out_of_range_exits_with_64(arguments: str, named: str, call
     assert named in told.err
 
 
-@pytest.mark.parametrize("arguments", [("ask", "", "hi"), ("ask", "assistant", "hi", "--session", "")])
-def test_an_empty_name_exits_with_64(arguments: tuple[str, ...], fleet: Fleet, call: Callable[..., Finished]):
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("ask", "", "hi"), "use 1 to 128 letters"),
+        (("ask", "assistant", "hi", "--session", ""), "1 to 256 printable characters"),
+    ],
+)
+def test_an_empty_name_exits_with_64(
+    arguments: tuple[str, ...], named: str, fleet: Fleet, call: Callable[..., Finished]
+):
     told = call(*arguments, "--url", fleet.url)
     assert told.code == 64
-    assert "1 to 256 printable characters" in told.err
+    assert named in told.err
 
 
 BAD_TARGETS = {
@@ -355,7 +363,7 @@ BAD_TARGETS = {
     "twins.py:text": "text is not an Agent (it is a str). Agents there: a, b",
     "twins.py:nothing": "nothing is not an Agent (no such attribute)",
     "nowhere_at_all": "cannot import 'nowhere_at_all'",
-    "no-name": "'no-name' is no target",
+    "no-name": "'no-name' is not a target",
 }
 SOURCES = {
     "breaks.py": "import nowhere_at_all",
