@@ -98,7 +98,7 @@ class Subscription:
     def __init__(self, channel: bytes) -> None:
         self.channel: bytes = channel
         self.batches: list[bytes] = []
-        self.missed = True
+        self.missed: bool = True
         self.confirmed: _Once = _Once()
         self._waiter: asyncio.Future[None] | None = None
         self._deadline = 0.0
