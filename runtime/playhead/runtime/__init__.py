@@ -5,8 +5,9 @@ from playhead.runtime import Agent, tool
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.agent.agent import Agent
@@ -81,49 +82,42 @@ __all__ = [
     "tool",
 ]
 
-_HOMES: Final = {
-    "Agent": "playhead.runtime.agent.agent",
-    "AgentBusyError": "playhead.runtime.core.errors",
-    "AgentNotFoundError": "playhead.runtime.core.errors",
-    "AgentPausedError": "playhead.runtime.core.errors",
-    "BadTargetError": "playhead.runtime.core.errors",
-    "ContextWindowOverflowException": "playhead.runtime.core.errors",
-    "EncodingError": "playhead.runtime.core.errors",
-    "FencedError": "playhead.runtime.core.errors",
-    "ForeignRecordError": "playhead.runtime.core.errors",
-    "GapError": "playhead.runtime.core.errors",
-    "InterruptNotOpenError": "playhead.runtime.core.errors",
-    "LeaseTooShortError": "playhead.runtime.core.errors",
-    "LogUnavailableError": "playhead.runtime.core.errors",
-    "MaxTokensReachedException": "playhead.runtime.core.errors",
-    "ModelConfigurationError": "playhead.runtime.core.errors",
-    "ModelThrottledException": "playhead.runtime.core.errors",
-    "NoWorkerError": "playhead.runtime.core.errors",
-    "PlayheadError": "playhead.runtime.core.errors",
-    "RecordTooLargeError": "playhead.runtime.core.errors",
-    "RedisAuthError": "playhead.runtime.core.errors",
-    "RedisTooOldError": "playhead.runtime.core.errors",
-    "RewindError": "playhead.runtime.core.errors",
-    "RunEndedError": "playhead.runtime.core.errors",
-    "RunFailedError": "playhead.runtime.core.errors",
-    "RunNotFoundError": "playhead.runtime.core.errors",
-    "ShardsError": "playhead.runtime.core.errors",
-    "Event": "playhead.runtime.core.events",
-    "new_run_id": "playhead.runtime.core.ids",
-    "Interrupt": "playhead.runtime.core.interrupts",
-    "AgentResult": "playhead.runtime.core.result",
-    "ToolContext": "playhead.runtime.tools.context",
-    "tool": "playhead.runtime.tools.decorator",
-    "Tool": "playhead.runtime.tools.tool",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import at first use, so that code which needs only records loads neither models nor redis."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# At first use, so that code which needs only records loads neither models nor redis.
+import_at_first_use(
+    __name__,
+    {
+        "Agent": "playhead.runtime.agent.agent",
+        "AgentBusyError": "playhead.runtime.core.errors",
+        "AgentNotFoundError": "playhead.runtime.core.errors",
+        "AgentPausedError": "playhead.runtime.core.errors",
+        "BadTargetError": "playhead.runtime.core.errors",
+        "ContextWindowOverflowException": "playhead.runtime.core.errors",
+        "EncodingError": "playhead.runtime.core.errors",
+        "FencedError": "playhead.runtime.core.errors",
+        "ForeignRecordError": "playhead.runtime.core.errors",
+        "GapError": "playhead.runtime.core.errors",
+        "InterruptNotOpenError": "playhead.runtime.core.errors",
+        "LeaseTooShortError": "playhead.runtime.core.errors",
+        "LogUnavailableError": "playhead.runtime.core.errors",
+        "MaxTokensReachedException": "playhead.runtime.core.errors",
+        "ModelConfigurationError": "playhead.runtime.core.errors",
+        "ModelThrottledException": "playhead.runtime.core.errors",
+        "NoWorkerError": "playhead.runtime.core.errors",
+        "PlayheadError": "playhead.runtime.core.errors",
+        "RecordTooLargeError": "playhead.runtime.core.errors",
+        "RedisAuthError": "playhead.runtime.core.errors",
+        "RedisTooOldError": "playhead.runtime.core.errors",
+        "RewindError": "playhead.runtime.core.errors",
+        "RunEndedError": "playhead.runtime.core.errors",
+        "RunFailedError": "playhead.runtime.core.errors",
+        "RunNotFoundError": "playhead.runtime.core.errors",
+        "ShardsError": "playhead.runtime.core.errors",
+        "Event": "playhead.runtime.core.events",
+        "new_run_id": "playhead.runtime.core.ids",
+        "Interrupt": "playhead.runtime.core.interrupts",
+        "AgentResult": "playhead.runtime.core.result",
+        "ToolContext": "playhead.runtime.tools.context",
+        "tool": "playhead.runtime.tools.decorator",
+        "Tool": "playhead.runtime.tools.tool",
+    },
+)

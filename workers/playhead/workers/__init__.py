@@ -5,8 +5,9 @@ from playhead.workers import Worker
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.targets import load_agents
@@ -15,20 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker", "WorkerOptions", "WorkerStatistics", "load_agents"]
 
-_HOMES: Final = {
-    "WorkerOptions": "playhead.workers.options",
-    "WorkerStatistics": "playhead.workers.options",
-    "load_agents": "playhead.runtime.targets",
-    "Worker": "playhead.workers.worker",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import at first use, so that the command line can read a command without loading a worker."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# At first use, so that the command line can read a command without loading a worker.
+import_at_first_use(
+    __name__,
+    {
+        "WorkerOptions": "playhead.workers.options",
+        "WorkerStatistics": "playhead.workers.options",
+        "load_agents": "playhead.runtime.targets",
+        "Worker": "playhead.workers.worker",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.embedded.server import EmbeddedServer
@@ -11,19 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedCluster", "EmbeddedSentinels", "EmbeddedServer"]
 
-_HOMES: Final = {
-    "EmbeddedServer": "playhead.runtime.embedded.server",
-    "EmbeddedCluster": "playhead.runtime.embedded.topology",
-    "EmbeddedSentinels": "playhead.runtime.embedded.topology",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """At first use, so that one server loads no topology."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# At first use, so that one server loads no topology.
+import_at_first_use(
+    __name__,
+    {
+        "EmbeddedServer": "playhead.runtime.embedded.server",
+        "EmbeddedCluster": "playhead.runtime.embedded.topology",
+        "EmbeddedSentinels": "playhead.runtime.embedded.topology",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.models.demo.model import DemoModel
@@ -24,25 +25,18 @@ __all__ = [
     "tool_call",
 ]
 
-_HOMES: Final = {
-    "DemoModel": "playhead.runtime.models.demo.model",
-    "LocalModel": "playhead.runtime.models.local.model",
-    "OpenAIModel": "playhead.runtime.models.openai.model",
-    "resolve_model": "playhead.runtime.models.resolve",
-    "ModelRequest": "playhead.runtime.models.scripted",
-    "ScriptedCall": "playhead.runtime.models.scripted",
-    "ScriptedModel": "playhead.runtime.models.scripted",
-    "text_call": "playhead.runtime.models.scripted",
-    "tool_call": "playhead.runtime.models.scripted",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import at first use, so that one provider does not load the others."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+# At first use, so that one provider does not load the others.
+import_at_first_use(
+    __name__,
+    {
+        "DemoModel": "playhead.runtime.models.demo.model",
+        "LocalModel": "playhead.runtime.models.local.model",
+        "OpenAIModel": "playhead.runtime.models.openai.model",
+        "resolve_model": "playhead.runtime.models.resolve",
+        "ModelRequest": "playhead.runtime.models.scripted",
+        "ScriptedCall": "playhead.runtime.models.scripted",
+        "ScriptedModel": "playhead.runtime.models.scripted",
+        "text_call": "playhead.runtime.models.scripted",
+        "tool_call": "playhead.runtime.models.scripted",
+    },
+)
