@@ -22,7 +22,7 @@ from playhead.runtime.core.state import evolve, fold, initial
 
 __all__: list[str] = []
 
-FILES = sorted(Path(__file__).parents[1].glob("golden/*/*.jsonl"))
+FILES = sorted(Path(__file__).parents[2].glob("golden/*/*.jsonl"))
 
 
 class OldRun:
