@@ -69,7 +69,7 @@ build: ## the wheels and sdists of the four distributions, into dist/
 
 .PHONY: wheels
 wheels: ## install the wheels in empty environments, and run the demo and a client from there
-	$(UV) run pytest -n 0 -m "wheels or not wheels" tests/integration/processes/test_wheels.py
+	$(UV) run pytest -n 0 -m "wheels or not wheels" tests/repo/test_wheels.py
 
 .PHONY: clean
 clean: ## remove caches, build output and the data of `playhead dev`

@@ -20,7 +20,7 @@ from commands import Commands, Fleet
 
 __all__: list[str] = []
 
-ROOT: Final = Path(__file__).resolve().parents[3]
+ROOT: Final = Path(__file__).resolve().parents[2]
 MEMBERS: Final = ("runtime", "workers", "client")
 UV: Final = os.environ.get("UV") or shutil.which("uv") or ""
 
