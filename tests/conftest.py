@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
+from tests.support.commands import Commands
 
 EXEMPT = {
     "runs": "the index of runs; an entry goes with its run",
@@ -42,6 +44,13 @@ settings.load_profile("any machine")
 def anyio_backend() -> str:
     """The only backend: redis-py's asyncio client runs on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    """Runs commands in an empty folder; what still runs at the end of the test is killed."""
+    with Commands(tmp_path) as here:
+        yield here
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from commands import Commands, Fleet
+from tests.support.commands import Commands
 
 __all__: list[str] = []
 
@@ -143,16 +143,16 @@ def test_the_demo_runs_from_the_wheels_in_an_empty_folder(everything: Path, comm
 @pytest.mark.wheels
 @pytest.mark.timeout(600)
 def test_a_worker_from_the_wheels_serves_a_client_that_has_neither_command_line_nor_workers(
-    everything: Path, client_only: Path, commands: Commands, fleet: Fleet
+    everything: Path, client_only: Path, commands: Commands, redis_url: str
 ):
     agents = "from playhead.runtime import Agent\nfrom playhead.runtime.toolbox import calculator\n"
     (commands.folder / "agents.py").write_text(f"{agents}assistant = Agent(name='assistant', tools=[calculator])\n")
     prefix = {"PLAYHEAD_PREFIX": "wheels"}
-    worker = commands.spawn([str(everything / "playhead"), "worker", "agents.py", "--url", fleet.url], env=prefix)
+    worker = commands.spawn([str(everything / "playhead"), "worker", "agents.py", "--url", redis_url], env=prefix)
     worker.until("serves assistant")
     python = str(client_only / "python")
     where, missing = commands.spawn([python, "-c", NOT_THERE]).wait().out.splitlines()
     assert (Path(where).is_relative_to(client_only.parent), missing) == (True, "[]")
-    asked = commands.spawn([python, "-c", ASK, fleet.url]).wait()
+    asked = commands.spawn([python, "-c", ASK, redis_url]).wait()
     assert (asked.code, asked.out.splitlines()[-1], "391" in asked.out) == (0, "end_turn", True), asked.err
     assert worker.stop() == 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from commands import Commands, entries_of
+from tests.support.commands import Commands, entries_of
 
 from playhead.client import Client
 from playhead.runtime.core.converse import Message
@@ -20,7 +20,7 @@ from playhead.runtime.log.values import RunInfo
 
 __all__: list[str] = []
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_the_basic_example_prints_its_events_and_the_result_last(commands: Commands):

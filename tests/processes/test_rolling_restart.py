@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from commands import Commands, Running
+from tests.support.commands import Commands, Running
 
 from playhead.client import Client, Run
 from playhead.runtime.core.records import ToolFinished, ToolStarted

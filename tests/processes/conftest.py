@@ -1,4 +1,4 @@
-"""Real processes: the command line, workers, the examples. What the tests share is in `commands.py` beside this file."""
+"""Real processes: the command line, workers, the examples."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parent))
-
-from commands import SETTINGS, Commands, Finished, Fleet
+from tests.support.commands import SETTINGS, Commands, Finished, Fleet
 
 from playhead.client.main import main
 from playhead.runtime.embedded.server import EmbeddedServer
@@ -19,13 +17,6 @@ from playhead.runtime.embedded.server import EmbeddedServer
 __all__: list[str] = []
 
 AGENTS = Path(__file__).with_name("process_agents.py")
-
-
-@pytest.fixture
-def commands(tmp_path: Path) -> Iterator[Commands]:
-    """Runs commands in an empty folder; what still runs at the end of the test is killed."""
-    with Commands(tmp_path) as here:
-        yield here
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 import redis
-from commands import Commands, Finished, Running, entries_of, gone, state_of
+from tests.support.commands import Commands, Finished, Running, entries_of, gone, state_of
 
 from playhead.client import Client
 from playhead.runtime.embedded.server import EmbeddedServer

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
+from tests.support.commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
 
 from playhead.client.cli.app import app
 from playhead.runtime.embedded.server import EmbeddedServer

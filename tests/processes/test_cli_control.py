@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
-from commands import Commands, Finished, Fleet, Running
+from tests.support.commands import Commands, Finished, Fleet, Running
 
 __all__: list[str] = []
 
