@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import SETTINGS, Commands, Finished, Fleet
-
 from playhead.client.main import main
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.commands import SETTINGS, Commands, Finished, Fleet
 
 __all__: list[str] = []
 

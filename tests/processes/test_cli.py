@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.support.commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
 
 from playhead.client.cli.app import app
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
 
 __all__: list[str] = []
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import redis
+
 from tests.support.commands import Commands, Finished, Fleet, Running
 
 __all__: list[str] = []

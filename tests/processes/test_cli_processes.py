@@ -12,10 +12,10 @@ from pathlib import Path
 import anyio
 import pytest
 import redis
-from tests.support.commands import Commands, Finished, Running, entries_of, gone, state_of
 
 from playhead.client import Client
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.commands import Commands, Finished, Running, entries_of, gone, state_of
 
 __all__: list[str] = []
 

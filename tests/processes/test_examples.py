@@ -11,12 +11,12 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from tests.support.commands import Commands, entries_of
 
 from playhead.client import Client
 from playhead.runtime.core.converse import Message
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.values import RunInfo
+from tests.support.commands import Commands, entries_of
 
 __all__: list[str] = []
 

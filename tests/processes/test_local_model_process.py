@@ -1,8 +1,8 @@
 """LocalModel's process: started once, reached by key alone, ended with the process that started it.
 
-The engine is a stand-in that speaks the same protocol, because the real one is an extra; `test_local_model.py` among
-the integration tests runs the real one. The stand-in holds a named pipe open as long as it lives: a test that reads it
-to its end waits for its death.
+The engine is a stand-in that speaks the same protocol, because the real one is an extra; `test_local_model.py` runs
+the real one. The stand-in holds a named pipe open as long as it lives: a test that reads it to its end waits for its
+death.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.support.commands import Commands, Running
 
 from playhead.client import Client, Run
 from playhead.runtime.core.records import ToolFinished, ToolStarted
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.commands import Commands, Running
 
 __all__: list[str] = []
 

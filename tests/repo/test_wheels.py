@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+
 from tests.support.commands import Commands
 
 __all__: list[str] = []
