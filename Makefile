@@ -74,4 +74,4 @@ wheels: ## install the wheels in empty environments, and run the demo and a clie
 .PHONY: clean
 clean: ## remove caches, build output and the data of `playhead dev`
 	rm -rf .playhead .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist build site
-	find runtime workers client tests examples bench chaos -type d -name __pycache__ -prune -exec rm -rf {} +
+	find runtime workers client testkit tests examples bench chaos -type d -name __pycache__ -prune -exec rm -rf {} +

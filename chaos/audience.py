@@ -91,7 +91,7 @@ class Audience:
         while not (viewers := self._stage.those("viewer") or self._stage.those("viewer", healthy=False)):  # noqa: ASYNC110
             await anyio.sleep(0.05)  # the last one was killed; a replacement is starting
         order.viewer = self._dice.choice(viewers)
-        await order.viewer.process.tell({"view": order.name, "run": order.run, "what": order.what})
+        await order.viewer.process.tell(json.dumps({"view": order.name, "run": order.run, "what": order.what}))
 
     def _done(self, name: str) -> None:
         if (order := self._orders.get(name)) is not None:

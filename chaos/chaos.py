@@ -22,9 +22,9 @@ from chaos.audience import Audience
 from chaos.evidence import Violation
 from chaos.injuries import Injurer, Injury, summary
 from chaos.load import Load
-from chaos.processes import Template
 from chaos.stage import Options, Stage
 from chaos.tally import figures
+from testkit.processes import fork_server
 
 __all__ = ["Outcome", "run_chaos"]
 
@@ -71,8 +71,8 @@ async def run_chaos(options: Options, say: Callable[[str], None]) -> Outcome:
 async def _chaos(options: Options, folder: Path, say: Callable[[str], None]) -> Outcome:
     dice = random.Random(options.seed)
     async with AsyncExitStack() as stack:
-        template = await stack.enter_async_context(Template.running(str(folder / "template"), folder / "logs"))
-        stage = Stage(options, folder=folder, template=template)
+        forks = stack.enter_context(fork_server(worker="chaos.programs:worker", viewer="chaos.programs:viewer"))
+        stage = Stage(options, folder=folder, forks=forks)
         audience = Audience(stage, random.Random(dice.random()))
         await stage.open(stack)
         load = Load(stage, audience, random.Random(dice.random()))

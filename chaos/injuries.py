@@ -121,13 +121,13 @@ class Injurer:
 
     async def delay(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
         """Delay everything it sends and receives."""
-        victim.proxy.delay_s = dice.uniform(0.02, 0.3)
+        victim.proxy.delay(dice.uniform(0.02, 0.3), requests=True)
         await anyio.sleep(dice.uniform(0.5, 2.0))
-        victim.proxy.delay_s = 0.0
+        victim.proxy.delay(0.0)
 
     async def partition(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
         """Hold everything it sends until well past its lease; then deliver it."""
-        victim.proxy.hold()
+        victim.proxy.hold(requests=True)
         try:
             await anyio.sleep(self._lease_s + dice.uniform(0.3, 2.0))
         finally:
@@ -135,7 +135,7 @@ class Injurer:
 
     async def lose_replies(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
         """Lose its next replies, and cut their connections."""
-        await victim.proxy.lose_replies(dice.randint(1, 4), within=1.0)
+        await victim.proxy.lose_next(dice.randint(1, 4), within=1.0)
 
     async def drain(self, injury: Injury, victim: Victim, dice: random.Random) -> None:
         """SIGTERM; a replacement starts."""
@@ -184,7 +184,7 @@ class Injurer:
 
     async def lose_load_replies(self, injury: Injury, victim: Victim | None, dice: random.Random) -> None:
         """Lose that client's next replies, so that it does not know whether its run was submitted."""
-        await self._stage.load_proxy.lose_replies(dice.randint(1, 3), within=2.0)
+        await self._stage.load_proxy.lose_next(dice.randint(1, 3), within=2.0)
 
 
 def summary(done: Sequence[Injury]) -> Injuries:

@@ -11,10 +11,10 @@ from typing import Any, Final, Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from chaos.processes import Process, Template
-from chaos.proxy import Proxy
 from chaos.servers import ServerKind, Servers, open_servers
-from chaos.tls import Certificate, make_certificate
+from testkit.processes import ForkServer, Process
+from testkit.proxy import Proxy
+from testkit.tls import Certificate, make_certificate
 
 __all__ = ["PREFIX", "Options", "Stage", "Victim"]
 
@@ -90,7 +90,7 @@ class Stage:
         steady: Held while the server is killed or stalled, until it accepts writes again; hold it to read safely.
     """
 
-    def __init__(self, options: Options, *, folder: Path, template: Template) -> None:
+    def __init__(self, options: Options, *, folder: Path, forks: ForkServer) -> None:
         self.options = options
         self.folder = folder
         self.died: list[str] = []
@@ -100,7 +100,8 @@ class Stage:
         self.on_end: Callable[[Victim], Awaitable[None]] = _nothing
         self._victims: list[Victim] = []
         self._certificate: Certificate | None = None
-        self._template = template
+        self._forks = forks
+        self._started = 0
         self._tasks: TaskGroup
         self.steady = anyio.Lock()
 
@@ -145,13 +146,16 @@ class Stage:
     async def _keep(self, program: Literal["worker", "viewer"], *, task_status: Any) -> None:
         async with self._proxy().serving() as proxy:
             url = self.url(proxy)
-            process = await self._template.start(program, url=url, prefix=PREFIX, **self._config(program))
+            self._started += 1
+            log = self.folder / "logs" / f"{self._started:04}-{program}.log"
+            process = await self._forks.start(program, log=log, url=url, prefix=PREFIX, **self._config(program))
             victim = Victim(program, process, proxy)
             self._victims.append(victim)
             task_status.started(victim)
             try:
-                await process.run(lambda line: self.on_line(line))
+                await process.read(lambda line: self.on_line(line))
             finally:
+                await process.aclose()
                 self._victims.remove(victim)
         if not victim.leaving:
             self.died.append(f"{program} {process.pid}")

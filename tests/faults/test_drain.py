@@ -9,7 +9,7 @@ import pytest
 from playhead.runtime.core.records import RunHandedOver, ToolFinished
 
 if TYPE_CHECKING:
-    from .conftest import Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 

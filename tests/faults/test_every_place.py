@@ -12,8 +12,7 @@ from playhead.runtime.core.signals import Signal
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
-
-    from .conftest import Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 

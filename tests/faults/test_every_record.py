@@ -11,8 +11,7 @@ from playhead.runtime.core.records import ModelRetried, ToolFinished, ToolStarte
 
 if TYPE_CHECKING:
     from playhead.client import Run
-
-    from .conftest import Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 

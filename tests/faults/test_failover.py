@@ -17,8 +17,7 @@ from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinel
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
-
-    from .conftest import Program, Programs
+    from tests.support.programs import Program, Programs
 
 __all__: list[str] = []
 

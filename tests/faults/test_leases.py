@@ -9,8 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from playhead.client import Run
-
-    from .conftest import Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 

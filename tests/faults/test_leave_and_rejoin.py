@@ -17,8 +17,7 @@ from playhead.runtime.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from playhead.client import Run
-
-    from .conftest import Program, Programs
+    from tests.support.programs import Program, Programs
 
 __all__: list[str] = []
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from playhead.client import Run
     from playhead.runtime.core.records import Entry
-
-    from .conftest import Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 

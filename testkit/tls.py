@@ -1,4 +1,4 @@
-"""A certificate made for one chaos run: the proxies terminate TLS, because the server may be built without it."""
+"""A certificate for a proxy that terminates TLS, because the server may be built without it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,122 @@
+"""Processes that are made to be injured: started by a fork server, told lines, paused and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import anyio
+from anyio.abc import SocketStream
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+__all__ = ["ForkServer", "Process", "fork_server"]
+
+_ROOT: Final = Path(__file__).resolve().parents[1]
+_START_S: Final = 30.0
+_ENDED: Final = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)
+
+
+class Process:
+    """A process that writes lines of JSON.
+
+    Attributes:
+        ended: Set when `read` has come to its end.
+    """
+
+    def __init__(self, link: SocketStream, pid: int, lines: BufferedByteReceiveStream) -> None:
+        self.pid = pid
+        self.ended = anyio.Event()
+        self._link = link
+        self._lines = lines
+
+    async def next_line(self) -> Any:
+        """The next line, as a value.
+
+        Raises:
+            anyio.IncompleteRead: The process has ended.
+        """
+        return json.loads(await self._lines.receive_until(b"\n", 1 << 20))
+
+    async def read(self, on_line: Callable[[Any], None]) -> None:
+        """Pass every further line to `on_line`; returns when the process has ended."""
+        with suppress(*_ENDED):
+            while True:
+                on_line(await self.next_line())
+        self.ended.set()
+
+    async def tell(self, line: str) -> None:
+        """Write a line to its input; do nothing if it has ended."""
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await self._link.send(line.encode() + b"\n")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, unless it has ended: its id may belong to another process by then."""
+        if not self.ended.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """`kill -9`, paused or not."""
+        self.signal(signal.SIGKILL)
+
+    async def aclose(self) -> None:
+        """Kill it if it has not ended."""
+        self.kill()
+        self.ended.set()
+        with anyio.CancelScope(shield=True):
+            await self._link.aclose()
+
+
+class ForkServer:
+    """Starts processes; see `fork_server.py`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    async def start(self, program: str, *, log: Path, **config: Any) -> Process:
+        """Start a process of that program; returns when it runs.
+
+        Args:
+            log: The file that its standard error is added to.
+            config: Its configuration, as JSON has it.
+        """
+        link = await anyio.connect_unix(self._path)
+        await link.send(json.dumps({"program": program, "log": str(log), **config}).encode() + b"\n")
+        lines = BufferedByteReceiveStream(link)
+        with anyio.fail_after(_START_S):
+            return Process(link, int(await lines.receive_until(b"\n", 100)), lines)
+
+
+@contextmanager
+def fork_server(**programs: str) -> Generator[ForkServer]:
+    """Run a fork server during the block; its processes end with it.
+
+    Args:
+        programs: What each program runs, as `module:function`.
+
+    Raises:
+        RuntimeError: It did not start; what it wrote says why.
+    """
+    with TemporaryDirectory(prefix="ph") as folder:  # a short path: a socket's has 107 characters at most
+        path = f"{folder}/socket"
+        words = [f"{name}={function}" for name, function in programs.items()]
+        command = [sys.executable, "-m", "testkit.fork_server", path, *words]
+        # In its own session: only this process gets Ctrl-C, and it ends the others in order.
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_ROOT, start_new_session=True
+        ) as process:
+            try:
+                assert process.stdout is not None
+                if process.stdout.readline() != b"ready\n":
+                    raise RuntimeError(f"the fork server of {', '.join(programs)} did not start")
+                yield ForkServer(path)
+            finally:
+                process.kill()
