@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 from tests.support.commands import Commands
+from tests.support.models import HeldModel, Steps
 
 EXEMPT = {
     "runs": "the index of runs; an entry goes with its run",
@@ -44,6 +45,18 @@ settings.load_profile("any machine")
 def anyio_backend() -> str:
     """The only backend: redis-py's asyncio client runs on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+def held_model() -> Callable[..., HeldModel]:
+    """Makes models that wait in the middle of their message; see `HeldModel`."""
+    return HeldModel
+
+
+@pytest.fixture
+def make_steps() -> Callable[..., Steps]:
+    """Makes agents of three steps; see `Steps`."""
+    return Steps
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from playhead.runtime.models import ScriptedModel
 from playhead.workers import Worker, load_agents
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

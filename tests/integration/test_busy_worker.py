@@ -11,7 +11,9 @@ import pytest
 from playhead.runtime import Agent
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel, Proxy
+    from testkit.proxy import Proxy
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

@@ -26,8 +26,9 @@ from playhead.workers import Worker
 
 if TYPE_CHECKING:
     from playhead.client import Run
-
-    from .conftest import Fleet, HeldModel, Proxy
+    from testkit.proxy import Proxy
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 
@@ -353,7 +354,7 @@ async def test_an_await_cancelled_while_the_server_is_slow_leaves_everything_usa
             tasks.start_soon(call)
             await proxy.held.wait()
             tasks.cancel_scope.cancel()
-        proxy.go_on()
+        proxy.release()
         await everything_works(fleet, client, "leaver")
 
 
@@ -390,7 +391,7 @@ async def test_an_entry_into_a_client_cancelled_on_the_way_leaves_no_connection(
         tasks.start_soon(enter)
         await proxy.held.wait()
         tasks.cancel_scope.cancel()
-    proxy.go_on()
+    proxy.release()
 
     async def all_gone() -> bool:
         return not await fleet.connections("leaver")
@@ -419,7 +420,7 @@ async def test_a_client_of_a_server_that_hangs_can_be_left_at_once(fleet: Fleet,
         await hanging.wait()
         with anyio.fail_after(2):
             await left.wait()
-    proxy.go_on()
+    proxy.release()
 
     async def all_gone() -> bool:
         return not await fleet.connections("leaver")
@@ -467,7 +468,7 @@ async def test_a_cancelled_worker_leaves_no_connection_blocked_and_its_runs_to_o
 
                 await fleet.until(blocked)
             tasks.cancel_scope.cancel()
-        proxy.go_on()
+        proxy.release()
         assert (await log.runs()) is not None, "the log can still be used"
         await log.aclose()
 

@@ -34,7 +34,8 @@ from playhead.runtime.log.redis.topology import finder_of
 from playhead.runtime.log.values import Batch, NewRun, WriteResult, WriteStatus
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, Proxy
+    from testkit.proxy import Proxy
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 
@@ -170,7 +171,7 @@ async def test_a_link_cut_in_the_middle_of_calls_fails_them_all(proxy: Proxy) ->
             await link.failed()
         with pytest.raises(redis_errors.ConnectionError):
             await link.call("PING")
-        proxy.go_on()
+        proxy.release()
 
 
 async def test_a_reply_that_is_late_ends_the_link_and_all_its_calls(proxy: Proxy) -> None:
@@ -187,7 +188,7 @@ async def test_a_reply_that_is_late_ends_the_link_and_all_its_calls(proxy: Proxy
                 await future
         assert 0.5 <= time.monotonic() - began < 5
         assert isinstance(link.lost, redis_errors.TimeoutError)
-        proxy.go_on()
+        proxy.release()
 
 
 async def test_a_slow_call_is_not_late_because_of_those_before_it(redis_url: str) -> None:

@@ -17,7 +17,9 @@ from playhead.runtime.log.redis.script import Script
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel, Proxy
+    from testkit.proxy import Proxy
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

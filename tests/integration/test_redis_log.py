@@ -31,7 +31,7 @@ from playhead.runtime.log.values import (
 )
 
 if TYPE_CHECKING:
-    from .conftest import Proxy
+    from testkit.proxy import Proxy
 
 __all__: list[str] = []
 
@@ -296,7 +296,7 @@ async def test_no_caller_of_a_server_that_hangs_waits_for_all_before_it(proxy: P
                 for _ in range(20):
                     tasks.start_soon(call)
         assert len(refused) == 20
-        proxy.go_on()
+        proxy.release()
         assert await log.info("none") is None
     finally:
         await log.aclose()

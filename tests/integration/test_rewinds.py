@@ -20,7 +20,7 @@ from playhead.runtime.core.records import Entry, ToolProgressed
 from playhead.runtime.log.values import Batch
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, Owner
+    from tests.support.fleet import Fleet, Owner
 
 __all__: list[str] = []
 

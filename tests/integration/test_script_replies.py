@@ -22,7 +22,8 @@ from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WorkerInfo, WriteResult, WriteStatus
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, Proxy
+    from testkit.proxy import Proxy
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

@@ -18,8 +18,8 @@ from playhead.runtime.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from playhead.client import Run
-
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

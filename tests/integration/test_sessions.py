@@ -16,7 +16,8 @@ from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool
 from playhead.runtime.models import chunks as c
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

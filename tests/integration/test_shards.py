@@ -14,7 +14,7 @@ from playhead.runtime.log.redis.shards import ShardedLog, shard_of_run, shard_of
 from playhead.runtime.log.values import NewRun, WorkerInfo
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

@@ -18,7 +18,7 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.values import Batch
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, Owner
+    from tests.support.fleet import Fleet, Owner
 
 __all__: list[str] = []
 

@@ -23,7 +23,9 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import connect
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel, Proxy
+    from testkit.proxy import Proxy
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 
@@ -165,7 +167,7 @@ async def test_a_dead_link_that_looks_alive_does_not_stop_a_tail(fleet: Fleet, p
         await owner.end()
         await viewer.seen(owner.head)
         viewer.assert_dense(owner.head)
-        proxy.go_on()
+        proxy.release()
 
 
 async def test_a_channel_subscribed_again_while_its_former_subscription_ends_gives_messages_at_once(

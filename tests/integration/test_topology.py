@@ -30,7 +30,8 @@ from playhead.runtime.log.values import Batch, NewRun, RunEnd, WorkerInfo, Write
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

@@ -23,8 +23,8 @@ from playhead.workers import Worker, WorkerOptions
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
-
-    from .conftest import Fleet, HeldModel, Steps
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel, Steps
 
 __all__: list[str] = []
 

@@ -19,8 +19,8 @@ from playhead.workers.checkpoints import Checkpoint, Checkpoints
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
-
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

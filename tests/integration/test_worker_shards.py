@@ -20,7 +20,8 @@ from playhead.runtime.models import ScriptedModel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

@@ -24,8 +24,8 @@ from playhead.runtime.models import ScriptedModel, tool_call
 if TYPE_CHECKING:
     from playhead.client import Client, Run
     from playhead.workers import Worker
-
-    from .conftest import Fleet, HeldModel, Steps
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel, Steps
 
 __all__: list[str] = []
 

@@ -21,7 +21,7 @@ from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool
 from playhead.runtime.models import chunks as c
 
 if TYPE_CHECKING:
-    from .conftest import HeldModel
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 
