@@ -8,50 +8,18 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing
-from typing import Any
 
 import anyio
 import pytest
 
-from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools import body as tool_body
-from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+from playhead.runtime.tools.tool import Progress
+from tests.support.tools import Stop, context, run, text, use
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-class Stop(BaseException):
-    """Not an error of the tool: it must pass."""
-
-
-def use(name: str, data: Any = None) -> ToolUse:
-    return {"toolUseId": "t1", "name": name, "input": {} if data is None else data}
-
-
-def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
-    return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
-
-
-async def run(
-    made: Tool, data: Any = None, *, given: ToolContext | None = None
-) -> list[Progress | Outcome | Interruption]:
-    request = use(made.name, data)
-    return [item async for item in made.stream(request, given or context(request))]
-
-
-async def result(made: Tool, data: Any = None) -> ToolResult:
-    *_, last = await run(made, data)
-    assert isinstance(last, Outcome)
-    return last.result
-
-
-async def text(made: Tool, data: Any = None) -> str:
-    (block,) = (await result(made, data))["content"]
-    return block["text"]
 
 
 async def test_a_cancelled_stream_cancels_the_body():

@@ -11,13 +11,13 @@ from typing import Any
 import anyio
 import pytest
 
-from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.loop.control import Control
 from playhead.runtime.tools import body as tool_body
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+from tests.support.tools import use
 
 __all__: list[str] = []
 
@@ -25,10 +25,6 @@ pytestmark = pytest.mark.anyio
 
 STOPPED = "Tool execution cancelled while it ran"
 ABANDONED = f"{STOPPED} (its thread may still be running)"
-
-
-def use(name: str) -> ToolUse:
-    return {"toolUseId": "t1", "name": name, "input": {}}
 
 
 async def stopped(made: Tool, *, when: Callable[[], Any], context: ToolContext | None = None) -> tuple[str, str, Any]:

@@ -10,61 +10,19 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.tool_results import unknown_tool_result
-from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import as_tool, tool, tool_index
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress
+from tests.support.tools import Item, Stop, context, ok, result, run, schema, text, use
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
 
-class Item(BaseModel):
-    """A thing on a list."""
-
-    name: str
-    count: int = 1
-
-
 class Unserializable(BaseModel):
     model_config = {"arbitrary_types_allowed": True}
     thing: object
-
-
-class Stop(BaseException):
-    """Not an error of the tool: it must pass."""
-
-
-def use(name: str, data: Any = None) -> ToolUse:
-    return {"toolUseId": "t1", "name": name, "input": {} if data is None else data}
-
-
-def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
-    return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
-
-
-async def run(
-    made: Tool, data: Any = None, *, given: ToolContext | None = None
-) -> list[Progress | Outcome | Interruption]:
-    request = use(made.name, data)
-    return [item async for item in made.stream(request, given or context(request))]
-
-
-async def result(made: Tool, data: Any = None) -> ToolResult:
-    *_, last = await run(made, data)
-    assert isinstance(last, Outcome)
-    return last.result
-
-
-async def text(made: Tool, data: Any = None) -> str:
-    (block,) = (await result(made, data))["content"]
-    return block["text"]
-
-
-def schema(made: Tool) -> dict[str, Any]:
-    return made.spec["inputSchema"]["json"]
 
 
 @tool
@@ -82,10 +40,6 @@ def add(a: int, b: int = 2) -> int:
         The sum.
     """
     return a + b
-
-
-def ok(text: str) -> ToolResult:
-    return {"toolUseId": "t1", "status": "success", "content": [{"text": text}]}
 
 
 # Results

@@ -1,0 +1,65 @@
+"""A tool in a test: how it is called, and what its result is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from playhead.runtime.core.converse import ToolResult, ToolUse
+from playhead.runtime.tools.context import ToolContext
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+
+__all__ = ["Item", "Stop", "context", "ok", "result", "run", "schema", "text", "use"]
+
+
+class Item(BaseModel):
+    """A thing on a list."""
+
+    name: str
+    count: int = 1
+
+
+class Stop(BaseException):
+    """Not an error of the tool: it must pass."""
+
+
+def use(name: str, data: Any = None) -> ToolUse:
+    """A call of that tool."""
+    return {"toolUseId": "t1", "name": name, "input": {} if data is None else data}
+
+
+def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
+    """The context of that call."""
+    return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
+
+
+async def run(
+    made: Tool, data: Any = None, *, given: ToolContext | None = None
+) -> list[Progress | Outcome | Interruption]:
+    """All that a call of the tool gives."""
+    request = use(made.name, data)
+    return [item async for item in made.stream(request, given or context(request))]
+
+
+async def result(made: Tool, data: Any = None) -> ToolResult:
+    """The result of a call."""
+    *_, last = await run(made, data)
+    assert isinstance(last, Outcome)
+    return last.result
+
+
+async def text(made: Tool, data: Any = None) -> str:
+    """The text of a call's result, which is its only block."""
+    (block,) = (await result(made, data))["content"]
+    return block["text"]
+
+
+def schema(made: Tool) -> dict[str, Any]:
+    """The schema of the tool's input."""
+    return made.spec["inputSchema"]["json"]
+
+
+def ok(text: str) -> ToolResult:
+    """A successful result of that text."""
+    return {"toolUseId": "t1", "status": "success", "content": [{"text": text}]}
