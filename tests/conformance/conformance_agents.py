@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import anyio.lowlevel
-from conformance_scenarios import Scenario, decode, encode
-from conformance_tools import build_tools
 
 from playhead.runtime import Agent
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
+from tests.conformance.conformance_scenarios import Scenario, decode, encode
+from tests.conformance.conformance_tools import build_tools
 
 __all__ = ["Request", "build_agent"]
 

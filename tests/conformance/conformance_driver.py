@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
-
-from conformance_agents import Request, build_agent
-from conformance_scenarios import Scenario, decode, encode
 
 from playhead.client import Client
 from playhead.runtime import Agent, AgentResult
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.interrupts import interrupt_responses
+from tests.conformance.conformance_agents import Request, build_agent
+from tests.conformance.conformance_scenarios import Scenario, decode, encode
+from tests.conformance.conformance_serving import serving
+from tests.support.fleet import Fleet
 
 __all__ = ["Recording", "drive_fleet", "drive_here"]
 
@@ -102,6 +101,7 @@ async def drive_here(scenario: Scenario) -> Recording:
     Raises:
         NotImplementedError: It needs what playhead does not have.
     """
+    _check_turns(scenario)
     recording = Recording()
     agent = build_agent(scenario, note=recording.requests.append)
     for number, step in enumerate(scenario["turns"]):
@@ -130,31 +130,27 @@ async def _ask_twice(agent: Agent) -> None:
     raise AssertionError("a second call of a running agent was not refused")
 
 
-async def drive_fleet(scenario: Scenario, client: Client, *, requests: Path) -> Recording:
-    """The scenario through a worker that hosts its agent, in a session of its own.
-
-    Args:
-        requests: The file to which that worker writes each request to the scenario's model, one JSON text a line.
+async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
+    """The scenario through a worker that serves its agent, in a session of its own.
 
     Raises:
         NotImplementedError: It needs what playhead does not have.
     """
-    build_agent(scenario, note=lambda _: None)  # a worker leaves out what cannot be built
+    _check_turns(scenario)
     recording = Recording()
-    fleet = _Fleet(client, scenario["id"], f"conformance-{uuid4().hex}", recording)
     preloaded = scenario.get("agent", {}).get("messages", [])
-    for number, step in enumerate(scenario["turns"]):
-        await fleet.play(number, step)
-        if step.get("close_after"):
-            recording.left_in = number
-            break
-        recording.histories.append(None if fleet.is_paused else [*preloaded, *encode(await fleet.messages())])
-    if requests.exists():
-        recording.requests += [json.loads(line) for line in requests.read_text().splitlines()]
+    async with serving(scenario, fleet, note=recording.requests.append) as client:
+        remote = _Remote(client, scenario["id"], f"conformance-{uuid4().hex}", recording)
+        for number, step in enumerate(scenario["turns"]):
+            await remote.play(number, step)
+            if step.get("close_after"):
+                recording.left_in = number
+                break
+            recording.histories.append(None if remote.is_paused else [*preloaded, *encode(await remote.messages())])
     return recording
 
 
-class _Fleet:
+class _Remote:
     """Plays turns through a worker; a turn that answers goes on with the run of the turn before."""
 
     def __init__(self, client: Client, agent: str, session: str, recording: Recording) -> None:
@@ -194,10 +190,15 @@ async def _wait_queued() -> None:
     """A fleet does not refuse a second prompt of a session: its run waits for the first to end. Nothing to refuse."""
 
 
+def _check_turns(scenario: Scenario) -> None:
+    """Raise NotImplementedError if a turn needs what playhead does not have."""
+    for step in scenario["turns"]:
+        for key in ("resume_checkpoint", "limits", "structured_output"):
+            if step.get(key) or (key in step and "prompt" not in step):
+                raise NotImplementedError(f"a turn with {key}")
+
+
 def _prompt(step: dict[str, Any], recording: Recording) -> Any:
-    for key in ("resume_checkpoint", "limits", "structured_output"):
-        if step.get(key) or (key in step and "prompt" not in step):
-            raise NotImplementedError(f"a turn with {key}")
     if "resume" not in step:
         return decode(step.get("prompt"))
     asked = recording.last_event["result"]["interrupts"]

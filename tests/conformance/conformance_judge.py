@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from conformance_driver import Recording
-from conformance_scenarios import Folder, Scenario
+from tests.conformance.conformance_driver import Recording
+from tests.conformance.conformance_scenarios import Folder, Scenario
 
 __all__ = ["differences"]
 

@@ -9,9 +9,9 @@ from functools import reduce
 from typing import Annotated, Any, Final, Literal, cast
 
 import anyio
-from conformance_scenarios import Scenario, decode
 
 from playhead.runtime import Tool, ToolContext, tool
+from tests.conformance.conformance_scenarios import Scenario, decode
 
 __all__ = ["build_tools"]
 

@@ -1,10 +1,15 @@
-"""Makes the modules beside the tests importable: the worker process, which is run by path, shares them."""
+"""A fleet in this process for each test."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+import pytest
+
+from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 
-sys.path.append(str(Path(__file__).resolve().parent))
+
+@pytest.fixture
+def fleet(redis_url: str, prefix: str) -> Fleet:
+    """A fleet without a worker or a client."""
+    return Fleet(redis_url, prefix)

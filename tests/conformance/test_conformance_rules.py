@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance_driver import Recording, drive_here
-from conformance_judge import differences
-from conformance_scenarios import HERE, Folder, Scenario, decode, encode, missing_features
+
+from tests.conformance.conformance_driver import Recording, drive_here
+from tests.conformance.conformance_judge import differences
+from tests.conformance.conformance_scenarios import HERE, Folder, Scenario, decode, encode, missing_features
 
 __all__: list[str] = []
 
