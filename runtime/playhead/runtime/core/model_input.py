@@ -1,18 +1,52 @@
-"""The history in the form that model providers take. Pure.
+"""What a model call sends: the request, and the history in the form that model providers take. Pure.
 
-The rules are Strands' (`_normalize_messages`, 1.62): providers refuse blank text, and tool calls under names that a
-provider could not have produced.
+The loop makes each request by `model_request`, and `requests.request_at` makes the same one of a run's records later. The
+rules for messages are Strands' (`_normalize_messages`, 1.62): providers refuse blank text, and tool calls under names that
+a provider could not have produced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from playhead.runtime.core.converse import Message, Messages
+from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.tool_results import invalid_name
 
-__all__ = ["for_model"]
+__all__ = ["ModelRequest", "for_model", "model_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """The arguments of one model call.
+
+    Attributes:
+        messages: The history as it was sent.
+        tool_specs: The offered tools, in order; None if there are none.
+        system_prompt: The system prompt, or None.
+        tool_choice: The tool choice, or None.
+    """
+
+    messages: Messages
+    tool_specs: list[ToolSpec] | None = None
+    system_prompt: str | None = None
+    tool_choice: ToolChoice | None = None
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the offered tools, in order."""
+        return [spec["name"] for spec in self.tool_specs or ()]
+
+
+def model_request(
+    history: Sequence[Message], *, tool_specs: Sequence[ToolSpec], system_prompt: str | None, partial: str | None = None
+) -> ModelRequest:
+    """The request of a model call after `history`; `partial` is the text that the model is to continue, if any."""
+    messages = for_model(history)
+    if partial is not None:
+        messages.append({"role": "assistant", "content": [{"text": partial}]})
+    return ModelRequest(messages, list(tool_specs) or None, system_prompt)
 
 
 def for_model(messages: Sequence[Message]) -> Messages:

@@ -16,7 +16,7 @@ import anyio
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.message_assembler import MessageAssembler
-from playhead.runtime.core.model_input import for_model
+from playhead.runtime.core.model_input import model_request
 from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, failure, now_ms
 from playhead.runtime.core.segments import TEXT, Stored, compact
 from playhead.runtime.core.state import RunState
@@ -140,11 +140,13 @@ class ModelCall:
             yield record
 
     def _open(self) -> AsyncIterator[Chunk]:
-        specs = [tool.spec for tool in self._spec.tools.values()]
-        messages = for_model(self._state.messages)
-        if self._step.partial is not None:
-            messages.append({"role": "assistant", "content": [{"text": self._step.partial}]})
-        return aiter(self._spec.model.stream(messages, specs or None, self._spec.system_prompt))
+        asked = model_request(
+            self._state.messages,
+            tool_specs=[tool.spec for tool in self._spec.tools.values()],
+            system_prompt=self._spec.system_prompt,
+            partial=self._step.partial,
+        )
+        return aiter(self._spec.model.stream(asked.messages, asked.tool_specs, asked.system_prompt))
 
     def _conclusion(self, *, first_byte_ms: int) -> list[Record]:
         """The records of the call's end; none for a cancelled call, because the next decision writes them."""

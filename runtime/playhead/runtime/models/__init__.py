@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
+    from playhead.runtime.core.model_input import ModelRequest
     from playhead.runtime.models.demo.model import DemoModel
     from playhead.runtime.models.local.model import LocalModel
     from playhead.runtime.models.openai.model import OpenAIModel
     from playhead.runtime.models.resolve import resolve_model
-    from playhead.runtime.models.scripted import ModelRequest, ScriptedCall, ScriptedModel, text_call, tool_call
+    from playhead.runtime.models.scripted import ScriptedCall, ScriptedModel, text_call, tool_call
 
 __all__ = [
     "DemoModel",
@@ -33,7 +34,7 @@ import_at_first_use(
         "LocalModel": "playhead.runtime.models.local.model",
         "OpenAIModel": "playhead.runtime.models.openai.model",
         "resolve_model": "playhead.runtime.models.resolve",
-        "ModelRequest": "playhead.runtime.models.scripted",
+        "ModelRequest": "playhead.runtime.core.model_input",
         "ScriptedCall": "playhead.runtime.models.scripted",
         "ScriptedModel": "playhead.runtime.models.scripted",
         "text_call": "playhead.runtime.models.scripted",

@@ -13,26 +13,10 @@ import anyio
 import anyio.lowlevel
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.models import chunks as c
 
-__all__ = ["ModelRequest", "Script", "ScriptedCall", "ScriptedModel", "text_call", "tool_call"]
-
-
-@dataclass(frozen=True)
-class ModelRequest:
-    """The arguments of one model call.
-
-    Attributes:
-        messages: A deep copy of the history at the time of the call.
-        tool_names: Names of the offered tools, in the order offered.
-        tool_choice: The tool choice, or None.
-        system_prompt: The system prompt, or None.
-    """
-
-    messages: Messages
-    tool_names: list[str]
-    tool_choice: ToolChoice | None
-    system_prompt: str | None
+__all__ = ["Script", "ScriptedCall", "ScriptedModel", "text_call", "tool_call"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +69,7 @@ class ScriptedModel:
             of the assistant message at the end of the history, if the script begins with that message.
 
     Attributes:
-        requests: What each call received, in order.
+        requests: Deep copies of what each call received, in order.
 
     `stream` raises ValueError when no script is left, and `ScriptedCall.error` if one is scripted. Chunks are yielded
     as scripted, not copied: changing one changes the script. The position belongs to this object: a model built in
@@ -116,8 +100,7 @@ class ScriptedModel:
     ) -> AsyncGenerator[Chunk, None]:
         """Play the next script; see the class."""
         number = len(self.requests)
-        names = [spec["name"] for spec in tool_specs or []]
-        self.requests.append(ModelRequest(copy.deepcopy(messages), names, copy.deepcopy(tool_choice), system_prompt))
+        self.requests.append(copy.deepcopy(ModelRequest(messages, tool_specs, system_prompt, tool_choice)))
         call = self._call(number, messages)
         await anyio.lowlevel.checkpoint()
         for chunk in call.chunks:
