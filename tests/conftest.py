@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -149,6 +150,10 @@ def leaked(client: redis.Redis, key: bytes) -> bool:
     if kind in PLACES:
         names: Any = client.execute_command(PLACES[kind], key, 0, -1)
         return not all(unfinished(client, f"{tag}}}:", name.decode()) for name in names)
+    if kind == "definition":
+        runs = client.scan_iter(f"*{tag.removeprefix('{')}}}:run:*", 1000)
+        naming = [run for run in runs if identifier.encode() in cast("bytes", client.hget(run, "definitions") or b"")]
+        return not any(unfinished(client, f"{tag}}}:", run.decode().rpartition("run:")[2]) for run in naming)
     return kind not in EXEMPT
 
 

@@ -32,6 +32,10 @@ def by_rules(rules: Rules) -> dict[str, Any]:
         "queue": rules.queue.all(),
         "leases": _passed(rules.leases),
         "deadlines": _passed(rules.deadlines),
+        "definitions": {
+            digest: (one.data, one.live, 0 if one.live else _hours(one.kept_until - NOW))
+            for digest, one in rules.definitions.all.items()
+        },
         "claimed": {token: run_id for token, (_, run_id) in rules.claims.items()},
         "holders": {name: one.holder for name, one in rules.sessions.all.items() if one.holder},
         "waiting": {name: list(one.waiting) for name, one in rules.sessions.all.items() if one.waiting},
@@ -51,6 +55,9 @@ def by_server(held: Held) -> dict[str, Any]:
         "queue": {agent: list(queue) for agent, queue in held.ready.items()},
         "leases": _passed(held.leases),
         "deadlines": _passed(held.deadlines),
+        "definitions": {
+            digest: (one.data, one.live, 0 if one.live else _hours(one.ttl)) for digest, one in held.definitions.items()
+        },
         "claimed": held.claimed,
         "holders": held.holders,
         "waiting": held.waiting,
@@ -79,6 +86,7 @@ def _run_of_rules(run: LogRun) -> dict[str, Any]:
         "asked": run.open_interrupts,
         "cancel": run.cancel and (run.cancel[0], [timeless(record) for record in run.cancel[1]]),
         "records": [(epoch, timeless(record)) for epoch, record in zip(epochs, run.records, strict=True)],
+        "definitions": run.definitions,
         "hours kept": None if run.expires is None else (run.expires - run.updated) // HOUR,
     }
 
@@ -106,8 +114,14 @@ def _run_of_server(held: HeldRun) -> dict[str, Any]:
         "asked": held.having("interrupt:"),
         "cancel": cancel,
         "records": [(epoch, timeless(record)) for _, epoch, record in held.entries],
-        "hours kept": -(-held.ttls[0] // HOUR) if held.state in ENDED_STATES else None,
+        "definitions": fields.get("definitions", "").split(),
+        "hours kept": _hours(held.ttls[0]) if held.state in ENDED_STATES else None,
     }
+
+
+def _hours(ms: int) -> int:
+    """In whole hours, the last of which may have begun."""
+    return -(-ms // HOUR)
 
 
 def _passed(times: Mapping[str, float]) -> dict[str, float | None]:

@@ -44,6 +44,16 @@ class HeldRun:
 
 
 @dataclass(frozen=True)
+class HeldDefinition:
+    """An agent's definition; `ttl` in ms, -1 for none."""
+
+    data: bytes
+    live: int
+    kept_until: int
+    ttl: int
+
+
+@dataclass(frozen=True)
 class Held:
     """All keys of a prefix; what has an order is in it.
 
@@ -59,6 +69,7 @@ class Held:
     holders: Mapping[str, str]
     waiting: Mapping[str, list[str]]
     messages: Mapping[str, list[tuple[str, bytes]]]
+    definitions: Mapping[str, HeldDefinition]
     claimed: Mapping[str, str]
     forever: set[str]
     kept: set[str]
@@ -103,6 +114,11 @@ def hold(client: redis.Redis, root: str) -> Held:
             (ttls["run", name], ttls.get(("log", name), -2)),
         )
 
+    def definition(digest: str) -> HeldDefinition:
+        fields = dict(_pairs(found["definition"][digest]))
+        live, until = int(fields[b"live"]), int(fields.get(b"kept_until", 0))
+        return HeldDefinition(fields[b"definition"], live, until, ttls["definition", digest])
+
     return Held(
         runs={name: run(name) for name in found.get("run", {})},
         ready={agent: scores("ready", agent) for agent in found.get("ready", {})},
@@ -112,6 +128,7 @@ def hold(client: redis.Redis, root: str) -> Held:
         holders={name: dict(_pairs(fields))[b"holder"].decode() for name, fields in found.get("session", {}).items()},
         waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
         messages={name: [_message(*item) for item in items] for name, items in found.get("messages", {}).items()},
+        definitions={digest: definition(digest) for digest in found.get("definition", {})},
         claimed={token: run_id.decode() for token, run_id in found.get("claimed", {}).items()},
         forever={kind for (kind, _), ttl in ttls.items() if ttl == -1},
         kept={name for (kind, name), ttl in ttls.items() if kind == "messages" and ttl == -1},
@@ -188,6 +205,15 @@ def broken_promises(held: Held) -> list[str]:
             found.append(f"session {session}: held by {holder}, busy in {live}")
     if held.kept != held.messages.keys() & held.holders.keys():
         found.append(f"messages of {sorted(held.kept)} have no TTL, sessions {sorted(held.holders)} are held")
+    for digest, kept in held.definitions.items():
+        naming = [run for run in held.runs.values() if digest in run.fields.get("definitions", "").split()]
+        if kept.live != sum(run.state in LIVE for run in naming) or (kept.ttl == -1) != (kept.live > 0):
+            found.append(f"definition {digest}: {kept.live} live, TTL {kept.ttl}, named by {len(naming)}")
+        if kept.live == 0 and kept.ttl < max((run.ttls[0] for run in naming), default=0) - 1000:
+            found.append(f"definition {digest} goes before a run that names it")
+    named = {digest for run in held.runs.values() for digest in run.fields.get("definitions", "").split()}
+    if missing := named - held.definitions.keys():
+        found.append(f"definitions {missing} are not there")
     known = held.runs.keys()
     found += [f"{place} names {names}" for place, names in _places(held) if not names <= known]
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -46,14 +47,14 @@ async def submitted(log: Log, run_id: str = "", *, agent: str = AGENT, session: 
 
 
 async def try_claim(
-    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: int
+    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: Any
 ) -> Claim | None:
     wanted = dict.fromkeys(agents or (AGENT,), CLAIMED)
     return await log.claim(wanted, worker=worker, token=token or new_token(), lease_ms=lease_ms, **limits)
 
 
 async def claimed(
-    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: int
+    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: Any
 ) -> Claim:
     claim = await try_claim(log, *agents, token=token, worker=worker, lease_ms=lease_ms, **limits)
     assert claim is not None

@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 )
 
 from playhead.runtime.core.codec import encode_record, pack, unpack
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError
 from playhead.runtime.core.records import (
     CycleStarted,
@@ -54,6 +55,7 @@ RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3", "r4", "r5"), ("a", "b"), ("ad
 MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
 SUBMITTED = RunSubmitted(at=0, agent="a")
 CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
+DEFINED: list[Any] = [None, *(AgentDefinition("a", {"version": version}).stored() for version in range(3))]
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
 ENDS: dict[Any, bytes] = {
     "completed": encode_record(RunCompleted(at=0, result={})),
@@ -176,12 +178,18 @@ class LogMachine(RuleBasedStateMachine):
             self.submit(data, run_id, agent, session, deadline)
 
     @precondition(lambda self: self.oracle.queue.first(AGENTS))
-    @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",), ("b",)]), crash_limit=st.sampled_from([1, 0, 2]))
-    def claim(self, data: st.DataObject, agents: tuple[str, ...], crash_limit: int) -> None:
+    @rule(
+        data=st.data(),
+        agents=st.sampled_from([("a", "b"), ("a",), ("b",)]),
+        crash_limit=st.sampled_from([1, 0, 2]),
+        defined=st.tuples(st.sampled_from(DEFINED), st.sampled_from(DEFINED)),
+    )
+    def claim(self, data: st.DataObject, agents: tuple[str, ...], crash_limit: int, defined: tuple[Any, Any]) -> None:
         wanted = dict.fromkeys(agents, CLAIMED)
         token = f"token {next(self.numbers)}"
         terms: dict[str, Any] = {"worker": "w", "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
         terms["retention_ms"] = HOUR * (1 + crash_limit)
+        terms["definitions"] = {agent: one for agent, one in zip("ab", defined, strict=True) if one}
         first = self.oracle.queue.first(agents)
         call: tuple[Call, Said] = (
             lambda log: log.claim(wanted, **terms),
@@ -347,6 +355,19 @@ class LogMachine(RuleBasedStateMachine):
         self.oracle.sweep(NOW)
 
     @rule()
+    def all_retention_passes(self) -> None:
+        """Everything that has an end reaches it, except tokens and sessions."""
+        ended = self.in_state(*ENDED)
+        for run_id in ended:
+            self.client.delete(self.log.keys.run(run_id), self.log.keys.log(run_id))
+            self.oracle.keep_until(self.oracle.runs[run_id], NOW)
+        self.oracle.sweep(NOW)
+        for digest, definition in list(self.oracle.definitions.all.items()):
+            if not definition.live:
+                assert self.client.expire(self.log.keys.definition(digest), 0)
+                self.oracle.definitions.all.pop(digest)
+
+    @rule()
     def restart(self) -> None:
         """A server that restarted knows no script."""
         self.client.script_flush()
@@ -359,7 +380,7 @@ class LogMachine(RuleBasedStateMachine):
         assert broken_promises(held) == []
         self.listener.catch_up(held)
         assert by_server(held) == by_rules(self.oracle)
-        assert held.forever <= {"run", "log", "inbox", *self.exempt}
+        assert held.forever <= {"run", "log", "inbox", "definition", *self.exempt}
 
     @precondition(any_run(*ALL))
     @rule(data=st.data(), session=st.sampled_from(SESSIONS))

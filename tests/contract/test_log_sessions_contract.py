@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -46,11 +47,11 @@ async def submitted(log: Log, run_id: str = "", *, session: str | None = None) -
     return run_id
 
 
-async def try_claim(log: Log, *, lease_ms: int = MINUTE, **limits: int) -> Claim | None:
+async def try_claim(log: Log, *, lease_ms: int = MINUTE, **limits: Any) -> Claim | None:
     return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms, **limits)
 
 
-async def claimed(log: Log, *, lease_ms: int = MINUTE, **limits: int) -> Claim:
+async def claimed(log: Log, *, lease_ms: int = MINUTE, **limits: Any) -> Claim:
     claim = await try_claim(log, lease_ms=lease_ms, **limits)
     assert claim is not None
     return claim

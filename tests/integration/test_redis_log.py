@@ -59,7 +59,7 @@ async def submitted(log: RedisLog, *, session: str | None = None) -> str:
     return run_id
 
 
-async def claimed(log: RedisLog, token: str, *, lease_ms: int = MINUTE, **limits: int) -> Claim:
+async def claimed(log: RedisLog, token: str, *, lease_ms: int = MINUTE, **limits: Any) -> Claim:
     claim = await log.claim({"echo": encode_record(CLAIMED)}, worker="w", token=token, lease_ms=lease_ms, **limits)
     assert claim is not None
     return claim

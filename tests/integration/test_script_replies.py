@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 from playhead.runtime.core.signals import Signal
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.anyio
 
 MINUTE = 60_000
 CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
+DEFINED = AgentDefinition("echo", {"model_id": "m"}).stored()
 FACT = encode_record(CycleStarted(at=0, cycle=1))
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
 COMPLETED = encode_record(RunCompleted(at=0, result={}))
@@ -54,6 +56,14 @@ async def claim(log: RedisLog) -> tuple[Call, Any]:
     await log.submit(NEW)
     await log.submit(replace(NEW, run_id="r2", session=None))  # which a second claim would take
     return lambda far: claimed(far), Claim("r1", "t1", 1, 2, "echo", "ada", 0, 0)
+
+
+async def claim_with_a_definition(log: RedisLog) -> tuple[Call, Any]:
+    terms: dict[str, Any] = {"worker": "w", "lease_ms": MINUTE, "definitions": {"echo": DEFINED}}
+    await log.submit(replace(NEW, run_id="r0", session=None))
+    await log.claim({"echo": CLAIMED}, token="t0", **terms)  # which stores the definition
+    await log.submit(NEW)
+    return lambda far: far.claim({"echo": CLAIMED}, token="t1", **terms), Claim("r1", "t1", 1, 2, "echo", "ada", 0, 0)
 
 
 async def claimed(log: RedisLog, *, lease_ms: int = MINUTE) -> Claim:
@@ -159,6 +169,7 @@ async def announce(log: RedisLog) -> tuple[Call, Any]:
 CASES = [
     submit,
     claim,
+    claim_with_a_definition,
     append,
     renew,
     finish,

@@ -17,7 +17,7 @@ from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, Claim, RunInfo
+from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.workers import Worker, WorkerOptions
 
@@ -258,24 +258,8 @@ class SlowClaims(RedisLog):
         self.claimed = anyio.Event()
         self.go = anyio.Event()
 
-    async def claim(
-        self,
-        agents: Mapping[str, bytes],
-        *,
-        worker: str,
-        token: str,
-        lease_ms: int,
-        crash_limit: int = DEFAULT_CRASH_LIMIT,
-        retention_ms: int = DEFAULT_RETENTION_MS,
-    ) -> Claim | None:
-        claim = await super().claim(
-            agents,
-            worker=worker,
-            token=token,
-            lease_ms=lease_ms,
-            crash_limit=crash_limit,
-            retention_ms=retention_ms,
-        )
+    async def claim(self, agents: Mapping[str, bytes], **terms: Any) -> Claim | None:
+        claim = await super().claim(agents, **terms)
         if claim is not None:
             self.claimed.set()
             await self.go.wait()

@@ -19,6 +19,7 @@ from playhead.client.tails.tail import Tail
 from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.cursor import Cursor
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RunNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import (
@@ -111,6 +112,9 @@ class Archive:
 
     async def messages(self, session: str) -> list[Message]:
         return []
+
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        return None
 
     async def holder(self, session: str) -> str | None:
         return None

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
@@ -157,6 +158,14 @@ class LogReader(Protocol):
         """The session's messages, oldest first; empty for an unknown session."""
         ...
 
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        """The definition that a `run.claimed` of the run names by `digest`; None if the run is gone, or names no other.
+
+        Raises:
+            ForeignRecordError: What is stored under the digest is not a definition.
+        """
+        ...
+
     async def holder(self, session: str) -> str | None:
         """The id of the run that holds the session; the session's other runs have ended or wait for it. None if it is free."""
         ...
@@ -231,6 +240,7 @@ class LogOwner(Protocol):
         lease_ms: int,
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
+        definitions: Mapping[str, StoredDefinition] | None = None,
     ) -> Claim | None:
         """Become the owner of the run that is first in the queue among `agents` (name → encoded `run.claimed` record).
 
@@ -239,6 +249,9 @@ class LogOwner(Protocol):
         The run's state becomes `running`, its epoch goes up by one, the record is appended, the lease starts. The same
         token gives the same claim again, and its lease starts anew. None if no run is queued. `crash_limit` and
         `retention_ms` are stored with the run, and `reap` uses them.
+
+        `definitions` has, by agent, the definition that the agent's record names. It is stored at the latest with the
+        claim, once for all runs that name it, and kept as long as one of them.
         """
         ...
 

@@ -20,6 +20,7 @@ import anyio.lowlevel
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import decode_stored, encode_record, pack, unpack
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
@@ -174,6 +175,12 @@ class MemoryLog:
         found = self._rules.sessions.all.get(session)
         return [unpack(data) for data in found.messages] if found else []
 
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        """See `Log.definition`."""
+        self._now()
+        found = self._rules.definitions.all.get(digest)
+        return AgentDefinition.of(found.data) if found else None
+
     async def holder(self, session: str) -> str | None:
         """See `Log.holder`."""
         self._now()
@@ -197,6 +204,7 @@ class MemoryLog:
         lease_ms: int,
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
+        definitions: Mapping[str, StoredDefinition] | None = None,
     ) -> Claim | None:
         """See `Log.claim`."""
         check_claim(
@@ -209,6 +217,7 @@ class MemoryLog:
             lease_ms=lease_ms,
             crash_limit=crash_limit,
             retention_ms=retention_ms,
+            definitions=definitions or {},
             now=self._now(),
         )
 

@@ -11,10 +11,11 @@ import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.rules_state import LogRun, RunQueue, Sessions, passed
+from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions, passed
 from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
 __all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
@@ -49,6 +50,7 @@ class Rules:
         sessions: The conversations, and the runs that wait for one.
         leases: Run id → until when its owner must renew.
         deadlines: Run id → when it is failed; of the runs that have a deadline and have not ended.
+        definitions: The definitions of the agents that the runs were claimed for.
         claims: Token → until when it is kept, and the run that it claimed.
     """
 
@@ -56,6 +58,7 @@ class Rules:
         self.runs: dict[str, LogRun] = {}
         self.queue: RunQueue = RunQueue()
         self.sessions: Sessions = Sessions()
+        self.definitions: Definitions = Definitions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
         self.claims: dict[str, tuple[int, str]] = {}
@@ -119,9 +122,12 @@ class Rules:
         lease_ms: int,
         crash_limit: int,
         retention_ms: int,
+        definitions: Mapping[str, StoredDefinition],
         now: int,
     ) -> Claim | None:
         """Make `token` the owner's of the run that is first in the queue among `agents` (name → `run.claimed` record).
+
+        The definition that `definitions` has of its agent is kept as long as the run.
 
         The same token gives the same claim again while it owns the run, and its lease counts from the last call.
         """
@@ -140,6 +146,8 @@ class Rules:
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
             run.crash_limit, run.retention_ms = crash_limit, retention_ms
+            if (definition := definitions.get(run.agent)) is not None:
+                self.definitions.name(run, definition)
             self.claims[token] = now + max(lease_ms, _CLAIM_MEMO_MS), first
         self.leases[run.run_id] = now + lease_ms
         return run.claim(token)
@@ -238,12 +246,13 @@ class Rules:
         return past + expired, notifications
 
     def sweep(self, now: int) -> None:
-        """Remove the runs and sessions whose retention is over."""
+        """Remove the runs, sessions and definitions whose retention is over."""
         while self._expiring and self._expiring[0][0] <= now:
             when, run_id = heapq.heappop(self._expiring)
             if (run := self.runs.get(run_id)) and run.expires == when:
                 del self.runs[run_id]
         self.sessions.sweep(now)
+        self.definitions.sweep(now)
 
     def keep_until(self, run: LogRun, when: int) -> None:
         """Remove an ended run at `when`."""
@@ -292,6 +301,7 @@ class Rules:
         run.state, run.updated = state, now
         run.inbox.clear()
         self.keep_until(run, now + retention_ms)
+        self.definitions.end(run, until=now + retention_ms)
         follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now)
         return () if follower is None else self._enqueue(self.runs[follower])
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Literal
 
+from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
@@ -21,7 +22,7 @@ from playhead.runtime.log.values import (
     WriteStatus,
 )
 
-__all__ = ["LogRun", "LogSession", "RunQueue", "Sessions", "passed"]
+__all__ = ["Definitions", "LogDefinition", "LogRun", "LogSession", "RunQueue", "Sessions", "passed"]
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class LogRun:
         open_interrupts: The ids of the interrupts that are not answered yet.
         cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
             takes that signal in.
+        definitions: The digests of the definitions that its `run.claimed` name.
     """
 
     run_id: str
@@ -63,6 +65,7 @@ class LogRun:
     signal_ids: set[str] = field(default_factory=set[str])
     open_interrupts: set[str] = field(default_factory=set[str])
     cancel: tuple[bytes, Sequence[bytes]] | None = None
+    definitions: list[str] = field(default_factory=list[str])
 
     @property
     def epoch(self) -> int:
@@ -223,6 +226,45 @@ class Sessions:
             session = self.all.get(name)
             if session is not None and session.expires == when:
                 del self.all[name]
+
+
+@dataclass(slots=True)
+class LogDefinition:
+    """The definition of an agent, encoded: how many runs that have not ended name it, and until when ended ones do."""
+
+    data: bytes
+    live: int = 0
+    kept_until: int = 0
+
+
+class Definitions:
+    """All definitions, by digest. One is kept as long as a run that names it, and no longer."""
+
+    def __init__(self) -> None:
+        self.all: dict[str, LogDefinition] = {}
+        self._expiring: list[tuple[int, str]] = []  # heap of (when, digest)
+
+    def name(self, run: LogRun, definition: StoredDefinition) -> None:
+        """A claim of the run names the definition, which is stored now if it is not there."""
+        if definition.digest not in run.definitions:
+            run.definitions.append(definition.digest)
+            self.all.setdefault(definition.digest, LogDefinition(definition.data)).live += 1
+
+    def end(self, run: LogRun, *, until: int) -> None:
+        """The run has ended, and is kept until `until`."""
+        for digest in run.definitions:
+            named = self.all[digest]
+            named.live -= 1
+            named.kept_until = max(named.kept_until, until)
+            heapq.heappush(self._expiring, (named.kept_until, digest))
+
+    def sweep(self, now: int) -> None:
+        """Forget the definitions that no run names any more."""
+        while self._expiring and self._expiring[0][0] <= now:
+            _, digest = heapq.heappop(self._expiring)
+            named = self.all.get(digest)
+            if named is not None and not named.live and named.kept_until <= now:
+                del self.all[digest]
 
 
 def passed(times: Mapping[str, int], now: int, *, limit: int) -> list[str]:

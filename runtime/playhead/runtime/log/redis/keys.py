@@ -63,6 +63,10 @@ class Keys:
         """Stream of a session's messages, ids 1-0, 2-0, …"""
         return f"{self.root}messages:{session}"
 
+    def definition(self, digest: str) -> str:
+        """Hash: an agent's definition, and which runs keep it."""
+        return f"{self.root}definition:{digest}"
+
     def worker(self, worker: str) -> str:
         """String: a live worker's description, JSON."""
         return f"{self.root}worker:{worker}"

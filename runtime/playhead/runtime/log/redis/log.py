@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, Self
@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
@@ -72,6 +73,13 @@ _RENEWALS_PER_CALL: Final = 256
 def _bytes(text: str) -> bytes:
     """The bytes of a text from a model, which may contain half a surrogate pair, as records may."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _offer(record: bytes, definition: StoredDefinition | None, missing: Collection[str]) -> tuple[bytes, str, bytes]:
+    """What a claim sends for one agent: its record, its definition's digest, and the definition if it is missing."""
+    if definition is None:
+        return record, "", b""
+    return record, definition.digest, definition.data if definition.digest in missing else b""
 
 
 class RedisLog:
@@ -169,13 +177,20 @@ class RedisLog:
         lease_ms: int,
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
+        definitions: Mapping[str, StoredDefinition] | None = None,
     ) -> Claim | None:
         check_claim(
             agents, worker=worker, token=token, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms
         )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
-        args = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms, *agents.values()]
-        return claim_of(await self._run(_CLAIM, keys, args), token=token)
+        terms = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms]
+        missing: set[str] = set()  # a definition is large, so it goes along only when the server does not have it
+        while True:
+            offers = [_offer(record, (definitions or {}).get(name), missing) for name, record in agents.items()]
+            reply = await self._run(_CLAIM, keys, [*terms, *(part for offer in offers for part in offer)])
+            if not isinstance(reply, bytes):
+                return claim_of(reply, token=token)
+            missing.add(text(reply))
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
         """See `Log.append`. If the connection is up, the call is written before this returns, else upon await."""
@@ -280,6 +295,10 @@ class RedisLog:
     async def messages(self, session: str) -> list[Message]:
         items = await self._call("XRANGE", self.keys.messages(session), "-", "+")
         return messages_of(items)
+
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        data = await self._call("HGET", self.keys.definition(digest), "definition")
+        return None if data is None else AgentDefinition.of(data)
 
     async def holder(self, session: str) -> str | None:
         return text(await self._call("HGET", self.keys.session(session), "holder")) or None

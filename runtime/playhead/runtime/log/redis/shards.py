@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import anyio
 
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import PlayheadError, ShardsError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
@@ -194,6 +195,10 @@ class ShardedLog:
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""
         return await (await self._of_session(session)).messages(session)
+
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        """See `Log.definition`."""
+        return await self._of(run_id).definition(run_id, digest)
 
     async def holder(self, session: str) -> str | None:
         """See `Log.holder`."""

@@ -1,12 +1,14 @@
 -- Gives one worker the ownership of the run that is first in the queue among the agents named.
 --
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
--- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. one encoded run.claimed
---   record per ready set
--- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting}
+-- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. per ready set: an encoded
+--   run.claimed record, the digest of the definition that it names or '', that definition or '' if it should be stored
+-- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting}; a digest: this
+--   definition is not stored, nothing was changed, and the same call with the definition will succeed
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
 --   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log refuses
 --   the record, because another program wrote to its key, is failed: else it would block the queue for all others.
+--   A definition exists as long as a run that names it, see run_states.lua: it is here before this claim or written by it.
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -14,6 +16,16 @@ local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4
 local function answer(id)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox')
   return {id, h[1], h[2], h[3], h[4], h[5], h[6]}
+end
+
+-- The run names the definition from here on, and so keeps it.
+local function name_definition(run, digests, digest, data)
+  if digest == '' or digests:find(digest, 1, true) then return end
+  local definition = prefix .. 'definition:' .. digest
+  if data ~= '' then redis.call('HSET', definition, 'definition', data) end
+  redis.call('HINCRBY', definition, 'live', 1)
+  redis.call('PERSIST', definition)
+  redis.call('HSET', run, 'definitions', digests == '' and digest or digests .. ' ' .. digest)
 end
 
 local claimed = redis.call('GET', memo)
@@ -26,18 +38,21 @@ end
 
 local now, last = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
-  local id, position, ready, record
+  local id, position, ready, record, digest, data
   for i = 3, #KEYS do
     local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[1] and (not position or tonumber(first[2]) < position) then
-      id, position, ready, record = first[1], tonumber(first[2]), KEYS[i], ARGV[i + 4]
+      id, position, ready = first[1], tonumber(first[2]), KEYS[i]
+      record, digest, data = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
     end
   end
   if not id then return false end
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms')
+  local h = redis.call('HMGET', run, 'state', 'epoch', 'head', 'retention_ms', 'definitions')
   if h[1] ~= 'queued' then -- the run ended or vanished while it was queued
     redis.call('ZREM', ready, id)
+  elseif digest ~= '' and data == '' and redis.call('EXISTS', prefix .. 'definition:' .. digest) == 0 then
+    return digest
   else
     local epoch, log = tonumber(h[2]) + 1, prefix .. 'log:' .. id
     -- The first write of all: after a refusal for want of memory the run must still be queued.
@@ -50,6 +65,7 @@ while true do
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
         'crash_limit', ARGV[5], 'retention_ms', ARGV[6])
+      pcall(name_definition, run, h[5] or '', digest, data) -- refused if another program wrote to its key: the run goes on
       advance_head(run, log, tonumber(h[3]), epoch, {record})
       redis.call('ZADD', leases, now + lease, id)
       redis.call('SET', memo, id, 'PX', math.max(lease, 60000))

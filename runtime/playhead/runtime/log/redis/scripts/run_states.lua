@@ -8,7 +8,9 @@
 -- Answers: none.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
 --   ready set. A session's messages have a TTL if and only if no run holds it. Queue positions grow and each is given
---   once: runs are claimed in the order in which they were queued, whatever the clock does.
+--   once: runs are claimed in the order in which they were queued, whatever the clock does. A definition's `live` is the
+--   number of runs that name it and have not ended. It has a TTL if and only if that is 0, and then stays as long as the
+--   ended run among them that is kept longest.
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay
 
@@ -75,10 +77,22 @@ local function pass_session_on(prefix, session, id)
   redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
 end
 
+-- A run that names these definitions has ended, and is kept until `until_ms`: so are they, if no other run keeps them longer.
+local function keep_definitions(prefix, digests, until_ms)
+  for digest in digests:gmatch('%S+') do
+    local definition = prefix .. 'definition:' .. digest
+    if redis.call('TYPE', definition).ok == 'hash' then -- else another program deleted it or wrote to its key
+      local last = string.format('%.0f', math.max(tonumber(redis.call('HGET', definition, 'kept_until') or 0), until_ms))
+      redis.call('HSET', definition, 'kept_until', last)
+      if redis.call('HINCRBY', definition, 'live', -1) <= 0 then redis.call('PEXPIREAT', definition, last) end
+    end
+  end
+end
+
 -- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
 local function end_run(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline')
+  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions')
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
@@ -86,6 +100,7 @@ local function end_run(prefix, id, state, retention, now)
   redis.call('DEL', prefix .. 'inbox:' .. id)
   redis.call('PEXPIRE', run, retention)
   redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
+  keep_definitions(prefix, h[4] or '', now + retention)
   pass_session_on(prefix, h[2] or '', id)
 end
 

@@ -1,0 +1,74 @@
+"""What an agent is, as a value that a log keeps: with it and a run's records, each request to the model is known. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple, cast
+
+from playhead.runtime.core.codec import pack, unpack
+from playhead.runtime.core.converse import Message, ToolSpec
+from playhead.runtime.core.errors import ForeignRecordError
+
+__all__ = ["AgentDefinition", "StoredDefinition"]
+
+_VERSION = 1
+
+
+class StoredDefinition(NamedTuple):
+    """A definition as it is stored.
+
+    Attributes:
+        digest: The first 32 hex digits of the SHA-256 of `data`; a `run.claimed` names the definition by it.
+        data: The encoded definition.
+    """
+
+    digest: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDefinition:
+    """Everything about an agent that determines what its model is asked. Plain data, without any secret.
+
+    Attributes:
+        agent: The agent's name.
+        model: The model's own description, such as its id and parameters.
+        system_prompt: The system prompt, or None.
+        tool_specs: The tools' descriptions, in the order in which they are offered.
+        tool_executor: `concurrent` or `sequential`.
+        on_partial: What happens to the text of a model call that stopped half-way: `retract` or `continue`.
+        messages: The agent's own messages, which come before those of the session.
+    """
+
+    agent: str
+    model: Mapping[str, Any]
+    system_prompt: str | None = None
+    tool_specs: Sequence[ToolSpec] = field(default_factory=list[ToolSpec])
+    tool_executor: str = "concurrent"
+    on_partial: str = "retract"
+    messages: Sequence[Message] = field(default_factory=list[Message])
+
+    def stored(self) -> StoredDefinition:
+        """The definition encoded, with its digest: equal definitions have one digest.
+
+        Raises:
+            EncodingError: It holds something that is not plain data.
+        """
+        data = pack({"v": _VERSION, **{one.name: getattr(self, one.name) for one in fields(self)}})
+        return StoredDefinition(hashlib.sha256(data).hexdigest()[:32], data)
+
+    @classmethod
+    def of(cls, data: bytes) -> AgentDefinition:
+        """The definition in `data`; what a newer version has added is left out.
+
+        Raises:
+            ForeignRecordError: These are not the bytes of a definition.
+        """
+        given = unpack(data)
+        known = {one.name for one in fields(cls)}
+        try:
+            return cls(**{name: value for name, value in cast("dict[str, Any]", given).items() if name in known})
+        except (AttributeError, TypeError) as error:
+            raise ForeignRecordError(f"not an agent's definition: {error} in {data[:40]!r}") from error
