@@ -10,6 +10,7 @@ from typing import Final
 import anyio
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import RunClaimed, now_ms
@@ -90,8 +91,8 @@ class Duty:
         """Make a call that changes nothing. Raises PlayheadError if the shard does not reply."""
         await self.log.info(_NO_RUN)
 
-    async def claim(self, fingerprints: Mapping[str, str]) -> tuple[Claim, float] | None:
-        """Claim the first queued run of one of the agents (name → fingerprint), if there is one.
+    async def claim(self, definitions: Mapping[str, StoredDefinition]) -> tuple[Claim, float] | None:
+        """Claim the first queued run of one of the agents (name → definition), if there is one.
 
         Returns:
             The claim, and the time when it was sent, by `now_s`.
@@ -99,8 +100,8 @@ class Duty:
         # Until its reply a claim is sent again with the same token: a run that it took would else be lost for a lease.
         token = self._pending_token = self._pending_token or new_token()
         notes = {
-            name: encode_record(RunClaimed(at=now_ms(), worker=self._worker, fingerprint=fingerprint))
-            for name, fingerprint in fingerprints.items()
+            name: encode_record(RunClaimed(at=now_ms(), worker=self._worker, definition=definition.digest))
+            for name, definition in definitions.items()
         }
         sent = now_s()
         claim = await self.log.claim(
@@ -110,6 +111,7 @@ class Duty:
             lease_ms=self._options.lease_ms,
             crash_limit=self._options.crash_limit,
             retention_ms=self._options.retention_ms,
+            definitions=definitions,
         )
         self._pending_token = None
         return None if claim is None else (claim, sent)

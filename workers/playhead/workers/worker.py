@@ -50,11 +50,12 @@ class Worker:
         visit: Visit | None = None,
     ) -> None:
         self.name: str = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-        self.agents: dict[str, Agent] = {agent.name: agent for agent in agents}
+        self.agents: dict[str, Agent] = {agent.name: agent.snapshot() for agent in agents}
         if not agents or len(self.agents) != len(agents):
             raise ValueError("a worker needs at least one agent, each with a name of its own")
         self.options: WorkerOptions = options or WorkerOptions()
-        self._fingerprints = {agent.name: agent.fingerprint for agent in agents}
+        # Stored with the runs: so it must not differ from the agents that run them, which are snapshots for this reason.
+        self._definitions = {name: agent.definition.stored() for name, agent in self.agents.items()}
         self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
         self._held: dict[str, Execution] = {}
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
@@ -164,7 +165,7 @@ class Worker:
         await self._slots.acquire()
         taken = False
         try:
-            if not self._draining.is_set() and (found := await duty.claim(self._fingerprints)):
+            if not self._draining.is_set() and (found := await duty.claim(self._definitions)):
                 self._begin(runs, duty, *found)
                 taken = True
         finally:

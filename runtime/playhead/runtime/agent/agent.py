@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import hashlib
-import json
+import copy
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
@@ -16,6 +15,7 @@ from playhead.runtime.agent.invocation import Invocation
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Prompt
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import (
     AgentBusyError,
     AgentPausedError,
@@ -24,12 +24,14 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.plain import plain
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
+from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.resolve import resolve_model
 from playhead.runtime.tools.decorator import tool_index
@@ -53,8 +55,8 @@ def print_text(**event: Any) -> None:
 class Agent:
     """An agent: a model, tools, a system prompt, and the conversation it has in this process.
 
-    Given to a worker it is only a definition: runs start from `messages` plus their session and do not change the
-    object. Called in this process it keeps its `messages` over calls, as a Strands `Agent` does.
+    Given to a worker it is only a definition: the worker takes a snapshot when it is made, and runs start from `messages`
+    plus their session and do not change the object. Called in this process it keeps its `messages` over calls, as a Strands `Agent` does.
 
     Args:
         model: A model object, a name (`"openai/gpt-5-mini"`, `"local/path.gguf"`, `"demo"`), or None for
@@ -144,11 +146,30 @@ class Agent:
         )
 
     @property
-    def fingerprint(self) -> str:
-        """12 hex digits that change when name, model kind, system prompt, tools or their schemas change."""
-        model = self._model if isinstance(self._model, str) else type(self._model).__name__
-        what = [self.name, model, self.system_prompt, self.tool_executor, [t.spec for t in self.tools.values()]]
-        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    def definition(self) -> AgentDefinition:
+        """What determines the requests to its model, as a value without secrets.
+
+        A model whose name cannot be resolved is described by the name.
+        """
+        try:
+            model = describe(self.model)
+        except ModelConfigurationError:
+            model = {"name": plain(self._model)}
+        return AgentDefinition(
+            agent=self.name,
+            model=model,
+            system_prompt=plain(self.system_prompt),
+            tool_specs=plain([tool.spec for tool in self.tools.values()]),
+            tool_executor=self.tool_executor,
+            on_partial=self.on_partial,
+            messages=plain(self.messages),
+        )
+
+    def snapshot(self) -> Agent:
+        """A copy of the agent, which later changes to this object do not change; the model and the tools are shared."""
+        taken = copy.copy(self)
+        taken.messages, taken.tools = list(self.messages), dict(self.tools)
+        return taken
 
     def cancel(self) -> None:
         """Ask the current invocation to stop: its next event is the "Cancelled by user" message.

@@ -106,11 +106,15 @@ class RunSubmitted(CheckedRecord):
 
 
 class RunClaimed(CheckedRecord):
-    """A worker became the owner; the epoch of the entry is the ordinal of the new ownership."""
+    """A worker became the owner; the epoch of the entry is the ordinal of the new ownership.
+
+    `definition` is the digest of the agent's definition that this owner works by, see `StoredDefinition`; empty for a run
+    in the process of its agent, whose log is not kept.
+    """
 
     type: str = "run.claimed"
     worker: str
-    fingerprint: str = ""
+    definition: str = ""
 
 
 class RunHandedOver(CheckedRecord):

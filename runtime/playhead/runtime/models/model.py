@@ -20,6 +20,10 @@ class Model(Protocol):
 
     A model that can continue a partial message (an assistant message at the end of `messages`) has an attribute
     `continues_partial` that is true. It then yields only what follows that text.
+
+    A model may have a method `get_config()`, as Strands' models do. The mapping that it returns, with the model's id and
+    parameters, is stored with the runs as part of the agent's definition, so it should contain no secret; see
+    `description.describe`.
     """
 
     def stream(

@@ -46,6 +46,10 @@ class DemoModel:
     def __repr__(self) -> str:
         return f"DemoModel(delay={self._delay})"
 
+    def get_config(self) -> dict[str, Any]:
+        """What is stored of this model with the runs."""
+        return {"model_id": "demo", "delay": self._delay}
+
     async def stream(
         self,
         messages: Messages,

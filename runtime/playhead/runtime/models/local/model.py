@@ -62,6 +62,12 @@ class LocalModel:
     def __repr__(self) -> str:
         return f"LocalModel({self._options.path!r}, context_tokens={self._options.context_tokens})"
 
+    def get_config(self) -> dict[str, Any]:
+        """What is stored of this model with the runs: the file's name, without its folder, and the parameters."""
+        options = self._options
+        config = {"model_id": Path(options.path).name, "params": self._params or {}}
+        return {**config, "context_tokens": options.context_tokens, "threads": options.threads}
+
     async def stream(
         self,
         messages: Messages,

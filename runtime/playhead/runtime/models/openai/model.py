@@ -112,6 +112,12 @@ class OpenAIModel:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r})"
 
+    def get_config(self) -> dict[str, Any]:
+        """What is stored of this model with the runs: its id, parameters and server, without the key."""
+        base_url = self._client_args.get("base_url") or os.environ.get("OPENAI_BASE_URL")
+        config = {"model_id": self.model_id, "params": self._params, "continue_params": self._continue_params}
+        return {**config, "base_url": str(base_url)} if base_url else config
+
     async def stream(
         self,
         messages: Messages,
