@@ -28,6 +28,7 @@ from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import WriteResult, WriteStatus
 from playhead.workers import WorkerOptions
+from playhead.workers.exit import take_over_stdin
 from playhead.workers.process import run_worker
 
 __all__ = ["append_line", "viewer", "worker"]
@@ -51,6 +52,7 @@ def worker(config: dict[str, Any]) -> None:
     TRACES.folder, TRACES.ports, TRACES.keys = Path(config["traces"]), config["ports"], Keys(config["prefix"])
     _note_refusals(Path(config["refused"]))
     options = WorkerOptions(**config["options"])
+    parent = take_over_stdin()
     while True:
         try:
             run_worker(
@@ -59,7 +61,7 @@ def worker(config: dict[str, Any]) -> None:
                 prefix=config["prefix"],
                 options=options,
                 durability=config["durability"],
-                stop_with_stdin=True,
+                parent=parent,
                 quiet=True,
             )
         except (

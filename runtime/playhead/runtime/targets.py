@@ -8,6 +8,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -90,8 +91,7 @@ def _load_file(target: str, path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:  # a file may import its neighbours, as when it is run
         sys.path.insert(0, folder)
-    # A file is loaded once, as by an import; two files with one name become two modules.
-    name = f"playhead_target_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    name = _name_of(path.resolve())
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -105,6 +105,20 @@ def _load_file(target: str, path: Path) -> ModuleType:
         sys.modules.pop(name, None)
         raise BadTargetError(f"{target}: cannot run {path}: {_what(error)}") from error
     return module
+
+
+def _name_of(path: Path) -> str:
+    """The name of the module in a file: a file is loaded once, and two files with one name become two modules.
+
+    It is the name by which an import finds this file, if there is one, because a child process that a tool starts by
+    `spawn` or `forkserver` imports the module of each function that it is sent.
+    """
+    name = path.stem
+    with suppress(Exception):  # not a name of a module, or a module that cannot be looked for
+        spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+        if name.isidentifier() and spec is not None and spec.origin is not None and Path(spec.origin).samefile(path):
+            return name
+    return f"playhead_target_{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def _what(error: BaseException) -> str:

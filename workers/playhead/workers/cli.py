@@ -19,6 +19,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
 from playhead.runtime.log.values import DEFAULT_LEASE_MS
 from playhead.runtime.targets import load_agents
+from playhead.workers.exit import take_over_stdin
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import run_worker
 from playhead.workers.supervisor import Supervisor
@@ -62,6 +63,7 @@ def worker(
     """Run agents until SIGTERM or Ctrl-C; then hand over what is running, and end."""
     level = logging.ERROR if quiet else logging.WARNING
     logging.basicConfig(level=level, format="playhead: %(message)s", stream=sys.stderr)
+    parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
     agents = load_agents(targets)
     if processes == 1:
         options = WorkerOptions(concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain)
@@ -72,7 +74,7 @@ def worker(
             durability=durability,
             shards=shards,
             options=options,
-            stop_with_stdin=stop_with_stdin,
+            parent=parent,
             quiet=quiet,
         )
         return
@@ -102,7 +104,9 @@ async def _supervise(supervisor: Supervisor) -> None:
         code = await supervisor.run()
         tasks.cancel_scope.cancel()
     if code is not None:
-        typer.echo("playhead: a worker process cannot start, for the reason above", err=True)
+        typer.echo(
+            f"playhead: a worker process ended with {code}, for the reason above: a restart cannot fix it", err=True
+        )
         raise typer.Exit(code)
 
 

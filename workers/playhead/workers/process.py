@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
+from typing import Final
 
 import anyio
-from anyio import RunFinishedError, from_thread
-from anyio.lowlevel import current_token
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.log.redis.connection import connect, redact
@@ -22,12 +17,16 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.redis.shards import settle
+from playhead.workers.exit import ProcessExit, reset_signals_in_forked_children
 from playhead.workers.options import WorkerOptions
 from playhead.workers.worker import Worker
 
 __all__ = ["run_worker"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+_DISCONNECT_S: Final = 5.0
+"""After the drain of the runs, how long the worker may take to withdraw and to disconnect."""
 
 
 def run_worker(
@@ -37,31 +36,28 @@ def run_worker(
     prefix: str,
     durability: Durability,
     options: WorkerOptions,
-    stop_with_stdin: bool,
+    parent: int | None,
     quiet: bool,
     shards: int | None = None,
 ) -> None:
-    """Run a worker until SIGTERM, SIGINT or, if requested, the end of standard input; then drain it.
+    """Run a worker until SIGTERM, SIGINT or the end of the pipe `parent`, if it has one; then drain it.
+
+    To be called last: once the worker has served, the process ends within two seconds of its end, whatever threads,
+    tasks and children its tools have left running. A drain takes at most its grace, a lease and five seconds.
 
     Raises:
         LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used; raised at the start.
+        RedisAuthError: The server refuses the credentials, or a right that the worker needs.
+        LeaseTooShortError: A round trip to the server takes too long for the lease.
         ShardsError: The deployment has another number of shards than `shards`.
         ModelConfigurationError: An agent's model name has an unknown form; raised at the start.
     """
+    reset_signals_in_forked_children()
     uvloop = importlib.util.find_spec("uvloop") is not None
     make = partial(_shard, url, prefix=prefix, durability=durability)
-    main = partial(_main, agents, make, shards, redact(url), options=options, quiet=quiet)
-    anyio.run(partial(main, stop_with_stdin=stop_with_stdin), backend_options={"use_uvloop": uvloop})
-    _leave_stuck_threads()
-
-
-def _leave_stuck_threads() -> None:
-    """End the process now if a tool's thread would delay it: threads cannot be stopped, and no run is held any more."""
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    end = ProcessExit(drain_s=options.grace_s + options.lease_ms / 1000 + _DISCONNECT_S)
+    main = partial(_main, agents, make, shards, redact(url), options=options, end=end, parent=parent, quiet=quiet)
+    anyio.run(main, backend_options={"use_uvloop": uvloop})
 
 
 def _shard(url: str, shard: int, *, prefix: str, durability: Durability) -> RedisLog:
@@ -75,7 +71,8 @@ async def _main(
     where: str,
     *,
     options: WorkerOptions,
-    stop_with_stdin: bool,
+    end: ProcessExit,
+    parent: int | None,
     quiet: bool,
 ) -> None:
     for agent in agents:
@@ -86,15 +83,21 @@ async def _main(
             for warning in warnings:
                 logger.warning("%s: %s", where, warning)
         worker = Worker(agents, log=logs[0], more=logs[1:], options=options)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_drain_on_signal, worker, tasks.cancel_scope, quiet)
-            if stop_with_stdin:
-                _drain_at_end_of_stdin(worker)
+        with (
+            anyio.CancelScope() as now,
+            end.serving(partial(_drain, worker, quiet), stop_now=now.cancel, parent=parent),
+        ):
             if not quiet:
                 names = ", ".join(worker.agents)
                 logger.warning("worker %s serves %s from %s", worker.name, names, where)
             await worker.run()
-            tasks.cancel_scope.cancel()
+
+
+def _drain(worker: Worker, quiet: bool) -> None:
+    if not quiet:
+        held = worker.statistics().running
+        logger.warning("draining: %d runs held; a second signal stops at once", held)
+    worker.drain()
 
 
 async def _open_shards(
@@ -117,31 +120,3 @@ async def _open_shards(
 async def _close(log: RedisLog) -> None:
     with anyio.CancelScope(shield=True):
         await log.aclose()
-
-
-async def _drain_on_signal(worker: Worker, now: anyio.CancelScope, quiet: bool) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            if not quiet:
-                held = worker.statistics().running
-                logger.warning("draining: %d runs held; a second signal stops at once", held)
-            worker.drain()
-            break
-        async for _ in signals:
-            now.cancel()
-
-
-def _drain_at_end_of_stdin(worker: Worker) -> None:
-    """Drain when standard input is closed: the parent holds the other end, so its death also ends this process.
-
-    In a daemon thread, because a blocked read cannot be cancelled and must not delay the exit.
-    """
-    token = current_token()
-
-    def read() -> None:
-        while sys.stdin.buffer.read(4096):
-            pass
-        with suppress(RunFinishedError):  # the loop ended first
-            from_thread.run_sync(worker.drain, token=token)
-
-    threading.Thread(target=read, name="stdin", daemon=True).start()

@@ -39,8 +39,9 @@ class SupervisorStatistics(NamedTuple):
 class Supervisor:
     """Keeps `processes` worker processes running until `drain`.
 
-    Each has as standard input a pipe whose other end only this process holds, so none outlives it, and its own session,
-    so that Ctrl-C in a terminal reaches only this process. Cancelling `run` kills them.
+    Each gets a pipe whose other end only this process holds, so none outlives it, and its own session, so that Ctrl-C in
+    a terminal reaches only this process. One that ends without being told to is replaced, also if it ends with 0: a
+    SIGTERM that was sent to it alone drains it. Cancelling `run` kills them.
     """
 
     def __init__(self, arguments: Sequence[str], *, processes: int) -> None:
@@ -76,7 +77,7 @@ class Supervisor:
         while not self._draining.is_set():
             began = time.monotonic()
             code = await self._run_one()
-            if code == 0 or self._draining.is_set():
+            if self._draining.is_set():
                 return
             self._last_exit = code
             if code in _HOPELESS:

@@ -160,6 +160,10 @@ def address_of(client: Redis) -> str:
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
+def _no_right(client: Redis, error: Exception) -> str:
+    return f"Redis at {address_of(client)} refused: {error}. Give the user of the URL this right (ACL SETUSER)"
+
+
 @contextmanager
 def translate_errors(client: Redis) -> Generator[None]:
     """Turn redis-py's exceptions into playhead's, which say what to do.
@@ -170,7 +174,9 @@ def translate_errors(client: Redis) -> Generator[None]:
         yield
     except NowhereError as error:
         raise LogUnavailableError(str(error)) from error
-    except (redis_errors.AuthenticationError, redis_errors.AuthorizationError, redis_errors.NoPermissionError) as error:
+    except redis_errors.NoPermissionError as error:
+        raise RedisAuthError(_no_right(client, error)) from error
+    except (redis_errors.AuthenticationError, redis_errors.AuthorizationError) as error:
         raise RedisAuthError(
             f"Redis at {address_of(client)} refused the credentials ({error}); "
             "put them in the URL: redis://user:password@host:port"
@@ -193,6 +199,8 @@ def translate_errors(client: Redis) -> Generator[None]:
     except redis_errors.ResponseError as error:
         if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
             raise RedisAuthError(f"Redis at {address_of(client)} wants a password; put it in the URL") from error
+        if "ACL failure in script" in str(error):
+            raise RedisAuthError(_no_right(client, error)) from error
         if _PASSING.search(str(error)):
             raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {address_of(client)} refused: {error}") from error
