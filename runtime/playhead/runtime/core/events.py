@@ -37,6 +37,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.segments import TEXT, Segment, Stored, record_of
+from playhead.runtime.core.tool_input import without_unread
 
 __all__ = ["Event", "Projection"]
 
@@ -200,7 +201,7 @@ class Projection:
                 return self._retract(record)
             case MessageAdded(origin="model" | "tools"):
                 self._forget()
-                return [Event(message=record.message)]
+                return [Event(message=without_unread(record.message))]
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
                 return [Event(type="tool_stream", tool_stream_event=progress)]

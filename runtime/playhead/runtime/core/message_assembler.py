@@ -2,17 +2,19 @@
 
 The loop uses it to build the message and the projection uses it to derive events, so both agree. The rules are Strands'
 (`event_loop/streaming.py`, 1.62): tool input that is not JSON becomes `{}`, a tool call without id or name is dropped,
-`end_turn` with tool calls means `tool_use`, a stream without `messageStop` counts as `end_turn`.
+`end_turn` with tool calls means `tool_use`, a stream without `messageStop` counts as `end_turn`. Two things are added.
+The text of an input that is not JSON is kept, see `core.tool_input`. What a provider's `contentBlockStop` holds under
+`providerFields` is kept in the call or the reasoning, because that provider may require it in the next request.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message
+from playhead.runtime.core.tool_input import KEPT_CHARS, UNREAD, read_tool_input
 
 __all__ = ["MessageAssembler", "partial_text"]
 
@@ -65,6 +67,7 @@ class MessageAssembler:
         "_signature",
         "_text",
         "_tool_use",
+        "_unread",
         "complete",
         "metrics",
         "repeated",
@@ -88,6 +91,7 @@ class MessageAssembler:
         self._signature: str | None = None
         self._redacted = b""
         self._citations: list[Any] = []
+        self._unread: dict[str, str] = {}
         self._goes_on = False
         self.repeated: Chunk | None = None
 
@@ -108,7 +112,7 @@ class MessageAssembler:
         if "contentBlockDelta" in chunk:
             return self._delta(chunk["contentBlockDelta"]["delta"])
         if "contentBlockStop" in chunk:
-            self._close_block()
+            self._close_block(chunk["contentBlockStop"].get("providerFields"))
             self._goes_on = False
         elif "contentBlockStart" in chunk:
             if self._goes_on:
@@ -178,10 +182,12 @@ class MessageAssembler:
             return {"reasoningRedactedContent": redacted, "delta": delta, "reasoning": True}
         return None
 
-    def _close_block(self) -> None:
+    def _close_block(self, fields: Any = None) -> None:
+        more = {"providerFields": fields} if fields else {}
         if self._tool_use:
-            self._close_tool_use(self._tool_use)
+            self._close_tool_use(self._tool_use, more)
             self._tool_use = {}
+            more = {}
         if self._text:
             block: ContentBlock = {"text": "".join(self._text)}
             if self._citations:
@@ -190,35 +196,38 @@ class MessageAssembler:
             self._text = []
             if block.get("text") != "":
                 self._blocks.append(block)
+        self._close_reasoning(more)
+
+    def _close_reasoning(self, more: dict[str, Any]) -> None:
         reasoning = {"text": "".join(self._reasoning)}
-        if reasoning["text"] or self._signature is not None:
+        if reasoning["text"] or self._signature is not None or more:
             if self._signature is not None:
                 reasoning["signature"] = self._signature
             self._signature = None
-            self._blocks.append({"reasoningContent": {"reasoningText": reasoning}})
+            self._blocks.append({"reasoningContent": {"reasoningText": reasoning, **more}})
         self._reasoning = []
         if self._redacted:
             self._blocks.append({"reasoningContent": {"redactedContent": self._redacted}})
             self._redacted = b""
 
-    def _close_tool_use(self, use: dict[str, Any]) -> None:
+    def _close_tool_use(self, use: dict[str, Any], more: dict[str, Any]) -> None:
         if not use.get("toolUseId") or not use.get("name"):
             return
-        raw = use.get("input", "")
+        text = use.get("input", "")
         try:
-            value: Any = json.loads(raw) if raw.strip() else {}
-        except (ValueError, RecursionError):
+            value: Any = read_tool_input(text)
+        except ValueError:
             value = {}
-        done = {"toolUseId": use["toolUseId"], "name": use["name"], "input": value}
+            position = sum("toolUse" in block for block in self._blocks)
+            self._unread[str(position)] = text[:KEPT_CHARS]
+        done = {"toolUseId": use["toolUseId"], "name": use["name"], "input": value, **more}
         if "reasoningSignature" in use:
             done["reasoningSignature"] = use["reasoningSignature"]
         self._blocks.append({"toolUse": done})
 
     def message(self) -> Message:
         """The finished message, `metadata` included."""
-        message = {
-            "role": self._role,
-            "content": self._content,
-            "metadata": {"usage": dict(self.usage), "metrics": dict(self.metrics)},
-        }
-        return cast("Message", message)
+        metadata: dict[str, Any] = {"usage": dict(self.usage), "metrics": dict(self.metrics)}
+        if self._unread:
+            metadata[UNREAD] = dict(self._unread)
+        return cast("Message", {"role": self._role, "content": self._content, "metadata": metadata})

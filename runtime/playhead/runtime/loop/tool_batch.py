@@ -20,6 +20,7 @@ from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import RunTools
+from playhead.runtime.core.tool_input import unread_input, unread_result
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result, unknown_tool_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, LoopOutput
@@ -135,6 +136,8 @@ class ToolBatch:
         """The result of a call without running it, or None if it must run."""
         if call.tool is None:
             return finished(call.index, call.use, unknown_tool_result(call.use))
+        if (text := unread_input(self._state().messages[-1], call.index)) is not None:
+            return finished(call.index, call.use, unread_result(call.use, text))
         if not call.again or call.tool.on_unknown_outcome == "retry":
             return None
         if call.tool.on_unknown_outcome == "fail":
