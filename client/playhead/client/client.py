@@ -5,18 +5,16 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
 
 import anyio
-from anyio.abc import TaskGroup
 
 from playhead.client.reader import RunReader, stream_events
 from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
-from playhead.client.shard import Shard
+from playhead.client.service import Service
 from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
@@ -50,29 +48,6 @@ def _log_notice(notice: Notice) -> None:
     logger.warning("%s", notice.message)
 
 
-class _Open:
-    """The state of an open client: the log over all shards, and the tailed shards, which run in `tasks`."""
-
-    def __init__(self, log: ShardedLog, tasks: TaskGroup) -> None:
-        self.log = log
-        self.shards: dict[int, Shard] = {}
-        self._tasks = tasks
-
-    def shard_of(self, run_id: str) -> Shard:
-        """The shard of a run, opened at first use."""
-        number = self.log.shard_of(run_id)
-        shard = self.shards.get(number)
-        if shard is None:
-            shard = self.shards[number] = Shard(self.log.at(number))
-            self._tasks.start_soon(shard.run)
-        return shard
-
-    def close_hubs(self) -> None:
-        """Wake every tail, so that it ends."""
-        for shard in self.shards.values():
-            shard.hub.close()
-
-
 class Client:
     """A connection to a fleet; use it as an async context manager.
 
@@ -81,6 +56,9 @@ class Client:
 
     Two connections serve any number of tails: one for commands, one for published batches. With a `durability` there is
     a third, for commands that wait. A client opens them for each shard at first use.
+
+    It belongs to the event loop that opened it, any task of which may close it. A closed client can be opened again, in
+    any event loop.
 
     Args:
         url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
@@ -95,6 +73,10 @@ class Client:
     Raises (on entering):
         LogUnavailableError, RedisAuthError, RedisTooOldError: As their texts say.
         ShardsError: The deployment has another number of shards.
+        PlayheadError: The client is open already.
+
+    Raises (from every method):
+        PlayheadError: The client is not open, or belongs to another event loop than the running one.
     """
 
     def __init__(
@@ -115,51 +97,76 @@ class Client:
         self._max_record_bytes = max_record_bytes
         self._durability: Durability = durability
         self._shards = shards
-        self._open: _Open | None = None
-        self._stack = AsyncExitStack()
+        self._log = ShardedLog(self._shard_log)
+        self._service: Service | None = None
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            log = ShardedLog(self._shard_log)
-            stack.push_async_callback(log.aclose)
-            await check_server(log.at(0).client, durability=self._durability)
-            await (log.settled() if self._shards is None else log.settle(self._shards))
-            tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(tasks.cancel_scope.cancel)
-            self._open = _Open(log, tasks)
-            stack.callback(self._open.close_hubs)
-            self._stack = stack.pop_all()
+        await self._end_of_former()
+        service = self._service = Service(self._log)
+        try:
+            await check_server(self._log.at(0).client, durability=self._durability)
+            await (self._log.settled() if self._shards is None else self._log.settle(self._shards))
+            await service.start()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._log.aclose()
+            self._service = None
+            raise
         return self
+
+    async def _end_of_former(self) -> None:
+        """Return when what was opened before has ended."""
+        former = self._service
+        if former is None:
+            return
+        if former.home.is_closed:  # its event loop ended without closing it
+            self._log = ShardedLog(self._shard_log)
+            return
+        former.home.enter()
+        if not former.closing:
+            raise PlayheadError("the client is open already; for a second one with the same options use clone()")
+        await former.aclose()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open = None
-        # Without the body's exception, because a task group would wrap it, and callers could not catch it by its type.
-        del kind, error, trace
-        await self._stack.aclose()
+        service = self._service
+        if service is None:
+            return
+        if not service.home.is_closed:
+            service.home.enter()
+            await service.aclose()
+        if self._service is service:
+            self._service = None
 
     def _shard_log(self, shard: int) -> RedisLog:
+        self._opened()
         return RedisLog(connect(self.url), prefix=self.prefix, shard=shard, durability=self._durability)
 
     @property
     def log(self) -> RedisLog:
         """The log of shard 0, for tools that need more than the client offers."""
-        return self._opened().log.at(0)
+        self._opened()
+        return self._log.at(0)
 
     @property
     def reader(self) -> LogReader:
         """The logs of all shards, for reading."""
-        return self._opened().log
+        self._opened()
+        return self._log
 
     async def shards(self) -> int:
         """The number of shards of the deployment; 1 while none is settled."""
-        return await self._opened().log.settled()
+        self._opened()
+        return await self._log.settled()
 
-    def _opened(self) -> _Open:
-        if self._open is None:
+    def _opened(self) -> Service:
+        """The service; raises if there is none, or if it belongs to another event loop than the running one."""
+        service = self._service
+        if service is None or service.closing:
             raise PlayheadError("the client is not open: use `async with Client(url) as client:`")
-        return self._open
+        service.home.check()
+        return service
 
     def statistics(self) -> HubStatistics:
         """A snapshot of the tail hubs' counters, summed over the shards."""
@@ -172,7 +179,8 @@ class Client:
         Raises:
             LogUnavailableError: The number of shards cannot be read.
         """
-        shards = await self._opened().log.settle()
+        self._opened()
+        shards = await self._log.settle()
         shard = secrets.randbelow(shards) if session_id is None else shard_of_session(session_id, shards=shards)
         return new_run_id(shard=shard)
 
@@ -205,12 +213,12 @@ class Client:
             RecordTooLargeError: It is over the limit.
             LogUnavailableError: It may or may not have been submitted; trying again with the same `run_id` is safe.
         """
-        log = self._opened().log
+        self._opened()
         deadline_ms = deadline_in_ms(deadline)
         record = _submission(agent, prompt, session_id=session_id, invocation_state=invocation_state or {})
         check_size("the prompt", record, limit=self._max_record_bytes)
         run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
-        await log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
+        await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
         return run
 
     def stream_async(
@@ -261,7 +269,8 @@ class Client:
             ValueError: That cannot be a run id.
         """
         check_run_id(run_id)
-        return Run(run_id, log=self._opened().log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
+        self._opened()
+        return Run(run_id, log=self._log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
 
     async def run_of_session(self, session_id: str) -> Run | None:
         """The current run of the session: queued, running or paused. None if there is none."""

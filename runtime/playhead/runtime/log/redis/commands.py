@@ -10,6 +10,7 @@ import anyio
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
+from playhead.runtime.log.redis.home import HomeLoop
 from playhead.runtime.log.redis.link import Link, NoTransportError
 from playhead.runtime.log.redis.topology import finder_of
 
@@ -47,10 +48,12 @@ class Commands:
 
     Attributes:
         sharded: What is published is published by `SPUBLISH` (see `Borrowed.sharded`); known once connected.
+        home: The event loop of the link.
     """
 
     def __init__(self, client: Redis, open_link: Callable[[Redis], Awaitable[Link]] = Link.open) -> None:
         self.sharded: bool = False
+        self.home: HomeLoop = HomeLoop("this log")
         self._client = client
         self._open_link = open_link
         self._link: Link | None = None
@@ -73,7 +76,11 @@ class Commands:
 
         Awaiting raises what redis-py raises. With sentinels or on a cluster, a server that answers that it is not the
         right one has done nothing, so the command is sent once more, to where the log is then found.
+
+        Raises:
+            PlayheadError: The link belongs to another event loop.
         """
+        self.home.enter()
         link = self._link
         if link is not None and link.ready:
             return Later(partial(self._reply, link.call(*command), command))
@@ -95,6 +102,7 @@ class Commands:
         replaced, self._replaced = self._replaced, []
         for one in (*replaced, *([link] if link else [])):
             await one.aclose()
+        self.home.leave()
 
     async def _reply(self, sent: Awaitable[Any] | None, command: tuple[Any, ...]) -> Any:
         try:

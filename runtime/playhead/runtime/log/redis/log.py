@@ -319,6 +319,7 @@ class RedisLog:
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         own = self.keys.notify_worker(worker)
+        self._commands.home.enter()
         with translate_errors(self.client):
             # Not over the link, which it would block; and cancelling this call must end the wait on the server, too.
             notified: Any = await self.client.execute_command(

@@ -101,8 +101,9 @@ class ShardedLog:
         self._settled: int | None = None
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        for log in self._logs.values():
+        """Close all connections. A later call makes the logs again."""
+        logs, self._logs, self._settled = self._logs, {}, None
+        for log in logs.values():
             await log.aclose()
 
     def at(self, shard: int) -> RedisLog:
