@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         MaxTokensReachedException,
         ModelConfigurationError,
         ModelThrottledException,
+        ModelUnavailableError,
         NoWorkerError,
         PlayheadError,
         RecordTooLargeError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from playhead.runtime.core.ids import new_run_id
     from playhead.runtime.core.interrupts import Interrupt
     from playhead.runtime.core.result import AgentResult
+    from playhead.runtime.core.retry import RetryPolicy
     from playhead.runtime.tools.context import ToolContext
     from playhead.runtime.tools.decorator import tool
     from playhead.runtime.tools.tool import Tool
@@ -66,11 +68,13 @@ __all__ = [
     "MaxTokensReachedException",
     "ModelConfigurationError",
     "ModelThrottledException",
+    "ModelUnavailableError",
     "NoWorkerError",
     "PlayheadError",
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
+    "RetryPolicy",
     "RewindError",
     "RunEndedError",
     "RunFailedError",
@@ -102,6 +106,7 @@ import_at_first_use(
         "MaxTokensReachedException": "playhead.runtime.core.errors",
         "ModelConfigurationError": "playhead.runtime.core.errors",
         "ModelThrottledException": "playhead.runtime.core.errors",
+        "ModelUnavailableError": "playhead.runtime.core.errors",
         "NoWorkerError": "playhead.runtime.core.errors",
         "PlayheadError": "playhead.runtime.core.errors",
         "RecordTooLargeError": "playhead.runtime.core.errors",
@@ -116,6 +121,7 @@ import_at_first_use(
         "new_run_id": "playhead.runtime.core.ids",
         "Interrupt": "playhead.runtime.core.interrupts",
         "AgentResult": "playhead.runtime.core.result",
+        "RetryPolicy": "playhead.runtime.core.retry",
         "ToolContext": "playhead.runtime.tools.context",
         "tool": "playhead.runtime.tools.decorator",
         "Tool": "playhead.runtime.tools.tool",

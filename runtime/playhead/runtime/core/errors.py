@@ -26,6 +26,7 @@ __all__ = [
     "MaxTokensReachedException",
     "ModelConfigurationError",
     "ModelThrottledException",
+    "ModelUnavailableError",
     "NoWorkerError",
     "PlayheadError",
     "RecordTooLargeError",
@@ -236,7 +237,25 @@ class ModelConfigurationError(PlayheadError):
     exit_code = 78
 
 
-class ModelThrottledException(PlayheadError):
+class ModelUnavailableError(PlayheadError):
+    """The model cannot be reached, or cannot serve now; the loop makes the call again, as the agent's `retry` says.
+
+    A custom model raises it for a fault that passes: a broken connection, an overloaded server.
+
+    Args:
+        text: What happened.
+        retry_after: Seconds that the provider asked to wait; None if it did not ask.
+    """
+
+    transient: ClassVar[bool] = True
+    retry_after: float | None = None
+
+    def __init__(self, text: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class ModelThrottledException(ModelUnavailableError):
     """The model provider asked to slow down (Strands' name)."""
 
 
@@ -268,6 +287,7 @@ _OURS: dict[str, type[PlayheadError]] = {
     for cls in (
         MaxTokensReachedException,
         ModelThrottledException,
+        ModelUnavailableError,
         ContextWindowOverflowException,
         RecordTooLargeError,
         EncodingError,
