@@ -133,7 +133,7 @@ def _model_errors(scenario: Scenario) -> Iterator[str]:
     for index, call in enumerate(scenario["model_calls"]):
         kind = (call.get("error") or {}).get("kind")
         if kind == "throttled" and attempts > 1:
-            yield "throttle retry"
+            yield "the event of a throttled call"
         # Strands raises at once, as we do, where there is nothing to cut: no history but the first prompt.
         if kind == "context_overflow" and _window(agent) is not None and (index or agent.get("messages")):
             yield "context reduction"

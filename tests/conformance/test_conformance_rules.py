@@ -49,7 +49,7 @@ def with_tool(**behaviour: Any) -> Scenario:
         (with_tool(kind="novelty"), ["novelty"]),
         (with_tool(kind="agent", model_calls=[MESSAGE]), ["agents as tools"]),
         (with_tool(kind="stop", message="m"), ["cooperative stop by a tool"]),
-        (scenario(model_calls=[THROTTLED, MESSAGE]), ["throttle retry"]),
+        (scenario(model_calls=[THROTTLED, MESSAGE]), ["the event of a throttled call"]),
         (scenario(model_calls=[THROTTLED], agent={"retry": {"max_attempts": 1}}), []),
         (scenario(model_calls=[OVERFLOW]), []),
         (scenario(model_calls=[OVERFLOW], agent={"messages": [USER]}), ["context reduction"]),

@@ -226,7 +226,7 @@ async def test_a_failed_run_raises_under_the_workers_name_after_its_last_event(f
 @pytest.mark.parametrize("error", [TimeoutError("slow"), ConnectionResetError("gone"), KeyError("key")])
 async def test_a_built_in_exception_of_the_worker_can_be_caught_by_its_name(fleet: Fleet, error: Exception) -> None:
     model = ScriptedModel([ScriptedCall([], error)])
-    async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
+    async with fleet.worker(Agent(model, name="agent", retry=None)), fleet.client() as client:
         with pytest.raises(type(error)) as raised:
             await client.invoke_async("agent", "Hi")
     assert isinstance(raised.value, RunFailedError)

@@ -16,6 +16,7 @@ from playhead.runtime.core.events import Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import (
     Entry,
+    ModelFailed,
     ModelRetried,
     ModelStarted,
     RunCancelled,
@@ -31,7 +32,17 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 
-__all__ = ["EXIT_CANCELLED", "EXIT_FAILED", "RunView", "print_json", "printable", "seconds", "short", "write_json"]
+__all__ = [
+    "EXIT_CANCELLED",
+    "EXIT_FAILED",
+    "RunView",
+    "failed_call",
+    "print_json",
+    "printable",
+    "seconds",
+    "short",
+    "write_json",
+]
 
 EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
@@ -171,6 +182,9 @@ class RunView:
                 self._waits_for = "waiting for the model"
             case ModelRetried():
                 self.note(f"[asking the model again: {record.reason}]", style="yellow")
+            case ModelFailed():
+                self.note(f"[{failed_call(record)}]", style="yellow")
+                self._waits_for = f"waiting {record.delay:.1f} s to call the model again"
             case ToolStarted():
                 self.note(f"→ {record.tool_use['name']} {short(record.tool_use['input'])}", style="cyan")
                 self._waits_for = f"running {short(record.tool_use['name'], longest=40)}"
@@ -205,6 +219,12 @@ class RunView:
         usage = record.result.get("metrics", {}).get("usage", {})
         tokens = f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)} tokens"
         self.note(f"{record.result.get('stop_reason')} · {took} · {tokens} · {entry.seq} records")
+
+
+def failed_call(record: ModelFailed) -> str:
+    """What failed and when it is tried again, on one line."""
+    what = f"{record.error_type}: {short(record.message)}"
+    return f"model call {record.attempt} failed: {what}; it is made again in {record.delay:.1f} s"
 
 
 def _heard(record: SignalReceived) -> str:

@@ -8,7 +8,7 @@ import copy
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from typing import Any, Literal, cast, get_args
+from typing import Any, Final, Literal, cast, get_args
 from uuid import uuid4
 
 from playhead.runtime.agent.invocation import Invocation
@@ -28,6 +28,7 @@ from playhead.runtime.core.plain import plain
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.retry import RetryPolicy, check_retry
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import check_plain, check_size, storable
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
@@ -41,11 +42,21 @@ __all__ = ["Agent", "print_text"]
 
 CallbackHandler = Callable[..., None]
 
+_RETRY: Final = RetryPolicy()
+
 
 def print_text(**event: Any) -> None:
-    """The default callback handler: prints text as it streams and names the tools that are called."""
+    """The default callback handler: prints text as it streams, and names the tools that are called.
+
+    It also says if text is withdrawn, and if a model call failed and is made again.
+    """
     if "data" in event:
         print(event["data"], end="", flush=True)
+    elif "retracted" in event:
+        print("\n[the text of this message is withdrawn]", flush=True)
+    elif "retrying" in event:
+        what = f"{event['error_type']}: {event['error']}"
+        print(f"[the model call failed: {what}; it is made again in {event['delay']:.1f} s]", flush=True)
     elif event.get("event", {}).get("contentBlockStart", {}).get("start", {}).get("toolUse"):
         print(f"\nTool: {event['event']['contentBlockStart']['start']['toolUse']['name']}", flush=True)
     elif "result" in event:
@@ -70,12 +81,14 @@ class Agent:
         on_partial: What to do after a takeover with the text of a model call that stopped half-way. `retract` withdraws
             it and makes the call again. `continue` keeps it, if it is text only, and lets the model continue after it;
             the model must support that (its attribute `continues_partial` is true).
+        retry: How often, and after which waits, a model call that failed with a transient error is made again; None
+            for never. See `RetryPolicy`.
         description: For humans.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
     Raises:
         ValueError: If the name or a tool's name is invalid, or two tools share one.
-        TypeError: If an item of `tools` is not a tool.
+        TypeError: If an item of `tools` is not a tool, or `retry` is neither a `RetryPolicy` nor None.
     """
 
     def __init__(
@@ -89,6 +102,7 @@ class Agent:
         callback_handler: CallbackHandler | None = print_text,
         tool_executor: Literal["concurrent", "sequential"] = "concurrent",
         on_partial: OnPartial = "retract",
+        retry: RetryPolicy | None = _RETRY,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -97,6 +111,7 @@ class Agent:
             raise ValueError(f"tool_executor must be 'concurrent' or 'sequential', not {tool_executor!r}")
         if on_partial not in get_args(OnPartial):
             raise ValueError(f"on_partial must be 'retract' or 'continue', not {on_partial!r}")
+        check_retry(retry)
         self.name = name
         self.description = description
         self.system_prompt = system_prompt
@@ -104,6 +119,7 @@ class Agent:
         self.callback_handler = callback_handler
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
         self.on_partial: OnPartial = on_partial
+        self.retry: RetryPolicy | None = retry
         self.max_record_bytes = max_record_bytes
         self.tools: dict[str, Tool] = tool_index(tools)
         self._model = model
@@ -143,6 +159,7 @@ class Agent:
             tool_executor=self.tool_executor,
             max_record_bytes=self.max_record_bytes,
             on_partial=self.on_partial,
+            retry=self.retry,
         )
 
     @property

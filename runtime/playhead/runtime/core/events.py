@@ -1,8 +1,10 @@
 """Records to events: the events of a run as a consumer sees them, in the Strands vocabulary. Pure.
 
-Events are derived by the reader and never stored. The order and the keys are Strands' (1.62). Two things are added: the
-attributes of `Event`, and one event, `{"retracted": True, "from_seq", "to_seq", "text"}`. It says that the text
-streamed by those records is withdrawn, because the model call failed half-way and is made again.
+Events are derived by the reader and never stored. The order and the keys are Strands' (1.62). Three things are added:
+the attributes of `Event`, and two events. `{"retracted": True, "from_seq", "to_seq", "text"}` says that the text streamed
+by those records is withdrawn, because the model call failed half-way and is made again.
+`{"retrying": True, "delay", "attempt", "error_type", "error"}` says that a model call failed and is made again after a
+wait of `delay` seconds.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     ModelChunk,
+    ModelFailed,
     ModelRetried,
     ModelStarted,
     Record,
@@ -197,8 +200,8 @@ class Projection:
                 self._message.go_on()
             case ModelStarted():
                 self._forget()
-            case ModelRetried():
-                return self._retract(record)
+            case ModelRetried() | ModelFailed():
+                return self._call_again(record)
             case MessageAdded(origin="model" | "tools"):
                 self._forget()
                 return [Event(message=without_unread(record.message))]
@@ -232,7 +235,10 @@ class Projection:
         """End the model call."""
         self._message, self._chunks = MessageAssembler(), 0
 
-    def _retract(self, record: ModelRetried) -> list[Event]:
+    def _call_again(self, record: ModelRetried | ModelFailed) -> list[Event]:
+        if isinstance(record, ModelFailed):
+            about = {"delay": record.delay, "attempt": record.attempt, "error_type": record.error_type}
+            return [Event(retrying=True, **about, error=record.message)]
         message, chunks = self._message, self._chunks
         self._forget()
         if not (chunks or message.streamed):  # the call ended before its first chunk: there is nothing to withdraw

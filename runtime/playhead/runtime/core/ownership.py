@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Literal
 
 from playhead.runtime.core.errors import FencedError
@@ -35,6 +36,7 @@ class Ownership:
         self.lost: bool = False
         self.leaving: bool = False
         self._listeners: list[Callable[[], None]] = []
+        self._when_leaving: list[Callable[[], None]] = []
 
     @property
     def standing(self) -> Standing:
@@ -78,6 +80,19 @@ class Ownership:
     def leave(self) -> None:
         """Ask for the handover at the next boundary."""
         self.leaving = True
+        for act in list(self._when_leaving):
+            act()
+
+    @contextmanager
+    def when_leaving(self, act: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `act` when the handover is asked for within the block, or at once if it already is."""
+        self._when_leaving.append(act)
+        try:
+            if self.leaving:
+                act()
+            yield
+        finally:
+            self._when_leaving.remove(act)
 
     def stop(self) -> None:
         """Ask for the handover now: nothing may begin any more."""

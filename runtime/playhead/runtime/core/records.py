@@ -24,6 +24,7 @@ __all__ = [
     "Entry",
     "MessageAdded",
     "ModelChunk",
+    "ModelFailed",
     "ModelRetried",
     "ModelStarted",
     "Record",
@@ -44,6 +45,7 @@ __all__ = [
     "UnknownRecord",
     "failure",
     "now_ms",
+    "transient_failure",
 ]
 
 RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
@@ -56,7 +58,7 @@ _MAX_ERROR_CHARS: Final = 10_000
 
 
 def now_ms() -> int:
-    """The wall clock in unix milliseconds, for `at` only; no decision depends on it."""
+    """The wall clock in unix milliseconds, for `at`. One decision depends on it: see `ModelFailed`."""
     return time.time_ns() // 1_000_000
 
 
@@ -177,6 +179,21 @@ class ModelRetried(CheckedRecord):
     reason: str = ""
 
 
+class ModelFailed(CheckedRecord):
+    """A model call failed with a transient error, and is made again after a wait of `delay` seconds.
+
+    It is written when the wait begins, directly after the `model.retried` that withdraws the call; after a crash in
+    between, the call is made again at once. If the owner changes during the wait, the next one waits what remains by
+    `at` and its own clock, and never longer than `delay`: see `retry.rest_of_wait`. `attempt` is that of the call.
+    """
+
+    type: str = "model.failed"
+    error_type: str
+    message: str
+    delay: float = 0.0
+    attempt: int = 1
+
+
 class MessageAdded(CheckedRecord):
     """A message entered the history.
 
@@ -283,11 +300,20 @@ class RunFailed(CheckedRecord):
 
 def failure(error: BaseException) -> RunFailed:
     """The record of an exception that ends a run; it can always be stored."""
+    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=_text(error), force_stop=True)
+
+
+def transient_failure(error: BaseException, *, delay: float, attempt: int) -> ModelFailed:
+    """The record of an exception after which a model call is made again; it can always be stored."""
+    name, text = type(error).__name__, _text(error)
+    return ModelFailed(at=now_ms(), error_type=name, message=text, delay=delay, attempt=attempt)
+
+
+def _text(error: BaseException) -> str:
     try:
-        text = str(error)[:_MAX_ERROR_CHARS]
+        return str(error)[:_MAX_ERROR_CHARS]
     except Exception:  # a broken __str__ must not prevent the end of the run
-        text = "(its text cannot be shown)"
-    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=text, force_stop=True)
+        return "(its text cannot be shown)"
 
 
 class RunCancelled(CheckedRecord):
@@ -312,6 +338,7 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             CycleStarted,
             ModelStarted,
             ModelRetried,
+            ModelFailed,
             MessageAdded,
             ToolStarted,
             ToolProgressed,

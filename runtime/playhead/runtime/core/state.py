@@ -20,6 +20,7 @@ from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     ModelChunk,
+    ModelFailed,
     ModelRetried,
     ModelStarted,
     Record,
@@ -68,6 +69,8 @@ class RunState:
             first.
         call_end: The `seq` of the last record its owner wrote, once the call is known to have stopped half-way.
         attempts: Model calls begun in this cycle.
+        failed: The transient failure of the last call, until the call is made again.
+        failures, waited: Number of transient failures in this cycle, and the seconds of their waits together.
         stop_reason: The stop reason of the last message.
         started, results: Calls of the current tool batch, by their index in it. `started` are those whose body began
             and did not stop at an interrupt.
@@ -95,6 +98,9 @@ class RunState:
     call_open: int | None = None
     call_end: int | None = None
     attempts: int = 0
+    failed: ModelFailed | None = None
+    failures: int = 0
+    waited: float = 0.0
     stop_reason: str | None = None
     started: frozenset[int] = frozenset()
     results: Mapping[int, ToolResult] = field(default_factory=dict[int, ToolResult])
@@ -169,7 +175,7 @@ def evolve(state: RunState, entry: Entry) -> RunState:
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
         opened = state.call_open if record.continues and state.call_open is not None else entry.seq
-        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1)
+        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1, failed=None)
     if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
         state = replace(state, call_end=entry.seq - 1)
     handler = _HANDLERS.get(type(record))
@@ -328,8 +334,21 @@ def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
 
 def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
     return replace(
-        state, cycle=record.cycle, phase="cycle", attempts=0, call_open=None, call_end=None, stop_reason=None
+        state,
+        cycle=record.cycle,
+        phase="cycle",
+        attempts=0,
+        failed=None,
+        failures=0,
+        waited=0.0,
+        call_open=None,
+        call_end=None,
+        stop_reason=None,
     )
+
+
+def _model_failed(state: RunState, record: ModelFailed) -> RunState:
+    return replace(state, failed=record, failures=state.failures + 1, waited=state.waited + record.delay)
 
 
 _HANDLERS: Final[dict[type[Record], Any]] = {
@@ -338,6 +357,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     RunHandedOver: lambda state, _: replace(state, status="queued"),
     CycleStarted: _cycle_started,
     ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None),
+    ModelFailed: _model_failed,
     MessageAdded: _message_added,
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.records import ModelFailed
 
 __all__ = [
     "AddMessage",
@@ -48,12 +49,13 @@ class CallModel:
     """Call the model.
 
     After a call that stopped half-way, either withdraw its records, `supersedes[0]` to `[1]`, or let the model continue
-    after its text, `partial`.
+    after its text, `partial`. After a transient failure, `failed`, first wait what remains of its delay.
     """
 
     attempt: int
     supersedes: tuple[int, int] | None = None
     partial: str | None = None
+    failed: ModelFailed | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
+import anyio
+
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.message_assembler import MessageAssembler
@@ -22,6 +24,7 @@ from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
+    ModelFailed,
     Record,
     RunCancelled,
     RunCompleted,
@@ -31,6 +34,7 @@ from playhead.runtime.core.records import (
     SignalReceived,
     now_ms,
 )
+from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.core.segments import WHOLE, Stored, record_of
 from playhead.runtime.core.state import RunState, evolve
 from playhead.runtime.core.steps import (
@@ -111,6 +115,7 @@ class Loop:
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
         """Yield the run's further records, in order, up to the terminal one or `run.paused`.
 
+        It also ends when the ownership is leaving while it waits to call the model again: the next owner waits the rest.
         Close it to stop at a record boundary.
         """
         while True:
@@ -120,6 +125,10 @@ class Loop:
                 yield received
             step = self._next_step()
             if step is None:
+                return
+            if isinstance(step, CallModel) and step.failed is not None and not await self._wait_after(step.failed):
+                if self.control.cancelling:
+                    continue
                 return
             async with aclosing(self._perform(step)) as items:
                 async for item in items:
@@ -141,6 +150,14 @@ class Loop:
         """The exception of a model call that failed the run, for callers in this process; else None."""
         ending = self._call.ending if self._call is not None else None
         return ending.error if isinstance(ending, Failed) else None
+
+    async def _wait_after(self, failed: ModelFailed) -> bool:
+        """Wait before the model is called again; False if a cancel or the handover ended the wait."""
+        stop = anyio.Event()
+        rest = rest_of_wait(failed.delay, since=failed.at, now=now_ms())
+        with self.control.stopping(stop.set), self.ownership.when_leaving(stop.set), anyio.move_on_after(rest):
+            await stop.wait()
+        return not stop.is_set()
 
     def _next_step(self) -> Step | None:
         return decide(self.state, in_turn=self.spec.tool_executor == "sequential", partial=self._partial)
@@ -165,7 +182,7 @@ class Loop:
             step,
             spec=self.spec,
             state=self.state,
-            head=self.head,
+            head=lambda: self.head,
             control=self.control,
             partial=partial,
             driver=self._driver,

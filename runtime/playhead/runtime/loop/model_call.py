@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -15,16 +16,27 @@ import anyio
 
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Chunk, Message
+from playhead.runtime.core.faults import asked_to_wait, is_transient
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import model_request
 from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, failure, now_ms
+from playhead.runtime.core.model_input import for_model
+from playhead.runtime.core.records import (
+    MessageAdded,
+    ModelRetried,
+    ModelStarted,
+    Record,
+    failure,
+    now_ms,
+    transient_failure,
+)
 from playhead.runtime.core.segments import TEXT, Stored, compact
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
 
-__all__ = ["Answered", "Cancelled", "Ending", "Failed", "ModelCall", "WouldNotContinue", "tracked"]
+__all__ = ["Answered", "Cancelled", "Ending", "Failed", "ModelCall", "Postponed", "WouldNotContinue", "tracked"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -47,17 +59,27 @@ class WouldNotContinue:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """The provider raised a transient error; the call is made again after `delay` seconds."""
+
+    error: Exception
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The provider raised, or yielded a malformed chunk."""
 
     error: Exception
 
 
-Ending = Answered | Cancelled | WouldNotContinue | Failed
+Ending = Answered | Cancelled | WouldNotContinue | Postponed | Failed
 """How a model call ended."""
 
 
-def ending(error: Exception | None, *, cancelling: bool, complete: bool, refusable: bool) -> Ending:
+def ending(
+    error: Exception | None, *, cancelling: bool, complete: bool, refusable: bool, delay: float | None
+) -> Ending:
     """Classify the end of a call.
 
     Args:
@@ -65,16 +87,19 @@ def ending(error: Exception | None, *, cancelling: bool, complete: bool, refusab
         cancelling: A cancel is delivered. The provider may raise when its stream is broken off; that is a cancel too.
         complete: The last chunk of the message arrived: such a message is kept, in spite of a cancel.
         refusable: The call continues a partial message and has yielded nothing yet.
+        delay: Seconds after which the call is made again, if the error is transient and the agent's policy allows it.
     """
     if cancelling and (error is not None or not complete):
         return Cancelled()
     if error is None:
         return Answered()
+    if delay is not None:
+        return Postponed(error, delay)
     return WouldNotContinue(error) if refusable else Failed(error)
 
 
 class ModelCall:
-    """Performs one `CallModel` step; `state` is the fold of the run's first `head` records.
+    """Performs one `CallModel` step; `state` is the fold of the run's records, of which there are `head()`.
 
     Attributes:
         ending: How it ended; `Cancelled` until it ended in another way.
@@ -86,7 +111,7 @@ class ModelCall:
         *,
         spec: AgentSpec,
         state: RunState,
-        head: int,
+        head: Callable[[], int],
         control: Control,
         partial: Sequence[Chunk],
         driver: asyncio.Task[Any] | None,
@@ -96,7 +121,8 @@ class ModelCall:
         self._spec = spec
         self._state = state
         self._announced = _announcement(step)
-        self._asked_at = head + len(self._announced)
+        self._head = head
+        self._asked_at = head() + len(self._announced)
         self._control = control
         self._driver = driver
         self._assembler = MessageAssembler()
@@ -113,8 +139,8 @@ class ModelCall:
         if control.cancelling:
             return
         error, said, began, first_delta = None, False, time.monotonic_ns(), 0
-        stream = self._open()
         try:
+            stream = self._open()
             async with _closing(stream), breaking_off(control, task=self._driver) as wait:
                 async for chunk in stream:
                     wait.pause()
@@ -134,8 +160,13 @@ class ModelCall:
                     wait.resume()
         except Exception as raised:
             error = raised
-        refusable = self._step.partial is not None and not said
-        self.ending = ending(error, cancelling=control.cancelling, complete=assembler.complete, refusable=refusable)
+        self.ending = ending(
+            error,
+            cancelling=control.cancelling,
+            complete=assembler.complete,
+            refusable=self._step.partial is not None and not said,
+            delay=self._delay_after(error),
+        )
         for record in self._conclusion(first_byte_ms=max(0, first_delta - began) // 1_000_000):
             yield record
 
@@ -148,6 +179,18 @@ class ModelCall:
         )
         return aiter(self._spec.model.stream(asked.messages, asked.tool_specs, asked.system_prompt))
 
+    def _delay_after(self, error: Exception | None) -> float | None:
+        """Seconds after which to make the call again; None if it is not made again."""
+        policy = self._spec.retry
+        if error is None or policy is None or not is_transient(error):
+            return None
+        return policy.delay(
+            failures=self._state.failures + 1,
+            waited=self._state.waited,
+            asked=asked_to_wait(error, now=now_ms()),
+            draw=random.random(),
+        )
+
     def _conclusion(self, *, first_byte_ms: int) -> list[Record]:
         """The records of the call's end; none for a cancelled call, because the next decision writes them."""
         match self.ending:
@@ -156,10 +199,17 @@ class ModelCall:
             case Cancelled():
                 return []
             case WouldNotContinue(error):
-                superseded = (cast("int", self._state.call_open), self._asked_at)
-                return [ModelRetried(at=now_ms(), supersedes=superseded, reason=f"it was not continued: {error}")]
+                return [self._withdrawn(f"it was not continued: {error}")]
+            case Postponed(error, delay):
+                postponed = transient_failure(error, delay=delay, attempt=self._step.attempt)
+                return [self._withdrawn("the call failed"), postponed]
             case Failed(error):
                 return [failure(error)]
+
+    def _withdrawn(self, reason: str) -> ModelRetried:
+        """The record that withdraws this call, and the calls whose text it continues."""
+        first = self._asked_at if self._step.partial is None else cast("int", self._state.call_open)
+        return ModelRetried(at=now_ms(), supersedes=(first, self._head()), reason=reason)
 
     def _message(self, first_byte_ms: int) -> MessageAdded:
         assembler = self._assembler

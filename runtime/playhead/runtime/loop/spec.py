@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final, Literal
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.segments import Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool
@@ -41,6 +42,7 @@ class AgentSpec:
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     max_record_bytes: int = MAX_RECORD_BYTES
     on_partial: OnPartial = "retract"
+    retry: RetryPolicy | None = field(default_factory=RetryPolicy)
 
 
 LoopOutput = Stored | Flush
