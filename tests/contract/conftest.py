@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import fakeredis
 import pytest
@@ -15,8 +13,6 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 
 __all__: list[str] = []
-
-sys.path.append(str(Path(__file__).resolve().parent))  # the modules beside the tests
 
 
 @pytest.fixture(params=["memory", "fakeredis", "redis", "sentinel", "cluster"])

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from contract_server import Held, HeldRun
-
 from playhead.runtime.core.codec import decode_record
 from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_state import LogRun
+from tests.contract.contract_server import Held, HeldRun
 
 __all__ = ["HOUR", "NOW", "by_rules", "by_server", "timeless"]
 

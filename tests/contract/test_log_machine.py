@@ -17,8 +17,6 @@ import anyio.from_thread
 import fakeredis
 import pytest
 import redis
-from contract_rules import HOUR, NOW, by_rules, by_server, timeless
-from contract_server import Held, Listener, broken_promises, hold
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -48,6 +46,8 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.values import Batch, NewRun, RunEnd
+from tests.contract.contract_rules import HOUR, NOW, by_rules, by_server, timeless
+from tests.contract.contract_server import Held, Listener, broken_promises, hold
 
 __all__: list[str] = []
 

@@ -20,11 +20,11 @@ from typing import Any
 import anyio
 import pytest
 import typer.main
-from docs_markdown import ROOT, Block, blocks, pages
 
 from playhead.client import Client
 from playhead.client.cli.app import app
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.docs.docs_markdown import ROOT, Block, blocks, pages
 
 __all__: list[str] = []
 

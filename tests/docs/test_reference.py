@@ -11,8 +11,6 @@ from typing import Any, NamedTuple, cast
 
 import pytest
 import typer.main
-from docs_markdown import ROOT, anchors, links, pages, section, table
-from lua_scripts import accesses_of_scripts, calls
 
 from playhead.client.cli.app import app
 from playhead.runtime.core import errors
@@ -39,6 +37,8 @@ from playhead.runtime.embedded.binary import EmbeddedServerError
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import INFO_FIELDS
 from playhead.runtime.log.values import RunInfo, WorkerInfo
+from tests.docs.docs_markdown import ROOT, anchors, links, pages, section, table
+from tests.docs.lua_scripts import accesses_of_scripts, calls
 
 __all__: list[str] = []
 

@@ -9,23 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_logs import (
-    CANCEL,
-    Change,
-    again,
-    changed,
-    instead,
-    kinds,
-    made,
-    numbered,
-    place,
-    plan,
-    result_changed,
-    seen,
-    steer,
-    with_more,
-    without,
-)
 
 from chaos.check import check_run
 from chaos.evidence import KINDS, Begun, Evidence
@@ -50,6 +33,23 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolStarted,
     now_ms,
+)
+from tests.unit.chaos.chaos_logs import (
+    CANCEL,
+    Change,
+    again,
+    changed,
+    instead,
+    kinds,
+    made,
+    numbered,
+    place,
+    plan,
+    result_changed,
+    seen,
+    steer,
+    with_more,
+    without,
 )
 
 __all__: list[str] = []

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chaos_logs import CANCEL, made, plan
 
 from chaos.check_views import check_views, left_at, left_standing, made_again
 from chaos.evidence import Evidence, View
+from tests.unit.chaos.chaos_logs import CANCEL, made, plan
 
 __all__: list[str] = []
 

@@ -7,21 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from chaos_logs import (
-    CANCEL,
-    Change,
-    again,
-    instead,
-    kinds,
-    made,
-    place,
-    plan,
-    result_changed,
-    seen,
-    steer,
-    with_more,
-    without,
-)
 
 from chaos.check import check_run, check_session
 from chaos.evidence import Evidence
@@ -39,6 +24,21 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
+)
+from tests.unit.chaos.chaos_logs import (
+    CANCEL,
+    Change,
+    again,
+    instead,
+    kinds,
+    made,
+    place,
+    plan,
+    result_changed,
+    seen,
+    steer,
+    with_more,
+    without,
 )
 
 __all__: list[str] = []
