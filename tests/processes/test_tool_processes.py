@@ -10,9 +10,9 @@ from pathlib import Path
 
 import anyio
 import pytest
-from commands import Commands, Running, gone
 
 from playhead.client import Client
+from tests.support.commands import Commands, Running, gone
 
 __all__: list[str] = []
 

@@ -12,10 +12,10 @@ from typing import Final
 import anyio
 import pytest
 import redis
-from commands import Commands, Finished, Running
 
 from playhead.client import Client
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.commands import Commands, Finished, Running
 
 __all__: list[str] = []
 

@@ -94,8 +94,15 @@ def test_the_keys_of_openai_are_not_in_its_description(monkeypatch: pytest.Monke
         "aws_session_token",
         "token",
         "password",
-    ]
-    + ["Authorization", "azure_ad_token", "private_key", "credentials", "auth", "x-auth", "cookie", "accessToken"],
+        "Authorization",
+        "azure_ad_token",
+        "private_key",
+        "credentials",
+        "auth",
+        "x-auth",
+        "cookie",
+        "accessToken",
+    ],
 )
 def test_a_value_under_the_name_of_a_secret_is_hidden(name: str):
     assert config_of({"params": [{name: "hunter2"}], name: {"of": "hunter2"}}) == {

@@ -19,8 +19,6 @@ from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.faults import asked_to_wait, is_transient
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import model_request
-from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, failure, now_ms
-from playhead.runtime.core.model_input import for_model
 from playhead.runtime.core.records import (
     MessageAdded,
     ModelRetried,
