@@ -86,22 +86,9 @@ def test_the_keys_of_openai_are_not_in_its_description(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "name",
     [
-        "api_key",
-        "apiKey",
-        "API-KEY",
-        "openai_api_key",
-        "aws_secret_access_key",
-        "aws_session_token",
-        "token",
+        *("api_key", "apiKey", "API-KEY", "openai_api_key", "aws_secret_access_key", "aws_session_token", "token"),
+        *("Authorization", "azure_ad_token", "private_key", "credentials", "auth", "x-auth", "cookie", "accessToken"),
         "password",
-        "Authorization",
-        "azure_ad_token",
-        "private_key",
-        "credentials",
-        "auth",
-        "x-auth",
-        "cookie",
-        "accessToken",
     ],
 )
 def test_a_value_under_the_name_of_a_secret_is_hidden(name: str):

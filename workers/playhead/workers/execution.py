@@ -10,6 +10,7 @@ import anyio
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.concurrency import is_being_cancelled
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, Record, RunPaused
 from playhead.runtime.core.state import RunState, fold, open_chunks
@@ -167,12 +168,11 @@ class Execution:
         await self.writer.flush()
         head = self.writer.head
         entries = await retry_until_answered(lambda: read_all(self._log, claim.run_id, head=head), "read")
-        history = list(self._agent.messages)
-        if claim.session is not None:
-            session = claim.session
-            history += await retry_until_answered(lambda: self._log.messages(session), "messages")
+        said: list[Message] = []
+        if (session := claim.session) is not None:
+            said = await retry_until_answered(lambda: self._log.messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
-        state = fold(entries, history=history)
+        state = fold(entries, history=[*self._agent.messages, *said])
         return Loop(
             self._agent.spec,
             run_id=claim.run_id,
@@ -183,6 +183,7 @@ class Execution:
             ownership=self.lease,
             driver=asyncio.current_task(),
             partial=open_chunks(state, entries),
+            session_messages=len(said),
         )
 
     async def _follow(self, loop: Loop) -> Progress:

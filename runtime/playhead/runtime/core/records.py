@@ -127,21 +127,29 @@ class RunHandedOver(CheckedRecord):
 
 
 class CycleStarted(CheckedRecord):
-    """Cycle number `cycle` (1, 2, …) of the event loop began."""
+    """Cycle number `cycle` (1, 2, …) of the event loop began.
+
+    `session_messages` is how many messages of its session the run began from, the same in all its cycles. The session
+    cannot grow while the run holds it, so every owner of the run finds the same number. It is not in `run.claimed`,
+    because that is encoded before it is known which run the claim gets.
+    """
 
     type: str = "cycle.started"
     cycle: int
+    session_messages: int = 0
 
 
 class ModelStarted(CheckedRecord):
     """A model call began; the chunks that follow are its message until `message.added`.
 
-    `continues`: it continues the text of the chunks before it, which belong to the call that stopped half-way.
+    `continues`: it continues the text of the chunks before it, which belong to the call that stopped half-way. `differs`
+    has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give.
     """
 
     type: str = "model.started"
     attempt: int = 1
     continues: bool = False
+    differs: dict[str, Any] = {}
 
 
 class ModelChunk(Record):

@@ -73,6 +73,7 @@ class Loop:
         driver: The task that takes all records, if there is one such task: see `breaking_off`.
         invocation_state: Passed to tools; None for that of the submitted run.
         partial: `state.open_chunks` of the records, for an agent that continues partial messages.
+        session_messages: How many of the messages before the run are its session's.
 
     Attributes:
         state: The fold of all records yielded so far.
@@ -92,6 +93,7 @@ class Loop:
         driver: asyncio.Task[Any] | None = None,
         invocation_state: dict[str, Any] | None = None,
         partial: Sequence[Chunk] = (),
+        session_messages: int = 0,
     ) -> None:
         self.spec = spec
         self.run_id = run_id
@@ -102,6 +104,7 @@ class Loop:
         self.ownership: Ownership = ownership or Ownership(run_id)
         self._driver = driver
         self._call: ModelCall | None = None
+        self._session_messages = session_messages
         self._partial = partial if spec.on_partial == "continue" else ()
         self._tools = ToolBatch(
             spec,
@@ -200,7 +203,7 @@ class Loop:
             case AddMessage():
                 return [MessageAdded(at=at, message=tracked(step.message), origin=cast("Any", step.origin))]
             case StartCycle():
-                return [CycleStarted(at=at, cycle=step.cycle)]
+                return [CycleStarted(at=at, cycle=step.cycle, session_messages=self._session_messages)]
             case SayCancelled():
                 assembler = MessageAssembler()
                 message = tracked({**assembler.message(), "content": [{"text": step.text}]})

@@ -1,0 +1,53 @@
+"""What the model was asked: the request of a model call, from the run's records. Pure.
+
+The loop makes its requests by the same functions, `evolve` and `model_request`, from the same records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, cast
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.message_assembler import partial_text
+from playhead.runtime.core.model_input import ModelRequest, model_request
+from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, RunClaimed
+from playhead.runtime.core.state import fold, open_chunks
+
+__all__ = ["began_from", "claimed_definition", "request_of"]
+
+_DIFFERING: Final = ("messages", "tool_specs", "system_prompt", "tool_choice")
+
+
+def began_from(entries: Sequence[Entry]) -> int:
+    """How many messages of its session the run began from; 0 if it has not begun."""
+    return next((one.record.session_messages for one in entries if isinstance(one.record, CycleStarted)), 0)
+
+
+def claimed_definition(entries: Sequence[Entry]) -> str:
+    """The digest of the definition by which the last owner among `entries` runs the agent; empty if it names none."""
+    return next((one.record.definition for one in reversed(entries) if isinstance(one.record, RunClaimed)), "")
+
+
+def request_of(
+    entries: Sequence[Entry], *, definition: AgentDefinition, session: Sequence[Message] = ()
+) -> ModelRequest:
+    """The request of the model call that the last of `entries` begins.
+
+    Args:
+        entries: The records of the run up to a `model.started`, from record 1 on.
+        definition: The definition that `claimed_definition` names.
+        session: The session's messages, at least the `began_from` first.
+    """
+    *before, last = entries
+    started = cast("ModelStarted", last.record)
+    state = fold(before, history=[*definition.messages, *session[: began_from(before)]])
+    request = model_request(
+        state.messages,
+        tool_specs=definition.tool_specs,
+        system_prompt=definition.system_prompt,
+        partial=partial_text(open_chunks(state, before)) if started.continues else None,
+    )
+    return replace(request, **{name: started.differs[name] for name in _DIFFERING if name in started.differs})
