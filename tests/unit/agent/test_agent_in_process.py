@@ -376,7 +376,7 @@ async def test_the_callback_handler_gets_every_event_that_is_yielded() -> None:
 
     model = ScriptedModel([tool_call("count", {}, text="Let me see."), "Two."])
     agent = Agent(model, tools=[count], callback_handler=lambda **event: heard.append(event))
-    events = [event async for event in agent.stream_async("Hi", mood="fine")]
+    events = [event async for event in agent.stream_async("Hi", invocation_state={"mood": "fine"})]
     assert heard == events
     assert {"init_event_loop": True, "mood": "fine"} in heard
     assert [event["tool_stream_event"]["data"] for event in events if "tool_stream_event" in event] == [1, 2]

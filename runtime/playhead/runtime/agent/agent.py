@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Literal, Never, cast, get_args
 from uuid import uuid4
 
 from playhead.runtime.agent.invocation import Invocation
+from playhead.runtime.agent.turn import Turn
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Prompt
@@ -25,6 +27,7 @@ from playhead.runtime.core.errors import (
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.plain import plain
+from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
@@ -125,6 +128,7 @@ class Agent:
         self._model = model
         self._resolved: Model | None = None
         self._running: Invocation | None = None
+        self._turn: Turn | None = None
         self._paused: Invocation | None = None
 
     def __repr__(self) -> str:
@@ -197,20 +201,22 @@ class Agent:
         if self._running is not None:
             self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
 
-    async def stream_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+    def stream_async(
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
 
-        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes.
+        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes. Leaving the
+        iterator ends the run; the next call may be made at once, and waits until the one that was left is closed.
 
         Args:
             prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
-            **kwargs: More keys of `invocation_state`.
+            **unknown: There are no others.
 
         Raises:
+            TypeError: At once, for an unknown keyword.
             AgentBusyError: If an invocation is in progress on this object.
             AgentPausedError: If the last invocation waits for responses, and the prompt is something else.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open; nothing is changed.
@@ -220,12 +226,32 @@ class Agent:
             MaxTokensReachedException: If the model stopped at its token limit.
             ValueError: If the prompt has no known form.
         """
-        if self._running is not None:
-            raise AgentBusyError(f"agent {self.name!r} is already running; wait for it, or use one Agent per task")
-        given = {**(invocation_state or {}), **kwargs} if kwargs else (invocation_state or {})
+        refuse_keywords(self.stream_async, unknown)
+        turn = Turn()
+        stream = self._stream(turn, prompt, invocation_state or {})
+        turn.watch(stream)
+        return stream
+
+    async def _stream(
+        self, turn: Turn, prompt: Prompt, invocation_state: dict[str, Any]
+    ) -> AsyncGenerator[Event, None]:
+        while (former := self._turn) is not None:
+            if not former.is_left:
+                raise AgentBusyError(
+                    f"agent {self.name!r} is already running; wait for it, close its stream (`await stream.aclose()`), "
+                    "or use one Agent per task"
+                )
+            await former.closed()
+            if self._turn is former:  # its event loop ended without closing it
+                self._turn = None
         responses = interrupt_responses(prompt)
-        now = self._resume(self._paused, given, responses) if self._paused else self._begin(prompt, given, responses)
-        with self._in_progress(now):
+        paused = self._paused
+        now = (
+            self._resume(paused, invocation_state, responses)
+            if paused is not None
+            else self._begin(prompt, invocation_state, responses)
+        )
+        with self._in_progress(now, turn):
             await (now.submit() if responses is None else now.respond(responses))
             self._paused = None
             projection = now.projection
@@ -239,14 +265,16 @@ class Agent:
             raise error
 
     @contextmanager
-    def _in_progress(self, now: Invocation) -> Generator[None, None, None]:
+    def _in_progress(self, now: Invocation, turn: Turn) -> Generator[None, None, None]:
         """A block in which `now` is the only invocation; after it the history is updated and a pause is kept."""
-        self._running = now
+        self._running, self._turn = now, turn
+        turn.begin()
         try:
             yield
         finally:
             self.messages[:] = now.state.messages
-            self._running = None
+            self._running = self._turn = None
+            turn.end()
             if now.paused and not now.control.cancelling:
                 self._paused = now
 
@@ -274,22 +302,24 @@ class Agent:
         return paused
 
     async def invoke_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AgentResult:
         """Run the agent here to its end; raises as `stream_async`."""
+        refuse_keywords(self.invoke_async, unknown)
         result: AgentResult | None = None
-        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **kwargs)) as events:
+        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state)) as events:
             async for event in events:
                 result = event.get("result", result)
         return cast("AgentResult", result)
 
     def __call__(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **kwargs: Any
+        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AgentResult:
         """`invoke_async` for code that is not async; works with and without a running event loop."""
+        refuse_keywords(self.__call__, unknown)
 
         async def invoke() -> AgentResult:
-            return await self.invoke_async(prompt, invocation_state=invocation_state, **kwargs)
+            return await self.invoke_async(prompt, invocation_state=invocation_state)
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.

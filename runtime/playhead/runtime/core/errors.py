@@ -33,6 +33,7 @@ __all__ = [
     "RedisAuthError",
     "RedisTooOldError",
     "RewindError",
+    "RunConflictError",
     "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
@@ -151,6 +152,25 @@ class RunEndedError(PlayheadError):
     """The run has ended, and the request needs a run that has not: a response, or a steer."""
 
     exit_code = 65
+
+
+class RunConflictError(PlayheadError, ValueError):
+    """A run id was submitted again for another request than the one that it was first submitted for. Nothing was changed.
+
+    Attributes:
+        run_id: The run.
+        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str, differs: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.differs: list[str] = list(differs)
+        super().__init__(
+            f"run {run_id} was submitted before with another {' and '.join(self.differs)}, and one run_id is one run. "
+            "Nothing was changed: to submit this as well, choose another id by `await client.new_run_id()`."
+        )
 
 
 class RunNotFoundError(PlayheadError):

@@ -1,0 +1,55 @@
+"""One call of an in-process agent, from its first event until its stream is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import anyio
+
+__all__ = ["Turn"]
+
+
+class Turn:
+    """Tells whether a call's stream was left: dropped before its end, and not closed yet.
+
+    `async for … break` drops an async generator without closing it. The event loop closes it in a task of its own, a
+    moment later, so the next call has to wait for that.
+    """
+
+    __slots__ = ("_loop", "_over", "_stream")
+
+    def __init__(self) -> None:
+        self._stream: weakref.ref[AsyncGenerator[Any, None]] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over = anyio.Event()
+
+    def watch(self, stream: AsyncGenerator[Any, None]) -> None:
+        """Set the generator that the caller gets. Python clears weak references to it before it is finalized."""
+        self._stream = weakref.ref(stream)
+
+    def begin(self) -> None:
+        """The stream runs in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._over = anyio.Event()
+
+    def end(self) -> None:
+        """The stream is closed."""
+        self._over.set()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether no reader holds the stream any more, so that this event loop closes it or a loop that ended did not."""
+        dropped = self._stream is not None and self._stream() is None
+        return dropped and self._loop is not None and (self._loop is asyncio.get_running_loop() or self._is_stranded)
+
+    @property
+    def _is_stranded(self) -> bool:
+        return self._loop is not None and self._loop.is_closed()
+
+    async def closed(self) -> None:
+        """Wait until a stream that was left is closed; at once if its event loop ended without closing it."""
+        if not self._is_stranded:
+            await self._over.wait()
