@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,6 +16,7 @@ from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
 from playhead.runtime.log.values import DEFAULT_LEASE_MS
+from playhead.runtime.messages import log_to_stderr
 from playhead.runtime.targets import load_agents
 from playhead.workers.exit import take_over_stdin
 from playhead.workers.options import WorkerOptions
@@ -61,8 +60,7 @@ def worker(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run agents until SIGTERM or Ctrl-C; then hand over what is running, and end."""
-    level = logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, format="playhead: %(message)s", stream=sys.stderr)
+    log_to_stderr(quiet=quiet)
     parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
     agents = load_agents(targets)
     if processes == 1:
@@ -129,7 +127,7 @@ def dev(
     shards: Shards = None,
 ) -> None:
     """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
-    logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     agents = load_agents(targets)
     arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
     arguments += _shards_option(shards)

@@ -8,7 +8,6 @@ server, 75 no worker serves the agent, 77 refused credentials, 78 configuration.
 from __future__ import annotations
 
 import io
-import logging
 import sys
 from importlib.metadata import entry_points, version
 
@@ -16,6 +15,7 @@ import typer
 
 from playhead.client.cli import control, look, watch
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.messages import log_to_stderr
 
 __all__ = ["app", "run"]
 
@@ -67,7 +67,7 @@ for _point in entry_points(group="playhead.commands"):
 
 def run() -> None:
     """Run the command line. Every error is one line on stderr and an exit code, never a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="playhead: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # characters that the terminal cannot show must not end the command
             stream.reconfigure(errors="backslashreplace")

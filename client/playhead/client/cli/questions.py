@@ -15,8 +15,11 @@ __all__ = ["read_responses"]
 def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:
     """Responses by interrupt id, from arguments `ID=ANSWER`, `NAME=ANSWER`, or `ANSWER` if one question is open.
 
+    A text with a `=` is an `ANSWER` alone only if it is JSON: otherwise the part before it may be a misspelt name, and
+    the answer to a question that is not open must never approve another one.
+
     Raises:
-        ValueError: One of them names no open question, or two name the same.
+        ValueError: One of them does not name an open question, or two name the same.
     """
     names = names_of(interrupts)
     keys = {**{name: key for key, name in names.items()}, **{key: key for key in names}}
@@ -26,11 +29,11 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
         if matching:
             key = max(matching, key=len)
             interrupt, answer = keys[key], text[len(key) + 1 :]
-        elif len(interrupts) == len(given) == 1 and not text.startswith("v1:"):
+        elif len(interrupts) == len(given) == 1 and ("=" not in text or _is_json(text)):
             interrupt, answer = interrupts[0].id, text
         else:
             asked = ", ".join(f"{name} ({key})" if name != key else key for key, name in names.items())
-            raise ValueError(f"{text!r} names no open question; pass ID=ANSWER. Open are: {asked}")
+            raise ValueError(f"{text!r} does not name an open question; pass ID=ANSWER. Open are: {asked}")
         if interrupt in answers:
             raise ValueError(f"two responses to {names[interrupt]}")
         answers[interrupt] = _value(answer)
@@ -38,10 +41,19 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
 
 
 def _value(text: str) -> Any:
+    return _parsed(text) if _is_json(text) else text
+
+
+def _is_json(text: str) -> bool:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        _parsed(text)
     except ValueError:
-        return text
+        return False
+    return True
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> Any:

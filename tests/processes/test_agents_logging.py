@@ -1,0 +1,87 @@
+"""Logging that the agents' file configures counts in a worker process; without it playhead's own lines are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import Commands
+
+from playhead.runtime.embedded.server import EmbeddedServer
+
+__all__: list[str] = []
+
+AGENT = """
+import logging
+from playhead.runtime import Agent, tool
+from playhead.runtime.models import ScriptedModel, tool_call
+
+{configuration}
+
+@tool
+def speak() -> str:
+    "Logs."
+    logging.getLogger("shop").info("the tool speaks")
+    logging.getLogger("shop").warning("the tool warns")
+    return "ok"
+
+talker = Agent(name="talker", tools=[speak], model=ScriptedModel([tool_call("speak", {{}}), "ok"], repeat=True))
+"""
+BASIC = "logging.basicConfig(level=logging.INFO, format='MINE %(name)s %(message)s')"
+OWN_LOGGER = """
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("MINE %(name)s %(message)s"))
+logging.getLogger("shop").addHandler(handler)
+logging.getLogger("shop").setLevel(logging.INFO)
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedServer]:
+    """A server of the test's own."""
+    server = EmbeddedServer.start_sync(durable=False)
+    try:
+        yield server
+    finally:
+        server.stop_sync()
+
+
+def lines_of_a_run(
+    commands: Commands, server: EmbeddedServer, folder: Path, configuration: str, *options: str, ready: str
+) -> list[str]:
+    """What a worker prints on standard error while it serves one run."""
+    (folder / "talker.py").write_text(AGENT.format(configuration=configuration))
+    worker = commands.start("worker", str(folder / "talker.py"), "--url", server.url, "--drain", "0", *options)
+    if ready:
+        worker.until(ready)
+    assert commands.run("ask", "talker", "go", "--url", server.url).code == 0
+    worker.signal(15)
+    return worker.wait().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "options"),
+    [(BASIC, ()), (BASIC, ("--processes", "2")), (OWN_LOGGER, ()), (OWN_LOGGER, ("--quiet",))],
+    ids=["basicConfig", "two processes", "a logger of its own", "quiet"],
+)
+def test_what_a_tool_logs_is_printed_once_in_the_format_of_its_file(
+    server: EmbeddedServer, commands: Commands, tmp_path: Path, configuration: str, options: tuple[str, ...]
+) -> None:
+    quiet = "--quiet" in options
+    said = lines_of_a_run(commands, server, tmp_path, configuration, *options, ready="" if quiet else "serves talker")
+    assert [line for line in said if "the tool" in line] == ["MINE shop the tool speaks", "MINE shop the tool warns"]
+    ours = [line for line in said if "serves talker" in line]
+    if quiet:
+        assert ours == []
+    else:
+        expected = "MINE playhead.workers.process worker" if configuration == BASIC else "playhead: worker"
+        assert all(line.startswith(expected) for line in ours)
+
+
+def test_without_a_configuration_a_worker_prints_its_own_lines_and_the_warnings_of_a_tool(
+    server: EmbeddedServer, commands: Commands, tmp_path: Path
+) -> None:
+    said = lines_of_a_run(commands, server, tmp_path, "", ready="serves talker")
+    assert [line for line in said if "the tool" in line] == ["the tool warns"]
+    assert next(line for line in said if "serves talker" in line).startswith("playhead: worker ")
