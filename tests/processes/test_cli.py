@@ -394,7 +394,8 @@ def test_doctor_warns_of_what_weakens_the_promises_and_fails_on_what_stands_in_t
     try:
         told = call("doctor", "--json", "--url", server.url)
         assert told.code == 0
-        assert [line["level"] for line in told.lines] == ["ok", "ok", "warning", "warning", "warning"]
+        assert [line["level"] for line in told.lines] == ["ok", "ok", "warning", "warning", "ok", "warning"]
+        assert "the user has the rights of a worker, a client, a viewer" in told.out
         text = "\n".join(line["text"] for line in told.lines)
         assert "maxmemory-policy is allkeys-lru" in text
         assert "appendonly is off" in text

@@ -70,7 +70,8 @@ class Client:
             settled number, and the first submission settles 1 if there is none.
 
     Raises (on entering):
-        LogUnavailableError, RedisAuthError, RedisTooOldError: As their texts say.
+        LogUnavailableError, RedisAuthError, RedisTooOldError: As their texts say. The user needs the rights of a viewer;
+            those of a client are checked before the first submission or signal.
         ShardsError: The deployment has another number of shards.
         PlayheadError: The client is open already.
 
@@ -104,6 +105,7 @@ class Client:
         service = self._service = Service(self._log)
         try:
             await check_server(self._log.at(0).client, durability=self._durability)
+            await self._log.at(0).check_rights("viewer")
             await (self._log.settled() if self._shards is None else self._log.settle(self._shards))
             await service.start()
         except BaseException:

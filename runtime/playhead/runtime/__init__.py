@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         RunFailedError,
         RunNotFoundError,
         ShardsError,
+        UnusableServerError,
     )
     from playhead.runtime.core.events import Event
     from playhead.runtime.core.ids import new_run_id
@@ -82,6 +83,7 @@ __all__ = [
     "RunFailedError",
     "RunNotFoundError",
     "ShardsError",
+    "UnusableServerError",
     "Tool",
     "ToolContext",
     "new_run_id",
@@ -120,6 +122,7 @@ import_at_first_use(
         "RunFailedError": "playhead.runtime.core.errors",
         "RunNotFoundError": "playhead.runtime.core.errors",
         "ShardsError": "playhead.runtime.core.errors",
+        "UnusableServerError": "playhead.runtime.core.errors",
         "Event": "playhead.runtime.core.events",
         "new_run_id": "playhead.runtime.core.ids",
         "Interrupt": "playhead.runtime.core.interrupts",

@@ -12,6 +12,7 @@ import anyio
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
+from playhead.runtime.core.errors import LeaseTooShortError, LogUnavailableError, PlayheadError
 from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import RunClaimed, now_ms
 from playhead.runtime.log.interface import Log
@@ -55,6 +56,7 @@ class Duty:
         self.may_claim: anyio.Event = anyio.Event()
         self._worker = worker
         self._options = options
+        self._checked = False
         self._pending_token: str | None = None  # the token of a claim without a reply
 
     async def run(self) -> None:
@@ -64,20 +66,31 @@ class Duty:
             tasks.start_soon(self.leases.run)
             tasks.start_soon(self.mailbox.run)
 
-    async def refuse_a_lease_too_short(self) -> None:
-        """Refuse a lease that is too short: a renewal may take a third of it, and one round trip at most half of that.
+    async def check(self) -> None:
+        """Check the server, unless it was checked before or cannot be reached: then it is checked before the first claim.
 
         Raises:
-            LeaseTooShortError: A round trip takes longer.
+            PlayheadError: No run can be held there; the text says why. Waiting does not help.
+            LeaseTooShortError: A round trip takes too long for the lease.
         """
+        try:
+            await self._check()
+            await self._refuse_a_lease_too_short()
+        except LogUnavailableError as error:
+            log_refusal("check", error)
+
+    async def _check(self) -> None:
+        if not self._checked:
+            await self.log.check()
+            self._checked = True
+
+    async def _refuse_a_lease_too_short(self) -> None:
+        """A renewal may take a third of the lease, and one round trip at most half of that."""
         limit = self._options.lease_ms / 6000
         best = math.inf
         for _ in range(_ROUND_TRIPS):
             sent = now_s()
-            try:
-                await self.look()
-            except PlayheadError:  # Redis is unreachable: the worker waits, as it does later
-                return
+            await self.look()
             best = min(best, now_s() - sent)
             if best <= limit:
                 return
@@ -96,7 +109,11 @@ class Duty:
 
         Returns:
             The claim, and the time when it was sent, by `now_s`.
+
+        Raises:
+            PlayheadError: As `check`, if the server could not be checked before.
         """
+        await self._check()
         # Until its reply a claim is sent again with the same token: a run that it took would else be lost for a lease.
         token = self._pending_token = self._pending_token or new_token()
         notes = {

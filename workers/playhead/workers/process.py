@@ -15,7 +15,6 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.redis.shards import settle
 from playhead.workers.exit import ProcessExit, reset_signals_in_forked_children
 from playhead.workers.options import WorkerOptions
@@ -110,7 +109,7 @@ async def _open_shards(
     while len(logs) < number:
         log = make(len(logs))
         stack.push_async_callback(_close, log)
-        warnings |= dict.fromkeys(await check_server(log.client, durability=log.durability))
+        warnings |= dict.fromkeys(await log.check())
         if not logs:
             number = await settle(log, shards)
         logs.append(log)

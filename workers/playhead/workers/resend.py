@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError
+from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError, RedisTooOldError, UnusableServerError
 
 __all__ = ["log_refusal", "retry_until_answered"]
 
@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
+_FOR_GOOD: Final = (RedisAuthError, RedisTooOldError, UnusableServerError)
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
@@ -41,8 +42,8 @@ def log_refusal(what: str, error: Exception) -> None:
     """Log the refusal and continue: Redis may be unreachable, or one run's keys damaged, which must not stop others.
 
     Raises:
-        RedisAuthError: It does not depend on a run, and waiting does not help.
+        RedisAuthError, RedisTooOldError, UnusableServerError: It does not depend on a run, and waiting does not help.
     """
-    if isinstance(error, RedisAuthError):
+    if isinstance(error, _FOR_GOOD):
         raise error
     logger.warning("%s: %s; trying again", what, str(error) or type(error).__name__)

@@ -91,12 +91,15 @@ class Worker:
     async def run(self) -> None:
         """Work until drained. An unreachable Redis is waited for; runs whose lease cannot be held are stopped.
 
+        The servers are checked first; one that cannot be reached is checked when it can be, before the first claim there.
+
         Raises:
+            UnusableServerError, RedisTooOldError: A server cannot keep the promises, or the durability of its log.
             LeaseTooShortError: A round trip to the log takes too long for the lease.
-            RedisAuthError: Redis refuses the credentials.
+            RedisAuthError: Redis refuses the credentials, or the user lacks a right that a worker needs.
         """
         try:
-            await self._for_each_shard(Duty.refuse_a_lease_too_short)
+            await self._for_each_shard(Duty.check)
             await self._run()
         except BaseExceptionGroup as group:
             ours, rest = group.split(PlayheadError)

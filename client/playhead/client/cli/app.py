@@ -14,6 +14,7 @@ from importlib.metadata import entry_points, version
 import typer
 
 from playhead.client.cli import control, look, watch
+from playhead.client.cli.doctor import doctor
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
 
@@ -56,7 +57,7 @@ for _name, _command in {
     "runs": look.runs,
     "show": look.show,
     "workers": look.workers,
-    "doctor": look.doctor,
+    "doctor": doctor,
 }.items():
     app.command(_name)(_command)
 

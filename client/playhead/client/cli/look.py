@@ -1,4 +1,4 @@
-"""Commands that inspect: `runs`, `show`, `workers`, `doctor`."""
+"""Commands that inspect: `runs`, `show`, `workers`."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
-import anyio
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from playhead.client.cli.reach import reach, with_client
+from playhead.client.cli.reach import with_client
 from playhead.client.cli.render import print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
-from playhead.runtime.core.errors import PlayheadError, RunFailedError
+from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis.connection import connect, point, redact
-from playhead.runtime.log.redis.keys import Keys
-from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["doctor", "runs", "show", "workers"]
+__all__ = ["counted", "runs", "show", "workers"]
 
 _STATE_STYLES = {
     "completed": "green",
@@ -39,7 +35,8 @@ _STATE_STYLES = {
 }
 
 
-def _count(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """`1 run`, `2 runs`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -196,7 +193,7 @@ def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) 
         usage = metrics.get("usage", {})
         console.print(
             Text(
-                f"\n{outcome['result'].get('stop_reason')} · {_count(metrics.get('cycles', 0), 'cycle')} · "
+                f"\n{outcome['result'].get('stop_reason')} · {counted(metrics.get('cycles', 0), 'cycle')} · "
                 f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)} tokens",
                 style="dim",
             )
@@ -227,59 +224,3 @@ def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> No
         return 0
 
     with_client(url, prefix, act)
-
-
-def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Check the server, its settings and the fleet; exit 1 if something must be fixed."""
-
-    async def main() -> int:
-        async with reach(url, at_rest=True) as where:
-            findings = await _examine(where, prefix)
-        if as_json:
-            for level, text in findings:
-                print_json({"level": level, "text": text})
-        else:
-            console = Console(highlight=False, soft_wrap=True)
-            styles = {"ok": "green", "warning": "yellow", "error": "red"}
-            for level, text in findings:
-                console.print(Text.assemble((f"{level:<8}", styles[level]), text))
-        return 1 if any(level == "error" for level, _ in findings) else 0
-
-    raise typer.Exit(anyio.run(main))
-
-
-async def _examine(url: str, prefix: str) -> list[tuple[str, str]]:
-    findings: list[tuple[str, str]] = []
-    redis = connect(url)
-    point(redis, Keys(prefix))
-    try:
-        info = await redis_info(redis)
-        warnings = await check_server(redis)
-        began = time.perf_counter()
-        for _ in range(10):
-            await redis.execute_command("PING")
-        trip = (time.perf_counter() - began) * 100
-    except PlayheadError as error:
-        return [("error", f"{redact(url)}: {error}")]
-    finally:
-        await redis.aclose()
-    name = "fakeredis (in memory only)"
-    if info:  # Valkey also tells the Redis version it is compatible with
-        version = info.get("valkey_version") or info.get("redis_version")
-        name = f"{info.get('server_name', 'redis')} {version}"
-    findings.append(("ok", f"{redact(url)}: {name}, {trip:.2f} ms a round trip"))
-    if info:
-        findings.append(("ok", tell_topology(redis, info)))
-    findings += [("warning", text) for text in warnings]
-    async with Client(url, prefix=prefix) as client:
-        shards = await client.shards()
-        live = await client.workers()
-        waiting = {run.agent for run in await client.runs(limit=500) if run.state == "queued"}
-    if shards > 1:
-        findings.append(("ok", f"{shards} shards, all of them answer"))
-    served = {name for worker in live for name in worker.agents}
-    agents = ", ".join(sorted(served)) or "none"
-    findings.append(("ok" if live else "warning", f"{_count(len(live), 'live worker')}; agents served: {agents}"))
-    for agent in sorted(waiting - served):
-        findings.append(("error", f"runs wait for agent {agent!r}, which no live worker serves"))
-    return findings

@@ -38,6 +38,7 @@ __all__ = [
     "RunFailedError",
     "RunNotFoundError",
     "ShardsError",
+    "UnusableServerError",
     "remote_error",
 ]
 
@@ -54,8 +55,12 @@ class LogUnavailableError(PlayheadError):
     exit_code = 69
 
 
+class UnusableServerError(LogUnavailableError):
+    """The server answers, and the log cannot be kept there as it was asked for: waiting does not help."""
+
+
 class RedisAuthError(PlayheadError):
-    """Redis refused the user name or password."""
+    """Redis refused the user name or password, or the user lacks a right."""
 
     exit_code = 77
 

@@ -224,6 +224,18 @@ class LogOwner(Protocol):
     Errors are those of `LogSubmitter`.
     """
 
+    async def check(self) -> list[str]:
+        """Refuse a server on which this log's promises cannot be kept. Called before anything is claimed there.
+
+        Returns:
+            Warnings of settings by which the server may lose runs, a line each.
+
+        Raises:
+            RedisAuthError, RedisTooOldError, UnusableServerError: As their texts say; waiting does not help.
+            LogUnavailableError: It is not known, because the server cannot be reached.
+        """
+        ...
+
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """Wait up to `timeout` seconds for a queued run of `agents`, or a signal for a run of `worker`.
 

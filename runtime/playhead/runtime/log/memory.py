@@ -195,6 +195,10 @@ class MemoryLog:
 
     # ------------------------------------------------------------------ workers
 
+    async def check(self) -> list[str]:
+        """See `Log.check`: there is no server that could be unfit."""
+        return []
+
     async def claim(
         self,
         agents: Mapping[str, bytes],

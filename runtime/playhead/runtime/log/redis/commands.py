@@ -67,6 +67,11 @@ class Commands:
         return self._link is not None and self._link.ready
 
     @property
+    def without_link(self) -> bool:
+        """The client is a stand-in in memory, which can have no link; known once connected."""
+        return self._without_link
+
+    @property
     def unsent(self) -> int:
         """Bytes that the server has not taken yet."""
         return 0 if self._link is None else self._link.unsent

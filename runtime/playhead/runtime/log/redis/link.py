@@ -21,7 +21,7 @@ from redis.utils import str_if_bytes
 
 from playhead.runtime.log.redis.topology import is_outdated, tell_finder
 
-__all__ = ["Borrowed", "Link", "Listener", "NoTransportError", "Wire", "borrow", "refuse"]
+__all__ = ["Borrowed", "Link", "Listener", "NoTransportError", "Wire", "borrow", "hello_of", "refuse"]
 
 _NOTHING: Final = object()
 _BUFFERED_BYTES: Final = 1 << 20
@@ -77,12 +77,17 @@ async def _is_sharded(connection: Any) -> bool:
         told = await connection.read_response()
     except redis_errors.ResponseError:  # older than 6, or a user that may not ask
         return False
-    if not isinstance(told, dict | list):  # a stand-in that does not implement HELLO
-        return False
-    pairs: Any = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
-    server = {str_if_bytes(name): str_if_bytes(value) for name, value in pairs}
+    server = hello_of(told)
     version = re.match(r"\d+", str(server.get("version", "")))
     return server.get("mode") == "cluster" and version is not None and int(version[0]) >= _SHARDED_SINCE
+
+
+def hello_of(told: Any) -> dict[str, Any]:
+    """The reply to `HELLO` by its names; empty for a stand-in that does not implement it."""
+    if not isinstance(told, dict | list):
+        return {}
+    pairs: Any = told.items() if isinstance(told, dict) else zip(told[::2], told[1::2], strict=True)
+    return {str_if_bytes(name): str_if_bytes(value) for name, value in pairs}
 
 
 class Wire(asyncio.Protocol, ABC):

@@ -16,6 +16,7 @@ from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError
+from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
@@ -29,7 +30,7 @@ from playhead.runtime.log.interface import (
     deadline_failure,
 )
 from playhead.runtime.log.redis.commands import Commands, Later
-from playhead.runtime.log.redis.connection import clone, point, translate_errors
+from playhead.runtime.log.redis.connection import address_of, clone, point, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import (
@@ -46,7 +47,9 @@ from playhead.runtime.log.redis.replies import (
     write_result_of,
     write_results_of,
 )
+from playhead.runtime.log.redis.rights import Role, missing_rights
 from playhead.runtime.log.redis.script import Script
+from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -121,6 +124,30 @@ class RedisLog:
         await self._commands.aclose()
         await self._writes.aclose()
         await self.client.aclose()
+
+    async def check(self) -> list[str]:
+        """See `Log.check`."""
+        warnings = await check_server(self.client, durability=self.durability)
+        await self.check_rights("worker")
+        return warnings
+
+    async def missing_rights(self, role: Role) -> list[str]:
+        """The rights that the user of the URL lacks for `role`, in the words of `ACL SETUSER`; nothing is changed by asking."""
+        with translate_errors(self.client):
+            return await missing_rights(self.client, self._commands, self.keys, role)
+
+    async def check_rights(self, role: Role) -> None:
+        """Refuse a user that lacks a right which `role` needs.
+
+        Raises:
+            RedisAuthError: It names each of them, and how to give them.
+        """
+        if missing := await self.missing_rights(role):
+            user = self.client.connection_pool.connection_kwargs.get("username") or "default"
+            raise RedisAuthError(
+                f"Redis at {address_of(self.client)}: the user {user!r} lacks rights that a {role} needs. Give them to it: "
+                f"ACL SETUSER {user} {' '.join(missing)}"
+            )
 
     async def settled_shards(self) -> int | None:
         """The number of shards that the deployment has, as stored on shard 0; None if there is neither a number nor a run.

@@ -8,35 +8,52 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisTooOldError
+from playhead.runtime.core.errors import PlayheadError, RedisAuthError, RedisTooOldError, UnusableServerError
 from playhead.runtime.log.redis.connection import address_of, translate_errors
 from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.link import hello_of
 from playhead.runtime.log.redis.topology import finder_of
 
 __all__ = ["check_server", "redis_info", "tell_topology"]
 
 _MINIMUM: Final = (6, 2)
-_WAITAOF_MINIMUM: Final = (7, 2)
 
 
 async def redis_info(client: Redis) -> dict[str, Any] | None:
-    """`INFO` as a dict, or None where the server has no `INFO` (fakeredis)."""
+    """`INFO` as a dict, or None where the server has no `INFO` (fakeredis).
+
+    For a user that may not ask it has what `HELLO` tells, which every user may: the version, the mode and the role.
+    """
     with translate_errors(client):
         await client.execute_command("PING")
     try:
         with translate_errors(client):
-            info = await client.info()
+            return dict(await client.info())
+    except RedisAuthError:
+        return await _by_hello(client)
     except PlayheadError as error:
         if "unknown command" in str(error).lower() or "not implemented" in str(error).lower():
             return None
         raise
-    return dict(info)
+
+
+async def _by_hello(client: Redis) -> dict[str, Any]:
+    with translate_errors(client):
+        told = hello_of(await client.execute_command("HELLO"))
+    mode = str(told.get("mode", ""))
+    return {
+        "redis_version": str(told.get("version", "0.0")),
+        "server_name": str(told.get("server", "redis")),
+        "redis_mode": mode,
+        "cluster_enabled": int(mode == "cluster"),
+        "role": "master" if told.get("role") == "master" else "slave",
+    }
 
 
 def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
     """What kind of server the log is on, and where: one line for a person. `info` is the server's `INFO`."""
-    replicas = int(info.get("connected_slaves", 0))
-    followed = f"{replicas} {'replica' if replicas == 1 else 'replicas'}"
+    replicas = info.get("connected_slaves")
+    followed = "replicas unknown" if replicas is None else f"{replicas} {'replica' if replicas == 1 else 'replicas'}"
     if finder_of(client) is None:
         return f"one server, {followed}" if info.get("role") == "master" else "a replica: it takes no writes"
     return f"{address_of(client)}, {followed}"
@@ -51,25 +68,26 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
         Warnings, one line each: an evicting `maxmemory-policy`, no persistence, a URL that will not follow a failover.
 
     Raises:
-        RedisTooOldError: Below Redis 6.2, or below 7.2 for `fsynced`.
-        LogUnavailableError: It cannot be reached, it is a sentinel, or the durability needs a replica, or an
-            append-only file that is synced always, which it does not have.
-        RedisAuthError: The credentials were refused.
+        RedisTooOldError: Below Redis 6.2, or without `WAITAOF` (Redis 7.2) for `fsynced`.
+        UnusableServerError: It is a sentinel, or the durability needs a replica, or an append-only file that is synced
+            always, which it does not have.
+        LogUnavailableError: It cannot be reached.
+        RedisAuthError: The credentials were refused, or the user may not do what the durability needs.
     """
     info = await redis_info(client)
     if info is None:
         if durability != "memory":
-            raise LogUnavailableError(f"durability `{durability}`: {address_of(client)} is a stand-in in memory")
+            raise UnusableServerError(f"durability `{durability}`: {address_of(client)} is a stand-in in memory")
         return []
     version = str(info.get("redis_version", "0.0"))
-    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-    if numbers < _MINIMUM:
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _MINIMUM:
         raise RedisTooOldError(f"Redis at {address_of(client)} is {version}; playhead needs 6.2 or newer")
     if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):
-        raise LogUnavailableError(
+        raise UnusableServerError(
             f"{address_of(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
         )
-    _check_durability(client, durability, info, numbers)
+    if durability == "replicated":
+        await _check_replica(client)
     warnings = await _check_fsync(client) if durability == "fsynced" else []
     return warnings + _weaknesses(client, info)
 
@@ -79,28 +97,49 @@ def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
     warnings: list[str] = []
     if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
         warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
+    if "maxmemory_policy" not in info:
+        warnings.append("the user may not ask for the server's settings (+info): they were not checked.")
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
         warnings.append(
             f"maxmemory-policy is {policy}: under memory pressure Redis may delete the logs of live runs. "
             "Set it to noeviction."
         )
-    if str(info.get("aof_enabled", "0")) == "0":
+    if str(info.get("aof_enabled", "1")) == "0":
         warnings.append("appendonly is off: a restart of Redis may lose runs. Set appendonly yes.")
     return warnings
 
 
-def _check_durability(client: Redis, durability: Durability, info: Mapping[str, Any], version: tuple[int, ...]) -> None:
-    what = f"durability `{durability}`: Redis at {address_of(client)}"
-    if durability == "replicated" and int(info.get("connected_slaves", 0)) < 1:
-        raise LogUnavailableError(f"{what} has no replica, so nothing could be stored")
-    if durability == "fsynced" and version < _WAITAOF_MINIMUM:
-        raise RedisTooOldError(f"{what} is {'.'.join(map(str, version))} and has no WAITAOF; it needs 7.2 or newer")
-    if durability == "fsynced" and str(info.get("aof_enabled", "0")) == "0":
-        raise LogUnavailableError(f"{what} has appendonly off, so nothing could be stored. Set appendonly yes.")
+async def _check_replica(client: Redis) -> None:
+    """By a wait for no replica, which tells how many there are."""
+    with translate_errors(client):
+        replicas: Any = await client.execute_command("WAIT", 0, 1)
+    if int(replicas) < 1:
+        raise UnusableServerError(
+            f"durability `replicated`: Redis at {address_of(client)} has no replica, so nothing could be stored"
+        )
 
 
 async def _check_fsync(client: Redis) -> list[str]:
+    """By a wait for the disk after no write."""
+    what = f"durability `fsynced`: Redis at {address_of(client)}"
+    try:
+        with translate_errors(client):
+            await client.execute_command("WAITAOF", 1, 0, 1)
+    except RedisAuthError:
+        raise
+    except PlayheadError as error:
+        if "unknown command" in str(error).lower():
+            raise RedisTooOldError(f"{what} has no WAITAOF; it needs Redis 7.2 or newer") from error
+        if "appendonly" in str(error):
+            raise UnusableServerError(
+                f"{what} has appendonly off, so nothing could be stored. Set appendonly yes."
+            ) from error
+        raise
+    return await _check_fsync_policy(client, what)
+
+
+async def _check_fsync_policy(client: Redis, what: str) -> list[str]:
     try:
         with translate_errors(client):
             setting: Any = await client.execute_command("CONFIG", "GET", "appendfsync")
@@ -108,8 +147,7 @@ async def _check_fsync(client: Redis) -> list[str]:
         return [f"durability `fsynced` needs appendfsync always, which could not be checked ({error})."]
     policy = dict(zip(setting[::2], setting[1::2], strict=True)).get(b"appendfsync", b"").decode()
     if policy != "always":
-        raise LogUnavailableError(
-            f"durability `fsynced`: Redis at {address_of(client)} has appendfsync {policy}, with which some versions "
-            "acknowledge too early. Set appendfsync always."
+        raise UnusableServerError(
+            f"{what} has appendfsync {policy}, with which some versions acknowledge too early. Set appendfsync always."
         )
     return []

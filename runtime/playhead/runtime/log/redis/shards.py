@@ -99,6 +99,7 @@ class ShardedLog:
         self._make = make
         self._logs: dict[int, RedisLog] = {}
         self._settled: int | None = None
+        self._writable: set[int] = set()  # shards where the user has a client's rights
 
     async def aclose(self) -> None:
         """Close all connections. A later call makes the logs again."""
@@ -133,6 +134,14 @@ class ShardedLog:
     def _of(self, run_id: str) -> RedisLog:
         return self.at(self.shard_of(run_id))
 
+    async def _to_write(self, run_id: str) -> RedisLog:
+        """The log of a run, where the user has the rights of a client: a viewer is told before it changes anything."""
+        log = self._of(run_id)
+        if log.keys.shard not in self._writable:
+            await log.check_rights("client")
+            self._writable.add(log.keys.shard)
+        return log
+
     async def _of_session(self, session: str) -> RedisLog:
         return self.at(shard_of_session(session, shards=await self.settled()))
 
@@ -162,11 +171,11 @@ class ShardedLog:
             ValueError: The run's id does not name its session's shard, or names a shard that does not exist.
         """
         _check_home(run, await self.settle())
-        return await self._of(run.run_id).submit(run)
+        return await (await self._to_write(run.run_id)).submit(run)
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`."""
-        return await self._of(run_id).signal(run_id, signal)
+        return await (await self._to_write(run_id)).signal(run_id, signal)
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         """See `Log.reap`; up to `limit` on each shard."""

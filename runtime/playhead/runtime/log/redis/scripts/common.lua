@@ -11,6 +11,18 @@
 -- What a write came to: `WriteStatus` in values.py has the same names and numbers, and says what each means.
 local STATUS = {OK = 0, DUP = 1, CONFLICT = 2, FENCED = 3, GONE = 4, WAITING = 5}
 
+-- Refuses the call if the user may not make one of these commands on the first key. Every script begins with it: a refusal
+-- behind its first write would leave half of a change. Redis 6 cannot be asked; there the check at the start must do.
+local function check_rights(commands)
+  local allowed, key = redis.acl_check_cmd, KEYS[1]
+  if not allowed then return end
+  for _, command in ipairs(commands) do
+    if not allowed(command, key) then
+      error({err = 'NOPERM the user has no right to ' .. command .. ' ' .. key .. ', which this call needs; nothing was changed'})
+    end
+  end
+end
+
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

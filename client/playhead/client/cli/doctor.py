@@ -1,0 +1,112 @@
+"""`playhead doctor`: checks the server, the user's rights and the fleet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import anyio
+import typer
+from redis.asyncio import Redis
+from rich.console import Console
+from rich.text import Text
+
+from playhead.client.cli.look import counted
+from playhead.client.cli.reach import reach
+from playhead.client.cli.render import print_json, printable
+from playhead.client.cli.watch import Json, Prefix, Url
+from playhead.client.client import Client
+from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.log.redis.connection import connect, redact
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.redis.rights import ROLES, Role
+from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
+
+__all__ = ["doctor"]
+
+_STYLES: Final = {"ok": "green", "warning": "yellow", "error": "red"}
+
+
+class _Finding(NamedTuple):
+    level: Literal["ok", "warning", "error"]
+    text: str
+
+
+def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
+    """Check the server, its settings, the user's rights and the fleet; exit 1 if something must be fixed."""
+
+    async def main() -> int:
+        async with reach(url, at_rest=True) as where:
+            findings = await _examine(where, prefix)
+        _print(findings, as_json=as_json)
+        return 1 if any(finding.level == "error" for finding in findings) else 0
+
+    raise typer.Exit(anyio.run(main))
+
+
+def _print(findings: list[_Finding], *, as_json: bool) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for level, text in findings:
+        if as_json:
+            print_json({"level": level, "text": text})
+        else:
+            console.print(Text.assemble((f"{level:<8}", _STYLES[level]), printable(text)))
+
+
+async def _examine(url: str, prefix: str) -> list[_Finding]:
+    log = RedisLog(connect(url), prefix=prefix)
+    try:
+        findings = await _server(log.client, redact(url))
+        missing: dict[Role, list[str]] = {role: await log.missing_rights(role) for role in ROLES}
+    except PlayheadError as error:
+        return [_Finding("error", f"{redact(url)}: {error}")]
+    finally:
+        await log.aclose()
+    findings += _rights(missing)
+    if not missing["viewer"]:
+        async with Client(url, prefix=prefix) as client:
+            findings += await _fleet(client)
+    return findings
+
+
+async def _server(redis: Redis, where: str) -> list[_Finding]:
+    info = await redis_info(redis)
+    warnings = await check_server(redis)
+    began = time.perf_counter()
+    for _ in range(10):
+        await redis.execute_command("PING")
+    trip = (time.perf_counter() - began) * 100
+    name = _name(info) if info else "fakeredis (in memory only)"
+    told = [tell_topology(redis, info)] if info else []
+    oks = [f"{where}: {name}, {trip:.2f} ms a round trip", *told]
+    return [*(_Finding("ok", text) for text in oks), *(_Finding("warning", text) for text in warnings)]
+
+
+def _name(info: dict[str, Any]) -> str:
+    version = info.get("valkey_version") or info.get("redis_version")  # Valkey also tells the Redis version it is like
+    return f"{info.get('server_name', 'redis')} {version}"
+
+
+def _rights(missing: Mapping[Role, Sequence[str]]) -> list[_Finding]:
+    """For what this user's rights suffice; an error if for nothing."""
+    enough = [role for role in ROLES if not missing[role]]
+    findings = [_Finding("ok", f"the user has the rights of a {', a '.join(enough)}")] if enough else []
+    level = "warning" if enough else "error"
+    lacking = [f"as a {role} the user lacks {' '.join(rules)}" for role, rules in missing.items() if rules]
+    return findings + [_Finding(level, text) for text in lacking]
+
+
+async def _fleet(client: Client) -> list[_Finding]:
+    findings: list[_Finding] = []
+    shards = await client.shards()
+    live = await client.workers()
+    waiting = {run.agent for run in await client.runs(limit=500) if run.state == "queued"}
+    if shards > 1:
+        findings.append(_Finding("ok", f"{shards} shards, all of them answer"))
+    served = {name for worker in live for name in worker.agents}
+    agents = ", ".join(sorted(served)) or "none"
+    level = "ok" if live else "warning"
+    findings.append(_Finding(level, f"{counted(len(live), 'live worker')}; agents served: {agents}"))
+    unserved = [f"runs wait for agent {agent!r}, which no live worker serves" for agent in sorted(waiting - served)]
+    return [*findings, *(_Finding("error", text) for text in unserved)]
