@@ -265,7 +265,7 @@ async def test_a_model_that_gives_what_cannot_be_fails_the_run_by_name_and_not_t
 )
 async def test_the_text_of_an_error_arrives_whatever_its_class(fleet: Fleet, error: Exception) -> None:
     model = ScriptedModel([ScriptedCall([], error)])
-    async with fleet.worker(Agent(model, name="agent")), fleet.client() as client:
+    async with fleet.worker(Agent(model, name="agent", retry=None)), fleet.client() as client:
         with pytest.raises(RunFailedError) as raised:
             await client.invoke_async("agent", "Hi")
         assert type(raised.value).__name__ == type(error).__name__

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.client import Client
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent, RetryPolicy, ToolContext, tool
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError, RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
@@ -57,7 +57,8 @@ def saying(*middle: Any) -> list[Any]:
 
 def agent_of(script: list[Any]) -> Agent:
     """A new agent each time: a script is used up."""
-    return Agent(ScriptedModel(script), name="agent", tools=[count, pay], callback_handler=None, max_record_bytes=LIMIT)
+    options: dict[str, Any] = {"max_record_bytes": LIMIT, "retry": RetryPolicy(max_attempts=2, initial_delay=0)}
+    return Agent(ScriptedModel(script), name="agent", tools=[count, pay], callback_handler=None, **options)
 
 
 SCRIPTS: dict[str, list[Any]] = {
@@ -66,7 +67,9 @@ SCRIPTS: dict[str, list[Any]] = {
     "questions, one after the other": [tool_call("pay", {}), "Paid."],
     "reasoning": [saying(c.reasoning_delta("hm"), c.reasoning_delta("so"), c.block_stop(), c.text_delta("Yes"))],
     "an answer that was cut": [text_call("One two", stop_reason="max_tokens")],
-    "an error half-way": [ScriptedCall(text_call("One two")[:4], ConnectionResetError("hung up"))],
+    "an error half-way": [ScriptedCall(text_call("One two")[:4], RuntimeError("hung up"))],
+    "a call made again": [ScriptedCall(text_call("One two")[:4], ConnectionResetError("hung up")), "One two three"],
+    "a call made again in vain": [ScriptedCall([], ConnectionResetError("x" * 3 * LIMIT)), ScriptedCall([], OSError())],
     "a mute error": [ScriptedCall([], Mute())],
     "an error over the limit": [ScriptedCall([], RuntimeError("x" * 3 * LIMIT))],
     "a chunk over the limit": [saying(c.text_delta("One"), c.text_delta("x" * 2 * LIMIT), c.text_delta("Two"))],

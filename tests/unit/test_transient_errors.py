@@ -40,7 +40,7 @@ def foreign(name: str, *bases: str) -> Exception:
     return cls("text")
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
 def test_a_status_that_may_pass_is_transient(status: int) -> None:
     assert is_transient(status_error(status))
     assert is_transient(with_attributes(Exception("x"), status=status))

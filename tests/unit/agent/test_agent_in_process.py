@@ -269,7 +269,7 @@ async def test_a_second_call_at_the_same_time_is_refused_and_harms_nothing(
 async def test_a_models_error_is_raised_as_it_is_and_the_agent_can_be_used_again() -> None:
     error = ConnectionResetError("the provider hung up")
     script = [ScriptedCall(text_call("Half an answ")[:4], error), "Fine now."]
-    agent = Agent(ScriptedModel(script), callback_handler=None)
+    agent = Agent(ScriptedModel(script), callback_handler=None, retry=None)
     events: list[Event] = []
 
     async def consume() -> None:

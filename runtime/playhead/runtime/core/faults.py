@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 __all__ = ["asked_to_wait", "is_transient"]
 
-_TRANSIENT_STATUSES: Final = frozenset({408, 409, 429, *range(500, 600)})
+_TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
 
 _LASTING_CODES: Final = frozenset({"insufficient_quota", "context_length_exceeded"})
 """What waiting does not change, whatever the status is."""
@@ -51,7 +51,7 @@ _LONGEST_CHAIN: Final = 10
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later: a broken connection, a timeout, 408, 409, 429, 5xx, an overloaded server.
+    """Whether the same call may succeed later: a broken connection, a timeout, 408, 409, 425, 429, 5xx, an overloaded server.
 
     In this order: an attribute `transient` of the error that is a bool; its class, for a context overflow; its code,
     for an exhausted quota; its HTTP status; its class (`ConnectionError`, `TimeoutError`, and those of HTTP libraries);

@@ -56,6 +56,8 @@ ENDED_STATES: Final = frozenset({"completed", "failed", "cancelled"})
 
 _MAX_ERROR_CHARS: Final = 10_000
 
+_MAX_FAULT_CHARS: Final = 1000  # of each failed call; a run may have many of them
+
 
 def now_ms() -> int:
     """The wall clock in unix milliseconds, for `at`. One decision depends on it: see `ModelFailed`."""
@@ -312,8 +314,8 @@ def failure(error: BaseException) -> RunFailed:
 
 
 def transient_failure(error: BaseException, *, delay: float, attempt: int) -> ModelFailed:
-    """The record of an exception after which a model call is made again; it can always be stored."""
-    name, text = type(error).__name__, _text(error)
+    """The record of an exception after which a model call is made again."""
+    name, text = type(error).__name__, _text(error)[:_MAX_FAULT_CHARS]
     return ModelFailed(at=now_ms(), error_type=name, message=text, delay=delay, attempt=attempt)
 
 
