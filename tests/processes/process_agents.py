@@ -10,13 +10,13 @@ from typing import Any
 
 import anyio
 
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.models import DemoModel, ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.toolbox import calculator
 
-__all__ = ["asks", "assistant", "boom", "hostile", "slow", "steps", "stuck", "waits"]
+__all__ = ["asks", "assistant", "boom", "hostile", "slow", "steps", "stuck", "throttled", "waits"]
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08"
 
@@ -101,6 +101,11 @@ boom = Agent(
     model=ScriptedModel(
         [ScriptedCall(text_call("half an")[:4], error=RuntimeError(f"no {ESCAPES} luck"))], repeat=True
     ),
+)
+throttled = Agent(
+    name="throttled",
+    model=ScriptedModel([ScriptedCall(error=ModelThrottledException("slow down", retry_after=3000))], repeat=True),
+    retry=RetryPolicy(max_delay=3600, max_total_delay=3600),
 )
 hostile = Agent(
     name="hostile",

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
@@ -17,12 +17,15 @@ from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.core.records import Entry, RunPaused, SignalReceived
+from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["OpenTail", "PausedAt", "RunReader", "stream_events"]
+
+_NEAR_END: Final = 16
+"""Records looked at for what a run waits for: far more than the owners that come and go during one wait."""
 
 
 class OpenTail(Protocol):
@@ -227,6 +230,20 @@ class RunReader:
             if isinstance(entry.record, RunPaused):
                 return PausedAt(entry.cursor, tuple(Interrupt(one) for one in entry.record.interrupts))
         return None  # it has resumed
+
+    async def failed_call(self) -> ModelFailed | None:
+        """The failure of the last model call, if a running run waits to make the call again.
+
+        Raises:
+            RunNotFoundError: The run does not exist.
+        """
+        info = await self.info()
+        if info.ended or info.state == "paused":
+            return None
+        for entry in await self._log.read_back(self.id, before=info.head + 1, limit=_NEAR_END):
+            if not isinstance(entry.record, RunClaimed | RunHandedOver):  # the next owner goes on waiting
+                return entry.record if isinstance(entry.record, ModelFailed) else None
+        return None
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
         """Wait until the signal is in force, that is, for its `signal.received` after the cursor.

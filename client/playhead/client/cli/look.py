@@ -15,12 +15,19 @@ from rich.text import Text
 
 from playhead.client.cli.reach import with_client
 from playhead.client.cli.render import print_json, printable, seconds, short
+from playhead.client.cli.reach import reach, with_client
+from playhead.client.cli.render import failed_call, print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry
+from playhead.runtime.core.records import Entry, now_ms
+from playhead.runtime.core.retry import rest_of_wait
+from playhead.runtime.log.redis.connection import connect, point, redact
+from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["counted", "runs", "show", "workers"]
@@ -91,8 +98,7 @@ def runs(
         table = _table("run", "agent", "state", "records", "owners", "session", "submitted")
         for info in found:
             state = _state(info)
-            if pause := await client.run(info.run_id).pause() if info.state == "paused" else None:
-                state.append(printable(f": {', '.join(names_of(pause.interrupts).values())}"))
+            state.append(printable(await _waits_for(client, info)))
             told = _counters(info)
             owners = f"{info.epoch} ({told})" if told else str(info.epoch)
             table.add_row(
@@ -102,6 +108,17 @@ def runs(
         return 0
 
     with_client(url, prefix, act)
+
+
+async def _waits_for(client: Client, info: RunInfo) -> str:
+    """What a run waits for, to be appended to its state; empty if it does not wait."""
+    run = client.run(info.run_id)
+    if info.state == "paused" and (pause := await run.pause()):
+        return f": {', '.join(names_of(pause.interrupts).values())}"
+    if info.state == "running" and (failed := await run.failed_call()):
+        rest = rest_of_wait(failed.delay, since=failed.at, now=now_ms())
+        return f": {failed.error_type}, calls the model again in {rest:.0f} s"
+    return ""
 
 
 def show(
@@ -120,14 +137,18 @@ async def _show(client: Client, *, run_id: str, records: bool, as_json: bool) ->
     info = await run.info()
     console = Console(highlight=False, soft_wrap=True)
     pause = await run.pause() if info.state == "paused" else None
+    failed = await run.failed_call()
     if as_json:
-        print_json(asdict(info) | ({"interrupts": pause.interrupts} if pause else {}))
+        waits_for = {"interrupts": pause.interrupts} if pause else {"failed_call": dict(failed)} if failed else {}
+        print_json(asdict(info) | waits_for)
     else:
         _print_info(console, info)
     if records:
         await _print_records(console, client, info, as_json=as_json)
     if pause is not None and not as_json:
         _print_questions(console, run_id, pause.interrupts)
+    if failed is not None and not as_json:
+        console.print(Text(printable(f"\nwaits: {failed_call(failed)}"), style="yellow"))
     if not info.ended:
         return 0
     try:
