@@ -23,12 +23,12 @@ import anyio
 from anyio import from_thread
 from anyio.lowlevel import current_token
 
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent, ModelThrottledException, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import Batch, RunEnd, WriteResult
-from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.models import ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
 from playhead.workers.checkpoints import Checkpoint
@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 CONFIG: dict[str, Any] = {}
 STEPS = 3
+THROTTLED_S = 4.0
 WORDS = [f"word{number} " for number in range(20)]
 
 gates: dict[str, threading.Event] = {}
@@ -206,6 +207,17 @@ class Talker:
         yield c.metadata(input_tokens=1, output_tokens=len(WORDS), latency_ms=0)
 
 
+class Throttled:
+    """Refuses the first call of all processes for a while; records each call."""
+
+    async def stream(self, messages: Messages, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
+        record("called")
+        if Path(CONFIG["effects"]).read_text() == "called\n":
+            raise ModelThrottledException("slow down", retry_after=THROTTLED_S)
+        for chunk in text_call("Here I am."):
+            yield chunk
+
+
 def once(name: str, arguments: dict[str, Any]) -> ScriptedModel:
     """One call of a tool, and the end."""
     return ScriptedModel(
@@ -244,6 +256,7 @@ AGENTS = [
     at_once("in-turn", step, tool_executor="sequential"),
     traced_steps(),
     Agent(Talker(), name="talker", callback_handler=None),
+    Agent(Throttled(), name="throttled", callback_handler=None),
     Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
     Agent(once("block", {}), name="blocker", tools=[block], callback_handler=None),
     Agent(once("attempt", {}), name="attempts", tools=[attempt], callback_handler=None),
