@@ -8,19 +8,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from openai.types.chat import ChatCompletionChunk
 
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.models.openai.chunks import ChunkTranslator
 
 
-def event(finish: str | None = None, usage: dict[str, Any] | None = None, **delta: Any) -> ChatCompletionChunk:
-    """A chunk as the SDK builds it from what a server sent: unchecked."""
+def event(finish: str | None = None, usage: dict[str, Any] | None = None, **delta: Any) -> dict[str, Any]:
+    """An event of a stream, as JSON holds it."""
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return ChatCompletionChunk.construct(
-        id="c", choices=[choice], created=1, model="m", object="chat.completion.chunk", usage=usage
-    )
+    return {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
 def call(index: int | None, call_id: str | None = None, name: str | None = None, arguments: str | None = None) -> Any:
@@ -31,7 +35,7 @@ def translated(*events: Any) -> list[Chunk]:
     translator = ChunkTranslator()
     chunks = [chunk for each in events for chunk in translator.feed(each)]
     assert translator.finished
-    return chunks
+    return [*chunks, *translator.finish()]
 
 
 def content(chunks: list[Chunk]) -> list[dict[str, Any]]:
@@ -74,7 +78,7 @@ def test_any_interleaving_of_tool_calls_comes_out_whole_and_in_order(
 
 def test_calls_one_after_the_other_are_not_held_back() -> None:
     translator = ChunkTranslator()
-    translator.feed(call(0, "a", "tool", "{}"))
+    translator.feed(call(0, "a", "tool", '{"n": 1}'))
     assert translator.feed(call(1, "b", "tool", '{"x"')) == [
         {"contentBlockStop": {}},
         {"contentBlockStart": {"start": {"toolUse": {"toolUseId": "b", "name": "tool"}}}},
@@ -124,7 +128,7 @@ def test_a_refusal_is_told_as_text() -> None:
         ("length", "max_tokens"),
         ("content_filter", "content_filtered"),
         ("tool_calls", "end_turn"),
-        ("something_new", "end_turn"),
+        ("something_new", "something_new"),
     ],
 )
 def test_finish_reasons_are_mapped_and_tool_use_needs_a_call(finish: str, reason: str) -> None:
@@ -154,6 +158,6 @@ def test_usage_is_the_last_reported_and_zero_if_none_was() -> None:
     assert translator.metadata(5)["metadata"]["usage"] == {"inputTokens": 3, "outputTokens": 4, "totalTokens": 9}
 
 
-@pytest.mark.parametrize("odd", [None, 5, "text", ChatCompletionChunk.construct(choices=None)])
-def test_events_that_are_not_chunks_are_passed_over(odd: Any) -> None:
+@pytest.mark.parametrize("odd", [None, {}, {"choices": None}, {"choices": []}, {"type": "ping"}])
+def test_events_without_a_choice_are_passed_over(odd: Any) -> None:
     assert ChunkTranslator().feed(odd) == []

@@ -99,19 +99,6 @@ def test_text_with_citations_is_sent_as_its_text() -> None:
     assert chat_messages([assistant(cited)]) == [{"role": "assistant", "content": "so said"}]
 
 
-@pytest.mark.parametrize(
-    ("block", "named"),
-    [
-        ({"video": {"format": "mp4"}}, r"messages\[1\]: a block of video"),
-        ({"image": {"format": "png", "source": {"location": {"uri": "s3://b/k"}}}}, "image's source holds no bytes"),
-        ({}, "a block of nothing"),
-    ],
-)
-def test_what_cannot_be_sent_is_refused_by_name(block: ContentBlock, named: str) -> None:
-    with pytest.raises(TypeError, match=named):
-        chat_messages([user({"text": "ok"}), user(block)])
-
-
 def test_without_tools_neither_tools_nor_choice_are_sent() -> None:
     assert chat_request([user({"text": "q"})], [], tool_choice={"any": {}}).keys() == {"messages"}
 

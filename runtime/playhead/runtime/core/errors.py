@@ -25,6 +25,7 @@ __all__ = [
     "LogUnavailableError",
     "MaxTokensReachedException",
     "ModelConfigurationError",
+    "ModelResponseError",
     "ModelThrottledException",
     "ModelUnavailableError",
     "NoWorkerError",
@@ -284,6 +285,37 @@ class ModelThrottledException(ModelUnavailableError):
     """The model provider asked to slow down (Strands' name)."""
 
 
+class ModelResponseError(PlayheadError):
+    """A model provider's response is an error inside a stream, or cannot be understood. The text has its words.
+
+    Attributes:
+        status: The HTTP status that the provider named in the response, or None.
+        code: The provider's own code, such as `server_error`, or None.
+        retry_after: The seconds after which the provider asked to be called again, or None.
+        transient: Whether the same request may succeed later.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    transient: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        transient: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        self.transient = transient
+
+
 class ContextWindowOverflowException(PlayheadError):
     """The request does not fit the model's context window (Strands' name)."""
 
@@ -319,6 +351,7 @@ _OURS: dict[str, type[PlayheadError]] = {
         ForeignRecordError,
         GapError,
         ModelConfigurationError,
+        ModelResponseError,
     )
 }
 

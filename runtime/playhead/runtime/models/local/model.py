@@ -11,7 +11,8 @@ import anyio.to_thread
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models.local.process import LocalOptions, shared_process
-from playhead.runtime.models.openai.model import OpenAIModel, load_sdk
+from playhead.runtime.models.openai.model import OpenAIModel
+from playhead.runtime.models.openai.sdk import load_sdk
 
 __all__ = ["LocalModel"]
 

@@ -1,187 +1,237 @@
-"""Converts deltas of a streamed chat completion to Converse-shaped chunks. Pure."""
+"""Converts the events of a streamed chat completion to Converse-shaped chunks. Pure.
+
+What a server says is delivered whole, or the call fails with the server's words; nothing that it says is dropped
+silently. docs/providers.md has the habits of servers that are known.
+"""
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.errors import ModelResponseError
+from playhead.runtime.core.tool_input import read_tool_input
 from playhead.runtime.models import chunks as c
+from playhead.runtime.models.openai.blocks import BlockQueue, TextBlock
+from playhead.runtime.models.openai.calls import CallTable
+from playhead.runtime.models.openai.deltas import calls_of, details_of, merged_details, reasoning_of, text_of
+from playhead.runtime.models.openai.finish import finish_word, is_failure, stop_reason
+from playhead.runtime.models.openai.server_errors import broken_off, not_understood, server_error
+from playhead.runtime.models.openai.usage import metadata, usage_of
 
 __all__ = ["ChunkTranslator"]
 
-_STOP_REASONS = {
-    "stop": "end_turn",
-    "tool_calls": "tool_use",
-    "function_call": "tool_use",
-    "length": "max_tokens",
-    "content_filter": "content_filtered",
-}
+_NOT_TEXT: Final = frozenset({"audio", "image", "images"})
+"""Parts of an answer that a message of the history cannot hold."""
 
-
-@dataclass
-class _Block:
-    """A content block; `pending` holds what was received and not delivered yet."""
-
-    kind: Literal["text", "reasoning", "tool"]
-    tool_id: str = ""
-    name: str = ""
-    started: bool = False
-    over: bool = False
-    pending: list[str] = field(default_factory=list[str])
-    received: list[str] = field(default_factory=list[str])
-
-    def add(self, piece: str) -> None:
-        self.pending.append(piece)
-        if self.kind == "tool":
-            self.received.append(piece)
-
-    def complete(self) -> bool:
-        """Whether no further delta can belong to it: the kind changed, or its JSON object is closed."""
-        if self.over or self.kind != "tool":
-            return self.over
-        text = "".join(self.received).rstrip()
-        if not (text.startswith("{") and text.endswith("}")):
-            return False
-        try:
-            json.loads(text)
-        except (ValueError, RecursionError):
-            return False
-        return True
+_NO_REASON: Final = "The server ended its stream without a finish reason."
 
 
 class ChunkTranslator:
     """One streamed message.
 
-    Blocks are delivered whole and one after the other. The first unfinished block is delivered as it arrives. Servers
-    may interleave several tool calls, so the blocks after it wait until its JSON object is closed.
+    Args:
+        tools: The names of the tools that were offered.
+        provider: What the provider's own fields are kept for; the provider gets them back with the next request. They
+            are not kept if it is empty.
 
     Attributes:
-        finished: Whether the server gave a finish reason; without one the message is incomplete.
+        finished: Whether the server gave a finish reason; without one, and without `[DONE]`, the message is incomplete.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, tools: Collection[str] = (), provider: str = "") -> None:
         self.finished: bool = False
-        self._usage: Any = None
-        self._blocks: deque[_Block] = deque()
-        self._tools: dict[int, _Block] = {}
-        self._called = False
+        self._provider = provider
+        self._queue = BlockQueue()
+        self._calls = CallTable(self._queue, tools=tools, provider=provider)
+        self._usage: Mapping[str, Any] = {}
+        self._words: list[str] = []
+        self._text: list[str] = []
+        self._choice: object = None
+        self._details: list[dict[str, Any]] = []
 
-    def feed(self, event: Any) -> list[Chunk]:
-        """Process one `ChatCompletionChunk`; returns the chunks that can be delivered now."""
-        self._usage = getattr(event, "usage", None) or self._usage
-        choices = getattr(event, "choices", None)
-        if not choices or self.finished:
-            return []
-        choice = choices[0]
-        self._take(getattr(choice, "delta", None))
-        reason = getattr(choice, "finish_reason", None)
-        if not reason:
-            return self._drain()
-        self.finished = True
-        chunks = self._drain(at_end=True)
-        chunks.append(c.message_stop(self._stop_reason(reason)))
-        return chunks
+    def feed(self, event: Any, *, name: str = "") -> list[Chunk]:
+        """Process the JSON of one event; returns the chunks that can be delivered now.
+
+        Args:
+            event: The parsed data of a server-sent event, or the body of a response that is not a stream.
+            name: The name that the server gave the event; empty without one.
+
+        Raises:
+            ModelResponseError: The event reports an error, or holds what this provider cannot take.
+        """
+        if type(event) is not dict:
+            return self._feed_other(event, name)
+        fields = cast("dict[str, Any]", event)
+        choices: Any = fields.get("choices")
+        if not choices or name or "error" in fields or "base_resp" in fields:
+            if (error := server_error(fields, named_error="error" in name)) is not None:
+                raise error
+            choices = choices or _native(fields)
+        if fields.get("usage") or "x_groq" in fields:
+            self._count(fields)
+            self._count(fields.get("x_groq"))
+        if choices:
+            self._take_choice(self._own(choices), fields)
+        return self._queue.drain()
+
+    def finish(self) -> list[Chunk]:
+        """The rest of the message, after the server said that it is whole.
+
+        Raises:
+            ModelResponseError: There is no answer, or it is cut off in the middle of a tool call.
+        """
+        if not self.finished:
+            self._check_whole()
+        self._calls.check()
+        if self._details:  # they came without reasoning, or after it had been delivered
+            self._reason("reasoning", "", [])
+        chunks = self._queue.drain(at_end=True)
+        stop = c.message_stop(stop_reason(self._words, called=bool(self._calls.calls)))
+        if not self.finished:
+            stop["messageStop"]["additionalModelResponseFields"] = {"note": _NO_REASON}
+        return [*chunks, stop]
 
     def metadata(self, latency_ms: int) -> Chunk:
         """The last chunk; token counts are 0 where the server reported none."""
-        more: dict[str, int] = {}
-        cached = getattr(getattr(self._usage, "prompt_tokens_details", None), "cached_tokens", None)
-        if isinstance(cached, int):
-            more["cacheReadInputTokens"] = cached
-        total = _count(self._usage, "total_tokens")
-        if total:
-            more["totalTokens"] = total
-        return c.metadata(
-            input_tokens=_count(self._usage, "prompt_tokens"),
-            output_tokens=_count(self._usage, "completion_tokens"),
-            latency_ms=latency_ms,
-            **more,
-        )
+        return metadata(self._usage, latency_ms=latency_ms)
 
-    def _take(self, delta: Any) -> None:
-        reasoning = _text(delta, "reasoning_content") or _text(delta, "reasoning")
-        if reasoning:
-            self._text_block("reasoning").add(reasoning)
-        for name in ("content", "refusal"):
-            if text := _text(delta, name):
-                self._text_block("text").add(text)
-        for call in getattr(delta, "tool_calls", None) or ():
-            self._take_tool_call(call)
+    def _feed_other(self, event: Any, name: str) -> list[Chunk]:
+        """Process an event that is not an object; Gemini sends its errors in a list."""
+        if event is None:
+            return []
+        if "error" in name or not isinstance(event, list):
+            error = server_error({"error": event}) if event and "error" in name else None
+            raise error or not_understood("an event that is not an object", event)
+        return [chunk for each in cast("list[Any]", event) for chunk in self.feed(each, name=name)]
 
-    def _text_block(self, kind: Literal["text", "reasoning"]) -> _Block:
-        if not self._blocks or self._blocks[-1].kind != kind:
-            self._append(_Block(kind))
-        return self._blocks[-1]
+    def _own(self, choices: Any) -> dict[str, Any]:
+        """The one choice that this message is made of."""
+        given = cast("list[Any]", choices if isinstance(choices, list) else [choices])
+        if type(given[0]) is not dict:
+            raise not_understood("a choice that is not an object", choices)
+        own = cast("dict[str, Any]", given[0])
+        index = own.get("index") or 0
+        if self._choice is None:
+            self._choice = index
+        if len(given) > 1 or index != self._choice:
+            raise not_understood("more than one answer; ask for one only (params without 'n')", choices)
+        return own
 
-    def _take_tool_call(self, call: Any) -> None:
-        index = getattr(call, "index", None)
-        key = index if isinstance(index, int) else max(self._tools, default=0)
-        block = self._tools.get(key)
-        call_id = _text(call, "id")
-        # Some servers number every call 0 (or not at all), so only the id distinguishes them.
-        if block is None or (call_id and block.tool_id and call_id != block.tool_id):
-            block = self._tools[key] = _Block("tool")
-            self._append(block)
-        function = getattr(call, "function", None)
-        block.tool_id = block.tool_id or call_id
-        block.name = block.name or _text(function, "name")
-        if piece := _text(function, "arguments"):
-            block.add(piece)
+    def _count(self, place: Any) -> None:
+        """Keep the usage that is reported there; many servers report it with every event."""
+        self._usage = usage_of(place) or self._usage
 
-    def _append(self, block: _Block) -> None:
-        if self._blocks and self._blocks[-1].kind != "tool":
-            self._blocks[-1].over = True
-        self._blocks.append(block)
+    def _take_choice(self, choice: dict[str, Any], event: dict[str, Any]) -> None:
+        if error := choice.get("error"):
+            raise server_error({"error": error}) or not_understood("an error", error)
+        delta: Any = choice.get("delta")
+        if not delta or (choice.get("message") and not _says(delta)):
+            delta = choice.get("message") or delta
+        if "usage" in choice:
+            self._count(choice)
+        if isinstance(delta, dict):
+            self._take(cast("dict[str, Any]", delta), whole=event.get("object") == "chat.completion")
+        elif delta:
+            raise not_understood("a delta that is not an object", delta)
+        elif choice.get("text"):  # of the older completions API
+            self._say(choice["text"])
+        if word := finish_word(choice.get("finish_reason")):
+            self._finish(word, choice, event)
 
-    def _drain(self, *, at_end: bool = False) -> list[Chunk]:
-        chunks: list[Chunk] = []
-        while self._blocks:
-            block = self._blocks[0]
-            chunks.extend(self._deliver(block))
-            is_last = len(self._blocks) == 1
-            if not at_end and (is_last or not block.complete()):
-                break
-            if block.started:
-                chunks.append(c.block_stop())
-            self._blocks.popleft()
-        return chunks
+    def _finish(self, word: str, choice: dict[str, Any], event: dict[str, Any]) -> None:
+        if is_failure(word):
+            raise broken_off(word, choice.get("finish_message"), choice.get("message"), event.get("message"))
+        self.finished = True
+        if word not in self._words[-1:]:
+            self._words.append(word)
 
-    def _deliver(self, block: _Block) -> list[Chunk]:
-        chunks: list[Chunk] = []
-        if not block.started:
-            if block.kind == "tool" and not block.name:  # a start without a name could not be withdrawn
-                return chunks
-            chunks.append(self._start(block))
-        delta = {"text": c.text_delta, "reasoning": c.reasoning_delta, "tool": c.tool_delta}[block.kind]
-        chunks.extend(delta(piece) for piece in block.pending)
-        block.pending.clear()
-        return chunks
+    def _take(self, delta: dict[str, Any], *, whole: bool) -> None:
+        if whole and self._queue.begun:
+            self._check_repetition(delta)
+            return
+        content = delta.get("content")
+        if len(delta) > 1 or content is None:
+            field, reasoning = reasoning_of(delta)
+            if reasoning or delta.get("reasoning_details"):
+                self._reason(field, reasoning, details_of(delta))
+        if content:
+            self._say(content)
+        if len(delta) > 1 or content is None:
+            self._take_more(delta)
 
-    def _start(self, block: _Block) -> Chunk:
-        block.started = True
-        if block.kind != "tool":
-            return c.block_start()
-        self._called = True
-        block.tool_id = block.tool_id or f"call_{uuid.uuid4().hex}"  # local servers may send none
-        return c.tool_start(block.tool_id, block.name)
+    def _take_more(self, delta: dict[str, Any]) -> None:
+        """Process what follows the text of a delta."""
+        if delta.get("refusal"):
+            self._say(delta["refusal"])
+        if delta.get("tool_calls") or delta.get("function_call"):
+            for call in calls_of(delta):
+                self._calls.take(call)
+        if "usage" in delta:
+            self._count(delta)
+        if not _NOT_TEXT.isdisjoint(delta):
+            for key in _NOT_TEXT.intersection(delta):
+                if delta[key]:
+                    raise not_understood(f"{key}, which a message of this agent cannot hold", delta[key])
 
-    def _stop_reason(self, finish_reason: str) -> str:
-        """Servers disagree on `stop` and `tool_calls`, so a tool call decides."""
-        reason = _STOP_REASONS.get(finish_reason, "end_turn")
-        if reason in ("end_turn", "tool_use"):
-            return "tool_use" if self._called else "end_turn"
-        return reason
+    def _say(self, content: Any) -> None:
+        if type(content) is str:
+            self._text.append(content)
+            self._queue.say("text", content)
+            return
+        for kind, piece in text_of(content):
+            if not piece:
+                continue
+            if kind == "reasoning":
+                self._reason("content", piece, [])
+            else:
+                self._say(piece)
+
+    def _reason(self, field: str, piece: str, details: list[dict[str, Any]]) -> None:
+        self._details.extend(details)
+        last = self._queue.last
+        reasons = isinstance(last, TextBlock) and last.kind == "reasoning"
+        if details and not piece and self._queue.begun and not reasons:  # they must not cut a text in two
+            return
+        block = self._queue.say("reasoning", piece)
+        if not self._provider or (block.fields and not self._details):
+            return
+        kept: dict[str, Any] = {"provider": self._provider, "field": block.fields.get("field") or field or "reasoning"}
+        if self._details:
+            kept["details"] = merged_details([*block.fields.get("details", []), *self._details])
+            self._details = []
+        block.fields = kept
+
+    def _check_whole(self) -> None:
+        """Check a message that the server ended with `[DONE]` alone."""
+        if not self._queue.begun:
+            raise ModelResponseError("the server ended its stream without an answer", transient=True)
+        for call in self._calls.calls:
+            try:
+                read_tool_input(call.arguments.text)
+            except ValueError as error:
+                text = f"the server ended its stream in the middle of a call of {call.name!r}"
+                raise ModelResponseError(f"{text}: {call.arguments.text[:200]}", transient=True) from error
+
+    def _check_repetition(self, message: dict[str, Any]) -> None:
+        """Check that a whole message at the end of a stream says what the stream has said."""
+        said = "".join(piece for kind, piece in text_of(message.get("content")) if kind == "text")
+        if (said and said != "".join(self._text)) or len(list(calls_of(message))) not in (0, len(self._calls.calls)):
+            raise not_understood("a whole message that differs from what it had streamed", message)
 
 
-def _text(holder: Any, name: str) -> str:
-    value = getattr(holder, name, None)
-    return value if isinstance(value, str) else ""
+def _native(event: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choice in an event of Ollama's own API, which has `message` and `done_reason` at the top."""
+    message: Any = event.get("message")
+    if not isinstance(message, dict):
+        return []
+    reason: Any = event.get("done_reason") or ("stop" if event.get("done") else None)
+    return [{"message": cast("dict[str, Any]", message), "finish_reason": reason}]
 
 
-def _count(usage: Any, name: str) -> int:
-    value = getattr(usage, name, None)
-    return value if isinstance(value, int) else 0
+def _says(delta: Any) -> bool:
+    """Whether a delta holds more than a role and empty fields."""
+    return isinstance(delta, dict) and any(
+        value for key, value in cast("dict[str, Any]", delta).items() if key != "role"
+    )

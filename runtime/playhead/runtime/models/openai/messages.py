@@ -1,21 +1,25 @@
-"""Converts Converse-shaped messages, tools and tool choice to a request of OpenAI's Chat Completions API. Pure."""
+"""Converts Converse-shaped messages, tools and tool choice to a request of OpenAI's Chat Completions API. Pure.
+
+A request can be built from any stored history. What the API cannot take becomes a sentence that says so: an error here
+would fail every later run of that session.
+"""
 
 from __future__ import annotations
 
-import base64
-import json
-import mimetypes
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, cast
 
-from playhead.runtime.core.converse import ContentBlock, Message, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.plain import plain
+from playhead.runtime.models.openai.deltas import REASONING_FIELDS
+from playhead.runtime.models.openai.media import clean, json_text, part
 
-__all__ = ["chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
+__all__ = ["SendBack", "chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
 
-_NOT_SENT = ("reasoningContent", "cachePoint", "toolUse", "toolResult")
-"""Blocks that are not sent as content: the API does not accept reasoning, and has other fields for tools."""
+SendBack = Literal["calls", "all", "nothing"]
+"""What a provider gets back of its own: with its tool calls, with every message, or nothing."""
 
-_SUPPORTED = "text, image, document, toolUse, toolResult"
+_ROLES: Final = ("assistant", "system", "developer")
 
 
 def chat_request(
@@ -24,13 +28,15 @@ def chat_request(
     system_prompt: str | None = None,
     *,
     tool_choice: ToolChoice | None = None,
+    provider: str = "",
+    send_back: SendBack = "calls",
 ) -> dict[str, Any]:
     """The keys `messages`, and if there are tools `tools` and `tool_choice`, of a chat completion request.
 
-    Raises:
-        TypeError: A content block that the API cannot carry (video, media by reference), named with its message.
+    `provider` is what the fields and the reasoning that it sent are kept for; see `OpenAIModel` for `send_back`.
     """
-    request: dict[str, Any] = {"messages": chat_messages(messages, system_prompt)}
+    sent = chat_messages(messages, system_prompt, provider=provider, send_back=send_back)
+    request: dict[str, Any] = {"messages": sent}
     if tool_specs:
         request["tools"] = chat_tools(tool_specs)
         if tool_choice:
@@ -62,36 +68,30 @@ def chat_tool_choice(tool_choice: ToolChoice) -> str | dict[str, Any]:
     return "auto"
 
 
-def chat_messages(messages: Messages, system_prompt: str | None = None) -> list[dict[str, Any]]:
-    """The whole conversation; a message without any block that can be sent (reasoning alone) is left out.
-
-    Raises:
-        TypeError: See `chat_request`.
-    """
+def chat_messages(
+    messages: Messages, system_prompt: str | None = None, *, provider: str = "", send_back: SendBack = "calls"
+) -> list[dict[str, Any]]:
+    """The whole conversation; a message without any block that can be sent (reasoning alone) is left out. Never raises."""
     sent: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}] if system_prompt else []
-    for number, message in enumerate(messages):
-        try:
-            sent.extend(_chat_message(message))
-        except TypeError as error:
-            raise TypeError(f"messages[{number}]: {error}") from None
-    return sent
+    for message in messages:
+        sent.extend(_chat_message(message, provider=provider if send_back != "nothing" else "", send_back=send_back))
+    return cast("list[dict[str, Any]]", clean(sent))
 
 
-def _chat_message(message: Message) -> list[dict[str, Any]]:
-    blocks = message.get("content", [])
-    results = [block["toolResult"] for block in blocks if "toolResult" in block]
-    calls = [_tool_call(block["toolUse"]) for block in blocks if "toolUse" in block]
-    parts = [_part(block) for block in blocks if not any(key in block for key in _NOT_SENT)]
-    sent: list[dict[str, Any]] = []
-    media: list[dict[str, Any]] = []
-    for result in results:
-        tool_message, moved = _tool_message(result)
-        sent.append(tool_message)
-        media.extend(moved)
-    if media:  # after all results: the API requires them before any other message
-        sent.append({"role": "user", "content": media})
+def _chat_message(message: Message, *, provider: str, send_back: SendBack) -> list[dict[str, Any]]:
+    role = message.get("role")
+    blocks = _blocks(message.get("content"))
+    results = [_fields(block["toolResult"]) for block in blocks if "toolResult" in block]
+    calls = [_tool_call(_fields(block["toolUse"]), provider) for block in blocks if "toolUse" in block]
+    others = [block for block in blocks if "toolUse" not in block and "toolResult" not in block]
+    parts = [made for block in others if (made := part(block, media=role != "assistant"))]
+    own: dict[str, Any] = {"role": role if role in _ROLES else "user"}
+    if provider and (calls or send_back == "all"):
+        reasoning = _reasoning(blocks, provider)
+        parts = [*reasoning.pop("content", []), *parts]
+        own |= reasoning
+    sent = _result_messages(results)
     if parts or calls:
-        own: dict[str, Any] = {"role": message.get("role", "user")}
         if parts:
             own["content"] = _content(parts)
         if calls:
@@ -100,52 +100,71 @@ def _chat_message(message: Message) -> list[dict[str, Any]]:
     return sent
 
 
-def _tool_call(tool_use: dict[str, Any]) -> dict[str, Any]:
-    arguments = json.dumps(tool_use["input"], ensure_ascii=False)
-    return {
-        "id": tool_use["toolUseId"],
-        "type": "function",
-        "function": {"name": tool_use["name"], "arguments": arguments},
-    }
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    """The blocks of a message; text alone counts as one."""
+    if content is None:
+        return []
+    given = cast("list[Any]", content) if isinstance(content, list | tuple) else [content]
+    return [_fields(block) if isinstance(block, Mapping) else {"text": block} for block in given]
 
 
-def _tool_message(result: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The result of one tool call, and its images and documents, because a tool message may hold text only."""
-    parts = [_part(block) for block in result["content"]]
-    texts = [part["text"] for part in parts if part["type"] == "text"]
-    media = [part for part in parts if part["type"] != "text"]
-    if media:
-        texts.append(f"The tool returned {len(media)} file(s), given in the next user message.")
-    return {"role": "tool", "tool_call_id": result["toolUseId"], "content": "\n".join(texts)}, media
+def _fields(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def _tool_call(tool_use: dict[str, Any], provider: str) -> dict[str, Any]:
+    given = tool_use.get("input")
+    arguments = given if isinstance(given, Mapping) else {} if given is None else {"input": given}
+    function = {"name": str(tool_use.get("name")), "arguments": json_text(arguments)}
+    call = {"id": str(tool_use.get("toolUseId")), "type": "function", "function": function}
+    kept = _fields(tool_use.get("providerFields"))
+    if not provider or kept.get("provider") != provider:
+        return call
+    call["function"] = {**_fields(plain(kept.get("function"))), **function}
+    return {**_fields(plain(kept.get("fields"))), **call}
+
+
+def _reasoning(blocks: list[dict[str, Any]], provider: str) -> dict[str, Any]:
+    """The reasoning that the provider itself sent, under the names that it used."""
+    sent: dict[str, Any] = {}
+    for block in blocks:
+        reasoning = _fields(block.get("reasoningContent"))
+        kept = _fields(reasoning.get("providerFields"))
+        if kept.get("provider") != provider:
+            continue
+        text, field = str(_fields(reasoning.get("reasoningText")).get("text") or ""), kept.get("field")
+        if field == "content" and text:
+            thought = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
+            sent["content"] = [*sent.get("content", []), thought]
+        elif field in REASONING_FIELDS and text:
+            sent[field] = sent.get(field, "") + text
+        details = plain(kept.get("details"))
+        if isinstance(details, list):
+            sent["reasoning_details"] = [*sent.get("reasoning_details", []), *cast("list[Any]", details)]
+    return sent
+
+
+def _result_messages(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results of tool calls; after them their images and documents, because a tool message may hold text only."""
+    sent: list[dict[str, Any]] = []
+    media: list[dict[str, Any]] = []
+    for result in results:
+        parts = [made for block in _blocks(result.get("content")) if (made := part(block))]
+        texts = [each["text"] for each in parts if each["type"] == "text"]
+        moved = [each for each in parts if each["type"] != "text"]
+        if result.get("status") == "error" and not any("error" in text.lower() for text in texts):
+            texts.insert(0, "Error:")  # the API has no status
+        if moved:
+            texts.append(f"The tool returned {len(moved)} file(s), given in the next user message.")
+        sent.append({"role": "tool", "tool_call_id": str(result.get("toolUseId")), "content": "\n".join(texts)})
+        media.extend(moved)
+    if media:  # after all results: the API requires them before any other message
+        sent.append({"role": "user", "content": media})
+    return sent
 
 
 def _content(parts: list[dict[str, Any]]) -> str | list[dict[str, Any]]:
     """Text alone goes as one string, which every compatible server accepts; fewer accept a list of parts."""
-    if all(part["type"] == "text" for part in parts):
-        return "\n".join(part["text"] for part in parts)
+    if all(each["type"] == "text" for each in parts):
+        return "\n".join(each["text"] for each in parts)
     return parts
-
-
-def _part(block: ContentBlock) -> dict[str, Any]:
-    if "text" in block:
-        return {"type": "text", "text": block["text"]}
-    if "json" in block:
-        return {"type": "text", "text": json.dumps(block["json"], ensure_ascii=False)}
-    if "citationsContent" in block:
-        said = block["citationsContent"].get("content", [])
-        return {"type": "text", "text": "".join(piece.get("text", "") for piece in said)}
-    if "image" in block:
-        return {"type": "image_url", "image_url": {"url": _data_url(block["image"], "image")}}
-    if "document" in block:
-        document = block["document"]
-        file = {"filename": document.get("name", "document"), "file_data": _data_url(document, "document")}
-        return {"type": "file", "file": file}
-    raise TypeError(f"a block of {'/'.join(block) or 'nothing'} cannot be sent to this model; it takes {_SUPPORTED}.")
-
-
-def _data_url(media: dict[str, Any], kind: str) -> str:
-    data = media.get("source", {}).get("bytes")
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"the {kind}'s source holds no bytes; this model takes media by value only, not by location.")
-    mime = mimetypes.types_map.get(f".{media.get('format', '')}", "application/octet-stream")
-    return f"data:{mime};base64,{base64.b64encode(cast('bytes', data)).decode()}"

@@ -2,56 +2,28 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import json
 import os
-import re
-import ssl
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any, ClassVar, cast
-
-import anyio
-import anyio.to_thread
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
-from playhead.runtime.core.errors import (
-    ContextWindowOverflowException,
-    ModelConfigurationError,
-    ModelThrottledException,
-)
+from playhead.runtime.core.errors import ModelConfigurationError, ModelResponseError
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.chunks import ChunkTranslator
-from playhead.runtime.models.openai.messages import chat_request
+from playhead.runtime.models.openai.messages import SendBack, chat_request
+from playhead.runtime.models.openai.response import ResponseReader
+from playhead.runtime.models.openai.sdk import NO_KEY, closing, load_sdk, request_errors, ssl_context
+from playhead.runtime.models.openai.told import told
 
-__all__ = ["OpenAIModel", "load_sdk"]
+__all__ = ["OpenAIModel"]
 
-_CLOSE_S = 5.0
-_SHORTEST_SECRET = 8  # a shorter key is a placeholder for a server without keys, and may occur in any text
-_NO_KEY = "none"  # sent to a server without keys, because the SDK requires a key
+_OPENAI: Final = "https://api.openai.com/v1"
 
 _SDK_OPTIONS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
 """Keys of `params` that the SDK uses itself and does not send."""
-
-_OVERFLOW = re.compile(
-    "|".join(
-        (
-            r"context[_ ]length",
-            r"exceed_context_size",
-            r"exceeds? (?:the )?(?:(?:model's|available) )?context (?:size|window|limit)",
-            r"exceeds the max_model_len",
-            r"exceed(?:s|ed)?(?: customer)? model maximum",
-            r"exceeds the maximum number of tokens allowed",
-            r"prompt is too long",
-            r"input is too long",
-            r"too many (?:input )?tokens",
-        )
-    ),
-    re.IGNORECASE,
-)
-"""Error texts of OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway for a request that does not fit."""
 
 
 class OpenAIModel:
@@ -63,25 +35,33 @@ class OpenAIModel:
         api_key: None means `OPENAI_API_KEY`. Not needed for a server given by `base_url` that requires none.
         params: Further keys of each request, including those of the server, such as `{"temperature": 0, "top_k": 20}`;
             `timeout` (seconds), `extra_headers`, `extra_query` and `extra_body` have the SDK's meaning.
+            `{"stream_options": None}` leaves that key out, for servers that refuse it; they may report no usage then.
         client_args: Further arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. The caller must close an
             `http_client` given here.
         continue_params: Further keys of a request that ends in a partial message, for servers that can continue it;
             None for other servers. vLLM needs `{"continue_final_message": True, "add_generation_prompt": False}`;
             llama.cpp needs no key, so `{}`, but does not continue the messages of reasoning models.
+        send_back: What a server gets back of its own words with later requests: with `"calls"` the fields that it added
+            to tool calls, such as thought signatures, and the reasoning before them, which DeepSeek, Kimi and Gemini
+            require; with `"all"` the reasoning of every message; with `"nothing"` neither, for servers that refuse them.
+            What another server sent is never sent.
 
     Attributes:
         continues_partial: Whether `continue_params` were given, so that an agent may have `on_partial="continue"`.
 
-    `stream` delivers text, reasoning and tool input as they arrive. It raises:
+    `stream` delivers text, reasoning and tool input as they arrive. What it understands arrives whole; what it does not
+    understand is an error with the server's words (docs/providers.md). It raises:
 
-    * `ModelThrottledException` for status 429, except for an exhausted quota, because waiting does not help;
+    * `ModelThrottledException` for status 429, also if it is reported inside a stream, except for an exhausted quota,
+      because waiting does not help;
     * `ContextWindowOverflowException` if the server says that the request does not fit;
     * `ModelConfigurationError` if there is no key; raised at the first call, so an agent can be imported without one;
-    * TypeError for a content block that the API cannot carry;
-    * `openai.APIConnectionError` if the connection drops, and also if the stream ends without a finish reason, so an
-      incomplete message never looks complete;
-    * any other `openai.APIError` unchanged.
+    * `ModelResponseError` for any other error inside a response with status 200, and for one that is not understood;
+    * `openai.APIConnectionError` if the connection drops, and also if the stream ends without a finish reason and
+      without `[DONE]`, so an incomplete message never looks complete;
+    * any other `openai.APIError` unchanged, with the server's words in its text.
 
+    A content block that the API cannot carry is no error: a sentence that says so is sent in its place.
     Nothing is retried here; the loop retries. No error and no repr shows the key. Closing or cancelling the stream
     closes its connection. One object may be used from several event loops and threads.
     """
@@ -98,8 +78,10 @@ class OpenAIModel:
         params: dict[str, Any] | None = None,
         client_args: dict[str, Any] | None = None,
         continue_params: dict[str, Any] | None = None,
+        send_back: SendBack = "calls",
     ) -> None:
         self.model_id = model_id
+        self._send_back: SendBack = send_back
         self.continues_partial: bool = continue_params is not None
         self._continue_params = dict(continue_params or {})
         self._params = dict(params or {})
@@ -128,30 +110,36 @@ class OpenAIModel:
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
         """Call the model and yield its chunks; see the class for the errors. `kwargs` are not used."""
-        request = self._request(chat_request(messages, tool_specs, system_prompt, tool_choice=tool_choice))
+        provider = self._provider()
+        conversation = chat_request(
+            messages, tool_specs, system_prompt, tool_choice=tool_choice, provider=provider, send_back=self._send_back
+        )
         await load_sdk()
         import openai
 
         started = time.monotonic()
         try:
-            async with self._completion(request) as events:
+            async with self._response(self._request(conversation)) as response:
                 yield c.message_start()
-                translator = ChunkTranslator()
-                async for event in events:
-                    for chunk in translator.feed(event):
+                translator = ChunkTranslator(tools=[spec["name"] for spec in tool_specs or ()], provider=provider)
+                reader = ResponseReader(content_type=response.headers.get("content-type", ""), translator=translator)
+                async for data in response.iter_bytes():
+                    for chunk in reader.feed(data):
                         yield chunk
-                if not translator.finished:
+                    if reader.done:
+                        break
+                for chunk in reader.finish():
+                    yield chunk
+                if not (translator.finished or reader.done):
                     raise openai.APIConnectionError(
                         message=f"The stream of model {self.model_id} ended before the message was finished.",
-                        request=events.response.request,
+                        request=response.http_request,
                     )
+                for chunk in translator.finish():
+                    yield chunk
                 yield translator.metadata(round((time.monotonic() - started) * 1000))
-        except openai.APIError as error:
-            self._hide_key(error)
-            kind = _overload(error)
-            if kind is None:
-                raise
-            raise kind(f"model {self.model_id}: {error}") from error
+        except (openai.APIError, ModelResponseError) as error:
+            raise told(error, model_id=self.model_id, key=self._key()) from error.__cause__
 
     def _request(self, conversation: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the SDK's `create`. It refuses unknown keys, so `params` go by `extra_body`."""
@@ -160,39 +148,46 @@ class OpenAIModel:
         body = {"stream_options": {"include_usage": True}, **self._params, **options.pop("extra_body", {})}
         if conversation["messages"][-1:] and conversation["messages"][-1]["role"] == "assistant":
             body |= self._continue_params
+        if body["stream_options"] is None:
+            del body["stream_options"]
         body = {key: value for key, value in body.items() if key not in ours and key not in _SDK_OPTIONS}
         return {**options, **ours, "extra_body": body}
 
     @asynccontextmanager
-    async def _completion(self, request: dict[str, Any]) -> AsyncGenerator[Any]:
-        """The SDK's stream of events of one request; client and connection are closed in every case."""
-        import httpx
+    async def _response(self, request: dict[str, Any]) -> AsyncGenerator[Any]:
+        """The SDK's response to one request, not read yet; client and connection are closed in every case."""
         import openai
 
-        client = self._client()
-        async with _closing(client, keep="http_client" in self._client_args):
-            events: Any = await client.chat.completions.create(**request)
-            async with _closing(events):
-                try:
-                    yield events
-                except (json.JSONDecodeError, UnicodeDecodeError) as error:
-                    raise openai.APIError(
-                        f"The server of model {self.model_id} sent a stream event that is not JSON ({error}).",
-                        events.response.request,
-                        body=None,
-                    ) from error
-                except httpx.TransportError as error:  # SDK 2 does not wrap it once the stream has begun
-                    message = f"The stream of model {self.model_id} broke: {error or type(error).__name__}"
-                    raise openai.APIConnectionError(message=message, request=events.response.request) from error
+        async with AsyncExitStack() as stack:
+            client = self._client()
+            if "http_client" not in self._client_args:
+                await stack.enter_async_context(closing(client))
+            create = client.chat.completions.with_streaming_response.create
+            response: Any = await stack.enter_async_context(create(**request))
+            await stack.enter_async_context(closing(response))
+            try:
+                yield response
+            except request_errors() as error:
+                message = f"The stream of model {self.model_id} broke: {error or type(error).__name__}"
+                raise openai.APIConnectionError(message=message, request=response.http_request) from error
+
+    def _key(self) -> str:
+        key = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
+        return key if isinstance(key, str) else ""
+
+    def _provider(self) -> str:
+        """The server's host and port, which name it in what is kept for it."""
+        base = urlsplit(str(self._client_args.get("base_url") or os.environ.get("OPENAI_BASE_URL") or _OPENAI))
+        return f"{base.hostname}:{base.port}" if base.port else str(base.hostname or "")
 
     def _client(self) -> Any:
         import openai
 
         args = dict(self._client_args)
         if "http_client" not in args:
-            args["http_client"] = openai.DefaultAsyncHttpxClient(verify=_ssl_context(), trust_env=self._trust_env)
+            args["http_client"] = openai.DefaultAsyncHttpxClient(verify=ssl_context(), trust_env=self._trust_env)
         if args.get("base_url") or os.environ.get("OPENAI_BASE_URL"):
-            args["api_key"] = args.get("api_key") or os.environ.get("OPENAI_API_KEY") or _NO_KEY
+            args["api_key"] = args.get("api_key") or os.environ.get("OPENAI_API_KEY") or NO_KEY
         try:
             return openai.AsyncOpenAI(**args)
         except openai.OpenAIError as error:
@@ -200,54 +195,3 @@ class OpenAIModel:
                 f"model openai/{self.model_id} cannot be used: {error} "
                 "Set OPENAI_API_KEY; for a server that needs no key set OPENAI_BASE_URL or pass base_url=."
             ) from error
-
-    def _hide_key(self, error: Any) -> None:
-        """Remove the key from an error, because some gateways repeat it in their response."""
-        key = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
-        if isinstance(key, str) and len(key) >= _SHORTEST_SECRET and key in f"{error} {error.message} {error.body}":
-            error.message = error.message.replace(key, "***")
-            error.args = (error.message,)
-            error.body = None
-
-
-def _overload(error: Any) -> type[Exception] | None:
-    """The exception that tells the loop to wait or to cut the history, if an `openai.APIError` means one of these."""
-    code = str(error.code or "")
-    if getattr(error, "status_code", None) == 429 or code == "rate_limit_exceeded":
-        return None if code == "insufficient_quota" else ModelThrottledException
-    return ContextWindowOverflowException if _OVERFLOW.search(f"{code} {error.message}") else None
-
-
-@asynccontextmanager
-async def _closing(resource: Any, *, keep: bool = False) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        if not keep:
-            # Shielded: a cancelled call must still return its connection.
-            with anyio.move_on_after(_CLOSE_S, shield=True):
-                await resource.close()
-
-
-@functools.cache
-def _ssl_context() -> ssl.SSLContext:
-    """The trust settings of the SDK's HTTP library, read once: reading takes 20 ms of CPU, too much for each call."""
-    import openai
-
-    library = openai.DefaultAsyncHttpxClient.__mro__[1].__module__.partition(".")[0]  # httpx2, or httpx before SDK 3
-    return cast("ssl.SSLContext", importlib.import_module(library).create_ssl_context())
-
-
-async def load_sdk() -> None:
-    """Import the SDK in a thread, once: it may take seconds, and a blocked event loop counts as stuck."""
-    if not _ssl_context.cache_info().currsize:
-        await anyio.to_thread.run_sync(_import_sdk)
-
-
-def _import_sdk() -> None:
-    importlib.import_module("httpx")
-    import openai
-
-    http_client = openai.DefaultAsyncHttpxClient(verify=_ssl_context())
-    # Never used: the SDK imports a large part of itself only with the first client and its first resource.
-    _ = openai.AsyncOpenAI(api_key=_NO_KEY, http_client=http_client).chat.completions

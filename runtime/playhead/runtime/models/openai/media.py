@@ -1,0 +1,147 @@
+"""Blocks of content to parts of a chat message: each becomes a part, or a sentence that says what was there. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from playhead.runtime.core.plain import plain, plain_text
+
+__all__ = ["clean", "json_text", "part", "sentence"]
+
+_IMAGES: Final = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "gif": "image/gif",
+    "webp": "image/webp",
+}
+_OFFICE: Final = "application/vnd.openxmlformats-officedocument."
+_DOCUMENTS: Final = {
+    "pdf": "application/pdf",
+    "csv": "text/csv",
+    "doc": "application/msword",
+    "docx": f"{_OFFICE}wordprocessingml.document",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": f"{_OFFICE}spreadsheetml.sheet",
+    "html": "text/html",
+    "txt": "text/plain",
+    "md": "text/markdown",
+}
+"""Converse's formats. Not `mimetypes`, because what that knows depends on the machine."""
+
+_NOT_SENT: Final = ("cachePoint", "reasoningContent")
+_TYPES: Final = {"image": _IMAGES, "document": _DOCUMENTS}
+
+
+def part(block: Any, *, media: bool = True) -> dict[str, Any] | None:
+    """The part of a message for one block; None for a block that holds nothing for a model.
+
+    Args:
+        block: Any value: what cannot be sent becomes a text part that says so.
+        media: Whether the message may hold images and documents; one of the assistant may not.
+    """
+    if not isinstance(block, Mapping):
+        return _text(block if isinstance(block, str) else sentence(f"A value of type {type(block).__name__}"))
+    fields = cast("Mapping[str, Any]", block)
+    if "text" in fields:
+        return _text(fields["text"])
+    if "json" in fields:
+        return _text(json_text(fields["json"]))
+    if "citationsContent" in fields:
+        return _text("".join(_texts(_inner(fields["citationsContent"], "content"))))
+    if "guardContent" in fields:
+        return _guarded(fields["guardContent"], media=media)
+    for kind in _TYPES:
+        if kind in fields:
+            return _medium(fields[kind], kind, media=media)
+    if any(key in fields for key in _NOT_SENT):
+        return None
+    kinds = "/".join(str(key) for key in fields)
+    return _text(sentence(f"A block of {kinds}" if kinds else "An empty block"))
+
+
+def sentence(what: str, why: str = "which this model cannot take") -> str:
+    """What stands in the place of a block that cannot be sent."""
+    return f"[{what} was here, {why}.]"
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON, whatever it holds: bytes and numbers that JSON does not have become texts."""
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps(clean(plain(value)), ensure_ascii=False)
+
+
+def clean(value: Any) -> Any:
+    """A copy of plain data that has a JSON form and a UTF-8 form."""
+    if isinstance(value, str):
+        return value if value.isascii() else plain_text(value)
+    if isinstance(value, Mapping):
+        return {clean(str(key)): clean(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in cast("list[Any]", value)]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"({len(cast('bytes', value))} bytes)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _text(text: Any) -> dict[str, Any]:
+    return {"type": "text", "text": text if isinstance(text, str) else "" if text is None else str(text)}
+
+
+def _guarded(guarded: Any, *, media: bool) -> dict[str, Any] | None:
+    text = _inner(_inner(guarded, "text"), "text")
+    return part({"text": text} if isinstance(text, str) else {"image": _inner(guarded, "image")}, media=media)
+
+
+def _medium(medium: Any, kind: str, *, media: bool) -> dict[str, Any]:
+    """An image or a document as a part with its bytes."""
+    name, form = _inner(medium, "name"), str(_inner(medium, "format") or "").lower()
+    what = f"{'An image' if kind == 'image' else f'The document {name!r}'}{f' ({form})' if form else ''}"
+    source = _inner(medium, "source")
+    if kind == "document" and (said := _inner(source, "text") or "\n".join(_texts(_inner(source, "content")))):
+        return _text(f"{name or 'document'}:\n{said}")
+    if isinstance(source, Mapping) and any(key in source for key in ("location", "s3Location", "url", "uri")):
+        return _text(sentence(what, "given by its location; this model takes it by value only"))
+    data = _bytes(_inner(source, "bytes"))
+    if not data:
+        return _text(sentence(what, "without any bytes"))
+    mime = _TYPES[kind].get(form)
+    if mime is None:
+        return _text(sentence(what, "in a format that this model cannot take"))
+    if not media:
+        return _text(sentence(what, "which a message of the assistant cannot hold"))
+    url = f"data:{mime};base64,{base64.b64encode(data).decode()}"
+    if kind == "image":
+        return {"type": "image_url", "image_url": {"url": url}}
+    return {"type": "file", "file": {"filename": str(name or "document"), "file_data": url}}
+
+
+def _inner(holder: Any, key: str) -> Any:
+    return cast("Mapping[str, Any]", holder).get(key) if isinstance(holder, Mapping) else None
+
+
+def _texts(pieces: Any) -> list[str]:
+    found = cast("list[Any]", pieces) if isinstance(pieces, list) else []
+    return [text for piece in found if isinstance(text := _inner(piece, "text"), str)]
+
+
+def _bytes(value: Any) -> bytes:
+    """The bytes of a source, also in the form that they have in JSON."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(cast("bytes", value))
+    data = _inner(value, "data")
+    if _inner(value, "__bytes_encoded__") and isinstance(data, str):
+        try:
+            return base64.b64decode(data)
+        except binascii.Error:
+            return b""
+    return b""

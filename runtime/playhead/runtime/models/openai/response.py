@@ -1,0 +1,108 @@
+"""The bytes of a response to a chat completion request, to Converse-shaped chunks. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.errors import ModelResponseError
+from playhead.runtime.models.openai.chunks import ChunkTranslator
+from playhead.runtime.models.openai.server_errors import error_words
+from playhead.runtime.models.openai.sse import EventDecoder, ServerEvent
+
+__all__ = ["ResponseReader"]
+
+
+class ResponseReader:
+    """Reads one response with status 200: a stream of events or, from servers that ignore `stream`, a JSON body.
+
+    Args:
+        content_type: The response's header; empty without one.
+        translator: Gets the events.
+
+    Attributes:
+        done: Whether the server has sent `[DONE]`, or a whole body: there is nothing more to read.
+    """
+
+    def __init__(self, *, content_type: str, translator: ChunkTranslator) -> None:
+        self.done: bool = False
+        self._translator = translator
+        self._decoder = EventDecoder()
+        self._body: list[bytes] | None = None
+        kind = content_type.partition(";")[0].strip().lower()
+        if kind == "application/json" or kind.endswith("+json"):
+            self._body = []
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        """The chunks that can be delivered after the next bytes.
+
+        Raises:
+            ModelResponseError: The server reports an error, or sends what is not understood.
+        """
+        if self._body is not None:
+            self._body.append(data)
+            return []
+        try:
+            events = self._decoder.feed(data)
+        except UnicodeDecodeError as error:
+            raise _not_json(repr(error.object[:200]), error) from error
+        return self._chunks(events)
+
+    def finish(self) -> list[Chunk]:
+        """The chunks that can be delivered at the end of the body.
+
+        Raises:
+            ModelResponseError: As `feed`; or the body holds lines that are not events.
+        """
+        try:
+            if self._body is not None:
+                return self._whole(b"".join(self._body).decode())
+            chunks = self._chunks(self._decoder.finish())
+        except UnicodeDecodeError as error:
+            raise _not_json(repr(error.object[:200]), error) from error
+        stray = "\n".join(self._decoder.stray).strip()
+        return [*chunks, *self._whole(stray)] if stray else chunks
+
+    def _chunks(self, events: list[ServerEvent]) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        for name, data in events:
+            if self.done:
+                break
+            *before, last = data.rsplit("\n", 1)
+            self.done = last.lstrip().startswith("[DONE]")
+            for value in _parsed("\n".join(before) if self.done else data, name):
+                chunks.extend(self._translator.feed(value, name=name))
+        return chunks
+
+    def _whole(self, text: str) -> list[Chunk]:
+        """The chunks of a body that is not a stream: one JSON text, or one in each line."""
+        if not text.strip():
+            return []
+        chunks = [chunk for value in _parsed(text, "") for chunk in self._translator.feed(value)]
+        self.done = True
+        return chunks
+
+
+def _parsed(data: str, name: str) -> list[Any]:
+    """The JSON of an event; some servers put each event into one line, without a blank line between two."""
+    if not data:
+        return []
+    try:
+        return [json.loads(data)]
+    except (ValueError, RecursionError) as error:
+        if "error" in name:
+            return [{"error": data}]
+        if "\n" not in data:
+            raise _not_json(data, error) from error
+    values: list[Any] = []
+    for line in data.split("\n"):
+        try:
+            values.extend([json.loads(line)] if line.strip() else [])
+        except (ValueError, RecursionError) as error:
+            raise _not_json(data, error) from error
+    return values
+
+
+def _not_json(data: str, error: Exception) -> ModelResponseError:
+    return ModelResponseError(f"the server sent what is not JSON ({error}): {error_words(data)}", transient=True)

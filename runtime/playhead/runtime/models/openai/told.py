@@ -1,0 +1,85 @@
+"""A model call's error as the loop and the user get it: with the server's words and without the key. Pure."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+from playhead.runtime.core.errors import (
+    ContextWindowOverflowException,
+    ModelResponseError,
+    ModelThrottledException,
+)
+from playhead.runtime.core.provider_fault import is_throttled, provider_fault
+from playhead.runtime.models.openai.server_errors import error_words
+
+__all__ = ["told"]
+
+_SHORTEST_SECRET: Final = 8  # a shorter key is a placeholder for a server without keys, and may occur in any text
+
+_OVERFLOW = re.compile(
+    "|".join(
+        (
+            r"context[_ ]length",
+            r"exceed_context_size",
+            r"exceeds? (?:the )?(?:(?:model's|available) )?context (?:size|window|limit)",
+            r"exceeds the max_model_len",
+            r"exceed(?:s|ed)?(?: customer)? model maximum",
+            r"exceeds the maximum number of tokens allowed",
+            r"prompt is too long",
+            r"input is too long",
+            r"too many (?:input )?tokens",
+        )
+    ),
+    re.IGNORECASE,
+)
+"""Error texts of OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway for a request that does not fit."""
+
+
+def told(error: Any, *, model_id: str, key: str) -> Exception:
+    """The exception to raise for an `openai.APIError` or a `ModelResponseError`.
+
+    Args:
+        error: The error. Texts of the SDK's errors are changed in place, because their classes say what went wrong.
+        model_id: The server's name of the model.
+        key: The key, which some gateways repeat in their response; empty without one.
+    """
+    if isinstance(error, ModelResponseError):
+        text = _without_key(f"model {model_id}: {error}", key)
+        error = ModelResponseError(
+            text, status=error.status, code=error.code, retry_after=error.retry_after, transient=error.transient
+        )
+    else:
+        _complete(error, key)
+        text = f"model {model_id}: {error}"
+    kind = _overload(error)
+    if kind is None:
+        return error
+    overload = kind(text)
+    overload.__cause__ = error
+    return overload
+
+
+def _without_key(text: str, key: str) -> str:
+    return text.replace(key, "***") if len(key) >= _SHORTEST_SECRET else text
+
+
+def _complete(error: Any, key: str) -> None:
+    """Add the server's words to an error of the SDK, which has them for some forms of a body only; hide the key."""
+    words = error_words(error.body) if error.body else ""
+    message = error.message if words in error.message else f"{error.message} - {words}"
+    shown = _without_key(message, key)
+    if shown != message or _without_key(f"{error.body}", key) != f"{error.body}":
+        error.body = None
+    if shown != error.message:
+        error.message = shown
+        error.args = (shown,)
+
+
+def _overload(error: Any) -> type[Exception] | None:
+    """The exception that tells the loop to wait or to cut the history, if the error means one of these."""
+    fault = provider_fault(error, now=time.time())
+    if fault.status == 429 or is_throttled(fault.status, fault.code):
+        return ModelThrottledException if is_throttled(fault.status, fault.code) else None
+    return ContextWindowOverflowException if _OVERFLOW.search(f"{fault.code or ''} {error}") else None
