@@ -153,6 +153,15 @@ async def test_a_page_as_an_http_error_has_its_words() -> None:
     assert provider_fault(caught.value, now=0).transient
 
 
+async def test_the_error_of_a_rate_limit_says_how_long_to_wait() -> None:
+    body = b'{"error": {"message": "Rate limit reached"}}'
+    async with serving(in_turn((429, "application/json\r\nRetry-After: 3", body))) as (url, _):
+        with pytest.raises(ModelThrottledException, match="Rate limit reached") as caught:
+            await texts(url)
+    fault = provider_fault(caught.value, now=0)
+    assert (fault.status, fault.retry_after, fault.transient) == (429, 3.0, True)
+
+
 @pytest.mark.parametrize("code", [429, "429", "rate_limit_exceeded"])
 async def test_a_rate_limit_inside_the_stream_is_throttling(code: Any) -> None:
     error = {"error": {"code": code, "message": "Provider returned error"}}

@@ -139,7 +139,7 @@ class OpenAIModel:
                     yield chunk
                 yield translator.metadata(round((time.monotonic() - started) * 1000))
         except (openai.APIError, ModelResponseError) as error:
-            raise told(error, model_id=self.model_id, key=self._key()) from error.__cause__
+            raise told(error, model_id=self.model_id, key=self._key())  # noqa: B904 - it sets the cause itself
 
     def _request(self, conversation: dict[str, Any]) -> dict[str, Any]:
         """Arguments of the SDK's `create`. It refuses unknown keys, so `params` go by `extra_body`."""
@@ -168,7 +168,7 @@ class OpenAIModel:
             try:
                 yield response
             except request_errors() as error:
-                message = f"The stream of model {self.model_id} broke: {error or type(error).__name__}"
+                message = f"The stream of model {self.model_id} broke: {str(error) or type(error).__name__}"
                 raise openai.APIConnectionError(message=message, request=response.http_request) from error
 
     def _key(self) -> str:

@@ -41,15 +41,13 @@ def told(error: Any, *, model_id: str, key: str) -> Exception:
     """The exception to raise for an `openai.APIError` or a `ModelResponseError`.
 
     Args:
-        error: The error. Texts of the SDK's errors are changed in place, because their classes say what went wrong.
+        error: The error. Its text is changed in place, because its class says what went wrong.
         model_id: The server's name of the model.
         key: The key, which some gateways repeat in their response; empty without one.
     """
     if isinstance(error, ModelResponseError):
-        text = _without_key(f"model {model_id}: {error}", key)
-        error = ModelResponseError(
-            text, status=error.status, code=error.code, retry_after=error.retry_after, transient=error.transient
-        )
+        error.args = (_without_key(f"model {model_id}: {error}", key),)
+        text = str(error)
     else:
         _complete(error, key)
         text = f"model {model_id}: {error}"
