@@ -330,6 +330,19 @@ def test_a_json_body_in_reply_to_a_stream_request_is_the_message(content_type: s
     assert answer.message.get("metadata", {})["usage"]["totalTokens"] == 7
 
 
+def test_a_call_without_arguments_after_one_of_the_same_tool_is_not_lost() -> None:
+    answer = read(call("look", BERN), call("look", "{}"), CALLED, DONE)
+    assert answer.calls == [LOOK, ("look", {})]
+
+
+def test_halves_of_characters_in_calls_are_joined_or_replaced() -> None:
+    halves = [call("look", '{"city": "\ud83d', id="\ud83d", sig="\ud83d"), call(None, '\ude00"}')]
+    answer = read(*halves, CALLED, DONE)
+    assert answer.calls == [("look", {"city": "\U0001f600"})]
+    assert answer.ids == ["\ufffd"]
+    assert read(call("look", '{"city": "\ud83d'), CALLED, DONE).calls == [("look", '{"city": "\ufffd')]
+
+
 @pytest.mark.parametrize("size", [1, 1 << 20])
 def test_a_character_that_was_cut_in_two_is_joined(size: int) -> None:
     halves = [b'data: {"choices":[{"delta":{"content":"%b"}}]}\n\n' % half for half in (rb"a\ud83d", rb"\ude00b")]

@@ -71,7 +71,7 @@ class Habits:
             return True
         if self.ids == "fresh":
             return self.arguments == "pieces" and self.index != "none"
-        return self.arguments != "twice" or self.ids not in ("none", "empty")  # it may mean the same call twice
+        return self.arguments not in ("twice", "empty last") or self.ids not in ("none", "empty")  # or it is a new call
 
 
 HABITS = st.builds(

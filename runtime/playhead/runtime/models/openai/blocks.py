@@ -32,12 +32,9 @@ class TextBlock:
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def add(self, piece: str) -> None:
-        """Add text. Some servers cut a character in two; its first half waits for the other."""
+        """Add text."""
         if self.half or not piece.isascii():
-            piece, self.half = self.half + piece, ""
-            if "\ud800" <= piece[-1:] <= "\udbff":
-                piece, self.half = piece[:-1], piece[-1]
-            piece = plain_text(piece)
+            piece, self.half = _joined(self.half + piece)
         self.pending.append(piece)
 
     def deliver(self) -> list[Chunk]:
@@ -52,6 +49,13 @@ class TextBlock:
         chunks.extend(delta(piece) for piece in self.pending if piece)
         self.pending = []
         return chunks
+
+
+def _joined(text: str) -> tuple[str, str]:
+    """Text that has a UTF-8 form, and the half of a character at its end: some servers cut a character in two."""
+    if "\ud800" <= text[-1:] <= "\udbff":
+        return plain_text(text[:-1]), text[-1]
+    return plain_text(text), ""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,6 +76,7 @@ class CallBlock:
     started: bool = False
     delivered: bool = False
     sent: int = 0
+    half: str = ""
     arguments: JsonText = field(default_factory=JsonText)
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -79,6 +84,12 @@ class CallBlock:
     def over(self) -> bool:
         """Whether its object is closed; an empty object may be followed by the real one."""
         return self.arguments.closed and self.arguments.filled
+
+    def add(self, piece: str) -> None:
+        """Add a piece of the arguments."""
+        if self.half or not piece.isascii():
+            piece, self.half = _joined(self.half + piece)
+        self.arguments.add(piece)
 
     def deliver(self, *, taken: set[str], at_end: bool) -> list[Chunk]:
         """The chunks of what is pending. A name may come in fragments, so nothing is delivered before the arguments."""
@@ -93,7 +104,9 @@ class CallBlock:
             taken.add(call_id)
             chunks.append(c.tool_start(call_id, self.name))
         pieces = self.arguments.pieces
-        chunks.extend(c.tool_delta(plain_text(piece)) for piece in pieces[self.sent :] if piece)
+        if at_end and self.half:
+            pieces.append(plain_text(self.half))
+        chunks.extend(c.tool_delta(piece) for piece in pieces[self.sent :] if piece)
         self.sent = len(pieces)
         return chunks
 

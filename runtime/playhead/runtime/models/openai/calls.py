@@ -13,6 +13,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
 
+from playhead.runtime.core.plain import plain, plain_text
 from playhead.runtime.core.tool_input import read_tool_input
 from playhead.runtime.models.openai.blocks import BlockQueue, CallBlock
 from playhead.runtime.models.openai.server_errors import not_understood
@@ -54,7 +55,7 @@ class CallTable:
             block.named_again = block.arguments.closed and not call_id
             self._name(block, name)
         if piece:
-            block.arguments.add(piece)
+            block.add(piece)
         self._keep(block, call, function)
 
     def check(self) -> None:
@@ -133,8 +134,8 @@ class CallTable:
             return
         kept = {
             "provider": self._provider,
-            "fields": {**block.fields.get("fields", {}), **own},
-            "function": {**block.fields.get("function", {}), **inner},
+            "fields": {**block.fields.get("fields", {}), **plain(own)},
+            "function": {**block.fields.get("function", {}), **plain(inner)},
         }
         if block.delivered and kept != block.fields:
             raise not_understood("fields for a tool call that had ended", {**own, **inner})
@@ -144,13 +145,13 @@ class CallTable:
 def _repeats(block: CallBlock, call_id: str, piece: str) -> bool:
     """Whether a delta with the call's name belongs to the call though its arguments were whole.
 
-    A server that gave the call an id gives another call one too. An empty object may come before or after the
-    arguments: to run the tool with it would be worse than to lose a call without arguments.
+    A server that gave the call an id gives another call one too. An empty object may come before the arguments: to run
+    the tool with it would be worse than to lose a call without arguments.
     """
     said, again = block.arguments, piece.strip()
-    if again in ("", "{}") or not said.filled or (block.call_id and not call_id):
+    if not again or not said.filled or (block.call_id and not call_id):
         return True
-    return bool(call_id) and again == said.text.strip()
+    return bool(call_id) and again in ("{}", said.text.strip())
 
 
 def _says_the_same(block: CallBlock) -> bool:
@@ -177,7 +178,7 @@ def _index(call: Mapping[str, Any], function: Mapping[str, Any]) -> int | None:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
+    return "" if value is None else plain_text(str(value))
 
 
 def _piece(arguments: Any) -> str:

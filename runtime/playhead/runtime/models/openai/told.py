@@ -1,4 +1,4 @@
-"""A model call's error as the loop and the user get it: with the server's words and without the key. Pure."""
+"""A model call's error as the loop and the user get it: with the server's words and without the key."""
 
 from __future__ import annotations
 
