@@ -28,6 +28,10 @@ types: ## run pyright in strict mode, and check that all public types are known
 test: ## run every test except those marked real_model
 	$(UV) run pytest
 
+.PHONY: quick
+quick: ## run the unit tests, which start no process, with fewer random examples, in seconds
+	$(UV) run pytest --hypothesis-profile quick tests/unit
+
 .PHONY: format
 format: ## format the code
 	$(UV) run ruff check --fix

@@ -38,6 +38,7 @@ FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
 
 # The time of an example depends on how busy the machine is; in a fresh clone the first one builds hypothesis' tables.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("any machine"), max_examples=25)  # for `make quick`
 settings.load_profile("any machine")
 
 

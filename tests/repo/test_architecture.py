@@ -127,6 +127,16 @@ def test_what_needs_records_alone_loads_neither_models_nor_redis():
     assert {part_of(name) for name in loaded if name.startswith("playhead.")} == {None, "runtime.core", "runtime.lazy"}
 
 
+def test_importing_the_providers_imports_no_sdk() -> None:
+    code = (
+        "import sys, playhead.runtime.models\n"
+        "heavy = {'openai', 'httpx', 'httpx2', 'xllamacpp'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 # What the page names
 
 

@@ -128,7 +128,7 @@ def by_segments(segments: Sequence[Segment], after: str | None) -> tuple[list[An
     return [everything(event) for segment in segments for event in projection.events(segment)], projection
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.lists(records, min_size=1, max_size=30), st.lists(st.integers(1, 29), max_size=4), st.data())
 def test_segments_give_the_events_of_their_records(
     made: list[Callable[[int], Record]], places: list[int], data: st.DataObject

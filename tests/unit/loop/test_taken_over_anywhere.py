@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import pytest
@@ -93,8 +94,9 @@ class World:
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     effects: Counter[str] = field(default_factory=Counter[str])
 
+    @cached_property
     def agent(self) -> Agent:
-        """A fresh one, as another worker would have it."""
+        """The agent of all owners: it keeps nothing of a run."""
         effects = self.effects
 
         @tool
@@ -130,21 +132,36 @@ class Fleet:
     log: list[Entry] = field(default_factory=list[Entry])
     epoch: int = 0
     cancelled: bool = False
+    received: set[str] = field(default_factory=set[str])
+    pauses: list[Entry] = field(default_factory=list[Entry])
+    cycles: int = 0
+
+    def __post_init__(self) -> None:
+        for entry in self.log:
+            self.note(entry)
 
     def append(self, record: Record) -> None:
         """Store it, as bytes do."""
-        self.log.append(Entry(len(self.log) + 1, self.epoch, decode_record(encode_record(record))))
+        entry = Entry(len(self.log) + 1, self.epoch, decode_record(encode_record(record)))
+        self.log.append(entry)
+        self.note(entry)
+
+    def note(self, entry: Entry) -> None:
+        """Keep what `inbox` asks of the log."""
+        if isinstance(entry.record, SignalReceived):
+            self.received.add(entry.record.signal_id)
+        elif isinstance(entry.record, RunPaused):
+            self.pauses.append(entry)
+        self.cycles += entry.record.type == "cycle.started"
 
     def inbox(self) -> Iterator[Signal]:
         """What was sent and is not taken in: the steer comes during the last message, the responses at each pause."""
-        received = {entry.record.signal_id for entry in self.log if isinstance(entry.record, SignalReceived)}
-        if self.cancelled and "cancel" not in received:
+        if self.cancelled and "cancel" not in self.received:
             yield Signal("cancel", "cancel")
-        cycles = sum(entry.record.type == "cycle.started" for entry in self.log)
-        if cycles >= 3 and "steer" not in received:
+        if self.cycles >= 3 and "steer" not in self.received:
             yield Signal("steer", "steer", "And the weather?")
-        for entry in self.log:
-            if isinstance(entry.record, RunPaused) and f"response {entry.seq}" not in received:
+        for entry in self.pauses:
+            if isinstance(entry.record, RunPaused) and f"response {entry.seq}" not in self.received:
                 body = {interrupt["id"]: "yes" for interrupt in entry.record.interrupts}
                 yield Signal(f"response {entry.seq}", "respond", body)
 
@@ -155,7 +172,7 @@ class Fleet:
         state = fold(self.log)
         control = Control()
         loop = Loop(
-            self.world.agent().spec,
+            self.world.agent.spec,
             run_id=RUN,
             state=state,
             head=len(self.log),

@@ -198,7 +198,7 @@ def to_the_end(world: World, reader: Reader, draw: st.DataObject) -> None:
     raise AssertionError("the tail does not end")
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=3 * settings().max_examples // 2)
 @given(st.data())
 def test_a_log_that_grows_is_given_once_and_in_order_whatever_is_received(draw: st.DataObject) -> None:
     world = World()
@@ -214,7 +214,7 @@ def test_a_log_that_grows_is_given_once_and_in_order_whatever_is_received(draw: 
     assert reader.given == world.log
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.data())
 def test_a_log_that_loses_its_end_is_never_given_as_two_histories(draw: st.DataObject) -> None:
     world = World()
