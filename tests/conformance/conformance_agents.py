@@ -12,8 +12,9 @@ from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
 from tests.conformance.conformance_scenarios import Scenario, decode, encode
 from tests.conformance.conformance_tools import build_tools
+from playhead.runtime.core.model_input import ModelRequest
 
-__all__ = ["Request", "build_agent"]
+__all__ = ["Request", "build_agent", "request_as_noted"]
 
 Request = dict[str, Any]
 """What one model call was given, in the form of `model_requests` in `expected/<id>.state.json`."""
@@ -23,6 +24,17 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
     "throttled": ModelThrottledException,
     "context_overflow": ContextWindowOverflowException,
 }
+
+
+def request_as_noted(request: ModelRequest, *, call: int) -> Request:
+    """The request of model call number `call`, counted from 0 over all turns of the scenario."""
+    return {
+        "call": call,
+        "system_prompt": request.system_prompt,
+        "messages": encode(request.messages),
+        "tools": request.tool_names,
+        "tool_choice": request.tool_choice,
+    }
 
 
 class _Model:
@@ -45,16 +57,7 @@ class _Model:
         del kwargs
         number = self._made
         self._made += 1
-        tools = [spec["name"] for spec in tool_specs or []]
-        self._note(
-            {
-                "call": number,
-                "system_prompt": system_prompt,
-                "messages": encode(messages),
-                "tools": tools,
-                "tool_choice": tool_choice,
-            }
-        )
+        self._note(request_as_noted(ModelRequest(messages, tool_specs, system_prompt, tool_choice), call=number))
         if number >= len(self._calls):
             raise LookupError(f"model call {number + 1} has no script: the scenario has {len(self._calls)}")
         await anyio.lowlevel.checkpoint()

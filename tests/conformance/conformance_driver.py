@@ -12,7 +12,8 @@ from playhead.client import Client
 from playhead.runtime import Agent, AgentResult
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.interrupts import interrupt_responses
-from tests.conformance.conformance_agents import Request, build_agent
+from playhead.runtime.core.records import ModelStarted
+from tests.conformance.conformance_agents import Request, build_agent, request_as_noted
 from tests.conformance.conformance_scenarios import Scenario, decode, encode
 from tests.conformance.conformance_serving import serving
 from tests.support.fleet import Fleet
@@ -31,12 +32,14 @@ class Recording:
         lines: In the form of `expected/<id>.jsonl`.
         histories: The messages after each turn; None where a fleet's run is paused, whose session gets them at its end.
         requests: What the model was asked, in order.
+        recorded_requests: The same by the runs' records; of a fleet only.
         left_in: The turn after which nothing can be compared, because the consumer left a run that went on without it.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     histories: list[list[dict[str, Any]] | None] = field(default_factory=list[list[dict[str, Any]] | None])
     requests: list[Request] = field(default_factory=list[Request])
+    recorded_requests: list[Request] = field(default_factory=list[Request])
     left_in: int | None = None
 
     @property
@@ -147,6 +150,7 @@ async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
                 recording.left_in = number
                 break
             recording.histories.append(None if remote.is_paused else [*preloaded, *encode(await remote.messages())])
+        recording.recorded_requests += await remote.recorded_requests()
     return recording
 
 
@@ -167,6 +171,18 @@ class _Remote:
     async def messages(self) -> list[Any]:
         """The session's messages."""
         return await self._client.log.messages(self._remote.session_id)
+
+    async def recorded_requests(self) -> list[Request]:
+        """What the model was asked in all turns, by their records."""
+        infos = await self._client.runs(limit=1000)
+        runs = [info for info in infos if info.session == self._remote.session_id]
+        found: list[Request] = []
+        for info in sorted(runs, key=lambda info: info.created):
+            for entry in await self._client.log.read(info.run_id, limit=info.head):
+                if isinstance(entry.record, ModelStarted):
+                    recorded = await self._client.run(info.run_id).request(entry.seq)
+                    found.append(request_as_noted(recorded.request, call=len(found)))
+        return found
 
     async def play(self, number: int, step: dict[str, Any]) -> None:
         """One turn."""

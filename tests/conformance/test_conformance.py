@@ -45,3 +45,5 @@ async def test_a_fleet_does_what_strands_does(fleet: Fleet, folder: Folder, scen
     recording = await drive_fleet(scenario, fleet)
     problems = differences(folder, scenario, recording, scratch=tmp_path)
     assert not problems, "\n".join(problems)
+    if recording.left_in is None:  # else the run goes on meanwhile
+        assert recording.recorded_requests == recording.requests, "the records tell what the model was asked"

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import anyio
 
+from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
@@ -244,6 +245,19 @@ class RunReader:
             if not isinstance(entry.record, RunClaimed | RunHandedOver):  # the next owner goes on waiting
                 return entry.record if isinstance(entry.record, ModelFailed) else None
         return None
+
+    async def request(self, seq: int) -> RecordedRequest:
+        """The exact request of a model call: what the run's owner sent to the model.
+
+        Args:
+            seq: The number of the call's `model.started` record.
+
+        Raises:
+            RequestNotFoundError: The record is not a `model.started`; the text lists those of the run. Or the run names no
+                definition, or the session's messages were deleted.
+            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+        """
+        return await recorded_request(self._log, await self.info(), seq)
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
         """Wait until the signal is in force, that is, for its `signal.received` after the cursor.

@@ -124,12 +124,30 @@ async def _waits_for(client: Client, info: RunInfo) -> str:
 def show(
     run_id: RunId,
     records: Annotated[bool, typer.Option("--records", help="List every record of the log.")] = False,
+    request: Annotated[
+        int | None,
+        typer.Option("--request", metavar="SEQ", help="Only what the model was asked at record SEQ, as JSON."),
+    ] = None,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
     """Show what a run did: its state, its records, its result."""
-    with_client(url, prefix, partial(_show, run_id=run_id, records=records, as_json=as_json))
+    if request is not None:
+        with_client(url, prefix, partial(_show_request, run_id=run_id, seq=request, as_json=as_json))
+    else:
+        with_client(url, prefix, partial(_show, run_id=run_id, records=records, as_json=as_json))
+
+
+async def _show_request(client: Client, *, run_id: str, seq: int, as_json: bool) -> int:
+    found = asdict(await client.run(run_id).request(seq))
+    sent = found.pop("request")
+    messages = sent.pop("messages")  # last, because they are long
+    print_json(
+        {**found, "system_prompt": sent.pop("system_prompt"), **sent, "messages": messages},
+        indent=None if as_json else 2,
+    )
+    return 0
 
 
 async def _show(client: Client, *, run_id: str, records: bool, as_json: bool) -> int:

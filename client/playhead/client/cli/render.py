@@ -12,7 +12,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from playhead.runtime.core.events import Projection
+from playhead.runtime.core.events import Projection, json_default
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import (
     Entry,
@@ -72,9 +72,19 @@ def write_json(line: str) -> None:
     sys.stdout.buffer.flush()
 
 
-def print_json(value: Any) -> None:
-    """A value as one line of JSON, as `write_json`; a value without a JSON form becomes text."""
-    write_json(json.dumps(value, ensure_ascii=False, default=str))
+def print_json(value: Any, *, indent: int | None = None) -> None:
+    """A value as one line of JSON, as `write_json`, or indented for a terminal, whose escapes are then JSON's.
+
+    Bytes have the form that they have in events; any other value without a JSON form becomes text.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=_json_form, indent=indent)
+    write_json(
+        text if indent is None else "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    )
+
+
+def _json_form(value: object) -> Any:
+    return json_default(value) if isinstance(value, bytes) else str(value)
 
 
 def seconds(milliseconds: float) -> str:

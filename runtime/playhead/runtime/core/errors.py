@@ -33,6 +33,7 @@ __all__ = [
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
+    "RequestNotFoundError",
     "RewindError",
     "RunConflictError",
     "RunEndedError",
@@ -181,6 +182,12 @@ class RunConflictError(PlayheadError, ValueError):
 
 class RunNotFoundError(PlayheadError):
     """There is no such run: never submitted, or removed when its retention ended."""
+
+    exit_code = 66
+
+
+class RequestNotFoundError(PlayheadError):
+    """The request of a model call is not known: the record is not a `model.started`, or what it was made of is gone."""
 
     exit_code = 66
 

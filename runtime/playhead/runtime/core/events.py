@@ -42,13 +42,18 @@ from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.segments import TEXT, Segment, Stored, record_of
 from playhead.runtime.core.tool_input import without_unread
 
-__all__ = ["Event", "Projection"]
+__all__ = ["Event", "Projection", "json_default"]
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def _json_default(value: Any) -> Any:
+def json_default(value: object) -> Any:
+    """The JSON form of bytes, for `json.dumps`: `{"__bytes_encoded__": true, "data": base64}`, which is Strands'.
+
+    Raises:
+        TypeError: Any other value.
+    """
     if isinstance(value, bytes):
         return {"__bytes_encoded__": True, "data": base64.b64encode(value).decode()}
     raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
@@ -84,7 +89,7 @@ class Event(dict[str, Any]):
 
         The line always has a UTF-8 form: half of a character, which some models stream, is written as an escape.
         """
-        text = json.dumps(self, default=_json_default, ensure_ascii=False)
+        text = json.dumps(self, default=json_default, ensure_ascii=False)
         return text if text.isascii() else _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 

@@ -1,0 +1,83 @@
+"""What the model was asked in a recorded call: the log is read as far as the call, and `request_of` does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.errors import GapError, RequestNotFoundError
+from playhead.runtime.core.model_input import ModelRequest
+from playhead.runtime.core.records import Entry, ModelStarted
+from playhead.runtime.core.requests import began_from, claimed_definition, request_of
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import RunInfo
+
+__all__ = ["RecordedRequest", "recorded_request"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRequest:
+    """The request of a model call, as it was sent.
+
+    Attributes:
+        run_id: The run.
+        seq: The number of the call's `model.started`.
+        definition: The digest of the definition by which the run's owner ran the agent.
+        model: What the model told about itself: its class, its id and its parameters, without secrets.
+        request: The messages, the tools, the system prompt and the tool choice.
+    """
+
+    run_id: str
+    seq: int
+    definition: str
+    model: Mapping[str, Any]
+    request: ModelRequest
+
+
+async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRequest:
+    """The request of the model call that record `seq` of the run begins; raises as `RunReader.request`."""
+    entries = await _read(log, run.run_id, run.head)
+    calls = [entry.seq for entry in entries if isinstance(entry.record, ModelStarted)]
+    if seq not in calls:
+        raise RequestNotFoundError(_no_call(run, seq, calls, entries))
+    entries = entries[:seq]
+    digest = claimed_definition(entries)
+    definition = await log.definition(run.run_id, digest) if digest else None
+    if definition is None:
+        which = f"definition {digest!r}, which its owner named, is not in the log" if digest else "its owner named none"
+        raise RequestNotFoundError(f"run {run.run_id}: what the model was asked is not known, because {which}")
+    session = await _session(log, run, began_from(entries))
+    request = request_of(entries, definition=definition, session=session)
+    return RecordedRequest(run.run_id, seq, digest, definition.model, request)
+
+
+async def _read(log: LogReader, run_id: str, head: int) -> list[Entry]:
+    entries: list[Entry] = []
+    while len(entries) < head:
+        page = await log.read(run_id, after=len(entries))
+        if not page or page[0].seq != len(entries) + 1:
+            raise GapError(run_id, expected=len(entries) + 1, found=page[0].seq if page else None)
+        entries += page
+    return entries
+
+
+def _no_call(run: RunInfo, seq: int, calls: list[int], entries: list[Entry]) -> str:
+    what = (
+        f"is a {entries[seq - 1].record.type}" if 0 < seq <= len(entries) else f"does not exist: there are {run.head}"
+    )
+    found = f"they are {', '.join(map(str, calls))}" if calls else "the run has none yet"
+    return f"record {seq} of run {run.run_id} {what}. Give the number of a model.started; {found}."
+
+
+async def _session(log: LogReader, run: RunInfo, count: int) -> list[Message]:
+    """The first `count` messages of the run's session."""
+    if not count or run.session is None:
+        return []
+    said = await log.messages(run.session)
+    if len(said) < count:
+        raise RequestNotFoundError(
+            f"run {run.run_id} began from {count} messages of the session {run.session!r}, of which {len(said)} are left"
+        )
+    return said[:count]
