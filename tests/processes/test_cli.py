@@ -240,7 +240,7 @@ def test_what_the_output_cannot_encode_is_written_another_way(fleet: Fleet, comm
     assert told.code == 0
     assert r"end\xe9" in told.out
     raw = commands.run("ask", "hostile", "go", "--json", env=narrow)
-    assert raw.lines[-1]["event"]["result"]["message"]["content"][-1]["text"].endswith("\ud800 endé")
+    assert raw.lines[-1]["event"]["result"]["message"]["content"][-1]["text"].endswith("\ufffd endé")
 
 
 def test_on_a_terminal_it_says_what_it_waits_for(fleet: Fleet, commands: Commands):

@@ -12,8 +12,9 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from playhead.runtime.core.events import Projection, json_default
+from playhead.runtime.core.events import Projection
 from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.json_lines import json_line, json_ready
 from playhead.runtime.core.records import (
     Entry,
     ModelFailed,
@@ -66,25 +67,22 @@ def short(value: Any, *, longest: int = _LONGEST) -> str:
 
 
 def write_json(line: str) -> None:
-    """One line of JSON on standard output, in UTF-8 whatever the locale; a lone surrogate becomes its JSON escape."""
+    """One line of JSON, as `json_line` makes it, on standard output, in UTF-8 whatever the locale."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.write(line.encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """A value as one line of JSON, as `write_json`, or indented for a terminal, whose escapes are then JSON's.
+    """A value as one line of JSON on standard output, or indented for a terminal, whose controls are then escaped.
 
-    Bytes have the form that they have in events; any other value without a JSON form becomes text.
+    What is not plain data becomes text.
     """
-    text = json.dumps(value, ensure_ascii=False, default=_json_form, indent=indent)
-    write_json(
-        text if indent is None else "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
-    )
-
-
-def _json_form(value: object) -> Any:
-    return json_default(value) if isinstance(value, bytes) else str(value)
+    if indent is None:
+        write_json(json_line(value, other=str))
+        return
+    text = json.dumps(json_ready(value), ensure_ascii=False, default=str, indent=indent)
+    write_json("".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text))
 
 
 def seconds(milliseconds: float) -> str:

@@ -24,6 +24,7 @@ from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import Entry
 from playhead.runtime.embedded.server import EmbeddedServer
 
@@ -155,7 +156,7 @@ async def _print_events(events: AsyncGenerator[Event, None], place: _Place) -> i
                     code = EXIT_CANCELLED
     except RunFailedError as error:
         failure = {"run": error.run_id, "error": {"type": error.error_type, "message": str(error)}}
-        write_json(json.dumps(failure, ensure_ascii=False))
+        write_json(json_line(failure))
         return EXIT_FAILED
     return code
 

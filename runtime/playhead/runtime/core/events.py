@@ -9,15 +9,13 @@ wait of `delay` seconds.
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
 from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
@@ -42,21 +40,7 @@ from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.segments import TEXT, Segment, Stored, record_of
 from playhead.runtime.core.tool_input import without_unread
 
-__all__ = ["Event", "Projection", "json_default"]
-
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-def json_default(value: object) -> Any:
-    """The JSON form of bytes, for `json.dumps`: `{"__bytes_encoded__": true, "data": base64}`, which is Strands'.
-
-    Raises:
-        TypeError: Any other value.
-    """
-    if isinstance(value, bytes):
-        return {"__bytes_encoded__": True, "data": base64.b64encode(value).decode()}
-    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+__all__ = ["Event", "Projection"]
 
 
 class Event(dict[str, Any]):
@@ -85,12 +69,12 @@ class Event(dict[str, Any]):
         return place if self.index is None else f"{place}.{self.index}"
 
     def to_json(self) -> str:
-        """The event as one line of JSON; bytes as `{"__bytes_encoded__": true, "data": base64}`, Strands' form.
+        """The event as one line of JSON that every parser takes.
 
-        The line always has a UTF-8 form: half of a character, which some models stream, is written as an escape.
+        Bytes become `{"__bytes_encoded__": true, "data": base64}`, Strands' form; a number that JSON does not have
+        becomes the text `NaN`, `Infinity` or `-Infinity`; characters that end a line for some readers are escaped.
         """
-        text = json.dumps(self, default=json_default, ensure_ascii=False)
-        return text if text.isascii() else _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+        return json_line(self)
 
 
 class Projection:

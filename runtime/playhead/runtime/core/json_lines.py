@@ -1,0 +1,75 @@
+"""A value as one line of JSON that every parser takes. Pure.
+
+JSON has no NaN and no infinity, no bytes, and no half of a surrogate pair. Many readers of lines also end a line at
+U+0085, U+2028 and U+2029, which JSON allows inside a text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from playhead.runtime.core.plain import plain_text
+
+__all__ = ["bytes_as_json", "json_line", "json_ready"]
+
+_ENDS_A_LINE: Final = re.compile("[\x85\u2028\u2029]")
+
+
+def _refused(value: object) -> Any:
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def json_line(value: object, *, other: Callable[[object], Any] = _refused) -> str:
+    """`value` as JSON without a line end.
+
+    Bytes become `{"__bytes_encoded__": true, "data": base64}`, Strands' form; a number that JSON does not have becomes
+    the text `NaN`, `Infinity` or `-Infinity`; half of a surrogate pair becomes U+FFFD. Other alphabets stay readable.
+
+    Args:
+        value: Plain data.
+        other: Gives the JSON form of what is not plain data.
+
+    Raises:
+        TypeError: There is something in it that is not plain data, and `other` was not given.
+    """
+
+    def default(inner: object) -> Any:
+        return bytes_as_json(inner) if isinstance(inner, bytes | bytearray) else other(inner)
+
+    try:
+        line = json.dumps(value, default=default, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        line = json.dumps(json_ready(value), default=default, ensure_ascii=False)
+    if line.isascii():
+        return line
+    return _ENDS_A_LINE.sub(lambda found: f"\\u{ord(found[0]):04x}", plain_text(line))
+
+
+def bytes_as_json(data: bytes | bytearray) -> dict[str, Any]:
+    """Bytes in the form that Strands gives them in JSON."""
+    return {"__bytes_encoded__": True, "data": base64.b64encode(data).decode()}
+
+
+def json_ready(value: object) -> Any:
+    """A copy of plain data that JSON has a form for, with the changes that `json_line` names; other values unchanged."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _named(value)
+    if isinstance(value, bytes | bytearray):
+        return bytes_as_json(value)
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return {_named(key) if isinstance(key, float) else key: json_ready(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in cast("list[object]", value)]
+    return value
+
+
+def _named(number: float) -> str:
+    if math.isnan(number):
+        return "NaN"
+    return repr(number) if math.isfinite(number) else "Infinity" if number > 0 else "-Infinity"
