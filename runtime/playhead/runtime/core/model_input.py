@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.converse import Message, Messages
+from playhead.runtime.core.history_repair import in_order, lacks_results
 from playhead.runtime.core.tool_results import invalid_name
 
 __all__ = ["ModelRequest", "for_model", "model_request"]
@@ -50,8 +52,12 @@ def model_request(
 
 
 def for_model(messages: Sequence[Message]) -> Messages:
-    """The history for a provider: without bookkeeping, and without blank assistant text, which several refuse."""
-    return [{"role": message.get("role", "user"), "content": _sendable(message)} for message in messages]
+    """The history for a provider: without bookkeeping, and without blank assistant text, which several refuse.
+
+    Each tool call is followed by its result.
+    """
+    sent: Messages = [{"role": message.get("role", "user"), "content": _sendable(message)} for message in messages]
+    return in_order(sent) if lacks_results(sent) else sent
 
 
 def _sendable(message: Message) -> list[dict[str, Any]]:

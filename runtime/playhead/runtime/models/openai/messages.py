@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.history_repair import in_order
 from playhead.runtime.core.plain import plain
 from playhead.runtime.models.openai.deltas import REASONING_FIELDS
 from playhead.runtime.models.openai.media import clean, json_text, part
@@ -35,7 +36,7 @@ def chat_request(
 
     `provider` is what the fields and the reasoning that it sent are kept for; see `OpenAIModel` for `send_back`.
     """
-    sent = chat_messages(messages, system_prompt, provider=provider, send_back=send_back)
+    sent = chat_messages(in_order(messages), system_prompt, provider=provider, send_back=send_back)
     request: dict[str, Any] = {"messages": sent}
     if tool_specs:
         request["tools"] = chat_tools(tool_specs)

@@ -1,0 +1,126 @@
+"""A history in an order that strict providers take too. Pure, and it never raises.
+
+All providers refuse a tool call without its result, and most a result without its call. Strict ones also refuse two
+messages of one role in a row, a user's message right after tool results, blank messages, and a history that begins with
+the assistant. All of that comes up: a turn fails, a steer arrives, a session was cut or preloaded. What is stored is
+not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from typing import Any, Final
+
+from playhead.runtime.core.converse import ContentBlock, Message, Messages
+from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.tool_results import error_result
+
+__all__ = ["INTERRUPTED_TEXT", "in_order", "lacks_results"]
+
+INTERRUPTED_TEXT: Final = "Tool was interrupted."
+"""The result of a call that has none, in Strands' words."""
+
+_BLANK: Final[ContentBlock] = {"text": "[blank text]"}
+_BEGINNING: Final[ContentBlock] = {"text": "[the conversation begins]"}
+_NO_REPLY: Final[ContentBlock] = {"text": "[no reply]"}
+_NOTHING: Final[Message] = {}
+_ORPHAN: Final[ContentBlock] = {"text": "[The result of a tool call that is not in this conversation:]"}
+
+
+def lacks_results(messages: Sequence[Message]) -> bool:
+    """Whether a tool call in `messages` is not followed by its result, which no provider takes."""
+    for message, after in pairwise([*messages, _NOTHING]):
+        wanted = _ids(message, "toolUse") if message.get("role") == "assistant" else []
+        if wanted and not set(wanted) <= set(_ids(after, "toolResult")):
+            return True
+    return False
+
+
+def _ids(message: Message, kind: str) -> list[Any]:
+    return [block[kind].get("toolUseId") for block in message.get("content", []) if kind in block]
+
+
+def in_order(messages: Sequence[Message]) -> Messages:
+    """The history with roles in turn, the user first, and each tool call followed by its result.
+
+    Messages of one role become one. A result whose call is not in the message before it becomes a text. A last message
+    that is the assistant's stays the last one: the provider is to continue it.
+    """
+    turns: Messages = []
+    open_calls: list[dict[str, Any]] = []
+    for role, group in groupby(messages, key=_role):
+        if role == "user":
+            turns += _user_turns([block for message in group for block in message.get("content", [])], open_calls)
+            open_calls = []
+            continue
+        for message in group:
+            if open_calls:
+                turns += _user_turns([], open_calls)
+            _add_assistant(turns, [made for block in message.get("content", []) for made in _not_as_result(block)])
+            open_calls = [block["toolUse"] for block in turns[-1].get("content", []) if "toolUse" in block]
+    return turns + _user_turns([], open_calls) if open_calls else turns
+
+
+def _role(message: Message) -> str:
+    return "assistant" if message.get("role") == "assistant" else "user"
+
+
+def _add_assistant(turns: Messages, content: list[ContentBlock]) -> None:
+    if not turns:
+        turns.append({"role": "user", "content": [_BEGINNING]})
+    if turns[-1].get("role") == "assistant":
+        turns[-1] = {"role": "assistant", "content": [*turns[-1].get("content", []), *content]}
+    else:
+        turns.append({"role": "assistant", "content": content})
+
+
+def _user_turns(blocks: list[ContentBlock], calls: list[dict[str, Any]]) -> Messages:
+    """The messages for what the user's side gave: the results of `calls` in their order, then everything else."""
+    results = [block for block in blocks if "toolResult" in block]
+    matched: list[ContentBlock] = []
+    for call in calls:
+        found = next(
+            (block for block in results if block["toolResult"].get("toolUseId") == call.get("toolUseId")), None
+        )
+        if found is None:
+            matched.append({"toolResult": error_result(str(call.get("toolUseId")), INTERRUPTED_TEXT)})
+        else:
+            results = [block for block in results if block is not found]
+            matched.append(found)
+    others = [block for block in blocks if not any(block is one for one in matched)]
+    return _in_turn(matched, [made for block in others for made in _not_as_call(block)])
+
+
+def _not_as_call(block: ContentBlock) -> list[ContentBlock]:
+    """A block of the user's side that is neither a call nor a result."""
+    if "toolUse" in block:
+        return [{"text": f"[A tool call that is not the model's: {json_line(block['toolUse'], other=str)}]"}]
+    return _not_as_result(block)
+
+
+def _not_as_result(block: ContentBlock) -> list[ContentBlock]:
+    """A block that is not a result: one whose call is not in the message before it becomes a text, and its content."""
+    if "toolResult" not in block:
+        return [block]
+    content: list[ContentBlock] = block["toolResult"].get("content") or []
+    return [_ORPHAN, *({"text": json_line(one["json"], other=str)} if "json" in one else one for one in content)]
+
+
+def _in_turn(results: list[ContentBlock], rest: list[ContentBlock]) -> Messages:
+    if results and all("cachePoint" in block for block in rest):
+        return [{"role": "user", "content": [*results, *rest]}]
+    said: Message = {"role": "user", "content": _without_blanks(rest)}
+    if not results:
+        return [said]
+    return [{"role": "user", "content": results}, {"role": "assistant", "content": [_NO_REPLY]}, said]
+
+
+def _without_blanks(content: list[ContentBlock]) -> list[ContentBlock]:
+    """A user's content: blank texts are left out beside others; one that holds nothing else is said to be blank."""
+    kept = [block for block in content if not _is_blank(block)]
+    return kept or [_BLANK]
+
+
+def _is_blank(block: ContentBlock) -> bool:
+    return "text" in block and not (block["text"] or "").strip()
