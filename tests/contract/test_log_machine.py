@@ -168,8 +168,7 @@ class LogMachine(RuleBasedStateMachine):
     )
     def submit(self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool) -> None:
         new = NewRun(run_id, agent, SUBMITTED, session, HOUR if deadline else None)
-        record = encode_record(SUBMITTED)
-        self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, record, now=NOW)[0])
+        self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, now=NOW)[0])
 
     @initialize(data=st.data(), deadlines=st.tuples(st.booleans(), st.booleans(), st.booleans()))
     def begin(self, data: st.DataObject, deadlines: tuple[bool, bool, bool]) -> None:

@@ -69,7 +69,7 @@ BAD_TIMES: list[Any] = [0, -1, 10**30, 1.5, float("nan"), float("inf"), True, "9
 CASES: dict[str, Call] = {
     **{f"submit as {str(name)[:9]!a}": submit(run_id=name) for name in ("", HALF, LONG, None, 7)},
     **{f"submit for {name[:9]!a}": submit(agent=name) for name in NO_AGENTS},
-    **{f"submit in {name[:9]!a}": submit(session=name) for name in ("", HALF, LONG)},
+    **{f"submit in {name[:9]!a}": submit(session=name) for name in ("", HALF, "x" * 257, "a\nb")},
     **{f"submit until {time!r}": submit(deadline_ms=time) for time in BAD_TIMES},
     **{f"claim for {time!r}": claim(lease_ms=time) for time in BAD_TIMES},
     **{f"claim, retention {time!r}": claim(retention_ms=time) for time in BAD_TIMES},
@@ -166,18 +166,19 @@ ODD = ["}{", "{other:0}:run:r1", "a\r\nb\0c", "*", "r1:extra", " ", "ü\u2028\U0
 
 @pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
 async def test_an_odd_name_is_a_name_of_its_own(log: Log, name: str) -> None:
+    session = name if name.isprintable() and len(name) <= 256 else "odd"
     await stage(log)
     bystanders = await everything(log)
-    await log.submit(NewRun(name, "odd", SUBMITTED, name))
+    await log.submit(NewRun(name, "odd", SUBMITTED, session))
     made = await log.claim({"odd": CLAIMED}, worker=name, token=name, lease_ms=HOUR)
-    assert made == Claim(name, name, 1, 2, "odd", name, 0, 0)
+    assert made == Claim(name, name, 1, 2, "odd", session, 0, 0)
     assert await log.signal(name, Signal(name, "steer", "left")) == "running"
     assert await log.wait_for_work([], worker=name, timeout=5) == name
     assert await log.inbox(name) == [Signal(name, "steer", "left")]
-    end = RunEnd(Batch(name, name, 2, [FACT], ack=1), "completed", name, [MESSAGE])
+    end = RunEnd(Batch(name, name, 2, [FACT], ack=1), "completed", session, [MESSAGE])
     assert (await log.finish(end)).code is WriteStatus.OK
     assert [entry.seq for entry in await log.read(name)] == [1, 2, 3]
-    assert len(await log.messages(name)) == 1
+    assert len(await log.messages(session)) == 1
     assert [one for one in await everything(log) if one == [] or one[0].run_id != name] == bystanders
 
 

@@ -18,13 +18,12 @@ import anyio
 import anyio.lowlevel
 
 from playhead.runtime.core.checks import check_count, check_duration
-from playhead.runtime.core.codec import decode_stored, encode_record, pack, unpack
+from playhead.runtime.core.codec import decode_stored, pack, unpack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.interface import (
     cancel_ending,
     check_claim,
@@ -111,8 +110,8 @@ class MemoryLog:
     # ------------------------------------------------------------------ clients
 
     async def submit(self, run: NewRun) -> bool:
-        """See `Log.submit`. Raises `EncodingError` before anything is changed."""
-        return self._notify(self._rules.submit(run, encode_record(run.record, limit=ANY_SIZE), now=self._now()))
+        """See `Log.submit`."""
+        return self._notify(self._rules.submit(run, now=self._now()))
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""

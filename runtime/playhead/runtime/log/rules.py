@@ -66,11 +66,11 @@ class Rules:
 
     # ------------------------------------------------------------------ clients
 
-    def submit(self, new: NewRun, record: bytes, *, now: int) -> tuple[bool, Notifications]:
+    def submit(self, new: NewRun, *, now: int) -> tuple[bool, Notifications]:
         """Create the run with record 1 and queue it, or let it wait for its session. Returns whether it is new."""
         if new.run_id in self.runs:
             return False, ()
-        run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[record])
+        run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[new.data])
         self.runs[new.run_id] = run
         if new.deadline_ms is not None:
             run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
-from playhead.runtime.core.checks import check_agent, check_duration, check_name
+from playhead.runtime.core.checks import check_agent, check_duration, check_name, check_session
+from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName
+from playhead.runtime.core.storable import ANY_SIZE
 
 __all__ = [
     "DEFAULT_CRASH_LIMIT",
@@ -65,12 +67,13 @@ _STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to submit. `record` is record 1 and must be `run.submitted`.
+    """A run to submit. `record` is record 1 and must be `run.submitted`; `data` is its bytes, made here if not given.
 
     `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
 
     Raises:
         ValueError: A name is malformed, or the deadline is not a positive number of milliseconds.
+        EncodingError: The record holds something that is not plain data.
     """
 
     run_id: str
@@ -78,14 +81,17 @@ class NewRun:
     record: Record
     session: str | None = None
     deadline_ms: int | None = None
+    data: bytes = b""
 
     def __post_init__(self) -> None:
         check_name("run_id", self.run_id)
         check_agent(self.agent)
         if self.session is not None:
-            check_name("session", self.session)
+            check_session(self.session)
         if self.deadline_ms is not None:
             check_duration("deadline_ms", self.deadline_ms)
+        if not self.data:
+            object.__setattr__(self, "data", encode_record(self.record, limit=ANY_SIZE))
 
 
 @dataclass(frozen=True, slots=True)

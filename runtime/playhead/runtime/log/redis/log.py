@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from redis.asyncio import Redis
 
 from playhead.runtime.core.checks import check_count, check_duration
-from playhead.runtime.core.codec import encode_record, pack
+from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError
@@ -20,7 +20,6 @@ from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.interface import (
     cancel_ending,
     check_claim,
@@ -185,13 +184,7 @@ class RedisLog:
 
     async def submit(self, run: NewRun) -> bool:
         keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs, self.keys.deadlines]
-        args: list[Any] = [
-            self.keys.root,
-            run.run_id,
-            run.agent,
-            run.session or "",
-            encode_record(run.record, limit=ANY_SIZE),
-        ]
+        args = [self.keys.root, run.run_id, run.agent, run.session or "", run.data]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS]
         return bool(await self._write(_SUBMIT, keys, args))
 
