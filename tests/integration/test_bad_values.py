@@ -13,6 +13,7 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.errors import RecordTooLargeError, RunFailedError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import MessageAdded
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
@@ -227,7 +228,7 @@ BAD_MESSAGES: dict[str, tuple[Any, type[Exception], str]] = {
     "an error half-way": (ScriptedCall(text_call("a b c")[:4], RuntimeError("cut")), RuntimeError, "cut"),
     "a mute error": (ScriptedCall([], Mute()), RunFailedError, ""),
     "a huge error": (ScriptedCall([], RuntimeError("x" * 3_000_000)), RunFailedError, ""),
-    "an error with odd text": (ScriptedCall([], RuntimeError("\ud800 \0")), RuntimeError, "\ud800 \0"),
+    "an error with odd text": (ScriptedCall([], RuntimeError("\ud800 \0")), RuntimeError, "\ufffd \0"),
     "an end without a beginning": (ScriptedCall([], StopAsyncIteration("end")), RunFailedError, ""),
 }
 
@@ -338,15 +339,16 @@ async def test_odd_values_survive_the_trip_from_the_caller_to_the_tool_and_back(
     value = ODD[name]
     agent, seen = echoing()
     async with fleet.worker(agent), fleet.client() as client:
-        block = {"text": value} if isinstance(value, str) else {"text": "see", "cachePoint": value}
-        run = await client.start("agent", [block], session_id="ada", invocation_state={"odd": value})
+        given = [{"text": value}] if isinstance(value, str) else [{"text": "see"}, {"cachePoint": value}]
+        run = await client.start("agent", given, session_id="ada", invocation_state={"odd": value})
         events: list[Event] = [event async for event in run.stream_async()]
         assert events[0]["odd"] == value
-        assert seen[0][0].get("content") == [block]
+        blocks = plain(given)
+        assert seen[0][0].get("content") == blocks
         stored = await client.log.messages("ada")
-        assert stored[0].get("content") == [block]
+        assert stored[0].get("content") == blocks
         said = "".join(event["data"] for event in events if "data" in event)
-        assert said == block["text"]
+        assert said == blocks[0]["text"]
         again = [event async for event in run.stream_async()]
         assert again == events
 

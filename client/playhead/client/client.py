@@ -19,7 +19,7 @@ from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.client.validation import check_run_id, check_same_submission, deadline_in_ms, submission
+from playhead.client.validation import check_run_id, check_same_submission, deadline_in_ms
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
@@ -29,7 +29,7 @@ from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.storable import check_size
+from playhead.runtime.core.submission import submission
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
@@ -215,6 +215,7 @@ class Client:
                 invocation_state; nothing was changed.
             ValueError: The prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
                 not on its session's shard.
+            InvalidMessageError: A model cannot be sent a part of the prompt.
             EncodingError: Something in it is not plain data.
             RecordTooLargeError: It is over the limit.
             LogUnavailableError: It may or may not have been submitted; trying again with the same `run_id` is safe.
@@ -222,11 +223,12 @@ class Client:
         refuse_keywords(self.start, unknown)
         self._opened()
         deadline_ms = deadline_in_ms(deadline)
-        record = submission(agent, prompt, session_id=session_id, invocation_state=invocation_state or {})
-        check_size("the prompt", record, limit=self._max_record_bytes)
+        record, data = submission(
+            agent, prompt, session=session_id, invocation_state=invocation_state or {}, limit=self._max_record_bytes
+        )
         run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
-        if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms)):
-            check_same_submission(run.id, record, await self._log.read(run.id, limit=1))
+        if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms, data)):
+            check_same_submission(run.id, data, await self._log.read(run.id, limit=1))
         return run
 
     def stream_async(

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from playhead.client.reader import OpenTail, RunReader
 from playhead.client.tails.notice import run_not_found
-from playhead.client.validation import check_responses, check_steer
+from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
@@ -69,8 +69,8 @@ class Run(RunReader):
             RecordTooLargeError: The responses are over the limit.
             RunNotFoundError: The run does not exist.
         """
-        check_responses(responses, limit=self._max_record_bytes)
-        return await self._tell(Signal(signal_id or uuid4().hex, "respond", dict(responses)))
+        checked = checked_responses(responses, limit=self._max_record_bytes)
+        return await self._tell(Signal(signal_id or uuid4().hex, "respond", checked))
 
     async def steer(self, prompt: Prompt, *, signal_id: str | None = None) -> RunStateName:
         """Send a user message to the run while it runs; it enters the history before the next model call.
@@ -86,13 +86,13 @@ class Run(RunReader):
 
         Raises:
             RunEndedError: The run has ended; nothing was changed.
-            ValueError: It is empty, or is neither text nor content blocks.
+            ValueError: It is empty, or is neither text nor content blocks that a model can be sent.
             EncodingError: It is not plain data.
             RecordTooLargeError: It is over the limit.
             RunNotFoundError: The run does not exist.
         """
-        check_steer(prompt, limit=self._max_record_bytes)
-        return await self._tell(Signal(signal_id or uuid4().hex, "steer", prompt))
+        checked = checked_steer(prompt, limit=self._max_record_bytes)
+        return await self._tell(Signal(signal_id or uuid4().hex, "steer", checked))
 
     async def _tell(self, signal: Signal) -> RunStateName:
         """Send a signal that only a run that has not ended accepts."""

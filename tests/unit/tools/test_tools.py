@@ -72,7 +72,7 @@ async def test_a_model_that_has_no_json_becomes_its_text():
 async def test_an_explicit_result_is_taken_as_it_is_and_copied():
     given: dict[str, Any] = {
         "meta": {"a": (1,)},
-        "content": [{"json": {"n": 2**70}}, {"image": {"source": {"bytes": b"\x00"}}}],
+        "content": [{"json": {"n": 2**70}}, {"image": {"format": "png", "source": {"bytes": b"\x00"}}}],
         "status": "error",
         "toolUseId": "mine",
     }

@@ -25,15 +25,15 @@ from playhead.runtime.core.errors import (
     ModelConfigurationError,
 )
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.intake import checked_messages, checked_response, whole_text
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.keywords import refuse_keywords
-from playhead.runtime.core.prompts import prompt_messages
-from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy, check_retry
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.storable import check_plain, check_size, storable
+from playhead.runtime.core.storable import storable
+from playhead.runtime.core.submission import submission
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
@@ -92,6 +92,8 @@ class Agent:
     Raises:
         ValueError: If the name or a tool's name is invalid, or two tools share one.
         TypeError: If an item of `tools` is not a tool, or `retry` is neither a `RetryPolicy` nor None.
+        InvalidMessageError: If a model cannot be sent one of `messages`.
+        EncodingError: If one of `messages` is not plain data.
     """
 
     def __init__(
@@ -117,8 +119,8 @@ class Agent:
         check_retry(retry)
         self.name = name
         self.description = description
-        self.system_prompt = system_prompt
-        self.messages: Messages = list(messages or [])
+        self.system_prompt = system_prompt if system_prompt is None else whole_text(system_prompt)
+        self.messages: Messages = checked_messages(messages or [])
         self.callback_handler = callback_handler
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
         self.on_partial: OnPartial = on_partial
@@ -224,6 +226,7 @@ class Agent:
             EncodingError, RecordTooLargeError: If the prompt, a response, or the model's output cannot be stored: it is
                 not plain data, or over the limit of a record.
             MaxTokensReachedException: If the model stopped at its token limit.
+            InvalidMessageError: If a model cannot be sent a part of the prompt.
             ValueError: If the prompt has no known form.
         """
         refuse_keywords(self.stream_async, unknown)
@@ -244,7 +247,8 @@ class Agent:
             await former.closed()
             if self._turn is former:  # its event loop ended without closing it
                 self._turn = None
-        responses = interrupt_responses(prompt)
+        given = interrupt_responses(prompt)
+        responses = given and {key: checked_response(key, one) for key, one in given.items()}
         paused = self._paused
         now = (
             self._resume(paused, invocation_state, responses)
@@ -281,12 +285,9 @@ class Agent:
     def _begin(self, prompt: Prompt, invocation_state: dict[str, Any], responses: dict[str, Any] | None) -> Invocation:
         if responses is not None:
             raise InterruptNotOpenError("", list(responses))
-        prompt_messages(prompt)
-        check_plain("prompt", prompt)
-        submitted = RunSubmitted(
-            at=now_ms(), agent=self.name, prompt=prompt, invocation_state=storable(invocation_state)
+        submitted = submission(
+            self.name, prompt, invocation_state=storable(invocation_state), limit=self.max_record_bytes
         )
-        check_size("the prompt", submitted, limit=self.max_record_bytes)
         return Invocation(self.spec, submitted, history=self.messages, invocation_state=invocation_state)
 
     def _resume(
@@ -294,8 +295,6 @@ class Agent:
     ) -> Invocation:
         if responses is None:
             raise AgentPausedError(self.name, list(paused.state.interrupts))
-        for key, response in responses.items():
-            check_plain(f"the response to {key!r}", response)
         if invocation_state:
             paused.projection.invocation_state = storable(invocation_state)
             paused.invocation_state = invocation_state

@@ -24,7 +24,6 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunPaused,
     RunStateName,
-    RunSubmitted,
     SignalReceived,
     failure,
     now_ms,
@@ -32,6 +31,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Segment, Stored
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import RunState, fold, initial
+from playhead.runtime.core.submission import Submission
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd, WriteResult
 from playhead.runtime.loop.control import Control
@@ -60,13 +60,13 @@ class Invocation:
     """
 
     def __init__(
-        self, spec: AgentSpec, submitted: RunSubmitted, *, history: Iterable[Message], invocation_state: dict[str, Any]
+        self, spec: AgentSpec, submitted: Submission, *, history: Iterable[Message], invocation_state: dict[str, Any]
     ) -> None:
         """Prepare the run.
 
         Args:
             spec: The agent.
-            submitted: Record 1.
+            submitted: Record 1, encoded.
             history: The messages that it starts from.
             invocation_state: Passed to tools unchanged; its storable part is in `submitted`.
         """
@@ -89,7 +89,7 @@ class Invocation:
 
     async def submit(self) -> None:
         """Queue the run."""
-        await self._log.submit(NewRun(self.run_id, self._spec.name, self._submitted))
+        await self._log.submit(NewRun(self.run_id, self._spec.name, self._submitted.record, data=self._submitted.data))
 
     async def respond(self, responses: Mapping[str, Any]) -> None:
         """Queue the paused run again, with responses by interrupt id.

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
+from playhead.runtime.core.errors import EncodingError
+from playhead.runtime.core.history_repair import INTERRUPTED_TEXT
 from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import ENDED_STATES
@@ -35,7 +37,6 @@ MAX_TOKENS_TEXT: Final = (
     "Model stopped generating due to maximum token limit. The partial message has been added to the conversation "
     "history; call the agent again to continue, or raise the model's limit."
 )
-_INTERRUPTED_TEXT: Final = "Tool was interrupted."
 
 
 def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = ()) -> Step | None:
@@ -68,8 +69,8 @@ def _open(state: RunState) -> Step:
     before = state.messages[: state.history]
     try:
         prompted = prompt_messages(state.prompt)
-    except ValueError as error:
-        return Fail("ValueError", str(error))
+    except (EncodingError, ValueError) as error:
+        return Fail(type(error).__name__, str(error))
     opening: list[AddMessage] = [AddMessage(message, "prompt") for message in prompted or ()]
     if prompted is not None and before and (dangling := tool_uses(before[-1])):
         opening.insert(0, AddMessage(_interrupted(dangling), "repair"))
@@ -78,7 +79,7 @@ def _open(state: RunState) -> Step:
 
 def _interrupted(calls: list[ToolUse]) -> Message:
     def block(call: ToolUse) -> ContentBlock:
-        return {"toolResult": error_result(call["toolUseId"], _INTERRUPTED_TEXT)}
+        return {"toolResult": error_result(call["toolUseId"], INTERRUPTED_TEXT)}
 
     return {"role": "user", "content": [block(call) for call in calls]}
 

@@ -21,6 +21,7 @@ __all__ = [
     "ForeignRecordError",
     "GapError",
     "InterruptNotOpenError",
+    "InvalidMessageError",
     "LeaseTooShortError",
     "LogUnavailableError",
     "MaxTokensReachedException",
@@ -250,6 +251,12 @@ class EncodingError(PlayheadError):
     exit_code = 65
 
 
+class InvalidMessageError(PlayheadError, ValueError):
+    """A prompt, steer or message that no model can be sent: nothing was stored. The text names the value."""
+
+    exit_code = 65
+
+
 class RecordTooLargeError(PlayheadError):
     """A prompt or record above the size limit (default 1 MiB of msgpack)."""
 
@@ -355,6 +362,7 @@ _OURS: dict[str, type[PlayheadError]] = {
         ContextWindowOverflowException,
         RecordTooLargeError,
         EncodingError,
+        InvalidMessageError,
         ForeignRecordError,
         GapError,
         ModelConfigurationError,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Name
 from pydantic import BaseModel, ConfigDict, SkipValidation
 
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
+from playhead.runtime.core.plain import plain_text
 
 __all__ = [
     "ENDED_STATES",
@@ -321,7 +322,7 @@ def transient_failure(error: BaseException, *, delay: float, attempt: int) -> Mo
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)[:_MAX_ERROR_CHARS]
+        return plain_text(str(error))[:_MAX_ERROR_CHARS]
     except Exception:  # a broken __str__ must not prevent the end of the run
         return "(its text cannot be shown)"
 

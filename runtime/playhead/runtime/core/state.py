@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeVar, cast
 
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolResult, ToolUse
+from playhead.runtime.core.errors import EncodingError
+from playhead.runtime.core.intake import mended
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
@@ -127,7 +129,7 @@ class RunState:
 
 def initial(history: Iterable[Message] = ()) -> RunState:
     """The state before record 1, given the messages the run starts from."""
-    messages = tuple(history)
+    messages = tuple(map(mended, history))  # a session may hold what an older version let pass
     return RunState(messages=messages, history=len(messages))
 
 
@@ -320,7 +322,7 @@ def _responded(state: RunState, body: Any) -> RunState:
 def _said(body: Any) -> list[Message]:
     try:
         return prompt_messages(body) or []
-    except ValueError:  # clients refuse it; one that was stored nevertheless must not end the run
+    except (EncodingError, ValueError):  # clients refuse it; one that was stored nevertheless must not end the run
         return []
 
 

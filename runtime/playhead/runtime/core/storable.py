@@ -1,4 +1,4 @@
-"""Checks that the log can store a caller's values before a run begins; in-process runs and the fleet share them."""
+"""Checks that the log can store a caller's values; in-process runs and the fleet share them."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError
 
+from playhead.runtime.core.blocks import IN_RESULTS, readable
 from playhead.runtime.core.converse import ContentBlock, ToolResult, ToolUse
 from playhead.runtime.core.plain import NotPlainError, plain_strict, plain_text
 
@@ -31,17 +32,32 @@ TOOL_NAME_MAX_LENGTH = 64
 def tool_result(tool_use_id: str, value: object, *, tool_name: str) -> ToolResult:
     """What a body returned, as a result.
 
-    A dict with a `status` of "success" or "error" and `content` is already a result and is copied. Text is used as it
-    is, a pydantic model becomes its JSON, anything else becomes JSON or, if it has no JSON form, its `str()`.
+    A dict with a `status` of "success" or "error" and `content` is already a result and is copied, and so is MCP's
+    `CallToolResult`, as an object or a dict. Text is used as it is, a pydantic model becomes its JSON, anything else
+    becomes JSON or, if it has no JSON form, its `str()`.
 
-    An explicit result that cannot be stored raises nothing: it becomes an error result that names the tool, the path
-    and the type. A broken `__str__` or serializer of the value may raise anything.
+    The blocks of an explicit result are converted to Converse's, those of MCP too; a block that no model can be given
+    becomes a text that says so. A result that cannot be stored raises nothing: it becomes an error result that names
+    the tool, the path and the type. A broken `__str__` or serializer of the value may raise anything.
     """
-    if isinstance(value, dict):
+    given = _of_mcp(value)
+    if given is None and isinstance(value, dict):
         given = cast(dict[str, Any], value)
-        if "content" in given and given.get("status") in ("success", "error"):
-            return _explicit(tool_use_id, given, tool_name)
+    if given is not None and "content" in given and given.get("status") in ("success", "error"):
+        return _explicit(tool_use_id, given, tool_name)
     return _result(tool_use_id, "success", _text(value))
+
+
+def _of_mcp(value: object) -> dict[str, Any] | None:
+    """MCP's `CallToolResult` as an explicit result; None for any other value."""
+    if isinstance(value, BaseModel) and hasattr(value, "isError"):
+        value = value.model_dump(by_alias=True, exclude_none=True)
+    if not isinstance(value, dict):
+        return None
+    given = cast("dict[str, Any]", value)
+    if not isinstance(given.get("isError"), bool) or not isinstance(given.get("content"), list):
+        return None
+    return {"status": "error" if given["isError"] else "success", "content": given["content"]}
 
 
 def error_result(tool_use_id: str, text: str) -> ToolResult:
@@ -85,7 +101,8 @@ def _explicit(tool_use_id: str, given: dict[str, Any], tool_name: str) -> ToolRe
             tool_use_id, f"Error: tool '{tool_name}' returned content of type {kind}, not list. {advice}"
         )
     try:
-        copy = cast(dict[str, Any], plain_strict(given))
+        content = [_dumped(block) for block in cast("list[object]", given["content"])]
+        copy = cast(dict[str, Any], plain_strict({**given, "content": content}))
     except NotPlainError as error:
         where = f"result{error.path}"
         return error_result(
@@ -96,8 +113,14 @@ def _explicit(tool_use_id: str, given: dict[str, Any], tool_name: str) -> ToolRe
     if odd is not None:
         kind = type(odd).__name__
         return error_result(tool_use_id, f"Error: tool '{tool_name}' returned a content block of type {kind}. {advice}")
-    ordered = {"toolUseId": tool_use_id, "status": copy["status"], "content": copy["content"]}
+    blocks = [made for block in cast("list[object]", copy["content"]) for made in readable(block, kinds=IN_RESULTS)]
+    ordered = {"toolUseId": tool_use_id, "status": copy["status"], "content": blocks}
     return cast(ToolResult, ordered | {key: item for key, item in copy.items() if key not in ordered})
+
+
+def _dumped(block: object) -> object:
+    """A block that is a pydantic model, as MCP's are, as a dict."""
+    return block.model_dump(by_alias=True, exclude_none=True) if isinstance(block, BaseModel) else block
 
 
 def _text(value: object) -> str:

@@ -29,6 +29,10 @@ from playhead.runtime.core.records import (
     transient_failure,
 )
 from playhead.runtime.core.segments import TEXT, Stored, compact
+from playhead.runtime.core.intake import model_message, whole_chunk
+from playhead.runtime.core.model_input import for_model
+from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, failure, now_ms
+from playhead.runtime.core.segments import TEXT, WHOLE, Stored, compact
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.control import Control, breaking_off
@@ -145,6 +149,8 @@ class ModelCall:
                     if control.cancelling:  # it takes precedence over the rest of a message
                         return
                     stored = compact(now_ms(), chunk)  # a malformed chunk is a failure of the provider too
+                    if stored[0] == WHOLE or not stored[2].isascii():
+                        stored, chunk = whole_chunk(stored, chunk)
                     if stored[0] == TEXT:
                         assembler.say(stored[2])
                     else:
@@ -213,7 +219,7 @@ class ModelCall:
         assembler = self._assembler
         if first_byte_ms:
             assembler.metrics = {"timeToFirstByteMs": first_byte_ms, **assembler.metrics}
-        message = assembler.message()
+        message = model_message(assembler.message())
         if assembler.stop_reason != "max_tokens":
             message = tracked(message)
         return MessageAdded(at=now_ms(), message=message, origin="model", stop_reason=assembler.stop_reason)

@@ -11,7 +11,7 @@ from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.interrupts import tool_interrupt_id
 from playhead.runtime.core.ownership import Ownership
-from playhead.runtime.core.plain import plain
+from playhead.runtime.core.plain import plain, plain_text
 
 __all__ = ["BodyInterrupted", "NotBegunError", "ToolContext"]
 
@@ -71,7 +71,7 @@ class ToolContext:
         interrupt_id = tool_interrupt_id(self.effect_key.removeprefix(f"{self.run_id}/"), name)
         if interrupt_id in self.responses:
             return self.responses[interrupt_id]
-        raise BodyInterrupted({"id": interrupt_id, "name": name, "reason": plain(reason), "response": None})
+        raise BodyInterrupted({"id": interrupt_id, "name": plain_text(name), "reason": plain(reason), "response": None})
 
     @property
     def cancel_requested(self) -> bool:

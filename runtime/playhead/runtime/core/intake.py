@@ -1,0 +1,159 @@
+"""The one gate for what enters a history: prompts, steers, responses, messages, and what a model streams. Pure.
+
+Everything is checked or converted where it enters, once. So a history can always be sent: what cannot be sent is an
+error before it is stored. Tool results pass through `tool_results.tool_result`, which uses the same blocks.
+
+What is stored already, perhaps by an older version, is never refused: `mended` makes of it what can be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, cast
+
+from playhead.runtime.core.blocks import IN_MESSAGES, UnsendableError, as_list, is_block, readable
+from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt
+from playhead.runtime.core.errors import EncodingError, InvalidMessageError
+from playhead.runtime.core.plain import NotPlainError, plain_strict, plain_text
+from playhead.runtime.core.segments import WHOLE, compact
+
+__all__ = [
+    "checked_messages",
+    "checked_prompt",
+    "checked_response",
+    "mended",
+    "model_message",
+    "whole_chunk",
+    "whole_text",
+]
+
+_ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
+_ROLES: Final = {
+    "system": "pass it as the agent's system_prompt",
+    "developer": "pass it as the agent's system_prompt",
+    "tool": "give a user message with {'toolResult': {'toolUseId': …, 'status': …, 'content': […]}}",
+    "function": "give a user message with {'toolResult': {'toolUseId': …, 'status': …, 'content': […]}}",
+}
+
+
+def checked_prompt(prompt: object, *, what: str = "prompt") -> Prompt:
+    """A prompt that can be stored and sent: text, content blocks, messages or None, as it was given.
+
+    It is a copy. Half of a surrogate pair becomes U+FFFD, and blocks and messages in the form of OpenAI's API become
+    Converse's.
+
+    Raises:
+        EncodingError: Something in it is not plain data.
+        ValueError: It has none of these forms.
+        InvalidMessageError: A model cannot be sent a part of it; the text names the value and says what to give.
+    """
+    if prompt is None:
+        return None
+    copy = _plain(what, prompt)
+    if isinstance(copy, str):
+        return copy
+    if isinstance(copy, list) and all(isinstance(item, dict) for item in cast("list[object]", copy)):
+        items = cast("list[dict[str, Any]]", copy)
+        if all(is_block(item) for item in items):
+            return _checked_content(items, what)
+        if all("role" in item and "content" in item for item in items):
+            return [_checked_message(item, f"{what}[{index}]") for index, item in enumerate(items)]
+    raise ValueError(f"a {what} must be text, a list of content blocks, a list of messages, or None, not {copy!r:.80}")
+
+
+def checked_messages(messages: Iterable[object], *, what: str = "messages") -> Messages:
+    """Messages that can be stored and sent, as copies; raises as `checked_prompt`."""
+    return [
+        _checked_message(_plain(f"{what}[{index}]", message), f"{what}[{index}]")
+        for index, message in enumerate(messages)
+    ]
+
+
+def checked_response(interrupt_id: str, response: object) -> Any:
+    """A human's response, as a copy that can be stored.
+
+    Raises:
+        EncodingError: It is not plain data.
+    """
+    return _plain(f"the response to {interrupt_id!r}", response)
+
+
+def _plain(what: str, value: object) -> Any:
+    try:
+        return plain_strict(value)
+    except NotPlainError as error:
+        where = f"{what}{error.path}" if error.path else "it"
+        raise EncodingError(f"{what} cannot be stored: {where} is {error.what}. {_ADVICE}") from None
+
+
+def _checked_message(message: object, what: str) -> Message:
+    if not isinstance(message, dict) or "role" not in message or "content" not in message:
+        raise InvalidMessageError(f"{what} is not a message; give {{'role': 'user', 'content': [{{'text': …}}]}}")
+    given = cast("dict[str, Any]", message)
+    role = given["role"]
+    if role not in ("user", "assistant"):
+        advice = _ROLES.get(role, "use 'user' or 'assistant'") if isinstance(role, str) else "use 'user' or 'assistant'"
+        raise InvalidMessageError(f"{what} has the role {role!r:.40}; {advice}")
+    if given.get("tool_calls"):
+        advice = "give blocks {'toolUse': {'toolUseId': …, 'name': …, 'input': {…}}}"
+        raise InvalidMessageError(f"{what} has tool_calls, which are OpenAI's form; {advice}")
+    return cast("Message", {**given, "content": _checked_content(given["content"], f"{what}['content']")})
+
+
+def _checked_content(content: object, what: str) -> list[dict[str, Any]]:
+    try:
+        return as_list(content, kinds=IN_MESSAGES)
+    except UnsendableError as error:
+        raise InvalidMessageError(f"{what}{error.path} {error}") from None
+
+
+def mended(message: object) -> Message:
+    """A stored message in the form that can be sent; never raises. One that has this form already is returned as it is.
+
+    What cannot be sent becomes a text that says so.
+    """
+    given = cast("dict[str, Any]", _whole(message)) if isinstance(message, dict) else {"content": _whole(message)}
+    role = "assistant" if given.get("role") == "assistant" else "user"
+    content = given.get("content")
+    blocks: list[object] = cast("list[object]", content) if isinstance(content, list) else []
+    if content is not None and not isinstance(content, list):
+        blocks = [content]
+    made = {**given, "role": role, "content": [part for block in blocks for part in readable(block, kinds=IN_MESSAGES)]}
+    return cast("Message", message if made == message else made)
+
+
+def model_message(message: Message) -> Message:
+    """A message that a model streamed: its role is the assistant's, and its texts are whole."""
+    return cast("Message", {**_whole(message), "role": "assistant"})
+
+
+def whole_text(text: str) -> str:
+    """`text` with U+FFFD for half of a surrogate pair; almost all texts are returned after one look at a flag."""
+    return text if text.isascii() else plain_text(text)
+
+
+def whole_chunk(stored: list[Any], chunk: Chunk) -> tuple[list[Any], Chunk]:
+    """A chunk and its stored array with whole texts. Not needed for the usual chunk, a delta whose text is ASCII."""
+    if stored[0] != WHOLE and whole_text(stored[2]) is stored[2]:
+        return stored, chunk
+    mended_chunk = cast("Chunk", _whole(chunk))
+    return compact(stored[1], mended_chunk), mended_chunk
+
+
+def _whole(value: Any) -> Any:
+    """A copy in which every text is whole. Other values are as they were, also those that are not plain data."""
+    try:
+        return _whole_parts(value)
+    except RecursionError:  # nested deeper than the log stores: it is refused there
+        return value
+
+
+def _whole_parts(value: Any) -> Any:
+    if type(value) is str:
+        return whole_text(value)
+    if type(value) is dict:
+        items = cast("dict[Any, Any]", value).items()
+        return {_whole_parts(key): _whole_parts(item) for key, item in items}
+    if type(value) is list:
+        return [_whole_parts(item) for item in cast("list[Any]", value)]
+    return value

@@ -1,0 +1,69 @@
+"""A run to submit, from a caller's values: the same rules and the same bytes in process and on a fleet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from playhead.runtime.core.checks import check_agent, check_session
+from playhead.runtime.core.codec import encode_record, pack
+from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.core.intake import checked_prompt
+from playhead.runtime.core.records import RunSubmitted, now_ms
+from playhead.runtime.core.storable import ANY_SIZE
+
+__all__ = ["Submission", "submission"]
+
+
+class Submission(NamedTuple):
+    """Record 1 of a run, checked and encoded."""
+
+    record: RunSubmitted
+    data: bytes
+
+
+def submission(
+    agent: str, prompt: object, *, session: str | None = None, invocation_state: Mapping[str, Any], limit: int
+) -> Submission:
+    """Check a caller's values, and encode record 1 of the run.
+
+    Args:
+        agent: The agent's name.
+        prompt: As `checked_prompt` takes it.
+        session: The session's name.
+        invocation_state: Plain data.
+        limit: How many bytes the record may have.
+
+    Raises:
+        ValueError: A name is invalid, or the prompt has no known form.
+        InvalidMessageError: A model cannot be sent a part of the prompt.
+        EncodingError: Something in it is not plain data.
+        RecordTooLargeError: It is over the limit.
+    """
+    check_agent(agent)
+    if session is not None:
+        check_session(session)
+    record = RunSubmitted(
+        at=now_ms(),
+        agent=agent,
+        prompt=checked_prompt(prompt),
+        session=session,
+        invocation_state=dict(invocation_state),
+    )
+    try:
+        data = encode_record(record, limit=ANY_SIZE)
+    except EncodingError as error:
+        raise _of_its_key(invocation_state, error) from error
+    if len(data) > limit:
+        raise RecordTooLargeError("the prompt", size=len(data), limit=limit)
+    return Submission(record, data)
+
+
+def _of_its_key(invocation_state: Mapping[str, Any], error: EncodingError) -> EncodingError:
+    """The error that names the key whose value cannot be stored."""
+    for key, value in invocation_state.items():
+        try:
+            pack(value)
+        except EncodingError as found:
+            return EncodingError(f"invocation_state[{key!r}] {found}")
+    return error
