@@ -133,7 +133,7 @@ def whole_text(text: str) -> str:
 
 
 def whole_chunk(stored: list[Any], chunk: Chunk) -> tuple[list[Any], Chunk]:
-    """A chunk and its stored array with whole texts. Not needed for the usual chunk, a delta whose text is ASCII."""
+    """A chunk and its stored array with whole texts. Not needed for a delta whose text is ASCII, or printable."""
     if stored[0] != WHOLE and whole_text(stored[2]) is stored[2]:
         return stored, chunk
     mended_chunk = cast("Chunk", _whole(chunk))

@@ -149,7 +149,8 @@ class ModelCall:
                     if control.cancelling:  # it takes precedence over the rest of a message
                         return
                     stored = compact(now_ms(), chunk)  # a malformed chunk is a failure of the provider too
-                    if stored[0] == WHOLE or not stored[2].isascii():
+                    # No half of a surrogate pair is printable: the usual delta costs one or two looks at its text.
+                    if stored[0] == WHOLE or not (stored[2].isascii() or stored[2].isprintable()):
                         stored, chunk = whole_chunk(stored, chunk)
                     if stored[0] == TEXT:
                         assembler.say(stored[2])
