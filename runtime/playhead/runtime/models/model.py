@@ -14,9 +14,9 @@ __all__ = ["Model"]
 class Model(Protocol):
     """A model provider: any object with Strands' `stream` method, so `strands.models` objects work unchanged.
 
-    `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`,
+    `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`, `ModelUnavailableError`,
     `ContextWindowOverflowException` or the vendor's own exception; a closed or cancelled stream releases its
-    connection. `messages` carry neither `metadata` nor `tracking_id`.
+    connection. After a transient error (see `core.faults.is_transient`) `stream` is called again. `messages` carry neither `metadata` nor `tracking_id`.
 
     A model that can continue a partial message (an assistant message at the end of `messages`) has an attribute
     `continues_partial` that is true. It then yields only what follows that text.
