@@ -1,8 +1,9 @@
 """Logs written by earlier versions, kept byte for byte in `tests/golden/<version>/`, fold and play as they did then.
 
-A file holds a run: its entries (id, and the record's bytes in base64), the events they gave (with their cursors), and
-the error raised at the end, or null. Files are added, never changed: what a user's Redis holds does not change
-either.
+A file holds a run, with bytes in base64: its entries (id, and the record's bytes), the definitions that its claims name,
+the messages of its session (also later ones), what its model was asked in each call, the events that the entries gave
+(with their cursors), and the error raised at the end, or null. `tests/golden/record.py` writes them. Files are added,
+never changed: what a user's Redis holds does not change either.
 """
 
 from __future__ import annotations
@@ -14,15 +15,21 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.core.codec import decode_record
+from playhead.runtime.core.codec import decode_record, unpack
 from playhead.runtime.core.decide import decide
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.events import Event, Projection
-from playhead.runtime.core.records import Entry
+from playhead.runtime.core.records import RECORD_TYPES, Entry, ModelStarted
+from playhead.runtime.core.requests import claimed_definition, request_of
 from playhead.runtime.core.state import evolve, fold, initial
 
 __all__: list[str] = []
 
 FILES = sorted(Path(__file__).parents[2].glob("golden/*/*.jsonl"))
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)
 
 
 class OldRun:
@@ -33,11 +40,14 @@ class OldRun:
         self.entries = [self._entry(line["id"], line["record"]) for line in lines if "id" in line]
         self.events = [(line["event"], line["value"]) for line in lines if "event" in line]
         self.error: list[str] | None = lines[-1]["error"]
+        self.definitions = {line["definition"]: _bytes(line["data"]) for line in lines if "definition" in line}
+        self.session = [unpack(_bytes(line["session_message"])) for line in lines if "session_message" in line]
+        self.requests = {line["request"]: unpack(_bytes(line["sent"])) for line in lines if "request" in line}
 
     @staticmethod
     def _entry(place: str, data: str) -> Entry:
         seq, epoch = map(int, place.split("-"))
-        return Entry(seq, epoch, decode_record(base64.b64decode(data)))
+        return Entry(seq, epoch, decode_record(_bytes(data)))
 
     def play(self, after: str | None = None) -> tuple[list[Event], Projection]:
         """The events after a cursor, by today's code."""
@@ -71,9 +81,22 @@ def test_an_old_log_folds_from_every_record_to_the_same_end(old: OldRun) -> None
     state = initial()
     for entry in old.entries[:-1]:
         state = evolve(state, entry)
-        assert state.status in ("queued", "running")
+        assert state.status in ("queued", "running", "paused")
         decide(state)  # a new owner that takes it over here knows what to do
     assert evolve(state, old.entries[-1]) == whole
+
+
+def test_an_old_log_tells_what_its_model_was_asked(old: OldRun) -> None:
+    calls = [entry.seq for entry in old.entries if isinstance(entry.record, ModelStarted)]
+    assert list(old.requests) == calls
+    for seq, sent in old.requests.items():
+        definition = AgentDefinition.of(old.definitions[claimed_definition(old.entries[:seq])])
+        request = request_of(old.entries[:seq], definition=definition, session=old.session)
+        assert [request.messages, request.tool_specs, request.system_prompt, request.tool_choice] == sent
+
+
+def test_there_are_old_logs_with_every_type_of_record() -> None:
+    assert {entry.record.type for file in FILES for entry in OldRun(file).entries} == RECORD_TYPES.keys()
 
 
 def test_there_are_old_logs_of_every_kind_of_end() -> None:

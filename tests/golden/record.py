@@ -1,0 +1,310 @@
+"""Records the logs of one version into a new folder here: `uv run python tests/golden/record.py 0.2.0`.
+
+Real workers run the scenarios on a real server. A file that exists is never written again: what a user's Redis holds does
+not change either. `tests/unit/test_old_logs.py` reads all of them, and says what a file has.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+
+from playhead.client import Client, Run
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.core.codec import pack
+from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.events import Projection
+from playhead.runtime.core.records import Entry, ModelChunk, ModelStarted, RunClaimed
+from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
+from playhead.runtime.models import chunks as c
+from playhead.workers import Worker, WorkerOptions
+
+__all__ = ["main"]
+
+_PREFIX: Final = "golden"
+_LIMIT_S: Final = 60.0
+
+
+@tool
+async def steps(n: int) -> AsyncGenerator[Any, None]:
+    """Count the steps."""
+    for step in range(n):
+        yield {"step": step, "raw": b"\x00\xff"}
+    yield f"{n} steps"
+
+
+@tool
+def broken() -> str:
+    """Fail."""
+    raise ValueError("nothing works: 💥")
+
+
+@tool
+def pay(euros: int, context: ToolContext) -> str:
+    """Pay, if a human agrees."""
+    return f"{euros}: {context.interrupt('approve', {'euros': euros})}"
+
+
+TOOLS: Final = (steps, broken, pay)
+PLAIN: Final[Sequence[Chunk]] = text_call("Hello there, Größe 🌞.")
+
+
+def indexed(chunks: Sequence[Chunk], index: int) -> list[Chunk]:
+    """The chunks with their block's number, as some providers send it."""
+    return [{kind: {**value, "contentBlockIndex": index}} for chunk in chunks for kind, value in chunk.items()]
+
+
+def thinking() -> list[Chunk]:
+    """A message with reasoning, its signature, and a text, all with indices."""
+    reasoning = [
+        {"contentBlockDelta": {"delta": {"reasoningContent": part}}} for part in ({"text": "Hm."}, {"signature": "s"})
+    ]
+    blocks = [*indexed([c.block_start(), *reasoning, c.block_stop()], 0), *indexed(PLAIN[1:-2], 1)]
+    return [
+        c.message_start(),
+        *blocks,
+        c.message_stop("end_turn"),
+        c.metadata(input_tokens=1, output_tokens=2, latency_ms=3),
+    ]
+
+
+def guarded() -> list[Chunk]:
+    """A message of a guardrail that withdraws the prompt."""
+    return [c.message_start(), {"redactContent": {"redactUserContentMessage": "[withdrawn]"}}, *PLAIN[1:]]
+
+
+def agent(*scripts: Any, **options: Any) -> Agent:
+    """The agent of all scenarios, with what its model sends call by call, or with another model."""
+    given: dict[str, Any] = {"name": "agent", "tools": TOOLS, "system_prompt": "Be brief.", "callback_handler": None}
+    given["model"] = ScriptedModel(scripts, continues_partial=True)
+    return Agent(**(given | options))
+
+
+class Hanging(ScriptedModel):
+    """Sends the beginning of a message, and then nothing."""
+
+    def __init__(self) -> None:
+        super().__init__([], continues_partial=True)
+
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
+        """The beginning."""
+        for chunk in text_call("Hello there, Ada")[:-3]:
+            yield chunk
+        await anyio.sleep_forever()
+
+
+async def streamed(run: Run, *, times: int) -> None:
+    """Wait until all that `Hanging` sends in so many calls is stored."""
+    async for entry in run.records():
+        chunk = entry.record.chunk if isinstance(entry.record, ModelChunk) else {}
+        times -= chunk.get("contentBlockDelta", {}).get("delta") == {"text": " Ada"}
+        if not times:
+            return
+
+
+class Stage:
+    """An empty server with a client."""
+
+    def __init__(self, url: str, client: Client) -> None:
+        self.url = url
+        self.client = client
+
+    @asynccontextmanager
+    async def worker(self, served: Agent, *, dies: bool = False) -> AsyncGenerator[None]:
+        """A worker; at the end of the block it is drained, or stops as one that is killed."""
+        log = RedisLog(connect(self.url), prefix=_PREFIX)
+        worker = Worker([served], log=log, name="worker", options=WorkerOptions(lease_ms=2000, grace_s=0))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(worker.run)
+            yield
+            if dies:
+                tasks.cancel_scope.cancel()
+            else:
+                worker.drain()
+        await log.aclose()
+
+    async def asked(self, prompt: Any = "Hi", **options: Any) -> Run:
+        return await self.client.start("agent", prompt, session_id="ada", **options)
+
+    async def ended(self, run: Run) -> Run:
+        """The run, after its end."""
+        async for _ in run.records():
+            pass
+        return run
+
+    async def alone(self, served: Agent, prompt: Any = "Hi", **options: Any) -> Run:
+        """A run that one worker executes."""
+        async with self.worker(served):
+            return await self.ended(await self.asked(prompt, **options))
+
+
+Scenario = Callable[[Stage], Awaitable[Run]]
+
+
+async def plain(stage: Stage) -> Run:
+    await stage.alone(agent(PLAIN))
+    run = await stage.alone(agent(PLAIN), "Hello?", invocation_state={"user": "ada", "raw": b"\x01"})
+    await stage.alone(agent(PLAIN), "Later.")
+    return run
+
+
+async def chatty(stage: Stage) -> Run:
+    first = [*tool_call("steps", {"n": 2}, "t1")[:-2], *tool_call("broken", {}, "t2")[1:]]
+    return await stage.alone(agent(first, tool_call("steps", {"n": 1}, "t1", "Again."), thinking()), "Step.")
+
+
+async def guarded_and_repaired(stage: Stage) -> Run:
+    use = {"toolUseId": "t0", "name": "steps", "input": {"n": 1}}
+    history: Messages = [{"role": "assistant", "content": [{"toolUse": use}]}]
+    return await stage.alone(agent(guarded(), messages=history), [{"text": "A secret."}])
+
+
+async def failing(stage: Stage) -> Run:
+    return await stage.alone(agent(ScriptedCall(text_call("Half an")[:4], error=ConnectionError("closed"))))
+
+
+async def at_its_token_limit(stage: Stage) -> Run:
+    return await stage.alone(agent(text_call("Half", stop_reason="max_tokens")))
+
+
+async def cancelled(stage: Stage) -> Run:
+    async with stage.worker(agent(model=Hanging())):
+        run = await stage.asked()
+        await streamed(run, times=1)
+        await run.cancel(signal_id="s1")
+        return await stage.ended(run)
+
+
+async def cancelled_without_an_owner(stage: Stage) -> Run:
+    run = await stage.asked()
+    await run.cancel(signal_id="s1")
+    return run
+
+
+async def paused_and_steered(stage: Stage) -> Run:
+    async with stage.worker(agent(tool_call("pay", {"euros": 5}), "Paid.")):
+        run = await stage.asked("Pay.")
+        interrupts = (await run.result(on_pause="end")).interrupts
+        await run.steer("And be quick.", signal_id="s1")
+        await run.respond({one.id: "yes" for one in interrupts or ()}, signal_id="s2")
+        return await stage.ended(run)
+
+
+async def handed_over(stage: Stage) -> Run:
+    return await _continued(stage, dies=False)
+
+
+async def taken_over(stage: Stage) -> Run:
+    return await _continued(stage, dies=True)
+
+
+async def taken_over_and_continued(stage: Stage) -> Run:
+    return await _continued(stage, dies=True, on_partial="continue")
+
+
+async def _continued(stage: Stage, *, dies: bool, **options: Any) -> Run:
+    await stage.alone(agent(PLAIN))
+    async with stage.worker(agent(model=Hanging(), **options), dies=dies):
+        run = await stage.asked()
+        await streamed(run, times=1)
+    async with stage.worker(agent("Hello there, Ada. How are you?", system_prompt="Be kind.", **options)):
+        return await stage.ended(run)
+
+
+async def crashed_too_often(stage: Stage) -> Run:
+    run: Run | None = None
+    for times in range(1, 5):
+        async with stage.worker(agent(model=Hanging()), dies=True):
+            run = run or await stage.asked()
+            await streamed(run, times=times)
+    assert run is not None
+    return await stage.ended(run)
+
+
+SCENARIOS: Final[Sequence[Scenario]] = [
+    plain,
+    chatty,
+    guarded_and_repaired,
+    failing,
+    at_its_token_limit,
+    cancelled,
+    cancelled_without_an_owner,
+    paused_and_steered,
+    handed_over,
+    taken_over,
+    taken_over_and_continued,
+    crashed_too_often,
+]
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+async def _lines(stage: Stage, run: Run) -> list[dict[str, Any]]:
+    """All lines of a file."""
+    info = await run.info()
+    raw: Any = await stage.client.log.client.xrange(stage.client.log.keys.log(run.id))
+    entries = await stage.client.log.read(run.id, limit=info.head)
+    lines = [{"id": place.decode(), "record": _text(fields[b"r"])} for place, fields in raw]
+    digests = {one.record.definition for one in entries if isinstance(one.record, RunClaimed)}
+    for digest in sorted(digests):
+        definition = await stage.client.log.definition(run.id, digest)
+        assert isinstance(definition, AgentDefinition)
+        lines.append({"definition": digest, "data": _text(definition.stored().data)})
+    said = await stage.client.log.messages("ada")
+    lines += [{"session_message": _text(pack(dict(message)))} for message in said]
+    for entry in entries:
+        if isinstance(entry.record, ModelStarted):
+            recorded = await run.request(entry.seq)
+            request = recorded.request
+            sent = [request.messages, request.tool_specs, request.system_prompt, request.tool_choice]
+            lines.append({"request": entry.seq, "sent": _text(pack(sent))})
+    return [*lines, *_events(run.id, entries)]
+
+
+def _events(run_id: str, entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    projection = Projection(run_id)
+    for entry in entries:
+        for event in projection.feed(entry):
+            yield {"event": event.cursor, "value": json.loads(event.to_json())}
+    error = projection.error
+    yield {"error": error and [error.error_type, str(error)]}
+
+
+async def _record(scenario: Scenario, file: Path) -> None:
+    async with EmbeddedServer.running(durable=False) as server:
+        with anyio.fail_after(_LIMIT_S):
+            async with Client(server.url, prefix=_PREFIX, on_notice=lambda _: None) as client:
+                stage = Stage(server.url, client)
+                lines = await _lines(stage, await scenario(stage))
+    with file.open("x", encoding="utf-8") as out:  # "x": refuses a file that exists
+        out.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+async def main(version: str) -> None:
+    """Record every scenario that the version has no file of."""
+    folder = Path(__file__).parent / version
+    folder.mkdir(exist_ok=True)
+    for scenario in SCENARIOS:
+        file = folder / f"{scenario.__name__}.jsonl"
+        if not file.exists():
+            await _record(scenario, file)
+            print(file)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: record.py VERSION, such as 0.2.0")
+    anyio.run(main, sys.argv[1])
