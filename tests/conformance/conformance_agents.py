@@ -10,9 +10,9 @@ import anyio.lowlevel
 from playhead.runtime import Agent, RetryPolicy
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
+from playhead.runtime.core.model_input import ModelRequest
 from tests.conformance.conformance_scenarios import Scenario, decode, encode
 from tests.conformance.conformance_tools import build_tools
-from playhead.runtime.core.model_input import ModelRequest
 
 __all__ = ["Request", "build_agent", "request_as_noted"]
 

@@ -16,7 +16,8 @@ from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

@@ -16,7 +16,7 @@ from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.models import chunks as c
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

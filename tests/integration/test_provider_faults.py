@@ -19,8 +19,7 @@ from playhead.runtime.models import OpenAIModel
 if TYPE_CHECKING:
     from playhead.client import Client, Run
     from playhead.workers import Worker
-
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

@@ -18,7 +18,8 @@ from playhead.runtime.log.values import Batch, RunEnd
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

@@ -26,7 +26,7 @@ from playhead.runtime.models import ScriptedModel
 from playhead.workers import Worker
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

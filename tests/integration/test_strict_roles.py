@@ -13,7 +13,7 @@ from playhead.runtime.models import ScriptedCall, ScriptedModel, tool_call
 from playhead.runtime.models.openai.messages import chat_request
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import Commands
 
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.commands import Commands
 
 __all__: list[str] = []
 

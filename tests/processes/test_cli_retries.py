@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from commands import Commands, Finished, Fleet
+from tests.support.commands import Commands, Finished, Fleet
 
 __all__: list[str] = []
 

@@ -11,7 +11,6 @@ import anyio
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.errors import LeaseTooShortError, PlayheadError
 from playhead.runtime.core.errors import LeaseTooShortError, LogUnavailableError, PlayheadError
 from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import RunClaimed, now_ms

@@ -14,20 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from playhead.client.cli.reach import with_client
-from playhead.client.cli.render import print_json, printable, seconds, short
-from playhead.client.cli.reach import reach, with_client
 from playhead.client.cli.render import failed_call, print_json, printable, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.core.records import Entry
 from playhead.runtime.core.records import Entry, now_ms
 from playhead.runtime.core.retry import rest_of_wait
-from playhead.runtime.log.redis.connection import connect, point, redact
-from playhead.runtime.log.redis.keys import Keys
-from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["counted", "runs", "show", "workers"]

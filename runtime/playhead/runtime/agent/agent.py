@@ -8,8 +8,7 @@ import copy
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from typing import Any, Final, Literal, cast, get_args
-from typing import Any, Literal, Never, cast, get_args
+from typing import Any, Final, Literal, Never, cast, get_args
 from uuid import uuid4
 
 from playhead.runtime.agent.invocation import Invocation
@@ -27,8 +26,8 @@ from playhead.runtime.core.errors import (
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.intake import checked_messages, checked_response, whole_text
 from playhead.runtime.core.interrupts import interrupt_responses
-from playhead.runtime.core.plain import plain
 from playhead.runtime.core.keywords import refuse_keywords
+from playhead.runtime.core.plain import plain
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy, check_retry
 from playhead.runtime.core.signals import Signal

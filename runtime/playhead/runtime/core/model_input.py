@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
-from playhead.runtime.core.converse import Message, Messages
 from playhead.runtime.core.history_repair import in_order, lacks_results
 from playhead.runtime.core.tool_results import invalid_name
 
