@@ -6,7 +6,8 @@ import ast
 import re
 
 import pytest
-from docs_markdown import ROOT
+
+from tests.docs.docs_markdown import ROOT
 
 __all__: list[str] = []
 

@@ -6,9 +6,9 @@ import re
 import shlex
 
 import pytest
-from docs_markdown import ROOT, section, table
 
 from playhead.runtime.log.redis.rights import ROLES, Role, acl_rules, commands_for
+from tests.docs.docs_markdown import ROOT, section, table
 
 __all__: list[str] = []
 

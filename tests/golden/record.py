@@ -1,7 +1,7 @@
 """Records the logs of one version into a new folder here: `uv run python tests/golden/record.py 0.2.0`.
 
 Real workers run the scenarios on a real server. A file that exists is never written again: what a user's Redis holds does
-not change either. `tests/unit/test_old_logs.py` reads all of them, and says what a file has.
+not change either. `tests/unit/core/test_old_logs.py` reads all of them, and says what a file has.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final
 import anyio
 
 from playhead.client import Client, Run
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, ToolContext, tool
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.definition import AgentDefinition
@@ -171,7 +171,12 @@ async def guarded_and_repaired(stage: Stage) -> Run:
 
 
 async def failing(stage: Stage) -> Run:
-    return await stage.alone(agent(ScriptedCall(text_call("Half an")[:4], error=ConnectionError("closed"))))
+    return await stage.alone(agent(ScriptedCall(text_call("Half an")[:4], error=ConnectionError("closed")), retry=None))
+
+
+async def retried(stage: Stage) -> Run:
+    busy = ScriptedCall(text_call("Half an")[:4], error=ModelThrottledException("too many requests"))
+    return await stage.alone(agent(busy, PLAIN, retry=RetryPolicy(initial_delay=0)))
 
 
 async def at_its_token_limit(stage: Stage) -> Run:
@@ -237,6 +242,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     chatty,
     guarded_and_repaired,
     failing,
+    retried,
     at_its_token_limit,
     cancelled,
     cancelled_without_an_owner,

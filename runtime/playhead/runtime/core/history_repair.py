@@ -8,15 +8,15 @@ not changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import ContentBlock, Message, Messages
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.tool_results import error_result
 
-__all__ = ["INTERRUPTED_TEXT", "in_order", "lacks_results"]
+__all__ = ["INTERRUPTED_TEXT", "blocks_of", "in_order", "lacks_results"]
 
 INTERRUPTED_TEXT: Final = "Tool was interrupted."
 """The result of a call that has none, in Strands' words."""
@@ -26,6 +26,25 @@ _BEGINNING: Final[ContentBlock] = {"text": "[the conversation begins]"}
 _NO_REPLY: Final[ContentBlock] = {"text": "[no reply]"}
 _NOTHING: Final[Message] = {}
 _ORPHAN: Final[ContentBlock] = {"text": "[The result of a tool call that is not in this conversation:]"}
+
+
+def blocks_of(message: Message) -> list[ContentBlock]:
+    """The content blocks of any message: a text alone is one, and what is not a block becomes a text."""
+    content: Any = message.get("content")
+    if content is None:
+        return []
+    given = cast("list[Any]", content) if isinstance(content, list | tuple) else [content]
+    return [_block(one) for one in given]
+
+
+def _block(value: Any) -> ContentBlock:
+    if not isinstance(value, Mapping):
+        return {"text": value if isinstance(value, str) else json_line(value, other=str)}
+    block = cast("ContentBlock", value)
+    for kind in ("toolUse", "toolResult"):
+        if kind in block and not isinstance(block[kind], Mapping):
+            return {"text": json_line({kind: block[kind]}, other=str)}
+    return block
 
 
 def lacks_results(messages: Sequence[Message]) -> bool:
@@ -38,7 +57,7 @@ def lacks_results(messages: Sequence[Message]) -> bool:
 
 
 def _ids(message: Message, kind: str) -> list[Any]:
-    return [block[kind].get("toolUseId") for block in message.get("content", []) if kind in block]
+    return [block[kind].get("toolUseId") for block in blocks_of(message) if kind in block]
 
 
 def in_order(messages: Sequence[Message]) -> Messages:
@@ -51,14 +70,14 @@ def in_order(messages: Sequence[Message]) -> Messages:
     open_calls: list[dict[str, Any]] = []
     for role, group in groupby(messages, key=_role):
         if role == "user":
-            turns += _user_turns([block for message in group for block in message.get("content", [])], open_calls)
+            turns += _user_turns([block for message in group for block in blocks_of(message)], open_calls)
             open_calls = []
             continue
         for message in group:
             if open_calls:
                 turns += _user_turns([], open_calls)
-            _add_assistant(turns, [made for block in message.get("content", []) for made in _not_as_result(block)])
-            open_calls = [block["toolUse"] for block in turns[-1].get("content", []) if "toolUse" in block]
+            _add_assistant(turns, [made for block in blocks_of(message) for made in _not_as_result(block)])
+            open_calls = [block["toolUse"] for block in blocks_of(turns[-1]) if "toolUse" in block]
     return turns + _user_turns([], open_calls) if open_calls else turns
 
 
@@ -70,7 +89,7 @@ def _add_assistant(turns: Messages, content: list[ContentBlock]) -> None:
     if not turns:
         turns.append({"role": "user", "content": [_BEGINNING]})
     if turns[-1].get("role") == "assistant":
-        turns[-1] = {"role": "assistant", "content": [*turns[-1].get("content", []), *content]}
+        turns[-1] = {"role": "assistant", "content": [*blocks_of(turns[-1]), *content]}
     else:
         turns.append({"role": "assistant", "content": content})
 
@@ -103,7 +122,7 @@ def _not_as_result(block: ContentBlock) -> list[ContentBlock]:
     """A block that is not a result: one whose call is not in the message before it becomes a text, and its content."""
     if "toolResult" not in block:
         return [block]
-    content: list[ContentBlock] = block["toolResult"].get("content") or []
+    content = blocks_of(block["toolResult"])
     return [_ORPHAN, *({"text": json_line(one["json"], other=str)} if "json" in one else one for one in content)]
 
 
@@ -123,4 +142,5 @@ def _without_blanks(content: list[ContentBlock]) -> list[ContentBlock]:
 
 
 def _is_blank(block: ContentBlock) -> bool:
-    return "text" in block and not (block["text"] or "").strip()
+    text: Any = block.get("text", block)
+    return text is None or (isinstance(text, str) and not text.strip())

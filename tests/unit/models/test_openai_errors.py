@@ -19,8 +19,7 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.provider_fault import ProviderFault, provider_fault
 from playhead.runtime.models.openai.told import told
-
-from .openai_streams import DONE, call, delta, event, read, sse
+from tests.unit.models.openai_streams import DONE, call, delta, event, read, sse
 
 __all__: list[str] = []
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.models.openai.messages import SendBack, chat_messages, chat_request
-
-from .openai_streams import DONE, PROVIDER, call, delta, event, read
+from tests.unit.models.openai_streams import DONE, PROVIDER, call, delta, event, read
 
 __all__: list[str] = []
 

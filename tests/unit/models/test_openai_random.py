@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playhead.runtime.core.errors import ModelResponseError
-
-from .openai_streams import DONE, Answer, delta, event, read
+from tests.unit.models.openai_streams import DONE, Answer, delta, event, read
 
 __all__: list[str] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .openai_streams import DONE, Answer, call, delta, event, read, sse
+from tests.unit.models.openai_streams import DONE, Answer, call, delta, event, read, sse
 
 __all__: list[str] = []
 
