@@ -49,7 +49,7 @@ def checked_prompt(prompt: object, *, what: str = "prompt") -> Prompt:
     """
     if prompt is None:
         return None
-    copy = _plain(what, prompt)
+    copy = _plain(f"the {what}", prompt, place=what)
     if isinstance(copy, str):
         return copy
     if isinstance(copy, list) and all(isinstance(item, dict) for item in cast("list[object]", copy)):
@@ -64,7 +64,7 @@ def checked_prompt(prompt: object, *, what: str = "prompt") -> Prompt:
 def checked_messages(messages: Iterable[object], *, what: str = "messages") -> Messages:
     """Messages that can be stored and sent, as copies; raises as `checked_prompt`."""
     return [
-        _checked_message(_plain(f"{what}[{index}]", message), f"{what}[{index}]")
+        _checked_message(_plain(f"{what}[{index}]", message, place=f"{what}[{index}]"), f"{what}[{index}]")
         for index, message in enumerate(messages)
     ]
 
@@ -75,14 +75,14 @@ def checked_response(interrupt_id: str, response: object) -> Any:
     Raises:
         EncodingError: It is not plain data.
     """
-    return _plain(f"the response to {interrupt_id!r}", response)
+    return _plain(f"the response to {interrupt_id!r}", response, place="response")
 
 
-def _plain(what: str, value: object) -> Any:
+def _plain(what: str, value: object, *, place: str) -> Any:
     try:
         return plain_strict(value)
     except NotPlainError as error:
-        where = f"{what}{error.path}" if error.path else "it"
+        where = f"{place}{error.path}" if error.path else "it"
         raise EncodingError(f"{what} cannot be stored: {where} is {error.what}. {_ADVICE}") from None
 
 
