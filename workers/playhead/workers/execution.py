@@ -13,6 +13,7 @@ from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, Record, RunPaused
+from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.state import RunState, fold, open_chunks
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, RunInfo
@@ -198,10 +199,14 @@ class Execution:
                     return became
         return Left()
 
-    async def _take(self, item: Record | Flush, loop: Loop) -> Progress | None:
+    async def _take(self, item: Record | Encoded | Flush, loop: Loop) -> Progress | None:
         if isinstance(item, Flush):
             await self.writer.flush()
             await self._at(Checkpoint.TOOLS_STORED)
+            return None
+        if isinstance(item, Encoded):  # of a tool: neither an end nor a boundary
+            await self.writer.put(item)
+            self._given = loop.state
             return None
         if isinstance(item, RunPaused):
             return Paused(item)

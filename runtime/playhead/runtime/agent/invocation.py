@@ -28,7 +28,7 @@ from playhead.runtime.core.records import (
     failure,
     now_ms,
 )
-from playhead.runtime.core.segments import Segment, Stored
+from playhead.runtime.core.segments import Encoded, Segment, Stored
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import RunState, fold, initial
 from playhead.runtime.core.submission import Submission
@@ -158,19 +158,22 @@ class Invocation:
             invocation_state=self.invocation_state,
         )
 
-    def _keep(self, record: Record, *, last: bool = False) -> Stored:
-        """Encode the next record for the next append; returns the record as it is decoded.
+    def _keep(self, record: Record | Encoded, *, last: bool = False) -> Stored:
+        """Encode the next record, unless it is encoded, for the next append; returns the record as it is decoded.
 
         Raises:
             EncodingError, RecordTooLargeError: The record cannot be stored, and is discarded.
         """
         limit = self._spec.max_record_bytes
-        data = encode_record(record, limit=limit_of(record, 2 * limit if last else limit))
+        if isinstance(record, Encoded):
+            data = record.data
+        else:
+            data = encode_record(record, limit=limit_of(record, 2 * limit if last else limit))
         self._waiting.append(data)
         self.head += 1
         return decode_stored(data)
 
-    async def _store(self, record: Record) -> Stored:
+    async def _store(self, record: Record | Encoded) -> Stored:
         """Store the next record and the chunks before it; returns the decoded record. Raises as `_keep`."""
         match record:
             case RunPaused():

@@ -12,10 +12,29 @@ from typing import Any, Final, NamedTuple, cast
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.records import Entry, ModelChunk, Record
 
-__all__ = ["REASONING", "TEXT", "TOOL_INPUT", "WHOLE", "Segment", "Stored", "compact", "record_of", "segments"]
+__all__ = [
+    "REASONING",
+    "TEXT",
+    "TOOL_INPUT",
+    "WHOLE",
+    "Encoded",
+    "Segment",
+    "Stored",
+    "compact",
+    "record_of",
+    "segments",
+]
 
 Stored = list[Any] | Record
 """A record as it is stored: a `model.chunk` as its compact array (see `codec`), any other as the record itself."""
+
+
+class Encoded(NamedTuple):
+    """A record and its bytes, on its way to the log: it was encoded to see whether it can be stored."""
+
+    record: Record
+    data: bytes
+
 
 WHOLE: Final = 0
 TEXT: Final = 1
@@ -56,9 +75,11 @@ def _compact_delta(at: int, chunk: Chunk, delta: dict[str, Any], *, index: Any) 
     return [form, at, value] if index is None else [form, at, value, index]
 
 
-def record_of(stored: Stored) -> Record:
-    """The record for what `codec.decode_stored` returned, which has already checked the types in an array."""
-    return _expand(stored) if type(stored) is list else cast("Record", stored)
+def record_of(stored: Stored | Encoded) -> Record:
+    """The record for what a loop yields or `codec.decode_stored` returned: the types in an array are checked already."""
+    if type(stored) is list:
+        return _expand(stored)
+    return stored.record if isinstance(stored, Encoded) else cast("Record", stored)
 
 
 def _expand(items: list[Any]) -> ModelChunk:

@@ -36,6 +36,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.core.segments import WHOLE, Stored, record_of
+from playhead.runtime.core.segments import WHOLE, Encoded, Stored, record_of
 from playhead.runtime.core.state import RunState, evolve
 from playhead.runtime.core.steps import (
     AddMessage,
@@ -165,7 +166,7 @@ class Loop:
     def _next_step(self) -> Step | None:
         return decide(self.state, in_turn=self.spec.tool_executor == "sequential", partial=self._partial)
 
-    def _count(self, stored: Stored) -> None:
+    def _count(self, stored: Stored | Encoded) -> None:
         self.head += 1
         self.state = evolve(self.state, Entry(self.head, self.epoch, record_of(stored)))
 

@@ -10,6 +10,7 @@ from typing import Final, Literal
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.segments import Stored
+from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool
 
@@ -45,5 +46,5 @@ class AgentSpec:
     retry: RetryPolicy | None = field(default_factory=RetryPolicy)
 
 
-LoopOutput = Stored | Flush
-"""An item that the loop yields: a record, the stored array of a `model.chunk`, or `FLUSH`."""
+LoopOutput = Stored | Encoded | Flush
+"""An item that the loop yields: a record, with or without its bytes, the array of a `model.chunk`, or `FLUSH`."""

@@ -18,6 +18,7 @@ from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
+from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.tool_input import unread_input, unread_result
@@ -132,7 +133,7 @@ class ToolBatch:
         state = self._state()
         return any(state.is_waiting(index) for index in state.interrupted if index < batch[0].index)
 
-    def _settled(self, call: ToolCall) -> Record | None:
+    def _settled(self, call: ToolCall) -> Record | Encoded | None:
         """The result of a call without running it, or None if it must run."""
         if call.tool is None:
             return finished(call.index, call.use, unknown_tool_result(call.use))
@@ -144,7 +145,7 @@ class ToolBatch:
             return _unknown(call)
         return self._asked_outcome(call)
 
-    def _asked_outcome(self, call: ToolCall) -> Record | None:
+    def _asked_outcome(self, call: ToolCall) -> Record | Encoded | None:
         question = outcome_question_id(call.key.removeprefix(f"{self._run_id}/"))
         response = self._state().responses.get(question)
         if response == "retry":
@@ -160,7 +161,7 @@ class ToolBatch:
         asked = {"id": question, "name": UNKNOWN_OUTCOME, "reason": _OUTCOME_REASON, "response": None}
         return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=[asked])
 
-    async def _run_one(self, call: ToolCall) -> AsyncGenerator[Record, None]:
+    async def _run_one(self, call: ToolCall) -> AsyncGenerator[Record | Encoded, None]:
         """The records of a call that has a tool; none if the run is not held any more when its body is to begin."""
         context = ToolContext(
             tool_use=call.use,
@@ -181,10 +182,10 @@ class ToolBatch:
                     took = (time.monotonic_ns() - began) // 1_000_000
                     yield self._fitting(_record(item, call, took), call)
 
-    def _fitting(self, record: Record, call: ToolCall) -> Record:
+    def _fitting(self, record: Record, call: ToolCall) -> Record | Encoded:
         """The record, or if it cannot be stored an error in its place, which tells the model what was wrong."""
         try:
-            encode_record(record, limit=self._spec.max_record_bytes)
+            return Encoded(record, encode_record(record, limit=self._spec.max_record_bytes))
         except (RecordTooLargeError, EncodingError) as error:
             if isinstance(record, ToolProgressed):
                 data = f"(not stored: {error})"
@@ -192,7 +193,6 @@ class ToolBatch:
             took = record.duration_ms if isinstance(record, ToolFinished) else 0
             result = error_result(call.use["toolUseId"], f"Error: {error}")
             return finished(call.index, call.use, result, duration_ms=took)
-        return record
 
 
 def _unknown(call: ToolCall) -> Record:

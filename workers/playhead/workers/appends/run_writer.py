@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import SignalReceived
-from playhead.runtime.core.segments import Stored
+from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.log.values import Batch, WriteResult
 
 __all__ = ["KeptRecords", "RunWriter"]
@@ -122,7 +122,7 @@ class RunWriter:
         self._for_result: list[asyncio.Future[None]] = []  # waiters until a batch has its result
         ownership.listen(self._drop_if_lost)
 
-    def offer(self, record: Stored) -> bool:
+    def offer(self, record: Stored | Encoded) -> bool:
         """Queue one record without waiting; False if the buffer is full and nothing was done.
 
         Raises:
@@ -141,6 +141,8 @@ class RunWriter:
             self.ownership.check()
         if isinstance(record, list):
             data = encode_chunk(record, limit=self.limit)
+        elif isinstance(record, Encoded):
+            data = record.data
         else:
             data = encode_record(record, limit=limit_of(record, self.limit))
         waiting.append(data)
@@ -153,7 +155,7 @@ class RunWriter:
             commit.mark(self)
         return True
 
-    async def put(self, record: Stored) -> None:
+    async def put(self, record: Stored | Encoded) -> None:
         """As `offer`, but wait while the buffer is full."""
         while not self.offer(record):
             await _woken(self._for_space)
