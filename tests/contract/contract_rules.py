@@ -38,6 +38,9 @@ def by_rules(rules: Rules) -> dict[str, Any]:
         "claimed": {token: run_id for token, (_, run_id) in rules.claims.items()},
         "holders": {name: one.holder for name, one in rules.sessions.all.items() if one.holder},
         "waiting": {name: list(one.waiting) for name, one in rules.sessions.all.items() if one.waiting},
+        "hours kept": {
+            name: one.expires and _hours(one.expires - NOW) for name, one in rules.sessions.all.items() if one.messages
+        },
         "messages": {
             name: [(f"{number}-0", message) for number, message in enumerate(one.messages, 1)]
             for name, one in rules.sessions.all.items()
@@ -60,6 +63,7 @@ def by_server(held: Held) -> dict[str, Any]:
         "claimed": held.claimed,
         "holders": held.holders,
         "waiting": held.waiting,
+        "hours kept": {name: _hours(ttl) if ttl > 0 else None for name, ttl in held.kept_ms.items()},
         "messages": held.messages,
     }
 

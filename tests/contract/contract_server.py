@@ -57,7 +57,8 @@ class HeldDefinition:
 class Held:
     """All keys of a prefix; what has an order is in it.
 
-    `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none. `claimed` is the run that
+    `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none, `kept_ms` the TTLs of all
+    sessions' messages. `claimed` is the run that
     each token claimed.
     """
 
@@ -72,7 +73,11 @@ class Held:
     definitions: Mapping[str, HeldDefinition]
     claimed: Mapping[str, str]
     forever: set[str]
-    kept: set[str]
+    kept_ms: Mapping[str, int]
+
+    @property
+    def kept(self) -> set[str]:
+        return {session for session, ttl in self.kept_ms.items() if ttl == -1}
 
     @property
     def queued(self) -> set[str]:
@@ -131,7 +136,7 @@ def hold(client: redis.Redis, root: str) -> Held:
         definitions={digest: definition(digest) for digest in found.get("definition", {})},
         claimed={token: run_id.decode() for token, run_id in found.get("claimed", {}).items()},
         forever={kind for (kind, _), ttl in ttls.items() if ttl == -1},
-        kept={name for (kind, name), ttl in ttls.items() if kind == "messages" and ttl == -1},
+        kept_ms={name: ttl for (kind, name), ttl in ttls.items() if kind == "messages"},
     )
 
 
@@ -214,6 +219,11 @@ def broken_promises(held: Held) -> list[str]:
     named = {digest for run in held.runs.values() for digest in run.fields.get("definitions", "").split()}
     if missing := named - held.definitions.keys():
         found.append(f"definitions {missing} are not there")
+    for session, ttl in held.kept_ms.items():
+        if any(
+            run.fields["session"] == session and run.ttls[0] > ttl + 1000 for run in held.runs.values() if ttl != -1
+        ):
+            found.append(f"messages of {session} go before a run that began from some of them")
     known = held.runs.keys()
     found += [f"{place} names {names}" for place, names in _places(held) if not names <= known]
     return found

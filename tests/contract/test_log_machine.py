@@ -55,7 +55,7 @@ RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3", "r4", "r5"), ("a", "b"), ("ad
 MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
 SUBMITTED = RunSubmitted(at=0, agent="a")
 CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
-DEFINED: list[Any] = [None, *(AgentDefinition("a", {"version": version}).stored() for version in range(3))]
+DEFINED: list[Any] = [None, *(AgentDefinition("a", {"version": version}).stored() for version in (1, 1, 2))]
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
 ENDS: dict[Any, bytes] = {
     "completed": encode_record(RunCompleted(at=0, result={})),
@@ -246,10 +246,14 @@ class LogMachine(RuleBasedStateMachine):
         )
 
     @precondition(any_run("running"))
-    @rule(data=st.data(), state=st.sampled_from(["completed", "completed", "failed", "cancelled"]))
-    def finish(self, data: st.DataObject, state: Any) -> None:
+    @rule(
+        data=st.data(),
+        state=st.sampled_from(["completed", "completed", "failed", "cancelled"]),
+        days=st.sampled_from([1, 40, 50]),
+    )
+    def finish(self, data: st.DataObject, state: Any, days: int) -> None:
         batch = self.batch(data, last=ENDS[state])
-        end = RunEnd(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 5)
+        end = RunEnd(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 24 * days)
         self.does(data, lambda log: log.finish(end), lambda rules: finish(rules, end))
 
     @precondition(any_run(*ALL))

@@ -11,7 +11,7 @@ __all__ = ["Access", "accesses_of_scripts", "calls"]
 
 _WRITES: Final = {
     *("HSET", "HINCRBY", "HDEL", "ZADD", "ZREM", "ZREMRANGEBYSCORE", "SET", "DEL"),
-    *("RPUSH", "LPOP", "LREM", "LTRIM", "XADD", "PEXPIRE", "PERSIST"),
+    *("RPUSH", "LPOP", "LREM", "LTRIM", "XADD", "PEXPIRE", "PEXPIREAT", "PERSIST"),
 }
 _FIELDS: Final = {
     "HSET": slice(0, None, 2),

@@ -300,9 +300,10 @@ class Rules:
         self.queue.drop(run.run_id, run.agent)
         run.state, run.updated = state, now
         run.inbox.clear()
-        self.keep_until(run, now + retention_ms)
-        self.definitions.end(run, until=now + retention_ms)
-        follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now)
+        until = now + retention_ms
+        self.keep_until(run, until)
+        self.definitions.end(run, until=until)
+        follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now, until=until)
         return () if follower is None else self._enqueue(self.runs[follower])
 
     def _forget_claims(self, now: int) -> None:

@@ -179,42 +179,52 @@ class RunQueue:
 
 @dataclass(slots=True)
 class LogSession:
-    """A conversation: the run that holds it, the runs that wait for it, and its messages, encoded."""
+    """A conversation: the run that holds it, the runs that wait for it, and its messages, encoded.
+
+    While a run holds it, `kept_until` is until when the runs that have held it are kept; else `expires` is when it ends.
+    """
 
     holder: str | None = None
     waiting: deque[str] = field(default_factory=deque[str])
     messages: list[bytes] = field(default_factory=list[bytes])
+    kept_until: int = 0
     expires: int | None = None
 
 
 class Sessions:
-    """All conversations. One is kept while a run holds it, and with its messages for thirty days after."""
+    """All conversations. One is kept while a run holds it; its messages thirty days more, and as long as each of its runs."""
 
     def __init__(self) -> None:
         self.all: dict[str, LogSession] = {}
-        self._expiring: deque[tuple[int, str]] = deque()  # (when, name): all are kept equally long, so it is in order
+        self._expiring: list[tuple[int, str]] = []  # heap of (when, name)
 
     def join(self, name: str, run_id: str) -> bool:
         """Give the session to a new run, or let the run wait for it. Returns whether the run holds it now."""
         session = self.all.setdefault(name, LogSession())
-        session.expires = None
+        if session.expires is not None:
+            session.kept_until, session.expires = session.expires, None
         if session.holder is None:
             session.holder = run_id
             return True
         session.waiting.append(run_id)
         return False
 
-    def leave(self, name: str, run_id: str, *, now: int) -> str | None:
-        """Remove a run that ends from its session. Returns the run that holds the session from now on, if it is another."""
+    def leave(self, name: str, run_id: str, *, now: int, until: int) -> str | None:
+        """Remove a run that ends, and is kept until `until`, from its session.
+
+        Returns:
+            The run that holds the session from now on, if it is another.
+        """
         session = self.all[name]
         if session.holder != run_id:
             session.waiting.remove(run_id)
             return None
         session.holder = session.waiting.popleft() if session.waiting else None
+        session.kept_until = max(session.kept_until, until)
         if session.holder is None:
             if session.messages:
-                session.expires = now + SESSION_RETENTION_MS
-                self._expiring.append((session.expires, name))
+                session.expires = max(session.kept_until, now + SESSION_RETENTION_MS)
+                heapq.heappush(self._expiring, (session.expires, name))
             else:
                 del self.all[name]
         return session.holder
@@ -222,7 +232,7 @@ class Sessions:
     def sweep(self, now: int) -> None:
         """Forget the sessions whose retention is over."""
         while self._expiring and self._expiring[0][0] <= now:
-            when, name = self._expiring.popleft()
+            when, name = heapq.heappop(self._expiring)
             session = self.all.get(name)
             if session is not None and session.expires == when:
                 del self.all[name]

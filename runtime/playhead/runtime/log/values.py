@@ -36,7 +36,7 @@ DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
 """How long a finished run stays readable by default: a week."""
 
 SESSION_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
-"""How long a conversation is kept after its last run ended: thirty days. `run_states.lua` has the same number."""
+"""How long a conversation is kept at least after its last run ended: thirty days. `run_states.lua` has the same number."""
 
 DEFAULT_LEASE_MS: Final = 10_000
 """How long a worker keeps its runs without renewing. A shorter lease notices death sooner, a longer one survives longer pauses."""

@@ -7,12 +7,13 @@
 -- Arguments: none.
 -- Answers: none.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
---   ready set. A session's messages have a TTL if and only if no run holds it. Queue positions grow and each is given
+--   ready set. A session's messages have a TTL if and only if no run holds it; they stay at least as long as each run
+--   that has held it, because the first of them are the history from which that run began. Queue positions grow and each is given
 --   once: runs are claimed in the order in which they were queued, whatever the clock does. A definition's `live` is the
 --   number of runs that name it and have not ended. It has a TTL if and only if that is 0, and then stays as long as the
 --   ended run among them that is kept longest.
 
-local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay
+local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay for ever
 
 local function now_us()
   local time = redis.call('TIME')
@@ -59,22 +60,25 @@ local function enqueue(prefix, id)
 end
 
 -- The run `id` gives up its session, or stops waiting for it; the first waiting run that is still queued takes the session.
-local function pass_session_on(prefix, session, id)
+-- The run is kept until `until_ms`, and so are the messages of a session that it held.
+local function pass_session_on(prefix, session, id, now, until_ms)
   if session == '' then return end
   local key, waiting = prefix .. 'session:' .. session, prefix .. 'waiting:' .. session
   redis.call('LREM', waiting, 0, id)
   if redis.call('HGET', key, 'holder') ~= id then return end
+  local kept = math.max(tonumber(redis.call('HGET', key, 'kept_until') or 0), until_ms)
   local next_id = redis.call('LPOP', waiting)
   while next_id do
     if redis.call('HGET', prefix .. 'run:' .. next_id, 'state') == 'queued' then
-      redis.call('HSET', key, 'holder', next_id)
+      redis.call('HSET', key, 'holder', next_id, 'kept_until', string.format('%.0f', kept))
       enqueue(prefix, next_id)
       return
     end
     next_id = redis.call('LPOP', waiting)
   end
-  redis.call('HDEL', key, 'holder')
-  redis.call('PEXPIRE', prefix .. 'messages:' .. session, SESSION_RETENTION_MS)
+  redis.call('HDEL', key, 'holder', 'kept_until')
+  local last = string.format('%.0f', math.max(kept, now + SESSION_RETENTION_MS))
+  redis.call('PEXPIREAT', prefix .. 'messages:' .. session, last)
 end
 
 -- A run that names these definitions has ended, and is kept until `until_ms`: so are they, if no other run keeps them longer.
@@ -101,7 +105,7 @@ local function end_run(prefix, id, state, retention, now)
   redis.call('PEXPIRE', run, retention)
   redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
   keep_definitions(prefix, h[4] or '', now + retention)
-  pass_session_on(prefix, h[2] or '', id)
+  pass_session_on(prefix, h[2] or '', id, now, now + retention)
 end
 
 -- Ends a run that has no owner and was cancelled; the records were sent with the signal.

@@ -27,6 +27,8 @@ end
 redis.call('ZADD', runs, next_position(prefix), id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
+  local left = redis.call('PTTL', prefix .. 'messages:' .. session)
+  if left > 0 then redis.call('HSET', key, 'kept_until', string.format('%.0f', now + left)) end
   redis.call('PERSIST', prefix .. 'messages:' .. session)
   local holder = redis.call('HGET', key, 'holder')
   local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
