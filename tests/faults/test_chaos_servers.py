@@ -69,7 +69,7 @@ async def what_becomes_of_a_failover(sentinel: redis.asyncio.Redis, heir: Any) -
 async def test_a_server_that_came_back_with_nothing_is_not_promoted_before_it_has_what_its_primary_has(tmp_path: Path):
     servers = await open_servers("sentinel", folder=tmp_path, prefix="chaos", appendfsync="always")
     assert isinstance(servers, Replicated)
-    whole: Any = servers._whole  # pyright: ignore[reportPrivateUsage]
+    whole = servers.whole
     assert isinstance(whole, EmbeddedSentinels)
     try:
         with anyio.fail_after(20):

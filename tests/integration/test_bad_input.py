@@ -79,7 +79,7 @@ async def locked(fleet: Fleet) -> AsyncIterator[Fleet]:
         yield there
 
 
-@pytest.mark.parametrize("login", ["", ":wrong-guess@", "nobody:wrong-guess@"])
+@pytest.mark.parametrize("login", ["", ":wrong-guess@", "other:wrong-guess@"])
 async def test_a_missing_or_wrong_password(locked: Fleet, login: str) -> None:
     url = locked.url.replace("redis://", f"redis://{login}")
     with pytest.raises(RedisAuthError, match="password") as raised:

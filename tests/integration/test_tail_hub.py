@@ -250,7 +250,7 @@ def test_a_full_buffer_is_given_up_and_not_grown() -> None:
         assert kept <= 10_000
     assert not subscription.batches
     assert subscription.missed
-    assert subscription.push(b"y"), "what comes while it is behind is in the log and is not buffered here"
+    assert subscription.push(b"y"), "what comes after a miss is in the log and is not buffered here"
     assert not subscription.batches
 
 

@@ -67,7 +67,7 @@ def wrong_arrows(known: Mapping[str, str], of: frozenset[str], floors: Mapping[s
     return sorted(found)
 
 
-def test_a_floor_plan_is_read_room_by_room():
+def test_a_floor_plan_is_read_part_by_part():
     page = "<!-- floors -->\n    runtime\n      2  a\n      1  b  c\n    client\n      1  d\n<!-- end of floors -->"
     assert floor_plan(page) == {"runtime.a": 2, "runtime.b": 1, "runtime.c": 1, "client.d": 1}
 
@@ -107,7 +107,7 @@ def test_every_import_goes_down_the_floor_plan():
     assert wrong_arrows(modules(), packages(), floors) == []
 
 
-def test_the_plan_names_only_rooms_that_exist():
+def test_the_plan_names_only_parts_that_exist():
     parts = {part for module in modules() if (part := part_of(module))}
     assert set(floor_plan(PAGE)) == parts
 

@@ -210,7 +210,7 @@ async def test_a_generator_that_does_not_wait_any_more_may_say_the_rest() -> Non
 
 
 async def test_a_generator_that_never_waits_is_stopped_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tool_body, "_STOP_GRACE_S", 0.05)
+    monkeypatch.setattr(tool_body, "STOP_GRACE_S", 0.05)
 
     @tool
     async def endless() -> AsyncGenerator[int, None]:

@@ -59,7 +59,7 @@ class Tail:
 
     __slots__ = ("_channel", "_hub", "_log", "_on_notice", "_reap", "_state", "_subscription", "run_id")
 
-    _ear: Subscription
+    _subscription: Subscription
 
     def __init__(
         self,

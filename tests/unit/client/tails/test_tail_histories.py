@@ -54,7 +54,7 @@ class World:
         self.histories: list[list[Place]] = []
         self.state: RunStateName = "queued"
         self.epoch = 0
-        self.behind = True
+        self.lags = True
         self._count = 0
         self._waiting: list[bytes] = []  # published, not yet delivered
         self._heard: list[bytes] = []
@@ -102,7 +102,7 @@ class World:
         lost = self.log[left:]
         self.log = self.log[:left]
         self._waiting.clear()
-        self.behind = True
+        self.lags = True
         if self.state == "running" and self.epoch == self.log[-1][0]:
             self._lost = [record for _, record in lost] + self._lost
         else:
@@ -167,7 +167,7 @@ class Reader:
             case _ if away:
                 self._action = state.on_unreachable("away")
             case Read(after, limit):
-                world.behind = False
+                world.lags = False
                 self._action = state.on_page(world.page(after, limit))
             case Look():
                 self._action = state.on_info(world.info())
@@ -178,7 +178,7 @@ class Reader:
 
     def _listen(self, draw: st.DataObject, *, quiet: bool) -> Action:
         state, world = self._state, self._world
-        if world.behind:
+        if world.lags:
             return state.on_missed()
         if quiet or draw.draw(st.booleans()):
             return state.on_silence(1)

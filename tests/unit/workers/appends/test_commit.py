@@ -529,14 +529,14 @@ class Forgetful(Slow):
         self._copies: dict[int, Any] = {}
 
     def remember(self, head: int) -> None:
-        self._copies[head] = copy.deepcopy(self._rules.runs)
+        self._copies[head] = copy.deepcopy(self.rules.runs)
 
     def lose_everything(self) -> None:
-        self._rules.runs.clear()
+        self.rules.runs.clear()
 
     def fail_over(self, head: int) -> None:
         """The log ends at `head` again, where it was remembered."""
-        self._rules.runs = copy.deepcopy(self._copies[head])
+        self.rules.runs = copy.deepcopy(self._copies[head])
 
 
 @asynccontextmanager
@@ -635,7 +635,7 @@ class LosesSignals(Slow):
         try:
             return await super().append(batches)
         except LogUnavailableError:
-            for run in self._rules.runs.values():
+            for run in self.rules.runs.values():
                 run.inbox.clear()
                 await self.signal(run.run_id, Signal("new", "steer", "Hello?"))
             raise

@@ -68,9 +68,9 @@ class KeptRecords:
         self._data += b"".join(records)
         self._sizes.extend(map(len, records))
         if len(self._sizes) > MAX_KEPT_RECORDS or len(self._data) > MAX_KEPT_BYTES:
-            self._make_room()
+            self._drop_oldest()
 
-    def _make_room(self) -> None:
+    def _drop_oldest(self) -> None:
         """Drop some more than necessary: the next batch comes soon, and each drop costs as much as a batch."""
         over = len(self._sizes) - MAX_KEPT_RECORDS
         count = over + _DROPPED_AHEAD if over > 0 else 0
