@@ -116,7 +116,11 @@ class Single(Servers):
 
 
 class Replicated(Servers):
-    """A primary and its replica, which may change roles; in a cluster, those of the fleet's keys."""
+    """A primary and its replica, which may change roles; in a cluster, those of the fleet's keys.
+
+    Attributes:
+        whole: All the servers.
+    """
 
     durability: Durability = "replicated"
     takes_proxies = False
@@ -129,7 +133,7 @@ class Replicated(Servers):
         self.url, self.ports, self.kind = whole.url, (first.port, second.port), first.kind
         what = "a cluster of 3 nodes" if isinstance(whole, EmbeddedCluster) else "a primary watched by a sentinel"
         self.about = f"{what}, a replica each; durability replicated, no append-only file"
-        self._whole = whole
+        self.whole = whole
         self._pair = {server.port: server for server in (first, second)}
         self._folder = folder
         self._key = Keys(prefix).durability_marker
@@ -162,7 +166,7 @@ class Replicated(Servers):
         with anyio.CancelScope(shield=True):
             for server in self._returned:
                 await server.stop()
-            await to_thread.run_sync(self._whole.stop_sync)
+            await to_thread.run_sync(self.whole.stop_sync)
 
     def _primary(self) -> int:
         return next((port for port in self.ports if _role(port) == "master"), self.ports[0])
@@ -171,13 +175,13 @@ class Replicated(Servers):
         """Whether it is the primary, and the sentinel reports it; until then the sentinel reports the killed server."""
         if _role(replica.port) != "master":
             return False
-        return isinstance(self._whole, EmbeddedCluster) or _named(self._whole.sentinel_ports[0]) == replica.port
+        return isinstance(self.whole, EmbeddedCluster) or _named(self.whole.sentinel_ports[0]) == replica.port
 
     def _other(self, one: EmbeddedServer) -> EmbeddedServer:
         return next(server for server in self._pair.values() if server is not one)
 
     def _configuration(self, old: EmbeddedServer, replica: EmbeddedServer) -> list[str]:
-        if isinstance(self._whole, EmbeddedSentinels):
+        if isinstance(self.whole, EmbeddedSentinels):
             priority = "--replica-priority", str(_NOT_YET)
             return ["--repl-diskless-sync-delay", "0", "--replicaof", "127.0.0.1", str(replica.port), *priority]
         names = "cluster-enabled", "cluster-node-timeout", "cluster-port", "repl-diskless-sync-delay"
@@ -219,11 +223,11 @@ class Replicated(Servers):
 
     def _is_eligible(self, replica: int) -> bool:
         """Whether the sentinel would promote the synced replica; it has to read its new priority first."""
-        if isinstance(self._whole, EmbeddedCluster):
+        if isinstance(self.whole, EmbeddedCluster):
             return True
         with redis.Redis(port=replica, protocol=2, socket_timeout=5) as client:
             client.config_set("replica-priority", _ELIGIBLE)
-        told = _ask(self._whole.sentinel_ports[0], "SENTINEL", "REPLICAS", "playhead")
+        told = _ask(self.whole.sentinel_ports[0], "SENTINEL", "REPLICAS", "playhead")
         known = [dict(zip(one[::2], one[1::2], strict=True)) for one in told]
         return any((int(one["port"]), int(one["slave-priority"])) == (replica, _ELIGIBLE) for one in known)
 

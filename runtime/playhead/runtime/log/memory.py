@@ -90,6 +90,11 @@ class MemoryLog:
         self._waiters: set[_Waiter] = set()
         self._signalled: dict[str, deque[str]] = {}  # worker -> its runs that have got a signal, not told yet
 
+    @property
+    def rules(self) -> Rules:
+        """The rules with all that they keep, which is the content of the log; to look into it, and to damage it."""
+        return self._rules
+
     def _now(self) -> int:
         """The present, after everything whose retention is over has been removed."""
         now = self._clock()

@@ -17,7 +17,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-__all__ = ["END", "MAX_TOOL_THREADS", "BodyStopped", "ToolBody"]
+__all__ = ["END", "MAX_TOOL_THREADS", "STOP_GRACE_S", "BodyStopped", "ToolBody"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ MAX_TOOL_THREADS = 128
 They have their own limit, because file access and name look-ups share anyio's 40 threads and must not wait for tools.
 """
 
-_STOP_GRACE_S = 1.0  # how long a generator that never waits may still yield after `stop`
+STOP_GRACE_S = 1.0  # how long a generator that never waits may still yield after `stop`
 _CLOSE_GRACE_S = 5.0  # how long a generator may clean up before its owner continues
 
 _threads: RunVar[CapacityLimiter] = RunVar("playhead_tool_threads")
@@ -116,7 +116,7 @@ class ToolBody:
         if self.is_stopped:
             return
         self.is_stopped = True
-        self._stop_deadline = anyio.current_time() + _STOP_GRACE_S
+        self._stop_deadline = anyio.current_time() + STOP_GRACE_S
         if self._scope is not None:
             self._scope.cancel()
         if self._timer is not None and not self._timer.expired():

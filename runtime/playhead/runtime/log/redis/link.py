@@ -96,6 +96,7 @@ class Wire(asyncio.Protocol, ABC):
     Attributes:
         lost: The error that ended it; None while it is open.
         sharded: As `Borrowed.sharded`.
+        transport: The connection's; this protocol is its own until the connection is given back.
     """
 
     def __init__(self, borrowed: Borrowed) -> None:
@@ -111,10 +112,10 @@ class Wire(asyncio.Protocol, ABC):
             replyError=connection._parser.parse_error,
             notEnoughData=_NOTHING,
         )
-        self._transport: asyncio.Transport = connection._writer.transport
-        self._former = self._transport.get_protocol()
-        self._transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
-        self._transport.set_protocol(self)
+        self.transport: asyncio.Transport = connection._writer.transport
+        self._former = self.transport.get_protocol()
+        self.transport.set_write_buffer_limits(high=_BUFFERED_BYTES)
+        self.transport.set_protocol(self)
 
     @property
     def outdated(self) -> bool:
@@ -124,7 +125,7 @@ class Wire(asyncio.Protocol, ABC):
     @property
     def unsent(self) -> int:
         """Bytes that the server has not taken yet."""
-        return self._transport.get_write_buffer_size()
+        return self.transport.get_write_buffer_size()
 
     async def failed(self) -> NoReturn:
         """Wait until the connection is lost, and raise its error."""
@@ -142,7 +143,7 @@ class Wire(asyncio.Protocol, ABC):
     def write(self, *command: Any) -> None:
         """Send a command without waiting; the transport buffers what the server does not take yet."""
         try:
-            self._transport.write(hiredis.pack_command(command))
+            self.transport.write(hiredis.pack_command(command))
         except RuntimeError as error:  # uvloop, if the other end closed it a moment ago
             self._fail(redis_errors.ConnectionError(str(error)))
 
@@ -154,7 +155,7 @@ class Wire(asyncio.Protocol, ABC):
         """Close the connection because of `error`."""
         if self.lost is None:
             self.lost = error
-            self._transport.abort()  # at once: a server that hangs would not answer the end of TLS
+            self.transport.abort()  # at once: a server that hangs would not answer the end of TLS
             self._ended.set()
             self.resume_writing()
 
