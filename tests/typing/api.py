@@ -182,7 +182,7 @@ async def client() -> None:
         assert_type(await opened.run_of_session("ada"), Run | None)
         await opened.start("assistant", deadline=60)
         await opened.start(prompt="hi")  # pyright: ignore[reportCallIssue]
-    assert_type(notices[0].kind, Literal["no_worker", "queued", "paused", "unreachable", "rewound"])
+    assert_type(notices[0].kind, Literal["no_worker", "queued", "paused", "unreachable", "refused", "rewound"])
     assert_type(notices[0].interrupts, tuple[Interrupt, ...])
 
 

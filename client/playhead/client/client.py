@@ -350,4 +350,5 @@ class Client:
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
             reap=shard.want_reap,
+            refusal=shard.refusal,
         )

@@ -17,6 +17,7 @@ __all__ = ["Shard"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S: Final = 2.0
+_ASK_EVERY_S: Final = 1.0
 
 
 class Shard:
@@ -31,6 +32,17 @@ class Shard:
         self.log = log
         self.hub: Hub = Hub(log.client)
         self._reap_wanted = anyio.Event()
+        self._refusal: str | None = None
+        self._asked = self._refused = -_REAP_EVERY_S
+
+    async def refusal(self) -> str | None:
+        """Why the server accepts no writes, None if it does; asked once a second at most, however many tails wait."""
+        if time.monotonic() - self._asked >= _ASK_EVERY_S:
+            self._asked = time.monotonic()
+            self._refusal = await self.log.refusal()
+            if self._refusal is not None:
+                self._refused = self._asked
+        return self._refusal
 
     def want_reap(self) -> None:
         """Wake the reaper: a tail has waited without success, and must end even if the whole fleet died."""
@@ -51,6 +63,8 @@ class Shard:
                 continue
             last = time.monotonic()
             try:
-                await self.log.reap()
+                await self.refusal()
+                if last - self._refused >= _REAP_EVERY_S:  # else the living owners are to renew first
+                    await self.log.reap()
             except PlayheadError as error:
                 logger.info("reap: %s", error)

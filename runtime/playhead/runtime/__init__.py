@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         RunNotFoundError,
         ShardsError,
         UnusableServerError,
+        WriteRefusedError,
     )
     from playhead.runtime.core.events import Event
     from playhead.runtime.core.ids import new_run_id
@@ -87,6 +88,8 @@ __all__ = [
     "RunFailedError",
     "RunNotFoundError",
     "ShardsError",
+    "UnusableServerError",
+    "WriteRefusedError",
     "Tool",
     "ToolContext",
     "UnusableServerError",
@@ -129,6 +132,7 @@ import_at_first_use(
         "RunNotFoundError": "playhead.runtime.core.errors",
         "ShardsError": "playhead.runtime.core.errors",
         "UnusableServerError": "playhead.runtime.core.errors",
+        "WriteRefusedError": "playhead.runtime.core.errors",
         "Event": "playhead.runtime.core.events",
         "new_run_id": "playhead.runtime.core.ids",
         "Interrupt": "playhead.runtime.core.interrupts",

@@ -89,6 +89,31 @@ def test_a_lease_expires_when_no_renewal_was_sent_for_its_limit_and_a_renewal_th
         lease.check()
 
 
+def test_a_lease_whose_renewals_are_refused_is_kept_and_lets_nothing_begin_until_one_succeeds(clock: Clock) -> None:
+    lease = a_lease(clock)
+    clock.now += 2.5
+    lease.refused_at = clock.now
+    assert lease.standing == "refused"
+    lease.check()
+    lease.check(closing=True)
+    lease.renewed_at = clock.now
+    lease.check(beginning=True)
+    clock.now += 2.5
+    lease.refused_at = clock.now
+    with pytest.raises(FencedError, match="refused for so long"):
+        lease.check(beginning=True)
+    assert lease.standing == "lost"
+
+
+def test_a_lease_expires_when_not_even_refusals_come(clock: Clock) -> None:
+    lease = a_lease(clock)
+    lease.refused_at = clock.now + 1.0
+    clock.now += 3.1
+    assert lease.standing == "expired"
+    with pytest.raises(FencedError, match=r"no renewal succeeded for 3\.1 s"):
+        lease.check()
+
+
 def test_a_renewal_counts_from_when_it_was_sent(clock: Clock) -> None:
     lease = a_lease(clock)
     sent = clock.now + 1.5

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -57,8 +59,9 @@ Progress = Ended | Paused | Left | Raised
 class Closing:
     """Writes the end of one ownership of a run, after the records that are still queued, in one call.
 
-    Once begun it is not cancelled, because a drain would then throw away the records it holds. It takes at most a
-    lease, because after that another owner writes the end.
+    Once begun it is not cancelled, because a drain would then throw away the records it holds. It goes on as long as the
+    run is held, also while the server refuses writes; and at most a lease longer, because after that another owner writes
+    the end. A run that is told to stop is given a lease.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class Closing:
             FencedError: The run is lost, perhaps because this took too long.
             PlayheadError: The log accepts not even a failure.
         """
-        with anyio.move_on_after(self._lease_s, shield=True):
+        with self._while_held():
             try:
                 return await self._write(progress, state)
             except FencedError:
@@ -105,6 +108,23 @@ class Closing:
         self._writer.ownership.lose(f"its end could not be stored within {self._lease_s:g} s")
         self._writer.ownership.check()
         return None
+
+    @contextmanager
+    def _while_held(self) -> Generator[None]:
+        """A shield that ends a lease after the run was last held."""
+        loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
+        with anyio.move_on_after(self._lease_s, shield=True) as scope:
+
+            def extend() -> None:
+                if self._writer.ownership.standing in ("held", "refused"):
+                    scope.deadline = loop.time() + self._lease_s
+                timers[:] = [loop.call_later(self._lease_s / 10, extend)]
+
+            extend()
+            try:
+                yield
+            finally:
+                timers[0].cancel()
 
     async def _write(self, progress: Progress, state: RunState | None) -> str | None:
         match progress:

@@ -10,9 +10,9 @@ from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
-__all__ = ["Notice", "NoticeKind", "no_worker", "queued", "rewound", "run_not_found"]
+__all__ = ["Notice", "NoticeKind", "no_worker", "queued", "refused", "rewound", "run_not_found"]
 
-NoticeKind = Literal["no_worker", "queued", "paused", "unreachable", "rewound"]
+NoticeKind = Literal["no_worker", "queued", "paused", "unreachable", "refused", "rewound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Notice:
     Attributes:
         kind: `no_worker` (no live worker serves the agent), `queued` (after other runs, or after the current run of its
             session), `paused` (until its questions have responses), `unreachable` (Redis does not reply; the tail
-            continues when it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
+            continues when it does), `refused` (Redis accepts no writes, so no run goes on until it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
         message: For a user.
         interrupts: For `paused`: the open questions.
     """
@@ -54,6 +54,12 @@ def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
     does = f"is {info.state}" if info is not None else "has just ended"
     asks = f" and waits for a response: playhead show {holder}" if does == "is paused" else ""
     return f"run {run_id} is queued: its session is with run {holder}, which {does}{asks}."
+
+
+def refused(run_id: str, state: str, reason: str) -> str:
+    """Says that the run cannot go on because the server accepts no writes."""
+    owner = "its owner keeps what it has and goes on" if state == "running" else "a worker can take it"
+    return f"run {run_id} is {state}: {reason}; {owner} when writes are accepted again."
 
 
 def rewound(run_id: str, *, head: int, seen: int) -> str:

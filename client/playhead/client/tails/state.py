@@ -10,7 +10,7 @@ Each phase requests one action, and its outcome leads to the next phase:
 | SHORT_AGAIN | Look      | as SHORT; but its head is back: the log was cut, `GapError` |
 | LOST        | Listen    | any batch, or none: READING |
 | LISTENING   | Listen    | batches: return what is new; a hole, another history, or a missed batch: READING; silence: LOOKING |
-| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: READING; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; it is queued: QUEUED; else LISTENING |
+| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: READING; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; the server refuses writes: send a notice, LISTENING; it is queued: QUEUED; else LISTENING |
 | OVERDUE     | Listen    | as LISTENING, because a busy connection is late long before it has lost anything; but silence: MISSING |
 | MISSING     | Read      | as READING; but none: CUT |
 | CUT         | Look      | the run still has records that the log lacks: `GapError`; else LISTENING |
@@ -47,7 +47,7 @@ from playhead.client.tails.actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tails.notice import Notice, NoticeKind, no_worker, queued, rewound, run_not_found
+from playhead.client.tails.notice import Notice, NoticeKind, no_worker, queued, refused, rewound, run_not_found
 from playhead.client.tails.seen import Seen
 from playhead.runtime.core.codec import decode_batch
 from playhead.runtime.core.cursor import Cursor
@@ -116,6 +116,7 @@ class TailState:
         "_listen_s",
         "_on_pause",
         "_phase",
+        "_refusal",
         "_seen",
         "_share_s",
         "_told",
@@ -146,6 +147,7 @@ class TailState:
         self._waited_s = 0.0  # how long it listened before it looked last
         self._unserved_s = 0.0
         self._info: RunInfo | None = None  # the last look, while more is looked up
+        self._refusal: str | None = None  # why the server accepted no writes at the last look
         self._error: PlayheadError | None = None
 
     @property
@@ -307,9 +309,9 @@ class TailState:
 
     # ------------------------------------------------------------------ the run
 
-    def on_info(self, info: RunInfo | None) -> Action:
-        """The state of the run; None if it does not exist."""
-        seen = self._seen
+    def on_info(self, info: RunInfo | None, refusal: str | None = None) -> Action:
+        """The state of the run, None if it does not exist; and why the server accepts no writes, None if it does."""
+        seen, self._refusal = self._seen, refusal
         if info is None:
             return self._fail(run_not_found(self.run_id))
         match self._phase:
@@ -358,6 +360,8 @@ class TailState:
             return self._to(_Phase.ENDED)
         if info.state == "paused":
             return self._wait_for_answers()
+        if self._refusal is not None:
+            return self._listen(self._tell("refused", refused(self.run_id, info.state, self._refusal)))
         if info.state == "queued":
             self._info = info
             return self._to(_Phase.QUEUED)

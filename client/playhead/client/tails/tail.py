@@ -7,7 +7,7 @@ it reads the last record it returned once more: if another record replaced it, o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
@@ -42,6 +42,11 @@ __all__ = ["Tail"]
 _CONFIRM_S: Final = 1.0
 
 
+async def _accepts() -> str | None:
+    """Of a log that accepts all writes, or that a tail cannot ask."""
+    return None
+
+
 class Tail:
     """Reads one run: enter it with `async with`, and call `next` until it returns None.
 
@@ -55,9 +60,10 @@ class Tail:
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
         on_pause: Whether to end with the `run.paused` record while the run is paused there.
         reap: Called now and then while waiting, so that no tail hangs if the whole fleet is dead.
+        refusal: Why the server accepts no writes; None if it does.
     """
 
-    __slots__ = ("_channel", "_hub", "_log", "_on_notice", "_reap", "_state", "_subscription", "run_id")
+    __slots__ = ("_channel", "_hub", "_log", "_on_notice", "_reap", "_refusal", "_state", "_subscription", "run_id")
 
     _subscription: Subscription
 
@@ -73,6 +79,7 @@ class Tail:
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
         reap: Callable[[], None] = lambda: None,
+        refusal: Callable[[], Awaitable[str | None]] = _accepts,
     ) -> None:
         self.run_id: str = run_id
         self._log = log
@@ -80,6 +87,7 @@ class Tail:
         self._channel = channel
         self._on_notice = on_notice
         self._reap = reap
+        self._refusal = refusal
         self._state = TailState(
             run_id, after, on_pause=on_pause, wait_for_worker=wait_for_worker, channels=hub.channels
         )
@@ -170,7 +178,8 @@ class Tail:
                 case Fail(error):
                     raise error
                 case _:  # Look
-                    return state.on_info(await log.info(run_id))
+                    info = await log.info(run_id)
+                    return state.on_info(info, None if info is None or info.ended else await self._refusal())
         except LogUnavailableError as error:
             return state.on_unreachable(str(error))
 

@@ -42,6 +42,7 @@ __all__ = [
     "RunNotFoundError",
     "ShardsError",
     "UnusableServerError",
+    "WriteRefusedError",
     "remote_error",
 ]
 
@@ -60,6 +61,10 @@ class LogUnavailableError(PlayheadError):
 
 class UnusableServerError(LogUnavailableError):
     """The server answers, and the log cannot be kept there as it was asked for: waiting does not help."""
+
+
+class WriteRefusedError(LogUnavailableError):
+    """The server answers, and accepts no writes now: it is full, it is a replica or lacks one, it loads its data, …"""
 
 
 class RedisAuthError(PlayheadError):

@@ -10,8 +10,9 @@ from playhead.runtime.core.errors import FencedError
 
 __all__ = ["Ownership", "Standing"]
 
-Standing = Literal["held", "stopping", "expired", "lost"]
-"""State of an ownership. `held`: this process may act for the run. `stopping`: it was told to stop; the end of the
+Standing = Literal["held", "refused", "stopping", "expired", "lost"]
+"""State of an ownership. `held`: this process may act for the run. `refused`: the log has refused its renewals for so long that
+it might own the run no longer, but refuses all other writes too: it keeps what it has, and begins nothing. `stopping`: it was told to stop; the end of the
 ownership may still be written. `expired`: no renewal succeeded for so long that another process may soon own the run.
 `lost`: another process owns it, or may own it."""
 
@@ -45,20 +46,26 @@ class Ownership:
             return "lost"
         if self.overdue() is not None:
             return "expired"
-        return "held" if self.refusal is None else "stopping"
+        if self.refusal is not None:
+            return "stopping"
+        return "refused" if self.unsure() else "held"
 
-    def check(self, *, closing: bool = False) -> None:
+    def check(self, *, closing: bool = False, beginning: bool = False) -> None:
         """Refuse unless this process may act. Call it before a model call, a tool's body or a write begins.
 
         Args:
             closing: The end of this ownership begins (the run's end, its handover): `stopping` does not refuse that.
+            beginning: What begins has effects outside the log: a `refused` ownership becomes lost, because another
+                process may own the run by now.
 
         Raises:
             FencedError: The ownership is not held. An expired one becomes lost, so a refusal is never taken back.
         """
         standing = self.standing
-        if standing == "held" or (closing and standing == "stopping"):
+        if standing == "held" or (closing and standing == "stopping") or (standing == "refused" and not beginning):
             return
+        if standing == "refused":
+            self.mark_lost("renewals have been refused for so long that another process may own it")
         if standing == "expired":
             self.mark_lost(self.overdue() or "")
         raise FencedError(f"run {self.run_id}: {self.refusal}")
@@ -66,6 +73,10 @@ class Ownership:
     def overdue(self) -> str | None:
         """How long no renewal has succeeded, in words, if that is too long; else None."""
         return None
+
+    def unsure(self) -> bool:
+        """Whether renewals are refused, and have not succeeded for too long."""
+        return False
 
     def mark_lost(self, why: str) -> None:
         """Let `check` refuse everything from now on; the first reason stays. `lose` must follow, on the event loop."""

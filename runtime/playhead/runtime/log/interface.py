@@ -206,6 +206,10 @@ class LogSubmitter(Protocol):
         """
         ...
 
+    async def refusal(self) -> str | None:
+        """Why the log accepts no writes now, in words; None if it accepts them, or the caller may not ask. Nothing is written."""
+        ...
+
     async def reap(self, *, limit: int = 32) -> list[str]:
         """Deal with up to `limit` passed deadlines and expired leases, oldest first.
 

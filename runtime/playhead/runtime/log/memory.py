@@ -124,6 +124,10 @@ class MemoryLog:
         stored, ending = pack(asdict(signal)), cancel_ending(signal)
         return self._notify(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
 
+    async def refusal(self) -> str | None:
+        """See `Log.refusal`: it accepts all writes."""
+        return None
+
     async def inbox(self, run_id: str) -> list[Signal]:
         """See `Log.inbox`."""
         run = self._rules.runs.get(run_id)

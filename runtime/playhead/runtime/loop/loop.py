@@ -54,7 +54,7 @@ from playhead.runtime.core.steps import (
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.model_call import Failed, ModelCall, tracked
-from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
+from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
 
 __all__ = ["Loop"]
@@ -134,6 +134,8 @@ class Loop:
                 if self.control.cancelling:
                     continue
                 return
+            if isinstance(step, CallModel) and self.ownership.unsure():
+                yield FLUSH  # whether the run is still owned is known when its records are stored
             async with aclosing(self._perform(step)) as items:
                 async for item in items:
                     if type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2]):

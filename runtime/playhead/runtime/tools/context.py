@@ -89,7 +89,7 @@ class ToolContext:
         """
         if self.ownership is not None:
             try:
-                self.ownership.check()
+                self.ownership.check(beginning=True)
             except FencedError as error:
                 raise NotBegunError(str(error)) from None
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import anyio
 
-from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError, WriteRefusedError
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.log.interface import Log
 from playhead.workers.checkpoints import Visit
@@ -36,19 +36,31 @@ class Lease(Ownership):
 
     Attributes:
         renewed_at: When its last successful renewal (at first its claim) was *sent*, by `now_s`.
+        refused_at: When the last renewal was sent that the server refused together with all writes; 0 for none.
     """
 
     def __init__(self, run_id: str, token: str, *, sent: float, limit_s: float, watchdog: Watchdog) -> None:
         super().__init__(run_id)
         self.token = token
         self.renewed_at = sent
+        self.refused_at = 0.0
         self._limit_s = limit_s
         self._watchdog = watchdog
 
     def overdue(self) -> str | None:
         """How long no renewal has succeeded, in words, if that is too long; else None."""
-        silent = now_s() - self.renewed_at
-        return f"no renewal succeeded for {silent:.1f} s" if silent > self._limit_s else None
+        now = now_s()
+        if now - max(self.renewed_at, self.refused_at) <= self._limit_s:
+            return None
+        return f"no renewal succeeded for {now - self.renewed_at:.1f} s"
+
+    def unsure(self) -> bool:
+        """Whether only refusals have come for as long as a lease is held without a renewal.
+
+        The server that refuses gives the run to no other worker, so the run is kept. But after a failover another server
+        may have: so nothing begins until a renewal has succeeded.
+        """
+        return now_s() - self.renewed_at > self._limit_s
 
     def explain(self) -> str:
         """Why this worker could not hold it, in words; empty if the reason is not here."""
@@ -130,6 +142,9 @@ class Leases:
         while True:
             try:
                 reaped = await self._log.reap()
+            except WriteRefusedError as error:
+                log_refusal("reap", error)
+                await self._until_renewed()
             except PlayheadError as error:
                 log_refusal("reap", error)
             else:
@@ -137,3 +152,13 @@ class Leases:
                 for run_id in reaped:
                     logger.warning("run %s: taken from an owner that is silent, or past its deadline", run_id)
             await anyio.sleep(_REAP_EVERY_S)
+
+    async def _until_renewed(self) -> None:
+        """Wait until the server accepts writes, and then until every living owner has renewed: their leases ran out
+        because their renewals were refused."""
+        try:
+            while await self._log.refusal() is not None:  # noqa: ASYNC110 - the server gives no signal
+                await anyio.sleep(_REAP_EVERY_S)
+        except PlayheadError as error:
+            log_refusal("reap", error)
+        await anyio.sleep(self._limit_s / 2)

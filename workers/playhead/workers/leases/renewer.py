@@ -10,6 +10,9 @@ When to renew, with T for a third of the lease: a try is sent as soon as T has p
 without a reply. A claim counts as a successful try of its run. The server counts its 3 T from the arrival of a try,
 which is later than its sending: it gives a run to another worker T after this one has stopped it, or later.
 
+A try that the server refuses, as it refuses every write (it is full, a replica, loading), is a sign that the run can be
+given to no other worker there: the run is kept, see `Lease.unsure`.
+
 A try does not wait for the reply to the one before it; each has T for its reply. While one waits on the log's
 connection, the next is made on a new connection, because all calls on a connection that hangs would hang.
 """
@@ -27,7 +30,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, WriteRefusedError
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Renewal
 from playhead.workers.checkpoints import Checkpoint, Visit
@@ -47,6 +50,7 @@ class Renewable(Protocol):
     run_id: str
     token: str
     renewed_at: float
+    refused_at: float
     lost: bool
 
     def mark_lost(self, why: str) -> None:
@@ -177,6 +181,10 @@ class Renewer:
         try:
             async with self._connection_of(log) as free:
                 await self._renew_all(free, sent)
+        except WriteRefusedError as error:
+            for lease in self._held():
+                lease.refused_at = max(lease.refused_at, sent)
+            logger.warning("renew: %s; trying again", error)
         except Exception as error:  # any error: without renewals every run of this worker is lost
             logger.warning("renew: %s; trying again", str(error) or f"no reply within {self._third:.1f} s")
 

@@ -15,7 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError, WriteRefusedError
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.topology import LocatedConnection, NowhereError, finder_of, read_topology
 
@@ -30,10 +30,13 @@ _CANNOT_NOW: Final = (
     redis_errors.MasterDownError,
     redis_errors.TryAgainError,
 )
-_PASSING: Final = re.compile(
-    r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|UNBLOCKED)\b|access a non local key|WAIT(AOF)? cannot be used"
+_REFUSED: Final = re.compile(
+    r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|CLUSTERDOWN|MASTERDOWN)\b|access a non local key"
 )
-"""Refusals that end by themselves; nothing was written. `access a non local key`: the slot is being moved."""
+"""Refusals of writes that end by themselves. `access a non local key`: the slot is being moved."""
+
+_PASSING: Final = re.compile(r"^UNBLOCKED\b|WAIT(AOF)? cannot be used")
+"""Other errors that end by themselves."""
 
 _FULL: Final = re.compile("^(Too many connections|No connection available)")
 """The errors of redis-py's pools when they are full; the server is not the cause."""
@@ -189,7 +192,7 @@ def translate_errors(client: Redis) -> Generator[None]:
             ) from error
         raise LogUnavailableError(f"Redis at {address_of(client)} does not have the keys any more: {error}") from error
     except _CANNOT_NOW as error:
-        raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
+        raise WriteRefusedError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
     except redis_errors.InvalidResponse as error:
         raise LogUnavailableError(
             f"{address_of(client)} answers, but does not speak Redis' protocol. Is it the right port?"
@@ -201,6 +204,8 @@ def translate_errors(client: Redis) -> Generator[None]:
             raise RedisAuthError(f"Redis at {address_of(client)} wants a password; put it in the URL") from error
         if "ACL failure in script" in str(error):
             raise RedisAuthError(_no_right(client, error)) from error
+        if _REFUSED.search(str(error)):
+            raise WriteRefusedError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
         if _PASSING.search(str(error)):
             raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
         raise PlayheadError(f"Redis at {address_of(client)} refused: {error}") from error

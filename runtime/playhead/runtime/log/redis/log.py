@@ -16,6 +16,7 @@ from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError
+from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError, WriteRefusedError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
@@ -267,6 +268,16 @@ class RedisLog:
         check_count("limit", limit, least=1)
         args = [self.keys.root, limit, crash_failure(), deadline_failure()]
         return [text(run_id) for run_id in await self._run(_REAP, [self.keys.leases, self.keys.deadlines], args)]
+
+    async def refusal(self) -> str | None:
+        try:
+            # By a write that is refused as all others, and changes nothing: no such key is to be made.
+            await self._call("SET", self.keys.durability_marker, 1, "XX", "PX", 60_000)
+        except WriteRefusedError as error:
+            return str(error)
+        except RedisAuthError:
+            return None
+        return None
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         check_signal(signal)

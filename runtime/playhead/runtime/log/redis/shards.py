@@ -177,6 +177,10 @@ class ShardedLog:
         """See `Log.signal`."""
         return await (await self._to_write(run_id)).signal(run_id, signal)
 
+    async def refusal(self) -> str | None:
+        """See `Log.refusal`; of the first shard that refuses."""
+        return next(filter(None, await self._all(lambda log: log.refusal())), None)
+
     async def reap(self, *, limit: int = 32) -> list[str]:
         """See `Log.reap`; up to `limit` on each shard."""
         return [run_id for reaped in await self._all(lambda log: log.reap(limit=limit)) for run_id in reaped]
