@@ -43,6 +43,7 @@ from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
+from playhead.runtime.testing import folded_text
 
 __all__: list[str] = []
 
@@ -235,7 +236,9 @@ def shown(fleet: Fleet) -> str:
             withdrawn = [piece for piece in pieces if event["from_seq"] <= piece[0] <= event["to_seq"]]
             assert "".join(text for _, text in withdrawn) == event["text"]
             pieces = [piece for piece in pieces if piece not in withdrawn]
-    return "".join(text for _, text in pieces)
+    text = "".join(text for _, text in pieces)
+    assert folded_text(fleet.events()) == text
+    return text
 
 
 SHOWN = "Let me look and pay.Once more.That is all there is to say.It rains in the north, and the sun shines elsewhere."
