@@ -203,6 +203,7 @@ async def test_each_kind_of_breach_is_found(tmp_path: Path, name: str, expected:
     assert {"reader", "gap", "duplicate", "unlogged", "order"} & found <= expected, "nothing else is blamed"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("agent", ["together", "in_turn", "continuing"])
 async def test_every_cut_of_a_log_of_the_real_loop_passes(tmp_path: Path, agent: str) -> None:
     whole = await made(plan(agent=agent), folder=tmp_path)

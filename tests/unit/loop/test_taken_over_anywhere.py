@@ -263,6 +263,7 @@ async def test_the_run_has_every_kind_of_record() -> None:
     assert begun[:2] == [f"{RUN}/t1"] * 2, "the call that asked is begun again under the same key"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("on_partial", ["retract", "continue"])
 async def test_cut_after_any_record_it_comes_to_the_same_end(
     on_partial: OnPartial, tool_executor: Literal["concurrent", "sequential"]
@@ -275,6 +276,7 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(
         check_end(fleet, whole, cut=cut)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("on_partial", ["retract", "continue"])
 async def test_owners_that_die_again_and_again_lose_nothing(on_partial: OnPartial) -> None:
     whole = await whole_run(World(on_partial))
@@ -329,6 +331,7 @@ async def test_text_is_kept_where_a_model_can_continue_it_and_withdrawn_elsewher
     assert withdrawn > 15
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("on_partial", ["retract", "continue"])
 async def test_cancelled_after_any_record_it_ends_and_begins_nothing_more(on_partial: OnPartial) -> None:
     whole = await whole_run(World(on_partial))

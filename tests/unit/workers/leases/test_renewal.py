@@ -134,6 +134,7 @@ def leases_long(count: float) -> Callable[[Held, Lease], Awaitable[object]]:
 ONE_IN_FOUR = [fates for fates in itertools.product(FATES, repeat=4) if "answered" in fates]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fates", ONE_IN_FOUR, ids="-".join)
 def test_a_run_is_held_as_long_as_one_try_in_four_is_answered(hold: Callable[..., Held], fates: Sequence[str]) -> None:
     assert hold(*fates, over=leases_long(12)).lost_at is None
