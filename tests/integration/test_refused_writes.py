@@ -16,7 +16,8 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.workers.checkpoints import Checkpoint
 
 if TYPE_CHECKING:
-    from .conftest import Fleet, HeldModel
+    from tests.support.fleet import Fleet
+    from tests.support.models import HeldModel
 
 __all__: list[str] = []
 

@@ -77,9 +77,9 @@ def test_several_questions_are_answered_by_id_one_by_one(
     first = call("respond", run_id, f"{book}=no", "--url", fleet.url)
     assert (first.code, first.err) == (0, f"run {run_id}: answered; it still waits for approve")
     command.until("waits for a response to approve")
-    guessed = call("respond", run_id, "aprove=yes", "--url", fleet.url)
+    guessed = call("respond", run_id, "agrees=yes", "--url", fleet.url)
     assert guessed.code == 64
-    assert "'aprove=yes' does not name an open question" in guessed.err
+    assert "'agrees=yes' does not name an open question" in guessed.err
     assert call("respond", run_id, "approve=yes", "--url", fleet.url).code == 0
     assert "pay: yes, book: no" in command.wait().out
 

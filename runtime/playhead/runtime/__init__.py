@@ -88,11 +88,11 @@ __all__ = [
     "RunFailedError",
     "RunNotFoundError",
     "ShardsError",
-    "UnusableServerError",
-    "WriteRefusedError",
     "Tool",
     "ToolContext",
     "UnusableServerError",
+    "UnusableServerError",
+    "WriteRefusedError",
     "new_run_id",
     "tool",
 ]

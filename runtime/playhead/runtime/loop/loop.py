@@ -35,7 +35,6 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.retry import rest_of_wait
-from playhead.runtime.core.segments import WHOLE, Stored, record_of
 from playhead.runtime.core.segments import WHOLE, Encoded, Stored, record_of
 from playhead.runtime.core.state import RunState, evolve
 from playhead.runtime.core.steps import (

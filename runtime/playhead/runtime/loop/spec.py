@@ -9,7 +9,6 @@ from typing import Final, Literal
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.retry import RetryPolicy
-from playhead.runtime.core.segments import Stored
 from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.tool import Tool

@@ -66,7 +66,7 @@ def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
         (["yes"], TWO, r"'yes' does not name an open question; pass ID=ANSWER. Open are: where \(v1:.*\), when \(v1:"),
         (["approve=yes"], TWINS, "'approve=yes' does not name an open question"),
         (["v1:tool_call:t9:x=yes"], ONE, "does not name an open question"),
-        (["aprove=yes"], ONE, "'aprove=yes' does not name an open question; pass ID=ANSWER. Open are: approve"),
+        (["agrees=yes"], ONE, "'agrees=yes' does not name an open question; pass ID=ANSWER. Open are: approve"),
         (["delete=true"], ONE, "does not name an open question"),
         (["Pay the bill=yes"], ONE, "does not name an open question"),
         (["approve =yes"], ONE, "does not name an open question"),

@@ -15,7 +15,6 @@ from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
-from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError
 from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError, WriteRefusedError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
