@@ -12,8 +12,9 @@ import pytest
 import redis.asyncio
 
 from playhead.client import Client
+from playhead.runtime import Agent
 from playhead.runtime.core.codec import encode_record
-from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisTooOldError, UnusableServerError
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.core.signals import Signal
@@ -24,6 +25,8 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, WriteResult, WriteStatus
+from playhead.runtime.models import ScriptedModel
+from playhead.workers import Worker
 
 __all__: list[str] = []
 
@@ -245,3 +248,29 @@ async def test_a_client_opened_again_for_another_event_loop_asks_for_the_same_du
     with pytest.raises(PlayheadError, match="fsynced"):  # this server cannot give it
         async with again:
             pass
+
+
+@pytest.mark.parametrize(
+    ("durability", "arguments", "error", "match"),
+    [
+        ("replicated", (), UnusableServerError, "`replicated`: .* has no replica"),
+        ("fsynced", ("--appendonly", "no"), UnusableServerError, "`fsynced`: .* has appendonly off"),
+        ("fsynced", ("--rename-command", "WAITAOF", ""), RedisTooOldError, "`fsynced`: .* has no WAITAOF"),
+    ],
+)
+async def test_every_worker_refuses_a_server_that_cannot_and_claims_nothing_there(
+    prefix: str, durability: Durability, arguments: tuple[str, ...], error: type[Exception], match: str
+) -> None:
+    agent = Agent(ScriptedModel(["Done."]), name="agent", callback_handler=None)
+    async with EmbeddedServer.running(extra_args=arguments) as server:
+        plain = log_on(server, prefix, "memory")
+        new = NewRun(new_run_id(), "agent", RunSubmitted(at=1, agent="agent"))
+        await plain.submit(new)
+        log = log_on(server, prefix, durability)
+        with pytest.raises(error, match=match):
+            await Worker([agent], log=log).run()
+        info = await plain.info(new.run_id)
+        assert info is not None
+        assert info.state == "queued"
+        await log.aclose()
+        await plain.aclose()

@@ -9,6 +9,7 @@ function: there the writes are not checked.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
@@ -48,11 +49,12 @@ _UNKNOWN: Final = re.compile(r"unknown command|[Ii]nvalid command")
 _ASK: Final = """
 local commands = tonumber(ARGV[1])
 if not redis.acl_check_cmd then return false end
-local function allowed(command, key)
-  local known, answer = pcall(redis.acl_check_cmd, command, key)
+local function allowed(...)
+  local known, answer = pcall(redis.acl_check_cmd, ...)
   return known and answer
 end
 local missing, reached = {}, {}
+if not allowed('EVAL', '', '0') then missing[1] = 'EVAL' end
 for c = 2, commands + 1 do
   local some = false
   for k, key in ipairs(ARGV) do
@@ -67,6 +69,8 @@ end
 return {missing, closed}
 """
 """Of these commands and keys: the commands that are allowed on none of the keys, and the keys that none is allowed on."""
+
+_ASK_SHA: Final = hashlib.sha1(_ASK.encode(), usedforsecurity=False).hexdigest()
 
 
 def commands_for(role: Role, *, sharded: bool = False) -> list[str]:
@@ -160,23 +164,21 @@ async def _done(commands: Commands, tried: Iterable[tuple[Any, ...]]) -> list[st
 
 async def _asked(commands: Commands, keys: Keys, role: Role) -> list[str]:
     """What is missing to run the scripts, by the server's answer."""
-    try:
-        await commands.send("EVALSHA", "0" * 40, 0)
-    except redis_errors.NoScriptError:
-        pass
-    except redis_errors.ResponseError as error:
-        if (right := refused_right(error, "evalsha", "")) is not None:
-            return [right]
-        raise
     needed = sorted((_CLIENT_SCRIPTS if role == "client" else _WORKER_SCRIPTS) - {"TIME"})  # which has no key
+    asked = (0, len(needed), *needed, *_written(keys, role))
+    command, script = "EVALSHA", _ASK_SHA
     try:
-        answer = await commands.send("EVAL", _ASK, 0, len(needed), *needed, *_written(keys, role))
+        try:
+            answer = await commands.send(command, script, *asked)
+        except redis_errors.NoScriptError:
+            command, script = "EVAL", _ASK
+            answer = await commands.send(command, script, *asked)
     except redis_errors.ResponseError as error:
-        if (right := refused_right(error, "eval", "")) is not None:
+        if (right := refused_right(error, command, "")) is not None:
             return [right]
         raise
     missing, closed = answer or ((), ())
-    if len(missing) == len(needed):  # hardly because of the commands
+    if len(missing) >= len(needed):  # hardly because of the commands
         return [f"~{keys.root}*"]
     return [*(f"+{one.decode().lower()}" for one in missing), *(f"~{one.decode()}" for one in closed)]
 
