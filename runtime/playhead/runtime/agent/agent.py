@@ -118,7 +118,7 @@ class Agent:
         check_retry(retry)
         self.name = name
         self.description = description
-        self.system_prompt = system_prompt if system_prompt is None else whole_text(system_prompt)
+        self.system_prompt: str | None = system_prompt if system_prompt is None else whole_text(system_prompt)
         self.messages: Messages = checked_messages(messages or [])
         self.callback_handler = callback_handler
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor

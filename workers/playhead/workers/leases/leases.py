@@ -43,7 +43,7 @@ class Lease(Ownership):
         super().__init__(run_id)
         self.token = token
         self.renewed_at = sent
-        self.refused_at = 0.0
+        self.refused_at: float = 0.0
         self._limit_s = limit_s
         self._watchdog = watchdog
 

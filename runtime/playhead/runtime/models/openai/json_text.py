@@ -24,7 +24,7 @@ class JsonText:
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
-        self.filled = False
+        self.filled: bool = False
         self._depth = 0
         self._opened = False
         self._in_string = False
