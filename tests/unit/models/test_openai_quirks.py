@@ -38,11 +38,6 @@ TEXT: dict[str, list[Any]] = {
         delta(content="Hello"),
         {"object": "chat.completion", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]},
     ],
-    "the message so far beside each delta": [
-        {"choices": [{"delta": {"content": "Hel"}, "message": {"content": "Hel"}}]},
-        {"choices": [{"delta": {"content": "lo"}, "message": {"content": "Hello"}}]},
-        {"choices": [{"delta": {"role": "assistant", "content": ""}, "message": {"content": "Hello"}}]},
-    ],
     "text of the older API": [{"choices": [{"text": "Hello", "index": 0}]}],
     "a choice that is not in a list": [{"choices": {"delta": {"content": "Hello"}}}],
     "the only choice has another number": [{"choices": [{"index": 1, "delta": {"content": "Hello"}}]}],

@@ -50,7 +50,6 @@ class ChunkTranslator:
         self._words: list[str] = []
         self._text: list[str] = []
         self._choice: object = None
-        self._in_messages = False  # the server sends pieces of `message` in the place of deltas
         self._details: list[dict[str, Any]] = []
 
     def feed(self, event: Any, *, name: str = "") -> list[Chunk]:
@@ -129,29 +128,18 @@ class ChunkTranslator:
         if error := choice.get("error"):
             raise server_error({"error": error}) or not_understood("an error", error)
         delta: Any = choice.get("delta")
+        if not delta or (choice.get("message") and not _says(delta)):
+            delta = choice.get("message") or delta
         if "usage" in choice:
             self._count(choice)
-        if choice.get("message") and not _says(delta):
-            self._take_message(choice["message"], whole=event.get("object") == "chat.completion")
-        elif isinstance(delta, dict):
-            self._take(cast("dict[str, Any]", delta))
+        if isinstance(delta, dict):
+            self._take(cast("dict[str, Any]", delta), whole=event.get("object") == "chat.completion")
         elif delta:
             raise not_understood("a delta that is not an object", delta)
         elif choice.get("text"):  # of the older completions API
             self._say(choice["text"])
         if word := finish_word(choice.get("finish_reason")):
             self._finish(word, choice, event)
-
-    def _take_message(self, message: Any, *, whole: bool) -> None:
-        """Process a `message`: the whole one, a piece of it in the place of a delta, or what the deltas have said."""
-        if not isinstance(message, dict):
-            raise not_understood("a message that is not an object", message)
-        fields = cast("dict[str, Any]", message)
-        if self._queue.begun and (whole or not self._in_messages):
-            self._check_repetition(fields)
-            return
-        self._in_messages = not whole
-        self._take(fields)
 
     def _finish(self, word: str, choice: dict[str, Any], event: dict[str, Any]) -> None:
         if is_failure(word):
@@ -160,7 +148,10 @@ class ChunkTranslator:
         if word not in self._words[-1:]:
             self._words.append(word)
 
-    def _take(self, delta: dict[str, Any]) -> None:
+    def _take(self, delta: dict[str, Any], *, whole: bool) -> None:
+        if whole and self._queue.begun:
+            self._check_repetition(delta)
+            return
         content = delta.get("content")
         if len(delta) > 1 or content is None:
             field, reasoning = reasoning_of(delta)
