@@ -120,13 +120,13 @@ async def tool_result(fleet: Fleet, call: list[Chunk]) -> dict[str, Any]:
     ("given", "says"),
     [
         ('{"number": "many"}', "valid integer"),
-        ('{"numb', "Field required"),
-        ("not json", "Field required"),
+        ('{"numb', "cannot be read"),
+        ("not json", "cannot be read"),
         ("[1, 2]", "Error"),
         ('"text"', "Error"),
         ("null", "Error"),
         ("", "Field required"),
-        ('{"number": 1, "number": [[[', "Field required"),
+        ('{"number": 1, "number": [[[', "cannot be read"),
         ("[" * 100_000, "Error"),
     ],
 )

@@ -268,7 +268,7 @@ async def test_a_caller_whose_run_waits_for_a_paused_run_is_told_which(fleet: Fl
 async def test_of_two_clients_that_respond_at_once_one_wins_and_the_other_is_told(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as one, fleet.client() as two:
         run, events = await asked(one)
-        await (await two.start("nobody", "Hi")).cancel()  # so that its rights are checked: else it responds later
+        await (await two.start("unserved", "Hi")).cancel()  # so that its rights are checked: else it responds later
         (question,) = ids(events)
         lost: dict[str, InterruptNotOpenError] = {}
 

@@ -87,7 +87,7 @@ async def test_a_worker_a_client_and_a_viewer_with_the_documented_rights_do_all_
             assert [event async for event in viewer.run(run.id).stream_async()]
             assert len(await client.workers()) == len(await viewer.workers()) == 1
             assert [info.run_id for info in await viewer.runs()] == [run.id]
-            await (await client.start("nobody", "Hi")).cancel()
+            await (await client.start("unserved", "Hi")).cancel()
             await fleet.ended(worker, completed=1)
         await fleet.ask("ACL", "DELUSER", "client", "viewer")
         denied = [entry for entry in await fleet.ask("ACL", "LOG") if b"toplevel" in entry or b"lua" in entry]

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -89,12 +90,10 @@ def _slow_way_to(url: str) -> str:
     port = int(url.rpartition(":")[2].partition("/")[0])
 
     def pump(source: socket.socket, sink: socket.socket) -> None:
-        try:
+        with source, sink, suppress(OSError):
             while data := source.recv(65536):
                 time.sleep(DELAY_S)
                 sink.sendall(data)
-        except OSError:
-            sink.close()
 
     def accept() -> None:
         while True:

@@ -91,7 +91,6 @@ __all__ = [
     "Tool",
     "ToolContext",
     "UnusableServerError",
-    "UnusableServerError",
     "WriteRefusedError",
     "new_run_id",
     "tool",

@@ -90,14 +90,14 @@ async def test_a_call_that_failed_before_its_first_chunk_is_made_again(error: Ex
 
 
 async def test_the_text_of_a_stream_that_was_cut_is_withdrawn_before_the_wait() -> None:
-    agent, _ = agent_of(ScriptedCall(HALF, ConnectionResetError("reset")), "Half an answer is no answer.")
+    agent, _ = agent_of(ScriptedCall(HALF, ConnectionResetError("reset")), "Half an answer is not enough.")
     events, _ = await played(agent)
     kinds = ["withdrawn" if "retracted" in event else "wait" if "retrying" in event else "" for event in events]
     withdrawn, wait = kinds.index("withdrawn"), kinds.index("wait")
     assert withdrawn < wait
     assert events[withdrawn]["text"] == "".join(event["data"] for event in events[:withdrawn] if "data" in event)
     again = "".join(event["data"] for event in events[wait:] if "data" in event)
-    assert again == "Half an answer is no answer."
+    assert again == "Half an answer is not enough."
     assert [event["message"]["content"] for event in events if "message" in event] == [[{"text": again}]]
     shown = [event.seq for event in events[:withdrawn] if "data" in event]
     assert events[withdrawn]["from_seq"] < min(shown)

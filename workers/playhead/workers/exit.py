@@ -1,4 +1,4 @@
-"""How a worker process is told to stop, and how it ends: in bounded time, whatever its tools have left behind.
+"""How a worker process is told to stop, and how it ends: in bounded time, whatever its tools have left running.
 
 A process that runs tools has what they started: threads, which cannot be stopped, tasks that do not end, and children.
 Python waits for some of them when it exits, and a blocked event loop does not even learn that it should stop. So a
@@ -98,7 +98,7 @@ class ProcessExit:
         error = self._error
         code = error.exit_code if isinstance(error, PlayheadError) else int(error is not None)
         said = "" if error is None else f"{error}; "
-        self._leave(code, f"{said}the worker has ended, and does not wait for {_left_behind()}")
+        self._leave(code, f"{said}the worker has ended, and does not wait for {_left_running()}")
 
     def _next(self, seconds: float) -> _Word | None:
         with suppress(queue.Empty):
@@ -122,7 +122,7 @@ class ProcessExit:
 
     def _leave(self, code: int, why: str) -> None:
         # In a thread, because one that never ends may hold the lock of a log handler or of a stream.
-        saying = threading.Thread(target=_say, args=(why,), name="playhead last words", daemon=True)
+        saying = threading.Thread(target=_say, args=(why,), name="playhead why it ends", daemon=True)
         saying.start()
         saying.join(_SAY_S)
         os._exit(code)
@@ -136,7 +136,7 @@ def _say(why: str) -> None:
     sys.stderr.flush()
 
 
-def _left_behind() -> str:
+def _left_running() -> str:
     left = [
         thread.name
         for thread in threading.enumerate()

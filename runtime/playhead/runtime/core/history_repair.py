@@ -25,6 +25,7 @@ _BLANK: Final[ContentBlock] = {"text": "[blank text]"}
 _BEGINNING: Final[ContentBlock] = {"text": "[the conversation begins]"}
 _NO_REPLY: Final[ContentBlock] = {"text": "[no reply]"}
 _NOTHING: Final[Message] = {}
+_NOT_SENT: Final = frozenset({"cachePoint", "reasoningContent"})
 _ORPHAN: Final[ContentBlock] = {"text": "[The result of a tool call that is not in this conversation:]"}
 
 
@@ -78,7 +79,20 @@ def in_order(messages: Sequence[Message]) -> Messages:
                 turns += _user_turns([], open_calls)
             _add_assistant(turns, [made for block in blocks_of(message) for made in _not_as_result(block)])
             open_calls = [block["toolUse"] for block in blocks_of(turns[-1]) if "toolUse" in block]
-    return turns + _user_turns([], open_calls) if open_calls else turns
+    return _with_replies(turns + _user_turns([], open_calls) if open_calls else turns)
+
+
+def _with_replies(turns: Messages) -> Messages:
+    """The assistant's messages before the last hold something that every provider can be sent."""
+    replies: Messages = [
+        {"role": "assistant", "content": [*blocks_of(one), _NO_REPLY]} if _is_silent(one) else one for one in turns[:-1]
+    ]
+    return [*replies, *turns[-1:]]
+
+
+def _is_silent(message: Message) -> bool:
+    blocks = blocks_of(message)
+    return _role(message) == "assistant" and all(_is_blank(one) or not _NOT_SENT.isdisjoint(one) for one in blocks)
 
 
 def _role(message: Message) -> str:
@@ -138,7 +152,7 @@ def _in_turn(results: list[ContentBlock], rest: list[ContentBlock]) -> Messages:
 def _without_blanks(content: list[ContentBlock]) -> list[ContentBlock]:
     """A user's content: blank texts are left out beside others; one that holds nothing else is said to be blank."""
     kept = [block for block in content if not _is_blank(block)]
-    return kept or [_BLANK]
+    return kept if any(_NOT_SENT.isdisjoint(block) for block in kept) else [*kept, _BLANK]
 
 
 def _is_blank(block: ContentBlock) -> bool:

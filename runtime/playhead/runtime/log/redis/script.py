@@ -43,7 +43,7 @@ def commands_of(text: str) -> list[str]:
 class Script:
     """One script of `scripts/`, by name; `common.lua` goes before it, and `run_states.lua` if it changes a run's state.
 
-    Before its first write it checks that its user may make all its calls, because a refusal behind a write would leave half
+    Before its first write it checks that its user may make all its calls, because a refusal after a write would leave half
     of a change (Redis 7; older servers cannot be asked).
 
     Attributes:

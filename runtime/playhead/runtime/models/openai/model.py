@@ -61,7 +61,7 @@ class OpenAIModel:
       without `[DONE]`, so an incomplete message never looks complete;
     * any other `openai.APIError` unchanged, with the server's words in its text.
 
-    A content block that the API cannot carry is no error: a sentence that says so is sent in its place.
+    A content block that the API cannot carry is not an error: a sentence that says so is sent in its place.
     Nothing is retried here; the loop retries. No error and no repr shows the key. Closing or cancelling the stream
     closes its connection. One object may be used from several event loops and threads.
     """

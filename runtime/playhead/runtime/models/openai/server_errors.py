@@ -89,7 +89,7 @@ def _words(body: Any, depth: int) -> str:
 
 
 def _raw(fields: Mapping[str, Any]) -> str:
-    """The words of the server behind a gateway, as OpenRouter gives them."""
+    """The words of the server that a gateway called, as OpenRouter gives them."""
     metadata: Any = fields.get("metadata")
     raw: Any = cast("Mapping[str, Any]", metadata).get("raw") if isinstance(metadata, Mapping) else None
     return f" ({_words(raw, 8)})" if raw else ""

@@ -12,7 +12,7 @@
 local STATUS = {OK = 0, DUP = 1, CONFLICT = 2, FENCED = 3, GONE = 4, WAITING = 5}
 
 -- Refuses the call if the user may not make one of these commands on the first key. Every script begins with it: a refusal
--- behind its first write would leave half of a change. Redis 6 cannot be asked; there the check at the start must do.
+-- after its first write would leave half of a change. Redis 6 cannot be asked; there the check at the start must do.
 local function check_rights(commands)
   local allowed, key = redis.acl_check_cmd, KEYS[1]
   if not allowed then return end
