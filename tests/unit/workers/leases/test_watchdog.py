@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
+import anyio
+import anyio.to_thread
 import pytest
 
+from playhead.runtime.log.memory import MemoryLog
 from playhead.workers.leases import watchdog as watchdog
+from playhead.workers.leases.renewer import Renewer
 from playhead.workers.leases.watchdog import Watchdog
 
 __all__: list[str] = []
@@ -98,3 +104,32 @@ def test_where_nothing_looks_from_outside_a_stop_looks_like_a_block(monkeypatch:
     now += 5
     alone.tick()
     assert alone.explain(since=100) == "the event loop was blocked for 5.0 s"
+
+
+class SlowToClone(MemoryLog):
+    """A log whose second connection is made when `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def clone(self) -> MemoryLog:
+        self.asked.set()
+        self.go_on.wait(10)
+        return MemoryLog()
+
+
+@pytest.mark.anyio
+async def test_a_process_that_is_stopped_before_the_renewing_thread_looks_is_not_called_blocked(life: Life) -> None:
+    log, dog = SlowToClone(), Watchdog(every_s=0.1, stall_s=1.0)
+    renewer = Renewer(tuple, log=log, lease_ms=2000, watchdog=dog, signals_wait=lambda _: None)
+    said = ""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(renewer.run)
+        await anyio.to_thread.run_sync(log.asked.wait, 10)
+        life.stands_still(5)
+        said = dog.explain(since=life.now - 1)
+        log.go_on.set()
+        tasks.cancel_scope.cancel()
+    assert said.startswith("this process was stopped for 5.0 s")

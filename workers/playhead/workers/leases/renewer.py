@@ -111,6 +111,7 @@ class Renewer:
             return
         self._worker_loop, self._worker_thread = asyncio.get_running_loop(), threading.get_ident()
         ended = anyio.Event()
+        self._watchdog.look()  # the process may be stopped before the thread looks for the first time
         thread = threading.Thread(target=self._be_the_thread, args=(clone, ended), name="playhead leases", daemon=True)
         thread.start()
         try:
