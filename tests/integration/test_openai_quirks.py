@@ -15,7 +15,7 @@ from anyio.abc import SocketAttribute, SocketStream
 from playhead.runtime import Agent, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import ModelResponseError, ModelThrottledException
-from playhead.runtime.core.provider_fault import provider_fault
+from playhead.runtime.core.faults import asked_to_wait, is_transient, status_of
 from playhead.runtime.models import OpenAIModel
 
 pytestmark = pytest.mark.anyio
@@ -150,7 +150,7 @@ async def test_a_page_as_an_http_error_has_its_words() -> None:
     async with serving(in_turn((502, "text/html", b"<html>nginx: bad gateway</html>"))) as (url, _):
         with pytest.raises(openai.InternalServerError, match="nginx: bad gateway") as caught:
             await texts(url)
-    assert provider_fault(caught.value, now=0).transient
+    assert is_transient(caught.value)
 
 
 async def test_the_error_of_a_rate_limit_says_how_long_to_wait() -> None:
@@ -158,8 +158,9 @@ async def test_the_error_of_a_rate_limit_says_how_long_to_wait() -> None:
     async with serving(in_turn((429, "application/json\r\nRetry-After: 3", body))) as (url, _):
         with pytest.raises(ModelThrottledException, match="Rate limit reached") as caught:
             await texts(url)
-    fault = provider_fault(caught.value, now=0)
-    assert (fault.status, fault.retry_after, fault.transient) == (429, 3.0, True)
+    error = caught.value
+    assert error.__cause__ is not None
+    assert (status_of(error.__cause__), asked_to_wait(error, now=0), is_transient(error)) == (429, 3.0, True)
 
 
 @pytest.mark.parametrize("code", [429, "429", "rate_limit_exceeded"])
@@ -168,7 +169,7 @@ async def test_a_rate_limit_inside_the_stream_is_throttling(code: Any) -> None:
     async with serving(in_turn(sse(delta(content="Hi"), error))) as (url, _):
         with pytest.raises(ModelThrottledException, match="Provider returned error") as caught:
             await texts(url)
-    assert provider_fault(caught.value, now=0).transient
+    assert is_transient(caught.value)
 
 
 async def test_stream_options_can_be_left_out() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import openai
@@ -17,7 +17,7 @@ from playhead.runtime.core.errors import (
     ModelThrottledException,
     remote_error,
 )
-from playhead.runtime.core.provider_fault import ProviderFault, provider_fault
+from playhead.runtime.core.faults import asked_to_wait, is_transient, status_of
 from playhead.runtime.models.openai.told import told
 from tests.unit.models.openai_streams import DONE, call, delta, event, read, sse
 
@@ -164,7 +164,7 @@ def test_a_rate_limit_inside_a_response_is_throttling(error: Any) -> None:
 def test_an_exhausted_quota_and_a_long_context_are_told_apart() -> None:
     quota = failed({"error": {"code": "insufficient_quota", "status": 429, "message": "pay"}})
     assert isinstance(quota, ModelResponseError)
-    assert not provider_fault(quota, now=0).transient
+    assert not is_transient(quota)
     long = failed({"error": {"message": "This model's maximum context length is 10 tokens."}})
     assert isinstance(long, ContextWindowOverflowException)
 
@@ -214,6 +214,22 @@ def test_an_http_error_has_the_servers_words_in_any_form(status: int, body: Any)
 def test_an_http_error_that_is_a_page_has_its_words() -> None:
     assert "<title>Bad gateway</title>" in str(http(502, b"<html><title>Bad gateway</title></html>"))
     assert str(http(503, b"")) == "Error code: 503"
+
+
+class ProviderFault(NamedTuple):
+    """What an error of a model call says."""
+
+    status: int | None
+    code: str | None
+    retry_after: float | None
+    transient: bool
+
+
+def fault_of(error: Exception) -> ProviderFault:
+    """What the error says, one minute after 1970 began."""
+    source = error.__cause__ or error
+    code = getattr(source, "code", None)
+    return ProviderFault(status_of(source), code, asked_to_wait(error, now=60_000), is_transient(error))
 
 
 FAULTS: dict[str, tuple[Callable[[], Exception], ProviderFault]] = {
@@ -273,7 +289,7 @@ FAULTS: dict[str, tuple[Callable[[], Exception], ProviderFault]] = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_each_error_says_its_status_and_whether_it_may_pass(name: str) -> None:
     make, fault = FAULTS[name]
-    assert provider_fault(make(), now=60.0) == fault
+    assert fault_of(make()) == fault
 
 
 def test_a_reader_elsewhere_gets_an_error_of_the_same_class() -> None:

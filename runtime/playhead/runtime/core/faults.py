@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
-__all__ = ["asked_to_wait", "is_transient"]
+__all__ = ["TRANSIENT_STATUSES", "asked_to_wait", "is_transient", "status_of"]
 
-_TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
+TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
+"""HTTP statuses after which the same request may succeed later."""
 
 _LASTING_CODES: Final = frozenset({"insufficient_quota", "context_length_exceeded"})
 """What waiting does not change, whatever the status is."""
@@ -64,8 +65,8 @@ def is_transient(error: BaseException) -> bool:
     codes = set(_codes(error))
     if names & _LASTING_NAMES or codes & _LASTING_CODES:
         return False
-    if (status := _status(error)) is not None:
-        return status in _TRANSIENT_STATUSES
+    if (status := status_of(error)) is not None:
+        return status in TRANSIENT_STATUSES
     return isinstance(error, ConnectionError | TimeoutError) or bool(
         names & _TRANSIENT_NAMES or codes & _TRANSIENT_CODES
     )
@@ -95,7 +96,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         one = one.__cause__
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
     """The HTTP status of an error, if it has one: 400 to 599."""
     response: Any = getattr(error, "response", None)
     found: list[object] = [getattr(one, name, None) for one in (error, response) for name in ("status_code", "status")]

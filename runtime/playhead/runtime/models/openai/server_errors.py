@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from playhead.runtime.core.errors import ModelResponseError
+from playhead.runtime.core.faults import TRANSIENT_STATUSES
 
 __all__ = ["broken_off", "error_words", "not_understood", "server_error"]
 
@@ -116,7 +117,7 @@ def _error(body: Any, around: Mapping[str, Any]) -> ModelResponseError:
 def _is_permanent(status: int | None, code: str) -> bool:
     if status is None or code == "insufficient_quota":
         return bool(_PERMANENT.search(code))
-    return status < 500 and status not in (408, 409, 425, 429)
+    return status not in TRANSIENT_STATUSES
 
 
 def _status(fields: Mapping[str, Any]) -> int | None:

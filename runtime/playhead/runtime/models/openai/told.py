@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Any, Final
 
 from playhead.runtime.core.errors import (
@@ -11,7 +10,7 @@ from playhead.runtime.core.errors import (
     ModelResponseError,
     ModelThrottledException,
 )
-from playhead.runtime.core.provider_fault import is_throttled, provider_fault
+from playhead.runtime.core.faults import status_of
 from playhead.runtime.models.openai.server_errors import error_words
 
 __all__ = ["told"]
@@ -35,6 +34,9 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 """Error texts of OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway for a request that does not fit."""
+
+_THROTTLED: Final = re.compile(r"rate.?limit|too.?many.?requests|throttl|resource.?exhausted", re.IGNORECASE)
+"""Codes of providers that ask to slow down."""
 
 
 def told(error: Any, *, model_id: str, key: str) -> Exception:
@@ -77,7 +79,7 @@ def _complete(error: Any, key: str) -> None:
 
 def _overload(error: Any) -> type[Exception] | None:
     """The exception that tells the loop to wait or to cut the history, if the error means one of these."""
-    fault = provider_fault(error, now=time.time())
-    if fault.status == 429 or is_throttled(fault.status, fault.code):
-        return ModelThrottledException if is_throttled(fault.status, fault.code) else None
-    return ContextWindowOverflowException if _OVERFLOW.search(f"{fault.code or ''} {error}") else None
+    status, code = status_of(error), str(error.code or "")
+    if status == 429 or _THROTTLED.search(code):
+        return None if code == "insufficient_quota" else ModelThrottledException  # a quota does not pass
+    return ContextWindowOverflowException if _OVERFLOW.search(f"{code} {error}") else None
