@@ -33,6 +33,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.fixture
+def server() -> Iterator[EmbeddedServer]:
+    """A server of the test's own."""
+    server = EmbeddedServer.start_sync(durable=False)
+    try:
+        yield server
+    finally:
+        server.stop_sync()
+
+
+@pytest.fixture
 def call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Finished]:

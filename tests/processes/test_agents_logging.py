@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,16 +34,6 @@ handler.setFormatter(logging.Formatter("MINE %(name)s %(message)s"))
 logging.getLogger("shop").addHandler(handler)
 logging.getLogger("shop").setLevel(logging.INFO)
 """
-
-
-@pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
-    """A server of the test's own."""
-    server = EmbeddedServer.start_sync(durable=False)
-    try:
-        yield server
-    finally:
-        server.stop_sync()
 
 
 def lines_of_a_run(

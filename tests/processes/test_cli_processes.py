@@ -6,7 +6,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -22,16 +22,6 @@ __all__: list[str] = []
 AGENTS = str(Path(__file__).with_name("process_agents.py"))
 RUN_ID = r"0-[0-9a-z]{19}"
 PASSWORD = "not-for-ps"
-
-
-@pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
-    """A server of the test's own."""
-    server = EmbeddedServer.start_sync(durable=False)
-    try:
-        yield server
-    finally:
-        server.stop_sync()
 
 
 def pids_at(url: str, number: int, *, but: int = 0) -> list[int]:

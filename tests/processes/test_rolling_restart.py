@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -20,16 +19,6 @@ __all__: list[str] = []
 AGENTS = str(Path(__file__).with_name("process_agents.py"))
 STEPS = 3
 ROUNDS = 3
-
-
-@pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
-    """A server of the test's own."""
-    server = EmbeddedServer.start_sync(durable=False)
-    try:
-        yield server
-    finally:
-        server.stop_sync()
 
 
 def start_worker(commands: Commands, url: str) -> Running:

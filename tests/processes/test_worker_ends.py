@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,12 +24,10 @@ DELAY_S: Final = 0.2
 
 
 @pytest.fixture
-def server() -> Iterator[EmbeddedServer]:
+def server(server: EmbeddedServer) -> EmbeddedServer:
     """A server of its own, because its users are changed. It has a user `app` with the password `pw` and all rights."""
-    server = EmbeddedServer.start_sync(durable=False)
     acl(server, "SETUSER", "app", "on", ">pw", "~*", "&*", "+@all")
-    yield server
-    server.stop_sync()
+    return server
 
 
 def acl(server: EmbeddedServer, *arguments: str) -> None:
