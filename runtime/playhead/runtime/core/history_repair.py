@@ -16,12 +16,12 @@ from playhead.runtime.core.converse import ContentBlock, Message, Messages
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.tool_results import error_result
 
-__all__ = ["INTERRUPTED_TEXT", "blocks_of", "in_order", "lacks_results"]
+__all__ = ["BLANK", "INTERRUPTED_TEXT", "blocks_of", "in_order", "is_blank", "lacks_results"]
 
 INTERRUPTED_TEXT: Final = "Tool was interrupted."
 """The result of a call that has none, in Strands' words."""
 
-_BLANK: Final[ContentBlock] = {"text": "[blank text]"}
+BLANK: Final[ContentBlock] = {"text": "[blank text]"}
 _BEGINNING: Final[ContentBlock] = {"text": "[the conversation begins]"}
 _NO_REPLY: Final[ContentBlock] = {"text": "[no reply]"}
 _NOTHING: Final[Message] = {}
@@ -92,7 +92,7 @@ def _with_replies(turns: Messages) -> Messages:
 
 def _is_silent(message: Message) -> bool:
     blocks = blocks_of(message)
-    return _role(message) == "assistant" and all(_is_blank(one) or not _NOT_SENT.isdisjoint(one) for one in blocks)
+    return _role(message) == "assistant" and all(is_blank(one) or not _NOT_SENT.isdisjoint(one) for one in blocks)
 
 
 def _role(message: Message) -> str:
@@ -151,10 +151,11 @@ def _in_turn(results: list[ContentBlock], rest: list[ContentBlock]) -> Messages:
 
 def _without_blanks(content: list[ContentBlock]) -> list[ContentBlock]:
     """A user's content: blank texts are left out beside others; one that holds nothing else is said to be blank."""
-    kept = [block for block in content if not _is_blank(block)]
-    return kept if any(_NOT_SENT.isdisjoint(block) for block in kept) else [*kept, _BLANK]
+    kept = [block for block in content if not is_blank(block)]
+    return kept if any(_NOT_SENT.isdisjoint(block) for block in kept) else [*kept, BLANK]
 
 
-def _is_blank(block: ContentBlock) -> bool:
+def is_blank(block: ContentBlock) -> bool:
+    """Whether a block is a text of nothing but white space."""
     text: Any = block.get("text", block)
     return text is None or (isinstance(text, str) and not text.strip())

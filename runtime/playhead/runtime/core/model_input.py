@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
-from playhead.runtime.core.history_repair import in_order, lacks_results
+from playhead.runtime.core.history_repair import BLANK, in_order, is_blank, lacks_results
 from playhead.runtime.core.tool_results import invalid_name
 
 __all__ = ["ModelRequest", "for_model", "model_request"]
@@ -63,10 +63,10 @@ def _sendable(message: Message) -> list[dict[str, Any]]:
     content = message.get("content", [])
     if message.get("role") != "assistant":
         return list(content)
-    kept = [block for block in content if "text" not in block or (block["text"] or "").strip()]
+    kept = [block for block in content if not is_blank(block)]
     if any("toolUse" in block for block in content):
         return [_callable(block) for block in kept]
-    return kept if len(kept) == len(content) and kept else [_filled(block) for block in content] or [_BLANK]
+    return kept if len(kept) == len(content) and kept else [_filled(block) for block in content] or [BLANK]
 
 
 def _callable(block: dict[str, Any]) -> dict[str, Any]:
@@ -77,8 +77,5 @@ def _callable(block: dict[str, Any]) -> dict[str, Any]:
     return {**block, "toolUse": {**call, "name": "INVALID_TOOL_NAME"}}
 
 
-_BLANK: Final = {"text": "[blank text]"}
-
-
 def _filled(block: dict[str, Any]) -> dict[str, Any]:
-    return _BLANK if "text" in block and not (block["text"] or "").strip() else block
+    return BLANK if is_blank(block) else block
