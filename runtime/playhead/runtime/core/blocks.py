@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from playhead.runtime.core.converse import ContentBlock
 from playhead.runtime.core.json_lines import json_line, json_ready
 
-__all__ = ["IN_MESSAGES", "IN_RESULTS", "UnsendableError", "as_list", "converted", "is_block", "readable"]
+__all__ = ["FORMATS", "IN_MESSAGES", "IN_RESULTS", "UnsendableError", "as_list", "converted", "is_block", "readable"]
 
 IN_MESSAGES: Final = (
     "text",
@@ -36,7 +36,7 @@ IN_RESULTS: Final = ("text", "json", "image", "document", "video", "audio", "cit
 
 _MEDIA: Final = ("image", "document", "video", "audio")
 
-_FORMATS: Final = {
+FORMATS: Final = {
     "image/png": ("image", "png"),
     "image/jpeg": ("image", "jpeg"),
     "image/jpg": ("image", "jpeg"),
@@ -243,7 +243,7 @@ def _foreign_image(block: Mapping[str, Any]) -> ContentBlock | None:
 
 
 def _by_media_type(media_type: Any, data: Any) -> ContentBlock | None:
-    known = _FORMATS.get(str(media_type).partition(";")[0].strip().lower())
+    known = FORMATS.get(str(media_type).partition(";")[0].strip().lower())
     if known is None or data is None:
         return None
     kind, form = known

@@ -9,33 +9,17 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from playhead.runtime.core.blocks import FORMATS
 from playhead.runtime.core.plain import plain, plain_text
 
 __all__ = ["clean", "json_text", "part", "sentence"]
 
-_IMAGES: Final = {
-    "png": "image/png",
-    "jpeg": "image/jpeg",
-    "jpg": "image/jpeg",
-    "gif": "image/gif",
-    "webp": "image/webp",
-}
-_OFFICE: Final = "application/vnd.openxmlformats-officedocument."
-_DOCUMENTS: Final = {
-    "pdf": "application/pdf",
-    "csv": "text/csv",
-    "doc": "application/msword",
-    "docx": f"{_OFFICE}wordprocessingml.document",
-    "xls": "application/vnd.ms-excel",
-    "xlsx": f"{_OFFICE}spreadsheetml.sheet",
-    "html": "text/html",
-    "txt": "text/plain",
-    "md": "text/markdown",
-}
-"""Converse's formats. Not `mimetypes`, because what that knows depends on the machine."""
-
 _NOT_SENT: Final = ("cachePoint", "reasoningContent")
-_TYPES: Final = {"image": _IMAGES, "document": _DOCUMENTS}
+_TYPES: Final = {
+    kind: {form: media_type for media_type, (of, form) in reversed(FORMATS.items()) if of == kind}
+    for kind in ("image", "document")
+}
+"""The media type of each format of Converse; of two, the first in `FORMATS`."""
 
 
 def part(block: Any, *, media: bool = True) -> dict[str, Any] | None:
@@ -114,7 +98,7 @@ def _medium(medium: Any, kind: str, *, media: bool) -> dict[str, Any]:
     data = _bytes(_inner(source, "bytes"))
     if not data:
         return _text(sentence(what, "without any bytes"))
-    mime = _TYPES[kind].get(form)
+    mime = _TYPES[kind].get("jpeg" if form == "jpg" else form)
     if mime is None:
         return _text(sentence(what, "in a format that this model cannot take"))
     if not media:
