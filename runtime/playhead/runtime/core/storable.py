@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.core.records import Record
 
-__all__ = ["ANY_SIZE", "check_plain", "check_size", "storable"]
+__all__ = ["ANY_SIZE", "check_size", "storable"]
 
 ANY_SIZE: Final = 1 << 40
 """No limit, for a record whose size is checked elsewhere."""
-
-
-def check_plain(what: str, value: object) -> None:
-    """Raise EncodingError for a value that the log cannot store."""
-    try:
-        pack(cast("Any", value))
-    except EncodingError as error:
-        raise EncodingError(f"{what} {error}") from error
 
 
 def check_size(what: str, record: Record, *, limit: int) -> None:
