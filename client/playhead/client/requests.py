@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.errors import GapError, RequestNotFoundError
+from playhead.runtime.core.errors import RequestNotFoundError
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import Entry, ModelStarted
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["RecordedRequest", "recorded_request"]
@@ -38,7 +39,7 @@ class RecordedRequest:
 
 async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRequest:
     """The request of the model call that record `seq` of the run begins; raises as `RunReader.request`."""
-    entries = await _read(log, run.run_id, run.head)
+    entries = await read_all(log, run.run_id, head=run.head)
     calls = [entry.seq for entry in entries if isinstance(entry.record, ModelStarted)]
     if seq not in calls:
         raise RequestNotFoundError(_no_call(run, seq, calls, entries))
@@ -51,16 +52,6 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     session = await _session(log, run, began_from(entries))
     request = request_of(entries, definition=definition, session=session)
     return RecordedRequest(run.run_id, seq, digest, definition.model, request)
-
-
-async def _read(log: LogReader, run_id: str, head: int) -> list[Entry]:
-    entries: list[Entry] = []
-    while len(entries) < head:
-        page = await log.read(run_id, after=len(entries))
-        if not page or page[0].seq != len(entries) + 1:
-            raise GapError(run_id, expected=len(entries) + 1, found=page[0].seq if page else None)
-        entries += page
-    return entries
 
 
 def _no_call(run: RunInfo, seq: int, calls: list[int], entries: list[Entry]) -> str:

@@ -11,11 +11,12 @@ import anyio
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.errors import FencedError, GapError, PlayheadError
-from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, Record, RunPaused
+from playhead.runtime.core.errors import FencedError, PlayheadError
+from playhead.runtime.core.records import TERMINAL_TYPES, MessageAdded, Record, RunPaused
 from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.state import RunState, fold, open_chunks
 from playhead.runtime.log.interface import Log
+from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
@@ -28,30 +29,11 @@ from playhead.workers.leases.leases import Lease
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.resend import retry_until_answered
 
-__all__ = ["Execution", "read_all"]
+__all__ = ["Execution"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_PAGE = 1000
 _ASK_S = 1.0  # how long a log line may wait for Redis
-
-
-async def read_all(log: Log, run_id: str, *, head: int) -> list[Entry]:
-    """Records 1 to `head` of a run.
-
-    Raises:
-        GapError: If one of them is missing.
-    """
-    entries: list[Entry] = []
-    while len(entries) < head:
-        page = await log.read(run_id, after=len(entries), limit=_PAGE)
-        for entry in page:
-            if entry.seq != len(entries) + 1:
-                raise GapError(run_id, expected=len(entries) + 1, found=entry.seq)
-            entries.append(entry)
-        if not page:
-            raise GapError(run_id, expected=len(entries) + 1, found=None)
-    return entries
 
 
 class Execution:

@@ -1,0 +1,31 @@
+"""Reads the records of a run page by page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from playhead.runtime.core.errors import GapError
+from playhead.runtime.core.records import Entry
+from playhead.runtime.log.interface import LogReader
+
+__all__ = ["read_all"]
+
+_PAGE: Final = 1000
+
+
+async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
+    """Records 1 to `head` of a run.
+
+    Raises:
+        GapError: If one of them is missing.
+    """
+    entries: list[Entry] = []
+    while len(entries) < head:
+        page = await log.read(run_id, after=len(entries), limit=_PAGE)
+        for entry in page:
+            if entry.seq != len(entries) + 1:
+                raise GapError(run_id, expected=len(entries) + 1, found=entry.seq)
+            entries.append(entry)
+        if not page:
+            raise GapError(run_id, expected=len(entries) + 1, found=None)
+    return entries
