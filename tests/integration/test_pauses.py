@@ -182,7 +182,7 @@ async def test_leaving_the_tail_of_a_paused_run_leaves_no_subscription_and_the_r
                 "received": lambda: run.received("never"),
             }
             await ways[how]()
-            pytest.fail("there is no response")
+            pytest.fail("no response arrived")
 
         info = await run.info()
         async with anyio.create_task_group() as tasks:

@@ -207,7 +207,7 @@ class Client:
                 an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
                 `DeadlineExceeded`.
-            **unknown: There are no others.
+            **unknown: Refused; so a keyword that is not above is an error.
 
         Raises:
             TypeError: A keyword is unknown.

@@ -70,7 +70,7 @@ class RemoteAgent:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
-            **unknown: There are no others.
+            **unknown: Refused; so a keyword that is not above is an error.
 
         Raises:
             TypeError: At once, for an unknown keyword.

@@ -64,7 +64,7 @@ class Run(RunReader):
         Raises:
             InterruptNotOpenError: The interrupt was never asked, or already answered; nothing was changed.
             RunEndedError: The run has ended; nothing was changed.
-            ValueError: There is no response in it.
+            ValueError: It holds no response.
             EncodingError: A response is not plain data.
             RecordTooLargeError: The responses are over the limit.
             RunNotFoundError: The run does not exist.

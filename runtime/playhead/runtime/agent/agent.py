@@ -214,7 +214,7 @@ class Agent:
             prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
-            **unknown: There are no others.
+            **unknown: Refused; so a keyword that is not above is an error.
 
         Raises:
             TypeError: At once, for an unknown keyword.

@@ -187,7 +187,7 @@ class RunConflictError(PlayheadError, ValueError):
 
 
 class RunNotFoundError(PlayheadError):
-    """There is no such run: never submitted, or removed when its retention ended."""
+    """The run does not exist: never submitted, or removed when its retention ended."""
 
     exit_code = 66
 

@@ -204,7 +204,7 @@ class MemoryLog:
     # ------------------------------------------------------------------ workers
 
     async def check(self) -> list[str]:
-        """See `Log.check`: there is no server that could be unfit."""
+        """See `Log.check`: this log needs no server, so it is always fit."""
         return []
 
     async def claim(

@@ -81,7 +81,7 @@ class ChunkTranslator:
         """The rest of the message, after the server said that it is whole.
 
         Raises:
-            ModelResponseError: There is no answer, or it is cut off in the middle of a tool call.
+            ModelResponseError: The stream holds no answer, or one that is cut off in the middle of a tool call.
         """
         if not self.finished:
             self._check_whole()

@@ -55,7 +55,7 @@ class OpenAIModel:
     * `ModelThrottledException` for status 429, also if it is reported inside a stream, except for an exhausted quota,
       because waiting does not help;
     * `ContextWindowOverflowException` if the server says that the request does not fit;
-    * `ModelConfigurationError` if there is no key; raised at the first call, so an agent can be imported without one;
+    * `ModelConfigurationError` without a key; raised at the first call, so an agent can be imported without one;
     * `ModelResponseError` for any other error inside a response with status 200, and for one that is not understood;
     * `openai.APIConnectionError` if the connection drops, and also if the stream ends without a finish reason and
       without `[DONE]`, so an incomplete message never looks complete;
