@@ -69,7 +69,7 @@ def calls(body: str) -> Iterable[tuple[str, list[str]]]:
 
 
 def _of_call(command: str, arguments: list[str]) -> Iterable[Access]:
-    key, *rest = arguments
+    key, *rest = [argument for argument in arguments if argument != "'NOMKSTREAM'"]
     if key == "list":  # in `notify`, whose callers name it
         return
     built = re.match(r"prefix \.\. '(\w+):?'", key)

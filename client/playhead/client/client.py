@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Never, Self
 from uuid import uuid4
@@ -149,6 +150,10 @@ class Client:
         """The log of shard 0, for tools that need more than the client offers."""
         self._opened()
         return self._log.at(0)
+
+    def log_of(self, run_id: str) -> RedisLog:
+        """The log of the shard that has a run."""
+        return self._opened().shard_of(run_id).log
 
     @property
     def reader(self) -> LogReader:
@@ -349,6 +354,6 @@ class Client:
             on_notice=self._on_notice,
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
-            reap=shard.want_reap,
+            reap=partial(shard.want_reap, run_id),
             refusal=shard.refusal,
         )

@@ -32,6 +32,7 @@ class Shard:
         self.log = log
         self.hub: Hub = Hub(log.client)
         self._reap_wanted = anyio.Event()
+        self._waited_for: set[str] = set()  # runs whose tails have waited without success since the last reap
         self._refusal: str | None = None
         self._asked = self._refused = -_REAP_EVERY_S
 
@@ -44,8 +45,9 @@ class Shard:
                 self._refused = self._asked
         return self._refusal
 
-    def want_reap(self) -> None:
-        """Wake the reaper: a tail has waited without success, and must end even if the whole fleet died."""
+    def want_reap(self, run_id: str) -> None:
+        """Wake the reaper: a tail has waited for this run without success, and must end even if the whole fleet died."""
+        self._waited_for.add(run_id)
         self._reap_wanted.set()
 
     async def run(self) -> None:
@@ -66,5 +68,13 @@ class Shard:
                 await self.refusal()
                 if last - self._refused >= _REAP_EVERY_S:  # else the living owners are to renew first
                     await self.log.reap()
+                    await self._adopt()
             except PlayheadError as error:
                 logger.info("reap: %s", error)
+
+    async def _adopt(self) -> None:
+        waited_for, self._waited_for = self._waited_for, set()
+        for run_id in await self.log.adopt(list(waited_for)):
+            logger.warning(
+                "run %s: was running without a lease, because another program removed it; it got one", run_id
+            )

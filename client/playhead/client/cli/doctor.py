@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import anyio
 import typer
@@ -19,6 +19,7 @@ from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.redis.connection import connect, redact
+from playhead.runtime.log.redis.inspection import faults_of
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.rights import ROLES, Role
 from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
@@ -33,12 +34,17 @@ class _Finding(NamedTuple):
     text: str
 
 
-def doctor(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Check the server, its settings, the user's rights and the fleet; exit 1 if something must be fixed."""
+def doctor(
+    run_id: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Check this run.")] = None,
+    as_json: Json = False,
+    url: Url = None,
+    prefix: Prefix = "ph",
+) -> None:
+    """Check the server, its settings, the user's rights and the fleet, or a run; exit 1 if something must be fixed."""
 
     async def main() -> int:
         async with reach(url, at_rest=True) as where:
-            findings = await _examine(where, prefix)
+            findings = await (_examine(where, prefix) if run_id is None else _run(where, prefix, run_id))
         _print(findings, as_json=as_json)
         return 1 if any(finding.level == "error" for finding in findings) else 0
 
@@ -68,6 +74,18 @@ async def _examine(url: str, prefix: str) -> list[_Finding]:
         async with Client(url, prefix=prefix) as client:
             findings += await _fleet(client)
     return findings
+
+
+async def _run(url: str, prefix: str, run_id: str) -> list[_Finding]:
+    """What is wrong with one run, by its hash, its log and the places where it is looked for."""
+    async with Client(url, prefix=prefix) as client:
+        client.run(run_id)  # refuses what cannot be an id
+        stored = await client.log_of(run_id).stored(run_id)
+    faults = faults_of(stored)
+    state = (stored.fields["state"] or b"").decode("utf-8", "replace")
+    return [_Finding("error", f"run {run_id}: {fault}") for fault in faults] or [
+        _Finding("ok", f"run {run_id}: {state}, {counted(len(stored.entries), 'record')}, nothing is wrong with it")
+    ]
 
 
 async def _server(redis: Redis, where: str) -> list[_Finding]:

@@ -9,8 +9,10 @@ Each phase requests one action, and its outcome leads to the next phase:
 | RECHECKING  | Read      | as READING; but the last record is missing: SHORT_AGAIN |
 | SHORT_AGAIN | Look      | as SHORT; but its head is back: the log was cut, `GapError` |
 | LOST        | Listen    | any batch, or none: READING |
-| LISTENING   | Listen    | batches: return what is new; a hole, another history, or a missed batch: READING; silence: LOOKING |
-| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: READING; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; the server refuses writes: send a notice, LISTENING; it is queued: QUEUED; else LISTENING |
+| LISTENING   | Listen    | batches: return what is new; a hole, another history, what is not a batch, or a missed batch: READING; silence: LOOKING |
+| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: ABOVE; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; the server refuses writes: send a notice, LISTENING; it is queued: QUEUED; else LISTENING |
+| ABOVE       | Read      | as READING; but the last record is there, and nothing new: ABOVE_AGAIN |
+| ABOVE_AGAIN | Look      | the run still has fewer records than its log, whose last ones playhead did not write: `ForeignRecordError`; else LISTENING |
 | OVERDUE     | Listen    | as LISTENING, because a busy connection is late long before it has lost anything; but silence: MISSING |
 | MISSING     | Read      | as READING; but none: CUT |
 | CUT         | Look      | the run still has records that the log lacks: `GapError`; else LISTENING |
@@ -80,6 +82,8 @@ class _Phase(Enum):
     LOST = auto()
     LISTENING = auto()
     LOOKING = auto()
+    ABOVE = auto()
+    ABOVE_AGAIN = auto()
     OVERDUE = auto()
     MISSING = auto()
     CUT = auto()
@@ -92,8 +96,10 @@ class _Phase(Enum):
     FAILED = auto()
 
 
-_READS: Final = frozenset({_Phase.READING, _Phase.RECHECKING, _Phase.MISSING, _Phase.CHECKING})
-_LOOKS: Final = frozenset({_Phase.SHORT, _Phase.SHORT_AGAIN, _Phase.LOOKING, _Phase.CUT, _Phase.PAUSED})
+_READS: Final = frozenset({_Phase.READING, _Phase.RECHECKING, _Phase.MISSING, _Phase.CHECKING, _Phase.ABOVE})
+_LOOKS: Final = frozenset(
+    {_Phase.SHORT, _Phase.SHORT_AGAIN, _Phase.LOOKING, _Phase.CUT, _Phase.PAUSED, _Phase.ABOVE_AGAIN}
+)
 _CURIOUS: Final = frozenset({_Phase.LOOKING, _Phase.QUEUED, _Phase.BLOCKED})  # their look-ups can wait
 _UNSURE: Final = frozenset(
     {_Phase.READING, _Phase.SHORT, _Phase.RECHECKING, _Phase.SHORT_AGAIN, _Phase.LOST, _Phase.FAILED}
@@ -254,6 +260,8 @@ class TailState:
             return self._fail(run_not_found(self.run_id))
         if self._phase is _Phase.MISSING:
             return self._to(_Phase.CUT)
+        if self._phase is _Phase.ABOVE:
+            return self._to(_Phase.ABOVE_AGAIN)
         if self._phase is _Phase.CHECKING and info is not None:
             return self._gap(seen.seq + 1) if self._endless(info) else self._wait_with(info)
         return self._to(self._after_last(_Phase.LISTENING))
@@ -268,9 +276,8 @@ class TailState:
         for data in batches:
             try:
                 segment = self._heard(data)
-            except ForeignRecordError as error:
-                self._error = ForeignRecordError(f"run {self.run_id}, in a published batch: {error}")
-                return self._give(new, _Phase.FAILED)
+            except ForeignRecordError:  # the log tells what is true: any program can publish on a channel
+                return self._give(new, _Phase.READING)
             if segment is None:
                 return self._give(new, _Phase.READING)
             if segment.values:
@@ -317,6 +324,8 @@ class TailState:
         match self._phase:
             case _Phase.SHORT | _Phase.SHORT_AGAIN:
                 return self._short(info)
+            case _Phase.ABOVE_AGAIN:
+                return self._above(info)
             case _Phase.CUT:
                 return self._gap(seen.seq + 1) if info.head > seen.seq else self._listen(reap=False)
             case _Phase.PAUSED if info.state == "paused" and info.head == seen.seq:
@@ -343,12 +352,25 @@ class TailState:
         if info.head > seen.seq:
             return self._to(_Phase.OVERDUE)
         if info.head < seen.seq:
-            return self._to(_Phase.READING) if seen.certain else self._gap(seen.seq + 1)
+            return self._to(_Phase.ABOVE) if seen.certain else self._gap(seen.seq + 1)
         # Each claim writes a record: under another epoch another record has replaced the last one.
         if self._endless(info) or seen.epoch not in (None, info.epoch):
             self._info = info
             return self._to(_Phase.CHECKING)
         return self._wait_with(info)
+
+    def _above(self, info: RunInfo) -> Action:
+        """The log had records above the head when it was read, and at the look before. The head moves with each write of
+        playhead, in one step: so if it still has not, another program wrote them."""
+        seen = self._seen
+        if info.head >= seen.seq:
+            return self._listen(reap=False)
+        return self._fail(
+            ForeignRecordError(
+                f"run {self.run_id}: its log has record {seen.seq}, and the run has {info.head}: another program wrote the "
+                f"rest. `playhead doctor {self.run_id}` prints what is wrong."
+            )
+        )
 
     def _endless(self, info: RunInfo) -> bool:
         """Whether the run has ended, although the last record seen is not terminal."""

@@ -206,6 +206,16 @@ class LogSubmitter(Protocol):
         """
         ...
 
+    async def adopt(self, run_ids: Sequence[str]) -> list[str]:
+        """Give a lease to those of these runs that are running and have none, so that `reap` can find them.
+
+        The lease of a run can only be missing if another program removed it. A living owner renews the new one.
+
+        Returns:
+            The ids of the runs that got a lease.
+        """
+        ...
+
     async def refusal(self) -> str | None:
         """Why the log accepts no writes now, in words; None if it accepts them, or the caller may not ask. Nothing is written."""
         ...

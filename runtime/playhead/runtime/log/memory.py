@@ -124,6 +124,10 @@ class MemoryLog:
         stored, ending = pack(asdict(signal)), cancel_ending(signal)
         return self._notify(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
 
+    async def adopt(self, run_ids: Sequence[str]) -> list[str]:
+        """See `Log.adopt`: no lease can be missing."""
+        return []
+
     async def refusal(self) -> str | None:
         """See `Log.refusal`: it accepts all writes."""
         return None

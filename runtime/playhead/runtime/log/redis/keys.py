@@ -59,6 +59,10 @@ class Keys:
         """Hash: the run that holds the session."""
         return f"{self.root}session:{session}"
 
+    def waiting(self, session: str) -> str:
+        """List: the runs that wait for the session."""
+        return f"{self.root}waiting:{session}"
+
     def messages(self, session: str) -> str:
         """Stream of a session's messages, ids 1-0, 2-0, …"""
         return f"{self.root}messages:{session}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -15,7 +16,7 @@ from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
-from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError, WriteRefusedError
+from playhead.runtime.core.errors import ForeignRecordError, InterruptNotOpenError, RedisAuthError, WriteRefusedError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
@@ -30,6 +31,7 @@ from playhead.runtime.log.interface import (
 from playhead.runtime.log.redis.commands import Commands, Later
 from playhead.runtime.log.redis.connection import address_of, clone, point, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
+from playhead.runtime.log.redis.inspection import FIELDS, StoredRun
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import (
     INFO_FIELDS,
@@ -63,9 +65,11 @@ from playhead.runtime.log.values import (
 
 __all__ = ["RedisLog"]
 
+logger: logging.Logger = logging.getLogger(__name__)
+
 _SUBMIT, _CLAIM, _APPEND, _RENEW = Script("submit"), Script("claim"), Script("append"), Script("renew")
 _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script("reap"), Script("signal")
-_ANNOUNCE, _PAUSE = Script("announce"), Script("pause")
+_ANNOUNCE, _PAUSE, _ADOPT = Script("announce"), Script("pause"), Script("adopt")
 
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
 _RENEWALS_PER_CALL: Final = 256
@@ -81,6 +85,15 @@ def _offer(record: bytes, definition: StoredDefinition | None, missing: Collecti
     if definition is None:
         return record, "", b""
     return record, definition.digest, definition.data if definition.digest in missing else b""
+
+
+def _listed(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
+    """A run of a list, which one damaged run must not hide; None if it is damaged or does not exist."""
+    try:
+        return info_of(run_id, values)
+    except ForeignRecordError as error:
+        logger.warning("%s", error)
+        return None
 
 
 class RedisLog:
@@ -268,6 +281,34 @@ class RedisLog:
         args = [self.keys.root, limit, crash_failure(), deadline_failure()]
         return [text(run_id) for run_id in await self._run(_REAP, [self.keys.leases, self.keys.deadlines], args)]
 
+    async def stored(self, run_id: str) -> StoredRun:
+        """Everything that is stored of a run, as it is, for `inspection.faults_of`. A run that moves meanwhile is read again."""
+        keys, ask = self.keys, ("HMGET", self.keys.run(run_id), *FIELDS)
+        before = await self._call(*ask)
+        while True:
+            fields: dict[str, bytes | None] = dict(zip(FIELDS, before, strict=True))
+            entries, signals, lease, place, waiting, after = await self._calls(
+                [
+                    ("XRANGE", keys.log(run_id), "-", "+"),
+                    ("LRANGE", keys.inbox(run_id), 0, -1),
+                    ("ZSCORE", keys.leases, run_id),
+                    ("ZSCORE", keys.ready(text(fields["agent"])), run_id),
+                    ("LRANGE", keys.waiting(text(fields["session"])), 0, -1),
+                    ask,
+                ]
+            )
+            if before == after:
+                waits = run_id.encode() in waiting
+                return StoredRun(run_id, fields, entries, len(signals), lease is not None, place is not None, waits)
+            before = after
+
+    async def adopt(self, run_ids: Sequence[str]) -> list[str]:
+        adopted: list[str] = []
+        for start in range(0, len(run_ids), _RUNS_PER_CALL):
+            some = run_ids[start : start + _RUNS_PER_CALL]
+            adopted += map(text, await self._run(_ADOPT, [self.keys.leases, *map(self.keys.run, some)], some))
+        return adopted
+
     async def refusal(self) -> str | None:
         try:
             # By a write that is refused as all others, and changes nothing: no such key is to be made.
@@ -319,7 +360,7 @@ class RedisLog:
         check_count("limit", limit, least=1)
         ids = [text(one) for one in await self._call("ZREVRANGE", self.keys.runs, 0, limit - 1)]
         rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for run_id in ids])
-        return [info for run_id, values in zip(ids, rows, strict=True) if (info := info_of(run_id, values))]
+        return [info for run_id, values in zip(ids, rows, strict=True) if (info := _listed(run_id, values))]
 
     async def messages(self, session: str) -> list[Message]:
         items = await self._call("XRANGE", self.keys.messages(session), "-", "+")

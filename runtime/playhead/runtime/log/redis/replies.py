@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast, get_args
 
 from playhead.runtime.core.codec import decode_batch, decode_stored, unpack
 from playhead.runtime.core.converse import Message
@@ -176,10 +176,21 @@ def _known(kind: type[Signal | WorkerInfo], given: Mapping[str, Any]) -> dict[st
 
 
 def info_of(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
-    """A run by its `INFO_FIELDS`; None if the run does not exist."""
+    """A run by its `INFO_FIELDS`; None if the run does not exist. Raises ForeignRecordError."""
     if values[0] is None:
         return None
-    field = dict(zip(INFO_FIELDS, map(text, values), strict=True))
+    try:
+        return _info_of(run_id, dict(zip(INFO_FIELDS, map(text, values), strict=True)))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ForeignRecordError(
+            f"run {run_id}: its hash is damaged, or not written by playhead ({error}). "
+            f"`playhead doctor {run_id}` prints what is wrong."
+        ) from error
+
+
+def _info_of(run_id: str, field: Mapping[str, str]) -> RunInfo:
+    if field["state"] not in get_args(RunStateName):
+        raise ValueError(f"a run has no state {field['state']!r}")
     return RunInfo(
         run_id=run_id,
         state=cast("RunStateName", field["state"]),

@@ -37,7 +37,7 @@ _SCRIPTS: Final = {
     *("DEL", "GET", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "LPOP", "LRANGE", "LREM", "LTRIM", "PEXPIRE", "RPUSH"),
     *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM"),
 }
-_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANGE"}
+_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANGE", "ZSCORE"}
 _WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZREMRANGEBYSCORE"}
 _CALLING: Final = ("EVAL", "EVALSHA")
 
@@ -189,7 +189,7 @@ def _written(keys: Keys, role: Role) -> list[str]:
     return [
         *keys.of_run(_NONE),
         *(keys.ready(_NONE), keys.notify_agent(_NONE), keys.notify_worker(_NONE)),
-        *(keys.session(_NONE), keys.messages(_NONE), f"{keys.root}waiting:{_NONE}"),
+        *(keys.session(_NONE), keys.messages(_NONE), keys.waiting(_NONE)),
         *(keys.leases, keys.deadlines, keys.queue_position),
         *own,
     ]

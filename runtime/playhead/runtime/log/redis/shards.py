@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 import anyio
@@ -176,6 +176,10 @@ class ShardedLog:
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`."""
         return await (await self._to_write(run_id)).signal(run_id, signal)
+
+    async def adopt(self, run_ids: Sequence[str]) -> list[str]:
+        """See `Log.adopt`."""
+        return [adopted for run_id in run_ids for adopted in await self._of(run_id).adopt([run_id])]
 
     async def refusal(self) -> str | None:
         """See `Log.refusal`; of the first shard that refuses."""

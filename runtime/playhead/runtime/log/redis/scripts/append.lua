@@ -15,7 +15,11 @@ for i = 1, tonumber(ARGV[1]) do
   local status, head, waiting, epoch = fence(run, token, expected, count, 'running')
   if status == STATUS.OK then
     head = append_records(run, log, head, epoch, arguments(arg + 4, count))
-    waiting = acknowledge(run, inbox, acknowledged, waiting)
+    if head then
+      waiting = acknowledge(run, inbox, acknowledged, waiting)
+    else
+      status, head = STATUS.GONE, 0
+    end
   end
   answers[3 * i - 2], answers[3 * i - 1], answers[3 * i] = status, head, waiting
   arg = arg + 4 + count

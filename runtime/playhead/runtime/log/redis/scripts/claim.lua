@@ -7,7 +7,7 @@
 --   definition is not stored, nothing was changed, and the same call with the definition will succeed
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
 --   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log refuses
---   the record, because another program wrote to its key, is failed: else it would block the queue for all others.
+--   the record, because another program wrote to its key or deleted it, is failed: else it would block the queue for all.
 --   A definition exists as long as a run that names it, see run_states.lua: it is here before this claim or written by it.
 
 local leases, memo = KEYS[1], KEYS[2]
@@ -56,11 +56,11 @@ while true do
   else
     local epoch, log = tonumber(h[2]) + 1, prefix .. 'log:' .. id
     -- The first write of all: after a refusal for want of memory the run must still be queued.
-    local stored = redis.pcall('XADD', log, string.format('%.0f-%.0f', h[3] + 1, epoch), 'r', record)
+    local stored = redis.pcall('XADD', log, 'NOMKSTREAM', string.format('%.0f-%.0f', h[3] + 1, epoch), 'r', record)
     local refusal = type(stored) == 'table' and stored.err
     if refusal and not (refusal:find('equal or smaller') or refusal:find('WRONGTYPE')) then return stored end
     redis.call('ZREM', ready, id)
-    if refusal then
+    if refusal or not stored then
       end_run(prefix, id, 'failed', tonumber(h[4]), now)
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,

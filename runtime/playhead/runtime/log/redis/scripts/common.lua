@@ -65,11 +65,16 @@ local function advance_head(run, log, head, epoch, records)
   redis.pcall(PUBLISH, log, string.format('%d-%d %d\n', head + 1, epoch, #records) .. table.concat(records))
 end
 
--- Appends records after `head`. Returns the new head.
+-- Appends records after `head`. Returns the new head; nil if the log has been deleted, and then nothing was written.
 local function append_records(run, log, head, epoch, records)
   if #records == 0 then return head end
   local call, format = redis.call, string.format -- `%d`: formatting a float takes a tenth of the call
-  for i = 1, #records do call('XADD', log, format('%d-%d', head + i, epoch), 'r', records[i]) end
+  local first = 1
+  if head > 0 then -- a log that another program deleted must not begin again in its middle
+    if not call('XADD', log, 'NOMKSTREAM', format('%d-%d', head + 1, epoch), 'r', records[1]) then return nil end
+    first = 2
+  end
+  for i = first, #records do call('XADD', log, format('%d-%d', head + i, epoch), 'r', records[i]) end
   advance_head(run, log, head, epoch, records)
   return head + #records
 end

@@ -19,6 +19,7 @@ if messages ~= log and messages ~= prefix .. 'messages:' .. redis.call('HGET', r
 end
 
 head = append_records(run, log, head, epoch, arguments(9, count))
+if not head then return {STATUS.GONE, 0, 0} end
 if messages ~= log then
   local length = redis.call('XLEN', messages)
   for m = 1, tonumber(ARGV[9 + count]) do

@@ -137,6 +137,7 @@ local function append_and_release(run, log, inbox, token, expected, acknowledged
   local status, head, waiting, epoch = fence(run, token, expected, #records, 'released')
   if status ~= STATUS.OK then return status, head, waiting end
   head = append_records(run, log, head, epoch, records)
+  if not head then return STATUS.GONE, 0, 0 end
   waiting = acknowledge(run, inbox, acknowledged, waiting)
   redis.call('HSET', run, 'token', '', 'released_token', token, 'released_head', string.format('%.0f', head))
   return status, head, waiting
