@@ -268,8 +268,9 @@ async def test_a_caller_cancelled_while_it_connects_for_all_leaves_it_to_the_nex
 async def test_a_client_that_may_have_no_more_connections_is_told_so_and_not_that_redis_is_away(
     redis_url: str, prefix: str
 ) -> None:
-    log = RedisLog(connect(f"{redis_url}?max_connections=1"), prefix=prefix)
+    log = RedisLog(connect(redis_url), prefix=prefix)
     pool: Any = log.client.connection_pool
+    pool.max_connections = 1
     taken = await pool.get_connection()
     with pytest.raises(LogUnavailableError, match="the client given may have 1, and a log takes up to 3") as refused:
         await log.info("none")

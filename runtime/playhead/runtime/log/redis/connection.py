@@ -41,6 +41,16 @@ _PASSING: Final = re.compile(r"^UNBLOCKED\b|WAIT(AOF)? cannot be used")
 _FULL: Final = re.compile("^(Too many connections|No connection available)")
 """The errors of redis-py's pools when they are full; the server is not the cause."""
 
+_OWN_OPTIONS: Final = frozenset(
+    {
+        *("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses", "parser_class"),
+        *("max_connections", "timeout", "retry", "retry_on_timeout", "retry_on_error", "single_connection_client"),
+        *("health_check_interval", "socket_read_size", "auto_close_connection_pool", "cache", "cache_config"),
+    }
+)
+"""Options of redis-py that would break the log, or have no meaning for it: replies are read as bytes of RESP2, calls share
+a connection, and only the log knows what may be sent again."""
+
 _TIMEOUT_S: Final = 10.0  # above the longest blocking call (2 s), and short enough for a person to wait
 _CONNECT_TIMEOUT_S: Final = 5.0
 _MOVING_TIMEOUT_S: Final = 3.0  # shorter, because another server may have replaced one that hangs
@@ -75,7 +85,8 @@ def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Re
 
     Args:
         url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts with
-            `redis+sentinel://…/service[/db]` or `redis+cluster://` for a primary that moves (see `topology`).
+            `redis+sentinel://…/service[/db]` or `redis+cluster://` for a primary that moves (see `topology`). Options
+            that the log sets itself, such as `decode_responses` and `max_connections`, have no effect.
 
     Raises:
         LogUnavailableError: The URL is malformed; the text says which part.
@@ -98,14 +109,20 @@ def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Re
     return Redis.from_pool(pool)
 
 
+def _without_own_options(url: str) -> str:
+    """The URL without the options that the log sets itself, such as `decode_responses`: another program may want them."""
+    address, mark, query = url.partition("?")
+    return address + mark + "&".join(part for part in query.split("&") if part.partition("=")[0] not in _OWN_OPTIONS)
+
+
 def _pool(url: str, **options: Any) -> Any:
     """The pool of connections that `url` asks for. Raises ValueError, or TypeError for an option it cannot have."""
     after_host = re.sub(r"^[^/?#]*:/*[^/?#]*", "", url)
     if "@" in after_host and not url.startswith("unix:"):
         # The error does not quote the part, which may be half a password.
         raise ValueError("a / ? # or @ that is not one of the URL's own must be escaped, as %2F %3F %23 or %40")
-    topology = read_topology(url)
-    plain, finder = topology or (url, None)
+    topology = read_topology(_without_own_options(url))
+    plain, finder = topology or (_without_own_options(url), None)
     if finder is not None:
         timeout = options["socket_timeout"]
         options["socket_timeout"] = None if timeout is None else min(timeout, _MOVING_TIMEOUT_S)

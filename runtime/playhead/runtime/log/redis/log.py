@@ -387,13 +387,18 @@ class RedisLog:
         rows = await self._calls([("GET", self.keys.worker(name)) for name in names])
         return [worker_of(row) for row in rows if row]
 
+    def _blocking_s(self, wanted: float) -> float:
+        """How long a call may block: less than the client's time limit, which would count it as lost."""
+        limit: float | None = self.client.connection_pool.connection_kwargs.get("socket_timeout")
+        return max(0.01, wanted if limit is None else min(wanted, limit / 2))
+
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         own = self.keys.notify_worker(worker)
         self._commands.home.enter()
         with translate_errors(self.client):
             # Not over the link, which it would block; and cancelling this call must end the wait on the server, too.
             notified: Any = await self.client.execute_command(
-                "BLPOP", own, *map(self.keys.notify_agent, agents), max(1, round(timeout))
+                "BLPOP", own, *map(self.keys.notify_agent, agents), self._blocking_s(timeout)
             )
         if notified is None or text(notified[0]) != own:
             return None
