@@ -13,7 +13,7 @@ from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import ScriptedModel
 
 if TYPE_CHECKING:
-    from .conftest import Fleet
+    from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 

@@ -182,7 +182,11 @@ async def client() -> None:
         assert_type(await opened.run_of_session("ada"), Run | None)
         await opened.start("assistant", deadline=60)
         await opened.start(prompt="hi")  # pyright: ignore[reportCallIssue]
-    assert_type(notices[0].kind, Literal["no_worker", "queued", "paused", "unreachable", "refused", "rewound"])
+    assert_type(
+        notices[0].kind, Literal["no_worker", "queued", "paused", "silent", "unreachable", "refused", "rewound"]
+    )
+    assert_type(notices[0].since, int | None)
+    assert_type(notices[0].until, int | None)
     assert_type(notices[0].interrupts, tuple[Interrupt, ...])
 
 

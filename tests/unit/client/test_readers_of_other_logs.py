@@ -35,7 +35,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import Batch, NewRun, RunEnd, RunInfo, WorkerInfo
+from playhead.runtime.log.values import Batch, LeaseInfo, NewRun, RunEnd, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
 
 __all__: list[str] = []
@@ -105,6 +105,9 @@ class Archive:
             return None
         last = entries[-1]
         return RunInfo(run_id, "completed", "a", None, last.seq, last.epoch, crashes=0, created=1, updated=9)
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        return None
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         found = [await self.info(path.name) for path in sorted(self._directory.iterdir())[:limit]]

@@ -12,6 +12,7 @@ from playhead.runtime.core.segments import Segment
 __all__ = [
     "Action",
     "AskHolder",
+    "AskLease",
     "AskWorkers",
     "End",
     "Fail",
@@ -58,6 +59,10 @@ class AskHolder(NamedTuple):
     session: str
 
 
+class AskLease(NamedTuple):
+    """Look up the lease of the run's owner, and call `on_lease`."""
+
+
 class Listen(NamedTuple):
     """Send the notice; wake the reaper if `reap`; wait for published batches.
 
@@ -100,4 +105,4 @@ class End(NamedTuple):
     """The tail has ended."""
 
 
-Action = Give | Read | ReadPause | Look | AskWorkers | AskHolder | Listen | Rest | Rewound | Fail | End
+Action = Give | Read | ReadPause | Look | AskWorkers | AskHolder | AskLease | Listen | Rest | Rewound | Fail | End

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.log.values import RunInfo, WorkerInfo
+from playhead.runtime.log.values import LeaseInfo, RunInfo, WorkerInfo
 
-__all__ = ["Notice", "NoticeKind", "no_worker", "queued", "refused", "rewound", "run_not_found"]
+__all__ = ["Notice", "NoticeKind", "no_worker", "queued", "refused", "rewound", "run_not_found", "silent"]
 
-NoticeKind = Literal["no_worker", "queued", "paused", "unreachable", "refused", "rewound"]
+NoticeKind = Literal["no_worker", "queued", "paused", "silent", "unreachable", "refused", "rewound"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,22 @@ class Notice:
 
     Attributes:
         kind: `no_worker` (no live worker serves the agent), `queued` (after other runs, or after the current run of its
-            session), `paused` (until its questions have responses), `unreachable` (Redis does not reply; the tail
-            continues when it does), `refused` (Redis accepts no writes, so no run goes on until it does) or `rewound` (Redis lost the end of the log; the run's owner may send it again).
+            session), `paused` (until its questions have responses), `silent` (the run's worker does not renew its
+            lease), `unreachable` (Redis does not reply; the tail continues when it does), `refused` (Redis accepts no
+            writes, so no run goes on until it does) or `rewound` (Redis lost the end of the log; the run's owner may
+            send it again).
         message: For a user.
         interrupts: For `paused`: the open questions.
+        since: For `silent`: when the worker was last heard of, in unix milliseconds by the clock of Redis.
+        until: For `silent`: when the tail stops waiting for it, because another worker may take the run over.
     """
 
     kind: NoticeKind
     run_id: str
     message: str
     interrupts: tuple[Interrupt, ...] = ()
+    since: int | None = None
+    until: int | None = None
 
 
 def run_not_found(run_id: str) -> RunNotFoundError:
@@ -60,6 +67,26 @@ def refused(run_id: str, state: str, reason: str) -> str:
     """Says that the run cannot go on because the server accepts no writes."""
     owner = "its owner keeps what it has and goes on" if state == "running" else "a worker can take it"
     return f"run {run_id} is {state}: {reason}; {owner} when writes are accepted again."
+
+
+def silent(run_id: str, worker: str | None, lease: LeaseInfo) -> Notice:
+    """Says since when a run's worker has not renewed its lease, and until when it is waited for."""
+    heard = (lease.now - lease.renewed) / 1000
+    left = max(0, lease.ends - lease.now) / 1000
+    since = f"for {heard:.1f} s, since {_clock(lease.renewed)}" if lease.length_ms else "in time"
+    return Notice(
+        "silent",
+        run_id,
+        f"run {run_id}: its worker {worker or 'of an unknown name'} has not renewed its lease {since}; it was killed, "
+        f"cut off or paused. Waiting until {_clock(lease.ends)} ({left:.1f} s more), then another worker may take over.",
+        since=lease.renewed if lease.length_ms else None,
+        until=lease.ends,
+    )
+
+
+def _clock(unix_ms: int) -> str:
+    """A time of day in UTC."""
+    return f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%H:%M:%S} UTC"
 
 
 def rewound(run_id: str, *, head: int, seen: int) -> str:

@@ -10,7 +10,7 @@ Each phase requests one action, and its outcome leads to the next phase:
 | SHORT_AGAIN | Look      | as SHORT; but its head is back: the log was cut, `GapError` |
 | LOST        | Listen    | any batch, or none: READING |
 | LISTENING   | Listen    | batches: return what is new; a hole, another history, what is not a batch, or a missed batch: READING; silence: LOOKING |
-| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: ABOVE; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; the server refuses writes: send a notice, LISTENING; it is queued: QUEUED; else LISTENING |
+| LOOKING     | Look      | the run has records that were not received: OVERDUE; fewer than were seen: ABOVE; it contradicts the last record: CHECKING; it has ended: ENDED; it is paused: as PAUSED; the server refuses writes: send a notice, LISTENING; it is queued: QUEUED; else HELD |
 | ABOVE       | Read      | as READING; but the last record is there, and nothing new: ABOVE_AGAIN |
 | ABOVE_AGAIN | Look      | the run still has fewer records than its log, whose last ones playhead did not write: `ForeignRecordError`; else LISTENING |
 | OVERDUE     | Listen    | as LISTENING, because a busy connection is late long before it has lost anything; but silence: MISSING |
@@ -19,6 +19,7 @@ Each phase requests one action, and its outcome leads to the next phase:
 | CHECKING    | Read      | as READING; but none, and the run has ended: `GapError`, because the last record seen is not terminal; else on as LOOKING |
 | QUEUED      | AskWorkers| none serves the agent: send a notice, LISTENING, or `NoWorkerError` in the end; else BLOCKED |
 | BLOCKED     | AskHolder | send a notice of what the run waits for, LISTENING |
+| HELD        | AskLease  | the owner does not renew its lease: send a notice; LISTENING until it would be overdue |
 | PAUSED      | Look      | it is paused there: ENDED, or ASKING; there is more: MISSING; else LISTENING |
 | ASKING      | ReadPause | send a notice of its questions, LISTENING |
 | ENDED       | End       | |
@@ -38,6 +39,7 @@ from playhead.client.questions import waiting_for
 from playhead.client.tails.actions import (
     Action,
     AskHolder,
+    AskLease,
     AskWorkers,
     End,
     Fail,
@@ -49,7 +51,7 @@ from playhead.client.tails.actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tails.notice import Notice, NoticeKind, no_worker, queued, refused, rewound, run_not_found
+from playhead.client.tails.notice import Notice, NoticeKind, no_worker, queued, refused, rewound, run_not_found, silent
 from playhead.client.tails.seen import Seen
 from playhead.runtime.core.codec import decode_batch
 from playhead.runtime.core.cursor import Cursor
@@ -57,7 +59,7 @@ from playhead.runtime.core.errors import ForeignRecordError, GapError, NoWorkerE
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry
 from playhead.runtime.core.segments import Segment
-from playhead.runtime.log.values import RunInfo, WorkerInfo
+from playhead.runtime.log.values import LeaseInfo, RunInfo, WorkerInfo
 
 __all__ = ["PAGE", "OnPause", "TailState"]
 
@@ -69,6 +71,7 @@ PAGE: Final = 250
 
 _FIRST_LOOK_S: Final = 1.0  # soon enough to tell a person that no worker serves the agent
 _LOOK_EVERY_S: Final = 5.0
+_SOONEST_LOOK_S: Final = 0.5  # after a look that found nothing, whatever the lease says
 _LOOKS_PER_S: Final = 200  # of all tails together, because a look takes a quarter of a millisecond of the client's CPU
 _AWAY_S: Final = 0.5
 _PAUSED: Final = "run.paused"
@@ -90,6 +93,7 @@ class _Phase(Enum):
     CHECKING = auto()
     QUEUED = auto()
     BLOCKED = auto()
+    HELD = auto()
     PAUSED = auto()
     ASKING = auto()
     ENDED = auto()
@@ -100,7 +104,7 @@ _READS: Final = frozenset({_Phase.READING, _Phase.RECHECKING, _Phase.MISSING, _P
 _LOOKS: Final = frozenset(
     {_Phase.SHORT, _Phase.SHORT_AGAIN, _Phase.LOOKING, _Phase.CUT, _Phase.PAUSED, _Phase.ABOVE_AGAIN}
 )
-_CURIOUS: Final = frozenset({_Phase.LOOKING, _Phase.QUEUED, _Phase.BLOCKED})  # their look-ups can wait
+_CURIOUS: Final = frozenset({_Phase.LOOKING, _Phase.QUEUED, _Phase.BLOCKED, _Phase.HELD})  # their look-ups can wait
 _UNSURE: Final = frozenset(
     {_Phase.READING, _Phase.SHORT, _Phase.RECHECKING, _Phase.SHORT_AGAIN, _Phase.LOST, _Phase.FAILED}
 )
@@ -176,6 +180,8 @@ class TailState:
             return ReadPause(seen.seq)
         if phase in (_Phase.QUEUED, _Phase.BLOCKED):
             return AskWorkers()
+        if phase is _Phase.HELD:
+            return AskLease()
         if phase is _Phase.LOST:
             return Listen(max(_FIRST_LOOK_S, self._share_s), reap=True)
         if phase is _Phase.FAILED and self._error is not None:
@@ -387,7 +393,8 @@ class TailState:
         if info.state == "queued":
             self._info = info
             return self._to(_Phase.QUEUED)
-        return self._listen()
+        self._info = info
+        return self._to(_Phase.HELD)
 
     def _wait_for_answers(self) -> Action:
         if self._on_pause == "end":
@@ -434,6 +441,26 @@ class TailState:
     def on_holder(self, holder: str | None, info: RunInfo | None) -> Action:
         """The run that has the session of this one, and its state."""
         return self._listen(self._tell("queued", queued(self.run_id, holder, info)))
+
+    # ------------------------------------------------------------------ the owner
+
+    def on_lease(self, lease: LeaseInfo | None) -> Action:
+        """The lease of the run's owner; None if there is none, or if it cannot be read."""
+        info = self._info
+        if lease is None or info is None:
+            return self._listen()
+        notice = None
+        if lease.now < lease.overdue:
+            self._told = tuple(kind for kind in self._told if kind != "silent")
+        elif "silent" not in self._told:
+            self._told += ("silent",)
+            notice = silent(self.run_id, info.worker, lease)
+        # The next look is due when a renewal is overdue, then when the lease ends, so that the run is taken from its
+        # owner; in between as always.
+        due = (lease.overdue if lease.now < lease.overdue else lease.ends) - lease.now
+        if due > 0:
+            self._listen_s = min(self._listen_s, max(due / 1000, _SOONEST_LOOK_S, self._share_s))
+        return self._listen(notice)
 
     # ------------------------------------------------------------------ errors
 

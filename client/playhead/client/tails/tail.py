@@ -17,6 +17,7 @@ import anyio
 from playhead.client.tails.actions import (
     Action,
     AskHolder,
+    AskLease,
     AskWorkers,
     End,
     Fail,
@@ -32,10 +33,11 @@ from playhead.client.tails.notice import Notice
 from playhead.client.tails.seen import ClaimSeen, stored_bytes
 from playhead.client.tails.state import OnPause, TailState
 from playhead.runtime.core.cursor import Cursor
-from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError, RewindError
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import LeaseInfo
 
 __all__ = ["Tail"]
 
@@ -169,6 +171,8 @@ class Tail:
                 case AskHolder(session):
                     holder = await log.holder(session)
                     return state.on_holder(holder, None if holder is None else await log.info(holder))
+                case AskLease():
+                    return state.on_lease(await self._lease())
                 case Rest(seconds, notice):
                     self._tell(notice)
                     await anyio.sleep(seconds)
@@ -182,6 +186,11 @@ class Tail:
                     return state.on_info(info, None if info is None or info.ended else await self._refusal())
         except LogUnavailableError as error:
             return state.on_unreachable(str(error))
+
+    async def _lease(self) -> LeaseInfo | None:
+        with suppress(RedisAuthError):  # a reader without the right to see leases gets no notice of them
+            return await self._log.lease(self.run_id)
+        return None
 
     def _tell(self, notice: Notice | None) -> None:
         if notice is not None:

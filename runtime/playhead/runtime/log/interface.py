@@ -26,6 +26,7 @@ from playhead.runtime.log.values import (
     DEFAULT_RETENTION_MS,
     Batch,
     Claim,
+    LeaseInfo,
     NewRun,
     Renewal,
     RunEnd,
@@ -148,6 +149,10 @@ class LogReader(Protocol):
 
     async def info(self, run_id: str) -> RunInfo | None:
         """The run's present state, or None if the run does not exist."""
+        ...
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        """The lease of the run's owner, renewed or not; None if the run has no owner, or does not exist."""
         ...
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:

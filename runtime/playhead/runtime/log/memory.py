@@ -38,6 +38,7 @@ from playhead.runtime.log.values import (
     DEFAULT_RETENTION_MS,
     Batch,
     Claim,
+    LeaseInfo,
     NewRun,
     Renewal,
     RunEnd,
@@ -174,6 +175,11 @@ class MemoryLog:
         self._now()
         run = self._rules.runs.get(run_id)
         return run.info() if run else None
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        """See `Log.lease`."""
+        now = self._now()
+        return self._rules.lease(run_id, now=now)
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         """See `Log.runs`."""

@@ -16,7 +16,7 @@ from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions, passed
-from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
+from playhead.runtime.log.values import Batch, Claim, LeaseInfo, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
 __all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
 
@@ -145,12 +145,17 @@ class Rules:
             run.starts.append(run.head + 1)
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
-            run.crash_limit, run.retention_ms = crash_limit, retention_ms
+            run.crash_limit, run.retention_ms, run.lease_ms = crash_limit, retention_ms, lease_ms
             if (definition := definitions.get(run.agent)) is not None:
                 self.definitions.name(run, definition)
             self.claims[token] = now + max(lease_ms, _CLAIM_MEMO_MS), first
         self.leases[run.run_id] = now + lease_ms
         return run.claim(token)
+
+    def lease(self, run_id: str, *, now: int) -> LeaseInfo | None:
+        """The lease of the run's owner, if it has one."""
+        ends = self.leases.get(run_id)
+        return None if ends is None else LeaseInfo(now, ends, self.runs[run_id].lease_ms)
 
     def append(self, batch: Batch) -> WriteResult:
         """Store records directly after the head, for the owner only."""

@@ -58,6 +58,7 @@ class LogRun:
     errors: int = 0
     crash_limit: int = DEFAULT_CRASH_LIMIT
     retention_ms: int = DEFAULT_RETENTION_MS
+    lease_ms: int = 0
     deadline: int | None = None
     worker: str | None = None
     expires: int | None = None

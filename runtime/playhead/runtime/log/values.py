@@ -23,6 +23,7 @@ __all__ = [
     "SESSION_RETENTION_MS",
     "Batch",
     "Claim",
+    "LeaseInfo",
     "NewRun",
     "Renewal",
     "RunEnd",
@@ -43,6 +44,9 @@ DEFAULT_LEASE_MS: Final = 10_000
 
 DEFAULT_CRASH_LIMIT: Final = 3
 """How many owners of a run may die before it is failed."""
+
+_LATE_MS: Final = 1000
+"""How late a renewal may be before a reader is told: it takes a round trip, and is tried again if its reply is lost."""
 
 
 class WriteStatus(IntEnum):
@@ -208,6 +212,33 @@ class RunInfo:
     def ended(self) -> bool:
         """The run has a terminal record."""
         return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseInfo:
+    """The lease of a run that a worker holds. Times are unix milliseconds by the log's clock.
+
+    A worker renews when a third of its lease has passed, so most of a lease's time is left unless it is silent.
+    """
+
+    now: int
+    ends: int
+    length_ms: int
+    """How long it is after a renewal; 0 if the run was claimed by a version that did not store it."""
+
+    @property
+    def renewed(self) -> int:
+        """When it was last renewed."""
+        return self.ends - self.length_ms
+
+    @property
+    def overdue(self) -> int:
+        """When a renewal is so late that the worker counts as silent: a third of the lease, and at most a second more.
+
+        Without a length it is the end of the lease.
+        """
+        length = self.length_ms
+        return self.renewed + length // 3 + min(_LATE_MS, length // 4) if length else self.ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from playhead.client.tails.actions import (
     Action,
     AskHolder,
+    AskLease,
     AskWorkers,
     End,
     Fail,
@@ -171,6 +172,8 @@ class Reader:
                 self._action = state.on_page(world.page(after, limit))
             case Look():
                 self._action = state.on_info(world.info())
+            case AskLease():
+                self._action = state.on_lease(None)
             case AskWorkers():
                 self._action = state.on_workers([])
             case ReadPause() | AskHolder() | End() | Fail() | Rewound():

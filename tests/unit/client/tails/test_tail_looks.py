@@ -13,7 +13,7 @@ from playhead.client.tails.tail import Tail
 from playhead.runtime.core.records import RunSubmitted
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.interface import LogReader
-from playhead.runtime.log.values import RunInfo
+from playhead.runtime.log.values import LeaseInfo, RunInfo
 
 __all__: list[str] = []
 
@@ -56,13 +56,19 @@ class SilentSubscription(Subscription):
 
 
 class RunningLog:
-    """The log of one run that has one record and runs on and on."""
+    """The log of one run that has one record and runs on and on; `held` is its owner's lease."""
+
+    def __init__(self, held: LeaseInfo | None = None) -> None:
+        self.held = held
 
     async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
         return [Segment(1, 0, [RunSubmitted(at=1, agent="a")])][after:]
 
     async def info(self, run_id: str) -> RunInfo:
         return RunInfo(run_id, "running", "a", None, head=1, epoch=0, crashes=0, created=1, updated=1)
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        return self.held
 
 
 def ignore(notice: Notice) -> None:
@@ -80,6 +86,26 @@ def ignore(notice: Notice) -> None:
 async def test_waiting_tails_look_ever_more_rarely(channels: int, pauses: list[float]) -> None:
     hub = SilentHub(channels)
     log: Any = RunningLog()
+    async with Tail("r", log=cast("LogReader", log), hub=hub, channel="r", after=0, on_notice=ignore) as tail:
+        assert await tail.next() == [Segment(1, 0, [RunSubmitted(at=1, agent="a")])]
+        with suppress(Enough):
+            assert await tail.next() is None
+    assert hub.pauses == pauses
+
+
+@pytest.mark.parametrize(
+    ("lease_ms", "channels", "pauses"),
+    [
+        (10_000, 1, [1, 2, 4, 4.333] + [4.333] * 5),  # renewed a moment ago: the renewal after next is overdue
+        (2_000, 1, [1, 1.166] + [1.166] * 7),
+        (2_000, 10_000, [1, 2, 4, 8, 16, 32, 50, 50, 50]),
+    ],
+)
+async def test_a_tail_looks_when_the_next_renewal_is_overdue_but_all_tails_together_not_too_often(
+    lease_ms: int, channels: int, pauses: list[float]
+) -> None:
+    hub = SilentHub(channels)
+    log: Any = RunningLog(LeaseInfo(1_000_000, 1_000_000 + lease_ms, lease_ms))
     async with Tail("r", log=cast("LogReader", log), hub=hub, channel="r", after=0, on_notice=ignore) as tail:
         assert await tail.next() == [Segment(1, 0, [RunSubmitted(at=1, agent="a")])]
         with suppress(Enough):

@@ -10,6 +10,7 @@ import pytest
 from playhead.client.tails.actions import (
     Action,
     AskHolder,
+    AskLease,
     AskWorkers,
     End,
     Fail,
@@ -326,7 +327,8 @@ def test_a_run_that_runs_is_looked_at_ever_more_rarely() -> None:
         assert isinstance(action, Listen)
         pauses.append(action.seconds)
         assert state.on_silence(1) == Look()
-        action = state.on_info(info())
+        assert state.on_info(info()) == AskLease()
+        action = state.on_lease(None)
     assert (pauses, action) == ([1, 2, 4, 5, 5], Listen(5, None, reap=True))
     state.on_batches([published(segment(5, 1, "e"))])
     assert state.ask() == Listen(1.0), "once it moves it is looked at soon again"
@@ -405,7 +407,8 @@ def test_an_end_that_the_log_lacks_is_a_gap() -> None:
 def test_a_run_of_another_epoch_whose_log_is_as_it_was_is_waited_for() -> None:
     state = looking()
     state.on_info(info(epoch=2))
-    assert state.on_page([segment(4, 1, "d")]) == Listen(2.0, None, reap=True)
+    assert state.on_page([segment(4, 1, "d")]) == AskLease()
+    assert state.on_lease(None) == Listen(2.0, None, reap=True)
 
 
 def test_after_the_end_by_a_bare_number_there_is_nothing() -> None:

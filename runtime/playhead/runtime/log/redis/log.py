@@ -38,6 +38,7 @@ from playhead.runtime.log.redis.replies import (
     SignalReply,
     claim_of,
     info_of,
+    lease_of,
     messages_of,
     renewals_of,
     segments_of,
@@ -55,6 +56,7 @@ from playhead.runtime.log.values import (
     DEFAULT_RETENTION_MS,
     Batch,
     Claim,
+    LeaseInfo,
     NewRun,
     Renewal,
     RunEnd,
@@ -355,6 +357,10 @@ class RedisLog:
 
     async def info(self, run_id: str) -> RunInfo | None:
         return info_of(run_id, await self._call("HMGET", self.keys.run(run_id), *INFO_FIELDS))
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        ask = [("ZSCORE", self.keys.leases, run_id), ("HGET", self.keys.run(run_id), "lease_ms"), ("TIME",)]
+        return lease_of(*await self._calls(ask))
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         check_count("limit", limit, least=1)

@@ -17,13 +17,14 @@ from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import Segment, Stored, segments
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.values import Claim, Renewal, RunInfo, WorkerInfo, WriteResult, WriteStatus
+from playhead.runtime.log.values import Claim, LeaseInfo, Renewal, RunInfo, WorkerInfo, WriteResult, WriteStatus
 
 __all__ = [
     "INFO_FIELDS",
     "SignalReply",
     "claim_of",
     "info_of",
+    "lease_of",
     "messages_of",
     "renewals_of",
     "segments_of",
@@ -173,6 +174,13 @@ def worker_of(row: bytes) -> WorkerInfo:
 def _known(kind: type[Signal | WorkerInfo], given: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that this version knows: what a newer one adds is passed over."""
     return {field.name: given[field.name] for field in fields(kind) if field.name in given}
+
+
+def lease_of(ends: Any, length_ms: Any, now: Sequence[bytes]) -> LeaseInfo | None:
+    """A lease by its score, its stored length and the server's time in seconds and microseconds; None without a score."""
+    if ends is None:
+        return None
+    return LeaseInfo(int(now[0]) * 1000 + int(now[1]) // 1000, int(float(ends)), int(length_ms or 0))
 
 
 def info_of(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:

@@ -29,10 +29,10 @@ Role = Literal["worker", "client", "viewer"]
 ROLES: Final[tuple[Role, ...]] = ("worker", "client", "viewer")
 
 _VIEWER_READS: Final = (
-    *("EXISTS", "GET", "HGET", "HMGET", "LRANGE", "XRANGE", "XREVRANGE"),
+    *("EXISTS", "GET", "HGET", "HMGET", "LRANGE", "TIME", "XRANGE", "XREVRANGE"),
     *("ZRANGE", "ZREVRANGE", "ZSCORE"),
 )
-_WORKER_READS: Final = ("EXISTS", "GET", "HMGET", "LRANGE", "XRANGE")
+_WORKER_READS: Final = ("EXISTS", "GET", "HMGET", "LRANGE", "TIME", "XRANGE")
 _SCRIPTS: Final = {
     *("DEL", "GET", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "LPOP", "LRANGE", "LREM", "LTRIM", "PEXPIRE", "RPUSH"),
     *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM"),
@@ -122,7 +122,7 @@ async def missing_rights(client: Redis, commands: Commands, keys: Keys, role: Ro
         missing += await _waiting(client, keys)
     if role != "viewer":
         publish = "SPUBLISH" if sharded else "PUBLISH"
-        missing += await _done(commands, [(publish, keys.log(_NONE), ""), ("TIME",)])
+        missing += await _done(commands, [(publish, keys.log(_NONE), "")])
         missing += await _asked(commands, keys, role)
     return list(dict.fromkeys(_widened(missing, keys)))
 
@@ -138,6 +138,7 @@ def _reads(keys: Keys, role: Role) -> list[tuple[Any, ...]]:
         ("HGET", session, "holder"),
         ("HMGET", run, "state"),
         ("LRANGE", keys.inbox(_NONE), 0, 0),
+        ("TIME",),
         ("XRANGE", log, "-", "+", "COUNT", 1),
         ("XRANGE", keys.messages(_NONE), "-", "+", "COUNT", 1),
         ("XREVRANGE", log, "+", "-", "COUNT", 1),

@@ -21,7 +21,7 @@ from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.values import LeaseInfo, NewRun, RunInfo, WorkerInfo
 
 __all__ = ["MAX_SHARDS", "ShardedLog", "check_shards", "settle", "shard_of_run", "shard_of_session"]
 
@@ -204,6 +204,10 @@ class ShardedLog:
     async def info(self, run_id: str) -> RunInfo | None:
         """See `Log.info`."""
         return await self._of(run_id).info(run_id)
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        """See `Log.lease`."""
+        return await self._of(run_id).lease(run_id)
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         """See `Log.runs`; the newest of all shards."""
