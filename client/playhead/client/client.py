@@ -7,7 +7,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from types import TracebackType
-from typing import Any, Never, Self
+from typing import Any, Never, Self, get_args
 from uuid import uuid4
 
 import anyio
@@ -21,6 +21,8 @@ from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
 from playhead.client.validation import check_run_id, check_same_submission, deadline_in_ms
+from playhead.runtime.core.arguments import check_callable, check_choice, check_whole
+from playhead.runtime.core.checks import check_agent, check_session
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
@@ -34,6 +36,7 @@ from playhead.runtime.core.submission import submission
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
+from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.redis.shards import ShardedLog, check_shards, shard_of_session
@@ -70,6 +73,10 @@ class Client:
         shards: The number of shards of the deployment. The first caller that passes one settles it; None uses the
             settled number, and the first submission settles 1 if there is none.
 
+    Raises:
+        LogUnavailableError: The URL is malformed.
+        ValueError, TypeError: Another argument is.
+
     Raises (on entering):
         LogUnavailableError, RedisAuthError, RedisTooOldError: As their texts say. The user needs the rights of a viewer;
             those of a client are checked before the first submission or signal.
@@ -90,6 +97,11 @@ class Client:
         durability: Durability = "memory",
         shards: int | None = None,
     ) -> None:
+        connect(url)  # connects nothing, but refuses a malformed URL
+        Keys(prefix)
+        check_callable("on_notice", on_notice)
+        check_whole("max_record_bytes", max_record_bytes, least=1)
+        check_choice("durability", durability, get_args(Durability))
         if shards is not None:
             check_shards(shards)
         self.url = url
@@ -325,6 +337,9 @@ class Client:
 
         Like an `Agent` it keeps one conversation over its calls: `session_id`, or a new one.
         """
+        check_agent(name)
+        if session_id is not None:
+            check_session(session_id)
         return RemoteAgent(name, client=self, session_id=session_id or f"agent-{uuid4().hex}")
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:

@@ -161,7 +161,7 @@ CHANGES: Sequence[dict[str, Any]] = [
     {"name": "b"},
     {"model": DemoModel(delay=1)},
     {"model": ScriptedModel([])},
-    {"model": "no-such-provider/model"},
+    {"model": "openai/another-model"},
     {"model": "no-such-provider/other"},
     {"tools": []},
     {"system_prompt": None},

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from playhead.runtime.core.arguments import check_number, check_whole
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS, DEFAULT_RETENTION_MS
 
 __all__ = ["WorkerOptions", "WorkerStatistics"]
@@ -40,12 +41,12 @@ class WorkerOptions:
         return _STALL_LEASES * self.lease_ms / 1000 if self.stall_s is None else self.stall_s
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ValueError(f"concurrency must be at least 1, not {self.concurrency}")
-        if self.lease_ms < _MINIMUM_LEASE_MS:
-            raise ValueError(f"lease_ms must be at least {_MINIMUM_LEASE_MS}, not {self.lease_ms}")
-        if self.grace_s < 0 or self.crash_limit < 0 or self.retention_ms < 1:
-            raise ValueError("grace_s and crash_limit must not be negative, retention_ms must be positive")
+        check_whole("concurrency", self.concurrency, least=1)
+        check_whole("lease_ms", self.lease_ms, least=_MINIMUM_LEASE_MS)
+        check_number("grace_s", self.grace_s)
+        check_whole("crash_limit", self.crash_limit, least=0)
+        check_whole("retention_ms", self.retention_ms, least=1)
+        check_number("stall_s", self.stall_s, optional=True)
         if self.longest_stall_s < self.lease_ms / 3000:
             raise ValueError(f"stall_s must be at least a third of the lease, not {self.stall_s}")
 

@@ -49,7 +49,7 @@ def run_worker(
         RedisAuthError: The server refuses the credentials, or a right that the worker needs.
         LeaseTooShortError: A round trip to the server takes too long for the lease.
         ShardsError: The deployment has another number of shards than `shards`.
-        ModelConfigurationError: An agent's model name has an unknown form; raised at the start.
+        ModelConfigurationError: An agent's model cannot be used; raised at the start.
     """
     reset_signals_in_forked_children()
     uvloop = importlib.util.find_spec("uvloop") is not None
@@ -75,7 +75,7 @@ async def _main(
     quiet: bool,
 ) -> None:
     for agent in agents:
-        _ = agent.model  # a name of an unknown form raises now, not in the first run
+        agent.check_ready()  # before anything is claimed that no model could run
     async with AsyncExitStack() as stack:
         logs, warnings = await _open_shards(make, shards, stack)
         if not quiet:

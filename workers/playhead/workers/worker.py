@@ -6,13 +6,15 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import anyio
 from anyio.abc import TaskGroup
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.core.arguments import check_callable, check_items
+from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.interface import Log
@@ -49,6 +51,15 @@ class Worker:
         name: str | None = None,
         visit: Visit | None = None,
     ) -> None:
+        check_items("agents", agents, Agent, each="an Agent")
+        for one in (log, *more):
+            if not callable(getattr(one, "claim", None)):
+                raise TypeError(f"log must be a log such as RedisLog(connect(url)), not {one!r}")
+        if name is not None:
+            check_name("name", name)
+        if options is not None and not isinstance(cast("object", options), WorkerOptions):
+            raise TypeError(f"options must be WorkerOptions, not {options!r}")
+        check_callable("visit", visit, optional=True)
         self.name: str = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         self.agents: dict[str, Agent] = {agent.name: agent.snapshot() for agent in agents}
         if not agents or len(self.agents) != len(agents):
@@ -95,9 +106,12 @@ class Worker:
 
         Raises:
             UnusableServerError, RedisTooOldError: A server cannot keep the promises, or the durability of its log.
+            ModelConfigurationError: The model of an agent cannot be used: its key, file or package is missing.
             LeaseTooShortError: A round trip to the log takes too long for the lease.
             RedisAuthError: Redis refuses the credentials, or the user lacks a right that a worker needs.
         """
+        for agent in self.agents.values():
+            agent.check_ready()
         try:
             await self._for_each_shard(Duty.check)
             await self._run()

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from playhead.client.questions import waiting_for
 from playhead.client.tails.actions import (
@@ -53,6 +53,7 @@ from playhead.client.tails.actions import (
 )
 from playhead.client.tails.notice import Notice, NoticeKind, no_worker, queued, refused, rewound, run_not_found, silent
 from playhead.client.tails.seen import Seen
+from playhead.runtime.core.arguments import check_choice, check_number
 from playhead.runtime.core.codec import decode_batch
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
@@ -145,6 +146,8 @@ class TailState:
         wait_for_worker: float | None = None,
         channels: int = 1,
     ) -> None:
+        check_choice("on_pause", on_pause, get_args(OnPause))
+        check_number("wait_for_worker", wait_for_worker, optional=True)
         self.run_id: str = run_id
         self._seen = Seen(after)
         self._phase = _Phase.READING

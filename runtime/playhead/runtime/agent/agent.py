@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from typing import Any, Final, Literal, Never, cast, get_args
@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from playhead.runtime.agent.invocation import Invocation
 from playhead.runtime.agent.turn import Turn
+from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Prompt
@@ -36,7 +37,7 @@ from playhead.runtime.core.submission import submission
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
-from playhead.runtime.models.resolve import resolve_model
+from playhead.runtime.models.resolve import check_model, resolve_model
 from playhead.runtime.tools.decorator import tool_index
 from playhead.runtime.tools.tool import Tool
 
@@ -89,8 +90,9 @@ class Agent:
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
     Raises:
-        ValueError: If the name or a tool's name is invalid, or two tools share one.
-        TypeError: If an item of `tools` is not a tool, or `retry` is neither a `RetryPolicy` nor None.
+        ModelConfigurationError: If the model is neither a model object nor a name of a known form.
+        ValueError: If an argument is out of its range, the name or a tool's name is invalid, or two tools share one.
+        TypeError: If an argument has the wrong type, or an item of `tools` is not a tool.
         InvalidMessageError: If a model cannot be sent one of `messages`.
         EncodingError: If one of `messages` is not plain data.
     """
@@ -111,11 +113,16 @@ class Agent:
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         check_agent(name)
-        if tool_executor not in ("concurrent", "sequential"):
-            raise ValueError(f"tool_executor must be 'concurrent' or 'sequential', not {tool_executor!r}")
-        if on_partial not in get_args(OnPartial):
-            raise ValueError(f"on_partial must be 'retract' or 'continue', not {on_partial!r}")
+        check_model(model)
+        check_choice("tool_executor", tool_executor, ("concurrent", "sequential"))
+        check_choice("on_partial", on_partial, get_args(OnPartial))
+        check_items("tools", tools, object, each="a function")
+        check_text("system_prompt", system_prompt, optional=True, empty=True)
+        check_text("description", description, optional=True, empty=True)
+        check_items("messages", messages or [], Mapping, each="a message with role and content")
+        check_callable("callback_handler", callback_handler, optional=True)
         check_retry(retry)
+        check_whole("max_record_bytes", max_record_bytes, least=1)
         self.name = name
         self.description = description
         self.system_prompt: str | None = system_prompt if system_prompt is None else whole_text(system_prompt)
@@ -152,6 +159,16 @@ class Agent:
                 )
             self._resolved = model
         return self._resolved
+
+    def check_ready(self) -> None:
+        """Check what can be known before the first call: the model's key, file and packages. A worker does at its start.
+
+        Raises:
+            ModelConfigurationError: The model cannot be used; the text says why.
+        """
+        check = getattr(self.model, "check_ready", None)
+        if callable(check):
+            check()
 
     @property
     def spec(self) -> AgentSpec:

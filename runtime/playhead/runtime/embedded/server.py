@@ -7,10 +7,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from anyio import CancelScope, to_thread
 
+from playhead.runtime.core.arguments import check_flag, check_items, check_whole
 from playhead.runtime.embedded.binary import BINARY_VARIABLE, EmbeddedServerError, find_server_binary
 
 if TYPE_CHECKING:
@@ -109,6 +110,11 @@ class EmbeddedServer:
         extra_args: Sequence[str] = (),
     ) -> EmbeddedServer:
         """As `start`, for programs without an event loop; blocks."""
+        if directory is not None and not isinstance(cast("object", directory), Path):
+            raise TypeError(f"directory must be a pathlib.Path or None, not {directory!r}")
+        check_whole("port", port, least=0, most=65_535)
+        check_flag("durable", durable)
+        check_items("extra_args", extra_args, str, each="a text")
         binary = None if _wanted() == "fakeredis" else find_server_binary()
         if binary is None:
             return cls._start_fake(port)

@@ -24,6 +24,9 @@ class Model(Protocol):
     A model may have a method `get_config()`, as Strands' models do. The mapping that it returns, with the model's id and
     parameters, is stored with the runs as part of the agent's definition, so it should contain no secret; see
     `description.describe`.
+
+    A model may have a method `check_ready()` without arguments, which raises `ModelConfigurationError` if a key, file
+    or package that it needs is missing. A worker calls it at its start.
     """
 
     def stream(

@@ -12,11 +12,25 @@ from playhead.runtime.models.local.model import LocalModel
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.openai.model import OpenAIModel
 
-__all__ = ["resolve_model"]
+__all__ = ["check_model", "resolve_model"]
 
 _log = logging.getLogger("playhead.models")
 _DEFAULT = "openai/gpt-5-mini"
 _FORMS = '"openai/<model id>", "local/<path to a .gguf file>" or "demo"'
+
+
+def check_model(model: object) -> None:
+    """Refuse what `resolve_model` cannot resolve in any environment: a name of an unknown form, or not a model.
+
+    Raises:
+        ModelConfigurationError: Names it, with the accepted forms.
+    """
+    if isinstance(model, str):
+        _from_name(model, source="model")
+    elif model is not None and (isinstance(model, type) or not callable(getattr(model, "stream", None))):
+        raise ModelConfigurationError(
+            f"model must be {_FORMS}, or an object with a stream method, not {_described(model)}."
+        )
 
 
 def resolve_model(model: str | Model | None) -> Model:
@@ -29,7 +43,7 @@ def resolve_model(model: str | Model | None) -> Model:
     * `"demo"`: a `DemoModel`.
     * An object with a `stream` method is returned as it is.
 
-    Nothing is loaded or connected: a missing key or file raises at the first call.
+    Nothing is loaded or connected: a missing key or file raises at a worker's start, else at the first call.
 
     Raises:
         ModelConfigurationError: Any other value, named with the accepted forms.
@@ -38,11 +52,8 @@ def resolve_model(model: str | Model | None) -> Model:
         return _from_environment()
     if isinstance(model, str):
         return _from_name(model, source="model")
-    if not isinstance(model, type) and callable(getattr(model, "stream", None)):
-        return model
-    raise ModelConfigurationError(
-        f"model must be {_FORMS}, or an object with a stream method, not {_described(model)}."
-    )
+    check_model(model)
+    return model
 
 
 def _from_environment() -> Model:

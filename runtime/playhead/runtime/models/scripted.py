@@ -12,6 +12,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
+from playhead.runtime.core.arguments import check_flag, check_items, check_number
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.models import chunks as c
@@ -88,6 +89,15 @@ class ScriptedModel:
                 f"ScriptedModel takes a list with one script per model call, not {self.calls!r:.80}; "
                 "for a single call wrap it: ScriptedModel([script])."
             )
+        check_items("calls", self.calls, object, each="a script")
+        for number, script in enumerate(self.calls):
+            if not (isinstance(script, Sequence | ScriptedCall) or callable(script)):
+                raise TypeError(
+                    f"calls[{number}] must be a text, a list of chunks, a ScriptedCall or a function, not {script!r:.80}"
+                )
+        check_number("delay", self.delay)
+        check_flag("repeat", self.repeat)
+        check_flag("continues_partial", self.continues_partial)
 
     async def stream(
         self,

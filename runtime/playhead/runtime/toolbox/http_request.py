@@ -13,11 +13,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import httpx
 
+from playhead.runtime.core.arguments import check_flag, check_items, check_number, check_whole
 from playhead.runtime.toolbox.addresses import AddressPolicy
 from playhead.runtime.tools.decorator import tool
 from playhead.runtime.tools.tool import Tool
@@ -92,8 +93,15 @@ def make_http_request(
         name: The tool's name.
 
     Raises:
-        ValueError: A network cannot be parsed, or the name is invalid.
+        ValueError: A network cannot be parsed, a number is out of range, or the name is invalid.
+        TypeError: An argument has the wrong type.
     """
+    check_flag("allow_private", allow_private)
+    check_items("allow_networks", allow_networks, str, each="a network such as '10.1.0.0/16'")
+    check_number("timeout", timeout, above=0)
+    check_whole("max_bytes", max_bytes, least=1)
+    if not isinstance(cast("object", ssl_context), ssl.SSLContext | None):
+        raise TypeError(f"ssl_context must be an ssl.SSLContext or None, not {ssl_context!r}")
     restricted = AddressPolicy(allow_networks=allow_networks)
     unrestricted = AddressPolicy(allow_private=True)
 

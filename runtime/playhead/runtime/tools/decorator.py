@@ -22,6 +22,7 @@ from typing import Any, cast, get_args, overload
 
 from typing_extensions import ParamSpec, TypeVar
 
+from playhead.runtime.core.arguments import check_mapping, check_text
 from playhead.runtime.core.converse import ToolSpec
 from playhead.runtime.core.tool_results import invalid_name
 from playhead.runtime.tools.schema import read_description, read_input
@@ -87,6 +88,10 @@ def tool(
         called = name if name is not None else getattr(fn, "__name__", type(fn).__name__)
         if flaw := invalid_name(called):
             raise ValueError(f"{flaw}: a tool's name has 1 to 64 letters, digits, '_' and '-'. Pass name=.")
+        if timeout is not None and isinstance(cast("object", timeout), bool | str):
+            raise TypeError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
+        check_text("description", description, optional=True, empty=True)
+        check_mapping("inputSchema", inputSchema, optional=True)
         if timeout is not None and not (0 < timeout < math.inf):
             raise ValueError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
         if on_unknown_outcome not in get_args(OnUnknownOutcome):

@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from playhead.runtime.core.arguments import check_number, check_text
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError, WriteRefusedError
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.topology import LocatedConnection, NowhereError, finder_of, read_topology
@@ -91,6 +92,8 @@ def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Re
     Raises:
         LogUnavailableError: The URL is malformed; the text says which part.
     """
+    check_text("url", url, empty=True)
+    check_number("timeout", timeout, above=0, optional=True)
     try:
         pool = _pool(
             url,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from playhead.runtime.core.checks import check_count, check_name
+
 __all__ = ["Keys"]
 
 
@@ -20,6 +22,10 @@ class Keys:
     root: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_name("prefix", self.prefix)
+        if any(brace in self.prefix for brace in "{}"):  # a hash tag ends at the first brace
+            raise ValueError(f"prefix must not have a brace in it, and is {self.prefix!r}")
+        check_count("shard", self.shard)
         object.__setattr__(self, "root", f"{{{self.prefix}:{self.shard:x}}}:")
 
     def of_run(self, run_id: str) -> tuple[str, str, str]:

@@ -8,10 +8,11 @@ import logging
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast, get_args
 
 from redis.asyncio import Redis
 
+from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Message
@@ -29,7 +30,7 @@ from playhead.runtime.log.interface import (
     deadline_failure,
 )
 from playhead.runtime.log.redis.commands import Commands, Later
-from playhead.runtime.log.redis.connection import address_of, clone, point, translate_errors
+from playhead.runtime.log.redis.connection import address_of, clone, point, redact, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
 from playhead.runtime.log.redis.inspection import FIELDS, StoredRun
 from playhead.runtime.log.redis.keys import Keys
@@ -111,6 +112,9 @@ class RedisLog:
     """
 
     def __init__(self, client: Redis, *, prefix: str = "ph", shard: int = 0, durability: Durability = "memory") -> None:
+        if isinstance(cast("object", client), str):
+            raise TypeError(f"client must be a Redis client, not a URL: pass connect({redact(cast('str', client))!r})")
+        check_choice("durability", durability, get_args(Durability))
         self.keys: Keys = Keys(prefix, shard)
         self.durability: Durability = durability
         self._use(client)

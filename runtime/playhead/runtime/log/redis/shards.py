@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import anyio
 
@@ -50,6 +50,8 @@ def check_shards(shards: int) -> None:
     Raises:
         ValueError: It is below 1 or above `MAX_SHARDS`.
     """
+    if not isinstance(cast("object", shards), int) or isinstance(cast("object", shards), bool):
+        raise TypeError(f"shards must be a whole number from 1 to {MAX_SHARDS}, not {shards!r}")
     if not 1 <= shards <= MAX_SHARDS:
         raise ValueError(f"shards must be 1 to {MAX_SHARDS}, not {shards}")
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 
+from playhead.runtime.core.arguments import check_number
 from playhead.runtime.core.converse import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.demo.arithmetic import find_expressions
@@ -41,6 +42,7 @@ class DemoModel:
     """
 
     def __init__(self, *, delay: float = 0.03) -> None:
+        check_number("delay", delay)
         self._delay = delay
 
     def __repr__(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import anyio.to_thread
 
+from playhead.runtime.core.arguments import check_mapping, check_number, check_text, check_whole
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models.local.process import LocalOptions, shared_process
 from playhead.runtime.models.openai.model import OpenAIModel
@@ -56,6 +57,12 @@ class LocalModel:
         params: dict[str, Any] | None = None,
         start_timeout: float = 300.0,
     ) -> None:
+        if not isinstance(cast("object", path), Path):
+            check_text("path", path)
+        check_whole("context_tokens", context_tokens, least=0)
+        check_whole("threads", threads, least=1, optional=True)
+        check_mapping("params", params, optional=True)
+        check_number("start_timeout", start_timeout, above=0)
         self._options = LocalOptions(str(Path(path).absolute()), context_tokens, threads)
         self._params = params
         self._start_timeout = start_timeout
@@ -103,6 +110,14 @@ class LocalModel:
                 message=f"The process of model {self._options.path} ended during the call (exit code {code}).",
                 request=error.request,
             ) from error
+
+    def check_ready(self) -> None:
+        """Check that the file exists and that the engine is installed; loads nothing.
+
+        Raises:
+            ModelConfigurationError: One of them is missing.
+        """
+        shared_process(self._options).check()
 
     def close(self) -> None:
         """End the process that this model shares, at once; calls in progress fail."""

@@ -98,7 +98,7 @@ class LocalProcess:
             if endpoint := self.running():
                 return endpoint
             self._end()
-            self._check()
+            self.check()
             with tempfile.TemporaryFile() as stderr:
                 self._endpoint = self._launch(stderr, timeout)
             return self._endpoint
@@ -109,7 +109,8 @@ class LocalProcess:
         with self._lock:
             self._end()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise ModelConfigurationError if the file or the engine is missing."""
         if not os.path.isfile(self._options.path):
             raise ModelConfigurationError(
                 f"The model file {self._options.path} does not exist; give the path of a .gguf file."

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
+from playhead.runtime.core.arguments import check_mapping, check_text
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ModelConfigurationError, ModelResponseError
 from playhead.runtime.models import chunks as c
@@ -55,7 +57,8 @@ class OpenAIModel:
     * `ModelThrottledException` for status 429, also if it is reported inside a stream, except for an exhausted quota,
       because waiting does not help;
     * `ContextWindowOverflowException` if the server says that the request does not fit;
-    * `ModelConfigurationError` without a key; raised at the first call, so an agent can be imported without one;
+    * `ModelConfigurationError` without a key; raised at a worker's start and at the first call, so an agent can be
+      imported without one;
     * `ModelResponseError` for any other error inside a response with status 200, and for one that is not understood;
     * `openai.APIConnectionError` if the connection drops, and also if the stream ends without a finish reason and
       without `[DONE]`, so an incomplete message never looks complete;
@@ -80,6 +83,14 @@ class OpenAIModel:
         continue_params: dict[str, Any] | None = None,
         send_back: SendBack = "calls",
     ) -> None:
+        check_text("model_id", model_id)
+        check_text("api_key", api_key, optional=True)
+        check_text("base_url", base_url, optional=True)
+        if base_url is not None and not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url must begin with http:// or https://, and is {base_url!r}")
+        check_mapping("params", params, optional=True)
+        check_mapping("client_args", client_args, optional=True)
+        check_mapping("continue_params", continue_params, optional=True)
         self.model_id = model_id
         self._send_back: SendBack = send_back
         self.continues_partial: bool = continue_params is not None
@@ -96,9 +107,26 @@ class OpenAIModel:
 
     def get_config(self) -> dict[str, Any]:
         """What is stored of this model with the runs: its id, parameters and server, without the key."""
-        base_url = self._client_args.get("base_url") or os.environ.get("OPENAI_BASE_URL")
         config = {"model_id": self.model_id, "params": self._params, "continue_params": self._continue_params}
-        return {**config, "base_url": str(base_url)} if base_url else config
+        return {**config, "base_url": str(self._server)} if self._server else config
+
+    def check_ready(self) -> None:
+        """Check that there is a key, or a server that may need none; makes no call.
+
+        Raises:
+            ModelConfigurationError: There is neither, or the `openai` package is not installed.
+        """
+        known = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
+        if importlib.util.find_spec("openai") is not None and (known or self._server):
+            return
+        try:
+            import openai
+        except ImportError as error:
+            raise ModelConfigurationError(
+                f"model openai/{self.model_id} needs the package openai: pip install openai"
+            ) from error
+        with self._told_of_no_key():
+            openai.OpenAI(**{name: value for name, value in self._client_args.items() if name != "http_client"}).close()
 
     async def stream(
         self,
@@ -177,7 +205,7 @@ class OpenAIModel:
 
     def _provider(self) -> str:
         """The server's host and port, which name it in what is kept for it."""
-        base = urlsplit(str(self._client_args.get("base_url") or os.environ.get("OPENAI_BASE_URL") or _OPENAI))
+        base = urlsplit(str(self._server or _OPENAI))
         return f"{base.hostname}:{base.port}" if base.port else str(base.hostname or "")
 
     def _client(self) -> Any:
@@ -186,10 +214,22 @@ class OpenAIModel:
         args = dict(self._client_args)
         if "http_client" not in args:
             args["http_client"] = openai.DefaultAsyncHttpxClient(verify=ssl_context(), trust_env=self._trust_env)
-        if args.get("base_url") or os.environ.get("OPENAI_BASE_URL"):
+        if self._server:
             args["api_key"] = args.get("api_key") or os.environ.get("OPENAI_API_KEY") or NO_KEY
-        try:
+        with self._told_of_no_key():
             return openai.AsyncOpenAI(**args)
+
+    @property
+    def _server(self) -> Any:
+        """The address of a server other than OpenAI's, which may need no key."""
+        return self._client_args.get("base_url") or os.environ.get("OPENAI_BASE_URL")
+
+    @contextmanager
+    def _told_of_no_key(self) -> Generator[None]:
+        import openai
+
+        try:
+            yield
         except openai.OpenAIError as error:
             raise ModelConfigurationError(
                 f"model openai/{self.model_id} cannot be used: {error} "
