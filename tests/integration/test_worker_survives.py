@@ -19,7 +19,7 @@ from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.errors import ForeignRecordError, ModelConfigurationError, RunFailedError, RunNotFoundError
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.models import OpenAIModel, ScriptedModel, tool_call
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
@@ -165,8 +165,17 @@ async def test_a_queued_run_whose_log_another_program_wrote_to_does_not_end_the_
             await completes(client)
 
 
-async def test_an_agent_without_a_usable_model_fails_its_runs_and_not_the_worker(fleet: Fleet) -> None:
-    broken = Agent("no-such-provider/model", name="broken")
+async def test_a_model_that_turns_out_unusable_fails_its_runs_and_not_the_worker(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ADMIN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+    class Late(OpenAIModel):
+        def check_ready(self) -> None:
+            """Does not look: the key is missing only at the call."""
+
+    broken = Agent(Late("m"), name="broken")
     async with fleet.worker(broken, quick()), fleet.client() as client:
         with pytest.raises(ModelConfigurationError):
             await client.invoke_async("broken", "Hi")

@@ -127,7 +127,7 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
     RedisLog: {"client": ["redis://user:secret@localhost"]},
     EmbeddedServer.start_sync: {
         "directory": ["data", 5],
-        "port": [-1, 65_536, "6379"],
+        "port": [-1, "6379", None],
         "durable": ["no", 1],
         "extra_args": ["--appendfsync always", [5]],
     },

@@ -112,7 +112,7 @@ class EmbeddedServer:
         """As `start`, for programs without an event loop; blocks."""
         if directory is not None and not isinstance(cast("object", directory), Path):
             raise TypeError(f"directory must be a pathlib.Path or None, not {directory!r}")
-        check_whole("port", port, least=0, most=65_535)
+        check_whole("port", port, least=0)
         check_flag("durable", durable)
         check_items("extra_args", extra_args, str, each="a text")
         binary = None if _wanted() == "fakeredis" else find_server_binary()
