@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from playhead.runtime.agent.agent import Agent
-from playhead.runtime.core.errors import BadTargetError
+from playhead.runtime.core.errors import BadTargetError, ModelConfigurationError, PlayheadError
 
 __all__ = ["load_agents"]
 
@@ -22,6 +22,7 @@ def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
     """The agents of all targets, by name.
 
     Raises:
+        ModelConfigurationError: If an agent names a model of an unknown form.
         BadTargetError: If a target does not import, has no such attribute or no Agent, or two agents share a name.
     """
     agents: dict[str, Agent] = {}
@@ -82,7 +83,7 @@ def _load_module(target: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise BadTargetError(f"{target}: cannot import {name!r}: {_what(error)}") from error
+        raise _failure(f"{target}: cannot import {name!r}", error) from error
 
 
 def _load_file(target: str, path: Path) -> ModuleType:
@@ -103,7 +104,7 @@ def _load_file(target: str, path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sys.modules.pop(name, None)
-        raise BadTargetError(f"{target}: cannot run {path}: {_what(error)}") from error
+        raise _failure(f"{target}: cannot run {path}", error) from error
     return module
 
 
@@ -119,6 +120,12 @@ def _name_of(path: Path) -> str:
         if name.isidentifier() and spec is not None and spec.origin is not None and Path(spec.origin).samefile(path):
             return name
     return f"playhead_target_{name}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _failure(what: str, error: BaseException) -> PlayheadError:
+    """The error for a target that cannot be loaded; a model that cannot be used keeps its kind, and so its exit code."""
+    kind = ModelConfigurationError if isinstance(error, ModelConfigurationError) else BadTargetError
+    return kind(f"{what}: {_what(error)}")
 
 
 def _what(error: BaseException) -> str:

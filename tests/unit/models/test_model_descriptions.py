@@ -162,7 +162,7 @@ CHANGES: Sequence[dict[str, Any]] = [
     {"model": DemoModel(delay=1)},
     {"model": ScriptedModel([])},
     {"model": "openai/another-model"},
-    {"model": "no-such-provider/other"},
+    {"model": "openai/another-model-still"},
     {"tools": []},
     {"system_prompt": None},
     {"tool_executor": "sequential"},
