@@ -166,6 +166,12 @@ async def announce(log: RedisLog) -> tuple[Call, Any]:
     return lambda far: far.announce(WorkerInfo("w", ["echo"]), ttl_ms=MINUTE), None
 
 
+async def adopt(log: RedisLog) -> tuple[Call, Any]:
+    await owned(log, signals=False)
+    await log.client.zrem(log.keys.leases, "r1")
+    return lambda far: far.adopt(["r1"]), []  # by then it has its lease
+
+
 CASES = [
     submit,
     claim,
@@ -185,6 +191,7 @@ CASES = [
     signal_a_cancel_of_a_queued_run,
     signal_an_answer,
     announce,
+    adopt,
 ]
 
 
