@@ -22,6 +22,7 @@ EXEMPT = {
     "messages": "the messages of a conversation while a run holds it; else they have a TTL",
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
+    "suspects": "runs that wait for a worker that holds no other",
     "queue_position": "the last position in the queue that was given; one number",
     "shards": "how many shards the deployment has; one number",
     "leases": "runs that a worker holds",
@@ -31,7 +32,7 @@ EXEMPT = {
 """Kinds of keys that may live without a TTL, and why. A key is `{prefix:shard}:kind` or `{prefix:shard}:kind:id`."""
 
 RUN_KINDS = {"run", "log", "inbox"}
-PLACES = {"waiting": "LRANGE", "ready": "ZRANGE", "leases": "ZRANGE", "deadlines": "ZRANGE"}
+PLACES = {"waiting": "LRANGE", "ready": "ZRANGE", "suspects": "ZRANGE", "leases": "ZRANGE", "deadlines": "ZRANGE"}
 """Kinds of `EXEMPT` that hold runs which have not ended, and nothing else; how to read them."""
 
 FINISHED_STATES = {b"completed", b"failed", b"cancelled"}

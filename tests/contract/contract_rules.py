@@ -6,17 +6,19 @@ past, and notifications, which are hints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
-from playhead.runtime.core.codec import decode_record
+from playhead.runtime.core.codec import decode_record, pack
 from playhead.runtime.core.records import ENDED_STATES
+from playhead.runtime.log.interface import deadline_failure
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_state import LogRun
+from playhead.runtime.log.values import RunEnd, WriteResult
 from tests.contract.contract_server import Held, HeldRun
 
-__all__ = ["HOUR", "NOW", "by_rules", "by_server", "timeless"]
+__all__ = ["HOUR", "NOW", "by_rules", "by_server", "finish", "given_up", "reap", "timeless"]
 
 HOUR: Final = 3_600_000
 NOW: Final = 10**12
@@ -29,6 +31,8 @@ def by_rules(rules: Rules) -> dict[str, Any]:
         "runs": {run_id: _run_of_rules(run) for run_id, run in rules.runs.items()},
         "index": list(rules.runs),
         "queue": rules.queue.all(),
+        "suspects": rules.suspects.all(),
+        "emptying": rules.emptying and rules.emptying[0],
         "leases": _passed(rules.leases),
         "deadlines": _passed(rules.deadlines),
         "definitions": {
@@ -55,6 +59,8 @@ def by_server(held: Held) -> dict[str, Any]:
         "runs": {run_id: _run_of_server(run) for run_id, run in held.runs.items()},
         "index": [run_id for run_id in held.index if run_id in held.runs],
         "queue": {agent: list(queue) for agent, queue in held.ready.items()},
+        "suspects": {agent: list(queue) for agent, queue in held.suspects.items()},
+        "emptying": held.emptying,
         "leases": _passed(held.leases),
         "deadlines": _passed(held.deadlines),
         "definitions": {
@@ -82,6 +88,7 @@ def _run_of_rules(run: LogRun) -> dict[str, Any]:
         "worker": run.worker or "",
         "released": run.released,
         "counts": (run.crashes, run.handovers, run.errors),
+        "since it got on": (run.crash_streak, run.idle_owners, run.silent or "", run.crash_end),
         "limits": (run.crash_limit, run.retention_ms, run.lease_ms),
         "deadline": run.deadline is not None,
         "inbox": run.inbox,
@@ -110,6 +117,10 @@ def _run_of_server(held: HeldRun) -> dict[str, Any]:
         "worker": fields.get("worker", ""),
         "released": (fields["released_token"], int(fields["released_head"])) if "released_token" in fields else None,
         "counts": (numbers["crashes"], numbers["handovers"], numbers["errors"]),
+        "since it got on": (
+            *(int(fields[name]) for name in ("crash_streak", "idle_owners")),
+            *(fields.get(name, "") for name in ("silent_token", "crash_end")),
+        ),
         "limits": (numbers["crash_limit"], numbers["retention_ms"], int(fields.get("lease_ms", 0))),
         "deadline": "deadline" in fields,
         "inbox": held.inbox,
@@ -135,3 +146,18 @@ def _passed(times: Mapping[str, float]) -> dict[str, float | None]:
 def timeless(record: bytes) -> dict[str, Any]:
     """A record without its time: a record that the log makes itself has the time at which it was made."""
     return {**dict(decode_record(record)), "at": 0}
+
+
+def finish(rules: Rules, end: RunEnd) -> WriteResult:
+    """As the log's call, whose messages are not encoded."""
+    return rules.finish(end, [pack(message) for message in end.messages], now=NOW)[0]
+
+
+def given_up(rules: Rules, owned: Iterable[tuple[str, str]]) -> None:
+    """As the log's call, which has no answer."""
+    rules.give_up(owned, now=NOW)
+
+
+def reap(rules: Rules, limit: int) -> list[str]:
+    """As the log's call, which makes the record of a passed deadline itself."""
+    return rules.reap(limit=limit, late=deadline_failure(), now=NOW)[0]

@@ -64,6 +64,8 @@ class Held:
 
     runs: Mapping[str, HeldRun]
     ready: Mapping[str, Mapping[str, float]]
+    suspects: Mapping[str, Mapping[str, float]]
+    emptying: str | None
     leases: Mapping[str, float]
     deadlines: Mapping[str, float]
     index: Mapping[str, float]
@@ -81,7 +83,7 @@ class Held:
 
     @property
     def queued(self) -> set[str]:
-        return {run_id for line in self.ready.values() for run_id in line}
+        return {run_id for lines in (self.ready, self.suspects) for line in lines.values() for run_id in line}
 
 
 _READ_ALL = """
@@ -127,6 +129,8 @@ def hold(client: redis.Redis, root: str) -> Held:
     return Held(
         runs={name: run(name) for name in found.get("run", {})},
         ready={agent: scores("ready", agent) for agent in found.get("ready", {})},
+        suspects={agent: scores("suspects", agent) for agent in found.get("suspects", {})},
+        emptying=found["emptying"][""].decode() if "emptying" in found else None,
         leases=scores("leases"),
         deadlines=scores("deadlines"),
         index=scores("runs"),

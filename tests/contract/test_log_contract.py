@@ -370,22 +370,6 @@ async def test_the_reaper_takes_the_longest_dead_first_and_no_more_than_asked(lo
     assert (await known(log, live.run_id)).state == "running"
 
 
-async def test_the_reaper_fails_a_run_past_the_crash_limit(log: Log) -> None:
-    run_id = await submitted(log)
-    for crashes in (1, 2):
-        await claimed(log, lease_ms=1, crash_limit=2)
-        assert await reaped(log) == [run_id]
-        assert ((await known(log, run_id)).state, (await known(log, run_id)).crashes) == ("queued", crashes)
-    last = await claimed(log, lease_ms=1, crash_limit=2)
-    assert await reaped(log) == [run_id]
-    info = await known(log, run_id)
-    assert (info.state, info.crashes, info.ended) == ("failed", 3, True)
-    assert (await places(log, run_id))[-2:] == [(4, 3, "run.claimed"), (5, 3, "run.failed")]
-    assert await try_claim(log) is None
-    assert (await append(log, after(last, facts(1)))).code is WriteStatus.FENCED
-    assert (await log.finish(RunEnd(after(last, [FAILED]), "failed"))).code is WriteStatus.FENCED
-
-
 async def test_release_is_not_a_crash(log: Log) -> None:
     claim = await owned(log)
     assert await log.release(after(claim, facts(1))) == WriteResult(WriteStatus.OK, head=3)
@@ -468,7 +452,9 @@ async def test_finished_run_has_a_ttl(log: Log) -> None:
 
 
 async def test_a_run_failed_by_the_reaper_has_a_ttl(log: Log) -> None:
-    claim = await owned(log, lease_ms=1, crash_limit=0, retention_ms=1)
+    run = NewRun(new_run_id(), AGENT, RunSubmitted(at=1, agent=AGENT), deadline_ms=1)
+    await log.submit(run)
+    claim = await claimed(log, retention_ms=1)
     with anyio.fail_after(10):
         while not await log.reap():
             await anyio.lowlevel.checkpoint()

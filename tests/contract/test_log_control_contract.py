@@ -307,11 +307,3 @@ async def test_errors_crashes_and_hand_overs_are_counted_apart(log: Log) -> None
     await log.finish(RunEnd(after(await claimed(log), [FACT]), "failed"))
     info = await known(log, claim.run_id)
     assert (info.errors, info.crashes, info.handovers, info.epoch) == (1, 1, 2, 4)
-
-
-async def test_the_last_owners_crash_limit_counts_for_every_reaper(log: Log) -> None:
-    run_id = await submitted(log)
-    await claimed(log, lease_ms=1, crash_limit=0)
-    assert await reaped(log) == [run_id]
-    info = await known(log, run_id)
-    assert (info.state, info.crashes, info.errors) == ("failed", 1, 0)

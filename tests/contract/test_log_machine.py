@@ -41,12 +41,13 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import Log, cancel_ending, crash_failure, deadline_failure
+from playhead.runtime.log.interface import Log, cancel_ending
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.rules import Rules
+from playhead.runtime.log.rules_state import first_of
 from playhead.runtime.log.values import Batch, NewRun, RunEnd
-from tests.contract.contract_rules import HOUR, NOW, by_rules, by_server, timeless
+from tests.contract.contract_rules import HOUR, NOW, by_rules, by_server, finish, given_up, reap, timeless
 from tests.contract.contract_server import Held, Listener, broken_promises, hold
 
 __all__: list[str] = []
@@ -67,6 +68,7 @@ ENDED = ("completed", "failed", "cancelled")
 ALL = ("queued", "running", "paused", *ENDED)
 
 runs = st.sampled_from(RUNS)
+workers = st.sampled_from(["w", "w", "v"])
 seldom = st.sampled_from([False, False, False, True])
 some_asked = st.lists(st.sampled_from(ASKED), min_size=1, max_size=2, unique=True)
 shifts = st.sampled_from([0, 0, 0, 0, 0, 0, -1, 1, -3])
@@ -176,20 +178,31 @@ class LogMachine(RuleBasedStateMachine):
         for run_id, agent, session, deadline in zip(RUNS[:3], "aab", ("ada", "ada", "bob"), deadlines, strict=True):
             self.submit(data, run_id, agent, session, deadline)
 
-    @precondition(lambda self: self.oracle.queue.first(AGENTS))
+    @precondition(lambda self: first_of([self.oracle.queue, self.oracle.suspects], AGENTS) is not None)
     @rule(
         data=st.data(),
         agents=st.sampled_from([("a", "b"), ("a",), ("b",)]),
         crash_limit=st.sampled_from([1, 0, 2]),
+        suspects=st.booleans(),
+        worker=workers,
         defined=st.tuples(st.sampled_from(DEFINED), st.sampled_from(DEFINED)),
     )
-    def claim(self, data: st.DataObject, agents: tuple[str, ...], crash_limit: int, defined: tuple[Any, Any]) -> None:
+    def claim(
+        self,
+        data: st.DataObject,
+        agents: tuple[str, ...],
+        crash_limit: int,
+        suspects: bool,
+        worker: str,
+        defined: tuple[Any, Any],
+    ) -> None:
         wanted = dict.fromkeys(agents, CLAIMED)
         token = f"token {next(self.numbers)}"
-        terms: dict[str, Any] = {"worker": "w", "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
-        terms["retention_ms"] = HOUR * (1 + crash_limit)
+        terms: dict[str, Any] = {"worker": worker, "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
+        terms |= {"retention_ms": HOUR * (1 + crash_limit), "suspects": suspects}
         terms["definitions"] = {agent: one for agent, one in zip("ab", defined, strict=True) if one}
-        first = self.oracle.queue.first(agents)
+        queues = [self.oracle.queue, self.oracle.suspects] if suspects else [self.oracle.queue]
+        first = first_of(queues, agents)
         call: tuple[Call, Said] = (
             lambda log: log.claim(wanted, **terms),
             lambda rules: rules.claim(wanted, **terms, now=NOW),
@@ -316,6 +329,39 @@ class LogMachine(RuleBasedStateMachine):
     def reap(self, data: st.DataObject, limit: int) -> None:
         self.does(data, lambda log: log.reap(limit=limit), lambda rules: reap(rules, limit))
 
+    @precondition(any_run("running"))
+    @rule(data=st.data(), worker=workers, ended=st.sampled_from(["was killed by SIGKILL", ""]))
+    def bury(self, data: st.DataObject, worker: str, ended: str) -> None:
+        self.does(
+            data,
+            lambda log: log.bury(worker, ended=ended),
+            lambda rules: rules.bury(worker, ended=ended, now=NOW)[0],
+        )
+
+    @precondition(lambda self: self.silent or self.in_state("running"))
+    @rule(data=st.data())
+    def give_up(self, data: st.DataObject) -> None:
+        """By an owner that was silent, or one that could not renew."""
+        some = self.silent or [(run_id, self.tokens[run_id][-1]) for run_id in self.in_state("running")]
+        owned = [data.draw(st.sampled_from(some), "owned"), (RUNS[-1], "forged")]
+        self.does(data, lambda log: log.give_up(owned), lambda rules: given_up(rules, owned))
+
+    @precondition(any_run("running"))
+    @rule(data=st.data())
+    def got_on(self, data: st.DataObject) -> None:
+        run_id = self.one(data, "running")
+        token = data.draw(st.sampled_from([self.tokens[run_id][-1], *self.tokens[run_id]]), "token")
+        self.does(data, lambda log: log.got_on(run_id, token), lambda rules: rules.got_on(run_id, token))
+
+    @precondition(lambda self: self.oracle.suspects.first(AGENTS) is not None or self.oracle.emptying is None)
+    @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",)]), worker=workers)
+    def should_empty(self, data: st.DataObject, agents: tuple[str, ...], worker: str) -> None:
+        self.does(
+            data,
+            lambda log: log.should_empty(agents, worker=worker, for_ms=HOUR),
+            lambda rules: rules.should_empty(agents, worker=worker, for_ms=HOUR, now=NOW),
+        )
+
     def maybe_reap(self, data: st.DataObject) -> None:
         if data.draw(st.booleans(), "reap"):
             self.reap(data, 32)
@@ -327,6 +373,11 @@ class LogMachine(RuleBasedStateMachine):
         self.compare(*data.draw(st.sampled_from(self.calls), "call"))
 
     # ---------------------------------------------------------------- time and the server
+
+    @property
+    def silent(self) -> list[tuple[str, str]]:
+        """Runs that were taken from a silent owner, and its token."""
+        return [(run_id, run.silent) for run_id, run in self.oracle.runs.items() if run.silent]
 
     @property
     def passed(self) -> bool:
@@ -409,14 +460,6 @@ class LogMachine(RuleBasedStateMachine):
             [Signal(**unpack(stored)) for stored in run.inbox],
             (held.holder, list(map(unpack, held.messages))) if held else (None, []),
         ]
-
-
-def finish(rules: Rules, end: RunEnd) -> Any:
-    return rules.finish(end, [pack(message) for message in end.messages], now=NOW)[0]
-
-
-def reap(rules: Rules, limit: int) -> list[str]:
-    return rules.reap(limit=limit, crashed=crash_failure(), late=deadline_failure(), now=NOW)[0]
 
 
 EXAMPLES = {"redis": 80, "fakeredis": 25}

@@ -165,13 +165,16 @@ async def test_a_released_run_keeps_its_session(log: Log) -> None:
     assert (await claimed(log)).run_id == second
 
 
-async def test_past_crash_limit_next_of_session_runs(log: Log) -> None:
+async def test_past_crash_limit_the_next_owner_fails_it_and_the_next_of_the_session_runs(log: Log) -> None:
     first, second = [await submitted(log, session="ada") for _ in range(2)]
     await claimed(log, lease_ms=1, crash_limit=1)
     assert await reaped(log) == [first]
     assert (await claimed(log, lease_ms=1, crash_limit=1)).run_id == first
     assert await reaped(log) == [first]
-    assert (await state_of(log, first), (await claimed(log)).run_id) == ("failed", second)
+    last = await claimed(log, lease_ms=MINUTE, crash_limit=1)
+    assert (last.run_id, last.crash_streak) == (first, 2)
+    await log.finish(RunEnd(after(last, [FACT]), "failed"))
+    assert (await claimed(log)).run_id == second
 
 
 async def test_cancel_of_the_sessions_queued_run_lets_the_next_one_run(log: Log) -> None:

@@ -265,7 +265,7 @@ async def crash(programs: Programs, run: Run, **options: Any) -> None:
     await programs.expire_lease(run)
 
 
-async def test_a_run_that_kills_every_worker_is_failed_by_the_next_reaper_even_with_no_worker_left(
+async def test_a_run_that_kills_every_worker_is_failed_by_the_next_one_and_the_error_names_its_tool(
     programs: Programs,
 ) -> None:
     async with programs.client() as client:
@@ -273,8 +273,10 @@ async def test_a_run_that_kills_every_worker_is_failed_by_the_next_reaper_even_w
         async with programs.watching(run) as watcher:
             for _ in range(4):
                 await crash(programs, run)
+            await programs.worker()
         assert type(watcher.error).__name__ == "CrashLimitExceeded"
-        assert "more often" in str(watcher.error)
+        assert "4 workers in a row that died or fell silent" in str(watcher.error)
+        assert "the tool 'kill' ran" in str(watcher.error)
         assert programs.effects() == ["killed"] * 4
         info = await run.info()
         assert (info.state, info.crashes) == ("failed", 4)
@@ -293,13 +295,14 @@ async def test_a_run_that_kills_its_worker_takes_no_other_runs_session_or_worker
         assert worker.alive
 
 
-async def test_the_fleets_own_crash_limit_counts_for_every_reaper(programs: Programs) -> None:
+async def test_the_fleets_own_crash_limit_counts_for_its_next_worker(programs: Programs) -> None:
     """`crash_limit=0` says that a run which took a worker down is never to be tried again."""
     async with programs.client() as client:
         run = await client.start("killer", "Go")
         worker = await programs.worker(crash_limit=0)
         await worker.rest()
         await programs.expire_lease(run)
+        await programs.worker(crash_limit=0)
         with pytest.raises(RunFailedError, match="crash limit"):
             async for _ in run.stream_async(wait_for_worker=1):
                 pass

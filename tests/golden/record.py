@@ -234,7 +234,8 @@ async def crashed_too_often(stage: Stage) -> Run:
             run = run or await stage.asked()
             await streamed(run, times=times)
     assert run is not None
-    return await stage.ended(run)
+    async with stage.worker(agent(model=Hanging())):  # which fails it
+        return await stage.ended(run)
 
 
 SCENARIOS: Final[Sequence[Scenario]] = [

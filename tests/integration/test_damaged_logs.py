@@ -78,9 +78,7 @@ async def ended(log: RedisLog, run_id: str) -> RunInfo:
                 return info
 
 
-@pytest.mark.parametrize(
-    "end", ["a deadline", "a dead owner past the crash limit", "a dead owner and a cancel", "a cancel"]
-)
+@pytest.mark.parametrize("end", ["a deadline", "a dead owner and a cancel", "a cancel"])
 async def test_a_run_whose_log_takes_no_record_ends_and_frees_its_session(
     fleet: Fleet, no_key_leaks: Callable[[], list[str]], end: str
 ) -> None:
@@ -92,8 +90,7 @@ async def test_a_run_whose_log_takes_no_record_ends_and_frees_its_session(
         await log.submit(NewRun(run_id, "agent", submitted, "ada", deadline_ms))
         await log.submit(NewRun(next_id, "agent", submitted, "ada"))
         if "owner" in end:
-            limit = 0 if "limit" in end else 3
-            await log.claim({"agent": b"\x80"}, worker="w", token=new_token(), lease_ms=1, crash_limit=limit)
+            await log.claim({"agent": b"\x80"}, worker="w", token=new_token(), lease_ms=1)
         await fleet.ask("XADD", log.keys.log(run_id), "99-0", "message", "hello")
         if "cancel" in end:
             await log.signal(run_id, Signal("s", "cancel"))

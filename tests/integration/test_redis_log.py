@@ -201,8 +201,8 @@ async def finished(log: RedisLog, token: str) -> None:
 
 
 async def crashed(log: RedisLog, token: str) -> None:
-    claim = await claimed(log, token, lease_ms=1, crash_limit=0)
-    await log.signal(claim.run_id, Signal("s1", "steer"))
+    claim = await claimed(log, token, lease_ms=1)
+    await log.signal(claim.run_id, Signal("s1", "cancel"))
     await reaped(log)
 
 

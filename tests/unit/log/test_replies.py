@@ -112,7 +112,15 @@ def test_a_renewal_says_of_each_run_if_it_is_ours_and_how_many_signals_wait() ->
 
 def test_a_claim_has_its_token_and_no_session_where_the_run_has_none() -> None:
     assert claim_of(None, token="t") is None
-    assert claim_of([b"r", b"2", b"9", b"a", b"", b"1", b"3"], token="t") == Claim("r", "t", 2, 9, "a", None, 1, 3)
+    begun = [b"r", b"2", b"9", b"a", b"", b"1", b"3"]
+    assert claim_of([*begun, b"0", b"0", None], token="t") == Claim("r", "t", 2, 9, "a", None, 1, 3)
+    crashed = Claim("r", "t", 2, 9, "a", None, 1, 3, crash_streak=1, idle_owners=2, crash_end="was killed")
+    assert claim_of([*begun, b"1", b"2", b"was killed"], token="t") == crashed
+
+
+def test_a_run_of_a_version_that_counted_no_streak_has_none() -> None:
+    claim = claim_of([b"r", b"2", b"9", b"a", b"s", b"1", b"0", None, None, None], token="t")
+    assert claim == Claim("r", "t", 2, 9, "a", "s", 1, 0)
 
 
 def test_a_signal_is_answered_with_the_state_and_the_interrupts_that_are_not_open() -> None:

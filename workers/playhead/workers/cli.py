@@ -15,12 +15,12 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
-from playhead.runtime.log.values import DEFAULT_LEASE_MS
+from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS
 from playhead.runtime.messages import log_to_stderr
 from playhead.runtime.targets import load_agents
 from playhead.workers.exit import take_over_stdin
 from playhead.workers.options import WorkerOptions
-from playhead.workers.process import run_worker
+from playhead.workers.process import bury, run_worker
 from playhead.workers.supervisor import Supervisor
 
 __all__ = ["dev", "worker"]
@@ -37,6 +37,10 @@ Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs hel
 Processes = Annotated[int, typer.Option("--processes", min=1, help="Worker processes; one that dies is restarted.")]
 Lease = Annotated[float, typer.Option("--lease", min=2.0, help="Seconds until a silent worker's runs are taken over.")]
 Safety = Annotated[Durability, typer.Option("--durability", help="Where records must be before they count as stored.")]
+CrashLimit = Annotated[
+    int,
+    typer.Option("--crash-limit", min=0, help="Workers in a row that may die with a run that does not get on."),
+]
 Shards = Annotated[
     int | None,
     typer.Option("--shards", min=1, max=MAX_SHARDS, help="Shards of the deployment. Default: those it has, else 1."),
@@ -54,9 +58,11 @@ def worker(
     processes: Processes = 1,
     lease: Lease = DEFAULT_LEASE_MS / 1000,
     drain: Drain = 20.0,
+    crash_limit: CrashLimit = DEFAULT_CRASH_LIMIT,
     durability: Safety = "memory",
     shards: Shards = None,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
+    mark: Annotated[str | None, typer.Option("--mark", hidden=True, help="The end of the worker's name.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Run agents until SIGTERM or Ctrl-C; then hand over what is running, and end."""
@@ -64,7 +70,9 @@ def worker(
     parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
     agents = load_agents(targets)
     if processes == 1:
-        options = WorkerOptions(concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain)
+        options = WorkerOptions(
+            concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain, crash_limit=crash_limit
+        )
         run_worker(
             list(agents.values()),
             url=url,
@@ -74,6 +82,7 @@ def worker(
             options=options,
             parent=parent,
             quiet=quiet,
+            mark=mark,
         )
         return
     os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which every user of the machine can read
@@ -83,12 +92,15 @@ def worker(
         str(lease),
         "--drain",
         str(drain),
+        "--crash-limit",
+        str(crash_limit),
         "--durability",
         durability,
         *_shards_option(shards),
         *(["--quiet"] if quiet else []),
     ]
-    anyio.run(_supervise, Supervisor(arguments, processes=processes))
+    died = partial(bury, url=url, prefix=prefix)
+    anyio.run(_supervise, Supervisor(arguments, processes=processes, died=died))
 
 
 def _shards_option(shards: int | None) -> list[str]:
@@ -143,6 +155,7 @@ async def _dev(arguments: list[str], *, names: list[str], port: int, processes: 
             typer.echo(f"         {server.notice}")
         typer.echo(f"workers  {processes}, serving {', '.join(names)}")
         typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (from this folder, in another terminal)')
-        await _supervise(Supervisor(arguments, processes=processes))
+        died = partial(bury, url=server.url, prefix=os.environ.get("PLAYHEAD_PREFIX") or "ph")
+        await _supervise(Supervisor(arguments, processes=processes, died=died))
         if server.directory is not None:
             typer.echo("stopped; the data is kept")

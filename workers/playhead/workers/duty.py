@@ -31,6 +31,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 WORK_WAIT_S: Final = 2.0
 """Every wait for a notification ends after this with a claim, so a lost notification costs at most this."""
 
+_EMPTYING_MS: Final = 30_000  # then another worker may be asked
 _ROUND_TRIPS: Final = 3  # tries, because the server may be busy during one
 _NO_RUN: Final = "none"
 
@@ -103,8 +104,8 @@ class Duty:
         """Make a call that changes nothing. Raises PlayheadError if the shard does not reply."""
         await self.log.info(_NO_RUN)
 
-    async def claim(self, definitions: Mapping[str, StoredDefinition]) -> tuple[Claim, float] | None:
-        """Claim the first queued run of one of the agents (name → definition), if there is one.
+    async def claim(self, definitions: Mapping[str, StoredDefinition], *, suspects: bool) -> tuple[Claim, float] | None:
+        """Claim the first queued run of one of the agents (name → definition), if there is one; `suspects`: any.
 
         Returns:
             The claim, and the time when it was sent, by `now_s`.
@@ -128,6 +129,7 @@ class Duty:
             crash_limit=self._options.crash_limit,
             retention_ms=self._options.retention_ms,
             definitions=definitions,
+            suspects=suspects,
         )
         self._pending_token = None
         return None if claim is None else (claim, sent)
@@ -145,6 +147,14 @@ class Duty:
                 self.mailbox.signals_wait(signalled)
             self.may_claim.set()
 
+    async def should_empty(self, agents: Sequence[str]) -> bool:
+        """Whether this worker should hand over its runs here, because a suspect waits for a worker without any."""
+        try:
+            return await self.log.should_empty(agents, worker=self._worker, for_ms=_EMPTYING_MS)
+        except PlayheadError as error:
+            log_refusal("should empty", error)
+            return False
+
     async def announce(self, info: Callable[[], WorkerInfo]) -> None:
         """Announce three times per lease that this worker is alive, what it serves and how busy it is."""
         while True:
@@ -155,8 +165,9 @@ class Duty:
             await anyio.sleep(self._options.lease_ms / 3000)
 
     async def withdraw(self) -> None:
-        """Withdraw the announcement."""
+        """Withdraw the announcement, and tell what was given up."""
         try:
+            await self.leases.tell_given_up()
             await self.log.withdraw(self._worker)
         except PlayheadError as error:
             logger.info("withdraw: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import aclosing, suppress
 
 import anyio
@@ -28,6 +29,7 @@ from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Rai
 from playhead.workers.leases.leases import Lease
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.resend import retry_until_answered
+from playhead.workers.standstill import Standstill
 
 __all__ = ["Execution"]
 
@@ -57,6 +59,8 @@ class Execution:
         worker: str,
         retention_ms: int,
         lease_ms: int,
+        crash_limit: int,
+        got_on: Callable[[], None],
         visit: Visit | None = None,
     ) -> None:
         self.claim = claim
@@ -69,6 +73,9 @@ class Execution:
         self._scope = anyio.CancelScope()
         self._fenced: FencedError | None = None
         self._given: RunState | None = None  # the fold of what was given to the writer
+        self._standstill: Standstill | None = None  # until the run gets on
+        self._crash_limit = crash_limit
+        self._got_on = got_on
         self._agent = agent
         self._log = log
         self._mailbox = mailbox
@@ -136,7 +143,10 @@ class Execution:
         """
         try:
             self.lease.check()
-            return await self._follow(await self._loop())
+            loop = await self._loop()
+            if self._standstill and (end := self._standstill.verdict(self.claim, crash_limit=self._crash_limit)):
+                return Ended(end)
+            return await self._follow(loop)
         except FencedError:  # also raised for an ownership that is stopping, which may still be handed over
             self.lease.check(closing=True)
             return Left()
@@ -156,6 +166,8 @@ class Execution:
             said = await retry_until_answered(lambda: self._log.messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
         state = fold(entries, history=[*self._agent.messages, *said])
+        if claim.idle_owners and head == claim.head:
+            self._standstill = Standstill(state, entries)
         return Loop(
             self._agent.spec,
             run_id=claim.run_id,
@@ -188,17 +200,29 @@ class Execution:
             return None
         if isinstance(item, Encoded):  # of a tool: neither an end nor a boundary
             await self.writer.put(item)
-            self._given = loop.state
+            await self._written(item.record, loop)
             return None
         if isinstance(item, RunPaused):
             return Paused(item)
         if item.type not in TERMINAL_TYPES:
             await self.writer.put(item)
-        self._given = loop.state
+        await self._written(item, loop)
         if item.type in TERMINAL_TYPES:
             return Ended(item)
         at_boundary = self.lease.leaving and isinstance(item, MessageAdded) and not loop.ending
         return Left() if at_boundary else None
+
+    async def _written(self, record: Record, loop: Loop) -> None:
+        self._given = loop.state
+        if self._standstill is not None and self._standstill.ends_with(record):
+            await self._get_on()
+
+    async def _get_on(self) -> None:
+        """Store what was written, and clear the run of the owners that ended before this one."""
+        claim, self._standstill = self.claim, None
+        await self.writer.flush()
+        await retry_until_answered(lambda: self._log.got_on(claim.run_id, claim.token), "get on")
+        self._got_on()
 
 
 def _owner(info: RunInfo | None, *, claim: Claim) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -9,7 +10,7 @@ from typing import Final, NamedTuple
 from playhead.runtime.core.arguments import check_number, check_whole
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS, DEFAULT_RETENTION_MS
 
-__all__ = ["WorkerOptions", "WorkerStatistics"]
+__all__ = ["WorkerOptions", "WorkerStatistics", "worker_name"]
 
 _MINIMUM_LEASE_MS: Final = 2000
 _STALL_LEASES: Final = 3
@@ -23,7 +24,7 @@ class WorkerOptions:
         concurrency: Number of runs held at once.
         lease_ms: How long the fleet waits for a silent worker before another takes its runs; at least 2,000.
         grace_s: Seconds that a draining worker lets runs go on to a boundary before it stops them there.
-        crash_limit: Number of workers that may die with a run before the run is failed.
+        crash_limit: Number of workers in a row that may die with a run, while it does not get on, before it is failed.
         retention_ms: How long a finished run can be read.
         stall_s: Seconds the event loop may be blocked before its runs are left to other workers; None is three leases.
     """
@@ -49,6 +50,11 @@ class WorkerOptions:
         check_number("stall_s", self.stall_s, optional=True)
         if self.longest_stall_s < self.lease_ms / 3000:
             raise ValueError(f"stall_s must be at least a third of the lease, not {self.stall_s}")
+
+
+def worker_name(pid: int, mark: str) -> str:
+    """The name of a worker in the process `pid` of this host; `mark` tells it from others with the same number."""
+    return f"{socket.gethostname()}-{pid}-{mark}"
 
 
 class WorkerStatistics(NamedTuple):

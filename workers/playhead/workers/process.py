@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Final
+from uuid import uuid4
 
 import anyio
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.shards import settle
 from playhead.workers.exit import ProcessExit, reset_signals_in_forked_children
-from playhead.workers.options import WorkerOptions
+from playhead.workers.options import WorkerOptions, worker_name
 from playhead.workers.worker import Worker
 
-__all__ = ["run_worker"]
+__all__ = ["bury", "run_worker"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -38,6 +41,7 @@ def run_worker(
     parent: int | None,
     quiet: bool,
     shards: int | None = None,
+    mark: str | None = None,
 ) -> None:
     """Run a worker until SIGTERM, SIGINT or the end of the pipe `parent`, if it has one; then drain it.
 
@@ -55,8 +59,25 @@ def run_worker(
     uvloop = importlib.util.find_spec("uvloop") is not None
     make = partial(_shard, url, prefix=prefix, durability=durability)
     end = ProcessExit(drain_s=options.grace_s + options.lease_ms / 1000 + _DISCONNECT_S)
-    main = partial(_main, agents, make, shards, redact(url), options=options, end=end, parent=parent, quiet=quiet)
+    name = worker_name(os.getpid(), mark or uuid4().hex[:6])
+    main = partial(_main, agents, make, shards, redact(url), name, options=options, end=end, parent=parent, quiet=quiet)
     anyio.run(main, backend_options={"use_uvloop": uvloop})
+
+
+async def bury(worker: str, ended: str, *, url: str, prefix: str) -> None:
+    """Take the runs of a worker whose process has ended, on every shard, without waiting for its leases.
+
+    An unreachable server is not an error: then the leases decide.
+    """
+    with suppress(PlayheadError):
+        async with AsyncExitStack() as stack:
+            number, shard = 1, 0
+            while shard < number:
+                log = _shard(url, shard, prefix=prefix, durability="memory")
+                stack.push_async_callback(_close, log)
+                number = await log.settled_shards() or 1 if shard == 0 else number
+                await log.bury(worker, ended=ended)
+                shard += 1
 
 
 def _shard(url: str, shard: int, *, prefix: str, durability: Durability) -> RedisLog:
@@ -68,6 +89,7 @@ async def _main(
     make: Callable[[int], RedisLog],
     shards: int | None,
     where: str,
+    name: str,
     *,
     options: WorkerOptions,
     end: ProcessExit,
@@ -81,7 +103,7 @@ async def _main(
         if not quiet:
             for warning in warnings:
                 logger.warning("%s: %s", where, warning)
-        worker = Worker(agents, log=logs[0], more=logs[1:], options=options)
+        worker = Worker(agents, log=logs[0], more=logs[1:], options=options, name=name)
         with (
             anyio.CancelScope() as now,
             end.serving(partial(_drain, worker, quiet), stop_now=now.cancel, parent=parent),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
+from uuid import uuid4
 
 import anyio
 from anyio.abc import Process
 
-__all__ = ["Supervisor", "SupervisorStatistics"]
+from playhead.workers.options import worker_name
+
+__all__ = ["Supervisor", "SupervisorStatistics", "how_it_ended"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -23,6 +27,21 @@ _HEALTHY_S: Final = 30.0
 
 _HOPELESS: Final = frozenset({2, 64, 77, 78})
 """Exit codes that a restart cannot fix: usage, credentials, configuration."""
+
+
+Died = Callable[[str, str], Awaitable[None]]
+
+_REPORT_S: Final = 2.0
+
+
+def how_it_ended(code: int) -> str:
+    """How a process with this exit code ended, in words; below 0 it is the signal that killed it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
 
 
 class SupervisorStatistics(NamedTuple):
@@ -44,7 +63,15 @@ class Supervisor:
     SIGTERM that was sent to it alone drains it. Cancelling `run` kills them.
     """
 
-    def __init__(self, arguments: Sequence[str], *, processes: int) -> None:
+    def __init__(self, arguments: Sequence[str], *, processes: int, died: Died | None = None) -> None:
+        """Make a supervisor that has started nothing yet.
+
+        Args:
+            arguments: Those of each worker process.
+            processes: How many.
+            died: Called with the name of each worker whose process ended without being told to, and how it ended.
+        """
+        self._died = died
         self._command = [sys.executable, "-m", "playhead.workers", *arguments, "--stop-with-stdin"]
         self._processes = processes
         self._draining = anyio.Event()
@@ -76,10 +103,11 @@ class Supervisor:
         pause = _FIRST_PAUSE_S
         while not self._draining.is_set():
             began = time.monotonic()
-            code = await self._run_one()
+            pid, code = await self._run_one(mark := uuid4().hex[:6])
             if self._draining.is_set():
                 return
             self._last_exit = code
+            await self._report(worker_name(pid, mark), code)
             if code in _HOPELESS:
                 hopeless.append(code)
                 self.drain()
@@ -90,9 +118,15 @@ class Supervisor:
                 await self._draining.wait()
             self._restarts += not self._draining.is_set()
 
-    async def _run_one(self) -> int:
+    async def _report(self, worker: str, code: int) -> None:
+        if self._died is not None:
+            with anyio.move_on_after(_REPORT_S):
+                await self._died(worker, how_it_ended(code))
+
+    async def _run_one(self, mark: str) -> tuple[int, int]:
+        """Run one child to its end. Returns its process id and its exit code."""
         child = await anyio.open_process(
-            self._command, stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
+            [*self._command, "--mark", mark], stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
         )
         self._children[child.pid] = None
         try:
@@ -102,7 +136,7 @@ class Supervisor:
                 tasks.cancel_scope.cancel()
         finally:
             del self._children[child.pid]
-        return child.returncode or 0
+        return child.pid, child.returncode or 0
 
     async def _drain_child(self, child: Process) -> None:
         await self._draining.wait()

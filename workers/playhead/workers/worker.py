@@ -19,10 +19,11 @@ from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
+from playhead.workers.apart import Apart
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
-from playhead.workers.options import WorkerOptions, WorkerStatistics
+from playhead.workers.options import WorkerOptions, WorkerStatistics, worker_name
 from playhead.workers.resend import log_refusal
 
 __all__ = ["Worker"]
@@ -60,7 +61,7 @@ class Worker:
         if options is not None and not isinstance(cast("object", options), WorkerOptions):
             raise TypeError(f"options must be WorkerOptions, not {options!r}")
         check_callable("visit", visit, optional=True)
-        self.name: str = name or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        self.name: str = name or worker_name(os.getpid(), uuid4().hex[:6])
         self.agents: dict[str, Agent] = {agent.name: agent.snapshot() for agent in agents}
         if not agents or len(self.agents) != len(agents):
             raise ValueError("a worker needs at least one agent, each with a name of its own")
@@ -69,6 +70,7 @@ class Worker:
         self._definitions = {name: agent.definition.stored() for name, agent in self.agents.items()}
         self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
         self._held: dict[str, Execution] = {}
+        self._apart = Apart(self._held)
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
         self._visit = visit
         self._draining = anyio.Event()
@@ -134,6 +136,7 @@ class Worker:
                 background.start_soon(duty.run)
                 background.start_soon(duty.announce, self._info)
                 background.start_soon(duty.listen, self._wanted)
+                background.start_soon(self._empty_for_suspects, duty)
             async with anyio.create_task_group() as runs:
                 runs.start_soon(self._claim_until_drained, runs)
                 await self._draining.wait()
@@ -142,7 +145,8 @@ class Worker:
 
     def _wanted(self) -> list[str]:
         """The agents whose notifications are waited for: all while another run can be held, else none."""
-        has_slot = len(self._held) < self.options.concurrency and not self._draining.is_set()
+        is_full = len(self._held) >= self.options.concurrency or self._apart.execution is not None
+        has_slot = not is_full and not self._draining.is_set()
         return list(self.agents) if has_slot else []
 
     def _info(self) -> WorkerInfo:
@@ -182,13 +186,27 @@ class Worker:
         await self._slots.acquire()
         taken = False
         try:
-            if not self._draining.is_set() and (found := await duty.claim(self._definitions)):
-                self._begin(runs, duty, *found)
-                taken = True
+            if not self._draining.is_set() and self._apart.may_claim(duty):
+                with self._apart.claiming(duty) as suspects:
+                    found = await duty.claim(self._definitions, suspects=suspects)
+                if found:
+                    self._begin(runs, duty, *found)
+                    taken = True
         finally:
             if not taken:
                 self._slots.release()
         return taken
+
+    async def _empty_for_suspects(self, duty: Duty) -> None:
+        """Hand all runs over at their next boundary, if a suspect waits for a worker that holds none."""
+        while True:
+            await anyio.sleep(WORK_WAIT_S)
+            if self._draining.is_set() or not self._apart.could_empty:
+                continue
+            if await duty.should_empty(list(self.agents)):
+                self._apart.empty_for = duty
+                for execution in self._held.values():
+                    execution.lease.leave()
 
     def _begin(self, runs: TaskGroup, duty: Duty, claim: Claim, sent: float) -> None:
         execution = Execution(
@@ -201,13 +219,21 @@ class Worker:
             worker=self.name,
             retention_ms=self.options.retention_ms,
             lease_ms=self.options.lease_ms,
+            crash_limit=self.options.crash_limit,
+            got_on=partial(self._join, claim.run_id),
             visit=self._visit,
         )
-        if self._draining.is_set():  # drained during the claim: nothing has begun, so the run is handed over at once
+        may_stay = self._apart.take(execution, crash_limit=self.options.crash_limit)
+        if self._draining.is_set() or not may_stay:  # nothing has begun, so the run is handed over at once
             execution.lease.stop()
         self._claimed += 1
         self._held[claim.run_id] = execution
         runs.start_soon(self._execute, execution, duty)
+
+    def _join(self, run_id: str) -> None:
+        """The run got on: if it was held apart, other runs may be held again."""
+        self._apart.leave(run_id)
+        self._wake_all_shards()
 
     async def _execute(self, execution: Execution, duty: Duty) -> None:
         try:
@@ -215,9 +241,10 @@ class Worker:
         finally:
             outcome = execution.outcome or "stopped"
             self._ended[outcome] = self._ended.get(outcome, 0) + 1
-            duty.leases.drop(execution.lease)
+            (duty.leases.give_up if outcome == "fenced" else duty.leases.drop)(execution.lease)
             if self._held.get(execution.claim.run_id) is execution:  # else it was lost and claimed again here
                 del self._held[execution.claim.run_id]
+                self._apart.leave(execution.claim.run_id)
             self._slots.release()
             self._wake_all_shards()
             if not self._held:

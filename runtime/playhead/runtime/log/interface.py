@@ -44,17 +44,10 @@ __all__ = [
     "check_claim",
     "check_pause",
     "check_signal",
-    "crash_failure",
     "deadline_failure",
 ]
 
 SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
-
-
-def crash_failure() -> bytes:
-    """The encoded `run.failed` record that ends a run whose owners died more often than its crash limit allows."""
-    text = "the run's worker died more often while running it than the crash limit allows; it is not tried again"
-    return encode_record(RunFailed(at=now_ms(), error_type="CrashLimitExceeded", message=text))
 
 
 def deadline_failure() -> bytes:
@@ -229,7 +222,8 @@ class LogSubmitter(Protocol):
         """Deal with up to `limit` passed deadlines and expired leases, oldest first.
 
         A run past its deadline is failed, whatever its state, and its owner is fenced. A run whose lease has expired is
-        queued again; past its crash limit it is failed; with a cancel that its owner did not take in it is cancelled.
+        queued again, and a crash is counted; with a cancel that its owner did not take in it is cancelled. Past its
+        crash limit it is failed by its next owner.
 
         Returns:
             The ids of the runs dealt with.
@@ -272,6 +266,7 @@ class LogOwner(Protocol):
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
         definitions: Mapping[str, StoredDefinition] | None = None,
+        suspects: bool = True,
     ) -> Claim | None:
         """Become the owner of the run that is first in the queue among `agents` (name → encoded `run.claimed` record).
 
@@ -279,10 +274,45 @@ class LogOwner(Protocol):
 
         The run's state becomes `running`, its epoch goes up by one, the record is appended, the lease starts. The same
         token gives the same claim again, and its lease starts anew. None if no run is queued. `crash_limit` and
-        `retention_ms` are stored with the run, and `reap` uses them.
+        `retention_ms` are stored with the run, for calls that are made without its owner.
+
+        `suspects`: a run that `is_suspect`, too; its owner must hold no other run until it has called `got_on` or has
+        ended the ownership.
 
         `definitions` has, by agent, the definition that the agent's record names. It is stored at the latest with the
         claim, once for all runs that name it, and kept as long as one of them.
+        """
+        ...
+
+    async def got_on(self, run_id: str, token: str) -> bool:
+        """Clear a run of the crashes and the idle owners before the present owner, which has `token`.
+
+        To be called when what ran at the end of the last ownership has completed. Returns whether the token is the
+        owner's; if it is not, nothing changed.
+        """
+        ...
+
+    async def give_up(self, owned: Sequence[tuple[str, str]]) -> None:
+        """Give up the runs of the (run id, token) pairs, which their owner could not hold, and tell that it lives.
+
+        A run that it still owns is queued again. If a run was taken from it because it was silent, the crash that was
+        counted is taken back.
+        """
+        ...
+
+    async def bury(self, worker: str, *, ended: str) -> list[str]:
+        """Take all runs from a worker whose process has ended, as if their leases had expired. Returns their ids.
+
+        Args:
+            worker: Its name.
+            ended: How the process ended, in words, such as `was killed by SIGKILL`; kept for `Claim.crash_end`.
+        """
+        ...
+
+    async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
+        """Whether `worker` should hand over its runs, because a suspect of one of `agents` waits.
+
+        True for one worker at a time, which has `for_ms` for it.
         """
         ...
 

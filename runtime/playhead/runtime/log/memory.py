@@ -29,10 +29,10 @@ from playhead.runtime.log.interface import (
     check_claim,
     check_pause,
     check_signal,
-    crash_failure,
     deadline_failure,
 )
 from playhead.runtime.log.rules import Notifications, Rules, RunQueued, RunSignalled
+from playhead.runtime.log.rules_state import first_of
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -227,6 +227,7 @@ class MemoryLog:
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
         definitions: Mapping[str, StoredDefinition] | None = None,
+        suspects: bool = True,
     ) -> Claim | None:
         """See `Log.claim`."""
         check_claim(
@@ -234,6 +235,7 @@ class MemoryLog:
         )
         return self._rules.claim(
             agents,
+            suspects=suspects,
             worker=worker,
             token=token,
             lease_ms=lease_ms,
@@ -271,7 +273,25 @@ class MemoryLog:
         """See `Log.reap`."""
         check_count("limit", limit, least=1)
         now = self._now()
-        return self._notify(self._rules.reap(limit=limit, crashed=crash_failure(), late=deadline_failure(), now=now))
+        return self._notify(self._rules.reap(limit=limit, late=deadline_failure(), now=now))
+
+    async def give_up(self, owned: Sequence[tuple[str, str]]) -> None:
+        """See `Log.give_up`."""
+        self._notify((None, self._rules.give_up(owned, now=self._now())))
+
+    async def got_on(self, run_id: str, token: str) -> bool:
+        """See `Log.got_on`."""
+        self._now()
+        return self._rules.got_on(run_id, token)
+
+    async def bury(self, worker: str, *, ended: str) -> list[str]:
+        """See `Log.bury`."""
+        return self._notify(self._rules.bury(worker, ended=ended, now=self._now()))
+
+    async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
+        """See `Log.should_empty`."""
+        check_duration("for_ms", for_ms)
+        return self._rules.should_empty(agents, worker=worker, for_ms=for_ms, now=self._now())
 
     async def announce(self, worker: WorkerInfo, *, ttl_ms: int) -> None:
         """See `Log.announce`."""
@@ -285,7 +305,8 @@ class MemoryLog:
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call."""
-        if worker in self._signalled or self._rules.queue.first(agents) is not None:
+        queues = (self._rules.queue, self._rules.suspects)
+        if worker in self._signalled or first_of(queues, agents) is not None:
             await anyio.lowlevel.checkpoint()
         else:
             waiter = _Waiter(frozenset(agents), worker)

@@ -15,7 +15,7 @@ from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions, passed
+from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions, first_of, passed
 from playhead.runtime.log.values import Batch, Claim, LeaseInfo, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
 
 __all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
@@ -47,6 +47,8 @@ class Rules:
     Attributes:
         runs: By id, in the order of their submission.
         queue: The runs that wait for an owner.
+        suspects: Those of them that wait for a worker that holds no other run.
+        emptying: The worker that hands its runs over to take one of them, and until when.
         sessions: The conversations, and the runs that wait for one.
         leases: Run id → until when its owner must renew.
         deadlines: Run id → when it is failed; of the runs that have a deadline and have not ended.
@@ -57,11 +59,14 @@ class Rules:
     def __init__(self) -> None:
         self.runs: dict[str, LogRun] = {}
         self.queue: RunQueue = RunQueue()
+        self.suspects: RunQueue = RunQueue()
+        self.emptying: tuple[str, int] | None = None
         self.sessions: Sessions = Sessions()
         self.definitions: Definitions = Definitions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
         self.claims: dict[str, tuple[int, str]] = {}
+        self._position = 0  # the last position in a queue
         self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
 
     # ------------------------------------------------------------------ clients
@@ -117,6 +122,7 @@ class Rules:
         self,
         agents: Mapping[str, bytes],
         *,
+        suspects: bool,
         worker: str,
         token: str,
         lease_ms: int,
@@ -127,7 +133,8 @@ class Rules:
     ) -> Claim | None:
         """Make `token` the owner's of the run that is first in the queue among `agents` (name → `run.claimed` record).
 
-        The definition that `definitions` has of its agent is kept as long as the run.
+        `suspects`: a suspect, too, if it is before that run. The definition that `definitions` has of its agent is kept
+        as long as the run.
 
         The same token gives the same claim again while it owns the run, and its lease counts from the last call.
         """
@@ -137,11 +144,11 @@ class Rules:
                 return None
         else:
             self._forget_claims(now)
-            first = self.queue.first(agents)
+            first = first_of([self.queue, self.suspects] if suspects else [self.queue], agents)
             if first is None:
                 return None
             run = self.runs[first]
-            self.queue.drop(first, run.agent)
+            self._drop(run)
             run.starts.append(run.head + 1)
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
@@ -207,6 +214,7 @@ class Rules:
         if run is None:
             return result, ()
         run.handovers += 1
+        run.idle_owners += 1
         return result, self._requeue(run, now=now)
 
     def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Notifications]:
@@ -225,14 +233,36 @@ class Rules:
         run.state, run.worker, run.updated = "paused", None, now
         return result, ()
 
+    def give_up(self, owned: Iterable[tuple[str, str]], *, now: int) -> Notifications:
+        """Queue the runs again that the owner with the token still owns, and take back a crash that it was counted as."""
+        notifications: list[RunQueued | RunSignalled] = []
+        for run_id, token in owned:
+            run = self.runs.get(run_id)
+            if run is None:
+                continue
+            if run.is_owner(token):
+                run.idle_owners += 1
+                notifications += self._requeue(run, now=now)
+            elif run.silent == token:
+                run.silent, run.crashes = None, run.crashes - 1
+                run.crash_streak = max(0, run.crash_streak - 1)
+        return notifications
+
+    def got_on(self, run_id: str, token: str) -> bool:
+        """Clear the run of the crashes and the idle owners before its owner, which has `token`."""
+        run = self.runs.get(run_id)
+        if run is None or not run.is_owner(token):
+            return False
+        run.crash_streak, run.idle_owners, run.silent, run.crash_end = 0, 0, None, ""
+        return True
+
     # ------------------------------------------------------------------ time
 
-    def reap(self, *, limit: int, crashed: bytes, late: bytes, now: int) -> tuple[list[str], Notifications]:
+    def reap(self, *, limit: int, late: bytes, now: int) -> tuple[list[str], Notifications]:
         """Fail up to `limit` runs past their deadline, then deal with those whose lease has expired, oldest first.
 
         Args:
             limit: How many at most.
-            crashed: The record that ends a run past its crash limit.
             late: The record that ends a run past its deadline.
             now: The present.
         """
@@ -242,13 +272,25 @@ class Rules:
             notifications += self._fail(self.runs[run_id], late, now=now)
         expired = passed(self.leases, now, limit=limit - len(past))
         for run_id in expired:
-            run = self.runs[run_id]
-            run.crashes += 1
-            if run.crashes > run.crash_limit:
-                notifications += self._fail(run, crashed, now=now)
-            else:
-                notifications += self._requeue(run, now=now)
+            notifications += self._take_from_owner(self.runs[run_id], ended="", now=now)
         return past + expired, notifications
+
+    def bury(self, worker: str, *, ended: str, now: int) -> tuple[list[str], Notifications]:
+        """Take all runs from a worker whose process has ended; `ended` is how."""
+        notifications: list[RunQueued | RunSignalled] = []
+        taken = [run_id for run_id in sorted(self.leases) if self.runs[run_id].worker == worker]
+        for run_id in taken:
+            notifications += self._take_from_owner(self.runs[run_id], ended=ended, now=now)
+        return taken, notifications
+
+    def should_empty(self, agents: Iterable[str], *, worker: str, for_ms: int, now: int) -> bool:
+        """Whether `worker` should hand its runs over, because a suspect waits for a worker that holds none."""
+        if self.suspects.first(agents) is None:
+            return False
+        if self.emptying is not None and self.emptying[1] > now and self.emptying[0] != worker:
+            return False
+        self.emptying = worker, now + for_ms
+        return True
 
     def sweep(self, now: int) -> None:
         """Remove the runs, sessions and definitions whose retention is over."""
@@ -267,8 +309,14 @@ class Rules:
     # ------------------------------------------------------------------ the next state of a run
 
     def _enqueue(self, run: LogRun) -> Notifications:
-        self.queue.put(run.run_id, run.agent)
+        self._position += 1
+        queue = self.suspects if run.is_suspect else self.queue
+        queue.put(run.run_id, run.agent, position=self._position)
         return [RunQueued(run.agent)]
+
+    def _drop(self, run: LogRun) -> None:
+        for queue in (self.queue, self.suspects):
+            queue.drop(run.run_id, run.agent)
 
     def _append_and_release(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
         """Store the owner's last records and end its ownership. Returns the run if this call did so, and the result."""
@@ -290,6 +338,14 @@ class Rules:
             return self._end_cancelled(run, run.cancel[1], now=now)
         return self._enqueue(run)
 
+    def _take_from_owner(self, run: LogRun, *, ended: str, now: int) -> Notifications:
+        """Queue the run again, and count a crash until its owner, known by its token, is heard of again."""
+        run.crashes += 1
+        run.crash_streak += 1
+        run.idle_owners += 1
+        run.silent, run.crash_end = None if ended else run.token, ended
+        return self._requeue(run, now=now)
+
     def _end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Notifications:
         run.records.extend(records)
         return self._end_run(run, "cancelled", retention_ms=run.retention_ms, now=now)
@@ -302,7 +358,7 @@ class Rules:
     def _end_run(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Notifications:
         self.leases.pop(run.run_id, None)
         self.deadlines.pop(run.run_id, None)
-        self.queue.drop(run.run_id, run.agent)
+        self._drop(run)
         run.state, run.updated = state, now
         run.inbox.clear()
         until = now + retention_ms

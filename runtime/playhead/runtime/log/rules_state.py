@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Literal
@@ -20,9 +20,10 @@ from playhead.runtime.log.values import (
     RunInfo,
     WriteResult,
     WriteStatus,
+    is_suspect,
 )
 
-__all__ = ["Definitions", "LogDefinition", "LogRun", "LogSession", "RunQueue", "Sessions", "passed"]
+__all__ = ["Definitions", "LogDefinition", "LogRun", "LogSession", "RunQueue", "Sessions", "first_of", "passed"]
 
 
 @dataclass(slots=True)
@@ -35,6 +36,10 @@ class LogRun:
             released or paused has none.
         released: The token of the last owner that released or paused the run, and the head it left, so that a repeat is
             recognised.
+        silent: The token of the last owner, if the run was taken from it because it was silent.
+        crash_streak: The owners that died one after the other since the run last got on.
+        crash_end: How the process of the last of them ended; empty if that is not known.
+        idle_owners: The owners that ended in any way since the run last got on.
         inbox: Encoded signals that no owner has acknowledged, oldest first.
         signal_ids: The ids of all signals ever sent to the run.
         open_interrupts: The ids of the interrupts that are not answered yet.
@@ -53,7 +58,11 @@ class LogRun:
     state: RunStateName = "queued"
     token: str | None = None
     released: tuple[str, int] | None = None
+    silent: str | None = None
     crashes: int = 0
+    crash_streak: int = 0
+    crash_end: str = ""
+    idle_owners: int = 0
     handovers: int = 0
     errors: int = 0
     crash_limit: int = DEFAULT_CRASH_LIMIT
@@ -82,6 +91,11 @@ class LogRun:
     def ended(self) -> bool:
         """The run has a terminal record."""
         return self.state in ENDED_STATES
+
+    @property
+    def is_suspect(self) -> bool:
+        """The run is held only by a worker that holds no other."""
+        return is_suspect(self.crash_streak, crash_limit=self.crash_limit)
 
     def write(self, batch: Batch) -> None:
         """Store the records, and drop the signals that they acknowledge."""
@@ -124,6 +138,9 @@ class LogRun:
             session=self.session,
             crashes=self.crashes,
             inbox=len(self.inbox),
+            crash_streak=self.crash_streak,
+            idle_owners=self.idle_owners,
+            crash_end=self.crash_end,
         )
 
     def info(self) -> RunInfo:
@@ -146,19 +163,17 @@ class LogRun:
 
 
 class RunQueue:
-    """The runs that wait for an owner, by agent, in the order in which they were queued.
+    """Runs that wait for an owner, by agent, in the order in which they were queued.
 
-    Positions grow over all agents and each is given once, so exactly one run is the first.
+    Positions grow, and each is given once over all queues, so exactly one run is the first.
     """
 
     def __init__(self) -> None:
-        self._position = 0
         self._queues: dict[str, OrderedDict[str, int]] = {}  # agent -> run id -> position; a dict is slow at its front
 
-    def put(self, run_id: str, agent: str) -> None:
-        """Queue a run after every run that was queued before it."""
-        self._position += 1
-        self._queues.setdefault(agent, OrderedDict())[run_id] = self._position
+    def put(self, run_id: str, agent: str, *, position: int) -> None:
+        """Queue a run after every run that was queued before it: `position` is above theirs."""
+        self._queues.setdefault(agent, OrderedDict())[run_id] = position
 
     def drop(self, run_id: str, agent: str) -> None:
         """Remove a run, if it is in the queue."""
@@ -167,11 +182,10 @@ class RunQueue:
             if not queue:
                 del self._queues[agent]
 
-    def first(self, agents: Iterable[str]) -> str | None:
-        """The run that a worker of `agents` gets next."""
+    def first(self, agents: Iterable[str]) -> tuple[str, int] | None:
+        """The run that a worker of `agents` gets next, and its position."""
         queues = [self._queues[agent] for agent in agents if agent in self._queues]  # none of them is empty
-        first = min((next(iter(queue.items())) for queue in queues), key=itemgetter(1), default=None)
-        return None if first is None else first[0]
+        return min((next(iter(queue.items())) for queue in queues), key=itemgetter(1), default=None)
 
     def all(self) -> dict[str, list[str]]:
         """Every agent's runs, in order."""
@@ -276,6 +290,12 @@ class Definitions:
             named = self.all.get(digest)
             if named is not None and not named.live and named.kept_until <= now:
                 del self.all[digest]
+
+
+def first_of(queues: Iterable[RunQueue], agents: Collection[str]) -> str | None:
+    """The run that a worker of `agents` gets next of several queues."""
+    found = [first for queue in queues if (first := queue.first(agents)) is not None]
+    return min(found, key=itemgetter(1))[0] if found else None
 
 
 def passed(times: Mapping[str, int], now: int, *, limit: int) -> list[str]:

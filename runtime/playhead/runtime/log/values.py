@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_CRASH_LIMIT",
     "DEFAULT_LEASE_MS",
     "DEFAULT_RETENTION_MS",
+    "IDLE_OWNERS_LIMIT",
     "SESSION_RETENTION_MS",
     "Batch",
     "Claim",
@@ -31,6 +32,7 @@ __all__ = [
     "WorkerInfo",
     "WriteResult",
     "WriteStatus",
+    "is_suspect",
 ]
 
 DEFAULT_RETENTION_MS: Final = 7 * 24 * 3600 * 1000
@@ -43,7 +45,19 @@ DEFAULT_LEASE_MS: Final = 10_000
 """How long a worker keeps its runs without renewing. A shorter lease notices death sooner, a longer one survives longer pauses."""
 
 DEFAULT_CRASH_LIMIT: Final = 3
-"""How many owners of a run may die before it is failed."""
+"""How many owners of a run may die one after the other, while it does not get on, before it is failed."""
+
+IDLE_OWNERS_LIMIT: Final = 20
+"""How many owners of a run may end one after the other in any way, while it does not get on, before it is failed."""
+
+
+def is_suspect(crash_streak: int, *, crash_limit: int) -> bool:
+    """Whether a run is held only by a worker that holds no other: its owners crashed twice in a row.
+
+    Past its limit it is not a suspect any more, because its next owner does not run it. `run_states.lua` has the same.
+    """
+    return 0 < crash_streak <= crash_limit and crash_streak >= min(2, crash_limit)
+
 
 _LATE_MS: Final = 1000
 """How late a renewal may be before a reader is told: it takes a round trip, and is tried again if its reply is lost."""
@@ -108,6 +122,9 @@ class Claim:
         head: The `seq` of this claim's own `run.claimed`.
         crashes: How many owners died so far.
         inbox: Signals waiting.
+        crash_streak: How many owners died one after the other since the run last got on.
+        idle_owners: How many owners ended in any way since the run last got on.
+        crash_end: How the process of the last owner ended, in words; empty if that is not known.
     """
 
     run_id: str
@@ -118,6 +135,9 @@ class Claim:
     session: str | None
     crashes: int
     inbox: int
+    crash_streak: int = 0
+    idle_owners: int = 0
+    crash_end: str = ""
 
 
 @dataclass(slots=True)

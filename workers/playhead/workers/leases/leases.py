@@ -84,6 +84,7 @@ class Leases:
         self._limit_s = lease_s * 2 / 3
         self._watchdog = Watchdog(every_s=lease_s / 20, stall_s=options.longest_stall_s)
         self._held: dict[str, Lease] = {}
+        self._given_up: list[tuple[str, str]] = []  # (run id, token) of runs that could not be held
         self._lock = threading.Lock()  # the renewing thread reads them too
         self._renewer = Renewer(
             self._snapshot,
@@ -105,6 +106,22 @@ class Leases:
         with self._lock:
             self._held[run_id] = lease
         return lease
+
+    def give_up(self, lease: Lease) -> None:
+        """Stop maintaining `lease`, which could not be held, and tell the log soon that this worker lives."""
+        self.drop(lease)
+        self._given_up.append((lease.run_id, lease.token))
+
+    async def tell_given_up(self) -> None:
+        """Give up the runs at the log: one whose lease has not ended goes on at once, and no crash is counted.
+
+        Raises:
+            PlayheadError: The log does not reply; nothing is forgotten.
+        """
+        told = list(self._given_up)
+        if told:
+            await self._log.give_up(told)
+            del self._given_up[: len(told)]
 
     def drop(self, lease: Lease) -> None:
         """Stop maintaining `lease`; if the run was lost and claimed again meanwhile, its new lease stays."""
@@ -141,6 +158,7 @@ class Leases:
         """Look for runs of dead workers, including this worker's own earlier process, and for passed deadlines."""
         while True:
             try:
+                await self.tell_given_up()
                 reaped = await self._log.reap()
             except WriteRefusedError as error:
                 log_refusal("reap", error)

@@ -49,6 +49,10 @@ class Keys:
         """Sorted set: run id → its position in the queue, unix microseconds."""
         return f"{self.root}ready:{agent}"
 
+    def suspects(self, agent: str) -> str:
+        """Sorted set: as `ready`, of the runs that only a worker which holds no other run may claim."""
+        return f"{self.root}suspects:{agent}"
+
     def notify_agent(self, agent: str) -> str:
         """List of queued runs that wakes the workers of an agent; a hint, never the only copy of anything."""
         return f"{self.root}notify_agent:{agent}"
@@ -95,6 +99,11 @@ class Keys:
     def shards(self) -> str:
         """String: the number of shards of the deployment; on shard 0 only."""
         return f"{self.root}shards"
+
+    @property
+    def emptying(self) -> str:
+        """String: the worker that hands its runs over to take a suspect."""
+        return f"{self.root}emptying"
 
     @property
     def leases(self) -> str:

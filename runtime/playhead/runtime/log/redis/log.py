@@ -26,7 +26,6 @@ from playhead.runtime.log.interface import (
     check_claim,
     check_pause,
     check_signal,
-    crash_failure,
     deadline_failure,
 )
 from playhead.runtime.log.redis.commands import Commands, Later
@@ -73,6 +72,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 _SUBMIT, _CLAIM, _APPEND, _RENEW = Script("submit"), Script("claim"), Script("append"), Script("renew")
 _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script("reap"), Script("signal")
 _ANNOUNCE, _PAUSE, _ADOPT = Script("announce"), Script("pause"), Script("adopt")
+_GIVE_UP, _GOT_ON, _BURY, _SHOULD_EMPTY = Script("give_up"), Script("got_on"), Script("bury"), Script("should_empty")
 
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
 _RENEWALS_PER_CALL: Final = 256
@@ -216,11 +216,14 @@ class RedisLog:
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
         definitions: Mapping[str, StoredDefinition] | None = None,
+        suspects: bool = True,
     ) -> Claim | None:
         check_claim(
             agents, worker=worker, token=token, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms
         )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
+        if suspects:
+            keys += map(self.keys.suspects, agents)
         terms = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms]
         missing: set[str] = set()  # a definition is large, so it goes along only when the server does not have it
         while True:
@@ -284,7 +287,7 @@ class RedisLog:
 
     async def reap(self, *, limit: int = 32) -> list[str]:
         check_count("limit", limit, least=1)
-        args = [self.keys.root, limit, crash_failure(), deadline_failure()]
+        args = [self.keys.root, limit, deadline_failure()]
         return [text(run_id) for run_id in await self._run(_REAP, [self.keys.leases, self.keys.deadlines], args)]
 
     async def stored(self, run_id: str) -> StoredRun:
@@ -293,19 +296,22 @@ class RedisLog:
         before = await self._call(*ask)
         while True:
             fields: dict[str, bytes | None] = dict(zip(FIELDS, before, strict=True))
-            entries, signals, lease, place, waiting, after = await self._calls(
+            agent = text(fields["agent"])
+            entries, signals, lease, ready, suspect, waiting, after = await self._calls(
                 [
                     ("XRANGE", keys.log(run_id), "-", "+"),
                     ("LRANGE", keys.inbox(run_id), 0, -1),
                     ("ZSCORE", keys.leases, run_id),
-                    ("ZSCORE", keys.ready(text(fields["agent"])), run_id),
+                    ("ZSCORE", keys.ready(agent), run_id),
+                    ("ZSCORE", keys.suspects(agent), run_id),
                     ("LRANGE", keys.waiting(text(fields["session"])), 0, -1),
                     ask,
                 ]
             )
             if before == after:
                 waits = run_id.encode() in waiting
-                return StoredRun(run_id, fields, entries, len(signals), lease is not None, place is not None, waits)
+                queued = (ready, suspect) != (None, None)
+                return StoredRun(run_id, fields, entries, len(signals), lease is not None, queued, waits)
             before = after
 
     async def adopt(self, run_ids: Sequence[str]) -> list[str]:
@@ -314,6 +320,23 @@ class RedisLog:
             some = run_ids[start : start + _RUNS_PER_CALL]
             adopted += map(text, await self._run(_ADOPT, [self.keys.leases, *map(self.keys.run, some)], some))
         return adopted
+
+    async def give_up(self, owned: Sequence[tuple[str, str]]) -> None:
+        for start in range(0, len(owned), _RUNS_PER_CALL):
+            some = owned[start : start + _RUNS_PER_CALL]
+            args = [self.keys.root, *(part for pair in some for part in pair)]
+            await self._run(_GIVE_UP, [self.keys.run(run_id) for run_id, _ in some], args)
+
+    async def got_on(self, run_id: str, token: str) -> bool:
+        return bool(await self._run(_GOT_ON, [self.keys.run(run_id)], [token]))
+
+    async def bury(self, worker: str, *, ended: str) -> list[str]:
+        return [text(run_id) for run_id in await self._run(_BURY, [self.keys.leases], [self.keys.root, worker, ended])]
+
+    async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
+        check_duration("for_ms", for_ms)
+        keys = [self.keys.emptying, *map(self.keys.suspects, agents)]
+        return bool(await self._run(_SHOULD_EMPTY, keys, [worker, for_ms]))
 
     async def refusal(self) -> str | None:
         try:

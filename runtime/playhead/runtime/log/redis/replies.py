@@ -74,7 +74,7 @@ def claim_of(reply: Sequence[bytes] | None, *, token: str) -> Claim | None:
     """The answer of `claim` to `token`; None if no run was queued."""
     if reply is None:
         return None
-    run_id, epoch, head, agent, session, crashes, inbox = map(text, reply)
+    run_id, epoch, head, agent, session, crashes, inbox, streak, idle, end = map(text, reply)
     return Claim(
         run_id=run_id,
         token=token,
@@ -84,6 +84,9 @@ def claim_of(reply: Sequence[bytes] | None, *, token: str) -> Claim | None:
         session=session or None,
         crashes=int(crashes),
         inbox=int(inbox),
+        crash_streak=int(streak or 0),
+        idle_owners=int(idle or 0),
+        crash_end=end,
     )
 
 

@@ -38,7 +38,7 @@ _SCRIPTS: Final = {
     *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM"),
 }
 _CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANGE", "ZSCORE"}
-_WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZREMRANGEBYSCORE"}
+_WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZCARD", "ZRANGE", "ZREMRANGEBYSCORE"}
 _CALLING: Final = ("EVAL", "EVALSHA")
 
 _NONE: Final = "rights-check"
@@ -186,10 +186,11 @@ async def _asked(commands: Commands, keys: Keys, role: Role) -> list[str]:
 
 def _written(keys: Keys, role: Role) -> list[str]:
     """A key of each kind that scripts write."""
-    own = [keys.claimed(_NONE), keys.worker(_NONE), keys.workers] if role == "worker" else [keys.runs, keys.shards]
+    workers = [keys.claimed(_NONE), keys.worker(_NONE), keys.workers, keys.emptying]
+    own = workers if role == "worker" else [keys.runs, keys.shards]
     return [
         *keys.of_run(_NONE),
-        *(keys.ready(_NONE), keys.notify_agent(_NONE), keys.notify_worker(_NONE)),
+        *(keys.ready(_NONE), keys.suspects(_NONE), keys.notify_agent(_NONE), keys.notify_worker(_NONE)),
         *(keys.session(_NONE), keys.messages(_NONE), keys.waiting(_NONE)),
         *(keys.leases, keys.deadlines, keys.queue_position),
         *own,

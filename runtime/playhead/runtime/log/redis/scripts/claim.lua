@@ -1,10 +1,13 @@
 -- Gives one worker the ownership of the run that is first in the queue among the agents named.
 --
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
--- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. per ready set: an encoded
+-- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent, then, if suspects may be claimed too, one set of
+--   suspects per agent, in the same order
+-- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. per agent: an encoded
 --   run.claimed record, the digest of the definition that it names or '', that definition or '' if it should be stored
--- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting}; a digest: this
---   definition is not stored, nothing was changed, and the same call with the definition will succeed
+-- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting, crash
+--   streak, idle owners, how the process of the last owner ended}; a digest: this definition is not stored, nothing was
+--   changed, and the same call with the definition will succeed
 -- Invariant: the epoch goes up by one with every ownership and the token is fresh, so the former owner is fenced from
 --   here on. The memo makes a claim sent twice one claim, whose lease counts from the last call. A run whose log refuses
 --   the record, because another program wrote to its key or deleted it, is failed: else it would block the queue for all.
@@ -12,10 +15,12 @@
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local agents = (#ARGV - 6) / 3
 
 local function answer(id)
-  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox')
-  return {id, h[1], h[2], h[3], h[4], h[5], h[6]}
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox',
+    'crash_streak', 'idle_owners', 'crash_end')
+  return {id, h[1], h[2], h[3], h[4], h[5], h[6], h[7], h[8], h[9]}
 end
 
 -- The run names the definition from here on, and so keeps it.
@@ -43,7 +48,8 @@ while true do
     local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[1] and (not position or tonumber(first[2]) < position) then
       id, position, ready = first[1], tonumber(first[2]), KEYS[i]
-      record, digest, data = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
+      local at = 7 + 3 * ((i - 3) % agents)
+      record, digest, data = ARGV[at], ARGV[at + 1], ARGV[at + 2]
     end
   end
   if not id then return false end

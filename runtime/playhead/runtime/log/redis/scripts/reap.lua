@@ -1,12 +1,13 @@
 -- Deals with passed deadlines and expired leases, the oldest first: a run past its deadline is failed; one whose owner
--- is dead is queued again, or past its crash limit is failed.
+-- is silent is queued again, and a crash is counted.
 --
 -- Keys: 1 leases, 2 deadlines
--- Arguments: 1 prefix, 2 how many at most, 3 encoded run.failed record past the crash limit, 4 one past the deadline
+-- Arguments: 1 prefix, 2 how many at most, 3 encoded run.failed record past the deadline
 -- Answers: the ids of the runs dealt with
--- Invariant: a dead owner is fenced before another worker can claim its run; a run whose owners die again and again ends;
---   so does one past its deadline, whatever its state, and its owner is fenced. Limits and retention are fields of the
---   run, so any worker or client may call this, at any time, several at once.
+-- Invariant: a dead owner is fenced before another worker can claim its run; a run past its deadline ends, whatever its
+--   state, and its owner is fenced. A run past its crash limit is failed by its next owner, because only the log tells
+--   what it did. Limits and retention are fields of the run, so any worker or client may call this, at any time, several
+--   at once.
 
 local leases, deadlines = KEYS[1], KEYS[2]
 local prefix, limit = ARGV[1], tonumber(ARGV[2])
@@ -15,18 +16,18 @@ local now, dealt_with = now_ms(), {}
 local function fail(id, h, record)
   append_end(prefix, id, h[2], h[3], {record})
   redis.call('HSET', prefix .. 'run:' .. id, 'token', '')
-  end_run(prefix, id, 'failed', tonumber(h[5]), now)
+  end_run(prefix, id, 'failed', tonumber(h[4]), now)
 end
 
 local function state_of(id)
-  return redis.call('HMGET', prefix .. 'run:' .. id, 'state', 'head', 'epoch', 'crash_limit', 'retention_ms')
+  return redis.call('HMGET', prefix .. 'run:' .. id, 'state', 'head', 'epoch', 'retention_ms')
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', '(' .. now, 'LIMIT', 0, limit)) do
   local h = state_of(id)
   redis.call('ZREM', deadlines, id)
   if h[1] and not ended(h[1]) then
-    fail(id, h, ARGV[4])
+    fail(id, h, ARGV[3])
     dealt_with[#dealt_with + 1] = id
   end
 end
@@ -34,11 +35,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. now, 'LIM
   local h = state_of(id)
   redis.call('ZREM', leases, id)
   if h[1] == 'running' then
-    if redis.call('HINCRBY', prefix .. 'run:' .. id, 'crashes', 1) > tonumber(h[4]) then
-      fail(id, h, ARGV[3])
-    else
-      requeue(prefix, id, now)
-    end
+    take_from_owner(prefix, id, now, '')
     dealt_with[#dealt_with + 1] = id
   end
 end

@@ -12,6 +12,7 @@ local records = arguments(7, tonumber(ARGV[6]))
 local status, head, waiting = append_and_release(run, log, inbox, token, expected, acknowledged, records)
 if status == STATUS.OK then
   redis.call('HINCRBY', run, 'handovers', 1)
+  redis.call('HINCRBY', run, 'idle_owners', 1)
   requeue(prefix, id, now_ms())
 end
 return {status, head, waiting}

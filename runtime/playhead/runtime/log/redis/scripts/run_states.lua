@@ -53,10 +53,21 @@ local function next_position(prefix)
   return position
 end
 
+-- A run whose owners crashed twice in a row is a suspect: it is queued apart, for a worker that holds no other run. Past
+-- its limit it is not run any more, so its next owner, which fails it, may hold others. `is_suspect` in values.py is the
+-- same.
+local function is_suspect(streak, limit)
+  return streak > 0 and streak >= math.min(2, limit) and streak <= limit
+end
+
 local function enqueue(prefix, id)
-  local agent = redis.call('HGET', prefix .. 'run:' .. id, 'agent')
-  redis.call('ZADD', prefix .. 'ready:' .. agent, next_position(prefix), id)
-  notify(prefix .. 'notify_agent:' .. agent, id)
+  local h = redis.call('HMGET', prefix .. 'run:' .. id, 'agent', 'crash_streak', 'crash_limit')
+  if is_suspect(tonumber(h[2] or 0), tonumber(h[3])) then
+    redis.call('ZADD', prefix .. 'suspects:' .. h[1], next_position(prefix), id)
+  else
+    redis.call('ZADD', prefix .. 'ready:' .. h[1], next_position(prefix), id)
+  end
+  notify(prefix .. 'notify_agent:' .. h[1], id)
 end
 
 -- The run `id` gives up its session, or stops waiting for it; the first waiting run that is still queued takes the session.
@@ -100,6 +111,7 @@ local function end_run(prefix, id, state, retention, now)
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
+  redis.call('ZREM', prefix .. 'suspects:' .. h[1], id)
   if h[3] then redis.call('ZREM', prefix .. 'deadlines', id) end
   redis.call('DEL', prefix .. 'inbox:' .. id)
   redis.call('PEXPIRE', run, retention)
@@ -129,6 +141,18 @@ local function requeue(prefix, id, now)
     end
   end
   enqueue(prefix, id)
+end
+
+-- Takes the run from an owner that died or is silent for a lease, and queues it. It counts as a crash until that owner is
+-- heard of again: `give_up` knows it by its token. `ended` is how its process ended, '' if that is not known.
+local function take_from_owner(prefix, id, now, ended)
+  local run = prefix .. 'run:' .. id
+  redis.call('HINCRBY', run, 'crashes', 1)
+  redis.call('HINCRBY', run, 'crash_streak', 1)
+  redis.call('HINCRBY', run, 'idle_owners', 1)
+  local silent = ended == '' and redis.call('HGET', run, 'token') or ''
+  redis.call('HSET', run, 'silent_token', silent, 'crash_end', ended)
+  requeue(prefix, id, now)
 end
 
 -- Stores the owner's last records and ends the ownership. Returns status, head, signals waiting; after OK the caller decides

@@ -12,8 +12,8 @@ local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], A
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
 append_records(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
-redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'handovers', 0,
-  'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
+redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'crash_streak', 0, 'idle_owners', 0,
+  'handovers', 0, 'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
   'created', now, 'updated', now)
 local deadline = tonumber(ARGV[6])
 if deadline > 0 then
