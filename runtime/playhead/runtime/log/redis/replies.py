@@ -70,7 +70,7 @@ def renewals_of(reply: Sequence[int]) -> list[Renewal]:
     return [Renewal(ours=bool(ours), inbox=inbox) for ours, inbox in zip(reply[::2], reply[1::2], strict=True)]
 
 
-def claim_of(reply: Sequence[bytes] | None, *, token: str) -> Claim | None:
+def claim_of(reply: Sequence[bytes | None] | None, *, token: str) -> Claim | None:
     """The answer of `claim` to `token`; None if no run was queued."""
     if reply is None:
         return None
