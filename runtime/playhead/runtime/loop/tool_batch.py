@@ -5,13 +5,16 @@ Three passes: settle the calls that need not run, write the starts of the others
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from playhead.runtime.concurrency import merge
+from playhead.runtime.concurrency import is_being_cancelled, merge
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
@@ -212,13 +215,29 @@ def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int) 
 async def _surviving(
     items: AsyncGenerator[Progress | Outcome | Interruption, None], call: ToolUse
 ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
-    """The items of a call. A body may raise SystemExit, as `argparse` does, which must not end the worker."""
+    """The items of a call. Whatever a body raises is its tool's error: `SystemExit`, for one, as `argparse` does.
+
+    It must not end the worker. An interrupt by the user is raised, and so is a cancellation of this task.
+    """
     async with aclosing(items):
         try:
             async for item in items:
                 yield item
-        except SystemExit as error:
+        except (Exception, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            if is_being_cancelled() or _may_be_the_users(error):
+                raise
             yield Outcome(exception_result(call["toolUseId"], error))
+
+
+def _may_be_the_users(error: BaseException) -> bool:
+    """Whether it may be Ctrl-C, which Python raises in the main thread wherever that is; a worker's process takes signals."""
+    return (
+        isinstance(error, KeyboardInterrupt)
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
 
 
 def finished(index: int, call: ToolUse, result: ToolResult, *, duration_ms: int = 0) -> ToolFinished:

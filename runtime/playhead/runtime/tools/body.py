@@ -17,7 +17,9 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
 
-__all__ = ["END", "MAX_TOOL_THREADS", "STOP_GRACE_S", "BodyStopped", "ToolBody"]
+from playhead.runtime.tools.context import BodyInterrupted
+
+__all__ = ["END", "MAX_TOOL_THREADS", "STOP_GRACE_S", "BodyExit", "BodyStopped", "ToolBody"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -44,6 +46,18 @@ END: Final = _End()
 
 class BodyStopped(Exception):
     """The body was stopped by `ToolBody.stop`; the text is for the model."""
+
+
+class BodyExit(Exception):
+    """A body raised something in its thread that would end the event loop or its task, such as `KeyboardInterrupt`.
+
+    Attributes:
+        error: What it raised. It is not the user's interrupt, which comes on the main thread.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 class ToolBody:
@@ -167,7 +181,8 @@ class ToolBody:
                 scope.deadline = math.inf if self._deadline is None else self._deadline
                 begun = True
                 # Our own limiter is already held; this one only keeps anyio from queueing the call a second time.
-                return await to_thread.run_sync(call, *args, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+                limiter = CapacityLimiter(1)
+                return await to_thread.run_sync(_called, call, *args, abandon_on_cancel=True, limiter=limiter)
         raise self._ended(" (its thread may still be running)" if begun else "")
 
     @contextmanager
@@ -216,6 +231,22 @@ class ToolBody:
 
 
 STOPPED_TEXT: Final = "Tool execution cancelled while it ran"
+
+
+def _called(call: Callable[..., object], *args: object) -> object:
+    try:
+        return call(*args)
+    except (Exception, BodyInterrupted):
+        raise
+    except BaseException as error:
+        if isinstance(error, BaseExceptionGroup) and _asks(cast("BaseExceptionGroup[BaseException]", error)):
+            raise
+        raise BodyExit(error) from error
+
+
+def _asks(group: BaseExceptionGroup[BaseException]) -> bool:
+    questions, rest = group.split(BodyInterrupted)
+    return questions is not None and (rest is None or isinstance(rest, Exception))
 
 
 def _thread_limiter() -> CapacityLimiter:

@@ -15,7 +15,7 @@ from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import ToolResult, ToolSpec, ToolUse
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
-from playhead.runtime.tools.body import END, BodyStopped, ToolBody
+from playhead.runtime.tools.body import END, BodyExit, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput
 
@@ -138,7 +138,8 @@ class Tool(Generic[P, R]):
 
         Raises:
             NotBegunError: `context.begin` refused; the body was not called.
-            BaseException: Cancellation of the calling task, and what a body raises that is not an `Exception`.
+            BaseException: Cancellation of the calling task, and what a body on the event loop raises that is not an
+                `Exception`; in a thread that is an outcome, too.
         """
         tool_use_id = tool_use.get("toolUseId", "unknown")
         body: ToolBody | None = None
@@ -157,7 +158,8 @@ class Tool(Generic[P, R]):
             raise
         except BodyStopped as stopped:
             end = Outcome(error_result(tool_use_id, str(stopped)))
-        except Exception as error:
+        except Exception as raised:
+            error = raised.error if isinstance(raised, BodyExit) else raised
             end = Outcome(exception_result(tool_use_id, error))
             ended = body is None or not body.is_late
         except (BodyInterrupted, BaseExceptionGroup) as asked:
