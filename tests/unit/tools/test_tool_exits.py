@@ -47,7 +47,12 @@ async def results(*tools: Any) -> list[Any]:
     calls = [tool_call(one.name, {}, one.name) for one in tools]
     agent = Agent(tools=list(tools), model=ScriptedModel([*calls, "done"]), callback_handler=None)
     assert str(await agent.invoke_async("go")).strip() == "done"
-    return [block["toolResult"] for message in agent.messages for block in message["content"] if "toolResult" in block]
+    return [
+        block["toolResult"]
+        for message in agent.messages
+        for block in message.get("content", [])
+        if "toolResult" in block
+    ]
 
 
 @pytest.mark.parametrize("make", RAISED)
