@@ -101,10 +101,15 @@ class Leases:
         return self._renewer.renewals
 
     def hold(self, run_id: str, token: str, *, sent: float) -> Lease:
-        """The lease of a run just claimed, maintained from now on; `sent` is when the claim was sent."""
+        """The lease of a run just claimed, maintained from now on; `sent` is when the claim was sent.
+
+        A lease of the run that is still held is lost: the run was taken from this worker, which had not noticed.
+        """
         lease = Lease(run_id, token, sent=sent, limit_s=self._limit_s, watchdog=self._watchdog)
         with self._lock:
-            self._held[run_id] = lease
+            former, self._held[run_id] = self._held.get(run_id), lease
+        if former is not None:  # no renewal tells it any more, and its execution may write nothing for long
+            former.lose("this worker has claimed the run again")
         return lease
 
     def give_up(self, lease: Lease) -> None:
