@@ -57,3 +57,11 @@ def test_the_command_sets_the_crash_limit(commands: Commands, redis_url: str, pr
     worker.until("serves")
     anyio.run(one_fails, redis_url, prefix)
     assert worker.stop() == 0
+
+
+def test_dev_sets_the_crash_limit(commands: Commands) -> None:
+    dev = commands.start("dev", AGENTS, "--lease", "2", "--drain", "0", "--crash-limit", "0")
+    url = dev.until(r"redis://127\.0\.0\.1:\d+").group()
+    dev.until("serves")
+    anyio.run(one_fails, url, "ph")
+    assert dev.stop() == 0

@@ -136,13 +136,14 @@ def dev(
     processes: Processes = 1,
     lease: Lease = DEFAULT_LEASE_MS / 1000,
     drain: Drain = 5.0,
+    crash_limit: CrashLimit = DEFAULT_CRASH_LIMIT,
     shards: Shards = None,
 ) -> None:
     """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
     log_to_stderr()
     agents = load_agents(targets)
     arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
-    arguments += _shards_option(shards)
+    arguments += ["--crash-limit", str(crash_limit), *_shards_option(shards)]
     anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes))
 
 
