@@ -95,6 +95,11 @@ def test_a_finish_reason_that_says_that_the_answer_broke_off_fails_the_call(reas
     assert caught.value.transient
 
 
+def whole_call(name: str, arguments: str) -> dict[str, Any]:
+    """An event with a call in a `message`."""
+    return {"choices": [{"message": {"tool_calls": [{"function": {"name": name, "arguments": arguments}}]}}]}
+
+
 @pytest.mark.parametrize(
     ("items", "words"),
     [
@@ -110,6 +115,14 @@ def test_a_finish_reason_that_says_that_the_answer_broke_off_fails_the_call(reas
         ([call(None, '{"city": "Bern"}', id="a")], "without a name"),
         ([call("look", '{"n": 1}'), call("add", "{}", index=1), call(None, '{"n": 2}')], "had ended"),
         ([HI, {"object": "chat.completion", "choices": [{"message": {"content": "Ho"}}]}], "differs"),
+        ([HI, {"choices": [{"message": {"content": "Ho"}}]}], "differs"),
+        ([HI, {"choices": [{"message": {"content": "H"}}]}], "differs"),
+        ([HI, {"choices": [{"delta": {"content": "!"}, "message": {"content": "Ho!"}}]}], "differs"),
+        ([delta(reasoning="hm"), HI, {"choices": [{"message": {"content": "Hi", "reasoning": "no"}}]}], "differs"),
+        ([call("look", '{"n": 1}'), whole_call("look", '{"n": 2}')], "differs"),
+        ([call("look", '{"n": 1}'), whole_call("add", '{"n": 1}')], "differs"),
+        ([call("look", '{"n": 1}'), call("look", '{"n": 2}', index=1), whole_call("look", '{"n": 1}')], "differs"),
+        ([{"choices": [{"message": "text"}]}], "text"),
         ([b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n'], "not JSON"),
         ([b"data: 7\n\n"], "7"),
     ],

@@ -18,6 +18,12 @@ BERN, ROME = '{"city": "Bern"}', '{"city": "Rome"}'
 LOOK: tuple[str, Any] = ("look", {"city": "Bern"})
 LOOK_ROME: tuple[str, Any] = ("look", {"city": "Rome"})
 
+
+def whole(**fields: Any) -> dict[str, Any]:
+    """An event with a `message` beside an empty delta."""
+    return {"choices": [{"delta": {}, "message": {"role": "assistant", **fields}}]}
+
+
 TEXT: dict[str, list[Any]] = {
     "a str": [delta(content="He"), delta(content="llo")],
     "a part": [delta(content=[{"type": "text", "text": "Hello"}])],
@@ -38,6 +44,20 @@ TEXT: dict[str, list[Any]] = {
         delta(content="Hello"),
         {"object": "chat.completion", "choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]},
     ],
+    "the message so far beside each delta": [
+        {"choices": [{"delta": {"content": "Hel"}, "message": {"content": "Hel"}}]},
+        {"choices": [{"delta": {"content": "lo"}, "message": {"content": "Hello"}}]},
+        {"choices": [{"delta": {"role": "assistant", "content": ""}, "message": {"content": "Hello"}}]},
+    ],
+    "a whole message that says more than its deltas": [delta(content="Hel"), whole(content="Hello")],
+    "a whole message without the white space at its end": [delta(content="Hello\n"), whole(content="Hello")],
+    "a whole message without its text": [delta(content="Hello"), whole(content=None)],
+    "a whole message, twice": [delta(content="Hello"), whole(content="Hello"), whole(content="Hello")],
+    "a whole message with its text in parts": [
+        delta(content="Hello"),
+        whole(content=[{"type": "text", "text": "Hello"}]),
+    ],
+    "a whole message that refuses, too": [delta(refusal="Hello"), whole(content=None, refusal="Hello")],
     "text of the older API": [{"choices": [{"text": "Hello", "index": 0}]}],
     "a choice that is not in a list": [{"choices": {"delta": {"content": "Hello"}}}],
     "the only choice has another number": [{"choices": [{"index": 1, "delta": {"content": "Hello"}}]}],
@@ -48,7 +68,7 @@ TEXT: dict[str, list[Any]] = {
 @pytest.mark.parametrize("name", TEXT)
 def test_text_in_any_form_arrives_whole(name: str) -> None:
     answer = read(*TEXT[name], *([] if "number" in name else [STOP]), DONE)
-    assert (answer.text, answer.reasoning, answer.calls, answer.stop_reason) == ("Hello", "", [], "end_turn")
+    assert (answer.text.rstrip(), answer.reasoning, answer.calls, answer.stop_reason) == ("Hello", "", [], "end_turn")
 
 
 REASONING: dict[str, list[Any]] = {
@@ -61,14 +81,18 @@ REASONING: dict[str, list[Any]] = {
     "a part with text": [delta(content=[{"type": "reasoning", "text": "hm"}])],
     "details": [delta(reasoning_details=[{"type": "reasoning.text", "text": "hm", "index": 0}])],
     "details beside the text": [delta(reasoning="hm", reasoning_details=[{"type": "reasoning.text", "text": "hm"}])],
+    "and again in a whole message": [delta(reasoning="hm"), HI, whole(content="Hi", reasoning="hm")],
+    "and again under another name": [delta(reasoning="hm"), HI, whole(content="Hi", reasoning_content="hm")],
+    "in a whole message alone": [whole(reasoning_content="hm", content="Hi")],
+    "in a whole message after the text": [HI, whole(content="Hi", reasoning_content="hm")],
     "a summary": [delta(reasoning_details=[{"type": "reasoning.summary", "summary": "hm"}])],
 }
 
 
 @pytest.mark.parametrize("name", REASONING)
 def test_reasoning_under_any_name_arrives_once(name: str) -> None:
-    answer = read(*REASONING[name], HI, STOP, DONE)
-    assert (answer.reasoning, answer.text, answer.kinds) == ("hm", "Hi", ["reasoningContent", "text"])
+    answer = read(*REASONING[name], *([] if "whole" in name or "again" in name else [HI]), STOP, DONE)
+    assert (answer.reasoning, answer.text, sorted(answer.kinds)) == ("hm", "Hi", ["reasoningContent", "text"])
 
 
 def test_encrypted_reasoning_between_two_pieces_does_not_cut_the_text() -> None:
@@ -76,6 +100,11 @@ def test_encrypted_reasoning_between_two_pieces_does_not_cut_the_text() -> None:
     answer = read(delta(content="He"), sealed, delta(content="llo"), STOP, DONE)
     assert answer.kinds == ["text", "reasoningContent"]
     assert answer.message.get("content", [])[0] == {"text": "Hello"}
+
+
+def whole_call(arguments: Any, **more: Any) -> dict[str, Any]:
+    """An event with a `message` that holds one call."""
+    return whole(tool_calls=[{"function": {"name": "look", "arguments": arguments}, **more}])
 
 
 ARGUMENTS: dict[str, list[Any]] = {
@@ -94,6 +123,17 @@ ARGUMENTS: dict[str, list[Any]] = {
     "a call that is not in a list": [delta(tool_calls={"id": "a", "function": {"name": "look", "arguments": BERN}})],
     "the older function_call": [delta(function_call={"name": "look"}), delta(function_call={"arguments": BERN})],
     "arguments before the name": [call(None, BERN, id="a"), call("look", "")],
+    "and again in a whole message": [
+        call("look", '{"city"', id="a"),
+        call(None, ': "Bern"}'),
+        whole_call(BERN, id="a"),
+    ],
+    "and again, as an object": [call("look", BERN, id="a"), whole_call({"city": "Bern"})],
+    "and an empty object in a whole message": [call("look", BERN, id="a"), whole_call("{}", id="a")],
+    "in a whole message, after an empty object": [call("look", "{}", id="a"), whole_call(BERN)],
+    "in a whole message, after the name": [call("look", "", id="a"), whole_call(BERN)],
+    "in a whole message, after a fragment of the name": [call("lo", "", id="a"), whole_call(BERN)],
+    "in a whole message alone": [whole_call(BERN, id="a")],
     "a line break in a text": [call("look", BERN.replace("Bern", "Be\nrn"), id="a")],
 }
 
@@ -180,6 +220,17 @@ def test_two_calls_stay_two_calls(name: str) -> None:
     answer = read(*TWO_CALLS[name], CALLED, DONE)
     assert answer.calls == [LOOK, LOOK_ROME]
     assert len(set(answer.ids)) == 2
+
+
+def test_a_call_that_only_the_whole_message_has_is_taken_and_its_fields_go_back() -> None:
+    calls = [
+        {"id": id_, "function": {"name": "look", "arguments": text}, "sig": id_}
+        for id_, text in (("a", BERN), ("b", ROME))
+    ]
+    answer = read(HI, call("look", BERN, id="a"), whole(content="Hi", tool_calls=calls), CALLED, DONE)
+    assert (answer.text, answer.calls, answer.ids) == ("Hi", [LOOK, LOOK_ROME], ["a", "b"])
+    uses = [block["toolUse"] for block in answer.message.get("content", []) if "toolUse" in block]
+    assert [use["providerFields"]["fields"] for use in uses] == [{"sig": "a"}, {"sig": "b"}]
 
 
 def test_two_calls_without_arguments_are_told_apart_by_their_names() -> None:

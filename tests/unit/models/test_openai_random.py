@@ -60,12 +60,19 @@ class Habits:
     names: str
     arguments: str
     finish: str
+    whole: str
     line_end: bytes
     size: int
 
     @property
     def is_known(self) -> bool:
-        """Whether one meaning is right: a name in each delta needs something else that tells where a call begins."""
+        """Whether one meaning is right.
+
+        A name in each delta needs something else that tells where a call begins, and the whole text after pieces of
+        `message` is another piece, unless its event says that it is whole.
+        """
+        if self.text == "message" and self.whole not in ("none", "last, named"):
+            return False
         if self.names != "in each delta":
             return True
         if self.ids == "fresh":
@@ -82,6 +89,7 @@ HABITS = st.builds(
     names=st.sampled_from(["first", "in each delta", "fragments", "so far"]),
     arguments=st.sampled_from(["pieces", "object", "twice", "empty first", "empty last", "quoted"]),
     finish=st.sampled_from(["tool_calls", "stop", "early", "none", "unknown"]),
+    whole=st.sampled_from(["none", "none", "last", "last, named", "with the finish reason", "so far"]),
     line_end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
     size=st.sampled_from([1, 3, 50, 1 << 20]),
 ).filter(lambda habits: habits.is_known)
@@ -142,21 +150,49 @@ def called(habits: Habits, number: int, name: str, arguments: list[Any]) -> Iter
         yield delta(tool_calls=[one])
 
 
-def finished(habits: Habits) -> list[Any]:
-    if habits.finish == "none":
-        return [DONE]
-    finish = {"early": "stop", "unknown": "whatever"}.get(habits.finish, habits.finish)
-    return [event(finish=finish), DONE]
+def finished(habits: Habits) -> dict[str, Any]:
+    finish = {"early": "stop", "unknown": "whatever", "none": None}.get(habits.finish, habits.finish)
+    return event(finish=finish)
+
+
+def whole(habits: Habits, thoughts: list[str], texts: list[str], calls: list[Any]) -> dict[str, Any]:
+    """The message of which a server has said so much."""
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    if thoughts:
+        message["reasoning" if habits.reasoning in ("reasoning", "thinking") else "reasoning_content"] = "".join(
+            thoughts
+        )
+    if calls:
+        functions = [{"name": name, "arguments": json.dumps(value)} for name, value in calls]
+        message["tool_calls"] = [{"type": "function", "function": function} for function in functions]
+    return message
+
+
+def repeated(habits: Habits, events: list[Any], thoughts: list[str], texts: list[str], calls: list[Any]) -> None:
+    """Add `message` to the events, and the event of the finish reason, as the server does."""
+    last = finished(habits)
+    if habits.whole == "so far":
+        for number, each in enumerate(events[: len(thoughts) + len(texts)], 1):
+            said = whole(habits, thoughts[:number], texts[: max(0, number - len(thoughts))], [])
+            each["choices"][0]["message"] = said
+    everything = whole(habits, thoughts, texts, calls)
+    if habits.whole.startswith("last"):
+        kind = "chat.completion" if habits.whole == "last, named" else "chat.completion.chunk"
+        events.append({"object": kind, "choices": [{"delta": {"content": ""}, "message": everything}]})
+    elif habits.whole in ("with the finish reason", "so far"):
+        last["choices"][0]["message"] = everything
+    events.append(last)
 
 
 def streamed(habits: Habits, thoughts: list[str], texts: list[str], calls: list[Any], data: st.DataObject) -> list[Any]:
     events = [thought(habits, piece) for piece in thoughts] + [said(habits, piece) for piece in texts]
     for number, (name, value) in enumerate(calls):
         events += called(habits, number, name, arguments_of(habits, value, data))
+    repeated(habits, events, thoughts, texts, calls)
     if habits.finish == "early":
         for each in events:
             each["choices"][0]["finish_reason"] = "stop"
-    items: list[Any] = [*events, *finished(habits)]
+    items: list[Any] = [*events, DONE]
     for _ in range(data.draw(st.integers(0, 2))):
         items.insert(data.draw(st.integers(0, len(items) - 1)), data.draw(NOTHING))
     return items

@@ -10,7 +10,7 @@ model is told, while a wrong cut could run a tool with half of its input.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from playhead.runtime.core.plain import plain, plain_text
@@ -58,6 +58,32 @@ class CallTable:
             block.add(piece)
         self._keep(block, call, function)
 
+    def complete(self, calls: Sequence[Mapping[str, Any]]) -> bool:
+        """Process the calls of a whole message: each completes the call at its place, and further ones are new.
+
+        Returns whether they agree with the calls that there are; if not, the message fails.
+        """
+        while len(self.calls) < len(calls):
+            self._begin("")
+        return len(calls) == len(self.calls) and all(map(self._complete, self.calls, calls))
+
+    def _complete(self, block: CallBlock, call: Mapping[str, Any]) -> bool:
+        function, said = _function(call), block.arguments.text
+        name, text = _text(function.get("name")), _piece(function.get("arguments", function.get("input")))
+        if name and name != block.name:
+            if block.started or not name.startswith(block.name):
+                return False
+            block.name = name
+        if not _same_input(text, said):
+            if not text.startswith(said) and block.arguments.filled:
+                return False
+            block.add(text.removeprefix(said))
+        if not block.started:
+            block.call_id = block.call_id or _text(call.get("id"))
+        if not block.delivered:
+            self._keep(block, call, function)
+        return True
+
     def check(self) -> None:
         """Check the whole message.
 
@@ -78,15 +104,19 @@ class CallTable:
             return block
         if block is None and not (name or call_id or piece.strip()):
             return None
-        new = CallBlock(call_id=call_id)
+        new = self._begin(call_id)
         if block is not None and not name:  # its name came alone, after the arguments of the call before it
             new.name = block.name
-        self.calls.append(new)
-        self._queue.append(new)
         if index is not None:
             self._latest[index] = new
         if call_id:
             self._by_id[index, call_id] = new
+        return new
+
+    def _begin(self, call_id: str) -> CallBlock:
+        new = CallBlock(call_id=call_id)
+        self.calls.append(new)
+        self._queue.append(new)
         return new
 
     def _known(self, index: int | None, call_id: str, *, name: str) -> CallBlock | None:
@@ -152,6 +182,17 @@ def _repeats(block: CallBlock, call_id: str, piece: str) -> bool:
     if not again or not said.filled or (block.call_id and not call_id):
         return True
     return bool(call_id) and again in ("{}", said.text.strip())
+
+
+def _same_input(again: str, said: str) -> bool:
+    """Whether a call's arguments, given again as a whole, add nothing to what was said; an empty object never does."""
+    if again == said:
+        return True
+    try:
+        value = read_tool_input(again)
+        return value == {} or value == read_tool_input(said)
+    except ValueError:
+        return False
 
 
 def _says_the_same(block: CallBlock) -> bool:

@@ -20,6 +20,7 @@ from playhead.runtime.models.openai.deltas import calls_of, details_of, merged_d
 from playhead.runtime.models.openai.finish import finish_word, is_failure, stop_reason
 from playhead.runtime.models.openai.server_errors import broken_off, not_understood, server_error
 from playhead.runtime.models.openai.usage import metadata, usage_of
+from playhead.runtime.models.openai.whole_message import Said, differs, says
 
 __all__ = ["ChunkTranslator"]
 
@@ -48,7 +49,7 @@ class ChunkTranslator:
         self._calls = CallTable(self._queue, tools=tools, provider=provider)
         self._usage: Mapping[str, Any] = {}
         self._words: list[str] = []
-        self._text: list[str] = []
+        self._said = Said()
         self._choice: object = None
         self._details: list[dict[str, Any]] = []
 
@@ -127,17 +128,21 @@ class ChunkTranslator:
     def _take_choice(self, choice: dict[str, Any], event: dict[str, Any]) -> None:
         if error := choice.get("error"):
             raise server_error({"error": error}) or not_understood("an error", error)
-        delta: Any = choice.get("delta")
-        if not delta or (choice.get("message") and not _says(delta)):
-            delta = choice.get("message") or delta
+        delta: Any = choice.get("delta") or {}
+        message: Any = choice.get("message")
         if "usage" in choice:
             self._count(choice)
-        if isinstance(delta, dict):
-            self._take(cast("dict[str, Any]", delta), whole=event.get("object") == "chat.completion")
-        elif delta:
+        if not isinstance(delta, dict):
             raise not_understood("a delta that is not an object", delta)
-        elif choice.get("text"):  # of the older completions API
+        if delta:
+            self._take(cast("dict[str, Any]", delta))
+        elif not message and choice.get("text"):  # of the older completions API
             self._say(choice["text"])
+        if isinstance(message, dict):
+            whole = event.get("object") == "chat.completion"
+            self._take_message(cast("dict[str, Any]", message), cast("dict[str, Any]", delta), whole=whole)
+        elif message and not says(delta):
+            raise not_understood("a message that is not an object", message)
         if word := finish_word(choice.get("finish_reason")):
             self._finish(word, choice, event)
 
@@ -148,10 +153,20 @@ class ChunkTranslator:
         if word not in self._words[-1:]:
             self._words.append(word)
 
-    def _take(self, delta: dict[str, Any], *, whole: bool) -> None:
-        if whole and self._queue.begun:
-            self._check_repetition(delta)
-            return
+    def _take_message(self, message: dict[str, Any], delta: dict[str, Any], *, whole: bool) -> None:
+        """Process a `message`, and not again what the deltas have said."""
+        repeated = self._said.repeated(whole=whole)
+        fields = self._said.unsaid(message, delta=delta, repeated=repeated)
+        if "reasoning" in repeated and not self._said.detailed:
+            self._details.extend(details_of(message))
+        if "calls" in repeated:
+            calls = list(calls_of({key: fields.pop(key, None) for key in ("tool_calls", "function_call")}))
+            if calls and calls != list(calls_of(delta)) and not self._calls.complete(calls):
+                raise differs(message)
+        self._take(fields)
+        self._said.took_message(repeated=repeated)
+
+    def _take(self, delta: dict[str, Any]) -> None:
         content = delta.get("content")
         if len(delta) > 1 or content is None:
             field, reasoning = reasoning_of(delta)
@@ -167,6 +182,7 @@ class ChunkTranslator:
         if delta.get("refusal"):
             self._say(delta["refusal"])
         if delta.get("tool_calls") or delta.get("function_call"):
+            self._said.calls += 1
             for call in calls_of(delta):
                 self._calls.take(call)
         if "usage" in delta:
@@ -178,7 +194,7 @@ class ChunkTranslator:
 
     def _say(self, content: Any) -> None:
         if type(content) is str:
-            self._text.append(content)
+            self._said.text.append(content)
             self._queue.say("text", content)
             return
         for kind, piece in text_of(content):
@@ -191,6 +207,9 @@ class ChunkTranslator:
 
     def _reason(self, field: str, piece: str, details: list[dict[str, Any]]) -> None:
         self._details.extend(details)
+        self._said.detailed = self._said.detailed or bool(details)
+        if piece:
+            self._said.reasoning.append(piece)
         last = self._queue.last
         reasons = isinstance(last, TextBlock) and last.kind == "reasoning"
         if details and not piece and self._queue.begun and not reasons:  # they must not cut a text in two
@@ -215,12 +234,6 @@ class ChunkTranslator:
                 text = f"the server ended its stream in the middle of a call of {call.name!r}"
                 raise ModelResponseError(f"{text}: {call.arguments.text[:200]}", transient=True) from error
 
-    def _check_repetition(self, message: dict[str, Any]) -> None:
-        """Check that a whole message at the end of a stream says what the stream has said."""
-        said = "".join(piece for kind, piece in text_of(message.get("content")) if kind == "text")
-        if (said and said != "".join(self._text)) or len(list(calls_of(message))) not in (0, len(self._calls.calls)):
-            raise not_understood("a whole message that differs from what it had streamed", message)
-
 
 def _native(event: dict[str, Any]) -> list[dict[str, Any]]:
     """The choice in an event of Ollama's own API, which has `message` and `done_reason` at the top."""
@@ -229,10 +242,3 @@ def _native(event: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     reason: Any = event.get("done_reason") or ("stop" if event.get("done") else None)
     return [{"message": cast("dict[str, Any]", message), "finish_reason": reason}]
-
-
-def _says(delta: Any) -> bool:
-    """Whether a delta holds more than a role and empty fields."""
-    return isinstance(delta, dict) and any(
-        value for key, value in cast("dict[str, Any]", delta).items() if key != "role"
-    )

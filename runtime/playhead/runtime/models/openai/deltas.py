@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, cast
 
 from playhead.runtime.models.openai.server_errors import not_understood
 
-__all__ = ["REASONING_FIELDS", "calls_of", "details_of", "merged_details", "reasoning_of", "text_of"]
+__all__ = ["REASONING_FIELDS", "Piece", "calls_of", "details_of", "merged_details", "reasoning_of", "text_of"]
 
 Piece = tuple[Literal["text", "reasoning"], str]
 
