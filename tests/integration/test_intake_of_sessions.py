@@ -74,13 +74,19 @@ async def test_messages_put_into_an_agent_later_are_sent_in_their_right_form() -
     assert str(await agent.invoke_async("hi")) == "first|hi\n"
 
 
-async def test_half_characters_that_a_model_streams_are_whole_for_every_reader(fleet: Fleet) -> None:
-    halves = [c.message_start(), c.text_delta("a\ud83d"), c.text_delta("b"), c.block_stop(), c.message_stop("end_turn")]
-    async with fleet.worker(echoing(halves)), fleet.client() as client:
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [(("a\ud83d", "b"), "a\ufffdb"), (("a\ud83d", "\ude00b"), "a\U0001f600b"), (("a\ud83d",), "a\ufffd")],
+)
+async def test_half_characters_that_a_model_streams_are_whole_for_every_reader(
+    fleet: Fleet, pieces: tuple[str, ...], whole: str
+) -> None:
+    said = [c.message_start(), *map(c.text_delta, pieces), c.block_stop(), c.message_stop("end_turn")]
+    async with fleet.worker(echoing(said)), fleet.client() as client:
         events = [event async for event in client.stream_async("agent", "go", session_id="ada")]
-        assert "".join(event.get("data", "") for event in events) == "a\ufffdb"
-        assert str(events[-1]["result"]) == "a\ufffdb\n"
-        assert str(await client.invoke_async("agent", "now", session_id="ada")) == "go|a\ufffdb|now\n"
+        assert "".join(event.get("data", "") for event in events) == whole
+        assert str(events[-1]["result"]) == f"{whole}\n"
+        assert str(await client.invoke_async("agent", "now", session_id="ada")) == f"go|{whole}|now\n"
 
 
 async def test_a_tool_gets_whole_characters_and_so_does_the_history(fleet: Fleet) -> None:

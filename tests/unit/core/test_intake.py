@@ -16,15 +16,15 @@ from playhead.runtime import Agent
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import EncodingError, InvalidMessageError
 from playhead.runtime.core.intake import (
+    ChunkGate,
     checked_messages,
     checked_prompt,
     mended,
     model_message,
-    whole_chunk,
     whole_text,
 )
 from playhead.runtime.core.prompts import prompt_messages
-from playhead.runtime.core.segments import compact
+from playhead.runtime.core.segments import compact, expanded
 from playhead.runtime.core.submission import submission
 from playhead.runtime.core.tool_results import tool_result
 from playhead.runtime.models import ScriptedModel
@@ -282,6 +282,51 @@ def test_a_result_of_mcp_is_a_result(failed: bool, status: str, as_dict: bool) -
 
 # What a model streams
 
+STOP: Any = {"contentBlockStop": {}}
+
+
+def through_the_gate(*chunks: Any) -> list[Any]:
+    """The chunks that are stored for these; neighbouring deltas of one block as one."""
+    gate, stored = ChunkGate(), list[list[Any]]()
+    for chunk in chunks:
+        for array, made in gate.take(compact(1, chunk), chunk):
+            assert array == compact(1, made)
+            if stored and array[0] != 0 and stored[-1][0] == array[0] and stored[-1][3:] == array[3:]:
+                array = [*array[:2], stored.pop()[2] + array[2], *array[3:]]
+            stored.append(array)
+    return [expanded(array) for array in stored]
+
+
+def text(piece: str, **place: int) -> Any:
+    return {"contentBlockDelta": {"delta": {"text": piece}, **place}}
+
+
+def thought(piece: str, **place: int) -> Any:
+    return {"contentBlockDelta": {"delta": {"reasoningContent": {"text": piece}}, **place}}
+
+
+def tool_input(piece: str, **place: int) -> Any:
+    return {"contentBlockDelta": {"delta": {"toolUse": {"input": piece}}, **place}}
+
+
+@pytest.mark.parametrize("place", [{}, {"contentBlockIndex": 1}])
+@pytest.mark.parametrize("delta", [text, thought, tool_input])
+def test_a_character_that_a_model_cuts_in_two_is_one(delta: Any, place: dict[str, int]) -> None:
+    assert through_the_gate(delta("a\ud83d", **place), delta("\ude00b", **place)) == [delta("a\U0001f600b", **place)]
+    assert through_the_gate(delta("\ud83d", **place), delta("", **place), delta("\ude00", **place), STOP) == [
+        delta("\U0001f600", **place),
+        STOP,
+    ]
+    assert through_the_gate(delta("\ud83d", **place), delta("\ud83d", **place), delta("\ude00b", **place)) == [
+        delta("\ufffd\U0001f600b", **place)
+    ]
+
+
+@pytest.mark.parametrize("other", [thought("\ude00"), tool_input("\ude00"), text("\ude00", contentBlockIndex=1)])
+def test_halves_in_two_blocks_are_no_character(other: Any) -> None:
+    ((_, mended_other),) = ChunkGate().take(compact(1, other), other)
+    assert through_the_gate(text("a\ud83d"), other) == [text("a\ufffd"), mended_other]
+
 
 @pytest.mark.parametrize(
     ("chunk", "mended_chunk"),
@@ -299,7 +344,7 @@ def test_a_result_of_mcp_is_a_result(failed: bool, status: str, as_dict: bool) -
     ],
 )
 def test_half_of_a_character_that_a_model_streams_is_replaced(chunk: Any, mended_chunk: Any) -> None:
-    assert whole_chunk(compact(1, chunk), chunk) == (compact(1, mended_chunk), mended_chunk)
+    assert through_the_gate(chunk, STOP) == [mended_chunk, STOP]
 
 
 def test_tool_input_that_escapes_half_of_a_character_is_whole_in_the_message() -> None:

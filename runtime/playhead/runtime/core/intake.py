@@ -14,19 +14,20 @@ from typing import Any, Final, cast
 from playhead.runtime.core.blocks import IN_MESSAGES, UnsendableError, as_list, is_block, readable
 from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt
 from playhead.runtime.core.errors import EncodingError, InvalidMessageError
-from playhead.runtime.core.plain import NotPlainError, plain_strict, plain_text
-from playhead.runtime.core.segments import WHOLE, compact
+from playhead.runtime.core.plain import NotPlainError, plain_strict, plain_text, without_half
+from playhead.runtime.core.segments import WHOLE, compact, expanded
 
 __all__ = [
+    "ChunkGate",
     "checked_messages",
     "checked_prompt",
     "checked_response",
     "mended",
     "model_message",
-    "whole_chunk",
     "whole_text",
 ]
 
+_REPLACEMENT: Final = "\ufffd"
 _ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
 _ROLES: Final = {
     "system": "pass it as the agent's system_prompt",
@@ -132,12 +133,45 @@ def whole_text(text: str) -> str:
     return text if text.isascii() else plain_text(text)
 
 
-def whole_chunk(stored: list[Any], chunk: Chunk) -> tuple[list[Any], Chunk]:
-    """A chunk and its stored array with whole texts. Not needed for a delta whose text is ASCII, or printable."""
-    if stored[0] != WHOLE and whole_text(stored[2]) is stored[2]:
-        return stored, chunk
-    mended_chunk = cast("Chunk", _whole(chunk))
-    return compact(stored[1], mended_chunk), mended_chunk
+class ChunkGate:
+    """Gives the chunks of one model call whole texts.
+
+    Some models cut a character in two. The first half at the end of a delta of text, reasoning or tool input waits for
+    the next delta of the same block. Any other half becomes U+FFFD.
+
+    Attributes:
+        holds: Whether a half waits. While none does, a delta whose text is ASCII or printable need not be taken here.
+    """
+
+    __slots__ = ("_held", "holds")
+
+    def __init__(self) -> None:
+        self.holds: bool = False
+        self._held: list[Any] = []
+
+    def take(self, stored: list[Any], chunk: Chunk) -> list[tuple[list[Any], Chunk]]:
+        """The chunk with whole texts; before it, if it does not continue the half that waited, a delta of U+FFFD.
+
+        Each comes with the array that `segments.compact` makes of it, as it is given here.
+        """
+        form, at = stored[0], stored[1]
+        before: list[tuple[list[Any], Chunk]] = []
+        if self.holds:
+            self.holds = False
+            kind, half, *index = self._held
+            if form == kind and stored[3:] == index:
+                stored = [form, at, half + stored[2], *index]
+            else:
+                lost = [kind, at, _REPLACEMENT, *index]
+                before.append((lost, expanded(lost)))
+        if form == WHOLE:
+            chunk = cast("Chunk", _whole(chunk))
+            return [*before, (compact(at, chunk), chunk)]
+        text, half = without_half(stored[2])
+        if half:
+            self.holds, self._held = True, [form, half, *stored[3:]]
+        whole = [form, at, text, *stored[3:]]
+        return [*before, (whole, expanded(whole))]
 
 
 def _whole(value: Any) -> Any:

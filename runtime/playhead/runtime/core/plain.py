@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-__all__ = ["MAX_DEPTH", "NotPlainError", "plain", "plain_strict", "plain_text"]
+__all__ = ["MAX_DEPTH", "NotPlainError", "plain", "plain_strict", "plain_text", "without_half"]
 
 MAX_DEPTH = 64
 """Levels of nesting kept: far below the limits of msgpack and the interpreter's stack, far above what tools return."""
@@ -59,6 +59,16 @@ def plain_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def without_half(text: str) -> tuple[str, str]:
+    """Return `plain_text` of a piece of text without the first half of a surrogate pair at its end, and that half.
+
+    The other half may be at the beginning of the next piece. The half is empty if there is none.
+    """
+    if "\ud800" <= text[-1:] <= "\udbff":
+        return plain_text(text[:-1]), text[-1]
+    return plain_text(text), ""
 
 
 def _copy(value: object, parents: list[int], other: Callable[[object, list[int], str | None], Any]) -> Any:

@@ -21,6 +21,7 @@ __all__ = [
     "Segment",
     "Stored",
     "compact",
+    "expanded",
     "record_of",
     "segments",
 ]
@@ -78,14 +79,15 @@ def _compact_delta(at: int, chunk: Chunk, delta: dict[str, Any], *, index: Any) 
 def record_of(stored: Stored | Encoded) -> Record:
     """The record for what a loop yields or `codec.decode_stored` returned: the types in an array are checked already."""
     if type(stored) is list:
-        return _expand(stored)
+        return ModelChunk(at=stored[1], chunk=expanded(stored))
     return stored.record if isinstance(stored, Encoded) else cast("Record", stored)
 
 
-def _expand(items: list[Any]) -> ModelChunk:
-    form, at, value = items[0], items[1], items[2]
+def expanded(items: list[Any]) -> Chunk:
+    """The chunk of which `compact` made this array."""
+    form, value = items[0], items[2]
     if form == WHOLE:
-        return ModelChunk(at=at, chunk=value)
+        return value
     if form == TEXT:
         delta: dict[str, Any] = {"text": value}
     elif form == TOOL_INPUT:
@@ -93,7 +95,7 @@ def _expand(items: list[Any]) -> ModelChunk:
     else:
         delta = {"reasoningContent": {"text": value}}
     block = {"contentBlockIndex": items[3], "delta": delta} if len(items) > 3 else {"delta": delta}
-    return ModelChunk(at=at, chunk={"contentBlockDelta": block})
+    return {"contentBlockDelta": block}
 
 
 class Segment(NamedTuple):

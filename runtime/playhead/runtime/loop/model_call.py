@@ -17,7 +17,7 @@ import anyio
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.faults import asked_to_wait, is_transient
-from playhead.runtime.core.intake import model_message, whole_chunk
+from playhead.runtime.core.intake import ChunkGate, model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import model_request
 from playhead.runtime.core.records import (
@@ -137,7 +137,7 @@ class ModelCall:
         control, assembler = self._control, self._assembler
         if control.cancelling:
             return
-        error, said, began, first_delta = None, False, time.monotonic_ns(), 0
+        error, said, began, first_delta, gate = None, False, time.monotonic_ns(), 0, ChunkGate()
         try:
             stream = self._open()
             async with _closing(stream), breaking_off(control, task=self._driver) as wait:
@@ -147,8 +147,11 @@ class ModelCall:
                         return
                     stored = compact(now_ms(), chunk)  # a malformed chunk is a failure of the provider too
                     # No half of a surrogate pair is printable: the usual delta costs one or two looks at its text.
-                    if stored[0] == WHOLE or not (stored[2].isascii() or stored[2].isprintable()):
-                        stored, chunk = whole_chunk(stored, chunk)
+                    if gate.holds or stored[0] == WHOLE or not (stored[2].isascii() or stored[2].isprintable()):
+                        *before, (stored, chunk) = gate.take(stored, chunk)
+                        for half, its_chunk in before:
+                            assembler.feed(its_chunk)
+                            yield half
                     if stored[0] == TEXT:
                         assembler.say(stored[2])
                     else:
@@ -162,13 +165,7 @@ class ModelCall:
                     wait.resume()
         except Exception as raised:
             error = raised
-        self.ending = ending(
-            error,
-            cancelling=control.cancelling,
-            complete=assembler.complete,
-            refusable=self._step.partial is not None and not said,
-            delay=self._delay_after(error),
-        )
+        self.ending = self._ended(error, said=said)
         for record in self._conclusion(first_byte_ms=max(0, first_delta - began) // 1_000_000):
             yield record
 
@@ -180,6 +177,16 @@ class ModelCall:
             partial=self._step.partial,
         )
         return aiter(self._spec.model.stream(asked.messages, asked.tool_specs, asked.system_prompt))
+
+    def _ended(self, error: Exception | None, *, said: bool) -> Ending:
+        """How the call ended; `said` tells whether it has yielded a chunk."""
+        return ending(
+            error,
+            cancelling=self._control.cancelling,
+            complete=self._assembler.complete,
+            refusable=self._step.partial is not None and not said,
+            delay=self._delay_after(error),
+        )
 
     def _delay_after(self, error: Exception | None) -> float | None:
         """Seconds after which to make the call again; None if it is not made again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from playhead.runtime.core.converse import Chunk
-from playhead.runtime.core.plain import plain_text
+from playhead.runtime.core.plain import plain_text, without_half
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.json_text import JsonText
 
@@ -21,6 +21,7 @@ class TextBlock:
 
     Attributes:
         over: No further delta belongs to it, because another block began.
+        half: The first half of a character, whose other half may come with the next delta.
         fields: What the provider must get back with it, as `providerFields`.
     """
 
@@ -34,7 +35,7 @@ class TextBlock:
     def add(self, piece: str) -> None:
         """Add text."""
         if self.half or not piece.isascii():
-            piece, self.half = _joined(self.half + piece)
+            piece, self.half = without_half(self.half + piece)
         self.pending.append(piece)
 
     def deliver(self) -> list[Chunk]:
@@ -49,13 +50,6 @@ class TextBlock:
         chunks.extend(delta(piece) for piece in self.pending if piece)
         self.pending = []
         return chunks
-
-
-def _joined(text: str) -> tuple[str, str]:
-    """Text that has a UTF-8 form, and the half of a character at its end: some servers cut a character in two."""
-    if "\ud800" <= text[-1:] <= "\udbff":
-        return plain_text(text[:-1]), text[-1]
-    return plain_text(text), ""
 
 
 @dataclass(slots=True, eq=False)
@@ -88,7 +82,7 @@ class CallBlock:
     def add(self, piece: str) -> None:
         """Add a piece of the arguments."""
         if self.half or not piece.isascii():
-            piece, self.half = _joined(self.half + piece)
+            piece, self.half = without_half(self.half + piece)
         self.arguments.add(piece)
 
     def deliver(self, *, taken: set[str], at_end: bool) -> list[Chunk]:
