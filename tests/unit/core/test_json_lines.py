@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.json_lines import json_line, json_ready
 
 __all__: list[str] = []
 
@@ -54,6 +54,8 @@ def test_plain_data_is_one_line_of_strict_json(value: Any) -> None:
 )
 def test_what_json_does_not_have_gets_a_form(value: Any, line: str) -> None:
     assert json_line(value) == line
+    assert json_line(json_ready(value)) == line
+    assert json.dumps(json_ready(value), ensure_ascii=False, allow_nan=False).encode()
 
 
 def test_what_is_not_plain_data_is_named_or_shown() -> None:

@@ -1,5 +1,6 @@
 """A value as one line of JSON that every parser takes. Pure.
 
+This is the one rule for what JSON does not have: in what is printed, what a history holds, and what a provider is sent.
 JSON has no NaN and no infinity, no bytes, and no half of a surrogate pair. Many readers of lines also end a line at
 U+0085, U+2028 and U+2029, which JSON allows inside a text.
 """
@@ -57,13 +58,15 @@ def bytes_as_json(data: bytes | bytearray) -> dict[str, Any]:
 
 def json_ready(value: object) -> Any:
     """A copy of plain data that JSON has a form for, with the changes that `json_line` names; other values unchanged."""
+    if isinstance(value, str):
+        return value if value.isascii() else plain_text(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else _named(value)
     if isinstance(value, bytes | bytearray):
         return bytes_as_json(value)
     if isinstance(value, dict):
         items = cast("dict[object, object]", value).items()
-        return {_named(key) if isinstance(key, float) else key: json_ready(item) for key, item in items}
+        return {_named(key) if isinstance(key, float) else json_ready(key): json_ready(item) for key, item in items}
     if isinstance(value, list | tuple):
         return [json_ready(item) for item in cast("list[object]", value)]
     return value

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from playhead.runtime.core.blocks import FORMATS
-from playhead.runtime.core.plain import plain, plain_text
+from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.plain import plain
 
-__all__ = ["clean", "json_text", "part", "sentence"]
+__all__ = ["json_text", "part", "sentence"]
 
 _NOT_SENT: Final = ("cachePoint", "reasoningContent")
 _TYPES: Final = {
@@ -55,26 +54,11 @@ def sentence(what: str, why: str = "which this model cannot take") -> str:
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON, whatever it holds: bytes and numbers that JSON does not have become texts."""
+    """A value as JSON by the rule of `core.json_lines`, whatever it holds: what is not plain data becomes plain data."""
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return json_line(value)
     except (TypeError, ValueError, RecursionError):
-        return json.dumps(clean(plain(value)), ensure_ascii=False)
-
-
-def clean(value: Any) -> Any:
-    """A copy of plain data that has a JSON form and a UTF-8 form."""
-    if isinstance(value, str):
-        return value if value.isascii() else plain_text(value)
-    if isinstance(value, Mapping):
-        return {clean(str(key)): clean(item) for key, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [clean(item) for item in cast("list[Any]", value)]
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"({len(cast('bytes', value))} bytes)"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
+        return json_line(plain(value))
 
 
 def _text(text: Any) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, cast
 
 from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.history_repair import in_order
+from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.plain import plain
 from playhead.runtime.models.openai.deltas import REASONING_FIELDS
-from playhead.runtime.models.openai.media import clean, json_text, part
+from playhead.runtime.models.openai.media import json_text, part
 
 __all__ = ["SendBack", "chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
 
@@ -76,7 +77,7 @@ def chat_messages(
     sent: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for message in messages:
         sent.extend(_chat_message(message, provider=provider if send_back != "nothing" else "", send_back=send_back))
-    return cast("list[dict[str, Any]]", clean(sent))
+    return cast("list[dict[str, Any]]", json_ready(sent))
 
 
 def _chat_message(message: Message, *, provider: str, send_back: SendBack) -> list[dict[str, Any]]:
