@@ -33,6 +33,11 @@ def result(call: str, text: str = "seen") -> ContentBlock:
     return {"toolResult": {"toolUseId": call, "status": "success", "content": [{"text": text}]}}
 
 
+def picture(call: str) -> ContentBlock:
+    image: ContentBlock = {"image": {"format": "png", "source": {"bytes": b"\x89PNG"}}}
+    return {"toolResult": {"toolUseId": call, "status": "success", "content": [image]}}
+
+
 def interrupted(call: str) -> ContentBlock:
     return {"toolResult": {"toolUseId": call, "status": "error", "content": [{"text": "Tool was interrupted."}]}}
 
@@ -94,7 +99,7 @@ def test_what_strict_providers_refuse_is_put_in_order(history: list[Message], se
 
 
 BLOCKS = st.sampled_from(
-    ["text", "", use("t"), use("u"), result("t"), result("u"), {"cachePoint": {"type": "default"}}]
+    ["text", "", use("t"), use("u"), result("t"), result("u"), picture("t"), {"cachePoint": {"type": "default"}}]
 )
 HISTORIES = st.lists(
     st.builds(lambda role, blocks: role(*blocks), st.sampled_from([user, assistant]), st.lists(BLOCKS, max_size=3)),

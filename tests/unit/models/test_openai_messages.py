@@ -75,11 +75,24 @@ def test_tool_calls_and_their_results_are_paired_before_what_the_user_adds() -> 
 
 def test_an_image_in_a_tool_result_moves_to_a_user_message_after_all_results() -> None:
     history = [user(result("t1", {"text": "shot"}, IMAGE), result("t2", {"text": "ok"}))]
-    first, second, moved = chat_messages(history)
+    first, second, between, moved = chat_messages(history)
     assert (first["role"], first["tool_call_id"]) == ("tool", "t1")
     assert first["content"].startswith("shot\n")
     assert second == {"role": "tool", "tool_call_id": "t2", "content": "ok"}
+    assert between == {"role": "assistant", "content": "[no reply]"}
     assert moved == {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG_URL}}]}
+
+
+def test_an_image_in_a_tool_result_and_the_next_prompt_are_not_two_user_messages_in_a_row() -> None:
+    results = [result("t1", {"text": "shot"}, IMAGE), result("t2", {"text": "ok"})]
+    asked = [user({"text": "look"}), assistant(use("t1"), use("t2"))]
+    for history in ([*asked, user(*results), user({"text": "and?"})], [*asked, user(*results, {"text": "and?"})]):
+        sent = chat_request(history)["messages"]
+        roles = ["user", "assistant", "tool", "tool", "assistant", "user", "assistant", "user"]
+        assert [message["role"] for message in sent] == roles
+        assert (sent[5]["content"][0]["type"], sent[7]["content"]) == ("image_url", "and?")
+    *_, last = chat_messages([user(*results, {"text": "and?"})])
+    assert [part["type"] for part in last["content"]] == ["image_url", "text"]
 
 
 def test_reasoning_and_cache_points_are_not_sent_and_leave_no_empty_message() -> None:

@@ -16,14 +16,17 @@ from playhead.runtime.core.converse import ContentBlock, Message, Messages
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.tool_results import error_result
 
-__all__ = ["BLANK", "INTERRUPTED_TEXT", "blocks_of", "in_order", "is_blank", "lacks_results"]
+__all__ = ["BLANK", "INTERRUPTED_TEXT", "NO_REPLY_TEXT", "blocks_of", "in_order", "is_blank", "lacks_results"]
 
 INTERRUPTED_TEXT: Final = "Tool was interrupted."
 """The result of a call that has none, in Strands' words."""
 
 BLANK: Final[ContentBlock] = {"text": "[blank text]"}
 _BEGINNING: Final[ContentBlock] = {"text": "[the conversation begins]"}
-_NO_REPLY: Final[ContentBlock] = {"text": "[no reply]"}
+NO_REPLY_TEXT: Final = "[no reply]"
+"""What the assistant says where a strict provider requires a message of it that the history does not have."""
+
+_NO_REPLY: Final[ContentBlock] = {"text": NO_REPLY_TEXT}
 _NOTHING: Final[Message] = {}
 _NOT_SENT: Final = frozenset({"cachePoint", "reasoningContent"})
 _ORPHAN: Final[ContentBlock] = {"text": "[The result of a tool call that is not in this conversation:]"}

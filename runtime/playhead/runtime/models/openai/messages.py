@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
-from playhead.runtime.core.history_repair import in_order
+from playhead.runtime.core.history_repair import NO_REPLY_TEXT, in_order
 from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.plain import plain
 from playhead.runtime.models.openai.deltas import REASONING_FIELDS
@@ -93,6 +93,8 @@ def _chat_message(message: Message, *, provider: str, send_back: SendBack) -> li
         parts = [*reasoning.pop("content", []), *parts]
         own |= reasoning
     sent = _result_messages(results)
+    if sent and sent[-1]["role"] == own["role"]:  # the files of the results: two user messages in a row are refused
+        parts = [*sent.pop()["content"], *parts]
     if parts or calls:
         if parts:
             own["content"] = _content(parts)
@@ -147,7 +149,10 @@ def _reasoning(blocks: list[dict[str, Any]], provider: str) -> dict[str, Any]:
 
 
 def _result_messages(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of tool calls; after them their images and documents, because a tool message may hold text only."""
+    """The results of tool calls; after them their images and documents, because a tool message may hold text only.
+
+    Strict servers refuse a user's message right after results, so the assistant says something between them.
+    """
     sent: list[dict[str, Any]] = []
     media: list[dict[str, Any]] = []
     for result in results:
@@ -161,7 +166,7 @@ def _result_messages(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
         sent.append({"role": "tool", "tool_call_id": str(result.get("toolUseId")), "content": "\n".join(texts)})
         media.extend(moved)
     if media:  # after all results: the API requires them before any other message
-        sent.append({"role": "user", "content": media})
+        sent += [{"role": "assistant", "content": NO_REPLY_TEXT}, {"role": "user", "content": media}]
     return sent
 
 
