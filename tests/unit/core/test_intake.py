@@ -323,7 +323,7 @@ def test_a_character_that_a_model_cuts_in_two_is_one(delta: Any, place: dict[str
 
 
 @pytest.mark.parametrize("other", [thought("\ude00"), tool_input("\ude00"), text("\ude00", contentBlockIndex=1)])
-def test_halves_in_two_blocks_are_no_character(other: Any) -> None:
+def test_halves_in_two_blocks_are_not_one_character(other: Any) -> None:
     ((_, mended_other),) = ChunkGate().take(compact(1, other), other)
     assert through_the_gate(text("a\ud83d"), other) == [text("a\ufffd"), mended_other]
 
