@@ -12,10 +12,10 @@ from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.tool_input import unread_input
 from playhead.runtime.models.openai.chunks import ChunkTranslator
 from playhead.runtime.models.openai.response import ResponseReader
+from testkit.provider.habits import DONE, delta, event
 
 __all__ = ["DONE", "Answer", "call", "delta", "event", "read", "sse"]
 
-DONE = b"data: [DONE]\n\n"
 PROVIDER = "api.example.com"
 
 
@@ -37,17 +37,6 @@ class Answer:
     @property
     def kinds(self) -> list[str]:
         return [next(iter(block)) for block in self.message.get("content", [])]
-
-
-def event(delta: Any = None, finish: Any = None, **more: Any) -> dict[str, Any]:
-    """An event of a stream with one choice."""
-    choice = {"index": 0, "delta": {} if delta is None else delta, "finish_reason": finish}
-    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more}
-
-
-def delta(finish: Any = None, **fields: Any) -> dict[str, Any]:
-    """An event whose delta has these fields."""
-    return event(fields, finish)
 
 
 def call(

@@ -1,0 +1,220 @@
+"""How servers with OpenAI's API distort the answers that they stream: known habits, and the events that follow. Pure.
+
+docs/providers.md has the habits in words. An event is the JSON of a server-sent event, or bytes that are sent as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+
+__all__ = [
+    "BROKEN",
+    "DONE",
+    "NOTHING",
+    "OPTIONS",
+    "PLAIN",
+    "CallSaid",
+    "Cut",
+    "Habits",
+    "any_habits",
+    "arguments_of",
+    "delta",
+    "ending",
+    "event",
+    "framed",
+    "spoken",
+]
+
+DONE: Final = b"data: [DONE]\n\n"
+
+Cut = Callable[[str], list[str]]
+"""Cuts a text into pieces, one for each delta."""
+
+
+def event(delta: Any = None, finish: Any = None, **more: Any) -> dict[str, Any]:
+    """An event of a stream with one choice."""
+    choice = {"index": 0, "delta": {} if delta is None else delta, "finish_reason": finish}
+    return {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice], **more}
+
+
+def delta(finish: Any = None, **fields: Any) -> dict[str, Any]:
+    """An event whose delta has these fields."""
+    return event(fields, finish)
+
+
+NOTHING: Final[Sequence[bytes]] = (
+    b"retry: 1\n\n",
+    b"id: 1\n\n",
+    b": ping\n\n",
+    b"data:\n\n",
+    b"event: ping\n\n",
+    b"data: {}\n\n",
+    b'data: {"choices": null}\n\n',
+    b'data: {"choices": [], "usage": null}\n\n',
+)
+"""Events that say nothing."""
+
+BROKEN: Final[Sequence[Any]] = (
+    {"error": {"message": "it broke"}},
+    {"error": "it broke"},
+    {"detail": "it broke"},
+    event(finish="network_error"),
+    b"event: error\ndata: it broke\n\n",
+    b"data: it broke\n\n",
+    b"Internal error\n\n",
+)
+"""Events that say that the answer broke off, each in another form."""
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How a server streams.
+
+    Attributes:
+        text: The form of `content`.
+        reasoning: Where the reasoning is.
+        index, ids, names, arguments: What the deltas of a call have in these fields.
+        finish: How the server says that the answer is whole.
+        line_end: What ends a line.
+        size: How many bytes arrive at once.
+    """
+
+    text: str = "str"
+    reasoning: str = "reasoning_content"
+    index: str = "right"
+    ids: str = "right"
+    names: str = "first"
+    arguments: str = "pieces"
+    finish: str = "tool_calls"
+    line_end: bytes = b"\n"
+    size: int = 1 << 20
+
+    @property
+    def is_known(self) -> bool:
+        """Whether one meaning is right: a name in each delta needs something else that tells where a call begins."""
+        if self.names != "in each delta":
+            return True
+        if self.ids == "fresh":
+            return self.arguments == "pieces" and self.index != "none"
+        return self.arguments not in ("twice", "empty last") or self.ids not in ("none", "empty")  # or it is a new call
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether index and id tell to which call each delta belongs, so that every call can arrive whole."""
+        return self.index in ("right", "text") and self.ids != "fresh"
+
+
+PLAIN: Final = Habits()
+"""Those of OpenAI."""
+
+OPTIONS: Final[Mapping[str, Sequence[Any]]] = {
+    "text": ["str", "part", "parts", "message"],
+    "reasoning": ["reasoning_content", "reasoning", "thinking", "parts", "both"],
+    "index": ["right", "right", "0", "none", "text"],
+    "ids": ["right", "right", "in each delta", "none", "empty", "same", "fresh"],
+    "names": ["first", "in each delta", "fragments", "so far"],
+    "arguments": ["pieces", "object", "twice", "empty first", "empty last", "quoted"],
+    "finish": ["tool_calls", "stop", "early", "none", "unknown"],
+    "line_end": [b"\n", b"\r\n", b"\r"],
+    "size": [1, 3, 50, 1 << 20],
+}
+"""The choices for each field of `Habits`; what is there twice is drawn more often."""
+
+
+def any_habits(dice: random.Random) -> Habits:
+    """Habits drawn at random, of which `is_known` holds."""
+    while True:
+        habits = replace(PLAIN, **{name: dice.choice(choices) for name, choices in OPTIONS.items()})
+        if habits.is_known:
+            return habits
+
+
+class CallSaid(NamedTuple):
+    """One tool call: the pieces of its arguments, as `arguments_of` makes them, and the server's own fields."""
+
+    name: str
+    arguments: list[Any]
+    fields: Mapping[str, Any] = {}
+
+
+def arguments_of(habits: Habits, value: Any, *, cut: Cut) -> list[Any]:
+    """The arguments of each delta of one call."""
+    text = json.dumps(value)
+    match habits.arguments:
+        case "object":
+            return [value]
+        case "twice":
+            return [*cut(text), text]
+        case "empty first":
+            return ["{}", *cut(text)]
+        case "empty last":
+            return [*cut(text), "{}"]
+        case "quoted":
+            return [json.dumps(text)]
+        case _:
+            return cut(text)
+
+
+def spoken(
+    habits: Habits, *, thoughts: Sequence[str], texts: Sequence[str], calls: Sequence[CallSaid]
+) -> list[dict[str, Any]]:
+    """The events of an answer without its end."""
+    events = [_thought(habits, piece) for piece in thoughts] + [_said(habits, piece) for piece in texts]
+    for number, call in enumerate(calls):
+        events += _called(habits, number, call)
+    if habits.finish == "early":
+        for each in events:
+            each["choices"][0]["finish_reason"] = "stop"
+    return events
+
+
+def ending(habits: Habits) -> list[Any]:
+    """The events that end an answer."""
+    if habits.finish == "none":
+        return [DONE]
+    finish = {"early": "stop", "unknown": "whatever"}.get(habits.finish, habits.finish)
+    return [event(finish=finish), DONE]
+
+
+def framed(habits: Habits, item: Any) -> bytes:
+    """An event as it is sent."""
+    data = item if isinstance(item, bytes) else b"data: " + json.dumps(item).encode() + b"\n\n"
+    return data.replace(b"\n", habits.line_end)
+
+
+def _said(habits: Habits, text: str) -> dict[str, Any]:
+    part = {"type": "text", "text": text}
+    if habits.text == "message":
+        return {"choices": [{"message": {"role": "assistant", "content": text}}]}
+    return delta(content={"str": text, "part": part, "parts": [part, {"type": "text", "text": ""}]}[habits.text])
+
+
+def _thought(habits: Habits, text: str) -> dict[str, Any]:
+    if habits.reasoning == "parts":
+        return delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": text}]}])
+    names = ["reasoning", "reasoning_content"] if habits.reasoning == "both" else [habits.reasoning]
+    return delta(content=None, **dict.fromkeys(names, text))
+
+
+def _called(habits: Habits, number: int, call: CallSaid) -> Iterator[dict[str, Any]]:
+    """The deltas of one call."""
+    name, arguments, fields = call
+    names = {"fragments": [name[:2], name[2:]], "so far": [name[:2], name]}.get(habits.names, [name])
+    steps: list[tuple[str, Any]] = [(each, "") for each in names] if len(names) > 1 else [(name, arguments[0])]
+    repeated = name if habits.names == "in each delta" else ""
+    steps += [(repeated, each) for each in (arguments if len(names) > 1 else arguments[1:])]
+    for step, (part, piece) in enumerate(steps):
+        one: dict[str, Any] = {"function": {"name": part or None, "arguments": piece}, **({} if step else fields)}
+        if habits.index != "none":
+            one["index"] = {"right": number, "0": 0, "text": str(number)}[habits.index]
+        if habits.ids in ("same", "empty"):
+            one["id"] = "same" if habits.ids == "same" else ""
+        elif habits.ids == "fresh":
+            one["id"] = f"c{number}.{step}"
+        elif habits.ids == "in each delta" or (habits.ids == "right" and step == 0):
+            one["id"] = f"c{number}"
+        yield delta(tool_calls=[one])
