@@ -18,7 +18,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _FOLLOWING: Final[Mapping[str, frozenset[str]]] = {
     "": frozenset({"system", "user"}),
     "system": frozenset({"user"}),
-    "user": frozenset({"assistant"}),
+    "user": frozenset({"assistant", "assistant with calls"}),
     "assistant": frozenset({"user"}),
     "assistant with calls": frozenset({"tool"}),
     "tool": frozenset({"tool", "assistant", "assistant with calls"}),
@@ -54,8 +54,7 @@ def _kind(message: Mapping[str, Any]) -> str:
 def _order(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     kinds = ["", *map(_kind, messages)]
     for place, (before, kind) in enumerate(pairwise(kinds)):
-        follows = kind in _FOLLOWING.get(before, ())
-        if not follows and not (kind == "assistant with calls" and before == "user"):
+        if kind not in _FOLLOWING.get(before, ()):
             yield f"message {place}: {kind!r} follows {before!r}"
     if kinds[-1] not in ("user", "tool"):
         yield f"the last message is of kind {kinds[-1]!r}"

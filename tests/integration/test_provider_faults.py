@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyio.abc import SocketAttribute, SocketStream
 
 from playhead.runtime import Agent, RetryPolicy
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.records import ModelFailed, ModelStarted
 from playhead.runtime.models import OpenAIModel
+from testkit.provider.habits import DONE, PLAIN, delta, event, framed
+from testkit.provider.server import Exchange, serving
 
 if TYPE_CHECKING:
     from playhead.client import Client, Run
@@ -29,7 +30,7 @@ QUICK = RetryPolicy(max_attempts=4, initial_delay=0)
 LONG = RetryPolicy(max_delay=3600, max_total_delay=3600)
 DEADLINE_MS = 1000
 
-Answer = Callable[[SocketStream], Awaitable[None]]
+Answer = Callable[[Exchange], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -40,11 +41,10 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def refusing(status: int, *, code: str | None = None, **headers: str) -> Answer:
     """A response with this status and these headers."""
     body = json.dumps({"error": {"message": f"status {status}", "code": code}}).encode()
-    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    head = [f"HTTP/1.1 {status} X", "content-type: application/json", f"content-length: {len(body)}", *lines]
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
 
-    async def answer(socket: SocketStream) -> None:
-        await socket.send("\r\n".join([*head, "", ""]).encode() + body)
+    async def answer(exchange: Exchange) -> None:
+        await exchange.reply(body, status=status, headers=named)
 
     return answer
 
@@ -52,21 +52,18 @@ def refusing(status: int, *, code: str | None = None, **headers: str) -> Answer:
 def streaming(*texts: str, cut: bool = False) -> Answer:
     """A stream of these texts; one that is cut ends in the middle of the message, with the connection."""
 
-    async def answer(socket: SocketStream) -> None:
-        await socket.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
-        choices = [{"index": 0, "delta": {"content": text}, "finish_reason": None} for text in texts]
-        choices += [] if cut else [{"index": 0, "delta": {}, "finish_reason": "stop"}]
-        for choice in choices:
-            event = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
-            line = f"data: {json.dumps(event)}\n\n".encode()
-            await socket.send(b"%x\r\n%s\r\n" % (len(line), line))
+    async def answer(exchange: Exchange) -> None:
+        await exchange.begin()
+        for text in texts:
+            await exchange.send(framed(PLAIN, delta(content=text)))
         if not cut:
-            await socket.send(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+            await exchange.send(framed(PLAIN, event(finish="stop")) + DONE)
+            await exchange.end()
 
     return answer
 
 
-async def hanging_up(socket: SocketStream) -> None:
+async def hanging_up(exchange: Exchange) -> None:
     """A connection that is closed without a response."""
 
 
@@ -82,31 +79,15 @@ class Provider:
         self.url = ""
         self._answers = answers
 
-    async def _serve(self, socket: SocketStream) -> None:
-        async with socket:
-            await self._read_request(socket)
-            self.asked_at.append(anyio.current_time())
-            await self._answers[min(len(self.asked_at), len(self._answers)) - 1](socket)
-
-    async def _read_request(self, socket: SocketStream) -> None:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += await socket.receive()
-        head, _, body = data.partition(b"\r\n\r\n")
-        lines = head.decode().lower().split("\r\n")
-        (length,) = [int(line.partition(":")[2]) for line in lines if line.startswith("content-length:")]
-        while len(body) < length:
-            body += await socket.receive()
+    async def _respond(self, exchange: Exchange) -> None:
+        self.asked_at.append(anyio.current_time())
+        await self._answers[min(len(self.asked_at), len(self._answers)) - 1](exchange)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Provider]:
         """The server, for a block."""
-        async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-            self.url = f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}/v1"
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(listener.serve, self._serve)
-                yield self
-                tasks.cancel_scope.cancel()
+        async with serving(self._respond) as self.url:
+            yield self
 
     def agent(self, retry: RetryPolicy | None = QUICK) -> Agent:
         """An agent whose model is this server."""

@@ -11,6 +11,7 @@ from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.models import ScriptedCall, ScriptedModel, tool_call
 from playhead.runtime.models.openai.messages import chat_request
+from testkit.provider.strict import flaws
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -34,7 +35,9 @@ async def test_the_turn_after_a_failed_one_is_in_strict_order(fleet: Fleet, call
     asked: list[str] = []
 
     def script(messages: Messages) -> str:
-        asked.extend(message["role"] for message in chat_request(messages)["messages"])
+        request = chat_request(messages)
+        assert flaws(request) == []
+        asked.extend(message["role"] for message in request["messages"])
         return "Done."
 
     agent = Agent(ScriptedModel([*calls, script]), name="agent", tools=[look], callback_handler=None)
