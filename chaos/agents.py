@@ -41,6 +41,7 @@ class Traces:
             "attempt": context.attempt,
             "at": time.time_ns() // 1_000_000,
             "pid": os.getpid(),
+            "input": context.tool_use["input"],
             "stored": self._is_stored(context) if look else None,
         }
         file = os.open(self.folder / context.run_id, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -19,6 +19,7 @@ import anyio
 
 from bench.figures import Figure
 from chaos.audience import Audience
+from chaos.collector import Collector
 from chaos.evidence import Violation
 from chaos.injuries import Injurer, Injury, summary
 from chaos.load import Load
@@ -75,38 +76,39 @@ async def _chaos(options: Options, folder: Path, say: Callable[[str], None]) -> 
         stage = Stage(options, folder=folder, forks=forks)
         audience = Audience(stage, random.Random(dice.random()))
         await stage.open(stack)
-        load = Load(stage, audience, random.Random(dice.random()))
-        await load.open(stack)
+        collector = Collector(stage, audience)
+        await collector.open(stack)
+        load = Load(collector, random.Random(dice.random()), at_once=options.runs)
         injurer = Injurer(stage)
         began = time.monotonic()
 
         def tell(injury: Injury) -> None:
             with (folder / "injuries.jsonl").open("a") as file:
                 file.write(f"{json.dumps(asdict(injury))}\n")
-            over = sum(load.tally.runs.values())
+            over = sum(collector.tally.runs.values())
             say(
                 f"{time.monotonic() - began:6.1f} s  injury {len(injurer.done)} of {options.injuries}: {injury.kind}"
-                f"  ({over} runs over, {len(load.violations)} promises broken)"
+                f"  ({over} runs over, {len(collector.violations)} promises broken)"
             )
 
         bound = anyio.CancelScope(deadline=anyio.current_time() + options.limit_s)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(load.run, settle_s=_SETTLE_S))
             with bound:
-                await injurer.run(tell)
+                await injurer.run(tell, until=load.satisfied)
             load.stop()
             say("waiting for the runs to end")
         took_s = time.monotonic() - began
-        violations = [*load.violations, *(Violation("worker", one, None, "ended by itself") for one in stage.died)]
+        violations = [*collector.violations, *(Violation("worker", one, None, "ended by itself") for one in stage.died)]
         refused = folder / "refused"
         done = summary(injurer.done)
         for name, several in (
             ("injuries", map(asdict, injurer.done)),
-            ("latencies", (latency._asdict() for latency in load.tally.after_kills(done))),
+            ("latencies", (latency._asdict() for latency in collector.tally.after_kills(done))),
         ):
             (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in several))
         lines = figures(
-            load.tally,
+            collector.tally,
             injuries=done,
             violations=Counter(violation.kind for violation in violations),
             refused=len(refused.read_bytes().splitlines()) if refused.exists() else 0,

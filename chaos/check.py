@@ -37,8 +37,12 @@ def check_run(evidence: Evidence, *, history: Sequence[Message] = ()) -> list[Vi
     return found + check_content(evidence, history)
 
 
-def check_session(runs: Sequence[Evidence], messages: Sequence[Message]) -> list[Violation]:
-    """`check_run` for the runs of one session, in the order of their submissions, and of the messages left after them.
+def check_session(
+    runs: Sequence[Evidence], messages: Sequence[Message], *, check: Check | None = None
+) -> list[Violation]:
+    """Check the runs of one session, in the order of their submissions, and the messages left after them.
+
+    `check` checks one run; without it, that is `check_run` with the history before the run.
 
     A run that was ended by its owner has all its messages in the session; one that was not may have none.
     """
@@ -46,7 +50,7 @@ def check_session(runs: Sequence[Evidence], messages: Sequence[Message]) -> list
     history: list[Message] = []
     rest = list(messages)
     for evidence in runs:
-        found += check_run(evidence, history=history)
+        found += check_run(evidence, history=history) if check is None else check(evidence)
         added = [entry.record.message for entry in evidence.entries if isinstance(entry.record, MessageAdded)]
         ended = evidence.entries[-1].record.type if evidence.entries else ""
         if _content(rest[: len(added)]) == _content(added):

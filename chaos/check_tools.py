@@ -23,16 +23,30 @@ class ToolCall:
 
 
 def tool_calls(entries: Sequence[Entry]) -> dict[str, ToolCall]:
-    """The calls by their id; here, ids are unique within a run."""
+    """The calls by their name: the effect key without the run. A provider may give one id in several messages.
+
+    A call that was never started has no effect key; its name is its id, and the place of its message.
+    """
     calls: dict[str, ToolCall] = defaultdict(ToolCall)
+    messages = 0
+    names: dict[int, str] = {}  # of the calls of the last message, by their index in it
     for entry in entries:
-        if isinstance(entry.record, ToolStarted):
-            calls[entry.record.tool_use["toolUseId"]].starts.append(entry)
-        elif isinstance(entry.record, ToolInterrupted):
-            calls[entry.record.tool_use["toolUseId"]].interruptions.append(entry)
-        elif isinstance(entry.record, ToolFinished):
-            calls[entry.record.result["toolUseId"]].results.append(entry)
+        record = entry.record
+        if isinstance(record, ToolStarted):
+            name = names[record.index] = _name(record.effect_key)
+            calls[name].starts.append(entry)
+        elif isinstance(record, ToolInterrupted):
+            calls[names.get(record.index, record.tool_use["toolUseId"])].interruptions.append(entry)
+        elif isinstance(record, ToolFinished):
+            unstarted = f"{record.result['toolUseId']} of message {messages}"
+            calls[names.get(record.index, unstarted)].results.append(entry)
+        elif isinstance(record, MessageAdded) and record.origin == "model":
+            messages, names = messages + 1, {}
     return calls
+
+
+def _name(effect_key: str) -> str:
+    return effect_key.partition("/")[2]
 
 
 def check_tools(evidence: Evidence) -> list[Violation]:
@@ -67,6 +81,7 @@ def _batches(evidence: Evidence) -> list[Violation]:
         if isinstance(record, ToolFinished):
             results.setdefault(record.result["toolUseId"], record.result)
         elif isinstance(record, MessageAdded) and record.origin == "model":
+            results = {}
             wanted = [block["toolUse"] for block in record.message.get("content", []) if "toolUse" in block]
         elif isinstance(record, MessageAdded) and record.origin == "tools":
             told = [block.get("toolResult") for block in record.message.get("content", [])]
@@ -106,7 +121,7 @@ def check_bodies(evidence: Evidence) -> list[Violation]:
     owners = _ownerships(evidence.entries)
     bodies: dict[str, list[Begun]] = defaultdict(list)
     for begun in evidence.begun:
-        bodies[begun.call].append(begun)
+        bodies[_name(begun.key)].append(begun)
     found: list[Violation] = []
     for name, begun in bodies.items():
         found += _check_call(evidence.plan.run, name, calls.get(name) or ToolCall(), begun, owners)
@@ -137,6 +152,8 @@ def _check_call(
         if epoch is None or epoch not in [start.epoch for start in call.starts]:
             flaw("unstarted", f"owner {epoch} has no tool.started of this call")
             continue
+        if body.input != _input(call.starts[0]):
+            flaw("input", f"it ran on {body.input}, and the model had given {_input(call.starts[0])}")
         if epoch in epochs:
             flaw("rerun", f"owner {epoch} had already run it")
         epochs.add(epoch)
@@ -147,6 +164,10 @@ def _check_call(
         if late:
             flaw("fenced", f"owner {epoch} ran it when owner {late[0]} had the run")
     return found
+
+
+def _input(start: Entry) -> object:
+    return start.record.tool_use["input"] if isinstance(start.record, ToolStarted) else None
 
 
 def _owner_of(body: Begun, owners: Sequence[_Ownership]) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from chaos.plan import Plan
 from playhead.runtime.core.records import Entry
@@ -19,6 +19,7 @@ KINDS: Final[dict[str, str]] = {
     "fenced": "a record or a body of an owner whose successor had claimed the run",
     "unstarted": "a body ran before its tool.started was in the log",
     "finished_rerun": "a call that had its result was started again",
+    "input": "a tool ran on input that its model had not given",
     "rerun": "a call was started again without a takeover",
     "result": "a tool's result is missing, is there twice, or is not the one that its body returned",
     "paid_again": "a model call that had its message was made again",
@@ -63,7 +64,7 @@ class Begun(NamedTuple):
     """A body that started, from its own trace.
 
     `at` is unix milliseconds, `pid` the process it ran in, `stored` whether it found its start in the log (None: it did
-    not look, or could not).
+    not look, or could not), `input` what it was given.
     """
 
     call: str
@@ -72,6 +73,7 @@ class Begun(NamedTuple):
     at: int
     pid: int
     stored: bool | None = None
+    input: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,13 +50,15 @@ class Injurer:
         self._dice = random.Random(stage.options.seed)
         self._free = anyio.Condition()
 
-    async def run(self, tell: Callable[[Injury], None]) -> None:
-        """Inflict as many injuries as the options give; returns when the last one is over."""
+    async def run(self, tell: Callable[[Injury], None], *, until: anyio.Event) -> None:
+        """Inflict as many injuries as the options give, or until `until`; returns when the last one is over."""
         options = self._stage.options
         deck: list[str] = []
         whole = options.deck or DECK
         async with anyio.create_task_group() as tasks:
             for _ in range(options.injuries):
+                if until.is_set():
+                    break
                 if not deck:
                     deck = self._dice.sample(whole, len(whole))
                 kind = deck.pop()

@@ -1,69 +1,37 @@
-"""The load: submits runs when others end, controls and watches them, and checks each as soon as it is over."""
+"""The load: submits runs when others end, controls and watches them, and has each checked as soon as it is over."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
-from typing import Any, Final
 
 import anyio
 
-from chaos.audience import Audience
 from chaos.check import check_run, check_session
+from chaos.collector import Collector
 from chaos.control import Control, retry_until_answered
-from chaos.evidence import Begun, Evidence, Violation
+from chaos.evidence import Evidence
 from chaos.plan import prompt
 from chaos.scenarios import Conversation, Turn, draw
-from chaos.stage import PREFIX, Stage
-from chaos.tally import Tally
-from playhead.client import Client
-from playhead.runtime.core.errors import ForeignRecordError
-from playhead.runtime.core.records import Entry
-from playhead.runtime.log.redis.connection import connect
-from playhead.runtime.log.redis.log import RedisLog
 
-__all__ = ["Load", "read_begun"]
-
-_PAGE: Final = 1000
-_LOOKS: Final = 5
+__all__ = ["Load"]
 
 
 class Load:
-    """Keeps the number of active runs constant.
+    """Keeps the number of active conversations at `at_once`.
 
     Attributes:
-        tally: Counts of the runs that are over.
-        violations: All violations found.
+        satisfied: Never set: there is always more to submit.
     """
 
-    def __init__(self, stage: Stage, audience: Audience, dice: random.Random) -> None:
-        self.tally = Tally()
-        self.violations: list[Violation] = []
-        self._stage = stage
-        self._audience = audience
+    def __init__(self, collector: Collector, dice: random.Random, *, at_once: int) -> None:
+        self.satisfied = anyio.Event()
+        self._collector = collector
         self._dice = dice
+        self._at_once = at_once
         self._stopped = anyio.Event()
         self._open: dict[str, Turn] = {}
         self._controls: dict[str, Control] = {}
-        self._over: dict[str, tuple[int, int]] = {}  # run → length of its log and number of bodies, when checked
-        self._client: Client
-        self._log: RedisLog
-
-    async def open(self, stack: AsyncExitStack) -> None:
-        """Connect a client through the load's proxy, and a log directly to the server."""
-        client = Client(
-            self._stage.url(self._stage.load_proxy),
-            prefix=PREFIX,
-            on_notice=lambda notice: None,
-            durability=self._stage.servers.durability,
-        )
-        self._client = await stack.enter_async_context(client)
-        self._log = RedisLog(connect(self._stage.servers.url), prefix=PREFIX)
-        stack.push_async_callback(self._log.aclose)
 
     def stop(self) -> None:
         """Submit nothing more."""
@@ -71,7 +39,7 @@ class Load:
 
     async def run(self, *, settle_s: float) -> None:
         """Run until `stop`, then until all runs are over; runs that are not over within `settle_s` count as hung."""
-        free = anyio.Semaphore(self._stage.options.runs)
+        free = anyio.Semaphore(self._at_once)
         async with anyio.create_task_group() as tasks:
             while not self._stopped.is_set():
                 talk = draw(self._dice)
@@ -79,8 +47,8 @@ class Load:
                 tasks.start_soon(self._converse, talk, free)
             tasks.start_soon(self._settle, tasks.cancel_scope, settle_s)
         for turn in list(self._open.values()):
-            self._judge(check_run, await self._evidence(turn))
-        await self._look_again()
+            self._collector.judge(check_run, await self._evidence(turn))
+        await self._collector.look_again()
 
     async def _settle(self, everything: anyio.CancelScope, settle_s: float) -> None:
         with anyio.move_on_after(settle_s):
@@ -98,10 +66,10 @@ class Load:
                     tasks.start_soon(self._attend, turn)
             runs = [await self._evidence(turn) for turn in talk]
             if session := talk[0].plan.session:
-                messages = await retry_until_answered(lambda: self._log.messages(session))
-                self._judge(lambda *several: check_session(several, messages), *runs)
+                messages = await self._collector.messages(session)
+                self._collector.judge(lambda *several: check_session(several, messages), *runs)
             else:
-                self._judge(check_run, *runs)
+                self._collector.judge(check_run, *runs)
             for turn in talk:
                 del self._open[turn.plan.run]
         finally:
@@ -111,7 +79,7 @@ class Load:
         """One id is one run, however often it is submitted."""
         plan = turn.plan
         start = partial(
-            self._client.start,
+            self._collector.client.start,
             plan.agent,
             prompt(plan),
             session_id=plan.session,
@@ -121,98 +89,8 @@ class Load:
         await retry_until_answered(start)
 
     async def _attend(self, turn: Turn) -> None:
-        control = self._controls[turn.plan.run] = Control(self._client, turn)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._audience.watch, turn.plan.run, "records")
-            tasks.start_soon(self._audience.watch, turn.plan.run, "events")
-            control.begin(tasks)
-        for _ in range(_LOOKS):
-            if await self._is_over(turn.plan.run):
-                break
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._audience.watch_again, turn.plan.run, "records")
-                tasks.start_soon(self._audience.watch_again, turn.plan.run, "events")
-                control.go_on(tasks)
-
-    async def _is_over(self, run_id: str) -> bool:
-        """Whether the log still has the end that the viewers saw.
-
-        An end that a primary wrote just before it was replaced is lost. A viewer that has seen an end does not read any
-        more, so it must rejoin at its cursor.
-        """
-        if not self._stage.servers.fails_over:
-            return True
-        async with self._stage.steady:
-            info = await retry_until_answered(partial(self._log.info, run_id))
-        end = None if info is None else f"{info.head}-{info.epoch}"
-        return end is None or self._audience.place(run_id) == end
+        control = self._controls[turn.plan.run] = Control(self._collector.client, turn)
+        await self._collector.attend(turn.plan.run, control)
 
     async def _evidence(self, turn: Turn) -> Evidence:
-        run_id = turn.plan.run
-        try:
-            entries = await self._entries(run_id)
-        except ForeignRecordError as error:
-            self.violations.append(Violation("foreign", run_id, None, str(error)))
-            entries = []
-        info = await retry_until_answered(lambda: self._log.info(run_id))
-        control = self._controls.pop(run_id, None)
-        evidence = Evidence(
-            plan=turn.plan,
-            entries=entries,
-            state=info.state if info else None,
-            past_deadline_ms=info.updated - info.deadline if info and info.deadline is not None else None,
-            views=[self._audience.view(run_id, what) for what in ("records", "events")],
-            begun=self._begun(run_id),
-            signals=control.sent if control else {},
-            acknowledged=control.acknowledged if control else (),
-            fails_over=self._stage.servers.fails_over,
-        )
-        self.violations += control.violations if control else ()
-        self._over[run_id] = len(entries), len(evidence.begun)
-        self.tally.add(evidence)
-        return evidence
-
-    async def _entries(self, run_id: str) -> list[Entry]:
-        entries: list[Entry] = []
-        while page := await retry_until_answered(partial(self._log.read, run_id, after=len(entries), limit=_PAGE)):
-            entries += page
-        return entries
-
-    def _begun(self, run_id: str) -> list[Begun]:
-        return read_begun(self._stage.folder / "traces" / run_id)
-
-    def _judge(self, check: Callable[..., list[Violation]], *runs: Evidence) -> None:
-        """Check the runs; keep the violations, and the notes of broken runs."""
-        found = check(*runs)
-        self.violations += found
-        for evidence in runs:
-            if found:
-                self._dump(evidence, found)
-            else:
-                self._audience.forget(evidence.plan.run)
-
-    def _dump(self, evidence: Evidence, found: Sequence[Violation]) -> None:
-        lines: list[Any] = [{"plan": prompt(evidence.plan), "state": evidence.state, "signals": dict(evidence.signals)}]
-        lines += [{"violation": str(one)} for one in found]
-        lines += [{"seq": seq, "epoch": epoch, **dict(record)} for seq, epoch, record in evidence.entries]
-        lines += [body._asdict() for body in evidence.begun]
-        folder = self._stage.folder / "broken"
-        folder.mkdir(exist_ok=True)
-        text = "".join(f"{json.dumps(line, default=str)}\n" for line in lines)
-        (folder / f"{evidence.plan.run}.jsonl").write_text(text)
-
-    async def _look_again(self) -> None:
-        """Ended runs must not change: no record and no body may come later, for example from a worker that resumed."""
-        for run_id, (records, bodies) in self._over.items():
-            info = await retry_until_answered(partial(self._log.info, run_id))
-            if info is not None and info.head != records:
-                what = f"the log had {records} records when the run was over, and has {info.head} now"
-                self.violations.append(Violation("end", run_id, info.head, what))
-            if (now := len(self._begun(run_id))) != bodies:
-                what = f"{bodies} bodies had begun when the run was over, and {now} have now"
-                self.violations.append(Violation("fenced", run_id, None, what))
-
-
-def read_begun(file: Path) -> list[Begun]:
-    """The traces of a run's bodies; none if its file does not exist."""
-    return [Begun(**json.loads(line)) for line in file.read_bytes().splitlines()] if file.exists() else []
+        return await self._collector.evidence(turn.plan, self._controls.pop(turn.plan.run, None))

@@ -12,8 +12,8 @@ from typing import Any
 from chaos.agents import AGENTS, TRACES
 from chaos.check import check_run
 from chaos.check_views import seen_event, seen_record
+from chaos.collector import read_begun
 from chaos.evidence import Evidence, View
-from chaos.load import read_begun
 from chaos.plan import Plan, human_response, prompt
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection

@@ -136,6 +136,7 @@ BROKEN: list[tuple[str, set[str], Change]] = [
     ("an owner starts a call twice", {"rerun"}, again(ToolStarted)),
     ("a body runs twice under one start", {"rerun"}, bodies(lambda begun: [begun[0], *begun])),
     ("a body gets another effect key", {"rerun"}, body(key="other")),
+    ("a body gets other input", {"input"}, body(input={})),
     ("a call has two results", {"result"}, again(ToolFinished)),
     ("a call has no result", {"result"}, without(ToolFinished)),
     ("a result without a body", {"result"}, bodies(lambda begun: begun[1:])),
