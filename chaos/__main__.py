@@ -32,23 +32,34 @@ _SERVER: Final = (
 )
 
 
+_PROVIDER: Final = (
+    "serve N runs by a fake provider in the place of the scripted model. It fails and distorts its answers at random, as "
+    "known providers do, and refuses every request that a strict provider refuses. The injuries go on until the N runs "
+    "are over; then each session runs once more"
+)
+_UNLIMITED: Final = 1_000_000
+
+
 def main() -> None:
     """The command."""
     arguments = _arguments()
+    injuries = arguments.injuries or (_UNLIMITED if arguments.provider else 100)
+    longest = 60 + (5.0 * arguments.provider or 4 * arguments.pace * injuries)
     options = Options(
         seed=random.randrange(1 << 32) if arguments.seed is None else arguments.seed,
-        injuries=arguments.injuries,
+        injuries=injuries,
         deck=_deck(arguments.only or [""], server=arguments.server),
         server=arguments.server,
         workers=arguments.workers,
         viewers=arguments.viewers,
-        runs=arguments.runs,
+        runs=arguments.sessions if arguments.provider else arguments.runs,
         lease_s=arguments.lease,
         pace_s=arguments.pace,
         appendfsync=arguments.appendfsync,
         tls=arguments.tls,
         keep=arguments.keep,
-        limit_s=arguments.limit or 60 + 4 * arguments.pace * arguments.injuries,
+        limit_s=arguments.limit or longest,
+        provided=arguments.provider,
     )
     _say(f"seed {options.seed}")
     # SIGTERM ends the command in the same order as Ctrl-C.
@@ -63,11 +74,13 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--injuries", type=int, default=100, metavar="N", help="how many (100)")
+    parser.add_argument("--injuries", type=int, metavar="N", help="how many (100)")
     parser.add_argument("--seed", type=int, help="of the random choices; by default a new one, which is printed")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="worker processes, 2 or more (4)")
     parser.add_argument("--viewers", type=int, default=2, metavar="N", help="viewer processes (2)")
     parser.add_argument("--runs", type=int, default=24, metavar="N", help="conversations at once (24)")
+    parser.add_argument("--provider", type=int, default=0, metavar="N", help=_PROVIDER)
+    parser.add_argument("--sessions", type=int, default=20, metavar="N", help="of the fake provider's runs (20)")
     parser.add_argument("--lease", type=float, default=2.0, metavar="S", help="seconds, 2 or more (2)")
     parser.add_argument(
         "--pace", type=float, default=0.9, metavar="S", help="seconds between injuries, on average (0.9)"
@@ -88,6 +101,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.workers < 2 or arguments.viewers < 1 or arguments.runs < 1 or arguments.lease < 2:
         parser.error("there must be at least 2 workers, 1 viewer, 1 run and a lease of 2 seconds")
+    if arguments.provider < 0 or arguments.sessions < 1:
+        parser.error("there must be at least 1 session, and not less than 0 runs of a fake provider")
     if arguments.tls and arguments.server != "single":
         parser.error(
             "--tls needs a single server: proxies terminate TLS, and clients of the other servers use no proxy"
@@ -111,6 +126,7 @@ def _report(options: Options, outcome: Outcome, *, as_json: bool) -> None:
         "seed": str(options.seed),
         **({"link": "TLS"} if options.tls else {}),
         "fleet": f"{options.workers} workers, {options.viewers} viewers, {options.runs} conversations at once",
+        **({"provider": f"{options.provided} runs in {options.runs} sessions"} if options.provided else {}),
         "took": f"{outcome.took_s:.0f} s",
     }
     broken = [str(violation) for violation in outcome.violations]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
+from chaos.answers import Task
+from chaos.check_answers import check_answers
 from chaos.check_content import check_content
 from chaos.check_model import check_model
 from chaos.check_signals import check_signals
@@ -20,7 +22,7 @@ from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, RunClaimed, RunHandedOver, RunPaused
 
-__all__ = ["check_log", "check_run", "check_session"]
+__all__ = ["check_log", "check_provided", "check_run", "check_session"]
 
 _WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
 """What may be written after an owner has released the run."""
@@ -32,9 +34,17 @@ Check = Callable[[Evidence], list[Violation]]
 
 def check_run(evidence: Evidence, *, history: Sequence[Message] = ()) -> list[Violation]:
     """Every promise that one run can break; `history` are the messages of its session before it."""
+    return [*_check_any(evidence), *_fitting(evidence), *check_content(evidence, history)]
+
+
+def check_provided(evidence: Evidence, *, task: Task) -> list[Violation]:
+    """Every promise that a run of the fake provider can break; `task` is what it was asked to do."""
+    return [*_check_any(evidence), *check_answers(evidence, task)]
+
+
+def _check_any(evidence: Evidence) -> list[Violation]:
     checks: list[Check] = [check_log, _end, check_signals, check_model, check_tools, check_bodies, check_views]
-    found = [violation for check in checks for violation in check(evidence)]
-    return found + check_content(evidence, history)
+    return [violation for check in checks for violation in check(evidence)]
 
 
 def check_session(
@@ -133,11 +143,14 @@ def _end(evidence: Evidence) -> list[Violation]:
         found.append(Violation("end", run, entries[-1].seq, f"{last} comes after the terminal record"))
     elif evidence.state not in (None, _STATES[last]):
         found.append(Violation("end", run, entries[-1].seq, f"{last}, but the run's state is {evidence.state}"))
-    return [*found, *_fitting(evidence, ends[0])]
+    return found
 
 
-def _fitting(evidence: Evidence, end: Entry) -> list[Violation]:
+def _fitting(evidence: Evidence) -> list[Violation]:
     """The end must fit: cancelled only after a cancel was sent, failed only as planned or past its deadline."""
+    end = next((entry for entry in evidence.entries if entry.record.type in TERMINAL_TYPES), None)
+    if end is None:
+        return []
     plan, kind = evidence.plan, end.record.type
     asked = "cancel" in evidence.signals.values()
     wanted = "run.failed" if plan.fails else "run.completed"

@@ -22,6 +22,7 @@ import anyio
 
 from chaos.agents import AGENTS, TRACES
 from chaos.check_views import left_standing, seen_event, seen_record
+from chaos.provider_agents import provider_agents
 from playhead.client import Client
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RewindError, RunFailedError
 from playhead.runtime.log.redis.keys import Keys
@@ -47,16 +48,19 @@ def append_line(file: Path, value: Any) -> None:
 
 
 def worker(config: dict[str, Any]) -> None:
-    """Run a worker. Its configuration: `url`, `ports`, `durability`, `prefix`, `options`, `traces`, `refused`."""
+    """Run a worker. Its configuration: `url`, `ports`, `durability`, `prefix`, `options`, `traces`, `refused`,
+    `provider` (the fake provider's base URL, or empty).
+    """
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s")
     TRACES.folder, TRACES.ports, TRACES.keys = Path(config["traces"]), config["ports"], Keys(config["prefix"])
     _note_refusals(Path(config["refused"]))
     options = WorkerOptions(**config["options"])
+    agents = provider_agents(config["provider"]) if config["provider"] else AGENTS
     parent = take_over_stdin()
     while True:
         try:
             run_worker(
-                AGENTS,
+                agents,
                 url=config["url"],
                 prefix=config["prefix"],
                 options=options,

@@ -37,6 +37,7 @@ class Options:
             of its disk was in progress, because it then delays its writes. That breaks promises, as with any store.
         tls: Have all processes speak TLS, which their proxies terminate.
         keep: Keep the folder even if no promise broke.
+        provided: Runs that the fake provider serves, in as many sessions as `runs`; 0 for the scripted model.
     """
 
     seed: int
@@ -52,6 +53,7 @@ class Options:
     appendfsync: Literal["always", "everysec"] = "always"
     tls: bool = False
     keep: bool = False
+    provided: int = 0
 
     @property
     def worker_options(self) -> dict[str, Any]:
@@ -83,6 +85,9 @@ class Victim:
 class Stage:
     """Holds everything that can be injured.
 
+    Args:
+        provider: The base URL of the fake provider; empty for the scripted model.
+
     Attributes:
         died: Workers and viewers that ended without an injury, as texts.
         on_line: Called with each line that a viewer writes.
@@ -90,7 +95,7 @@ class Stage:
         steady: Held while the server is killed or stalled, until it accepts writes again; hold it to read safely.
     """
 
-    def __init__(self, options: Options, *, folder: Path, forks: ForkServer) -> None:
+    def __init__(self, options: Options, *, folder: Path, forks: ForkServer, provider: str = "") -> None:
         self.options = options
         self.folder = folder
         self.died: list[str] = []
@@ -101,6 +106,7 @@ class Stage:
         self._victims: list[Victim] = []
         self._certificate: Certificate | None = None
         self._forks = forks
+        self._provider = provider
         self._started = 0
         self._tasks: TaskGroup
         self.steady = anyio.Lock()
@@ -173,6 +179,7 @@ class Stage:
             "options": self.options.worker_options,
             "traces": str(self.folder / "traces"),
             "refused": str(self.folder / "refused"),
+            "provider": self._provider,
         }
 
     async def kill(self, victim: Victim) -> None:

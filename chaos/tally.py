@@ -12,9 +12,9 @@ from chaos.check_model import model_calls
 from chaos.check_tools import tool_calls
 from chaos.check_views import made_again
 from chaos.evidence import Evidence
-from playhead.runtime.core.records import Entry, RunClaimed, RunHandedOver
+from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunFailed, RunHandedOver
 
-__all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "takeovers"]
+__all__ = ["Injuries", "Latency", "Takeover", "Tally", "figures", "provider_figures", "takeovers"]
 
 
 _UNTOLD: Final = "they had left while records that they had seen were lost and their numbers were given out again"
@@ -85,6 +85,10 @@ class Tally:
     """By scenario."""
     ends: Counter[str] = field(default_factory=Counter[str])
     """By terminal record."""
+    errors: Counter[str] = field(default_factory=Counter[str])
+    """Failed runs, by the type of their error."""
+    failures: int = 0
+    """Model calls that failed and were made again."""
     records: int = 0
     views: int = 0
     made_again: int = 0
@@ -105,6 +109,8 @@ class Tally:
         entries = evidence.entries
         self.runs[evidence.plan.scenario] += 1
         self.ends[entries[-1].record.type if entries else "none"] += 1
+        self.errors.update(entry.record.error_type for entry in entries if isinstance(entry.record, RunFailed))
+        self.failures += sum(isinstance(entry.record, ModelFailed) for entry in entries)
         self.records += len(entries)
         self.views += len(evidence.views)
         self.made_again += sum(bool(made_again(evidence, view)) for view in evidence.views)
@@ -157,6 +163,7 @@ def figures(
     lines += [count("load", f"runs, {kind}", number) for kind, number in sorted(tally.runs.items())]
     lines += [count("load", "runs, all", sum(tally.runs.values()))]
     lines += [count("load", f"ended with {kind}", number) for kind, number in sorted(tally.ends.items())]
+    lines += [count("load", f"failed with {kind}", number) for kind, number in sorted(tally.errors.items())]
     lines.append(count("load", "records", tally.records))
     lines.append(count("load", "views", tally.views, "each of a whole run, as records or events"))
     lines.append(count("load", "joinings of views", joins, "viewers leave at random and rejoin at their cursor"))
@@ -166,6 +173,21 @@ def figures(
     lines.append(count("load", "views that could not notice a loss", tally.made_again, _UNTOLD))
     lines.append(count("load", "tool bodies run", tally.bodies))
     return [*lines, *_costs(tally, refused), *_promises(violations), *_latencies(tally.after_kills(injuries), lease_s)]
+
+
+def provider_figures(served: Mapping[str, int], *, violations: Mapping[str, int], sessions: int) -> list[Figure]:
+    """More lines, for the fake provider: what it did, and the promises that it tests."""
+    shown = {"flaws in its requests": "request", "answers lost or changed": "answer", "sessions spoiled": "session"}
+    shown |= {"tools run on other input": "input", "untrue ends": "end"}
+    return [
+        Figure(group="provider", name="sessions", value=sessions, unit=""),
+        Figure(group="provider", name="requests", value=sum(served.values()), unit=""),
+        *(Figure(group="provider", name=kind, value=times, unit="") for kind, times in sorted(served.items())),
+        *(
+            Figure(group="provider", name=name, value=violations.get(kind, 0), unit="", target=("value", "<=", 0))
+            for name, kind in shown.items()
+        ),
+    ]
 
 
 def _costs(tally: Tally, refused: int) -> list[Figure]:
@@ -178,6 +200,7 @@ def _costs(tally: Tally, refused: int) -> list[Figure]:
         count("fenced writes refused", refused, "of owners that had lost their run"),
         count("unfinished tools run again", tally.tools_again, "started, and not finished when their owner was lost"),
         count("model calls made again", tally.calls_again, "they were cut off and retracted"),
+        count("model calls made again because they failed", tally.failures, "of these, as their provider failed"),
         count(
             "model calls continued", tally.calls_continued, "they were cut off and continued, so nothing was paid twice"
         ),
