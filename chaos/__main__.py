@@ -43,7 +43,8 @@ _UNLIMITED: Final = 1_000_000
 def main() -> None:
     """The command."""
     arguments = _arguments()
-    injuries = arguments.injuries or (_UNLIMITED if arguments.provider else 100)
+    unasked = _UNLIMITED if arguments.provider else 100
+    injuries = unasked if arguments.injuries is None else arguments.injuries
     longest = 60 + (5.0 * arguments.provider or 4 * arguments.pace * injuries)
     options = Options(
         seed=random.randrange(1 << 32) if arguments.seed is None else arguments.seed,

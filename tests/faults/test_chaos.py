@@ -1,4 +1,4 @@
-"""A small chaos: a real fleet is injured fifteen times, and no promise breaks. `python -m chaos` injures more often."""
+"""Small forms of the chaos: a real fleet is injured, and no promise breaks. `python -m chaos` injures more often."""
 
 from __future__ import annotations
 
@@ -93,6 +93,22 @@ def test_no_promise_breaks_over_tls_whose_connections_are_cut():
     assert told["complete"]
     assert value(told, "ended with run.completed") > 0
     assert told["machine"]["link"] == "TLS"
+
+
+@pytest.mark.timeout(150)
+def test_nothing_is_lost_and_no_session_spoiled_whatever_a_provider_does_to_a_fleet():
+    fleet = ["--workers", "3", "--viewers", "1", "--pace", "1", "--only", "kill -9 a worker", "--injuries", "5"]
+    with chaos("--provider", "30", "--sessions", "6", *fleet, "--json") as process:
+        out, error = process.communicate(timeout=140)
+    assert process.returncode == 0, f"{out}\n{error}"
+    told: dict[str, Any] = json.loads(out)
+    assert told["violations"] == []
+    assert told["complete"]
+    assert value(told, "crashes") > 0
+    assert (value(told, "runs, provider"), value(told, "runs, after all faults")) == (30, 6)
+    assert value(told, "model calls made again because they failed") > 10
+    assert value(told, "whole answers") > 30
+    assert value(told, "ended with run.completed") > 20
 
 
 def test_tls_is_refused_where_no_proxy_could_end_it():
