@@ -163,8 +163,9 @@ async def _ended_early(reply: _Reply) -> None:
         await _cut_off(reply)
         return
     await reply.exchange.begin()
-    data = b"".join(framed(reply.answer.habits, item) for item in reply.spoken())
-    await reply.exchange.send(data[: reply.dice.randint(0, len(data))])
+    items = reply.spoken()
+    data = b"".join(framed(reply.answer.habits, item) for item in items[: reply.dice.randint(0, len(items))])
+    await reply.exchange.send(data[: reply.dice.choice([len(data), reply.dice.randint(0, len(data))])])
     await reply.exchange.end()
 
 
