@@ -235,3 +235,12 @@ def test_the_reasoning_of_a_message_without_calls_goes_back_only_if_all_does() -
     stored = read(delta(reasoning_content="hm"), delta(content="Hi"), event(finish="stop"), DONE).message
     assert sent_back(stored) == {"role": "assistant", "content": "Hi"}
     assert sent_back(stored, send_back="all") == {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
+
+
+def test_a_character_of_the_reasoning_that_was_cut_in_two_goes_back_whole() -> None:
+    halves = [
+        delta(reasoning_details=[{"type": "reasoning.text", "text": text, "index": 0}])
+        for text in ("a\ud83d", "\ude00b", "c\ud83d")
+    ]
+    stored = read(*halves, call("look", "{}", id="a"), event(finish="tool_calls"), DONE).message
+    assert sent_back(stored)["reasoning_details"][0]["text"] == "a\U0001f600bc\ufffd"

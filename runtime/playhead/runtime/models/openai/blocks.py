@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from playhead.runtime.core.converse import Chunk
-from playhead.runtime.core.plain import plain_text, without_half
+from playhead.runtime.core.plain import plain, plain_text, without_half
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.json_text import JsonText
 
@@ -155,7 +155,8 @@ class BlockQueue:
             if block.started:
                 stop = c.block_stop()
                 if block.fields:
-                    stop["contentBlockStop"]["providerFields"] = block.fields
+                    # Only now: a character of the details may have been cut in two.
+                    stop["contentBlockStop"]["providerFields"] = plain(block.fields)
                 chunks.append(stop)
             if isinstance(block, CallBlock):
                 block.delivered = True

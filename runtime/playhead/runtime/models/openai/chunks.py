@@ -11,7 +11,6 @@ from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import ModelResponseError
-from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tool_input import read_tool_input
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.blocks import BlockQueue, TextBlock
@@ -219,7 +218,7 @@ class ChunkTranslator:
             return
         kept: dict[str, Any] = {"provider": self._provider, "field": block.fields.get("field") or field or "reasoning"}
         if self._details:
-            kept["details"] = plain(merged_details([*block.fields.get("details", []), *self._details]))
+            kept["details"] = merged_details([*block.fields.get("details", []), *self._details])
             self._details = []
         block.fields = kept
 
