@@ -97,6 +97,9 @@ def _said(message: Mapping[str, Any], answer: Answer) -> Said:
 def _lacks(message: Mapping[str, Any], answer: Answer) -> str:
     """What the provider had sent along with its calls and did not get back."""
     sent = message.get("tool_calls") or ()
+    details = "".join(detail["text"] for detail in message.get("reasoning_details", ()))
+    if sent and not answer.is_body and details != (answer.reasoning if answer.habits.reasoning == "details" else ""):
+        return f"the details of the reasoning are {details!r}, not {answer.reasoning!r}"
     if not answer.is_certain:
         return ""
     got = [call.get("extra_content", {}).get("google", {}).get("thought_signature") for call in sent]

@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Final, NamedTuple
 
 __all__ = [
@@ -78,6 +79,8 @@ class Habits:
         text: The form of `content`.
         reasoning: Where the reasoning is.
         index, ids, names, arguments: What the deltas of a call have in these fields.
+        shape: Where name and arguments are: under `function`, under `custom`, or in the call itself.
+        order: Whether the calls come one after the other, or their deltas in turn.
         finish: How the server says that the answer is whole.
         line_end: What ends a line.
         size: How many bytes arrive at once.
@@ -89,13 +92,20 @@ class Habits:
     ids: str = "right"
     names: str = "first"
     arguments: str = "pieces"
+    shape: str = "function"
+    order: str = "one by one"
     finish: str = "tool_calls"
     line_end: bytes = b"\n"
     size: int = 1 << 20
 
     @property
     def is_known(self) -> bool:
-        """Whether one meaning is right: a name in each delta needs something else that tells where a call begins."""
+        """Whether one meaning is right: a name in each delta needs something else that tells where a call begins.
+
+        Calls in turn need an index.
+        """
+        if self.order == "in turn" and not self.is_certain:
+            return False
         if self.names != "in each delta":
             return True
         if self.ids == "fresh":
@@ -113,11 +123,13 @@ PLAIN: Final = Habits()
 
 OPTIONS: Final[Mapping[str, Sequence[Any]]] = {
     "text": ["str", "part", "parts", "message"],
-    "reasoning": ["reasoning_content", "reasoning", "thinking", "parts", "both"],
+    "reasoning": ["reasoning_content", "reasoning", "thinking", "parts", "both", "details"],
     "index": ["right", "right", "0", "none", "text"],
     "ids": ["right", "right", "in each delta", "none", "empty", "same", "fresh"],
     "names": ["first", "in each delta", "fragments", "so far"],
     "arguments": ["pieces", "object", "twice", "empty first", "empty last", "quoted"],
+    "shape": ["function", "function", "custom", "flat"],
+    "order": ["one by one", "one by one", "in turn"],
     "finish": ["tool_calls", "stop", "early", "none", "unknown"],
     "line_end": [b"\n", b"\r\n", b"\r"],
     "size": [1, 3, 50, 1 << 20],
@@ -164,8 +176,7 @@ def spoken(
 ) -> list[dict[str, Any]]:
     """The events of an answer without its end."""
     events = [_thought(habits, piece) for piece in thoughts] + [_said(habits, piece) for piece in texts]
-    for number, call in enumerate(calls):
-        events += _called(habits, number, call)
+    events += _ordered(habits, [list(_called(habits, number, call)) for number, call in enumerate(calls)])
     if habits.finish == "early":
         for each in events:
             each["choices"][0]["finish_reason"] = "stop"
@@ -196,8 +207,17 @@ def _said(habits: Habits, text: str) -> dict[str, Any]:
 def _thought(habits: Habits, text: str) -> dict[str, Any]:
     if habits.reasoning == "parts":
         return delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": text}]}])
+    if habits.reasoning == "details":
+        return delta(content=None, reasoning_details=[{"type": "reasoning.text", "text": text, "index": 0}])
     names = ["reasoning", "reasoning_content"] if habits.reasoning == "both" else [habits.reasoning]
     return delta(content=None, **dict.fromkeys(names, text))
+
+
+def _ordered(habits: Habits, calls: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The deltas of all calls."""
+    if habits.order == "one by one":
+        return [each for call in calls for each in call]
+    return [each for step in zip_longest(*calls) for each in step if each is not None]
 
 
 def _called(habits: Habits, number: int, call: CallSaid) -> Iterator[dict[str, Any]]:
@@ -208,7 +228,8 @@ def _called(habits: Habits, number: int, call: CallSaid) -> Iterator[dict[str, A
     repeated = name if habits.names == "in each delta" else ""
     steps += [(repeated, each) for each in (arguments if len(names) > 1 else arguments[1:])]
     for step, (part, piece) in enumerate(steps):
-        one: dict[str, Any] = {"function": {"name": part or None, "arguments": piece}, **({} if step else fields)}
+        said = {"name": part or None, "arguments": piece}
+        one: dict[str, Any] = {**(said if habits.shape == "flat" else {habits.shape: said}), **({} if step else fields)}
         if habits.index != "none":
             one["index"] = {"right": number, "0": 0, "text": str(number)}[habits.index]
         if habits.ids in ("same", "empty"):

@@ -214,6 +214,8 @@ def asked(task: Task, turns: int) -> list[dict[str, Any]]:
             results.append({"role": "tool", "tool_call_id": f"c{number}", "content": text})
         said: dict[str, Any] = {"role": "assistant", "tool_calls": calls}
         said |= {"reasoning_content": answer.reasoning} if answer.thoughts else {}
+        if answer.thoughts and answer.habits.reasoning == "details" and not answer.is_body:
+            said["reasoning_details"] = [{"type": "reasoning.text", "text": answer.reasoning}]
         made += [said | ({"content": answer.text} if answer.texts else {}), *results]
     return made
 
