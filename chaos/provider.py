@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import anyio
 
-from chaos.answers import FATAL, Answer, Task, answer_of
+from chaos.answers import FATAL, Answer, answer_of
 from chaos.check_request import read_request
 from chaos.evidence import Violation
 from testkit.provider.habits import (
@@ -37,7 +37,6 @@ __all__ = ["FAULTS_PER_TURN", "Provider"]
 FAULTS_PER_TURN: Final = 4
 _FAULT_SHARE: Final = 0.4
 _PAUSE_S: Final = 0.02
-_NO_TASK: Final = Task("none", 0)
 
 
 class Provider:
@@ -68,7 +67,7 @@ class Provider:
             name = "none" if task is None else task.name
             self.violations += [Violation("request", name, None, f"of turn {turn}: {what}") for what in flaws]
             self.served["refused for a flaw"] += 1
-            await _refusal(400)(_Reply(exchange, answer_of(_NO_TASK, 0), random.Random(0)))
+            await exchange.reply(json.dumps({"error": {"message": "; ".join(flaws)}}).encode(), status=400)
             return
         key = task.name, turn
         self._asked[key] += 1
