@@ -28,6 +28,7 @@ from testkit.provider.habits import (
     ending,
     event,
     framed,
+    message_of,
     spoken,
 )
 from testkit.provider.server import Exchange, serving
@@ -111,6 +112,13 @@ class _Reply:
             items.insert(self.dice.randint(0, len(items)), self.dice.choice(NOTHING))
         return items
 
+    def ending(self) -> list[Any]:
+        """The events that end the answer."""
+        answer = self.answer
+        calls = [(call.name, call.input) for call in answer.calls]
+        whole = message_of(answer.habits, thoughts=answer.thoughts, texts=answer.texts, calls=calls)
+        return ending(answer.habits, whole)
+
     def _call(self, number: int) -> CallSaid:
         name, given, signature = self.answer.calls[number]
         pieces = arguments_of(self.answer.habits, given, cut=self.cut)
@@ -134,7 +142,7 @@ async def _whole(reply: _Reply) -> None:
         await reply.exchange.reply(json.dumps(_body(reply)).encode())
         return
     await reply.exchange.begin()
-    await reply.send(*reply.spoken(), *ending(reply.answer.habits))
+    await reply.send(*reply.spoken(), *reply.ending())
     await reply.exchange.end()
 
 
@@ -152,7 +160,7 @@ def _body(reply: _Reply) -> dict[str, Any]:
 async def _cut_off(reply: _Reply) -> None:
     """The connection is lost anywhere before the last byte."""
     await reply.exchange.begin()
-    data = b"".join(framed(reply.answer.habits, item) for item in [*reply.spoken(), *ending(reply.answer.habits)])
+    data = b"".join(framed(reply.answer.habits, item) for item in [*reply.spoken(), *reply.ending()])
     await reply.exchange.send(data[: reply.dice.randrange(len(data))])
 
 
@@ -194,7 +202,7 @@ def _saying(*events: Any) -> _Response:
 
     async def respond(reply: _Reply) -> None:
         await reply.exchange.begin()
-        items = [*reply.spoken(), *ending(reply.answer.habits)]
+        items = [*reply.spoken(), *reply.ending()]
         told = reply.dice.choice(events)
         items.insert(reply.dice.randrange(len(items)), told(reply.answer.words) if callable(told) else told)
         await reply.send(*items)

@@ -27,6 +27,7 @@ __all__ = [
     "ending",
     "event",
     "framed",
+    "message_of",
     "spoken",
 ]
 
@@ -82,6 +83,7 @@ class Habits:
         shape: Where name and arguments are: under `function`, under `custom`, or in the call itself.
         order: Whether the calls come one after the other, or their deltas in turn.
         finish: How the server says that the answer is whole.
+        whole: Where it repeats as `message` what it has said.
         line_end: What ends a line.
         size: How many bytes arrive at once.
     """
@@ -95,6 +97,7 @@ class Habits:
     shape: str = "function"
     order: str = "one by one"
     finish: str = "tool_calls"
+    whole: str = "none"
     line_end: bytes = b"\n"
     size: int = 1 << 20
 
@@ -102,8 +105,11 @@ class Habits:
     def is_known(self) -> bool:
         """Whether one meaning is right: a name in each delta needs something else that tells where a call begins.
 
-        Calls in turn need an index.
+        Calls in turn need an index. The whole text after pieces of `message` is another piece, unless its event says that
+        it is whole.
         """
+        if self.text == "message" and self.whole not in ("none", "last, named"):
+            return False
         if self.order == "in turn" and not self.is_certain:
             return False
         if self.names != "in each delta":
@@ -131,6 +137,7 @@ OPTIONS: Final[Mapping[str, Sequence[Any]]] = {
     "shape": ["function", "function", "custom", "flat"],
     "order": ["one by one", "one by one", "in turn"],
     "finish": ["tool_calls", "stop", "early", "none", "unknown"],
+    "whole": ["none", "none", "last", "last, named", "with the finish reason", "so far"],
     "line_end": [b"\n", b"\r\n", b"\r"],
     "size": [1, 3, 50, 1 << 20],
 }
@@ -176,6 +183,10 @@ def spoken(
 ) -> list[dict[str, Any]]:
     """The events of an answer without its end."""
     events = [_thought(habits, piece) for piece in thoughts] + [_said(habits, piece) for piece in texts]
+    if habits.whole == "so far":
+        for number, each in enumerate(events, 1):
+            said = texts[: max(0, number - len(thoughts))]
+            each["choices"][0]["message"] = message_of(habits, thoughts=thoughts[:number], texts=said, calls=[])
     events += _ordered(habits, [list(_called(habits, number, call)) for number, call in enumerate(calls)])
     if habits.finish == "early":
         for each in events:
@@ -183,12 +194,31 @@ def spoken(
     return events
 
 
-def ending(habits: Habits) -> list[Any]:
-    """The events that end an answer."""
-    if habits.finish == "none":
-        return [DONE]
-    finish = {"early": "stop", "unknown": "whatever"}.get(habits.finish, habits.finish)
-    return [event(finish=finish), DONE]
+def message_of(
+    habits: Habits, *, thoughts: Sequence[str], texts: Sequence[str], calls: Sequence[tuple[str, Any]]
+) -> dict[str, Any]:
+    """What was said, as one message; `calls` are names and inputs."""
+    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
+    if thoughts and habits.reasoning != "details":
+        field = "reasoning" if habits.reasoning in ("reasoning", "thinking") else "reasoning_content"
+        message[field] = "".join(thoughts)
+    functions = [{"name": name, "arguments": json.dumps(given)} for name, given in calls]
+    if functions:
+        message["tool_calls"] = [{"type": "function", "function": function} for function in functions]
+    return message
+
+
+def ending(habits: Habits, message: Mapping[str, Any] | None = None) -> list[Any]:
+    """The events that end an answer; `message` is the whole answer, for a server that repeats it."""
+    finish = {"early": "stop", "unknown": "whatever", "none": None}.get(habits.finish, habits.finish)
+    last: list[Any] = [] if finish is None else [event(finish=finish)]
+    if message is not None and habits.whole.startswith("last"):
+        kind = "chat.completion" if habits.whole == "last, named" else "chat.completion.chunk"
+        last.insert(0, {"object": kind, "choices": [{"delta": {"content": ""}, "message": message}]})
+    elif message is not None and habits.whole != "none":
+        last = [event(finish=finish)]
+        last[0]["choices"][0]["message"] = message
+    return [*last, DONE]
 
 
 def framed(habits: Habits, item: Any) -> bytes:

@@ -19,6 +19,7 @@ from testkit.provider.habits import (
     arguments_of,
     ending,
     framed,
+    message_of,
     spoken,
 )
 from tests.unit.models.openai_streams import Answer, read
@@ -47,7 +48,8 @@ def streamed(habits: Habits, thoughts: list[str], texts: list[str], calls: list[
     said = [
         CallSaid(name, arguments_of(habits, value, cut=lambda text: pieces_of(text, data))) for name, value in calls
     ]
-    items: list[Any] = [*spoken(habits, thoughts=thoughts, texts=texts, calls=said), *ending(habits)]
+    whole = message_of(habits, thoughts=thoughts, texts=texts, calls=calls)
+    items: list[Any] = [*spoken(habits, thoughts=thoughts, texts=texts, calls=said), *ending(habits, whole)]
     for _ in range(data.draw(st.integers(0, 2))):
         items.insert(data.draw(st.integers(0, len(items) - 1)), data.draw(st.sampled_from(NOTHING)))
     return items
