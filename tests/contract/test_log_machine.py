@@ -158,6 +158,12 @@ class LogMachine(RuleBasedStateMachine):
         """A run in one of these states; a precondition ensures that there is one."""
         return data.draw(st.sampled_from(self.in_state(*states)), "run")
 
+    def owner(self, run_id: str) -> str:
+        """The token of a running run's owner, by the rules: a claim made again may find a run that it did not find first."""
+        token = self.oracle.runs[run_id].token
+        assert token is not None
+        return token
+
     # ---------------------------------------------------------------- calls
 
     @precondition(lambda self: len(self.oracle.runs) < len(RUNS))
@@ -342,7 +348,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def give_up(self, data: st.DataObject) -> None:
         """By an owner that was silent, or one that could not renew."""
-        some = self.silent or [(run_id, self.tokens[run_id][-1]) for run_id in self.in_state("running")]
+        some = self.silent or [(run_id, self.owner(run_id)) for run_id in self.in_state("running")]
         owned = [data.draw(st.sampled_from(some), "owned"), (RUNS[-1], "forged")]
         self.does(data, lambda log: log.give_up(owned), lambda rules: given_up(rules, owned))
 
@@ -350,7 +356,7 @@ class LogMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def got_on(self, data: st.DataObject) -> None:
         run_id = self.one(data, "running")
-        token = data.draw(st.sampled_from([self.tokens[run_id][-1], *self.tokens[run_id]]), "token")
+        token = data.draw(st.sampled_from([self.owner(run_id), *self.tokens[run_id]]), "token")
         self.does(data, lambda log: log.got_on(run_id, token), lambda rules: rules.got_on(run_id, token))
 
     @precondition(lambda self: self.oracle.suspects.first(AGENTS) is not None or self.oracle.emptying is None)
