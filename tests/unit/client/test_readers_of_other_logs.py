@@ -19,7 +19,7 @@ from playhead.client.tails.tail import Tail
 from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.cursor import Cursor
-from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import GapError, RunNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import (
@@ -35,7 +35,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import Batch, LeaseInfo, NewRun, RunEnd, RunInfo, WorkerInfo
+from playhead.runtime.log.values import Batch, EncodedEntry, LeaseInfo, NewRun, RunEnd, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
 
 __all__: list[str] = []
@@ -96,6 +96,10 @@ class Archive:
         found = await self.read_segments(run_id, after=after, limit=limit)
         return [entry for segment in found for entry in segment.entries()]
 
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        found = await self.read(run_id, after=after, limit=limit)
+        return [EncodedEntry(seq, epoch, encode_record(record)) for seq, epoch, record in found]
+
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         return [entry for entry in await self.read(run_id) if entry.seq < before][::-1][:limit]
 
@@ -117,6 +121,9 @@ class Archive:
         return []
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        return None
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
         return None
 
     async def holder(self, session: str) -> str | None:

@@ -32,6 +32,7 @@ __all__ = [
     "limit_of",
     "pack",
     "read_back",
+    "stored_of",
     "unpack",
 ]
 
@@ -171,7 +172,7 @@ def decode_record(data: bytes) -> Record:
 
 def decode_stored(data: bytes) -> Stored:
     """As `decode_record`, but a `model.chunk` stays the stored array; `record_of` makes it a record."""
-    return _checked(unpack(data), data)
+    return stored_of(unpack(data), data)
 
 
 def read_back(items: list[Any], data: bytes) -> Stored:
@@ -190,10 +191,11 @@ def decode_batch(data: bytes, count: int) -> list[Stored]:
         return [decode_stored(data)]
     # Decoded as one msgpack array, because a single call decodes them all.
     values = cast("list[Any]", unpack(b"\xdd" + count.to_bytes(4, "big") + data))
-    return [_checked(value, data) for value in values]
+    return [stored_of(value, data) for value in values]
 
 
-def _checked(value: Any, data: bytes) -> Stored:
+def stored_of(value: Any, data: bytes) -> Stored:
+    """As `decode_stored`, for a value that is unpacked already; `data` is what an error shows of it."""
     if type(value) is list:
         items = cast("list[Any]", value)
         if len(items) == 3:  # most are text deltas: checked in one comparison

@@ -18,6 +18,7 @@ __all__ = [
     "ContextWindowOverflowException",
     "EncodingError",
     "FencedError",
+    "FileEndsError",
     "ForeignRecordError",
     "GapError",
     "InterruptNotOpenError",
@@ -38,7 +39,9 @@ __all__ = [
     "RewindError",
     "RunConflictError",
     "RunEndedError",
+    "RunExistsError",
     "RunFailedError",
+    "RunFileError",
     "RunNotFoundError",
     "ShardsError",
     "UnusableServerError",
@@ -186,6 +189,23 @@ class RunConflictError(PlayheadError, ValueError):
         )
 
 
+class RunExistsError(PlayheadError, ValueError):
+    """A run is to be imported under an id that a run has already. Nothing was changed.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"a run {run_id!r} exists already, or is being imported by another process; nothing was changed. "
+            "Import it under another id: --as NEW_ID."
+        )
+
+
 class RunNotFoundError(PlayheadError):
     """The run does not exist: never submitted, or removed when its retention ended."""
 
@@ -240,6 +260,22 @@ class RewindError(GapError):
         )
 
 
+class FileEndsError(GapError):
+    """The run had not ended when it was written to this file, and the reader has read all that the file has of it.
+
+    Attributes:
+        state: The run's state when it was written.
+    """
+
+    def __init__(self, run_id: str, *, expected: int, state: str) -> None:
+        super().__init__(run_id, expected=expected, found=None)
+        self.state = state
+        self.args: tuple[Any, ...] = (
+            f"run {run_id} was {state} when it was exported, so the file ends with its record {expected - 1}. "
+            "Export it again after its end to have the rest.",
+        )
+
+
 class FencedError(PlayheadError):
     """This process lost the run to another process. Its last append may or may not be stored."""
 
@@ -274,6 +310,22 @@ class RecordTooLargeError(PlayheadError):
             f"{what} is {size:,} bytes, over the limit of {limit:,}. "
             "Store large content elsewhere and pass a reference, or raise max_record_bytes."
         )
+
+
+class RunFileError(PlayheadError):
+    """A file of runs that cannot be read: cut short, edited, of a newer format, or something else.
+
+    Attributes:
+        path: The file.
+        line: The number of the line at fault, from 1; 0 if it is not about a line.
+    """
+
+    exit_code = 65
+
+    def __init__(self, path: str, line: int, what: str) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(f"{path}, line {line}: {what}" if line else f"{path}: {what}")
 
 
 class ModelConfigurationError(PlayheadError):

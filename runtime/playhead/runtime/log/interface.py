@@ -10,7 +10,7 @@ below this interface.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name
@@ -26,6 +26,8 @@ from playhead.runtime.log.values import (
     DEFAULT_RETENTION_MS,
     Batch,
     Claim,
+    EncodedEntry,
+    ImportedRun,
     LeaseInfo,
     NewRun,
     Renewal,
@@ -136,6 +138,10 @@ class LogReader(Protocol):
         """As `read`, grouped by owner: each segment has one epoch and no missing number."""
         ...
 
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        """As `read`, each record byte for byte as it is stored; it is not looked at whether playhead wrote it."""
+        ...
+
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         """Up to `limit` entries with `seq` < `before`, newest first."""
         ...
@@ -164,6 +170,10 @@ class LogReader(Protocol):
         """
         ...
 
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
+        """As `definition`, byte for byte as it is stored."""
+        ...
+
     async def holder(self, session: str) -> str | None:
         """The id of the run that holds the session; the session's other runs have ended or wait for it. None if it is free."""
         ...
@@ -185,6 +195,17 @@ class LogSubmitter(Protocol):
 
         Returns:
             True if it is new, False if the id exists already (then nothing changed).
+        """
+        ...
+
+    async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
+        """Store a run that has ended elsewhere, with all its `records`, in order and in pages.
+
+        Readers see it whole or not at all, and no worker can claim it. An import that breaks off leaves nothing: what it
+        stored is removed within an hour.
+
+        Returns:
+            True if it is stored. False if the id exists, or another import of this id has begun since; then nothing changed.
         """
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypeVar
 
@@ -38,6 +38,8 @@ from playhead.runtime.log.values import (
     DEFAULT_RETENTION_MS,
     Batch,
     Claim,
+    EncodedEntry,
+    ImportedRun,
     LeaseInfo,
     NewRun,
     Renewal,
@@ -119,6 +121,12 @@ class MemoryLog:
         """See `Log.submit`."""
         return self._notify(self._rules.submit(run, now=self._now()))
 
+    async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
+        """See `Log.import_run`. Raises `EncodingError` if a message is not plain data."""
+        messages = [pack(message) for message in run.messages]
+        entries = [entry async for page in records for entry in page]
+        return self._rules.import_run(run, entries, messages, now=self._now())
+
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""
         check_signal(signal)
@@ -149,6 +157,16 @@ class MemoryLog:
         check_count("limit", limit, least=1)
         return list(self._segments(run_id, after + 1, after + limit))
 
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        """See `Log.read_encoded`."""
+        check_count("after", after)
+        check_count("limit", limit, least=1)
+        return [
+            EncodedEntry(seq, epoch, data)
+            for first, epoch, records in self._owned(run_id, after + 1, after + limit)
+            for seq, data in enumerate(records, first)
+        ]
+
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         """See `Log.read_back`."""
         check_count("before", before)
@@ -159,7 +177,11 @@ class MemoryLog:
         return [entry for segment in found for entry in segment.entries()][::-1]
 
     def _segments(self, run_id: str, first: int, last: int) -> Iterator[Segment]:
-        """The run's records from `first` to `last`, as far as there are any."""
+        for start, epoch, records in self._owned(run_id, first, last):
+            yield Segment(start, epoch, [decode_stored(data) for data in records])
+
+    def _owned(self, run_id: str, first: int, last: int) -> Iterator[tuple[int, int, list[bytes]]]:
+        """The run's records from `first` to `last`, as far as there are any: by owner, each with its first number."""
         self._now()
         run = self._rules.runs.get(run_id)
         if run is None:
@@ -168,7 +190,7 @@ class MemoryLog:
         for epoch, (start, end) in enumerate(itertools.pairwise([*run.starts, last + 1])):
             start, end = max(start, first), min(end, last + 1)
             if start < end:
-                yield Segment(start, epoch, [decode_stored(data) for data in run.records[start - 1 : end - 1]])
+                yield start, epoch, run.records[start - 1 : end - 1]
 
     async def info(self, run_id: str) -> RunInfo | None:
         """See `Log.info`."""
@@ -195,9 +217,14 @@ class MemoryLog:
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""
+        found = await self.stored_definition(run_id, digest)
+        return AgentDefinition.of(found.data) if found else None
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
+        """See `Log.stored_definition`."""
         self._now()
         found = self._rules.definitions.all.get(digest)
-        return AgentDefinition.of(found.data) if found else None
+        return StoredDefinition(digest, found.data) if found else None
 
     async def holder(self, session: str) -> str | None:
         """See `Log.holder`."""

@@ -16,7 +16,18 @@ from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions, first_of, passed
-from playhead.runtime.log.values import Batch, Claim, LeaseInfo, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
+from playhead.runtime.log.values import (
+    Batch,
+    Claim,
+    EncodedEntry,
+    ImportedRun,
+    LeaseInfo,
+    NewRun,
+    Renewal,
+    RunEnd,
+    WriteResult,
+    WriteStatus,
+)
 
 __all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
 
@@ -82,6 +93,22 @@ class Rules:
         if new.session is not None and not self.sessions.join(new.session, new.run_id):
             return True, ()
         return True, self._enqueue(run)
+
+    def import_run(
+        self, run: ImportedRun, entries: Sequence[EncodedEntry], messages: Sequence[bytes], *, now: int
+    ) -> bool:
+        """Store a run that has ended elsewhere, with its session of `messages`. Returns whether it is new."""
+        if run.info.run_id in self.runs:
+            return False
+        until = now + run.retention_ms
+        self.runs[run.info.run_id] = stored = LogRun.imported(run.info, entries, retention_ms=run.retention_ms)
+        self.keep_until(stored, until)
+        for definition in run.definitions:
+            self.definitions.name(stored, definition)
+        self.definitions.end(stored, until=until)
+        if run.info.session is not None:
+            self.sessions.keep(run.info.session, messages, until=until)
+        return True
 
     def signal(
         self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int

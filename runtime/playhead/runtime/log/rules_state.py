@@ -17,6 +17,7 @@ from playhead.runtime.log.values import (
     SESSION_RETENTION_MS,
     Batch,
     Claim,
+    EncodedEntry,
     RunInfo,
     WriteResult,
     WriteStatus,
@@ -76,6 +77,29 @@ class LogRun:
     open_interrupts: set[str] = field(default_factory=set[str])
     cancel: tuple[bytes, Sequence[bytes]] | None = None
     definitions: list[str] = field(default_factory=list[str])
+
+    @classmethod
+    def imported(cls, info: RunInfo, entries: Sequence[EncodedEntry], *, retention_ms: int) -> LogRun:
+        """An ended run of which `info` tells, with these records from 1 on."""
+        starts = [
+            next((seq for seq, of, _ in entries if of >= epoch), info.head + 1) for epoch in range(info.epoch + 1)
+        ]
+        return cls(
+            info.run_id,
+            info.agent,
+            info.session,
+            created=info.created,
+            updated=info.updated,
+            records=[data for _, _, data in entries],
+            starts=starts,
+            state=info.state,
+            crashes=info.crashes,
+            handovers=info.handovers,
+            errors=info.errors,
+            deadline=info.deadline,
+            worker=info.worker,
+            retention_ms=retention_ms,
+        )
 
     @property
     def epoch(self) -> int:
@@ -223,6 +247,12 @@ class Sessions:
             return True
         session.waiting.append(run_id)
         return False
+
+    def keep(self, name: str, messages: Sequence[bytes], *, until: int) -> None:
+        """Make a session with these messages, of a run that has ended and is kept until `until`."""
+        if messages:
+            self.all[name] = LogSession(messages=list(messages), expires=until)
+            heapq.heappush(self._expiring, (until, name))
 
     def leave(self, name: str, run_id: str, *, now: int, until: int) -> str | None:
         """Remove a run that ends, and is kept until `until`, from its session.

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from playhead.runtime.core.checks import check_agent, check_duration, check_name, check_session
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName
 from playhead.runtime.core.storable import ANY_SIZE
 
@@ -24,6 +25,8 @@ __all__ = [
     "SESSION_RETENTION_MS",
     "Batch",
     "Claim",
+    "EncodedEntry",
+    "ImportedRun",
     "LeaseInfo",
     "NewRun",
     "Renewal",
@@ -181,6 +184,43 @@ class RunEnd:
     def __post_init__(self) -> None:
         if self.state not in ENDED_STATES:
             raise ValueError(f"a run ends as one of {', '.join(sorted(ENDED_STATES))}, not {self.state!r}")
+        check_duration("retention_ms", self.retention_ms)
+
+
+class EncodedEntry(NamedTuple):
+    """A record as it is stored, byte for byte, with its position."""
+
+    seq: int
+    epoch: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRun:
+    """A run that has ended elsewhere and is to be stored whole; its records are given apart from it.
+
+    `info` is what `Log.info` will answer, except that the session is one of its own: it has the `messages` that the run
+    began from, and no other run. `definitions` are those that its `run.claimed` name. It is kept for `retention_ms`.
+
+    Raises:
+        ValueError: A name is malformed, the run has not ended, it has messages and no session, or the retention is not a
+            positive number of milliseconds.
+    """
+
+    info: RunInfo
+    definitions: Sequence[StoredDefinition] = ()
+    messages: Sequence[Message] = ()
+    retention_ms: int = DEFAULT_RETENTION_MS
+
+    def __post_init__(self) -> None:
+        check_name("run_id", self.info.run_id)
+        check_agent(self.info.agent)
+        if self.info.session is not None:
+            check_session(self.info.session)
+        elif self.messages:
+            raise ValueError("messages need a session that holds them")
+        if not self.info.ended:
+            raise ValueError(f"only a run that has ended can be imported, and this one is {self.info.state}")
         check_duration("retention_ms", self.retention_ms)
 
 

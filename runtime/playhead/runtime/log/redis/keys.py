@@ -81,6 +81,10 @@ class Keys:
         """Hash: an agent's definition, and which runs keep it."""
         return f"{self.root}definition:{digest}"
 
+    def importing(self, run_id: str) -> str:
+        """Hash: which import of the run goes on, and how far it is."""
+        return f"{self.root}importing:{run_id}"
+
     def worker(self, worker: str) -> str:
         """String: a live worker's description, JSON."""
         return f"{self.root}worker:{worker}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, Awaitable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, Self, cast, get_args
@@ -31,12 +31,14 @@ from playhead.runtime.log.interface import (
 from playhead.runtime.log.redis.commands import Commands, Later
 from playhead.runtime.log.redis.connection import address_of, clone, point, redact, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
+from playhead.runtime.log.redis.importing import import_run
 from playhead.runtime.log.redis.inspection import FIELDS, StoredRun
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import (
     INFO_FIELDS,
     SignalReply,
     claim_of,
+    encoded_of,
     info_of,
     lease_of,
     messages_of,
@@ -56,6 +58,8 @@ from playhead.runtime.log.values import (
     DEFAULT_RETENTION_MS,
     Batch,
     Claim,
+    EncodedEntry,
+    ImportedRun,
     LeaseInfo,
     NewRun,
     Renewal,
@@ -205,6 +209,9 @@ class RedisLog:
         args = [self.keys.root, run.run_id, run.agent, run.session or "", run.data]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS]
         return bool(await self._write(_SUBMIT, keys, args))
+
+    async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
+        return await import_run(self._write, self.keys, run, records)
 
     async def claim(
         self,
@@ -373,6 +380,12 @@ class RedisLog:
         log = self.keys.log(run_id)
         return segments_of(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
 
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        check_count("after", after)
+        check_count("limit", limit, least=1)
+        log = self.keys.log(run_id)
+        return encoded_of(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
+
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         check_count("before", before)
         check_count("limit", limit, least=1)
@@ -400,8 +413,12 @@ class RedisLog:
         return messages_of(items)
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        stored = await self.stored_definition(run_id, digest)
+        return None if stored is None else AgentDefinition.of(stored.data)
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
         data = await self._call("HGET", self.keys.definition(digest), "definition")
-        return None if data is None else AgentDefinition.of(data)
+        return None if data is None else StoredDefinition(digest, data)
 
     async def holder(self, session: str) -> str | None:
         return text(await self._call("HGET", self.keys.session(session), "holder")) or None

@@ -17,12 +17,22 @@ from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import Segment, Stored, segments
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.values import Claim, LeaseInfo, Renewal, RunInfo, WorkerInfo, WriteResult, WriteStatus
+from playhead.runtime.log.values import (
+    Claim,
+    EncodedEntry,
+    LeaseInfo,
+    Renewal,
+    RunInfo,
+    WorkerInfo,
+    WriteResult,
+    WriteStatus,
+)
 
 __all__ = [
     "INFO_FIELDS",
     "SignalReply",
     "claim_of",
+    "encoded_of",
     "info_of",
     "lease_of",
     "messages_of",
@@ -129,6 +139,15 @@ def segments_of(log: str, items: Items) -> list[Segment]:
     return segments([_place(entry_id) for entry_id in ids], values)
 
 
+def encoded_of(log: str, items: Items) -> list[EncodedEntry]:
+    """The records of a page of `log`, as they are stored.
+
+    Raises:
+        ForeignRecordError: One of the entries has not the one field of a record; the text names it.
+    """
+    return [EncodedEntry(*_place(entry_id), _record(log, entry_id, pairs)) for entry_id, pairs in items]
+
+
 def _stored(log: str, items: Items) -> list[Stored]:
     stored = [pair[1] for _, pair in items if len(pair) == 2 and pair[0] == b"r"]
     if len(stored) == len(items):
@@ -140,15 +159,20 @@ def _stored(log: str, items: Items) -> list[Stored]:
 
 
 def _stored_one(log: str, entry_id: bytes, pairs: Sequence[bytes]) -> Stored:
+    data = _record(log, entry_id, pairs)
+    try:
+        return decode_stored(data)
+    except ForeignRecordError as error:
+        raise ForeignRecordError(f"stream {log}, entry {text(entry_id)}: {error}") from error
+
+
+def _record(log: str, entry_id: bytes, pairs: Sequence[bytes]) -> bytes:
     if len(pairs) != 2 or pairs[0] != b"r":
         raise ForeignRecordError(
             f"stream {log}, entry {text(entry_id)}: not written by playhead (fields {sorted(map(text, pairs[::2]))}). "
             "Something else writes to this key; give playhead a prefix of its own."
         )
-    try:
-        return decode_stored(pairs[1])
-    except ForeignRecordError as error:
-        raise ForeignRecordError(f"stream {log}, entry {text(entry_id)}: {error}") from error
+    return pairs[1]
 
 
 def _place(entry_id: bytes) -> tuple[int, int]:

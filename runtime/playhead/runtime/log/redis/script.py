@@ -19,7 +19,7 @@ _DECLARE_ALL: Final = ("append", "renew", "claim", "got_on", "should_empty")
 """Scripts that need no guard: they declare what they write, or (`claim`'s memo of the token) a key that is not there."""
 
 
-_WITHOUT_RUN_STATES: Final = ("append", "renew", "announce", "adopt", "got_on", "should_empty")
+_WITHOUT_RUN_STATES: Final = ("append", "renew", "announce", "adopt", "got_on", "should_empty", "import_part")
 """Scripts that change no run's state, and go without `run_states.lua`: its functions would be made anew in every call."""
 
 

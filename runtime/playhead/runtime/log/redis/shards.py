@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Final, TypeVar, cast
 
 import anyio
 
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import PlayheadError, ShardsError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import LeaseInfo, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.values import EncodedEntry, ImportedRun, LeaseInfo, NewRun, RunInfo, WorkerInfo
 
-__all__ = ["MAX_SHARDS", "ShardedLog", "check_shards", "settle", "shard_of_run", "shard_of_session"]
+__all__ = [
+    "MAX_SHARDS",
+    "ShardedLog",
+    "check_shards",
+    "session_of_import",
+    "settle",
+    "shard_of_run",
+    "shard_of_session",
+]
 
 T = TypeVar("T")
 
@@ -42,6 +52,12 @@ def shard_of_run(run_id: str) -> int:
 def shard_of_session(session: str, *, shards: int) -> int:
     """The shard of a session and of its runs: the same in every process and version."""
     return zlib.crc32(session.encode("utf-8", "surrogatepass")) % shards
+
+
+def session_of_import(run_id: str, *, shards: int) -> str:
+    """The session of an imported run: its own, and on the run's shard."""
+    names = (f"imported-{run_id}" + (f"-{number}" if number else "") for number in count())
+    return next(name for name in names if shard_of_session(name, shards=shards) == shard_of_run(run_id))
 
 
 def check_shards(shards: int) -> None:
@@ -175,6 +191,22 @@ class ShardedLog:
         _check_home(run, await self.settle())
         return await (await self._to_write(run.run_id)).submit(run)
 
+    async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
+        """See `Log.import_run`. A run that began from messages gets a session that is on its shard.
+
+        Raises:
+            ValueError: The run's id names a shard that does not exist.
+        """
+        info, shards = run.info, await self.settle()
+        if shard_of_run(info.run_id) >= shards:
+            raise ValueError(
+                f"run_id {info.run_id!r} names shard {shard_of_run(info.run_id)}, and the deployment has {shards}, counted "
+                "from 0: import it under another id, --as NEW_ID"
+            )
+        session = session_of_import(info.run_id, shards=shards) if run.messages else None
+        log = await self._to_write(info.run_id)
+        return await log.import_run(replace(run, info=replace(info, session=session)), records)
+
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`."""
         return await (await self._to_write(run_id)).signal(run_id, signal)
@@ -198,6 +230,10 @@ class ShardedLog:
     async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
         """See `Log.read_segments`."""
         return await self._of(run_id).read_segments(run_id, after=after, limit=limit)
+
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        """See `Log.read_encoded`."""
+        return await self._of(run_id).read_encoded(run_id, after=after, limit=limit)
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
         """See `Log.read_back`."""
@@ -223,6 +259,10 @@ class ShardedLog:
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""
         return await self._of(run_id).definition(run_id, digest)
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
+        """See `Log.stored_definition`."""
+        return await self._of(run_id).stored_definition(run_id, digest)
 
     async def holder(self, session: str) -> str | None:
         """See `Log.holder`."""

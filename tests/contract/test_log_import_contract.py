@@ -1,0 +1,153 @@
+"""A run that ended elsewhere is stored whole: readers find it as it was, and no worker can claim it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.ids import new_run_id, new_token
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.interface import Log
+from playhead.runtime.log.redis.inspection import faults_of
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.log.values import EncodedEntry, ImportedRun, NewRun, RunInfo
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+MINUTE = 60_000
+DEFINITION = AgentDefinition("echo", {"model_id": "m"}, "Be brief.").stored()
+SAID: list[Message] = [{"role": "user", "content": [{"text": "Hi"}]}, {"role": "assistant", "content": []}]
+FROM_A_NEWER_VERSION = b"\x83\xa1v\x01\xa4type\xa8run.flew\xa2at\x05"
+
+
+def entries(cycles: int = 3) -> list[EncodedEntry]:
+    """The records of a run with two owners, one of them of a type that this version does not know."""
+    claimed = encode_record(RunClaimed(at=2, worker="w", definition=DEFINITION.digest))
+    records = [(0, encode_record(RunSubmitted(at=1, agent="echo"))), (1, claimed), (1, FROM_A_NEWER_VERSION)]
+    records += [(2, claimed), *((2, encode_record(CycleStarted(at=3, cycle=one))) for one in range(cycles))]
+    records += [(2, encode_record(RunCompleted(at=4, result={"stop_reason": "end_turn"})))]
+    return [EncodedEntry(seq, epoch, data) for seq, (epoch, data) in enumerate(records, start=1)]
+
+
+def ended_run(run_id: str, *, head: int = 8, said: Sequence[Message] = (), retention_ms: int = MINUTE) -> ImportedRun:
+    session = f"imported-{run_id}" if said else None
+    info = RunInfo(run_id, "completed", "echo", session, head, 2, crashes=1, created=5, updated=9, worker="w", errors=0)
+    return ImportedRun(info, [DEFINITION], said, retention_ms)
+
+
+async def pages(found: Sequence[EncodedEntry], size: int = 3) -> AsyncIterator[Sequence[EncodedEntry]]:
+    for start in range(0, len(found), size):
+        await anyio.lowlevel.checkpoint()
+        yield found[start : start + size]
+
+
+async def test_an_imported_run_is_read_as_it_was_byte_for_byte(log: Log) -> None:
+    run = ended_run(new_run_id(), said=SAID)
+    assert await log.import_run(run, pages(entries()))
+    assert await log.info(run.info.run_id) == run.info
+    assert await log.read_encoded(run.info.run_id) == entries()
+    assert await log.read_encoded(run.info.run_id, after=2, limit=3) == entries()[2:5]
+    assert await log.messages(run.info.session or "") == SAID
+    assert await log.stored_definition(run.info.run_id, DEFINITION.digest) == DEFINITION
+    assert [info.run_id for info in await log.runs()] == [run.info.run_id]
+    read = await log.read(run.info.run_id)
+    assert [(entry.seq, entry.epoch, entry.record.type) for entry in read[1:4]] == [
+        (2, 1, "run.claimed"),
+        (3, 1, "run.flew"),
+        (4, 2, "run.claimed"),
+    ]
+
+
+async def test_an_import_of_thousands_of_records_is_whole(log: Log) -> None:
+    many = entries(3000)
+    run = ended_run(new_run_id(), head=len(many))
+    assert await log.import_run(run, pages(many, 700))
+    assert await log.read_encoded(run.info.run_id, limit=len(many) + 1) == many
+    if isinstance(log, RedisLog):
+        assert faults_of(await log.stored(run.info.run_id)) == []
+
+
+async def test_an_imported_run_is_never_claimed_reaped_or_signalled(log: Log) -> None:
+    run = ended_run(new_run_id())
+    assert await log.import_run(run, pages(entries()))
+    claimed = encode_record(RunClaimed(at=1, worker="w"))
+    assert await log.claim({"echo": claimed}, worker="w", token=new_token(), lease_ms=MINUTE) is None
+    assert await log.signal(run.info.run_id, Signal("s", "cancel")) == "completed"
+    assert await log.reap() == []
+    assert await log.adopt([run.info.run_id]) == []
+    assert await log.read_encoded(run.info.run_id) == entries()
+
+
+async def test_a_run_that_exists_is_not_replaced_by_an_import(log: Log) -> None:
+    run_id = new_run_id()
+    await log.submit(NewRun(run_id, "other", RunSubmitted(at=0, agent="other")))
+    before = await log.info(run_id), await log.read_encoded(run_id)
+    assert not await log.import_run(ended_run(run_id), pages(entries()))
+    assert (await log.info(run_id), await log.read_encoded(run_id)) == before
+    imported = ended_run(new_run_id(), said=SAID)
+    assert await log.import_run(imported, pages(entries()))
+    assert not await log.import_run(replace(imported, messages=SAID * 2), pages(entries(9)))
+    assert await log.read_encoded(imported.info.run_id) == entries()
+    assert await log.messages(imported.info.session or "") == SAID
+
+
+async def test_an_import_that_broke_off_is_not_seen_and_the_next_one_is_whole(log: Log) -> None:
+    run = ended_run(new_run_id(), said=SAID)
+
+    async def breaking_off() -> AsyncIterator[Sequence[EncodedEntry]]:
+        yield [EncodedEntry(1, 0, entries()[2].data)] * 600
+        raise ConnectionResetError
+
+    with pytest.raises(ConnectionResetError):
+        await log.import_run(run, breaking_off())
+    assert await log.info(run.info.run_id) is None
+    assert await log.runs() == []
+    assert await log.import_run(run, pages(entries()))
+    assert await log.read_encoded(run.info.run_id) == entries()
+    assert await log.messages(run.info.session or "") == SAID
+
+
+async def test_of_two_imports_of_one_run_at_once_only_one_is_stored_and_it_is_whole(log: Log) -> None:
+    run = ended_run(new_run_id(), head=1205)
+    many = entries(1200)
+    stored: list[bool] = []
+
+    async def store() -> None:
+        stored.append(await log.import_run(run, pages(many, 100)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(store)
+    assert sorted(stored) == [False, False, True]
+    assert await log.read_encoded(run.info.run_id, limit=2000) == many
+
+
+async def test_an_imported_run_its_definitions_and_its_session_go_when_its_retention_ends(log: Log) -> None:
+    brief, lasting = ended_run(new_run_id(), said=SAID, retention_ms=1), ended_run(new_run_id())
+    for run in (brief, lasting):
+        assert await log.import_run(run, pages(entries()))
+    with anyio.fail_after(10):
+        while await log.info(brief.info.run_id) is not None:
+            await anyio.lowlevel.checkpoint()
+    assert await log.read_encoded(brief.info.run_id) == []
+    assert await log.messages(brief.info.session or "") == []
+    assert await log.stored_definition(lasting.info.run_id, DEFINITION.digest) == DEFINITION
+    assert len(await log.read_encoded(lasting.info.run_id)) == 8
+
+
+def test_a_run_that_has_not_ended_cannot_be_imported() -> None:
+    info = ended_run("r").info
+    with pytest.raises(ValueError, match="only a run that has ended can be imported, and this one is running"):
+        ImportedRun(replace(info, state="running"))
+    with pytest.raises(ValueError, match="messages need a session"):
+        ImportedRun(info, messages=SAID)
