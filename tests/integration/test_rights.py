@@ -65,7 +65,9 @@ async def log_of(there: Fleet) -> AsyncGenerator[RedisLog]:
 
 
 def test_the_rights_are_those_of_the_commands_that_the_scripts_make() -> None:
-    client = {name for script in ("submit", "signal", "reap") for name in Script(script).commands}
+    client = {
+        name for script in ("submit", "signal", "reap", "import_part", "import") for name in Script(script).commands
+    }
     names = ("claim", "append", "renew", "finish", "release", "pause", "reap", "announce")
     worker = {name for script in names for name in Script(script).commands}
     assert client <= {*commands_for("client")}

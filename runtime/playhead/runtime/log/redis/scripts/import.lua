@@ -36,5 +36,5 @@ redis.call('PEXPIREAT', run, last)
 redis.call('PEXPIREAT', log, last)
 redis.call('PEXPIREAT', messages, last)
 redis.call('DEL', importing)
-add_to_index(prefix, runs, id)
+redis.call('ZADD', runs, next_position(prefix), id)
 return 1

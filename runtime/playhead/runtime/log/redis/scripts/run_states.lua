@@ -60,14 +60,6 @@ local function is_suspect(streak, limit)
   return streak > 0 and streak >= math.min(2, limit) and streak <= limit
 end
 
--- Index entries of runs whose retention has ended go as new ones come: a few at each new run keep the index bounded.
-local function add_to_index(prefix, runs, id)
-  for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
-    if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
-  end
-  redis.call('ZADD', runs, next_position(prefix), id)
-end
-
 local function enqueue(prefix, id)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'agent', 'crash_streak', 'crash_limit')
   if is_suspect(tonumber(h[2] or 0), tonumber(h[3])) then

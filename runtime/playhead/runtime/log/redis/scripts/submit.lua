@@ -20,7 +20,11 @@ if deadline > 0 then
   redis.call('HSET', run, 'deadline', now + deadline)
   redis.call('ZADD', deadlines, now + deadline, id)
 end
-add_to_index(prefix, runs, id)
+-- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded.
+for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
+  if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
+end
+redis.call('ZADD', runs, next_position(prefix), id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
   local left = redis.call('PTTL', prefix .. 'messages:' .. session)
