@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import fakeredis
 import pytest
@@ -11,22 +12,26 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
+from tests.contract.contract_file import ReadFromFiles
 
 __all__: list[str] = []
 
 
-@pytest.fixture(params=["memory", "fakeredis", "redis", "sentinel", "cluster"])
+@pytest.fixture(params=["memory", "file", "fakeredis", "redis", "sentinel", "cluster"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """`memory`, `fakeredis`, or the URL of a real server, of sentinels, or of a cluster."""
+    """`memory`, `file`, `fakeredis`, or the URL of a real server, of sentinels, or of a cluster."""
     kind: str = request.param
-    if kind in ("memory", "fakeredis"):
+    if kind in ("memory", "file", "fakeredis"):
         return kind
     return request.getfixturevalue("redis_url" if kind == "redis" else f"{kind}_url")
 
 
 @pytest.fixture
-async def log(backend: str, prefix: str) -> AsyncIterator[Log]:
+async def log(backend: str, prefix: str, tmp_path: Path) -> AsyncIterator[Log]:
     """An empty log of that backend."""
+    if backend == "file":
+        yield ReadFromFiles(tmp_path)
+        return
     if backend == "memory":
         yield MemoryLog()
         return

@@ -57,7 +57,12 @@ class AgentDefinition:
             EncodingError: It holds something that is not plain data.
         """
         data = pack({"v": _VERSION, **{one.name: getattr(self, one.name) for one in fields(self)}})
-        return StoredDefinition(hashlib.sha256(data).hexdigest()[:32], data)
+        return StoredDefinition(self.digest_of(data), data)
+
+    @staticmethod
+    def digest_of(data: bytes) -> str:
+        """The digest of an encoded definition."""
+        return hashlib.sha256(data).hexdigest()[:32]
 
     @classmethod
     def of(cls, data: bytes) -> AgentDefinition:

@@ -1,0 +1,204 @@
+"""Writes runs to a file, from any log. Nothing of the log is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, Final, cast
+
+from playhead.runtime.core.codec import pack
+from playhead.runtime.core.errors import GapError, RunFileError, RunNotFoundError
+from playhead.runtime.log.file.form import AsItIs, Redacted, RunForm
+from playhead.runtime.log.file.lines import (
+    definition_line,
+    end_line,
+    header_line,
+    message_line,
+    record_line,
+    run_line,
+    value_of,
+)
+from playhead.runtime.log.file.redaction import Redaction
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import EncodedEntry, RunInfo
+
+__all__ = ["Exported", "export_lines", "export_runs"]
+
+_PAGE: Final = 1000
+
+
+@dataclass(slots=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        runs: How many runs.
+        records: How many records.
+        unfinished: The runs that had not ended: the file has their records up to then.
+    """
+
+    runs: int = 0
+    records: int = 0
+    unfinished: list[str] = field(default_factory=list[str])
+
+
+async def export_runs(
+    log: LogReader,
+    run_ids: Sequence[str],
+    path: str | Path,
+    *,
+    redaction: Redaction | None = None,
+    check: Callable[[str], None] = lambda _: None,
+) -> Exported:
+    """Write runs to a file, which is there whole or not at all; a file of that name is replaced.
+
+    A run that has not ended is written up to its present record.
+
+    Args:
+        log: The log that has the runs.
+        run_ids: The runs, in the order in which they are written.
+        path: The file.
+        redaction: What is taken out.
+        check: Called with the path of what was written, before it gets its name; if it raises, no file is left.
+
+    Raises:
+        Exception: What `check` and the redaction's function raise.
+        RunNotFoundError: There is no such run.
+        GapError: A record of it is missing.
+        RunFileError: The file cannot be written.
+        ValueError: No run is given, or one is given twice.
+    """
+    target = Path(path)
+    told = Exported()
+    try:
+        with NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+            await _write(file, export_lines(log, run_ids, told, redaction))
+        try:
+            check(file.name)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+        os.replace(file.name, target)
+    except OSError as error:
+        raise RunFileError(str(path), 0, f"it cannot be written ({error.strerror})") from error
+    return told
+
+
+async def _write(file: IO[bytes], blocks: AsyncIterator[bytes]) -> None:
+    """Write all blocks; what was written of a file that does not become whole is removed."""
+    try:
+        async for block in blocks:
+            file.write(block)
+    except BaseException:
+        os.unlink(file.name)
+        raise
+
+
+async def export_lines(
+    log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None = None
+) -> AsyncIterator[bytes]:
+    """The bytes of the file, in blocks of whole lines; `told` counts them. Raises as `export_runs`."""
+    if not run_ids or len(set(run_ids)) < len(run_ids):
+        raise ValueError("give the id of each run to export once" if run_ids else "give the id of a run to export")
+    digest = hashlib.sha256()
+    lines = 0
+    async for block in _blocks(log, run_ids, told, redaction):
+        lines += len(block)
+        data = _joined(block)
+        digest.update(data)
+        yield data
+    yield _joined([end_line(lines=lines, records=told.records, sha256=digest.hexdigest())])
+
+
+def _joined(lines: Iterable[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+async def _blocks(
+    log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None
+) -> AsyncIterator[list[str]]:
+    yield [header_line(runs=len(run_ids), playhead=version("playhead-runtime"))]
+    defined: dict[str, str] = {}
+    sessions: dict[str, str] = {}
+    for run_id in run_ids:
+        info = await log.info(run_id)
+        if info is None:
+            raise RunNotFoundError(f"no run {run_id!r}: never submitted under this prefix, or removed")
+        form = AsItIs() if redaction is None else Redacted(redaction, run_id, sessions)
+        yield [run_line(form.info(info))]
+        run = _Run(log, info, form, defined)
+        while run.seq < info.head:
+            yield await run.page()
+        told.runs += 1
+        told.records += info.head
+        told.unfinished += [] if info.ended else [run_id]
+
+
+class _Run:
+    """Exports one run, up to the head that it has now."""
+
+    def __init__(self, log: LogReader, info: RunInfo, form: RunForm, defined: dict[str, str]) -> None:
+        self.seq = 0
+        self._log = log
+        self._info = info
+        self._form = form
+        self._defined = defined  # by digest, the digests of the definitions that the file has
+        self._said = False  # whether it has the messages that the run began from
+
+    async def page(self) -> list[str]:
+        """The lines of the next records, and of what they name."""
+        info = self._info
+        found = await self._log.read_encoded(info.run_id, after=self.seq, limit=min(_PAGE, info.head - self.seq))
+        lines: list[str] = []
+        for entry in found:
+            if entry.seq != self.seq + 1:
+                raise GapError(info.run_id, expected=self.seq + 1, found=entry.seq)
+            self.seq = entry.seq
+            for written in self._form.feed(entry):
+                lines += await self._lines(written)
+        if not found:
+            raise GapError(info.run_id, expected=self.seq + 1, found=None)
+        if self.seq == info.head:
+            for written in self._form.rest():
+                lines += await self._lines(written)
+        return lines
+
+    async def _lines(self, entry: EncodedEntry) -> list[str]:
+        """The line of a record, after those of what it names and the file has not yet."""
+        value = value_of(entry.data)
+        lines: list[str] = []
+        if type(value) is dict:
+            record = cast("dict[str, Any]", value)
+            if record.get("type") == "run.claimed" and record.get("definition"):
+                digest = str(record["definition"])
+                lines += await self._definition(digest)
+                if self._defined.get(digest, digest) != digest:
+                    value = {**record, "definition": self._defined[digest]}
+                    entry = entry._replace(data=pack(value))
+            elif record.get("type") == "cycle.started" and not self._said:
+                self._said = True
+                lines += await self._messages(record.get("session_messages"))
+        lines.append(record_line(*entry, value))
+        return lines
+
+    async def _definition(self, digest: str) -> list[str]:
+        if digest in self._defined:
+            return []
+        stored = await self._log.stored_definition(self._info.run_id, digest)
+        if stored is None:  # it was deleted: the file has what the log has
+            return []
+        stored = self._form.definition(stored)
+        self._defined[digest] = stored.digest
+        return [definition_line(*stored)]
+
+    async def _messages(self, count: Any) -> list[str]:
+        session = self._info.session
+        if not isinstance(count, int) or count < 1 or session is None:
+            return []
+        said = (await self._log.messages(session))[:count]
+        return [message_line(number, pack(self._form.message(one))) for number, one in enumerate(said, start=1)]

@@ -1,0 +1,208 @@
+"""`FileLog`: the runs of a file, read as those of any other log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self, cast
+
+from playhead.runtime.core.checks import check_count
+from playhead.runtime.core.codec import stored_of, unpack
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
+from playhead.runtime.core.errors import ForeignRecordError, RunFileError
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.log.file.index import EVERY, Line, RunPlaces, lines_of, read_index
+from playhead.runtime.log.file.lines import data_of, parse
+from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
+
+__all__ = ["FileLog"]
+
+
+class FileLog:
+    """The runs of a file that `export_runs` wrote, as a `LogReader`. It reads as it is asked, and keeps no record.
+
+    Opening it reads the whole file once, so that a file which is not whole is refused. Its methods do not let other tasks
+    run: a page of a local file takes less than a millisecond.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RunFileError: It cannot be read, is not a file of runs, is of a newer format, was cut short or was edited.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path: str = str(path)
+        try:
+            self._file = Path(path).open("rb")  # noqa: SIM115 - closed by `close`
+        except OSError as error:
+            raise RunFileError(self.path, 0, f"it cannot be opened ({error.strerror})") from error
+        self._next: tuple[str, int, int, int] | None = None  # run, record, first byte, line: where the last page ended
+        try:
+            self._index = read_index(self._file, self.path)
+        except OSError as error:  # a folder is opened, and cannot be read
+            self._file.close()
+            raise RunFileError(self.path, 0, f"it cannot be read ({error.strerror})") from error
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Nothing can be read from then on."""
+        self._file.close()
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The ids of the runs, in the order of the file."""
+        return list(self._index.runs)
+
+    # ------------------------------------------------------------------ records
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        """See `Log.read`. Raises `RunFileError` if the file has been changed since it was opened."""
+        found = await self.read_segments(run_id, after=after, limit=limit)
+        return [entry for segment in found for entry in segment.entries()]
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        """See `Log.read_segments`."""
+        check_count("after", after)
+        check_count("limit", limit, least=1)
+        places: list[tuple[int, int]] = []
+        values: list[Any] = []
+        for line, held in self._records(run_id, after + 1, after + limit):
+            places.append((held["seq"], held["epoch"]))
+            try:
+                value = held["record"] if "record" in held else unpack(data_of(held, "record"))
+                values.append(stored_of(value, line.data))
+            except ForeignRecordError as error:
+                raise ForeignRecordError(f"{self.path}, line {line.number}: {error}") from error
+            except ValueError as error:
+                self._fail(line, str(error))
+        return segments(places, values)
+
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        """See `Log.read_encoded`."""
+        check_count("after", after)
+        check_count("limit", limit, least=1)
+        return [
+            EncodedEntry(held["seq"], held["epoch"], self._data(line, held, "record"))
+            for line, held in self._records(run_id, after + 1, after + limit)
+        ]
+
+    async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        """See `Log.read_back`."""
+        check_count("before", before)
+        check_count("limit", limit, least=1)
+        places = self._index.runs.get(run_id)
+        last = min(before - 1, places.head) if places else 0
+        first = max(1, last - limit + 1)
+        return (await self.read(run_id, after=first - 1, limit=last - first + 1))[::-1] if last else []
+
+    def _records(self, run_id: str, first: int, last: int) -> Iterator[tuple[Line, dict[str, Any]]]:
+        """The lines of the records from `first` to `last`, as far as there are any, and what they hold."""
+        places = self._index.runs.get(run_id)
+        last = min(last, places.head) if places else 0
+        if places is None or first > last:
+            return
+        seq, offset, number = self._near(run_id, places, first)
+        for line in lines_of(self._file, self.path, offset=offset, number=number):
+            held = self._held(line) if seq >= first or b'{"seq"' not in line.data[:8] else {"seq": seq}
+            if "seq" not in held:
+                continue  # a definition or a message
+            if held["seq"] != seq or (seq >= first and type(held.get("epoch")) is not int):
+                self._fail(
+                    line, f"record {seq} of run {run_id} was here: the file has been changed since it was opened"
+                )
+            seq += 1
+            if seq > first:
+                yield line, held
+            if seq > last:
+                self._next = run_id, seq, line.offset + len(line.data), line.number + 1
+                return
+        raise RunFileError(self.path, number, "the file has been cut since it was opened")
+
+    def _near(self, run_id: str, places: RunPlaces, first: int) -> tuple[int, int, int]:
+        """A record at or before `first`, with the first byte and the number of its line."""
+        if self._next is not None and self._next[:2] == (run_id, first):
+            return self._next[1:]
+        block = (first - 1) // EVERY
+        return block * EVERY + 1, places.offsets[block], places.numbers[block]
+
+    def _line(self, offset: int, number: int) -> Line:
+        return next(lines_of(self._file, self.path, offset=offset, number=number), Line(number, offset, b""))
+
+    def _held(self, line: Line) -> dict[str, Any]:
+        try:
+            return parse(line.data)
+        except ValueError as error:
+            self._fail(line, str(error))
+
+    def _data(self, line: Line, held: dict[str, Any], name: str) -> bytes:
+        try:
+            return data_of(held, name)
+        except ValueError as error:
+            self._fail(line, str(error))
+
+    def _fail(self, line: Line, what: str) -> NoReturn:
+        raise RunFileError(self.path, line.number, what)
+
+    # ------------------------------------------------------------------ everything else
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        """See `Log.info`: the state in which the run was exported."""
+        places = self._index.runs.get(run_id)
+        return places.info if places else None
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        """See `Log.lease`: a run in a file has no owner."""
+        return None
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        """See `Log.runs`."""
+        check_count("limit", limit, least=1)
+        found = [places.info for places in self._index.runs.values()]
+        return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+
+    async def messages(self, session: str) -> list[Message]:
+        """See `Log.messages`: those that the runs of this session in the file began from."""
+        known = [run.messages for run in self._index.runs.values() if run.info.session == session]
+        longest = max(known, key=len, default=[])
+        found = [self._line(offset, number) for offset, number in longest]
+        return [cast("Message", unpack(self._data(line, self._held(line), "value"))) for line in found]
+
+    async def messages_of(self, run_id: str) -> list[Message]:
+        """The messages that the run began from."""
+        found = [self._line(offset, number) for offset, number in self._index.runs[run_id].messages]
+        return [cast("Message", unpack(self._data(line, self._held(line), "value"))) for line in found]
+
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        """See `Log.definition`."""
+        stored = await self.stored_definition(run_id, digest)
+        return None if stored is None else AgentDefinition.of(stored.data)
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
+        """See `Log.stored_definition`."""
+        place = self._index.definitions.get(digest) if run_id in self._index.runs else None
+        if place is None:
+            return None
+        line = self._line(*place)
+        return StoredDefinition(digest, self._data(line, self._held(line), "value"))
+
+    async def holder(self, session: str) -> str | None:
+        """See `Log.holder`: no run in a file goes on."""
+        return None
+
+    async def workers(self) -> list[WorkerInfo]:
+        """See `Log.workers`: a file has none."""
+        return []
