@@ -11,12 +11,25 @@ from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.client.client import Client
+    from playhead.client.files import RunFile, open_log
+    from playhead.client.reader import RunReader
     from playhead.client.remote_agent import RemoteAgent
     from playhead.client.requests import RecordedRequest
     from playhead.client.run import Run
     from playhead.client.tails.notice import Notice
+    from playhead.runtime.log.file.redaction import Redaction
 
-__all__ = ["Client", "Notice", "RecordedRequest", "RemoteAgent", "Run"]
+__all__ = [
+    "Client",
+    "Notice",
+    "RecordedRequest",
+    "Redaction",
+    "RemoteAgent",
+    "Run",
+    "RunFile",
+    "RunReader",
+    "open_log",
+]
 
 # At first use. The command line's entry point is in this package, and must be running before the slow imports begin:
 # otherwise Ctrl-C during them prints a traceback.
@@ -27,6 +40,10 @@ import_at_first_use(
         "RemoteAgent": "playhead.client.remote_agent",
         "RecordedRequest": "playhead.client.requests",
         "Run": "playhead.client.run",
+        "RunFile": "playhead.client.files",
+        "open_log": "playhead.client.files",
+        "RunReader": "playhead.client.reader",
         "Notice": "playhead.client.tails.notice",
+        "Redaction": "playhead.runtime.log.file.redaction",
     },
 )

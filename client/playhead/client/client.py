@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, Self, get_args
 from uuid import uuid4
@@ -22,7 +23,7 @@ from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
 from playhead.client.validation import check_run_id, check_same_submission, deadline_in_ms
 from playhead.runtime.core.arguments import check_callable, check_choice, check_whole
-from playhead.runtime.core.checks import check_agent, check_session
+from playhead.runtime.core.checks import check_agent, check_duration, check_session
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
@@ -33,6 +34,8 @@ from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.submission import submission
+from playhead.runtime.log.file.importing import import_runs
+from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
@@ -40,7 +43,7 @@ from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
 from playhead.runtime.log.redis.shards import ShardedLog, check_shards, shard_of_session
-from playhead.runtime.log.values import NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun, RunInfo, WorkerInfo
 
 __all__ = ["Client"]
 
@@ -315,6 +318,34 @@ class Client:
         check_run_id(run_id)
         self._opened()
         return Run(run_id, log=self._log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
+
+    async def import_runs(
+        self, path: str | Path, *, as_id: str | None = None, keep_s: float = DEFAULT_RETENTION_MS / 1000
+    ) -> list[Run]:
+        """Store the runs of a file that was exported. They have ended: no worker runs them, and they are read as any other.
+
+        A run keeps its records and cursors. It has a session of its own, with the messages that it began from. A run that had
+        not ended when it was exported gets one more record, `run.failed`.
+
+        Args:
+            path: The file.
+            as_id: The id of the run here, if it is to have another; only for a file of one run.
+            keep_s: How long they are kept, in seconds.
+
+        Raises:
+            RunExistsError: A run of that id exists; nothing was changed.
+            RunFileError: The file cannot be read, was cut short or edited, or contradicts itself.
+            ValueError: An id or the time is invalid; or the id names a shard that does not exist.
+            LogUnavailableError: Not all runs were stored; `playhead import` again tells which.
+        """
+        self._opened()
+        if as_id is not None:
+            check_run_id(as_id)
+        retention_ms = round(keep_s * 1000)
+        check_duration("keep_s in milliseconds", retention_ms)
+        with FileLog(path) as file:
+            ids = await import_runs(file, self._log, as_id=as_id, retention_ms=retention_ms)
+        return [self.run(run_id) for run_id in ids]
 
     async def run_of_session(self, session_id: str) -> Run | None:
         """The current run of the session: queued, running or paused. None if there is none."""

@@ -6,27 +6,49 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, Protocol
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 import anyio
 
 from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
-from playhead.client.tails.tail import Tail
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.log.file.export import Exported, export_runs
+from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["OpenTail", "PausedAt", "RunReader", "stream_events"]
+__all__ = ["AnyTail", "OpenTail", "PausedAt", "RunReader", "stream_events"]
 
 _NEAR_END: Final = 16
 """Records looked at for what a run waits for: far more than the owners that come and go during one wait."""
+
+
+class AnyTail(Protocol):
+    """A tail as `Tail`, of whatever log: enter it, and call `next` until it returns None."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def next(self) -> list[Segment] | None:
+        """See `Tail.next`."""
+        ...
+
+    async def settle(self) -> None:
+        """See `Tail.settle`."""
+        ...
 
 
 class OpenTail(Protocol):
@@ -39,7 +61,7 @@ class OpenTail(Protocol):
         after: Cursor | Entry,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
-    ) -> Tail: ...
+    ) -> AnyTail: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +121,28 @@ class RunReader:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.id!r})"
+
+    @property
+    def log(self) -> LogReader:
+        """The log that it reads, for what needs more than the run offers."""
+        return self._log
+
+    async def export(self, path: str | Path, *, redaction: Redaction | None = None) -> Exported:
+        """Write the run to a file, with all that is needed to play it and to look into it; `open_log` reads it.
+
+        A run that has not ended is written up to its present record. The file is there whole or not at all; one of that name
+        is replaced.
+
+        Args:
+            path: The file.
+            redaction: What is taken out.
+
+        Raises:
+            RunFileError: The file cannot be written.
+            ValueError: A record could not be read after the redaction.
+            RunNotFoundError, GapError: As their texts say.
+        """
+        return await export_runs(self._log, [self.id], path, redaction=redaction)
 
     async def records(self, *, after: Cursor = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
         """The records after `after`, once each and in order, as they come; ends after the terminal one.

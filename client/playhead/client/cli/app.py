@@ -13,7 +13,7 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from playhead.client.cli import control, look, watch
+from playhead.client.cli import control, files, look, watch
 from playhead.client.cli.doctor import doctor
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
@@ -58,6 +58,9 @@ for _name, _command in {
     "show": look.show,
     "workers": look.workers,
     "doctor": doctor,
+    "export": files.export,
+    "import": files.import_file,
+    "check": files.check,
 }.items():
     app.command(_name)(_command)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import anyio
@@ -13,16 +14,19 @@ from rich.console import Console
 from rich.text import Text
 
 from playhead.client.cli.look import counted
-from playhead.client.cli.reach import reach
+from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
+from playhead.client.files import open_log
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.connection import connect, redact
-from playhead.runtime.log.redis.inspection import faults_of
+from playhead.runtime.log.redis.inspection import FIELDS, StoredRun, faults_of
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.rights import ROLES, Role
 from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
+from playhead.runtime.log.values import EncodedEntry, RunInfo
 
 __all__ = ["doctor"]
 
@@ -43,6 +47,10 @@ def doctor(
     """Check the server, its settings, the user's rights and the fleet, or a run; exit 1 if something must be fixed."""
 
     async def main() -> int:
+        if run_id is not None and (named := file_of(run_id)) is not None:
+            findings = await _file(*named)
+            _print(findings, as_json=as_json)
+            return 1 if any(finding.level == "error" for finding in findings) else 0
         async with reach(url, at_rest=True) as where:
             findings = await (_examine(where, prefix) if run_id is None else _run(where, prefix, run_id))
         _print(findings, as_json=as_json)
@@ -80,12 +88,43 @@ async def _run(url: str, prefix: str, run_id: str) -> list[_Finding]:
     """What is wrong with one run, by its hash, its log and the places where it is looked for."""
     async with Client(url, prefix=prefix) as client:
         client.run(run_id)  # refuses what cannot be an id
-        stored = await client.log_of(run_id).stored(run_id)
+        return _findings(run_id, await client.log_of(run_id).stored(run_id))
+
+
+def _findings(run_id: str, stored: StoredRun) -> list[_Finding]:
     faults = faults_of(stored)
     state = (stored.fields["state"] or b"").decode("utf-8", "replace")
     return [_Finding("error", f"run {run_id}: {fault}") for fault in faults] or [
         _Finding("ok", f"run {run_id}: {state}, {counted(len(stored.entries), 'record')}, nothing is wrong with it")
     ]
+
+
+async def _file(path: str, run_id: str | None) -> list[_Finding]:
+    """What is wrong with the runs of a file, or with one of them."""
+    try:
+        with open_log(path) as file:
+            ids = file.run_ids if run_id is None else [file.run(run_id).id]
+            return [finding for one in ids for finding in _findings(one, await _stored(file.reader, one))]
+    except PlayheadError as error:
+        return [_Finding("error", str(error))]
+
+
+async def _stored(log: LogReader, run_id: str) -> StoredRun:
+    """The run as `RedisLog.stored` gives it; it is in no place where a worker would look for it."""
+    info = await log.info(run_id)
+    assert info is not None
+    facts = {name: str(value).encode() for name, value in asdict(info).items() if value is not None}
+    fields: dict[str, bytes | None] = {name: facts.get(name, b"0" if name == "inbox" else b"") for name in FIELDS}
+    entries = [(f"{seq}-{epoch}".encode(), (b"r", data)) for seq, epoch, data in await _encoded(log, info)]
+    at = info.state
+    return StoredRun(run_id, fields, entries, 0, leased=at == "running", queued=at == "queued", waiting=False)
+
+
+async def _encoded(log: LogReader, info: RunInfo) -> list[EncodedEntry]:
+    found: list[EncodedEntry] = []
+    while len(found) < info.head:
+        found += await log.read_encoded(info.run_id, after=len(found))
+    return found
 
 
 async def _server(redis: Redis, where: str) -> list[_Finding]:

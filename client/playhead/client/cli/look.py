@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from playhead.client.cli.reach import with_client
+from playhead.client.cli.reach import with_client, with_run
 from playhead.client.cli.render import failed_call, print_json, printable, seconds, short
-from playhead.client.cli.watch import Json, Prefix, RunId, Url
+from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
+from playhead.client.reader import RunReader
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, now_ms
@@ -116,7 +117,7 @@ async def _waits_for(client: Client, info: RunInfo) -> str:
 
 
 def show(
-    run_id: RunId,
+    run_id: RunOrFile,
     records: Annotated[bool, typer.Option("--records", help="List every record of the log.")] = False,
     request: Annotated[
         int | None,
@@ -128,13 +129,13 @@ def show(
 ) -> None:
     """Show what a run did: its state, its records, its result."""
     if request is not None:
-        with_client(url, prefix, partial(_show_request, run_id=run_id, seq=request, as_json=as_json))
+        with_run(run_id, url, prefix, partial(_show_request, seq=request, as_json=as_json))
     else:
-        with_client(url, prefix, partial(_show, run_id=run_id, records=records, as_json=as_json))
+        with_run(run_id, url, prefix, partial(_show, records=records, as_json=as_json))
 
 
-async def _show_request(client: Client, *, run_id: str, seq: int, as_json: bool) -> int:
-    found = asdict(await client.run(run_id).request(seq))
+async def _show_request(run: RunReader, *, seq: int, as_json: bool) -> int:
+    found = asdict(await run.request(seq))
     sent = found.pop("request")
     messages = sent.pop("messages")  # last, because they are long
     print_json(
@@ -144,8 +145,7 @@ async def _show_request(client: Client, *, run_id: str, seq: int, as_json: bool)
     return 0
 
 
-async def _show(client: Client, *, run_id: str, records: bool, as_json: bool) -> int:
-    run = client.run(run_id)
+async def _show(run: RunReader, *, records: bool, as_json: bool) -> int:
     info = await run.info()
     console = Console(highlight=False, soft_wrap=True)
     pause = await run.pause() if info.state == "paused" else None
@@ -156,9 +156,9 @@ async def _show(client: Client, *, run_id: str, records: bool, as_json: bool) ->
     else:
         _print_info(console, info)
     if records:
-        await _print_records(console, client, info, as_json=as_json)
+        await _print_records(console, run, info, as_json=as_json)
     if pause is not None and not as_json:
-        _print_questions(console, run_id, pause.interrupts)
+        _print_questions(console, run.id, pause.interrupts)
     if failed is not None and not as_json:
         console.print(Text(printable(f"\nwaits: {failed_call(failed)}"), style="yellow"))
     if not info.ended:
@@ -200,9 +200,9 @@ def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interru
     console.print(Text(f"answer: {how_to_respond(run_id, interrupts)}", style="dim"))
 
 
-async def _print_records(console: Console, client: Client, info: RunInfo, *, as_json: bool) -> None:
+async def _print_records(console: Console, run: RunReader, info: RunInfo, *, as_json: bool) -> None:
     after = 0
-    while after < info.head and (page := await client.reader.read(info.run_id, after=after)):
+    while after < info.head and (page := await run.log.read(run.id, after=after)):
         for entry in page:
             after = entry.seq
             if as_json:

@@ -15,11 +15,24 @@ import anyio
 import typer
 
 from playhead.client.client import Client
+from playhead.client.files import open_log
+from playhead.client.reader import RunReader
+from playhead.client.tails.notice import Notice
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 
-__all__ = ["DATA_DIRECTORY", "PREFIX_HELP", "URL_HELP", "kept_here", "reach", "with_client"]
+__all__ = [
+    "DATA_DIRECTORY",
+    "PREFIX_HELP",
+    "URL_HELP",
+    "file_of",
+    "kept_here",
+    "opened",
+    "reach",
+    "with_client",
+    "with_run",
+]
 
 DATA_DIRECTORY: Final = Path(".playhead")
 """Where `demo` and `dev` keep their server's data, in the current directory."""
@@ -52,6 +65,41 @@ async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str
         raise LogUnavailableError(f"no server runs on {folder}/; `playhead dev TARGET` starts one on {DATA_DIRECTORY}/")
     else:
         yield DEFAULT_URL
+
+
+def file_of(run: str) -> tuple[str, str | None] | None:
+    """The file that a RUN names and the run in it, if it names one: `FILE` or `FILE#RUN`. None for the id of a run."""
+    path, _, run_id = run.partition("#")
+    if path.endswith(".jsonl") or "/" in path or os.sep in path or Path(path).is_file():
+        return path, run_id or None
+    return None
+
+
+@asynccontextmanager
+async def opened(
+    run: str, url: str | None, prefix: str, *, on_notice: Callable[[Notice], None] | None = None
+) -> AsyncGenerator[RunReader]:
+    """The run that a RUN names: of a file, which needs no server, or of the server in use."""
+    if (named := file_of(run)) is not None:
+        with open_log(named[0]) as file:
+            yield file.run(named[1])
+        return
+    async with reach(url, at_rest=True) as where:
+        unopened = (
+            Client(where, prefix=prefix) if on_notice is None else Client(where, prefix=prefix, on_notice=on_notice)
+        )
+        async with unopened as client:
+            yield client.run(run)
+
+
+def with_run(run: str, url: str | None, prefix: str, act: Callable[[RunReader], Awaitable[int]]) -> None:
+    """As `with_client`, with the run that a RUN names."""
+
+    async def main() -> int:
+        async with opened(run, url, prefix) as found:
+            return await act(found)
+
+    raise typer.Exit(anyio.run(main))
 
 
 def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]]) -> None:

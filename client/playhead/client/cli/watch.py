@@ -15,11 +15,11 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, reach
+from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, opened, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
-from playhead.client.run import Run
+from playhead.client.reader import RunReader
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
@@ -34,6 +34,9 @@ Url = Annotated[str | None, typer.Option("--url", envvar="PLAYHEAD_URL", help=UR
 Prefix = Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of text, for programs.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `ask` and `runs` print it.")]
+RunOrFile = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's id; or a file that `export` wrote, as FILE or FILE#RUN.")
+]
 
 _DEMO_PROMPT = "What is 17 * 23?"
 
@@ -101,7 +104,7 @@ async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coro
     return code
 
 
-async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wait: float | None) -> int:
+async def _show(run: RunReader, place: _Place, *, after: str | None, as_json: bool, wait: float | None) -> int:
     place.run_id = run.id
     place.cursor = after or 0
     if as_json:
@@ -111,7 +114,7 @@ async def _show(run: Run, place: _Place, *, after: str | None, as_json: bool, wa
     return await _print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
 
 
-async def _from_the_start(run: Run, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
+async def _from_the_start(run: RunReader, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
     """Yield all records, because what is shown after a cursor depends on the records before it."""
     async with aclosing(run.records(wait_for_worker=wait)) as entries:
         async for entry in entries:
@@ -189,7 +192,7 @@ def ask(
 
 
 def tail(
-    run_id: RunId,
+    run_id: RunOrFile,
     after: Annotated[str, typer.Option("--after", help="Cursor: the last record (or event) already seen.")] = "0",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
@@ -200,11 +203,7 @@ def tail(
     parse_cursor(after)
 
     async def follow(place: _Place) -> int:
-        async with (
-            reach(url, at_rest=True) as where,
-            Client(where, prefix=prefix, on_notice=place.tell) as client,
-        ):
-            run = client.run(run_id)
+        async with opened(run_id, url, prefix, on_notice=place.tell) as run:
             await run.info()
             return await _show(run, place, after=after, as_json=as_json, wait=_no_wait(wait))
 
@@ -212,7 +211,7 @@ def tail(
 
 
 def replay(
-    run_id: RunId,
+    run_id: RunOrFile,
     speed: Annotated[float, typer.Option("--speed", help="2 is twice as fast as it ran.")] = 1.0,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait at all.")] = False,
     as_json: Json = False,
@@ -224,17 +223,13 @@ def replay(
         raise ValueError(f"--speed must be above 0, not {speed:g}; --fast does not wait at all")
 
     async def follow(place: _Place) -> int:
-        async with (
-            reach(url, at_rest=True) as where,
-            Client(where, prefix=prefix, on_notice=place.tell) as client,
-        ):
-            run = client.run(run_id)
+        async with opened(run_id, url, prefix, on_notice=place.tell) as run:
             place.run_id = run_id
             await run.info()
             rate = None if fast else speed
             if as_json:
                 return await _print_events(run.replay(speed=rate), place)
-            return await _print_run(run.replay_records(speed=rate), place, RunView(run_id))
+            return await _print_run(run.replay_records(speed=rate), place, RunView(run.id))
 
     _watching(follow, hint=lambda place: f"\nleft; continue with: playhead tail {place.run_id} --after {place.cursor}")
 

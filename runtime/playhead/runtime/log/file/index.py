@@ -62,8 +62,10 @@ def lines_of(
     """The lines of a file from a place on, each with its end; a file without line ends is not read whole.
 
     Raises:
-        RunFileError: A line is longer than `longest`, or the file cannot be read.
+        RunFileError: A line is longer than `longest`, the file cannot be read, or it was closed.
     """
+    if file.closed:
+        raise RunFileError(path, 0, "it was closed; open it again")
     file.seek(offset)
     while True:
         try:

@@ -1,0 +1,103 @@
+"""Runs that are kept as files: `open_log` reads them as a client reads those of a fleet."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from playhead.client.reader import RunReader
+from playhead.client.tails.file_tail import FileTail
+from playhead.client.tails.state import OnPause
+from playhead.runtime.core.cursor import Cursor
+from playhead.runtime.core.errors import RunNotFoundError
+from playhead.runtime.core.records import Entry
+from playhead.runtime.log.file.log import FileLog
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import RunInfo
+
+__all__ = ["RunFile", "open_log"]
+
+
+def open_log(path: str | Path) -> RunFile:
+    """Open a file that `playhead export` or `run.export` wrote. Needs no Redis and no event loop.
+
+    The file is read once from its beginning to its end, so that one which is not whole is refused; nothing is kept in memory.
+
+    Raises:
+        RunFileError: It cannot be read, is not a file of runs, is of a newer format, was cut short or was edited.
+    """
+    return RunFile(FileLog(path))
+
+
+class RunFile:
+    """An open file of runs; `open_log` makes it. Close it, or use it as a context manager.
+
+    Attributes:
+        path: The file.
+        reader: The same as a log, for what needs more than its runs.
+    """
+
+    def __init__(self, log: FileLog) -> None:
+        self.path: str = log.path
+        self.reader: FileLog = log
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.path!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Its runs cannot be read from then on."""
+        self.reader.close()
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The ids of its runs, in the order of the file."""
+        return self.reader.run_ids
+
+    async def runs(self) -> list[RunInfo]:
+        """Its runs as they were when they were exported, the newest first."""
+        return await self.reader.runs(limit=max(1, len(self.run_ids)))
+
+    def run(self, run_id: str | None = None) -> RunReader:
+        """A run of the file, with everything of a client's run that reads: events, records, result, requests, replay.
+
+        A run that had not ended when it was exported ends with `FileEndsError` after its last record.
+
+        Args:
+            run_id: The run; None if the file has only one.
+
+        Raises:
+            RunNotFoundError: The file has no such run.
+            ValueError: No run is named, and the file has several.
+        """
+        known = ", ".join(self.run_ids)
+        if run_id is None:
+            if len(self.run_ids) != 1:
+                raise ValueError(
+                    f"{self.path} has {len(self.run_ids)} runs: {known}. Name one of them: {self.path}#RUN"
+                )
+            run_id = self.run_ids[0]
+        if run_id not in self.run_ids:
+            raise RunNotFoundError(f"no run {run_id!r} in {self.path}; it has {known}")
+        return RunReader(run_id, log=self.reader, open_tail=partial(_tail, self.reader))
+
+
+def _tail(
+    log: LogReader,
+    run_id: str,
+    *,
+    after: Cursor | Entry,
+    wait_for_worker: float | None = None,
+    on_pause: OnPause = "wait",
+) -> FileTail:
+    del wait_for_worker  # no run in a file waits for one
+    return FileTail(run_id, log=log, after=after, on_pause=on_pause)
