@@ -6,7 +6,7 @@ in `scripts/` has its case here, or a test fails.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.redis.connection import translate_errors
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WorkerInfo, WriteResult, WriteStatus
@@ -196,6 +197,30 @@ async def adopt(log: RedisLog) -> tuple[Call, Any]:
     return lambda far: far.adopt(["r1"]), []  # by then it has its lease
 
 
+def evaluated(name: str, keys: Sequence[str], *args: Any) -> Call:
+    """A call of the script alone, because an import as a whole makes several calls."""
+
+    async def call(far: RedisLog) -> Any:
+        with translate_errors(far.client):
+            return await far.client.eval(Script(name).text, len(keys), *keys, *args)
+
+    return call
+
+
+async def import_part(log: RedisLog) -> tuple[Call, Any]:
+    keys = [log.keys.importing("r1"), log.keys.run("r1"), log.keys.log("r1"), log.keys.messages("ada")]
+    return evaluated("import_part", keys, "t1", 0, 0, 2, 0, FACT, 1, CLAIMED, 1, b"message"), 1
+
+
+async def import_whole(log: RedisLog) -> tuple[Call, Any]:
+    part, _ = await import_part(log)
+    await part(log)
+    keys = [log.keys.run("r1"), log.keys.log("r1"), log.keys.importing("r1"), log.keys.runs, log.keys.messages("ada")]
+    facts = ("completed", "echo", "ada", 1, 0, 0, 0)
+    rest = (*facts, 1, 2, "w", "", 5, 1, DEFINED.digest, DEFINED.data)
+    return evaluated("import", keys, log.keys.root, "r1", "t1", 2, 1, MINUTE, *rest), 1
+
+
 CASES = [
     submit,
     claim,
@@ -220,6 +245,8 @@ CASES = [
     signal_an_answer,
     announce,
     adopt,
+    import_part,
+    import_whole,
 ]
 
 
