@@ -17,7 +17,7 @@ import msgpack
 from redis.asyncio import Redis
 
 from bench.children import Child, Talk, child, cpu_seconds
-from bench.figures import Figure, median, of_rounds, ratio_at_least
+from bench.figures import Figure, median, of_rounds, ratio_at_least, ratio_at_most
 from bench.seeding import append, claim_run, conversation, finish, opened_log
 from bench.server import Bench
 from bench.sizes import Sizes
@@ -90,7 +90,10 @@ async def _bare(redis: Redis, stream: str, size: int) -> int:
 
 
 async def reader(config: dict[str, Any], talk: Talk) -> None:
-    """Role: reads one run. Asks: `ours`, `by hand`, `bare` (`page`); answers records, seconds and CPU seconds."""
+    """Role: reads one run. Answers records, seconds and CPU seconds.
+
+    Asks: `ours`, `played`, `part` (`until`), `by hand`, `bare` (`page`).
+    """
     async with (
         Client(config["url"], prefix=config["prefix"]) as client,
         Redis.from_url(config["url"], socket_timeout=None) as redis,
@@ -100,6 +103,10 @@ async def reader(config: dict[str, Any], talk: Talk) -> None:
             began, cpu = time.monotonic(), cpu_seconds()
             if question["ask"] == "ours":
                 records = await _last_seq(client.run(question["run"]).stream_async())
+            elif question["ask"] == "played":
+                records = await _last_seq(client.run(question["run"]).replay(speed=None))
+            elif question["ask"] == "part":
+                records = await _last_seq(client.run(question["run"]).replay(speed=None, until=question["until"]))
             elif question["ask"] == "by hand":
                 records = await _last_seq(_events(redis, question["run"], question["stream"]))
             else:
@@ -116,6 +123,8 @@ async def _round(process: Child, taken: dict[str, list[dict[str, Any]]], target:
 
 _READERS: Final[dict[str, tuple[str, dict[str, int]]]] = {
     "ours": ("ours", {}),
+    "played": ("played", {}),
+    "part": ("part", {}),
     "by hand": ("by hand", {}),
     **{f"bare {page}": ("bare", {"page": page}) for page in _BARE_PAGES},
 }
@@ -128,7 +137,7 @@ async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> lis
         claim = await claim_run(log)
         head = await append(log, claim, claim.head, conversation(sizes.replay_records - 10))
         await finish(log, claim, head)
-        target = {"run": claim.run_id, "stream": log.keys.log(claim.run_id)}
+        target = {"run": claim.run_id, "stream": log.keys.log(claim.run_id), "until": head + 1}
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in _READERS}
     async with child(reader, {"url": bench.url, "prefix": "replay"}, uvloop=False) as process:
         for number in range(sizes.rounds):
@@ -159,4 +168,10 @@ def _figures(taken: dict[str, list[dict[str, Any]]], *, records: int) -> list[Fi
         speed.beside(per_cpu_second(f"bare {best}"), bare, called="bare XRANGE", target=ratio_at_least(0.6)),
         cost.beside(us("by hand"), by_hand),
         wall.beside(per_second("by hand"), by_hand),
+        *(
+            of_rounds("replay", f"CPU per record, {called}", us(name), "µs").beside(
+                us("ours"), "`stream_async` on the same run", target=ratio_at_most(1.1)
+            )
+            for name, called in (("played", "`replay(speed=None)`"), ("part", "the same with `until=`"))
+        ),
     ]

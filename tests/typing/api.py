@@ -194,6 +194,8 @@ async def run_of_a_fleet(run: Run) -> None:
     assert_type(run.stream_async(after="41.0", wait_for_worker=2.5), AsyncGenerator[Event, None])
     assert_type(run.stream_async(after=41), AsyncGenerator[Event, None])
     assert_type(run.replay(speed=None), AsyncGenerator[Event, None])
+    assert_type(run.replay(after="4-1.0", until=9, max_gap=0.5), AsyncGenerator[Event, None])
+    assert_type(run.replay_records(speed=2, until=9), AsyncGenerator[Entry, None])
     assert_type(run.records(after=1), AsyncGenerator[Entry, None])
     assert_type(run.records(after="41-2"), AsyncGenerator[Entry, None])
     async for entry in run.records():

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol
 
-import anyio
-
+from playhead.client.replay import Clock, Pages, PlayedTail, check_playback
 from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
@@ -21,34 +18,15 @@ from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.file.export import Exported, export_runs
 from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["AnyTail", "OpenTail", "PausedAt", "RunReader", "stream_events"]
+__all__ = ["OpenTail", "PausedAt", "RunReader", "stream_events"]
 
 _NEAR_END: Final = 16
 """Records looked at for what a run waits for: far more than the owners that come and go during one wait."""
-
-
-class AnyTail(Protocol):
-    """A tail as `Tail`, of whatever log: enter it, and call `next` until it returns None."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    async def next(self) -> list[Segment] | None:
-        """See `Tail.next`."""
-        ...
-
-    async def settle(self) -> None:
-        """See `Tail.settle`."""
-        ...
 
 
 class OpenTail(Protocol):
@@ -61,7 +39,7 @@ class OpenTail(Protocol):
         after: Cursor | Entry,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
-    ) -> AnyTail: ...
+    ) -> Pages: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,33 +294,55 @@ class RunReader:
                     return entry
         raise RunEndedError(f"run {self.id} has ended without receiving the signal {signal_id}")
 
-    async def replay(self, *, speed: float | None = 1.0) -> AsyncGenerator[Event, None]:
-        """The run's events again on its recorded clock; a running run is followed live at the end.
+    def replay(
+        self,
+        *,
+        speed: float | None = 1.0,
+        after: Cursor | None = None,
+        until: int | None = None,
+        max_gap: float | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """The run's events again on its recorded clock; a run that has not ended is then followed live.
+
+        Nothing is run again. A record is yielded at the time at which it was recorded, counted from the first one that
+        is played. If the iterator is read too slowly, it catches up.
 
         Args:
-            speed: 2.0 is twice as fast; None is as fast as can be.
+            speed: 2.0 is twice as fast; None is as fast as the log can be read.
+            after: A cursor, as for `stream_async`: what comes after it is played. None for the beginning.
+            until: The number of the last record that is played; None for the end of the run.
+            max_gap: The longest silence between two records, in seconds of the recorded clock; None to cut none.
 
         Raises:
-            ValueError: `speed` is not positive.
+            ValueError: `speed` is not above 0, `max_gap` is below 0, or `until` is not after `after`.
+            TypeError: One of them is of another type.
             Exception: As `stream_async`.
         """
-        projection = Projection(self.id)
-        async with aclosing(self.replay_records(speed=speed)) as entries:
-            async for entry in entries:
-                for event in projection.feed(entry):
-                    yield event
-        if projection.error is not None:
-            raise projection.error
+        check_playback(speed=speed, after=after, until=until, max_gap=max_gap)
+        return self._played(speed, until, max_gap).stream_async(after=after, on_pause="wait")
 
-    async def replay_records(self, *, speed: float | None = 1.0) -> AsyncGenerator[Entry, None]:
+    def replay_records(
+        self,
+        *,
+        speed: float | None = 1.0,
+        after: Cursor = 0,
+        until: int | None = None,
+        max_gap: float | None = None,
+    ) -> AsyncGenerator[Entry, None]:
         """As `replay`, but the records."""
-        if speed is not None and speed <= 0:
-            raise ValueError(f"speed must be above 0, not {speed:g}")
-        began, first_at = time.monotonic(), None
-        async with aclosing(self.records()) as entries:
-            async for entry in entries:
-                first_at = entry.record.at if first_at is None else first_at
-                if speed is not None:
-                    due = began + (entry.record.at - first_at) / 1000 / speed
-                    await anyio.sleep(max(0.0, due - time.monotonic()))
-                yield entry
+        check_playback(speed=speed, after=after, until=until, max_gap=max_gap)
+        return self._played(speed, until, max_gap).records(after=after)
+
+    def _played(self, speed: float | None, until: int | None, max_gap: float | None) -> RunReader:
+        """A reader of this run whose tails give records out when they are due."""
+        if speed is None and until is None:
+            return self  # the tail itself is the fastest
+
+        def open_tail(
+            run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
+        ) -> PlayedTail:
+            tail = self.open_tail(run_id, after=after, wait_for_worker=wait_for_worker, on_pause=on_pause)
+            clock = None if speed is None else Clock(speed=speed, max_gap=max_gap)
+            return PlayedTail(tail, clock=clock, until=until)
+
+        return RunReader(self.id, log=self._log, open_tail=open_tail)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
-from anyio.lowlevel import checkpoint
 
 from playhead.client.reader import RunReader
-from playhead.client.tails.hub import Broadcast, Subscription
 from playhead.client.tails.notice import Notice
-from playhead.client.tails.state import OnPause
-from playhead.client.tails.tail import Tail
 from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import GapError, RunNotFoundError
 from playhead.runtime.core.events import Event
@@ -33,10 +27,10 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.segments import Segment, segments
-from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import Batch, EncodedEntry, LeaseInfo, NewRun, RunEnd, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
+from tests.support.readers import reader_of
 
 __all__: list[str] = []
 
@@ -50,29 +44,6 @@ SPOKEN: list[Record] = [
     *(ModelChunk(at=5, chunk=chunk) for chunk in text_call("Four it is")),
 ]
 END = RunCompleted(at=9, result={"stop_reason": "end_turn", "message": MESSAGE, "metrics": {}, "state": {}})
-
-
-class SilentSubscription(Subscription):
-    """Nothing is received, and no time is lost by waiting for it."""
-
-    async def wait(self, timeout: float) -> bool:
-        await checkpoint()
-        return self.missed
-
-
-class Silence:
-    """A hub that receives nothing."""
-
-    closed = False
-    channels = 1
-
-    def subscribe(self, channel: str) -> Subscription:
-        subscription = SilentSubscription(channel.encode())
-        subscription.confirmed.set()
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> None:
-        pass
 
 
 class Archive:
@@ -133,37 +104,12 @@ class Archive:
         return []
 
 
-def ignore(notice: Notice) -> None:
-    pass
-
-
-def reader_of(log: LogReader, run_id: str = RUN, *, on_notice: Callable[[Notice], None] = ignore) -> RunReader:
-    """As `Client.run` makes one, without a client."""
-    hub: Broadcast = Silence()
-
-    def open_tail(
-        run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
-    ) -> Tail:
-        return Tail(
-            run_id,
-            log=log,
-            hub=hub,
-            channel=run_id,
-            after=after,
-            on_notice=on_notice,
-            wait_for_worker=wait_for_worker,
-            on_pause=on_pause,
-        )
-
-    return RunReader(run_id, log=log, open_tail=open_tail)
-
-
 def archived(directory: Path, *, without: int = 0) -> RunReader:
     records = [RunSubmitted(at=1, agent="a"), RunClaimed(at=2, worker="w"), *SPOKEN, END]
     entries = [Entry(seq, int(seq > 1), record) for seq, record in enumerate(records, 1)]
     archive = Archive(directory)
     archive.keep(RUN, [entry for entry in entries if entry.seq != without])
-    return reader_of(archive)
+    return reader_of(archive, RUN)
 
 
 def said(events: list[Event]) -> str:
@@ -203,7 +149,7 @@ async def test_a_file_without_an_end_is_a_gap(tmp_path: Path) -> None:
 
 async def test_a_run_that_is_not_archived_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(RunNotFoundError):
-        [event async for event in reader_of(Archive(tmp_path)).stream_async()]
+        [event async for event in reader_of(Archive(tmp_path), RUN).stream_async()]
 
 
 async def test_the_log_of_this_process_is_followed_live_although_it_publishes_nothing() -> None:

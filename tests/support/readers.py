@@ -1,0 +1,151 @@
+"""Readers of logs that publish nothing, as `Client.run` makes them, without a client; and a log that is a list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from anyio.lowlevel import checkpoint
+
+from playhead.client.reader import RunReader
+from playhead.client.tails.hub import Broadcast, Subscription
+from playhead.client.tails.notice import Notice
+from playhead.client.tails.state import OnPause
+from playhead.client.tails.tail import Tail
+from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.cursor import Cursor
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
+from playhead.runtime.core.records import Entry, RunSubmitted
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.state import fold
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
+
+__all__ = ["KeptLog", "reader_of"]
+
+
+class SilentSubscription(Subscription):
+    """Nothing is received, and no time is lost by waiting for it."""
+
+    async def wait(self, timeout: float) -> bool:
+        await checkpoint()
+        return self.missed
+
+
+class Silence:
+    """A hub that receives nothing."""
+
+    closed = False
+    channels = 1
+
+    def subscribe(self, channel: str) -> Subscription:
+        subscription = SilentSubscription(channel.encode())
+        subscription.confirmed.set()
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        pass
+
+
+def ignore(notice: Notice) -> None:
+    pass
+
+
+def reader_of(log: LogReader, run_id: str, *, on_notice: Callable[[Notice], None] = ignore) -> RunReader:
+    """A reader of one run."""
+    hub: Broadcast = Silence()
+
+    def open_tail(
+        run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
+    ) -> Tail:
+        return Tail(
+            run_id,
+            log=log,
+            hub=hub,
+            channel=run_id,
+            after=after,
+            on_notice=on_notice,
+            wait_for_worker=wait_for_worker,
+            on_pause=on_pause,
+        )
+
+    return RunReader(run_id, log=log, open_tail=open_tail)
+
+
+class KeptLog:
+    """A `LogReader` of one run whose entries are in a list; entries may be added to it.
+
+    Attributes:
+        read_count: How many records were read.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        *,
+        definitions: Mapping[str, AgentDefinition] | None = None,
+        session: Sequence[Message] = (),
+    ) -> None:
+        self.entries = list(entries)
+        self.read_count = 0
+        self._definitions = definitions or {}
+        self._session = list(session)
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        await checkpoint()
+        found = self.entries[after : after + limit]
+        self.read_count += len(found)
+        return found
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        return [Segment(one.seq, one.epoch, [one.record]) for one in await self.read(run_id, after=after, limit=limit)]
+
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        found = await self.read(run_id, after=after, limit=limit)
+        return [EncodedEntry(seq, epoch, encode_record(record)) for seq, epoch, record in found]
+
+    async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        await checkpoint()
+        return self.entries[max(0, before - 1 - limit) : before - 1][::-1]
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        await checkpoint()
+        if not self.entries:
+            return None
+        first, last = self.entries[0], self.entries[-1]
+        assert isinstance(first.record, RunSubmitted)
+        return RunInfo(
+            run_id,
+            fold(self.entries).status,
+            first.record.agent,
+            first.record.session,
+            last.seq,
+            last.epoch,
+            crashes=0,
+            created=first.record.at,
+            updated=last.record.at,
+        )
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        return None
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        return []
+
+    async def messages(self, session: str) -> list[Message]:
+        await checkpoint()
+        return self._session
+
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        await checkpoint()
+        return self._definitions.get(digest)
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
+        defined = await self.definition(run_id, digest)
+        return None if defined is None else defined.stored()
+
+    async def holder(self, session: str) -> str | None:
+        return None
+
+    async def workers(self) -> list[WorkerInfo]:
+        return []
