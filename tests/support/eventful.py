@@ -98,7 +98,7 @@ def eventful(*, prompt: str = "How is Paris?", answer: str = "It rains in Paris.
     run.opening(prompt)
     run.add(ModelStarted(at=0), ModelFailed(at=0, error_type="ConnectionError", message="reset", delay=0.4))
     run.add(ModelStarted(at=0, attempt=2), after_ms=400)
-    run.chunks([c.message_start(), *(c.text_delta(f"word {number} ") for number in range(words))])
+    run.chunks([c.message_start(), *(c.text_delta(f" word {number}") for number in range(words))])
     started = next(one.seq for one in reversed(run.entries) if isinstance(one.record, ModelStarted))
     last = len(run.entries)
     run.add(RunClaimed(at=0, worker="worker-2", definition="d1"), after_ms=2000)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playhead.client.remote_agent import RemoteAgent
     from playhead.client.requests import RecordedRequest
     from playhead.client.run import Run
+    from playhead.client.states import StateAt, States
     from playhead.client.tails.notice import Notice
     from playhead.runtime.log.file.redaction import Redaction
 
@@ -28,6 +29,8 @@ __all__ = [
     "Run",
     "RunFile",
     "RunReader",
+    "StateAt",
+    "States",
     "open_log",
 ]
 
@@ -43,6 +46,8 @@ import_at_first_use(
         "RunFile": "playhead.client.files",
         "open_log": "playhead.client.files",
         "RunReader": "playhead.client.reader",
+        "StateAt": "playhead.client.states",
+        "States": "playhead.client.states",
         "Notice": "playhead.client.tails.notice",
         "Redaction": "playhead.runtime.log.file.redaction",
     },

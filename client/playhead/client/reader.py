@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from playhead.client.replay import Clock, Pages, PlayedTail, check_playback
 from playhead.client.requests import RecordedRequest, recorded_request
+from playhead.client.states import States
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
@@ -280,6 +281,10 @@ class RunReader:
             RunNotFoundError, GapError, ForeignRecordError: As their texts say.
         """
         return await recorded_request(self._log, await self.info(), seq)
+
+    def states(self) -> States:
+        """Gives the state of the run at one record after the other, forward and back: `await run.states().at(41)`."""
+        return States(self._log, self.id)
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
         """Wait until the signal is in force, that is, for its `signal.received` after the cursor.

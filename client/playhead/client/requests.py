@@ -15,7 +15,7 @@ from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["RecordedRequest", "recorded_request"]
+__all__ = ["RecordedRequest", "recorded_request", "session_messages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     if definition is None:
         which = f"definition {digest!r}, which its owner named, is not in the log" if digest else "its owner named none"
         raise RequestNotFoundError(f"run {run.run_id}: what the model was asked is not known, because {which}")
-    session = await _session(log, run, began_from(entries))
+    session = await session_messages(log, run, began_from(entries))
     request = request_of(entries, definition=definition, session=session)
     return RecordedRequest(run.run_id, seq, digest, definition.model, request)
 
@@ -62,8 +62,12 @@ def _no_call(run: RunInfo, seq: int, calls: list[int], entries: list[Entry]) -> 
     return f"record {seq} of run {run.run_id} {what}. Give the number of a model.started; {found}."
 
 
-async def _session(log: LogReader, run: RunInfo, count: int) -> list[Message]:
-    """The first `count` messages of the run's session."""
+async def session_messages(log: LogReader, run: RunInfo, count: int) -> list[Message]:
+    """The first `count` messages of the run's session.
+
+    Raises:
+        RequestNotFoundError: The session does not have them any more.
+    """
     if not count or run.session is None:
         return []
     said = await log.messages(run.session)

@@ -13,15 +13,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from playhead.client.cli.place import show_at
 from playhead.client.cli.reach import with_client, with_run
-from playhead.client.cli.render import failed_call, print_json, printable, seconds, short
+from playhead.client.cli.render import failed_call, print_json, printable, record_line, seconds, short
 from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
 from playhead.client.reader import RunReader
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.core.records import Entry, now_ms
+from playhead.runtime.core.records import now_ms
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.log.values import RunInfo
 
@@ -123,12 +124,17 @@ def show(
         int | None,
         typer.Option("--request", metavar="SEQ", help="Only what the model was asked at record SEQ, as JSON."),
     ] = None,
+    at: Annotated[
+        int | None, typer.Option("--at", metavar="SEQ", min=1, help="Only the run's state after record SEQ.")
+    ] = None,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
     """Show what a run did: its state, its records, its result."""
-    if request is not None:
+    if at is not None:
+        with_run(run_id, url, prefix, partial(show_at, seq=at, as_json=as_json))
+    elif request is not None:
         with_run(run_id, url, prefix, partial(_show_request, seq=request, as_json=as_json))
     else:
         with_run(run_id, url, prefix, partial(_show, records=records, as_json=as_json))
@@ -208,12 +214,7 @@ async def _print_records(console: Console, run: RunReader, info: RunInfo, *, as_
             if as_json:
                 print_json({"seq": entry.seq, "epoch": entry.epoch, **dict(entry.record)})
             else:
-                console.print(Text(printable(_record_line(entry))))
-
-
-def _record_line(entry: Entry) -> str:
-    fields = {key: value for key, value in dict(entry.record).items() if key not in ("v", "type", "at")}
-    return f"{entry.seq:>6}-{entry.epoch}  {entry.record.type:<18} {short(fields)}"
+                console.print(Text(printable(record_line(entry))))
 
 
 def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) -> None:

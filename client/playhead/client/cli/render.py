@@ -40,8 +40,10 @@ __all__ = [
     "failed_call",
     "print_json",
     "printable",
+    "record_line",
     "seconds",
     "short",
+    "shown_content",
     "write_json",
 ]
 
@@ -88,6 +90,12 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 def seconds(milliseconds: float) -> str:
     """A duration for people."""
     return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+def record_line(entry: Entry) -> str:
+    """A record with its position, on one line."""
+    fields = {key: value for key, value in dict(entry.record).items() if key not in ("v", "type", "at")}
+    return f"{entry.seq:>6}-{entry.epoch}  {entry.record.type:<18} {short(fields)}"
 
 
 class RunView:
@@ -200,7 +208,7 @@ class RunView:
                 self.note(f"… {record.tool_use['name']}: {short(record.data)}")
             case ToolFinished():
                 mark, style = ("✓", "green") if record.result["status"] == "success" else ("✗", "red")
-                what = short(_shown(record.result["content"]))
+                what = short(shown_content(record.result["content"]))
                 self.note(f"{mark} {record.name}: {what} ({seconds(record.duration_ms)})", style=style)
             case RunPaused():
                 self._ask(record)
@@ -240,11 +248,12 @@ def _heard(record: SignalReceived) -> str:
         case SignalReceived(kind="respond", body=dict(answers)):
             return f"answered: {', '.join(map(short, answers.values()))}"
         case SignalReceived(kind="steer", body=said):
-            return f"told: {short(said if isinstance(said, str) else _shown(said))}"
+            return f"told: {short(said if isinstance(said, str) else shown_content(said))}"
         case _:
             return f"{record.kind} received"
 
 
-def _shown(content: list[dict[str, Any]]) -> str:
+def shown_content(content: list[dict[str, Any]]) -> str:
+    """Content blocks as one text: what a model or a tool said."""
     parts = [block["text"] if "text" in block else short(block.get("json", list(block))) for block in content]
     return " ".join(parts)

@@ -32,6 +32,7 @@ __all__ = [
     "ModelUnavailableError",
     "NoWorkerError",
     "PlayheadError",
+    "RecordNotFoundError",
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
@@ -214,6 +215,12 @@ class RunNotFoundError(PlayheadError):
 
 class RequestNotFoundError(PlayheadError):
     """The request of a model call is not known: the record is not a `model.started`, or what it was made of is gone."""
+
+    exit_code = 66
+
+
+class RecordNotFoundError(PlayheadError):
+    """The run does not have a record of that number: it is beyond the last one."""
 
     exit_code = 66
 

@@ -1,0 +1,156 @@
+"""The state of a run at any of its records, and what its owner does next there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from playhead.client.requests import session_messages
+from playhead.client.tails.notice import run_not_found
+from playhead.runtime.core.arguments import check_whole
+from playhead.runtime.core.checkpoints import SPACING, Checkpoints
+from playhead.runtime.core.converse import Chunk, Message
+from playhead.runtime.core.decide import decide
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestNotFoundError
+from playhead.runtime.core.open_calls import OpenCall, open_calls
+from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.state import RunState, initial, open_chunks
+from playhead.runtime.core.steps import Step
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import RunInfo
+
+__all__ = ["StateAt", "States"]
+
+_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StateAt:
+    """A run as it was after one of its records.
+
+    Attributes:
+        run_id: The run.
+        head: The number of the last record that the run has now.
+        entry: The record.
+        state: The fold of the records up to it.
+        open_calls: The tool calls that have no result there.
+        step: What `decide` says there: the next step of the owner, or None if the run has ended or waits.
+        history_known: Whether `state.messages` begins with the messages that the run began from. False if the log does
+            not have them any more; `messages` then holds only those of the run.
+    """
+
+    run_id: str
+    head: int
+    entry: Entry
+    state: RunState
+    open_calls: Sequence[OpenCall]
+    step: Step | None
+    history_known: bool
+
+
+class States:
+    """The states of one run. The log is folded once, up to the last record asked for; its neighbours are near.
+
+    It keeps every 512th state, and the records around the last one asked for.
+    """
+
+    def __init__(self, log: LogReader, run_id: str) -> None:
+        self._log = log
+        self._run_id = run_id
+        self._checkpoints = Checkpoints()
+        self._claims: list[tuple[int, str]] = []
+        self._session_count: int | None = None
+        self._definitions: dict[str, AgentDefinition | None] = {}
+        self._block: list[Entry] = []
+
+    async def at(self, seq: int) -> StateAt:
+        """The state after record `seq`.
+
+        Raises:
+            RecordNotFoundError: The run does not have the record.
+            ValueError, TypeError: `seq` is not a whole number from 1 on.
+            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+        """
+        check_whole("seq", seq, least=1)
+        info = await self._log.info(self._run_id)
+        if info is None:
+            raise run_not_found(self._run_id)
+        if seq > info.head:
+            raise RecordNotFoundError(f"run {self._run_id} has {info.head} records so far, and no record {seq}")
+        await self._fold_to(seq)
+        block = await self._block_of(seq)
+        state = self._checkpoints.state_at(seq, block)
+        definition = await self._definition(seq)
+        history = await self._history(info, definition)
+        if history is not None:
+            state = replace(state, messages=(*initial(history).messages, *state.added), history=len(history))
+        step = await self._step(state, definition)
+        entry = block[seq - self._checkpoints.before(seq) - 1]
+        return StateAt(self._run_id, info.head, entry, state, open_calls(state), step, history is not None)
+
+    async def _fold_to(self, seq: int) -> None:
+        while (head := self._checkpoints.head) < seq:
+            page = await self._log.read_segments(self._run_id, after=head, limit=_PAGE)
+            expected = head + 1
+            for one in page:
+                if one.first != expected:
+                    raise GapError(self._run_id, expected=expected, found=one.first)
+                expected = one.last + 1
+                self._note(one)
+            if not page:
+                raise GapError(self._run_id, expected=expected, found=None)
+            self._checkpoints.extend(page)
+
+    def _note(self, segment: Segment) -> None:
+        """Note the claim by which the segment begins, if it begins an ownership, and the run's first cycle."""
+        if isinstance(claim := segment.values[0], RunClaimed):
+            self._claims.append((segment.first, claim.definition))
+        if self._session_count is None:
+            begun = (one.session_messages for one in segment.values if isinstance(one, CycleStarted))
+            self._session_count = next(begun, None)
+
+    async def _block_of(self, seq: int) -> list[Entry]:
+        """The records of the block of `seq`, at least up to it."""
+        start = self._checkpoints.before(seq)
+        kept = self._block
+        if not (kept and kept[0].seq == start + 1 and kept[-1].seq >= seq):
+            self._block = await self._read(start + 1, start + SPACING, least=seq)
+        return self._block
+
+    async def _read(self, first: int, last: int, *, least: int) -> list[Entry]:
+        """Records `first` to `last`, or fewer, but at least up to `least`."""
+        found: list[Entry] = []
+        while (expected := first + len(found)) <= least:
+            page = await self._log.read(self._run_id, after=expected - 1, limit=last - expected + 1)
+            if not page or page[0].seq != expected:
+                raise GapError(self._run_id, expected=expected, found=page[0].seq if page else None)
+            found += page
+        return found
+
+    async def _definition(self, seq: int) -> AgentDefinition | None:
+        """The definition that the owner at `seq` works by, if it named one and the log has it."""
+        digest = next((named for claim, named in reversed(self._claims) if claim <= seq), "")
+        if digest and digest not in self._definitions:
+            self._definitions[digest] = await self._log.definition(self._run_id, digest)
+        return self._definitions.get(digest)
+
+    async def _history(self, info: RunInfo, definition: AgentDefinition | None) -> list[Message] | None:
+        """The messages that the run began from; None if the log does not have them."""
+        if definition is None:
+            return None
+        try:
+            session = await session_messages(self._log, info, self._session_count or 0)
+        except RequestNotFoundError:
+            return None
+        return [*definition.messages, *session]
+
+    async def _step(self, state: RunState, definition: AgentDefinition | None) -> Step | None:
+        partial: list[Chunk] = []
+        goes_on = definition is not None and definition.on_partial == "continue"
+        if goes_on and state.call_open is not None and state.call_end is not None:
+            partial = open_chunks(state, await self._read(state.call_open, state.call_end, least=state.call_end))
+        in_turn = definition is not None and definition.tool_executor == "sequential"
+        return decide(state, in_turn=in_turn, partial=partial)

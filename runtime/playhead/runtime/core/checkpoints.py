@@ -1,0 +1,58 @@
+"""The state of a run at any of its records: the fold is kept now and then, and continued from there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import WHOLE, Segment, record_of
+from playhead.runtime.core.state import RunState, evolve, initial
+
+__all__ = ["SPACING", "Checkpoints"]
+
+SPACING: Final = 512
+"""Records from one kept state to the next. A state holds a tuple of all messages, so more of them cost memory."""
+
+
+class Checkpoints:
+    """Folds the records of a run once, and keeps every `SPACING`th state.
+
+    With them, the state at any record that was folded is the fold of at most `SPACING` records.
+
+    Args:
+        history: The messages that the run began from.
+
+    Attributes:
+        head: The number of the last record that was folded.
+    """
+
+    def __init__(self, history: Iterable[Message] = ()) -> None:
+        self.head: int = 0
+        self._state = initial(history)
+        self._kept: list[RunState] = [self._state]
+
+    def extend(self, page: Iterable[Segment]) -> None:
+        """Fold the next records: those after `head`, without a gap."""
+        for first, epoch, values in page:
+            for seq, value in enumerate(values, first):
+                # Nearly all records are chunks, of which only a redaction changes the state.
+                if type(value) is not list or (value[0] == WHOLE and "redactContent" in value[2]):
+                    self._state = evolve(self._state, Entry(seq, epoch, record_of(value)))
+                if seq % SPACING == 0:
+                    self._kept.append(self._state)
+                self.head = seq
+
+    @staticmethod
+    def before(seq: int) -> int:
+        """The record after which the block of `seq` begins: its state is kept, or it is 0."""
+        return (seq - 1) // SPACING * SPACING
+
+    def state_at(self, seq: int, block: Sequence[Entry]) -> RunState:
+        """The state after record `seq`; `block` holds at least the records after `before(seq)` up to it."""
+        start = self.before(seq)
+        state = self._kept[start // SPACING]
+        for entry in block[: seq - start]:
+            state = evolve(state, entry)
+        return state
