@@ -8,8 +8,10 @@ from tests.support.commands import Commands, Finished, Fleet
 
 __all__: list[str] = []
 
-KEYS = ["run_id", "seq", "epoch", "record", "status", "cycle", "history", "history_known", "messages"]
-KEYS += ["open_calls", "interrupts", "steers", "usage", "next"]
+NAMES = [
+    *("run_id", "seq", "epoch", "record", "status", "cycle", "history", "history_known", "messages"),
+    *("open_calls", "interrupts", "steers", "usage", "next"),
+]
 
 
 def test_the_state_at_a_record_is_printed_for_people_and_for_programs(
@@ -21,7 +23,7 @@ def test_the_state_at_a_record_is_printed_for_people_and_for_programs(
     started = next(record["seq"] for record in records if record["type"] == "tool.started")
 
     (place,) = call("show", run_id, "--at", str(started), "--json", "--url", fleet.url).lines
-    assert list(place) == KEYS
+    assert list(place) == NAMES
     assert (place["run_id"], place["seq"], place["status"], place["cycle"]) == (run_id, started, "running", 1)
     assert [(one["tool_use"]["name"], one["state"]) for one in place["open_calls"]] == [("calculator", "running")]
     assert place["next"]["step"] == "RunTools"

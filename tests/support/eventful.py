@@ -109,7 +109,7 @@ def eventful(*, prompt: str = "How is Paris?", answer: str = "It rains in Paris.
     run.message([{"text": "Let me look."}, *({"toolUse": call} for call in calls)], "tool_use")
     for index, call in enumerate(calls):
         run.add(ToolStarted(at=0, index=index, tool_use=call, effect_key=f"r/t{index}"))
-    run.add(ToolProgressed(at=0, index=1, tool_use=calls[1], data={"roads": 2}), after_ms=100)
+    run.add(ToolProgressed(at=0, index=1, tool_use=calls[1], data={"jams": 2}), after_ms=100)
     question = {"id": "q1", "name": "approve", "reason": "Shall I book?", "response": None}
     run.add(ToolInterrupted(at=0, index=2, tool_use=calls[2], interrupts=[question]), after_ms=50)
     run.add(_finished(0, "weather", "rain", status="success"), _finished(1, "traffic", "no data", status="error"))

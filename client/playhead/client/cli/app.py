@@ -13,7 +13,7 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from playhead.client.cli import control, files, look, watch
+from playhead.client.cli import control, files, look, play, watch
 from playhead.client.cli.doctor import doctor
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
@@ -50,7 +50,7 @@ for _name, _command in {
     "demo": watch.demo,
     "ask": watch.ask,
     "tail": watch.tail,
-    "replay": watch.replay,
+    "replay": play.replay,
     "respond": control.respond,
     "steer": control.steer,
     "cancel": control.cancel,

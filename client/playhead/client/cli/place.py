@@ -29,7 +29,7 @@ from playhead.runtime.core.steps import (
     Step,
 )
 
-__all__ = ["doing", "next_step", "show_at"]
+__all__ = ["doing", "message_lines", "next_step", "show_at"]
 
 _LONGEST = 1000
 
@@ -47,7 +47,7 @@ async def show_at(run: RunReader, *, seq: int, as_json: bool) -> int:
     if not found.history_known:
         console.print(Text("(the messages that it began from are not in the log)", style="dim"))
     for message in found.state.messages:
-        for line in _lines(message):
+        for line in message_lines(message):
             console.print(Text(printable(line)))
     for call in found.open_calls:
         console.print(Text(printable(f"open: {_call_line(call)}"), style="cyan"))
@@ -127,7 +127,8 @@ def _call_line(call: OpenCall) -> str:
     return f"{call.tool_use['name']} {short(call.tool_use['input'])} ({call.state})"
 
 
-def _lines(message: Message) -> list[str]:
+def message_lines(message: Message) -> list[str]:
+    """A message for people, one line for each of its blocks."""
     return [f"{message.get('role', '?'):>9}  {_block_text(block)}" for block in message.get("content", [])]
 
 

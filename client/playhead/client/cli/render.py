@@ -12,7 +12,7 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
-from playhead.runtime.core.events import Projection
+from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.json_lines import json_line, json_ready
 from playhead.runtime.core.records import (
@@ -125,15 +125,21 @@ class RunView:
 
     def tick(self) -> None:
         """On a terminal, show what the run waits for and for how long. Call it about ten times a second."""
-        silent = time.monotonic() - self._silent_since
-        if self._waits_for is None or self._unfinished or silent < _QUIET_S or not self._about.is_terminal:
+        text = self._status()
+        if text is None or self._unfinished or not self._about.is_terminal:
             return
         self._erase()
-        spinner = _SPINNER[int(silent * 10) % len(_SPINNER)]
-        line = Text(f"{spinner} {self._waits_for} · {silent:.0f} s", style="dim")
+        line = Text(text, style="dim")
         line.truncate(self._about.width - 1)
         self._about.print(line, end="")
         self._waiting = True
+
+    def _status(self) -> str | None:
+        """The line of `tick`, or None for none."""
+        silent = time.monotonic() - self._silent_since
+        if self._waits_for is None or silent < _QUIET_S:
+            return None
+        return f"{_SPINNER[int(silent * 10) % len(_SPINNER)]} {self._waits_for} · {silent:.0f} s"
 
     def clear(self) -> None:
         """Remove the line of `tick`; the next output takes its place."""
@@ -160,14 +166,17 @@ class RunView:
         if entry.seq <= self._after:
             return False
         for event in events:
-            if "data" in event:
-                self._say(event["data"])
-            elif "reasoningText" in event:
-                self._think(event["reasoningText"])
-            elif "retracted" in event:
-                self.note(f"[withdrawn: {short(event['text'])}]", style="yellow")
+            self._show(event)
         self._remark(entry)
         return True
+
+    def _show(self, event: Event) -> None:
+        if "data" in event:
+            self._say(event["data"])
+        elif "reasoningText" in event:
+            self._think(event["reasoningText"])
+        elif "retracted" in event:
+            self.note(f"[withdrawn: {short(event['text'])}]", style="yellow")
 
     def _say(self, text: str) -> None:
         out = self._out.file

@@ -1,4 +1,4 @@
-"""Commands that show a run while it runs, or afterwards: `demo`, `ask`, `tail`, `replay`."""
+"""Commands that show a run while it runs, or afterwards: `demo`, `ask`, `tail`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import Entry
 from playhead.runtime.embedded.server import EmbeddedServer
 
-__all__ = ["ask", "demo", "replay", "tail"]
+__all__ = ["Json", "Place", "Prefix", "RunId", "Url", "ask", "demo", "print_events", "print_run", "tail", "watching"]
 
 Url = Annotated[str | None, typer.Option("--url", envvar="PLAYHEAD_URL", help=URL_HELP, show_default=False)]
 Prefix = Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
@@ -45,7 +45,7 @@ def _no_wait(wait: bool) -> float | None:
     return None if wait else 2.0
 
 
-class _Place:
+class Place:
     """The cursor of a reader, for the hint when it leaves, and its notices."""
 
     def __init__(self) -> None:
@@ -69,16 +69,16 @@ class _Place:
             self.say(f"[{notice.message}]")
 
 
-def _how_to_rejoin(place: _Place) -> str:
+def _how_to_rejoin(place: Place) -> str:
     return (
         f"\nleft; the run goes on. Rejoin: playhead tail {place.run_id} --after {place.cursor}\n"
         f"      stop it: playhead cancel {place.run_id}"
     )
 
 
-def _watching(follow: Callable[[_Place], Awaitable[int]], *, hint: Callable[[_Place], str] = _how_to_rejoin) -> None:
+def watching(follow: Callable[[Place], Awaitable[int]], *, hint: Callable[[Place], str] = _how_to_rejoin) -> None:
     """Run `follow`; Ctrl-C does not stop the run, and prints the hint."""
-    place = _Place()
+    place = Place()
     try:
         code = anyio.run(partial(follow, place))
     except KeyboardInterrupt:
@@ -104,14 +104,14 @@ async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coro
     return code
 
 
-async def _show(run: RunReader, place: _Place, *, after: str | None, as_json: bool, wait: float | None) -> int:
+async def _show(run: RunReader, place: Place, *, after: str | None, as_json: bool, wait: float | None) -> int:
     place.run_id = run.id
     place.cursor = after or 0
     if as_json:
         events = run.stream_async(after=after, wait_for_worker=wait, on_pause="wait")
-        return await _print_events(events, place)
+        return await print_events(events, place)
     records = _from_the_start(run, after=parse_cursor(after), wait=wait)
-    return await _print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
+    return await print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
 
 
 async def _from_the_start(run: RunReader, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
@@ -123,7 +123,7 @@ async def _from_the_start(run: RunReader, *, after: Position, wait: float | None
             yield entry
 
 
-async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: RunView) -> int:
+async def print_run(records: AsyncGenerator[Entry, None], place: Place, view: RunView) -> int:
     """Show the run to a user; a terminal also shows what the run waits for."""
 
     async def feed() -> int:
@@ -146,7 +146,7 @@ async def _print_run(records: AsyncGenerator[Entry, None], place: _Place, view: 
         view.clear()
 
 
-async def _print_events(events: AsyncGenerator[Event, None], place: _Place) -> int:
+async def print_events(events: AsyncGenerator[Event, None], place: Place) -> int:
     """Write one line per event; the last line of a failed run is the error."""
     code = 0
     try:
@@ -180,7 +180,7 @@ def ask(
     """Submit a run and watch it. Ctrl-C leaves; the run goes on."""
     text = sys.stdin.read() if prompt == "-" else prompt
 
-    async def follow(place: _Place) -> int:
+    async def follow(place: Place) -> int:
         async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
             run = await client.start(agent, text, session_id=session, deadline=deadline)
             if detach:
@@ -188,7 +188,7 @@ def ask(
                 return 0
             return await _show(run, place, after=None, as_json=as_json, wait=_no_wait(wait))
 
-    _watching(follow)
+    watching(follow)
 
 
 def tail(
@@ -202,36 +202,12 @@ def tail(
     """Rejoin a run after a cursor and watch it to its end."""
     parse_cursor(after)
 
-    async def follow(place: _Place) -> int:
+    async def follow(place: Place) -> int:
         async with opened(run_id, url, prefix, on_notice=place.tell) as run:
             await run.info()
             return await _show(run, place, after=after, as_json=as_json, wait=_no_wait(wait))
 
-    _watching(follow)
-
-
-def replay(
-    run_id: RunOrFile,
-    speed: Annotated[float, typer.Option("--speed", help="2 is twice as fast as it ran.")] = 1.0,
-    fast: Annotated[bool, typer.Option("--fast", help="Do not wait at all.")] = False,
-    as_json: Json = False,
-    url: Url = None,
-    prefix: Prefix = "ph",
-) -> None:
-    """Play a past run again on its recorded clock. Nothing is executed again: this only reads the log."""
-    if not speed > 0:  # nan is not
-        raise ValueError(f"--speed must be above 0, not {speed:g}; --fast does not wait at all")
-
-    async def follow(place: _Place) -> int:
-        async with opened(run_id, url, prefix, on_notice=place.tell) as run:
-            place.run_id = run_id
-            await run.info()
-            rate = None if fast else speed
-            if as_json:
-                return await _print_events(run.replay(speed=rate), place)
-            return await _print_run(run.replay_records(speed=rate), place, RunView(run.id))
-
-    _watching(follow, hint=lambda place: f"\nleft; continue with: playhead tail {place.run_id} --after {place.cursor}")
+    watching(follow)
 
 
 def demo(
@@ -245,7 +221,7 @@ def demo(
     if importlib.util.find_spec("playhead.workers") is None:
         raise AgentNotFoundError("the demo needs a worker: pip install playhead-workers")
 
-    async def follow(place: _Place) -> int:
+    async def follow(place: Place) -> int:
         async with EmbeddedServer.running(directory=DATA_DIRECTORY) as server:
             if server.notice:
                 typer.echo(server.notice, err=True)
@@ -265,7 +241,7 @@ def demo(
                 typer.echo(_demo_hint(run.id), err=True)
         return code
 
-    _watching(follow, hint=lambda place: f"\nstopped; the run so far: playhead show {place.run_id}{kept_here()}")
+    watching(follow, hint=lambda place: f"\nstopped; the run so far: playhead show {place.run_id}{kept_here()}")
 
 
 def _demo_hint(run_id: str) -> str:
@@ -275,7 +251,7 @@ def _demo_hint(run_id: str) -> str:
     )
 
 
-async def _keep_worker(url: str, model: str | None, place: _Place) -> None:
+async def _keep_worker(url: str, model: str | None, place: Place) -> None:
     """Run a worker process for the demo's agent, and another one if it is killed: that one takes the run over.
 
     The worker stops when its standard input is closed, so it never outlives this process.
