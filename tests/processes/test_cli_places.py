@@ -1,8 +1,10 @@
-"""`playhead show --at`: the run as it was after one of its records."""
+"""`playhead show`: what a run did, the run as it was after one of its records, and its pictures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.support.commands import Commands, Finished, Fleet
 
@@ -40,3 +42,37 @@ def test_the_state_at_a_record_is_printed_for_people_and_for_programs(
     refused = call("show", run_id, "--at", str(info["head"] + 1), "--url", fleet.url)
     assert (refused.code, refused.out) == (66, "")
     assert f"has {info['head']} records so far, and no record {info['head'] + 1}" in refused.err
+
+
+def test_show_prints_the_transcript_the_timeline_and_the_costs(fleet: Fleet, call: Callable[..., Finished]):
+    run_id = call("ask", "assistant", "What is 17 * 23?", "--json", "--url", fleet.url).lines[0]["run"]
+    shown = call("show", run_id, "--url", fleet.url)
+    assert shown.code == 0
+    lines = shown.out.splitlines()
+    for wanted in (
+        r"state +completed",
+        r" +3 +user +What is 17 \* 23\?",
+        r" +\d+ +→ +calculator: {\"expression\": \"17 \* 23\"}",
+        r" +\d+ +✓ +calculator: 391",
+        r"timeline of .*, \d+ records",
+        r"model call 1 +█+ .*",
+        r"tool calculator +█+ .*",
+        r"cycle +records +time +model +tools +waits +tokens in +out",
+        r"2 +\d+-\d+ .*",
+        r"end_turn · 2 cycles · .* tokens",
+    ):
+        assert any(re.fullmatch(wanted, line.rstrip()) for line in lines), (wanted, shown.out)
+    assert shown.out.count("17 * 23 = 391") == 1
+
+
+def test_pictures_of_a_run_are_written_to_files(fleet: Fleet, call: Callable[..., Finished], tmp_path: Path):
+    run_id = call("ask", "assistant", "What is 17 * 23?", "--json", "--url", fleet.url).lines[0]["run"]
+    told = call("show", run_id, "--html", "run.html", "--svg", "run.svg", "--url", fleet.url)
+    assert (told.code, told.out) == (0, "")
+    assert [line.split()[:2] for line in told.err.splitlines()] == [["wrote", "run.html"], ["wrote", "run.svg"]]
+    page = (tmp_path / "run.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    svg = (tmp_path / "run.svg").read_text("utf-8")
+    assert svg in page
+    refused = call("show", run_id, "--svg", "nowhere/run.svg", "--url", fleet.url)
+    assert (refused.code, refused.err) == (64, "playhead: nowhere/run.svg cannot be written: No such file or directory")

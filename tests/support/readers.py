@@ -141,8 +141,8 @@ class KeptLog:
         return self._definitions.get(digest)
 
     async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
-        defined = await self.definition(run_id, digest)
-        return None if defined is None else defined.stored()
+        found = await self.definition(run_id, digest)
+        return found.stored() if found is not None else None
 
     async def holder(self, session: str) -> str | None:
         return None

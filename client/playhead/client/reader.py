@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from playhead.client.replay import Clock, Pages, PlayedTail, check_playback
+from playhead.client.replay import AnyTail, Clock, PlayedTail, check_playback
 from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.states import States
 from playhead.client.tails.notice import run_not_found
@@ -40,7 +40,7 @@ class OpenTail(Protocol):
         after: Cursor | Entry,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
-    ) -> Pages: ...
+    ) -> AnyTail: ...
 
 
 @dataclass(frozen=True, slots=True)

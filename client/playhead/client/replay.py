@@ -14,11 +14,11 @@ from playhead.runtime.core.arguments import check_number, check_whole
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.segments import Segment, Stored
 
-__all__ = ["Clock", "Pages", "PlayedTail", "check_playback"]
+__all__ = ["AnyTail", "Clock", "PlayedTail", "check_playback"]
 
 
-class Pages(Protocol):
-    """The records of a run, page by page: a `Tail`, or one that is played."""
+class AnyTail(Protocol):
+    """A tail as `Tail`, of whatever log: enter it, and call `next` until it returns None."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -27,11 +27,11 @@ class Pages(Protocol):
     ) -> None: ...
 
     async def next(self) -> list[Segment] | None:
-        """The next records; None after the last one."""
+        """See `Tail.next`."""
         ...
 
     async def settle(self) -> None:
-        """Return when the last record seen is in the log unchanged."""
+        """See `Tail.settle`."""
         ...
 
 
@@ -100,7 +100,7 @@ class PlayedTail:
         until: The number of the last record; None for the end of the run.
     """
 
-    def __init__(self, tail: Pages, *, clock: Clock | None, until: int | None) -> None:
+    def __init__(self, tail: AnyTail, *, clock: Clock | None, until: int | None) -> None:
         self._tail = tail
         self._clock = clock
         self._until = until

@@ -38,6 +38,7 @@ class StateAt:
         state: The fold of the records up to it.
         open_calls: The tool calls that have no result there.
         step: What `decide` says there: the next step of the owner, or None if the run has ended or waits.
+        definition: The definition by which the owner there ran the agent; None if the log does not have it.
         history_known: Whether `state.messages` begins with the messages that the run began from. False if the log does
             not have them any more; `messages` then holds only those of the run.
     """
@@ -48,6 +49,7 @@ class StateAt:
     state: RunState
     open_calls: Sequence[OpenCall]
     step: Step | None
+    definition: AgentDefinition | None
     history_known: bool
 
 
@@ -89,7 +91,16 @@ class States:
             state = replace(state, messages=(*initial(history).messages, *state.added), history=len(history))
         step = await self._step(state, definition)
         entry = block[seq - self._checkpoints.before(seq) - 1]
-        return StateAt(self._run_id, info.head, entry, state, open_calls(state), step, history is not None)
+        return StateAt(
+            self._run_id,
+            info.head,
+            entry,
+            state,
+            open_calls(state),
+            step,
+            definition=definition,
+            history_known=history is not None,
+        )
 
     async def _fold_to(self, seq: int) -> None:
         while (head := self._checkpoints.head) < seq:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from playhead.client.cli.page.files import write_pictures
+from playhead.client.cli.page.terminal import costs_table, timeline_lines, transcript_lines
 from playhead.client.cli.place import show_at
 from playhead.client.cli.reach import with_client, with_run
 from playhead.client.cli.render import failed_call, print_json, printable, record_line, seconds, short
@@ -24,6 +27,9 @@ from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.core.retry import rest_of_wait
+from playhead.runtime.core.timeline import timeline
+from playhead.runtime.core.transcript import transcript
+from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["counted", "runs", "show", "workers"]
@@ -127,12 +133,18 @@ def show(
     at: Annotated[
         int | None, typer.Option("--at", metavar="SEQ", min=1, help="Only the run's state after record SEQ.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one page in which you move through the run.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write a picture of the timeline.")] = None,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Show what a run did: its state, its records, its result."""
-    if at is not None:
+    """Show what a run did: its state, its transcript, its timeline, its result."""
+    if html is not None or svg is not None:
+        with_run(run_id, url, prefix, partial(write_pictures, html=html, svg=svg))
+    elif at is not None:
         with_run(run_id, url, prefix, partial(show_at, seq=at, as_json=as_json))
     elif request is not None:
         with_run(run_id, url, prefix, partial(_show_request, seq=request, as_json=as_json))
@@ -163,6 +175,8 @@ async def _show(run: RunReader, *, records: bool, as_json: bool) -> int:
         _print_info(console, info)
     if records:
         await _print_records(console, run, info, as_json=as_json)
+    elif not as_json:
+        await _print_course(run, info)
     if pause is not None and not as_json:
         _print_questions(console, run.id, pause.interrupts)
     if failed is not None and not as_json:
@@ -206,6 +220,22 @@ def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interru
     console.print(Text(f"answer: {how_to_respond(run_id, interrupts)}", style="dim"))
 
 
+async def _print_course(run: RunReader, info: RunInfo) -> None:
+    """The transcript, the timeline, and what each cycle cost."""
+    entries = await read_all(run.log, run.id, head=info.head)
+    console = Console(highlight=False)
+    console.print()
+    for line in transcript_lines(transcript(entries)):
+        console.print(line, soft_wrap=True)
+    console.print()
+    drawn = timeline(entries)
+    for line in timeline_lines(drawn, width=console.width):
+        console.print(line, soft_wrap=True)
+    if drawn.cycles:
+        console.print()
+        console.print(costs_table(drawn))
+
+
 async def _print_records(console: Console, run: RunReader, info: RunInfo, *, as_json: bool) -> None:
     after = 0
     while after < info.head and (page := await run.log.read(run.id, after=after)):
@@ -232,9 +262,6 @@ def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) 
                 style="dim",
             )
         )
-        for block in outcome["result"].get("message", {}).get("content", []):
-            if "text" in block:
-                console.print(Text(printable(block["text"])))
 
 
 def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:

@@ -171,7 +171,7 @@ def replay(
             head, ends_at = await _end(run, asked)
             if step:
                 with keys_of_stdin() as key:
-                    return await step_through(run, run.log, first=first, key=key)
+                    return await step_through(run, first=first, key=key)
             if as_json:
                 return await print_events(_events(run, asked), place)
             view = PlayedView(run.id, after=first - 1, only=only, head=head, ends_at=ends_at, speed=asked.speed)

@@ -21,7 +21,6 @@ from playhead.client.cli.render import printable, record_line, seconds, short
 from playhead.client.reader import RunReader
 from playhead.client.states import StateAt
 from playhead.runtime.core.records import Entry, ModelChunk, ToolProgressed
-from playhead.runtime.log.interface import LogReader
 
 __all__ = ["Move", "NextKey", "Stepping", "keys_of_stdin", "move_of", "step_through"]
 
@@ -96,9 +95,9 @@ class _Keys:
         return self._read.pop(0)
 
 
-async def step_through(run: RunReader, log: LogReader, *, first: int, key: NextKey) -> int:
+async def step_through(run: RunReader, *, first: int, key: NextKey) -> int:
     """Show the run at `first`, then follow the keys until one leaves; returns the exit code."""
-    stepping = Stepping(run, log)
+    stepping = Stepping(run)
     await stepping.go_to(first)
     stepping.say(_HELP)
     while (move := move_of(await key())) != "quit":
@@ -113,10 +112,10 @@ class Stepping:
         seq: The number of the record at which it is.
     """
 
-    def __init__(self, run: RunReader, log: LogReader) -> None:
+    def __init__(self, run: RunReader) -> None:
         self.seq: int = 0
         self._run = run
-        self._log = log
+        self._log = run.log
         self._states = run.states()
         self._console = Console(highlight=False, soft_wrap=True)
         self._began_at: int | None = None

@@ -28,7 +28,20 @@ from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import Entry
 from playhead.runtime.embedded.server import EmbeddedServer
 
-__all__ = ["Json", "Place", "Prefix", "RunId", "Url", "ask", "demo", "print_events", "print_run", "tail", "watching"]
+__all__ = [
+    "Json",
+    "Place",
+    "Prefix",
+    "RunId",
+    "RunOrFile",
+    "Url",
+    "ask",
+    "demo",
+    "print_events",
+    "print_run",
+    "tail",
+    "watching",
+]
 
 Url = Annotated[str | None, typer.Option("--url", envvar="PLAYHEAD_URL", help=URL_HELP, show_default=False)]
 Prefix = Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]

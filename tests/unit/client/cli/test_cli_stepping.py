@@ -28,7 +28,7 @@ async def stepped(keys: Sequence[str], *, first: int = 1, entries: list[Entry] =
     async def key() -> str:
         return next(sent, "")
 
-    return await step_through(reader_of(log, "r"), log, first=first, key=key), log
+    return await step_through(reader_of(log, "r"), first=first, key=key), log
 
 
 def places(out: str) -> list[int]:
@@ -100,7 +100,7 @@ async def test_a_run_that_goes_on_is_stepped_to_what_has_come_since(capsys: pyte
             log.entries.append(ENTRIES[10])
         return next(keys)
 
-    await step_through(reader_of(log, "r"), log, first=10, key=key)
+    await step_through(reader_of(log, "r"), first=10, key=key)
     assert [places(out) for out in told] == [[10], [], [11]]
     assert "this is the last record so far; the run goes on" in told[1]
 

@@ -1,0 +1,116 @@
+"""The transcript and the timeline of a run as lines of a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.table import Table
+from rich.text import Text
+
+from playhead.client.cli.page.axis import Axis
+from playhead.client.cli.render import printable, seconds, short
+from playhead.runtime.core.timeline import Bar, Timeline
+from playhead.runtime.core.transcript import Item
+
+__all__ = ["costs_table", "timeline_lines", "transcript_lines"]
+
+_MOST_BARS: Final = 60
+_MOST_CYCLES: Final = 30
+_LABEL: Final = 26
+_ENDING: Final = 22
+_STYLES: Final = {
+    "model": "blue",
+    "tool": "green",
+    "queue": "bright_black",
+    "retry": "yellow",
+    "human": "magenta",
+    "takeover": "red",
+    "handover": "cyan",
+}
+_SAYS: Final = {
+    "user": ("user", "bold"),
+    "text": ("model", ""),
+    "reasoning": ("thinks", "dim italic"),
+    "call": ("→", "cyan"),
+    "progress": ("…", "dim"),
+    "result": ("✓", "green"),
+    "error": ("✗", "red"),
+    "question": ("?", "yellow"),
+    "note": ("·", "dim"),
+    "end": ("■", "dim"),
+}
+
+
+def transcript_lines(items: Sequence[Item]) -> Iterator[Text]:
+    """Each item of a transcript, long results cut to one line."""
+    for item in items:
+        who, style = _SAYS[item.kind]
+        text = item.text if item.kind in ("user", "text", "reasoning") else short(item.text)
+        title = "" if item.kind in ("user", "text", "reasoning") else f"{item.title}{': ' if text else ''}"
+        if item.withdrawn is not None:
+            who, style, text = "model", "dim strike", short(text)
+        yield Text.assemble((f"{item.first:>6} {who:>6}  ", "dim"), (printable(f"{title}{text.strip()}"), style))
+
+
+def timeline_lines(timeline: Timeline, *, width: int) -> Iterator[Text]:
+    """A line for each bar: its name, its place on the time axis, and how long it took."""
+    bars = timeline.bars
+    if len(bars) > _MOST_BARS:
+        least = sorted((bar.took_ms for bar in bars), reverse=True)[_MOST_BARS - 1]
+        bars = tuple(bar for bar in bars if bar.took_ms >= least)[:_MOST_BARS]
+    axis = Axis(timeline)
+    space = max(10, width - _LABEL - _ENDING)
+    whole = f"{seconds(timeline.ended - timeline.began)}, {timeline.records} records"
+    yield Text(f"{f'timeline of {whole}':<{_LABEL + 1}}", style="bold")
+    for bar in bars:
+        began = min(int(axis.place(bar.began) * space), space - 1)
+        length = max(1, round(axis.place(bar.ended) * space) - began)
+        name = short(printable(f"{bar.kind} {bar.name}"), longest=_LABEL - 1)
+        fill = {"withdrawn": "░", "interrupted": "▒"}.get(bar.outcome, "█")
+        style = "red" if bar.outcome == "error" else _STYLES[bar.kind]
+        yield Text.assemble(
+            f"{name:<{_LABEL}}",
+            " " * began,
+            (_cut(fill * length) if axis.is_cut(bar) else fill * length, style),
+            " " * (space - began - length),
+            (f" {seconds(bar.took_ms)}{_ending(bar)}", "dim"),
+        )
+    if len(bars) < len(timeline.bars):
+        left_out = len(timeline.bars) - len(bars)
+        yield Text(f"({left_out} shorter bars are left out; `--html FILE` shows all of them)", style="dim")
+    if any(axis.is_cut(bar) for bar in bars):
+        yield Text("(a wait with ≈ is drawn shorter than it was)", style="dim")
+
+
+def _cut(drawn: str) -> str:
+    middle = len(drawn) // 2
+    return f"{drawn[:middle]}≈{drawn[middle + 1 :]}"
+
+
+def _ending(bar: Bar) -> str:
+    return "" if bar.outcome == "ok" else f", {bar.outcome}"
+
+
+def costs_table(timeline: Timeline) -> Table:
+    """What each cycle cost; of many, those that took longest."""
+    cycles = timeline.cycles
+    if len(cycles) > _MOST_CYCLES:
+        longest = sorted(cycles, key=lambda one: one.ended - one.began, reverse=True)[:_MOST_CYCLES]
+        cycles = tuple(sorted(longest, key=lambda one: one.number))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("cycle", "records", "time", "model", "tools", "waits", "tokens in", "out"):
+        table.add_column(column, justify="left" if column == "cycle" else "right")
+    for one in cycles:
+        tools = f"{seconds(one.tool_ms)} ({one.tools})" if one.tools else ""
+        table.add_row(
+            str(one.number),
+            f"{one.first}-{one.last}",
+            seconds(one.ended - one.began),
+            seconds(one.model_ms),
+            tools,
+            seconds(one.wait_ms) if one.wait_ms else "",
+            str(one.input_tokens),
+            str(one.output_tokens),
+        )
+    return table

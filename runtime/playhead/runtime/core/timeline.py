@@ -1,0 +1,312 @@
+"""The timeline of a run: what took how long, as bars on a time axis. Pure; the terminal and the pages draw it.
+
+    timeline(entries) -> Timeline
+
+Times are those of the records. The clocks of two owners may differ: a record that is dated before an earlier one counts
+as made at the same time as that one, so that time never goes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from playhead.runtime.core.records import (
+    TERMINAL_TYPES,
+    CycleStarted,
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelFailed,
+    ModelRetried,
+    ModelStarted,
+    Record,
+    RunClaimed,
+    RunHandedOver,
+    RunPaused,
+    RunSubmitted,
+    SignalReceived,
+    ToolFinished,
+    ToolInterrupted,
+    ToolProgressed,
+    ToolStarted,
+)
+
+__all__ = ["Bar", "BarKind", "Cycle", "Mark", "Outcome", "Timeline", "timeline"]
+
+BarKind = Literal["model", "tool", "queue", "retry", "human", "takeover", "handover"]
+"""What a bar is: a call of the model or of a tool, or a wait: for the first worker, for the next try of a failed model
+call, for a human, for another worker after an owner died, or after one handed the run over."""
+
+Outcome = Literal["open", "ok", "error", "withdrawn", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Something that took time.
+
+    Attributes:
+        kind: What it is.
+        name: The tool, the worker that came, or what was waited for.
+        first, last: The records by which it began and ended; `last` is the last record so far if it is open.
+        began, ended: Unix milliseconds.
+        outcome: `open` if it has not ended; `withdrawn` for a model call that was cut off; `interrupted` for a tool
+            that asked a human, or whose owner died.
+        lane: 0, or the first lane that was free, for tools that run side by side.
+        cycle: The cycle in which it began.
+        input_tokens, output_tokens: Of a model call that ended with a message.
+    """
+
+    kind: BarKind
+    name: str
+    first: int
+    last: int
+    began: int
+    ended: int
+    outcome: Outcome = "open"
+    lane: int = 0
+    cycle: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def took_ms(self) -> int:
+        """How long it took so far."""
+        return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that took no time: a signal, the first record of another owner, the end.
+
+    Attributes:
+        kind: The record's type.
+        seq, at: The record, and when it was made, unix milliseconds.
+        name: What it says: the signal's kind, the worker, the error.
+    """
+
+    kind: str
+    seq: int
+    at: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A cycle and what it cost: a model call, its retries, and the tools that it asked for.
+
+    Attributes:
+        number: 1, 2, …
+        first, last: Its first and its last record.
+        began, ended: Unix milliseconds.
+        model_ms: Time in model calls.
+        tool_ms: Time in tools; tools that run side by side count each.
+        wait_ms: Time in waits.
+        tools: Tool calls that were begun.
+        input_tokens, output_tokens: Of its message.
+    """
+
+    number: int
+    first: int
+    last: int
+    began: int
+    ended: int
+    model_ms: int = 0
+    tool_ms: int = 0
+    wait_ms: int = 0
+    tools: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What a run did, and when. Equal records give equal timelines.
+
+    Attributes:
+        began, ended: The first and the last record, unix milliseconds.
+        records: How many there are.
+        bars: In the order in which they began.
+        marks: In their order.
+        cycles: In their order.
+    """
+
+    began: int = 0
+    ended: int = 0
+    records: int = 0
+    bars: tuple[Bar, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    cycles: tuple[Cycle, ...] = ()
+
+    @property
+    def lanes(self) -> int:
+        """How many tools ran side by side at most."""
+        return max((bar.lane + 1 for bar in self.bars if bar.kind == "tool"), default=0)
+
+
+def timeline(entries: Iterable[Entry]) -> Timeline:
+    """The timeline of a run, given its records from 1 on: all of them, or those so far."""
+    drawing = _Drawing()
+    for entry in entries:
+        drawing.add(entry)
+    return drawing.value()
+
+
+class _Drawing:
+    """The timeline so far, with the bars that have not ended; `tool` bars by their index in the batch."""
+
+    def __init__(self) -> None:
+        self._bars: list[Bar] = []
+        self._marks: list[Mark] = []
+        self._cycles: list[Cycle] = []
+        self._call: int | None = None  # all of these are places in `_bars`
+        self._wait: int | None = None
+        self._tools: dict[int, int] = {}
+        self._began: int | None = None
+        self._at = 0
+        self._seq = 0
+
+    def value(self) -> Timeline:
+        for place in (self._call, self._wait, *self._tools.values()):
+            if place is not None:
+                self._bars[place] = replace(self._bars[place], last=self._seq, ended=self._at)
+        return Timeline(
+            self._began or 0,
+            self._at,
+            self._seq,
+            tuple(self._bars),
+            tuple(self._marks),
+            tuple(self._closed_cycles()),
+        )
+
+    def _closed_cycles(self) -> Iterable[Cycle]:
+        bars: dict[int, list[Bar]] = {}
+        for bar in self._bars:
+            bars.setdefault(bar.cycle, []).append(bar)
+        ends = [(one.first - 1, one.began) for one in self._cycles[1:]]
+        for cycle, (last, ended) in zip(self._cycles, [*ends, (self._seq, self._at)], strict=False):
+            yield _with_costs(replace(cycle, last=last, ended=ended), bars.get(cycle.number, []))
+
+    def add(self, entry: Entry) -> None:
+        seq, _, record = entry
+        before = self._seq, self._at
+        self._seq, self._at = seq, max(self._at, record.at)
+        self._began = self._at if self._began is None else self._began
+        if type(record) is ModelChunk or isinstance(record, ToolProgressed):
+            return  # nearly all records: they neither begin nor end a bar
+        if isinstance(record, RunClaimed):
+            self._claimed(entry, record, before)
+        elif self._wait is not None and not isinstance(record, RunSubmitted):
+            self._end_wait()
+        self._note(record)
+
+    def _claimed(self, entry: Entry, record: RunClaimed, before: tuple[int, int]) -> None:
+        """Another owner: what the former one had open ended with its last record."""
+        if self._wait is None and entry.epoch > 1:
+            self._break_off(*before)
+            self._wait = self._begin("takeover", record.worker, first=before[0], began=before[1])
+        self._end_wait(named=record.worker)
+        if entry.epoch > 1:
+            self._mark(record, record.worker)
+
+    def _note(self, record: Record) -> None:
+        match record:
+            case RunSubmitted():
+                self._wait = self._begin("queue", record.agent)
+            case CycleStarted():
+                self._cycles.append(Cycle(record.cycle, self._seq, self._seq, self._at, self._at))
+            case ModelStarted():
+                self._end_call("withdrawn")
+                self._call = self._begin("model", f"call {record.attempt}")
+            case MessageAdded(origin="model"):
+                self._end_call("ok", usage=record.message.get("metadata", {}).get("usage", {}))
+            case ModelRetried():
+                self._end_call("withdrawn")
+            case ModelFailed():
+                self._end_call("error")
+                self._wait = self._begin("retry", record.error_type)
+            case ToolStarted():
+                self._tools[record.index] = self._begin("tool", str(record.tool_use["name"]), lane=self._free_lane())
+            case ToolFinished():
+                self._end_tool(record.index, "ok" if record.result["status"] == "success" else "error")
+            case ToolInterrupted():
+                self._end_tool(record.index, "interrupted")
+            case RunPaused():
+                names = ", ".join(str(one.get("name", "")) for one in record.interrupts)
+                self._wait = self._begin("human", names)
+            case RunHandedOver():
+                self._break_off(self._seq, self._at)
+                self._mark(record, record.worker)
+                self._wait = self._begin("handover", record.worker)
+            case SignalReceived():
+                self._mark(record, record.kind)
+            case _ if record.type in TERMINAL_TYPES:
+                self._break_off(self._seq, self._at)
+                self._mark(record, str(getattr(record, "error_type", "")))
+            case _:
+                pass
+
+    def _begin(
+        self, kind: BarKind, name: str, *, lane: int = 0, first: int | None = None, began: int | None = None
+    ) -> int:
+        first, began = first or self._seq, self._at if began is None else began
+        cycle = self._cycles[-1].number if self._cycles else 0
+        self._bars.append(Bar(kind, name, first, first, began, began, lane=lane, cycle=cycle))
+        return len(self._bars) - 1
+
+    def _end(self, place: int, outcome: Outcome, **more: Any) -> None:
+        last, ended = more.pop("last", self._seq), more.pop("ended", self._at)
+        self._bars[place] = replace(self._bars[place], last=last, ended=ended, outcome=outcome, **more)
+
+    def _end_call(self, outcome: Outcome, *, usage: dict[str, Any] | None = None, **more: int) -> None:
+        if self._call is not None:
+            tokens = {name: _count(usage, key) for name, key in _TOKENS.items()}
+            self._end(self._call, outcome, **tokens, **more)
+            self._call = None
+
+    def _end_tool(self, index: int, outcome: Outcome) -> None:
+        place = self._tools.pop(index, None)
+        if place is not None:  # a call that was cancelled before it began has no bar
+            self._end(place, outcome)
+
+    def _end_wait(self, *, named: str | None = None) -> None:
+        if self._wait is not None:
+            self._end(self._wait, "ok", **({"name": named} if named and self._bars[self._wait].kind != "human" else {}))
+            self._wait = None
+
+    def _break_off(self, last: int, ended: int) -> None:
+        """End what the owner had open, with the owner's last record."""
+        self._end_call("withdrawn", last=last, ended=ended)
+        for place in self._tools.values():
+            self._end(place, "interrupted", last=last, ended=ended)
+        self._tools.clear()
+
+    def _free_lane(self) -> int:
+        taken = {self._bars[place].lane for place in self._tools.values()}
+        return next(lane for lane in range(len(taken) + 1) if lane not in taken)
+
+    def _mark(self, record: Record, name: str) -> None:
+        self._marks.append(Mark(record.type, self._seq, self._at, name))
+
+
+_TOKENS: Final = {"input_tokens": "inputTokens", "output_tokens": "outputTokens"}
+
+
+def _count(usage: dict[str, Any] | None, key: str) -> int:
+    count = (usage or {}).get(key, 0)
+    return count if isinstance(count, int) else 0
+
+
+def _with_costs(cycle: Cycle, bars: list[Bar]) -> Cycle:
+    tools = [bar for bar in bars if bar.kind == "tool"]
+    model = [bar for bar in bars if bar.kind == "model"]
+    return replace(
+        cycle,
+        model_ms=sum(bar.took_ms for bar in model),
+        tool_ms=sum(bar.took_ms for bar in tools),
+        wait_ms=sum(bar.took_ms for bar in bars if bar.kind not in ("model", "tool")),
+        tools=len(tools),
+        input_tokens=sum(bar.input_tokens for bar in model),
+        output_tokens=sum(bar.output_tokens for bar in model),
+    )

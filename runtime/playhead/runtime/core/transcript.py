@@ -1,0 +1,167 @@
+"""The transcript of a run: what was said and done, in order, as a person reads it. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from playhead.runtime.core.converse import ContentBlock
+from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.records import (
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelFailed,
+    ModelRetried,
+    ModelStarted,
+    Record,
+    RunCancelled,
+    RunClaimed,
+    RunCompleted,
+    RunFailed,
+    RunHandedOver,
+    RunPaused,
+    SignalReceived,
+    ToolFinished,
+    ToolProgressed,
+    ToolStarted,
+)
+
+__all__ = ["Item", "ItemKind", "content_text", "transcript"]
+
+ItemKind = Literal["user", "text", "reasoning", "call", "progress", "result", "error", "question", "note", "end"]
+
+
+@dataclass(slots=True)
+class Item:
+    """One part of a transcript.
+
+    Attributes:
+        kind: What it is; `error` is a tool's result that is an error, or the error that ended the run.
+        first: The record by which it begins.
+        title: The tool, the role, what happened.
+        texts, seqs: Its text in pieces, and the record of each piece.
+        withdrawn: The record that withdrew it, because its model call was cut off; None if it counts.
+    """
+
+    kind: ItemKind
+    first: int
+    title: str = ""
+    texts: list[str] = field(default_factory=list[str])
+    seqs: list[int] = field(default_factory=list[int])
+    withdrawn: int | None = None
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return "".join(self.texts)
+
+
+def transcript(entries: Iterable[Entry]) -> list[Item]:
+    """The transcript of a run, given its records from 1 on: all of them, or those so far."""
+    writing = _Writing()
+    for entry in entries:
+        writing.add(entry)
+    return writing.items
+
+
+def content_text(content: Sequence[ContentBlock]) -> str:
+    """Content blocks as one text: their texts, and the rest as JSON."""
+    return " ".join(str(block["text"]) if "text" in block else json_line(block, other=str) for block in content)
+
+
+class _Writing:
+    """The transcript so far."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._call = 0  # where the items of the open model call begin
+        self._streamed = False
+
+    def add(self, entry: Entry) -> None:
+        seq, _, record = entry
+        match record:
+            case ModelChunk():
+                self._chunk(seq, record.chunk)
+            case ModelStarted(continues=continues):
+                if not continues:
+                    self._call, self._streamed = len(self.items), False
+            case MessageAdded():
+                self._message(seq, record)
+            case ModelRetried():
+                for item in self.items[self._call :]:
+                    if item.kind in ("text", "reasoning"):
+                        item.withdrawn = seq
+                self._put(seq, "note", f"the model is asked again: {record.reason}")
+            case _:
+                self._note(entry)
+
+    def _chunk(self, seq: int, chunk: dict[str, Any]) -> None:
+        delta = (chunk.get("contentBlockDelta") or {}).get("delta") or {}
+        if isinstance(text := delta.get("text"), str):
+            self._stream(seq, "text", text)
+        elif isinstance(text := (delta.get("reasoningContent") or {}).get("text"), str):
+            self._stream(seq, "reasoning", text)
+
+    def _stream(self, seq: int, kind: ItemKind, text: str) -> None:
+        self._streamed = True
+        open_item = self.items[-1] if len(self.items) > self._call else None
+        if open_item is None or open_item.kind != kind:
+            open_item = Item(kind, seq)
+            self.items.append(open_item)
+        open_item.texts.append(text)
+        open_item.seqs.append(seq)
+
+    def _message(self, seq: int, record: MessageAdded) -> None:
+        """Put in what was not streamed: the prompt, a steer, and a message that came without chunks."""
+        content = record.message.get("content", [])
+        if record.origin in ("prompt", "steer"):
+            self._put(seq, "user", record.origin, content_text(content))
+        elif record.origin == "model" and not self._streamed:
+            texts = [block["text"] for block in content if "text" in block]
+            if texts:
+                self._put(seq, "text", "", "\n".join(texts))
+        self._call, self._streamed = len(self.items), False
+
+    def _note(self, entry: Entry) -> None:
+        seq, epoch, record = entry
+        match record:
+            case ToolStarted():
+                self._put(seq, "call", record.tool_use["name"], json_line(record.tool_use["input"], other=str))
+            case ToolProgressed():
+                said = record.data if isinstance(record.data, str) else json_line(record.data, other=str)
+                self._put(seq, "progress", record.tool_use["name"], said)
+            case ToolFinished():
+                kind: ItemKind = "result" if record.result["status"] == "success" else "error"
+                self._put(seq, kind, record.name, content_text(record.result["content"]))
+            case RunPaused():
+                for one in record.interrupts:
+                    reason = one.get("reason")
+                    said = reason if isinstance(reason, str) else json.dumps(reason, default=str)
+                    self._put(seq, "question", str(one.get("name", "")), "" if reason is None else said)
+            case RunClaimed() if epoch > 1:
+                self._put(seq, "note", f"{record.worker} goes on, owner {epoch}")
+            case _:
+                self._remark(seq, record)
+
+    def _remark(self, seq: int, record: Record) -> None:
+        match record:
+            case RunHandedOver():
+                self._put(seq, "note", f"handed over by {record.worker}")
+            case ModelFailed():
+                what = f"model call {record.attempt} failed: {record.error_type}: {record.message}"
+                self._put(seq, "note", f"{what}; it is made again in {record.delay:.1f} s")
+            case SignalReceived():
+                said = "" if record.body is None else json_line(record.body, other=str)
+                self._put(seq, "note", f"{record.kind} received", said)
+            case RunFailed():
+                self._put(seq, "error", record.error_type, record.message)
+            case RunCompleted() | RunCancelled():
+                self._put(seq, "end", str(record.result.get("stop_reason", "")))
+            case _:
+                pass
+
+    def _put(self, seq: int, kind: ItemKind, title: str, text: str = "") -> None:
+        self.items.append(Item(kind, seq, title, [text] if text else [], [seq] if text else []))

@@ -1,0 +1,136 @@
+"""The timeline of a run: each call, tool and wait as a bar, with its records, its time and how it ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from playhead.runtime.core.records import (
+    CycleStarted,
+    Entry,
+    ModelStarted,
+    RunCancelled,
+    RunClaimed,
+    RunFailed,
+    RunSubmitted,
+    ToolFinished,
+    ToolStarted,
+)
+from playhead.runtime.core.timeline import Bar, Timeline, timeline
+from tests.support.eventful import START, Eventful, eventful
+
+__all__: list[str] = []
+
+ENTRIES = eventful()
+DRAWN = timeline(ENTRIES)
+
+
+def bars(drawn: Timeline, *kinds: str) -> list[Bar]:
+    return [bar for bar in drawn.bars if bar.kind in kinds]
+
+
+def test_every_call_tool_and_wait_is_a_bar_in_the_order_in_which_they_began():
+    assert [(bar.kind, bar.name, bar.outcome) for bar in DRAWN.bars] == [
+        ("queue", "worker-1", "ok"),
+        ("model", "call 1", "error"),
+        ("retry", "ConnectionError", "ok"),
+        ("model", "call 2", "withdrawn"),
+        ("takeover", "worker-2", "ok"),
+        ("model", "call 3", "ok"),
+        ("tool", "weather", "ok"),
+        ("tool", "traffic", "error"),
+        ("tool", "book", "interrupted"),
+        ("human", "approve", "ok"),
+        ("tool", "book", "ok"),
+        ("handover", "worker-3", "ok"),
+        ("model", "call 1", "ok"),
+    ]
+
+
+def test_a_wait_takes_the_time_until_the_run_goes_on():
+    took = {bar.kind: bar.took_ms for bar in bars(DRAWN, "queue", "retry", "human", "takeover", "handover")}
+    assert took == {"queue": 500, "retry": 400, "takeover": 2000, "human": 60_000, "handover": 300}
+
+
+def test_a_takeover_begins_with_the_last_record_of_the_former_owner():
+    (takeover,) = bars(DRAWN, "takeover")
+    broken_off = bars(DRAWN, "model")[1]
+    assert takeover.first == broken_off.last
+    assert takeover.began == broken_off.ended
+    assert isinstance(ENTRIES[takeover.last - 1].record, RunClaimed)
+
+
+def test_tools_side_by_side_have_lanes_of_their_own():
+    assert [bar.lane for bar in bars(DRAWN, "tool")] == [0, 1, 2, 0]
+    assert DRAWN.lanes == 3
+
+
+def test_a_cycle_has_its_records_times_and_tokens():
+    first, second = DRAWN.cycles
+    assert (first.first, first.last, second.last) == (4, second.first - 1, len(ENTRIES))
+    assert (first.tools, first.input_tokens, first.output_tokens) == (4, 100, 20)
+    assert first.wait_ms == 400 + 2000 + 60_000 + 300
+    assert first.model_ms == sum(bar.took_ms for bar in bars(DRAWN, "model")[:3])
+    assert (second.model_ms, second.tool_ms, second.wait_ms) == (100, 0, 0)
+    assert first.ended == second.began
+
+
+def test_signals_owners_and_the_end_are_marked():
+    assert [(mark.kind, mark.name) for mark in DRAWN.marks] == [
+        ("run.claimed", "worker-2"),
+        ("run.claimed", "worker-2"),
+        ("signal.received", "respond"),
+        ("signal.received", "steer"),
+        ("run.handed_over", "worker-2"),
+        ("run.claimed", "worker-3"),
+        ("run.completed", ""),
+    ]
+
+
+def test_the_timeline_of_a_part_is_the_beginning_of_the_whole():
+    for count in range(1, len(ENTRIES) + 1):
+        part = timeline(ENTRIES[:count])
+        assert (part.records, part.ended) == (count, max(entry.record.at for entry in ENTRIES[:count]))
+        for bar, whole in zip(part.bars, DRAWN.bars, strict=False):
+            assert (bar.kind, bar.first, bar.began) == (whole.kind, whole.first, whole.began)
+            if bar.outcome == "open":
+                assert (bar.last, bar.ended) == (count, part.ended)
+            elif bar.outcome == whole.outcome:
+                assert bar == whole
+
+
+def test_time_never_goes_back_when_the_clock_of_an_owner_is_late():
+    late = [
+        entry._replace(record=RunClaimed(at=START, worker="w")) if entry.record.type == "run.claimed" else entry
+        for entry in ENTRIES
+    ]
+    drawn = timeline(late)
+    assert all(bar.took_ms >= 0 for bar in drawn.bars)
+    assert [bar.began for bar in drawn.bars] == sorted(bar.began for bar in drawn.bars)
+
+
+@pytest.mark.parametrize("end", [RunFailed(at=0, error_type="ValueError", message="no"), RunCancelled(at=0, result={})])
+def test_what_is_open_when_the_run_ends_ends_with_it(end: RunFailed | RunCancelled):
+    run = Eventful()
+    run.opening("Hi")
+    run.add(ToolStarted(at=0, index=0, tool_use=run.call(0, "weather"), effect_key="k"), ModelStarted(at=0), end)
+    drawn = timeline(run.entries)
+    assert [(bar.kind, bar.outcome, bar.last) for bar in drawn.bars[1:]] == [
+        ("tool", "interrupted", 7),
+        ("model", "withdrawn", 7),
+    ]
+    assert drawn.marks[-1].name == ("ValueError" if isinstance(end, RunFailed) else "")
+
+
+def test_a_call_that_was_cancelled_before_it_began_has_no_bar():
+    run = Eventful()
+    run.opening("Hi")
+    finished = ToolFinished(at=0, index=0, name="x", result={"toolUseId": "t", "status": "error", "content": []})
+    run.add(finished)
+    assert [bar.kind for bar in timeline(run.entries).bars] == ["queue"]
+
+
+def test_a_run_without_records_or_with_one_has_a_timeline():
+    assert timeline([]) == Timeline()
+    one = timeline([Entry(1, 0, RunSubmitted(at=START, agent="a"))])
+    assert [(bar.kind, bar.outcome, bar.took_ms) for bar in one.bars] == [("queue", "open", 0)]
+    assert timeline([Entry(1, 0, CycleStarted(at=5, cycle=1))]).cycles[0].number == 1
