@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from itertools import accumulate, pairwise
@@ -64,19 +64,22 @@ def run_page(
         "states": states.rows,
         "words": states.words,
     }
-    records, items = [_record(entry) for entry in entries], transcript(entries)
-    texts = [*records, *(text for item in items for text in item.texts)]
-    for cut in _CUTS:
-        if sum(min(len(text), cut) for text in texts) > LARGEST_PAGE:
-            continue  # no need to try
-        data["record"] = [_cut(text, cut) for text in records]
-        data["items"] = [_item(item, cut) for item in items]
+    for texts in _texts(entries):
         # No text of the run can end the element, because a script of JSON has no other use for this character.
-        values["data"] = json_line(data).replace("<", "\\u003c")
+        values["data"] = json_line(data | texts).replace("<", "\\u003c")
         page = re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
         if len(page.encode()) <= LARGEST_PAGE:
             return page
     raise ValueError(f"run {run_id} has {len(entries)} records, which are too many for one page")
+
+
+def _texts(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    """Records and transcript of a page, cut more and more, from the first cut on with which they may fit."""
+    records, items = [_record(entry) for entry in entries], transcript(entries)
+    lengths = [*map(len, records), *(len(text) for item in items for text in item.texts)]
+    for cut in _CUTS:
+        if sum(min(length, cut) for length in lengths) <= LARGEST_PAGE:
+            yield {"record": [_cut(text, cut) for text in records], "items": [_item(item, cut) for item in items]}
 
 
 def _places(entries: Sequence[Entry], drawn: Timeline) -> dict[str, Any]:
