@@ -107,6 +107,8 @@ def next_step(step: Step | None) -> str:
         case RunTools(calls) | CancelTools(calls):
             verb = "run" if isinstance(step, RunTools) else "cancel"
             return f"{verb} {', '.join(short(call['name'], longest=40) for _, call in calls)}"
+        case AddMessage(origin="tools"):
+            return "add the results of the tools to the history"
         case AddMessage(message, origin):
             return f"add to the history, as {origin}: {short(shown_content(message.get('content', [])))}"
         case StartCycle(cycle):

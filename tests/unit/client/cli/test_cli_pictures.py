@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -131,6 +132,18 @@ def test_the_svg_has_each_bar_with_its_records_and_what_it_was():
     titles = [node[0].text for node in bars]
     assert titles[7] == "tool traffic: 180 ms, error, records 31 to 36"
     assert titles[-1] == "model call 1: 100 ms, ok, records 49 to 59, 100 + 20 tokens"
+
+
+def test_numbers_of_many_cycles_do_not_overlap():
+    run = Eventful()
+    run.opening("Hi")
+    for number in range(2, 2000):
+        run.add(CycleStarted(at=0, cycle=number))
+    root = ElementTree.fromstring(timeline_svg(timeline(run.entries)))
+    numbers = [(float(node.get("x", "0")), node.text or "") for node in root if (node.text or "").startswith("cycle ")]
+    assert 10 < len(numbers) < 50
+    for (x, text), (following, _) in pairwise(numbers):
+        assert x + 6 * len(text) < following
 
 
 def test_a_name_cannot_break_the_svg():

@@ -70,15 +70,16 @@ def _frame(timeline: Timeline, rows: int) -> Iterator[str]:
 
 
 def _cycles(timeline: Timeline, axis: Axis, rows: int) -> Iterator[str]:
-    """A line where each cycle begins; its number, if there is space."""
+    """A line with its number where a cycle begins, for as many cycles as there is space for."""
     free = 0.0
     for cycle in timeline.cycles:
         x = _x(axis.place(cycle.began))
-        bottom = _TOP + rows * _ROW
-        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 4}" y2="{bottom}" stroke="#8885"/>'
-        if x >= free:
-            yield f'<text x="{x + 2:.1f}" y="{_TOP - 8}" fill="#888">cycle {cycle.number}</text>'
-            free = x + 60
+        if x < free:
+            continue
+        name = f"cycle {cycle.number}"
+        free = x + 16 + len(name) * _LETTER
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 4}" y2="{_TOP + rows * _ROW}" stroke="#8885"/>'
+        yield f'<text x="{x + 2:.1f}" y="{_TOP - 8}" fill="#888">{name}</text>'
 
 
 def _bar(bar: Bar, axis: Axis) -> str:
