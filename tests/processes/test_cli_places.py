@@ -76,3 +76,16 @@ def test_pictures_of_a_run_are_written_to_files(fleet: Fleet, call: Callable[...
     assert svg in page
     refused = call("show", run_id, "--svg", "nowhere/run.svg", "--url", fleet.url)
     assert (refused.code, refused.err) == (64, "playhead: nowhere/run.svg cannot be written: No such file or directory")
+
+
+def test_a_file_is_played_stepped_and_shown_as_the_run(fleet: Fleet, call: Callable[..., Finished], tmp_path: Path):
+    run_id = call("ask", "assistant", "What is 17 * 23?", "--json", "--url", fleet.url).lines[0]["run"]
+    call("export", run_id, "-o", "run.jsonl", "--url", fleet.url)
+    at = ("--at", "9", "--json")
+    assert call("show", "run.jsonl", *at).lines == call("show", run_id, *at, "--url", fleet.url).lines
+    assert call("show", "run.jsonl").out == call("show", run_id, "--url", fleet.url).out
+    part = ("--fast", "--from", "3", "--until", "9", "--json")
+    assert call("replay", "run.jsonl", *part).lines == call("replay", run_id, *part, "--url", fleet.url).lines
+    for where, run in (("file", ("run.jsonl",)), ("fleet", (run_id, "--url", fleet.url))):
+        assert call("show", *run, "--html", f"{where}.html").code == 0
+    assert (tmp_path / "file.html").read_text("utf-8") == (tmp_path / "fleet.html").read_text("utf-8")
