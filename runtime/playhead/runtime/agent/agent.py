@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import copy
+import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
+from dataclasses import asdict
 from typing import Any, Final, Literal, Never, cast, get_args
 from uuid import uuid4
 
@@ -89,6 +91,9 @@ class Agent:
         description: For humans.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
+    Attributes:
+        defined_at: `file:line` of the code that made it.
+
     Raises:
         ModelConfigurationError: If the model is neither a model object nor a name of a known form.
         ValueError: If an argument is out of its range, the name or a tool's name is invalid, or two tools share one.
@@ -133,6 +138,7 @@ class Agent:
         self.retry: RetryPolicy | None = retry
         self.max_record_bytes = max_record_bytes
         self.tools: dict[str, Tool] = tool_index(tools)
+        self.defined_at: str = _caller()
         self._model = model
         self._resolved: Model | None = None
         self._running: Invocation | None = None
@@ -202,6 +208,7 @@ class Agent:
             tool_executor=self.tool_executor,
             on_partial=self.on_partial,
             messages=plain(self.messages),
+            retry=asdict(self.retry or RetryPolicy(max_attempts=1)),
         )
 
     def snapshot(self) -> Agent:
@@ -339,3 +346,11 @@ class Agent:
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
             return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
+
+
+def _caller() -> str:
+    """`file:line` of the first frame outside of this file, and of the constructors of subclasses."""
+    frame = inspect.currentframe()
+    while frame is not None and (frame.f_code.co_filename == __file__ or frame.f_code.co_name == "__init__"):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""

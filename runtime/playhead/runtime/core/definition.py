@@ -30,7 +30,7 @@ class StoredDefinition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AgentDefinition:
-    """Everything about an agent that determines what its model is asked. Plain data, without any secret.
+    """Everything about an agent that determines what its model is asked, and how often. Plain data, without any secret.
 
     Attributes:
         agent: The agent's name.
@@ -40,6 +40,8 @@ class AgentDefinition:
         tool_executor: `concurrent` or `sequential`.
         on_partial: What happens to the text of a model call that stopped half-way: `retract` or `continue`.
         messages: The agent's own messages, which come before those of the session.
+        retry: The fields of its `RetryPolicy`; `max_attempts` is 1 without one. Empty in a definition of a version that
+            did not keep them.
     """
 
     agent: str
@@ -49,6 +51,7 @@ class AgentDefinition:
     tool_executor: str = "concurrent"
     on_partial: str = "retract"
     messages: Sequence[Message] = field(default_factory=list[Message])
+    retry: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def stored(self) -> StoredDefinition:
         """The definition encoded, with its digest: equal definitions have one digest.
@@ -56,7 +59,10 @@ class AgentDefinition:
         Raises:
             EncodingError: It holds something that is not plain data.
         """
-        data = pack({"v": _VERSION, **{one.name: getattr(self, one.name) for one in fields(self)}})
+        held = {one.name: getattr(self, one.name) for one in fields(self)}
+        if not self.retry:  # an older definition keeps its digest
+            del held["retry"]
+        data = pack({"v": _VERSION, **held})
         return StoredDefinition(self.digest_of(data), data)
 
     @staticmethod

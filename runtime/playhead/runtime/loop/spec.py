@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.converse import ToolSpec, ToolUse
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.models.model import Model
-from playhead.runtime.tools.tool import Tool
+from playhead.runtime.tools.context import ToolContext
+from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
 
-__all__ = ["FLUSH", "AgentSpec", "Flush", "LoopOutput", "OnPartial"]
+__all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "OnPartial", "Waits"]
 
 
 OnPartial = Literal["retract", "continue"]
@@ -31,18 +33,38 @@ FLUSH: Final = Flush.FLUSH
 """Yielded between records: store everything before this, then go on."""
 
 
+class CallableTool(Protocol):
+    """What the loop needs of a tool: a `Tool`, or what a replay plays in its place."""
+
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    @property
+    def on_unknown_outcome(self) -> OnUnknownOutcome: ...
+
+    def stream(
+        self, tool_use: ToolUse, context: ToolContext
+    ) -> AsyncGenerator[Progress | Outcome | Interruption, None]: ...
+
+
+class Waits(Protocol):
+    """What the loop needs of a retry policy: see `RetryPolicy.delay`."""
+
+    def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """What the loop needs of an agent."""
 
     name: str
     model: Model
-    tools: Mapping[str, Tool] = field(default_factory=dict[str, Tool])
+    tools: Mapping[str, CallableTool] = field(default_factory=dict[str, CallableTool])
     system_prompt: str | None = None
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     max_record_bytes: int = MAX_RECORD_BYTES
     on_partial: OnPartial = "retract"
-    retry: RetryPolicy | None = field(default_factory=RetryPolicy)
+    retry: Waits | None = field(default_factory=RetryPolicy)
 
 
 LoopOutput = Stored | Encoded | Flush

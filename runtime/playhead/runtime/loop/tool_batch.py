@@ -27,9 +27,9 @@ from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.tool_input import unread_input, unread_result
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result, unknown_tool_result
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.spec import FLUSH, AgentSpec, LoopOutput
+from playhead.runtime.loop.spec import FLUSH, AgentSpec, CallableTool, LoopOutput
 from playhead.runtime.tools.context import NotBegunError, ToolContext
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+from playhead.runtime.tools.tool import Interruption, Outcome, Progress
 
 __all__ = ["ToolBatch", "ToolCall", "finished"]
 
@@ -58,7 +58,7 @@ class ToolCall:
 
     index: int
     use: ToolUse
-    tool: Tool | None
+    tool: CallableTool | None
     key: str
     again: bool
 
@@ -178,7 +178,7 @@ class ToolBatch:
             ownership=self._ownership,
         )
         began = time.monotonic_ns()
-        stream = cast("Tool", call.tool).stream(call.use, context)
+        stream = cast("CallableTool", call.tool).stream(call.use, context)
         async with aclosing(_surviving(stream, call.use)) as items:
             with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it after the batch
                 async for item in items:

@@ -19,7 +19,7 @@ from anyio.lowlevel import RunVar
 
 from playhead.runtime.tools.context import BodyInterrupted
 
-__all__ = ["END", "MAX_TOOL_THREADS", "STOP_GRACE_S", "BodyExit", "BodyStopped", "ToolBody"]
+__all__ = ["END", "MAX_TOOL_THREADS", "STOPPED_TEXT", "STOP_GRACE_S", "BodyExit", "BodyStopped", "ToolBody"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
