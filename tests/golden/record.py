@@ -1,7 +1,8 @@
 """Records the logs of one version into a new folder here: `uv run python tests/golden/record.py 0.2.0`.
 
 Real workers run the scenarios on a real server. A file that exists is never written again: what a user's Redis holds does
-not change either. `tests/unit/core/test_old_logs.py` reads all of them, and says what a file has.
+not change either. `tests/unit/core/test_old_logs.py` reads all of them, and says what a file has;
+`tests/unit/replay/test_golden_logs.py` verifies them with the agents of `owners`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
 
-__all__ = ["main"]
+__all__ = ["main", "owners"]
 
 _PREFIX: Final = "golden"
 _LIMIT_S: Final = 60.0
@@ -82,6 +83,12 @@ def thinking() -> list[Chunk]:
 def guarded() -> list[Chunk]:
     """A message of a guardrail that withdraws the prompt."""
     return [c.message_start(), {"redactContent": {"redactUserContentMessage": "[withdrawn]"}}, *PLAIN[1:]]
+
+
+def dangling() -> Messages:
+    """A history that ends in a call without a result."""
+    use = {"toolUseId": "t0", "name": "steps", "input": {"n": 1}}
+    return [{"role": "assistant", "content": [{"toolUse": use}]}]
 
 
 def agent(*scripts: Any, **options: Any) -> Agent:
@@ -165,9 +172,7 @@ async def chatty(stage: Stage) -> Run:
 
 
 async def guarded_and_repaired(stage: Stage) -> Run:
-    use = {"toolUseId": "t0", "name": "steps", "input": {"n": 1}}
-    history: Messages = [{"role": "assistant", "content": [{"toolUse": use}]}]
-    return await stage.alone(agent(guarded(), messages=history), [{"text": "A secret."}])
+    return await stage.alone(agent(guarded(), messages=dangling()), [{"text": "A secret."}])
 
 
 async def failing(stage: Stage) -> Run:
@@ -253,6 +258,27 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     taken_over_and_continued,
     crashed_too_often,
 ]
+
+
+def owners(scenario: str) -> list[Agent]:
+    """The agents of a scenario's owners, one after the other; the last also of all later ones."""
+    hanging = agent(model=Hanging())
+    match scenario:
+        case "failing":
+            return [agent(retry=None)]
+        case "guarded_and_repaired":
+            return [agent(messages=dangling())]
+        case "retried":
+            return [agent(retry=RetryPolicy(initial_delay=0))]
+        case "cancelled" | "crashed_too_often":
+            return [hanging]
+        case "handed_over" | "taken_over":
+            return [hanging, agent(system_prompt="Be kind.")]
+        case "taken_over_and_continued":
+            options: dict[str, Any] = {"on_partial": "continue"}
+            return [agent(model=Hanging(), **options), agent(system_prompt="Be kind.", **options)]
+        case _:
+            return [agent()]
 
 
 def _text(data: bytes) -> str:

@@ -1,4 +1,5 @@
-"""Logs written by earlier versions, kept byte for byte in `tests/golden/<version>/`, fold and play as they did then.
+"""Logs written by earlier versions, kept byte for byte in `tests/golden/<version>/`, fold and play as they did then; they are verified in
+`tests/unit/replay/test_golden_logs.py`.
 
 A file holds a run, with bytes in base64: its entries (id, and the record's bytes), the definitions that its claims name,
 the messages of its session (also later ones), what its model was asked in each call, the events that the entries gave
@@ -8,51 +9,18 @@ never changed: what a user's Redis holds does not change either.
 
 from __future__ import annotations
 
-import base64
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from playhead.runtime.core.codec import decode_record, unpack
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
-from playhead.runtime.core.events import Event, Projection
-from playhead.runtime.core.records import RECORD_TYPES, Entry, ModelStarted
+from playhead.runtime.core.records import RECORD_TYPES, ModelStarted
 from playhead.runtime.core.requests import claimed_definition, request_of
 from playhead.runtime.core.state import evolve, fold, initial
+from tests.support.old_runs import FILES, OldRun
 
 __all__: list[str] = []
-
-FILES = sorted(Path(__file__).parents[2].glob("golden/*/*.jsonl"))
-
-
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text)
-
-
-class OldRun:
-    """One file, read."""
-
-    def __init__(self, file: Path) -> None:
-        lines: list[dict[str, Any]] = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        self.entries = [self._entry(line["id"], line["record"]) for line in lines if "id" in line]
-        self.events = [(line["event"], line["value"]) for line in lines if "event" in line]
-        self.error: list[str] | None = lines[-1]["error"]
-        self.definitions = {line["definition"]: _bytes(line["data"]) for line in lines if "definition" in line}
-        self.session = [unpack(_bytes(line["session_message"])) for line in lines if "session_message" in line]
-        self.requests = {line["request"]: unpack(_bytes(line["sent"])) for line in lines if "request" in line}
-
-    @staticmethod
-    def _entry(place: str, data: str) -> Entry:
-        seq, epoch = map(int, place.split("-"))
-        return Entry(seq, epoch, decode_record(_bytes(data)))
-
-    def play(self, after: str | None = None) -> tuple[list[Event], Projection]:
-        """The events after a cursor, by today's code."""
-        projection = Projection("old", after=after)
-        return [event for entry in self.entries for event in projection.feed(entry)], projection
 
 
 @pytest.fixture(params=FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")

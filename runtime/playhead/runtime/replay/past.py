@@ -1,0 +1,84 @@
+"""The recorded past of a run up to a place on its tape: the fold of its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from playhead.runtime.core.converse import Chunk, Message
+from playhead.runtime.core.records import CycleStarted, Entry, ModelFailed, ModelStarted, RunSubmitted
+from playhead.runtime.core.segments import WHOLE, record_of
+from playhead.runtime.core.state import RunState, evolve, initial
+from playhead.runtime.replay.recording import Recording
+from playhead.runtime.replay.tape import Tape
+
+__all__ = ["Past"]
+
+
+class Past:
+    """The fold of the records before the place, in memory that does not grow with their number.
+
+    Attributes:
+        tape: The records; `advance` takes them.
+        state: Their fold. A wait before a model call counts as over, so that it is not waited again.
+        records: How many were taken.
+        began_from: How many messages of its session the run began from.
+        missing: How many of these messages are gone.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self.tape = Tape(recording)
+        self.state: RunState = initial()
+        self.records: int = 0
+        self.began_from: int = 0
+        self.missing: int = 0
+        self._call: list[list[Any]] = []
+
+    @property
+    def open_chunks(self) -> list[Chunk]:
+        """The chunks of the model call that is open."""
+        if self.state.call_open is None:
+            return []
+        return [cast("Chunk", record_of(stored).chunk) for stored in self._call]  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def begin(self, messages: Sequence[Message]) -> None:
+        """Begin before record 1, with an agent's own messages and those of the run's session."""
+        self.state = initial([*messages, *await self._session()])
+
+    def advance(self) -> None:
+        """Take the next record, which `tape.peek` has returned."""
+        spot = self.tape.take()
+        self.records += 1
+        stored = spot.stored
+        if type(stored) is list:
+            self._call.append(stored)
+            if stored[0] != WHOLE or "redactContent" not in stored[2]:
+                return  # by far the most frequent record; it does not change the state
+        record = record_of(stored)
+        if isinstance(record, ModelStarted) and not record.continues:
+            self._call.clear()
+        if isinstance(record, ModelFailed):
+            record = record.model_copy(update={"at": 0})
+        self.state = evolve(self.state, Entry(spot.seq, spot.epoch, record))
+        if self.state.call_open is None:
+            self._call.clear()
+
+    async def _session(self) -> Sequence[Message]:
+        """The messages of the session that the run began from; all, if it never began a cycle."""
+        first = await self.tape.peek()
+        submitted = first.stored if first is not None else None
+        if not isinstance(submitted, RunSubmitted) or submitted.session is None:
+            return []
+        ahead = 1
+        while (spot := await self.tape.peek(ahead)) is not None and not isinstance(spot.stored, CycleStarted):
+            ahead += 1
+        if spot is not None:
+            self.began_from = cast("CycleStarted", spot.stored).session_messages
+            if not self.began_from:
+                return []
+        messages = await self._recording.messages(submitted.session)
+        if spot is None:
+            return messages
+        self.missing = max(0, self.began_from - len(messages))
+        return messages[: self.began_from]

@@ -1,0 +1,289 @@
+"""What stands in for the model, the tools and the waits of one owner: each gives what the log says it gave then."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec, ToolUse
+from playhead.runtime.core.model_input import ModelRequest
+from playhead.runtime.core.records import (
+    MessageAdded,
+    ModelFailed,
+    ModelRetried,
+    Record,
+    RunCancelled,
+    RunClaimed,
+    RunFailed,
+    RunHandedOver,
+    SignalReceived,
+    ToolFinished,
+    ToolInterrupted,
+    ToolProgressed,
+)
+from playhead.runtime.core.segments import record_of
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.core.tool_results import error_result
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.spec import CallableTool, Waits
+from playhead.runtime.models.model import Model
+from playhead.runtime.replay.tape import Spot, Tape
+from playhead.runtime.tools.body import STOPPED_TEXT
+from playhead.runtime.tools.context import ToolContext
+from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
+
+__all__ = ["Playback", "RecordedModel", "RecordedTool", "RecordedWaits"]
+
+_BY_THE_LOG: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded"})
+_NOT_CONTINUED: Final = "it was not continued: "
+
+ToolRecord = ToolProgressed | ToolFinished | ToolInterrupted
+
+
+class Playback:
+    """What one owner recorded: the part of the tape up to the next owner, or up to the end.
+
+    Attributes:
+        tape: All records of the run.
+        control: Recorded signals are delivered here, where the owner took them in.
+        epoch: The owner.
+        in_call: The last record belongs to a model call that has not ended.
+        live_call: The message of the open call is made live, so its chunks are not those of the log.
+        begun: The calls of the batch whose bodies have begun and not ended.
+        keys: The effect keys of the batch, by the index of the call.
+        delay: The recorded wait after the model call that is failing, in seconds.
+        other_policy: The agent's retry policy is known to be another one than that of the owner. Else an error that ended
+            the run ends it now too: whether the provider asked for too long a wait is not in the log.
+    """
+
+    def __init__(self, tape: Tape, control: Control, *, epoch: int) -> None:
+        self.tape = tape
+        self.control = control
+        self.epoch = epoch
+        self.in_call: bool = False
+        self.live_call: bool = False
+        self.begun: set[int] = set()
+        self.keys: Mapping[int, str] = {}
+        self.delay: float = 0.0
+        self.other_policy: bool = False
+
+    async def peek(self, ahead: int = 0) -> Spot | None:
+        """The record `ahead` records after the next one, if this owner wrote it; else None."""
+        spot = await self.tape.peek(ahead)
+        if spot is None or spot.epoch != self.epoch or type(spot.stored) is list:
+            return spot if spot is not None and spot.epoch == self.epoch else None
+        record = spot.record
+        if isinstance(record, RunClaimed | RunHandedOver) or _is_of_the_log(record):
+            return None
+        if isinstance(record, SignalReceived) and record.kind == "cancel":
+            after = await self.tape.peek(ahead + 1)
+            if after is not None and isinstance(after.stored, RunCancelled) and _is_of_the_log(after.stored):
+                return None
+        return spot
+
+    async def deliver(self) -> bool:
+        """Deliver the signals that come next on the tape; whether there are any."""
+        signals: list[Signal] = []
+        while (spot := await self.peek(len(signals))) is not None and isinstance(spot.stored, SignalReceived):
+            record = spot.stored
+            signals.append(Signal(record.signal_id, record.kind, record.body))
+        self.control.deliver(signals)
+        return bool(signals)
+
+    async def after_call(self) -> Record | None:
+        """The first record after the chunks that come next, if this owner wrote it."""
+        ahead = 0
+        while (spot := await self.peek(ahead)) is not None and type(spot.stored) is list:
+            ahead += 1
+        return spot.record if spot is not None else None
+
+    async def outcome(self, index: int) -> ToolRecord | None:
+        """The record that ended the call at `index`, if this owner wrote it."""
+        ahead = 0
+        while (spot := await self.peek(ahead)) is not None and not isinstance(spot.stored, MessageAdded):
+            record = spot.stored
+            if isinstance(record, ToolFinished | ToolInterrupted) and record.index == index:
+                return record
+            ahead += 1
+        return None
+
+    async def turn(self, index: int, *, given: int) -> Spot | None:
+        """Wait until the next record is one of the call at `index`, after record `given`, which it gave before.
+
+        None if the next record is not of any call whose body has begun: then this owner's calls took another course.
+        """
+        while True:
+            spot = await self.peek()
+            record = spot.stored if spot is not None else None
+            if spot is not None and isinstance(record, ToolProgressed | ToolFinished | ToolInterrupted):
+                if record.index == index and spot.seq > given:
+                    return spot
+                if record.index in self.begun:
+                    await self.tape.moved()
+                    continue
+            return None
+
+    async def end_call(self) -> None:
+        """End the model call that is in progress as it ended then.
+
+        Raises:
+            Exception: With the class name and the text of the recorded error; or anything, if a cancel broke it off.
+        """
+        spot = await self.peek()
+        record = spot.record if spot is not None else None
+        match record:
+            case SignalReceived():
+                await self.deliver()
+                raise RuntimeError("a cancel broke the call off")
+            case ModelRetried(reason=reason) if reason.startswith(_NOT_CONTINUED):
+                raise RuntimeError(reason.removeprefix(_NOT_CONTINUED))
+            case ModelRetried():
+                after = await self.peek(1)
+                failed = after.record if after is not None else None
+                if isinstance(failed, ModelFailed):
+                    self.delay = failed.delay
+                    raise recorded_error(failed.error_type, failed.message, transient=True)
+                raise recorded_error("ConnectionError", "not recorded", transient=True)
+            case RunFailed(error_type=name, message=text):
+                raise recorded_error(name, text, transient=None if self.other_policy else False)
+            case _:
+                return
+
+
+def _is_of_the_log(record: object) -> bool:
+    """Whether a script of the log wrote it in the place of an owner: after too many crashes, a deadline, a cancel."""
+    if isinstance(record, RunFailed):
+        return record.error_type in _BY_THE_LOG and not record.force_stop
+    return isinstance(record, RunCancelled) and not record.result.get("metrics")
+
+
+def recorded_error(name: str, text: str, *, transient: bool | None = None) -> Exception:
+    """An exception with this class name and text. Its base is Python's own class of the name, if there is one."""
+    base = getattr(builtins, name, Exception)
+    kind = base if isinstance(base, type) and issubclass(base, Exception) else Exception
+    made = type(name, (kind,), {"__str__": lambda _: text})
+    error = made.__new__(made)  # not called: some of Python's classes need arguments
+    if transient is not None:
+        error.transient = transient  # pyright: ignore[reportAttributeAccessIssue] - see `faults.is_transient`
+    return cast("Exception", error)
+
+
+class RecordedModel:
+    """A model whose calls stream the recorded chunks and end as they ended then.
+
+    Args:
+        playback: The owner's records.
+        asked: Called with each request before its first chunk; what it raises ends the call.
+        live: Called instead, for each call whose message is in the log; None to play all of them.
+    """
+
+    continues_partial = True
+
+    def __init__(self, playback: Playback, *, asked: Callable[[ModelRequest], None], live: Model | None = None) -> None:
+        self._playback = playback
+        self._asked = asked
+        self._live = live
+
+    async def stream(
+        self,
+        messages: Messages,
+        tool_specs: list[ToolSpec] | None = None,
+        system_prompt: str | None = None,
+        *,
+        tool_choice: ToolChoice | None = None,
+        **kwargs: Any,
+    ) -> AsyncGenerator[Chunk, None]:
+        """Play one call."""
+        self._asked(ModelRequest(messages, tool_specs, system_prompt, tool_choice))
+        playback = self._playback
+        if self._live is not None and isinstance(await playback.after_call(), MessageAdded):
+            playback.live_call = True
+            live = self._live.stream(messages, tool_specs, system_prompt, tool_choice=tool_choice)
+            async for chunk in live:
+                yield chunk
+            return
+        tape = playback.tape
+        while True:
+            spot = tape.near or await tape.peek()
+            if spot is None or type(spot.stored) is not list or spot.epoch != playback.epoch:
+                break
+            yield cast("Chunk", record_of(spot.stored).chunk)  # pyright: ignore[reportAttributeAccessIssue]
+        await playback.end_call()
+
+
+class RecordedTool:
+    """A tool whose calls give the recorded progress and results, in the recorded order among the calls of a batch.
+
+    Args:
+        tool: The tool, for its description and declarations.
+        playback: The owner's records.
+        runs: Run this for each call whose outcome is in the log, except one that a cancel stopped; None to play all.
+    """
+
+    def __init__(self, tool: CallableTool, playback: Playback, *, runs: CallableTool | None = None) -> None:
+        self._tool = tool
+        self._playback = playback
+        self._runs = runs
+
+    @property
+    def spec(self) -> ToolSpec:
+        """The description that the model gets."""
+        return self._tool.spec
+
+    @property
+    def on_unknown_outcome(self) -> OnUnknownOutcome:
+        """What a takeover does with a call that was started and not finished."""
+        return self._tool.on_unknown_outcome
+
+    async def stream(
+        self, tool_use: ToolUse, context: ToolContext
+    ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
+        """Play one call."""
+        playback = self._playback
+        index = next(index for index, key in playback.keys.items() if key == context.effect_key)
+        given = 0
+        if self._runs is not None and _was_whole(await playback.outcome(index)):
+            async with aclosing(self._runs.stream(tool_use, context)) as items:
+                async for item in items:
+                    spot = await playback.turn(index, given=given)
+                    given = spot.seq if spot is not None else given
+                    yield item
+            return
+        while True:
+            spot = await playback.turn(index, given=given)
+            if spot is None:  # the verification finds that something else was recorded here
+                yield Outcome(error_result(tool_use["toolUseId"], "(this call would run here)"))
+                return
+            given, record = spot.seq, spot.record
+            if isinstance(record, ToolProgressed):
+                yield Progress(record.data)
+                continue
+            yield Outcome(record.result) if isinstance(record, ToolFinished) else _interruption(record)
+            return
+
+
+def _interruption(record: Record) -> Interruption:
+    return Interruption(cast("ToolInterrupted", record).interrupts)
+
+
+def _was_whole(outcome: ToolRecord | None) -> bool:
+    """Whether a body ran to its own end: its outcome is known, and a cancel did not stop it."""
+    if not isinstance(outcome, ToolFinished):
+        return outcome is not None
+    texts = [block.get("text") or "" for block in outcome.result["content"]]
+    return not (texts and texts[0].startswith(STOPPED_TEXT))
+
+
+class RecordedWaits:
+    """The retry policy of today, applied to the recorded waits: a wait that it allows is as long as it was then."""
+
+    def __init__(self, policy: Waits, playback: Playback) -> None:
+        self._policy = policy
+        self._playback = playback
+
+    def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None:
+        """The recorded wait, in seconds; None if the policy would not make the call again."""
+        del asked, draw  # the provider's request and the drawn number are known by the wait only
+        return self._policy.delay(failures=failures, waited=waited, asked=self._playback.delay, draw=0.0)

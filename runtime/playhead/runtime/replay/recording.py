@@ -1,0 +1,122 @@
+"""Where a recorded run is read from: a log, or entries that are in memory already."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, cast, runtime_checkable
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.records import Entry, ModelChunk, ToolStarted
+from playhead.runtime.core.segments import Segment, Stored, compact
+from playhead.runtime.log.interface import LogReader
+
+__all__ = ["EntriesRecording", "LogRecording", "Recorded", "Recording", "recording_of"]
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """A run with everything outside its log that its requests to the model were made of."""
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        ...
+
+    async def segments(self, *, after: int, limit: int) -> list[Segment]:
+        """Up to `limit` records after `after`; empty at the end."""
+        ...
+
+    async def definition(self, digest: str) -> AgentDefinition | None:
+        """The definition that a `run.claimed` names; None if it is not there."""
+        ...
+
+    async def messages(self, session: str) -> Sequence[Message]:
+        """The messages of the run's session, at least those that the run began from."""
+        ...
+
+
+class RunHandle(Protocol):
+    """A run of a log: what `client.run(id)` and `open_log(file).run(id)` return."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def log(self) -> LogReader: ...
+
+
+Recorded = Recording | RunHandle | Sequence[Entry]
+"""What a run may be given as: a recording, a handle on a run, or its entries from record 1 on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecording:
+    """A run in a log, read page by page."""
+
+    log: LogReader
+    run_id: str
+
+    async def segments(self, *, after: int, limit: int) -> list[Segment]:
+        """A page of the log."""
+        return await self.log.read_segments(self.run_id, after=after, limit=limit)
+
+    async def definition(self, digest: str) -> AgentDefinition | None:
+        """The definition in the log."""
+        return await self.log.definition(self.run_id, digest)
+
+    async def messages(self, session: str) -> Sequence[Message]:
+        """The messages in the log."""
+        return await self.log.messages(session)
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesRecording:
+    """A run in memory: its entries, the definitions that its claims name, and the messages of its session."""
+
+    entries: Sequence[Entry]
+    definitions: Mapping[str, AgentDefinition] = field(default_factory=dict[str, AgentDefinition])
+    session: Sequence[Message] = ()
+    run_id: str = "run"
+
+    async def segments(self, *, after: int, limit: int) -> list[Segment]:
+        """Some of the entries."""
+        start = bisect_right(self.entries, after, key=lambda entry: entry.seq)
+        return [Segment(one.seq, one.epoch, [_stored(one)]) for one in self.entries[start : start + limit]]
+
+    async def definition(self, digest: str) -> AgentDefinition | None:
+        """The definition given for the digest."""
+        return self.definitions.get(digest)
+
+    async def messages(self, session: str) -> Sequence[Message]:
+        """The messages given."""
+        return self.session
+
+
+def _run_id(entries: Sequence[Entry]) -> str:
+    """The id that is part of the effect keys; any name will do for a run that called no tool."""
+    keys = (entry.record.effect_key for entry in entries if isinstance(entry.record, ToolStarted))
+    return next(keys, "run").partition("/")[0]
+
+
+def _stored(entry: Entry) -> Stored:
+    record = entry.record
+    return compact(record.at, record.chunk) if isinstance(record, ModelChunk) else record
+
+
+def recording_of(run: Recorded) -> Recording:
+    """The recording that `run` stands for.
+
+    Raises:
+        TypeError: It has none of the forms of `Recorded`.
+    """
+    if isinstance(run, Recording):
+        return run
+    if isinstance(run, Sequence):
+        return EntriesRecording(run, run_id=_run_id(run))
+    if isinstance(getattr(run, "id", None), str) and hasattr(run, "log"):
+        return LogRecording(run.log, run.id)
+    given = type(cast("object", run)).__name__
+    raise TypeError(f"give a recorded run, such as client.run(id), or its entries, not a {given}")

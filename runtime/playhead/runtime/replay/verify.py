@@ -1,0 +1,120 @@
+"""Verifies a recorded run: the agent of today against the recorded answers and results, record by record.
+
+For each owner of the run, the real loop runs from the fold of the records up to its claim. The model streams what was
+recorded, the tools give what was recorded, and signals come where they were recorded. What the loop yields is compared
+with what the owner wrote. No network is used and nothing is written, unless a half is asked to run live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from playhead.runtime.agent.agent import Agent
+from playhead.runtime.core.arguments import check_choice
+from playhead.runtime.core.errors import RunNotFoundError
+from playhead.runtime.core.records import RunClaimed
+from playhead.runtime.replay.differences import KINDS, Difference, place_of
+from playhead.runtime.replay.owner import Owner, Subject
+from playhead.runtime.replay.past import Past
+from playhead.runtime.replay.recording import Recorded, Recording, recording_of
+from playhead.runtime.tools.decorator import as_tool
+
+__all__ = ["Half", "Verification", "verify"]
+
+Half = Literal["recorded", "live"]
+"""Where the answers of the model, or the results of the tools, come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome of a verification.
+
+    Attributes:
+        run_id: The run.
+        agent: The agent that the run was submitted to.
+        records: How many records were read, and compared as far as an owner wrote them.
+        difference: The first record that differs; None if none does.
+        notes: What could not be compared, and why.
+    """
+
+    run_id: str
+    agent: str
+    records: int
+    difference: Difference | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return self.difference is None
+
+    @property
+    def text(self) -> str:
+        """The outcome as lines of text."""
+        found = f"run {self.run_id}: nothing differs in {self.records:,} records"
+        lines = [found if self.difference is None else self.difference.text]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+async def verify(
+    run: Recorded,
+    agent: Agent,
+    *,
+    tools: Half = "recorded",
+    model: Half = "recorded",
+    stubs: Sequence[object] = (),
+    ignore: Collection[str] = (),
+    after: int = 0,
+) -> Verification:
+    """Whether `agent` would do today what was recorded of a run. Nothing is written to the log.
+
+    Times, durations, and the new ids of messages are not compared. A wait before a model call is not waited again.
+
+    Args:
+        run: A handle on a run, such as `client.run(id)`, a `Recording`, or the entries of a run.
+        agent: The agent.
+        tools: `live` runs each tool that ran to its own end, with the recorded input and under the recorded effect key.
+        model: `live` calls the agent's model for each message in the log, and compares the messages.
+        stubs: Tools or functions that run in place of the agent's tools of their names.
+        ignore: Kinds of changes that are not reported, of `differences.KINDS`.
+        after: Leave out owners that claimed the run up to this record.
+
+    Raises:
+        RunNotFoundError: The run has no records.
+        GapError: A record is missing.
+        ValueError: An argument is out of its range, or a stub has the name of none of the agent's tools.
+    """
+    check_choice("tools", tools, ("recorded", "live"))
+    check_choice("model", model, ("recorded", "live"))
+    for kind in ignore:
+        check_choice("ignore", kind, KINDS)
+    replaced = {one.name: one for one in map(as_tool, stubs)}
+    if unknown := sorted(replaced.keys() - agent.tools.keys()):
+        raise ValueError(f"a stub is named {unknown[0]!r}; the agent has the tools {', '.join(agent.tools) or 'none'}")
+    used = agent.snapshot()
+    places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
+    runs = {**used.tools, **replaced} if tools == "live" else replaced
+    subject = Subject(used, used.definition, places, runs, model == "live", frozenset(ignore))
+    return await _verification(recording_of(run), subject, after=after)
+
+
+async def _verification(recording: Recording, subject: Subject, *, after: int) -> Verification:
+    past, difference, notes = Past(recording), None, dict[str, None]()
+    await past.begin(subject.agent.messages)
+    if past.missing:
+        notes[f"{past.missing} messages of the session that the run began from are gone"] = None
+    while difference is None and (spot := await past.tape.peek()) is not None:
+        past.advance()
+        if isinstance(spot.stored, RunClaimed) and spot.seq > after:
+            digest = spot.stored.definition
+            definition = await recording.definition(digest) if digest else None
+            if definition is None:
+                why = f"definition {digest} is not in the log" if digest else "the log names no definition"
+                notes[f"what the model was asked is not compared, because {why}"] = None
+            owner = Owner(subject, past, run_id=recording.run_id, claimed=spot, definition=definition)
+            difference = await owner.difference()
+    if not past.records:
+        raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
+    return Verification(recording.run_id, past.state.agent, past.records, difference, tuple(notes))

@@ -1,0 +1,31 @@
+"""Every log of an earlier version verifies: the agents that recorded it would do the same today."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from playhead.runtime.core.records import RunClaimed
+from playhead.runtime.replay import verify
+from tests.golden.record import owners
+from tests.support.old_runs import FILES, OldRun
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+async def test_nothing_differs_in_a_log_of_an_earlier_version(file: Path) -> None:
+    old = OldRun(file)
+    agents = owners(file.stem)
+    claims = [entry for entry in old.entries if isinstance(entry.record, RunClaimed)]
+    for place, agent in enumerate(agents):
+        found = await verify(old.recording, agent, after=claims[place].seq - 1 if claims else 0)
+        if place + 1 == len(agents):
+            assert found.same, found.text
+            assert not found.notes
+        else:  # the next owner ran another version of the agent
+            assert found.difference is not None
+            assert found.difference.epoch == claims[place + 1].epoch, found.text
