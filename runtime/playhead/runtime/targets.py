@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,9 @@ from types import ModuleType
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import BadTargetError, ModelConfigurationError, PlayheadError
+from playhead.runtime.tools.tool import Tool
 
-__all__ = ["load_agents"]
+__all__ = ["load_agents", "load_tools"]
 
 
 def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
@@ -134,3 +136,22 @@ def _what(error: BaseException) -> str:
     own = [frame for frame in frames if not frame.filename.startswith(("<frozen", __file__, importlib.__file__))]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
+
+
+def load_tools(file: str) -> list[object]:
+    """The tools of a Python file: its `@tool` functions, and the plain functions that it defines itself.
+
+    Raises:
+        BadTargetError: The file is not there, does not import, or has none.
+    """
+    module = _load_file(file, Path(file))
+    found = [value for name, value in vars(module).items() if _is_tool(value, module) and not name.startswith("_")]
+    if not found:
+        raise BadTargetError(
+            f"{file}: no tool in it; define a function with the name of the tool that it stands in for"
+        )
+    return found
+
+
+def _is_tool(value: object, module: ModuleType) -> bool:
+    return isinstance(value, Tool) or (inspect.isfunction(value) and value.__module__ == module.__name__)

@@ -1,6 +1,6 @@
 """The frame of the command line: its commands, its errors, its exit codes.
 
-Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 130 interrupted (the run goes on); for
+Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 4 a run differs; 130 interrupted (the run goes on); for
 playhead's own errors the `exit_code` of their class, taken from sysexits.h: 64 usage, 65 data, 66 not found, 69 no
 server, 75 no worker serves the agent, 77 refused credentials, 78 configuration.
 """
@@ -15,6 +15,7 @@ import typer
 
 from playhead.client.cli import control, files, look, play, watch
 from playhead.client.cli.doctor import doctor
+from playhead.client.cli.verify import verify
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
 
@@ -56,6 +57,7 @@ for _name, _command in {
     "cancel": control.cancel,
     "runs": look.runs,
     "show": look.show,
+    "verify": verify,
     "workers": look.workers,
     "doctor": doctor,
     "export": files.export,

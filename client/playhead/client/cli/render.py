@@ -35,6 +35,7 @@ from playhead.runtime.core.records import (
 
 __all__ = [
     "EXIT_CANCELLED",
+    "EXIT_DIFFERS",
     "EXIT_FAILED",
     "RunView",
     "failed_call",
@@ -49,6 +50,7 @@ __all__ = [
 
 EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
+EXIT_DIFFERS: Final = 4
 _LONGEST: Final = 100
 _QUIET_S: Final = 0.5
 """How long nothing may be printed before a terminal shows what the run waits for."""

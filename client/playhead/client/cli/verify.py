@@ -1,0 +1,198 @@
+"""`playhead verify`: would the agent do today what was recorded? One run, or all of last week's."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, TypedDict
+from xml.etree import ElementTree
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from playhead.client.cli.reach import with_client
+from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
+from playhead.client.cli.verifying import Job, Outcome, verified, verify_many
+from playhead.client.cli.watch import Json, Prefix, Url
+from playhead.client.client import Client
+from playhead.runtime.core.arguments import check_choice
+from playhead.runtime.log.values import RunInfo
+from playhead.runtime.replay.differences import KINDS
+from playhead.runtime.replay.verify import Half
+from playhead.runtime.targets import load_agents, load_tools
+
+__all__ = ["junit", "seconds_of", "verify"]
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_STATES: Final = ("queued", "running", "paused", "completed", "failed", "cancelled")
+_HALVES: Final = ("recorded", "live")
+_PAGE: Final = 500
+
+
+def verify(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="[RUN]... TARGET", help="Runs; then module:attribute or file.py[:attribute]."),
+    ],
+    agent: Annotated[
+        str | None, typer.Option("--agent", metavar="NAME", help="Without RUN: runs of this agent.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="AGE", help="Without RUN: runs submitted within 7d, 12h, 30m, 90s.")
+    ] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", metavar="STATE", help="Without RUN: runs in this state.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, help="Without RUN: at most so many, newest first.")
+    ] = 1000,
+    tools: Annotated[
+        str, typer.Option("--tools", metavar="HOW", help="recorded, live, or a file.py with functions that stand in.")
+    ] = "recorded",
+    model: Annotated[str, typer.Option("--model", metavar="HOW", help="recorded or live.")] = "recorded",
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind of change not to report; repeatable.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option("--processes", min=1, help="Processes for several runs. Default: one per core.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report.")] = None,
+    as_json: Json = False,
+    url: Url = None,
+    prefix: Prefix = "ph",
+) -> None:
+    """Check today's code of an agent against recorded runs. Nothing is called, and nothing is written to the log."""
+    *run_ids, target = names
+    agents = load_agents([target])
+    how = _checked(tools=tools, model=model, ignore=ignore or ())
+    oldest = 0 if since is None else int((time.time() - seconds_of(since)) * 1000)
+    check_choice("--state", state or _STATES[0], _STATES)
+
+    async def act(client: Client) -> int:
+        job = Job(client.url, prefix, target, **how)
+        wanted = {agent} if agent is not None else set(agents)
+        chosen = (
+            run_ids
+            or [
+                info.run_id
+                for info in await _newest(client, oldest=oldest)
+                if info.agent in wanted and state in (None, info.state)
+            ][:limit]
+        )
+        if len(chosen) == 1:
+            done = [await verified(client, chosen[0], job, agents)]
+        else:
+            done = await _with_progress(job, chosen, processes or os.cpu_count() or 1)
+        if report is not None:
+            report.write_text(junit(done), encoding="utf-8")
+        return _tell(done, as_json=as_json, whole=bool(run_ids))
+
+    with_client(url, prefix, act)
+
+
+class _How(TypedDict):
+    tools: str
+    model: Half
+    ignore: tuple[str, ...]
+
+
+def _checked(*, tools: str, model: str, ignore: Sequence[str]) -> _How:
+    """The options that say how to verify; a file of tools that does not import is refused before any run is read."""
+    for kind in ignore:
+        check_choice("--ignore", kind, KINDS)
+    check_choice("--model", model, _HALVES)
+    if tools.endswith(".py"):
+        load_tools(tools)
+    else:
+        check_choice("--tools", tools, _HALVES)
+    return {"tools": tools, "model": "live" if model == "live" else "recorded", "ignore": tuple(ignore)}
+
+
+def seconds_of(age: str) -> int:
+    """The seconds of an age such as `7d`, `12h`, `30m` or `90s`.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    found = re.fullmatch(r"(\d{1,6})([smhdw])", age)
+    if found is None:
+        raise ValueError(f"--since must be a number and a unit, such as 7d, 12h, 30m or 90s, not {age!r}")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+async def _newest(client: Client, *, oldest: int) -> list[RunInfo]:
+    """The runs submitted since `oldest`, in unix milliseconds; newest first."""
+    limit = _PAGE
+    while True:
+        found = await client.runs(limit=limit)
+        kept = [info for info in found if info.created >= oldest]
+        if len(found) < limit or len(kept) < len(found):
+            return kept
+        limit *= 2
+
+
+async def _with_progress(job: Job, run_ids: Sequence[str], processes: int) -> list[Outcome]:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("verifying", total=len(run_ids))
+        return await verify_many(job, run_ids, processes=processes, done=lambda runs: progress.advance(bar, runs))
+
+
+def _tell(done: Sequence[Outcome], *, as_json: bool, whole: bool) -> int:
+    """Print the outcomes; returns the exit code."""
+    differing = [one for one in done if one.difference is not None]
+    failed = [one for one in done if one.error is not None]
+    if as_json:
+        for one in done:
+            print_json(one.as_json())
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        for one in done if whole else failed:
+            console.print(Text(printable(one.text)))
+        if not whole or len(done) > 1:
+            console.print(_summary(done), soft_wrap=False)
+    return EXIT_DIFFERS if differing else EXIT_FAILED if failed else 0
+
+
+def _summary(done: Sequence[Outcome]) -> Table:
+    """How many runs differ, by the kind of their first change, each with the first such run."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("runs", "outcome", "for example", "record", "what differs"):
+        table.add_column(column, overflow="fold", no_wrap=column == "for example")
+    same = sum(one.difference is None and one.error is None for one in done)
+    table.add_row(str(same), Text("the same", style="green"), "", "", "")
+    kinds = Counter(one.difference.kind for one in done if one.difference is not None)
+    for kind, count in kinds.most_common():
+        first = next(found for one in done if (found := one.difference) is not None and found.kind == kind)
+        place, what = f"{first.seq}-{first.epoch} {first.record}", printable(first.changes[0].what)
+        table.add_row(str(count), Text(kind, style="red"), first.run_id, place, what)
+    if failed := sum(one.error is not None for one in done):
+        table.add_row(str(failed), Text("not verified", style="yellow"), "", "", "")
+    return table
+
+
+def junit(done: Sequence[Outcome]) -> str:
+    """A JUnit report: a test case for each run, which fails if the run differs."""
+    counts = {
+        "tests": len(done),
+        "failures": sum(one.difference is not None for one in done),
+        "errors": sum(one.error is not None for one in done),
+    }
+    totals = {name: str(count) for name, count in counts.items()}
+    suite = ElementTree.Element("testsuite", {"name": "playhead verify", **totals})
+    for one in done:
+        named = {"classname": one.agent or "unknown", "name": one.run_id, "time": f"{one.took_s:.3f}"}
+        case = ElementTree.SubElement(suite, "testcase", named)
+        if one.difference is not None:
+            told = {"type": one.difference.kind, "message": printable(one.difference.changes[0].what)}
+            ElementTree.SubElement(case, "failure", told).text = printable(one.text)
+        elif one.error is not None:
+            ElementTree.SubElement(case, "error", {"message": printable(one.error)})
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True)

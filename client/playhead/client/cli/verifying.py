@@ -1,0 +1,148 @@
+"""Verifies many runs: in processes of their own, each of which loads the agents and opens a client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import anyio
+from anyio import CapacityLimiter, to_process
+
+from playhead.client.client import Client
+from playhead.runtime.agent.agent import Agent
+from playhead.runtime.core.errors import BadTargetError, PlayheadError
+from playhead.runtime.replay.differences import Difference
+from playhead.runtime.replay.verify import Half, verify
+from playhead.runtime.targets import load_agents, load_tools
+from playhead.runtime.tools.decorator import as_tool
+
+__all__ = ["Job", "Outcome", "agent_for", "verified", "verify_many"]
+
+_BATCH: Final = 8  # runs of one call of a process: what its client costs is shared by them
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be verified: runs of a deployment against the agents of a target.
+
+    Attributes:
+        url, prefix: The deployment.
+        target: Where the agents are.
+        tools: `recorded`, `live`, or a Python file with tools that run in place of the agent's.
+        model: `recorded` or `live`.
+        ignore: Kinds of changes that are not reported.
+    """
+
+    url: str
+    prefix: str
+    target: str
+    tools: str = "recorded"
+    model: Half = "recorded"
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def stubs(self) -> list[object]:
+        """The tools of the file, if there is one."""
+        return load_tools(self.tools) if self.tools.endswith(".py") else []
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one run.
+
+    Attributes:
+        run_id, agent: The run, and the agent that it was submitted to.
+        records: How many of its records were compared.
+        difference: The first that differs; None if none does, or it is not known.
+        notes: What could not be compared.
+        error: Why the run could not be verified; None if it was.
+        took_s: How long it took.
+    """
+
+    run_id: str
+    agent: str = ""
+    records: int = 0
+    difference: Difference | None = None
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    took_s: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """The outcome as lines of text."""
+        if self.error is not None:
+            return f"run {self.run_id} could not be verified: {self.error}"
+        found = f"run {self.run_id}: nothing differs in {self.records:,} records"
+        lines = [found if self.difference is None else self.difference.text]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def as_json(self) -> dict[str, Any]:
+        """The outcome for programs."""
+        found = self.difference
+        changes = [
+            {"kind": one.kind, "what": one.what, "where": one.where, "recorded": one.recorded, "now": one.now}
+            for one in (found.changes if found else ())
+        ]
+        place = found and {"seq": found.seq, "epoch": found.epoch, "record": found.record, "changes": changes}
+        told = {"run": self.run_id, "agent": self.agent, "records": self.records}
+        return {**told, "difference": place, "notes": list(self.notes), "error": self.error}
+
+
+def agent_for(name: str, agents: dict[str, Agent], *, target: str) -> Agent:
+    """The agent of a run; the only one of the target is meant, even if it has another name now.
+
+    Raises:
+        BadTargetError: The target has several agents, and none of this name.
+    """
+    if name not in agents and len(agents) > 1:
+        raise BadTargetError(f"{target} has the agents {', '.join(agents)}, and the run is of {name!r}")
+    return agents.get(name) or next(iter(agents.values()))
+
+
+async def verified(client: Client, run_id: str, job: Job, agents: dict[str, Agent]) -> Outcome:
+    """The outcome of one run; what prevents it is an outcome too."""
+    began = time.monotonic()
+    try:
+        run = client.run(run_id)
+        name = (await run.info()).agent
+        agent = agent_for(name, agents, target=job.target)
+        stubs = [stub for stub in job.stubs if as_tool(stub).name in agent.tools]
+        tools: Half = "live" if job.tools == "live" else "recorded"
+        found = await verify(run, agent, tools=tools, model=job.model, stubs=stubs, ignore=job.ignore)
+    except PlayheadError as error:
+        return Outcome(run_id, error=str(error), took_s=time.monotonic() - began)
+    took = time.monotonic() - began
+    return Outcome(run_id, name, found.records, found.difference, found.notes, took_s=took)
+
+
+def _verify_batch(job: Job, run_ids: Sequence[str]) -> list[Outcome]:
+    """Verify runs in this process."""
+    agents = load_agents([job.target])
+
+    async def main() -> list[Outcome]:
+        async with Client(job.url, prefix=job.prefix, on_notice=lambda _: None) as client:
+            return [await verified(client, run_id, job, agents) for run_id in run_ids]
+
+    return anyio.run(main)
+
+
+async def verify_many(
+    job: Job, run_ids: Sequence[str], *, processes: int, done: Callable[[int], None]
+) -> list[Outcome]:
+    """The outcomes of many runs, in their order; `processes` work at once, and `done` is told how many runs are new."""
+    batches = [run_ids[start : start + _BATCH] for start in range(0, len(run_ids), _BATCH)]
+    found: list[list[Outcome]] = [[] for _ in batches]
+    limiter = CapacityLimiter(processes)
+
+    async def one(number: int) -> None:
+        found[number] = await to_process.run_sync(
+            _verify_batch, job, batches[number], cancellable=True, limiter=limiter
+        )
+        done(len(found[number]))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(len(batches)):
+            tasks.start_soon(one, number)
+    return [outcome for batch in found for outcome in batch]
