@@ -177,6 +177,20 @@ def test_a_value_out_of_its_range_is_refused(
     assert done.err.startswith(f"playhead: {told}")
 
 
+def test_the_runs_of_a_file_are_verified_without_a_server(
+    recorded: Recorded, call: Callable[..., Finished], tmp_path: Path
+):
+    one, both = tmp_path / "one.jsonl", tmp_path / "both.jsonl"
+    assert call("export", recorded.shop, "-o", str(one), "--url", recorded.url).code == 0
+    assert call("export", recorded.shop, recorded.crier, "-o", str(both), "--url", recorded.url).code == 0
+    nowhere = ("--url", "redis://127.0.0.1:1")
+    assert call("verify", str(one), str(recorded.file), *nowhere).code == 0
+    told = call("verify", str(one), str(both), changed(tmp_path, "Be brief.", "Be kind."), "--json", *nowhere)
+    assert told.code == 4
+    found = [(line["agent"], line["difference"] is not None) for line in told.lines]
+    assert found == [("shop", True), ("shop", True), ("crier", False)]
+
+
 def test_a_run_that_is_gone_is_told_and_is_not_a_difference(recorded: Recorded, call: Callable[..., Finished]):
     done = call("verify", "0-gone", str(recorded.file), "--url", recorded.url)
     assert done.code == 1

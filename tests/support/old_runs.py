@@ -10,7 +10,7 @@ from typing import Any
 from playhead.runtime.core.codec import decode_record, unpack
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.events import Event, Projection
-from playhead.runtime.core.records import Entry, ToolStarted
+from playhead.runtime.core.records import Entry
 from playhead.runtime.replay import EntriesRecording
 
 __all__ = ["FILES", "OldRun"]
@@ -48,10 +48,4 @@ class OldRun:
     def recording(self) -> EntriesRecording:
         """The run with all that its requests were made of."""
         definitions = {digest: AgentDefinition.of(data) for digest, data in self.definitions.items()}
-        return EntriesRecording(self.entries, definitions, self.session, run_id=self.run_id)
-
-    @property
-    def run_id(self) -> str:
-        """The run, by its effect keys; any name will do for a run that called no tool."""
-        keys = (entry.record.effect_key for entry in self.entries if isinstance(entry.record, ToolStarted))
-        return next(keys, "old").partition("/")[0]
+        return EntriesRecording(self.entries, definitions, self.session)

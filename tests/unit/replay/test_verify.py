@@ -302,3 +302,11 @@ async def test_a_cancel_after_the_last_chunk_of_a_message_that_was_not_kept_veri
     entries = [*begun, *(Entry(len(begun) + n, 1, record) for n, record in enumerate(rest, 1))]
     assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
     assert (await verify(EntriesRecording(entries, play.recording.definitions, run_id="0-run"), play.agent)).same
+
+
+async def test_a_run_that_got_another_id_verifies_with_its_recorded_effect_keys(run: EntriesRecording) -> None:
+    assert (await verify(replace(run, run_id="last-night"), agent())).same
+    play = await played(Plan(calls=(Call(tools=("pay", "look")),), owners=((20, False),)))
+    assert any(entry.record.type == "tool.interrupted" for entry in play.entries)
+    assert (await verify(replace(play.recording, run_id="last-night"), play.agent)).same
+    assert (await verify(replace(play.recording, run_id="last-night"), play.agent, tools="live")).same

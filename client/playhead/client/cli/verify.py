@@ -6,22 +6,25 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, TypedDict
 from xml.etree import ElementTree
 
+import anyio
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from playhead.client.cli.reach import with_client
+from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
 from playhead.client.cli.verifying import Job, Outcome, verified, verify_many
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
+from playhead.client.files import open_log
 from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.log.values import RunInfo
 from playhead.runtime.replay.differences import KINDS
@@ -39,7 +42,9 @@ _PAGE: Final = 500
 def verify(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="[RUN]... TARGET", help="Runs; then module:attribute or file.py[:attribute]."),
+        typer.Argument(
+            metavar="[RUN]... TARGET", help="Runs, or files of runs; then module:attribute or file.py[:attribute]."
+        ),
     ],
     agent: Annotated[
         str | None, typer.Option("--agent", metavar="NAME", help="Without RUN: runs of this agent.")
@@ -69,32 +74,50 @@ def verify(
     prefix: Prefix = "ph",
 ) -> None:
     """Check today's code of an agent against recorded runs. Nothing is called, and nothing is written to the log."""
-    *run_ids, target = names
+    *runs, target = names
     agents = load_agents([target])
     how = _checked(tools=tools, model=model, ignore=ignore or ())
     oldest = 0 if since is None else int((time.time() - seconds_of(since)) * 1000)
     check_choice("--state", state or _STATES[0], _STATES)
 
-    async def act(client: Client) -> int:
-        job = Job(client.url, prefix, target, **how)
-        wanted = {agent} if agent is not None else set(agents)
-        chosen = (
-            run_ids
-            or [
-                info.run_id
-                for info in await _newest(client, oldest=oldest)
-                if info.agent in wanted and state in (None, info.state)
-            ][:limit]
-        )
+    async def main() -> int:
+        named = list(_named(runs))
+        job = Job(None, prefix, target, **how)
+        if named and all(map(file_of, named)):  # no server is needed
+            return await work(job, named)
+        async with reach(url, at_rest=True) as where:
+            wanted = {agent} if agent is not None else set(agents)
+            chosen = (
+                named
+                or [
+                    info.run_id
+                    for info in await _newest(where, prefix, oldest=oldest)
+                    if info.agent in wanted and state in (None, info.state)
+                ][:limit]
+            )
+            return await work(replace(job, url=where), chosen)
+
+    async def work(job: Job, chosen: Sequence[str]) -> int:
         if len(chosen) == 1:
-            done = [await verified(client, chosen[0], job, agents)]
+            done = [await verified(chosen[0], job, agents)]
         else:
             done = await _with_progress(job, chosen, processes or os.cpu_count() or 1)
         if report is not None:
             report.write_text(junit(done), encoding="utf-8")
-        return _tell(done, as_json=as_json, whole=bool(run_ids))
+        return _tell(done, as_json=as_json, whole=bool(runs))
 
-    with_client(url, prefix, act)
+    raise typer.Exit(anyio.run(main))
+
+
+def _named(runs: Sequence[str]) -> Iterator[str]:
+    """The runs that a user named; a file stands for each of its runs."""
+    for run in runs:
+        named = file_of(run)
+        if named is None or named[1] is not None:
+            yield run
+        else:
+            with open_log(named[0]) as file:
+                yield from (f"{named[0]}#{run_id}" for run_id in file.run_ids)
 
 
 class _How(TypedDict):
@@ -127,15 +150,16 @@ def seconds_of(age: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-async def _newest(client: Client, *, oldest: int) -> list[RunInfo]:
+async def _newest(url: str, prefix: str, *, oldest: int) -> list[RunInfo]:
     """The runs submitted since `oldest`, in unix milliseconds; newest first."""
     limit = _PAGE
-    while True:
-        found = await client.runs(limit=limit)
-        kept = [info for info in found if info.created >= oldest]
-        if len(found) < limit or len(kept) < len(found):
-            return kept
-        limit *= 2
+    async with Client(url, prefix=prefix) as client:
+        while True:
+            found = await client.runs(limit=limit)
+            kept = [info for info in found if info.created >= oldest]
+            if len(found) < limit or len(kept) < len(found):
+                return kept
+            limit *= 2
 
 
 async def _with_progress(job: Job, run_ids: Sequence[str], processes: int) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""Verifies many runs: in processes of their own, each of which loads the agents and opens a client."""
+"""Verifies many runs: in processes of their own, each of which loads the agents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from anyio import CapacityLimiter, to_process
 
-from playhead.client.client import Client
+from playhead.client.cli.reach import opened
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import BadTargetError, PlayheadError
 from playhead.runtime.replay.differences import Difference
@@ -20,7 +20,7 @@ from playhead.runtime.tools.decorator import as_tool
 
 __all__ = ["Job", "Outcome", "agent_for", "verified", "verify_many"]
 
-_BATCH: Final = 8  # runs of one call of a process: what its client costs is shared by them
+_BATCH: Final = 8  # runs of one call of a process
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Job:
     """What is to be verified: runs of a deployment against the agents of a target.
 
     Attributes:
-        url, prefix: The deployment.
+        url, prefix: The deployment; no URL if all runs are in files.
         target: Where the agents are.
         tools: `recorded`, `live`, or a Python file with tools that run in place of the agent's.
         model: `recorded` or `live`.
         ignore: Kinds of changes that are not reported.
     """
 
-    url: str
+    url: str | None
     prefix: str
     target: str
     tools: str = "recorded"
@@ -101,29 +101,28 @@ def agent_for(name: str, agents: dict[str, Agent], *, target: str) -> Agent:
     return agents.get(name) or next(iter(agents.values()))
 
 
-async def verified(client: Client, run_id: str, job: Job, agents: dict[str, Agent]) -> Outcome:
-    """The outcome of one run; what prevents it is an outcome too."""
+async def verified(run: str, job: Job, agents: dict[str, Agent]) -> Outcome:
+    """The outcome of one run, or of a run of a file; what prevents it is an outcome too."""
     began = time.monotonic()
     try:
-        run = client.run(run_id)
-        name = (await run.info()).agent
-        agent = agent_for(name, agents, target=job.target)
-        stubs = [stub for stub in job.stubs if as_tool(stub).name in agent.tools]
-        tools: Half = "live" if job.tools == "live" else "recorded"
-        found = await verify(run, agent, tools=tools, model=job.model, stubs=stubs, ignore=job.ignore)
+        async with opened(run, job.url, job.prefix) as found:
+            name = (await found.info()).agent
+            agent = agent_for(name, agents, target=job.target)
+            stubs = [stub for stub in job.stubs if as_tool(stub).name in agent.tools]
+            tools: Half = "live" if job.tools == "live" else "recorded"
+            told = await verify(found, agent, tools=tools, model=job.model, stubs=stubs, ignore=job.ignore)
     except PlayheadError as error:
-        return Outcome(run_id, error=str(error), took_s=time.monotonic() - began)
+        return Outcome(run, error=str(error), took_s=time.monotonic() - began)
     took = time.monotonic() - began
-    return Outcome(run_id, name, found.records, found.difference, found.notes, took_s=took)
+    return Outcome(run, name, told.records, told.difference, told.notes, took_s=took)
 
 
-def _verify_batch(job: Job, run_ids: Sequence[str]) -> list[Outcome]:
+def _verify_batch(job: Job, runs: Sequence[str]) -> list[Outcome]:
     """Verify runs in this process."""
     agents = load_agents([job.target])
 
     async def main() -> list[Outcome]:
-        async with Client(job.url, prefix=job.prefix, on_notice=lambda _: None) as client:
-            return [await verified(client, run_id, job, agents) for run_id in run_ids]
+        return [await verified(run, job, agents) for run in runs]
 
     return anyio.run(main)
 

@@ -9,7 +9,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
-from playhead.runtime.core.records import Entry, ModelChunk, ToolStarted
+from playhead.runtime.core.records import Entry, ModelChunk
 from playhead.runtime.core.segments import Segment, Stored, compact
 from playhead.runtime.log.interface import LogReader
 
@@ -68,8 +68,9 @@ class LogRecording:
         return await self.log.definition(self.run_id, digest)
 
     async def messages(self, session: str) -> Sequence[Message]:
-        """The messages in the log."""
-        return await self.log.messages(session)
+        """The messages in the log, where an imported run has a session of its own."""
+        info = await self.log.info(self.run_id)
+        return await self.log.messages(info.session if info is not None and info.session is not None else session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,6 @@ class EntriesRecording:
         return self.session
 
 
-def _run_id(entries: Sequence[Entry]) -> str:
-    """The id that is part of the effect keys; any name will do for a run that called no tool."""
-    keys = (entry.record.effect_key for entry in entries if isinstance(entry.record, ToolStarted))
-    return next(keys, "run").partition("/")[0]
-
-
 def _stored(entry: Entry) -> Stored:
     record = entry.record
     return compact(record.at, record.chunk) if isinstance(record, ModelChunk) else record
@@ -115,7 +110,7 @@ def recording_of(run: Recorded) -> Recording:
     if isinstance(run, Recording):
         return run
     if isinstance(run, Sequence):
-        return EntriesRecording(run, run_id=_run_id(run))
+        return EntriesRecording(run)
     if isinstance(getattr(run, "id", None), str) and hasattr(run, "log"):
         return LogRecording(run.log, run.id)
     given = type(cast("object", run)).__name__
