@@ -69,7 +69,8 @@ def _run(block: Block, page: Path, module: ModuleType, runner: asyncio.Runner) -
 
 def _run_tests(files: list[str], page: Path) -> None:
     if files:
-        pytest = [sys.executable, "-m", "pytest", "-q", "-p", "anyio.pytest_plugin", "-p", "no:cacheprovider"]
+        plugins = [word for name in ("anyio.pytest_plugin", "playhead.client.pytest_plugin") for word in ("-p", name)]
+        pytest = [sys.executable, "-m", "pytest", "-q", *plugins, "-p", "no:cacheprovider"]
         alone = {
             **os.environ,
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",

@@ -6,12 +6,13 @@ exceptions of openai, anthropic, httpx, aiohttp, botocore and Strands are known 
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
-__all__ = ["TRANSIENT_STATUSES", "asked_to_wait", "is_transient", "status_of"]
+__all__ = ["TRANSIENT_STATUSES", "asked_to_wait", "is_transient", "recorded_error", "status_of"]
 
 TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
 """HTTP statuses after which the same request may succeed later."""
@@ -148,3 +149,20 @@ def _date(text: str) -> float | None:
         return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def recorded_error(name: str, text: str, *, transient: bool | None = None) -> Exception:
+    """An exception with this class name and text, as a record has them. Its base is Python's own class of the name, if any.
+
+    Args:
+        name: The name of its class.
+        text: Its `str()`.
+        transient: Whether it is transient; None to decide by its class.
+    """
+    base = getattr(builtins, name, Exception)
+    kind = base if isinstance(base, type) and issubclass(base, Exception) else Exception
+    made = type(name, (kind,), {"__str__": lambda _: text})
+    error = made.__new__(made)  # not called: some of Python's classes need arguments
+    if transient is not None:
+        error.transient = transient  # pyright: ignore[reportAttributeAccessIssue] - see `is_transient`
+    return cast("Exception", error)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
@@ -15,17 +15,11 @@ import anyio.lowlevel
 from playhead.runtime.core.arguments import check_flag, check_items, check_number
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.model_input import ModelRequest
+from playhead.runtime.core.records import Entry
 from playhead.runtime.models import chunks as c
+from playhead.runtime.models.recorded import HasEntries, ScriptedCall, recorded_calls
 
 __all__ = ["Script", "ScriptedCall", "ScriptedModel", "text_call", "tool_call"]
-
-
-@dataclass(frozen=True)
-class ScriptedCall:
-    """One scripted message: its chunks, and then an optional error to raise."""
-
-    chunks: Sequence[Chunk] = ()
-    error: Exception | None = None
 
 
 Answer = str | Sequence[Chunk] | ScriptedCall
@@ -98,6 +92,20 @@ class ScriptedModel:
         check_number("delay", self.delay)
         check_flag("repeat", self.repeat)
         check_flag("continues_partial", self.continues_partial)
+
+    @classmethod
+    def from_run(cls, run: Iterable[Entry] | HasEntries, *, delay: float = 0.0) -> Self:
+        """A model that says what was said in a recorded run, call by call, and fails where it failed.
+
+        A call that was cut off and made again, as after a takeover, is left out; one that was cut off and continued is one
+        message. The answers do not depend on what is asked.
+
+        Args:
+            run: The entries of the run from record 1 on, or an object with them in its attribute `entries`.
+            delay: Seconds between chunks.
+        """
+        entries = run.entries if isinstance(run, HasEntries) else run
+        return cls(recorded_calls(entries), delay=delay)
 
     async def stream(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec, ToolUse
+from playhead.runtime.core.faults import recorded_error
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
     MessageAdded,
@@ -157,17 +157,6 @@ def _is_of_the_log(record: object) -> bool:
     if isinstance(record, RunFailed):
         return record.error_type in _BY_THE_LOG and not record.force_stop
     return isinstance(record, RunCancelled) and not record.result.get("metrics")
-
-
-def recorded_error(name: str, text: str, *, transient: bool | None = None) -> Exception:
-    """An exception with this class name and text. Its base is Python's own class of the name, if there is one."""
-    base = getattr(builtins, name, Exception)
-    kind = base if isinstance(base, type) and issubclass(base, Exception) else Exception
-    made = type(name, (kind,), {"__str__": lambda _: text})
-    error = made.__new__(made)  # not called: some of Python's classes need arguments
-    if transient is not None:
-        error.transient = transient  # pyright: ignore[reportAttributeAccessIssue] - see `faults.is_transient`
-    return cast("Exception", error)
 
 
 class RecordedModel:
