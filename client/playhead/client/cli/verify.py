@@ -7,7 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Final, TypedDict
 from xml.etree import ElementTree
@@ -76,37 +76,36 @@ def verify(
     """Check today's code of an agent against recorded runs. Nothing is called, and nothing is written to the log."""
     *runs, target = names
     agents = load_agents([target])
-    how = _checked(tools=tools, model=model, ignore=ignore or ())
-    oldest = 0 if since is None else int((time.time() - seconds_of(since)) * 1000)
     check_choice("--state", state or _STATES[0], _STATES)
+    oldest = 0 if since is None else int((time.time() - seconds_of(since)) * 1000)
+    filters = _Filters(frozenset(agents) if agent is None else frozenset({agent}), state, oldest, limit)
+    job = Job(None, prefix, target, **_checked(tools=tools, model=model, ignore=ignore or ()))
+    done = anyio.run(_outcomes, job, url, list(_named(runs)), filters, processes or os.cpu_count() or 1)
+    if report is not None:
+        report.write_text(junit(done), encoding="utf-8")
+    raise typer.Exit(_tell(done, as_json=as_json, whole=bool(runs)))
 
-    async def main() -> int:
-        named = list(_named(runs))
-        job = Job(None, prefix, target, **how)
-        if named and all(map(file_of, named)):  # no server is needed
-            return await work(job, named)
-        async with reach(url, at_rest=True) as where:
-            wanted = {agent} if agent is not None else set(agents)
-            chosen = (
-                named
-                or [
-                    info.run_id
-                    for info in await _newest(where, prefix, oldest=oldest)
-                    if info.agent in wanted and state in (None, info.state)
-                ][:limit]
-            )
-            return await work(replace(job, url=where), chosen)
 
-    async def work(job: Job, chosen: Sequence[str]) -> int:
-        if len(chosen) == 1:
-            done = [await verified(chosen[0], job, agents)]
-        else:
-            done = await _with_progress(job, chosen, processes or os.cpu_count() or 1)
-        if report is not None:
-            report.write_text(junit(done), encoding="utf-8")
-        return _tell(done, as_json=as_json, whole=bool(runs))
+@dataclass(frozen=True, slots=True)
+class _Filters:
+    """Which runs are verified if none is named."""
 
-    raise typer.Exit(anyio.run(main))
+    agents: frozenset[str]
+    state: str | None
+    oldest: int  # when it was submitted, in unix milliseconds
+    limit: int
+
+    def fit(self, run: RunInfo) -> bool:
+        return run.agent in self.agents and self.state in (None, run.state) and run.created >= self.oldest
+
+
+async def _outcomes(job: Job, url: str | None, named: list[str], filters: _Filters, processes: int) -> list[Outcome]:
+    """The outcomes of the runs that are named, else of those that fit."""
+    if named and all(map(file_of, named)):  # no server is needed
+        return await _with_progress(job, named, processes)
+    async with reach(url, at_rest=True) as where:
+        chosen = named or await _fitting(where, job.prefix, filters)
+        return await _with_progress(replace(job, url=where), chosen, processes)
 
 
 def _named(runs: Sequence[str]) -> Iterator[str]:
@@ -150,23 +149,26 @@ def seconds_of(age: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-async def _newest(url: str, prefix: str, *, oldest: int) -> list[RunInfo]:
-    """The runs submitted since `oldest`, in unix milliseconds; newest first."""
-    limit = _PAGE
+async def _fitting(url: str, prefix: str, filters: _Filters) -> list[str]:
+    """The ids of the runs that fit, newest first."""
+    count = _PAGE
     async with Client(url, prefix=prefix) as client:
         while True:
-            found = await client.runs(limit=limit)
-            kept = [info for info in found if info.created >= oldest]
-            if len(found) < limit or len(kept) < len(found):
-                return kept
-            limit *= 2
+            found = await client.runs(limit=count)
+            fitting = [info.run_id for info in found if filters.fit(info)][: filters.limit]
+            if len(found) < count or len(fitting) == filters.limit or found[-1].created < filters.oldest:
+                return fitting
+            count *= 2
 
 
-async def _with_progress(job: Job, run_ids: Sequence[str], processes: int) -> list[Outcome]:
+async def _with_progress(job: Job, runs: Sequence[str], processes: int) -> list[Outcome]:
+    """Verify one run here, several in processes; on a terminal a bar shows how many are done."""
+    if len(runs) == 1:
+        return [await verified(runs[0], job, load_agents([job.target]))]
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("verifying", total=len(run_ids))
-        return await verify_many(job, run_ids, processes=processes, done=lambda runs: progress.advance(bar, runs))
+        bar = progress.add_task("verifying", total=len(runs))
+        return await verify_many(job, runs, processes=processes, done=lambda count: progress.advance(bar, count))
 
 
 def _tell(done: Sequence[Outcome], *, as_json: bool, whole: bool) -> int:
