@@ -11,7 +11,7 @@ from typing import Final
 
 import anyio
 
-from bench import export, latency, loop_alone, memory, paced, replay, saturated, states, tails
+from bench import export, latency, loop_alone, memory, paced, replay, saturated, states, tails, verify
 from bench.figures import Figure
 from bench.report import print_json, print_table
 from bench.server import Bench, describe_machine, running_server
@@ -31,6 +31,7 @@ _MEASUREMENTS: Final[dict[str, ModuleType]] = {
     "replay": replay,
     "export": export,
     "states": states,
+    "verify": verify,
 }
 _LIMIT_S: Final = 240.0
 """For one measurement: if the machine is too busy for it, the others are still reported."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from playhead.runtime import Agent, RetryPolicy, RunNotFoundError, tool
+from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import GapError
-from playhead.runtime.core.records import Entry, UnknownRecord
+from playhead.runtime.core.records import Entry, RunSubmitted, UnknownRecord
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
-from playhead.runtime.replay import EntriesRecording, verify
+from playhead.runtime.replay import EntriesRecording, LogRecording, verify
+from playhead.runtime.replay.rerun import rerun
 from tests.support.recorded_runs import Call, Plan, Play, played
 
 __all__: list[str] = []
@@ -310,3 +313,25 @@ async def test_a_run_that_got_another_id_verifies_with_its_recorded_effect_keys(
     assert any(entry.record.type == "tool.interrupted" for entry in play.entries)
     assert (await verify(replace(play.recording, run_id="last-night"), play.agent)).same
     assert (await verify(replace(play.recording, run_id="last-night"), play.agent, tools="live")).same
+
+
+async def test_memory_does_not_grow_with_the_records_of_a_run() -> None:
+    @tool
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    def say(messages: Messages) -> Any:
+        return tool_call("look", {}, f"t{len(messages)}", " ".join(["word"] * 100)) if len(messages) < 200 else "Done."
+
+    who = Agent(ScriptedModel([say], repeat=True), name="looks", tools=[look], callback_handler=None)
+    log, run_id = await rerun([Entry(1, 0, RunSubmitted(at=0, agent="looks", prompt="Look."))], who)
+    tracemalloc.start()
+    try:
+        found = await verify(LogRecording(log, run_id), who)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.same
+    assert found.records > 10_000
+    assert peak < 1_000_000, "a page and the messages: all entries together are several times as much"

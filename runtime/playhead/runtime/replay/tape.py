@@ -14,7 +14,7 @@ from playhead.runtime.replay.recording import Recording
 
 __all__ = ["Spot", "Tape"]
 
-_PAGE: Final = 1000
+_PAGE: Final = 500
 
 
 class Spot(NamedTuple):
