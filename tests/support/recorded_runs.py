@@ -34,7 +34,7 @@ from playhead.runtime.models import chunks as c
 from playhead.runtime.models import text_call
 from playhead.runtime.replay import EntriesRecording
 
-__all__ = ["Call", "Plan", "Play", "agent_of", "played"]
+__all__ = ["TOOLS", "Call", "Plan", "Play", "agent_of", "played"]
 
 RUN = "0-run"
 TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang")

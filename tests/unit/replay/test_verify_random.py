@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
+from functools import reduce
+from typing import Final
 
 import anyio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from playhead.runtime.core.records import RECORD_TYPES
 from playhead.runtime.replay import verify
-from tests.support.recorded_runs import TOOLS, Call, Plan, Play, played
+from playhead.runtime.replay.verify import Half
+from tests.support.recorded_runs import TOOLS, Call, Plan, played
 
 __all__: list[str] = []
+
+HALVES: Final[tuple[Half, ...]] = ("recorded", "live")
 
 CALLS = st.builds(
     Call,
@@ -33,23 +39,38 @@ PLANS = st.builds(
     attempts=st.integers(1, 3),
 )
 
-seen: Counter[str] = Counter()
+EXAMPLES = [
+    Plan(calls=(Call(tools=("pay", "look", "steps")), Call(tools=("asks", "once"))), owners=((20, False), (15, True))),
+    Plan(calls=(Call(tools=("broken", "once")),), owners=((14, False),), tool_executor="sequential"),
+    Plan(calls=(Call(fault="busy half-way"), Call(fault="busy"), Call()), steers=frozenset({9, 14})),
+    Plan(calls=(Call(words=3),), owners=((6, False), (3, False)), on_partial="continue"),
+    Plan(calls=(Call(tools=("hang", "look")),)),
+    Plan(calls=(Call(cancel_at=3),)),
+    Plan(owners=((4, True),), end="deadline"),
+    Plan(owners=((4, False),), end="cancel"),
+]
+"""Each kind of owner, signal, failure and end at least once."""
 
 
-def note(play: Play) -> None:
-    """Count what the runs were, so that it is known what was verified."""
-    types = {record.type for record in play.records}
-    seen.update(types)
-    seen["takeover"] += play.epoch > 1
+def test_the_examples_have_each_kind_of_record() -> None:
+    async def types() -> set[str]:
+        return {record.type for plan in EXAMPLES for record in (await played(plan)).records}
+
+    assert anyio.run(types) == RECORD_TYPES.keys()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def with_examples(test: Callable[[Plan], None]) -> Callable[[Plan], None]:
+    """The test, which tries the examples first."""
+    return reduce(lambda made, plan: example(plan)(made), EXAMPLES, test)
+
+
+@settings(max_examples=200)
+@with_examples
 @given(PLANS)
 def test_nothing_differs_in_a_random_run_on_unchanged_code(plan: Plan) -> None:
     async def check() -> None:
         play = await played(plan)
-        note(play)
-        for tools in ("recorded", "live"):
+        for tools in HALVES:
             if tools == "live" and any("hang" in call.tools for call in plan.calls):
                 continue  # it would wait for a cancel that does not come
             with anyio.fail_after(20):
