@@ -249,6 +249,16 @@ async def test_what_an_unknown_outcome_leads_to_is_compared() -> None:
         assert (found.kind, found.seq) == ("unknown_outcome", seq_of(play.recording, "tool.started", 2))
 
 
+async def test_another_answer_to_a_call_that_was_cut_off_is_found_after_the_takeover() -> None:
+    model = Configured(["One two three", "One two three"], continues_partial=True)
+    play = Play(Plan(owners=((7, False),)), agent=agent(model=model))
+    await play.to_its_end()
+    assert (await verify(play.recording, agent(model=model))).same
+    found = (await verify(play.recording, agent(model=model, on_partial="continue"))).difference
+    assert found is not None
+    assert (found.kind, found.seq) == ("on_partial", seq_of(play.recording, "model.retried"))
+
+
 async def test_owners_with_other_definitions_are_compared_with_their_own() -> None:
     play = Play(Plan(owners=((9, False),)), agent=agent(model=Configured(["One two three", "One two three"])))
     await play.to_its_end()

@@ -41,6 +41,7 @@ KINDS: Final = (
     "retry",
     "limit",
     "executor",
+    "on_partial",
     "unknown_outcome",
     "tool_call",
     "tool_result",
@@ -200,6 +201,8 @@ def _kind(recorded: Record, now: Record | None, *, executor: bool, began: frozen
     types = {recorded.type, now.type if now is not None else ""}
     if isinstance(now, RunFailed) and now.error_type == "RecordTooLargeError" and not isinstance(recorded, RunFailed):
         return "limit"
+    if types == {"model.retried", "model.started"}:
+        return "on_partial"
     if types & {"model.retried", "model.failed"}:
         return "retry"
     if len(types) == 1:

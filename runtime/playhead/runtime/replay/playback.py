@@ -37,6 +37,7 @@ from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome,
 __all__ = ["Playback", "RecordedModel", "RecordedTool", "RecordedWaits"]
 
 _BY_THE_LOG: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded"})
+_WOULD_RUN: Final = "(this call would run here)"
 _NOT_CONTINUED: Final = "it was not continued: "
 
 ToolRecord = ToolProgressed | ToolFinished | ToolInterrupted
@@ -231,8 +232,11 @@ class RecordedTool:
     ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
         """Play one call."""
         playback = self._playback
-        index = next(index for index, key in playback.keys.items() if key == context.effect_key)
+        index = next((index for index, key in playback.keys.items() if key == context.effect_key), None)
         given = 0
+        if index is None:  # another call than the recorded one, whose difference is ignored
+            yield Outcome(error_result(tool_use["toolUseId"], _WOULD_RUN))
+            return
         if self._runs is not None and _was_whole(await playback.outcome(index)):
             async with aclosing(self._runs.stream(tool_use, context)) as items:
                 async for item in items:
@@ -243,7 +247,7 @@ class RecordedTool:
         while True:
             spot = await playback.turn(index, given=given)
             if spot is None:  # the verification finds that something else was recorded here
-                yield Outcome(error_result(tool_use["toolUseId"], "(this call would run here)"))
+                yield Outcome(error_result(tool_use["toolUseId"], _WOULD_RUN))
                 return
             given, record = spot.seq, spot.record
             if isinstance(record, ToolProgressed):
