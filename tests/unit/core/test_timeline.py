@@ -7,6 +7,8 @@ import pytest
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
+    ModelFailed,
+    ModelRetried,
     ModelStarted,
     RunCancelled,
     RunClaimed,
@@ -119,6 +121,16 @@ def test_what_is_open_when_the_run_ends_ends_with_it(end: RunFailed | RunCancell
         ("model", "withdrawn", 7),
     ]
     assert drawn.marks[-1].name == ("ValueError" if isinstance(end, RunFailed) else "")
+
+
+def test_a_call_that_failed_half_way_is_an_error_also_if_it_is_made_again_or_ends_the_run():
+    run = Eventful()
+    run.opening("Hi")
+    run.add(ModelStarted(at=0), ModelRetried(at=0, supersedes=(5, 5)))
+    run.add(ModelFailed(at=0, error_type="ConnectionError", message="reset", delay=1.0))
+    run.add(ModelStarted(at=0), RunFailed(at=0, error_type="ValueError", message="no", force_stop=True))
+    outcomes = [bar.outcome for bar in bars(timeline(run.entries), "model")]
+    assert outcomes == ["error", "error"]
 
 
 def test_a_call_that_was_cancelled_before_it_began_has_no_bar():

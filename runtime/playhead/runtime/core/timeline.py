@@ -51,7 +51,7 @@ class Bar:
         name: The tool, the worker that came, or what was waited for.
         first, last: The records by which it began and ended; `last` is the last record so far if it is open.
         began, ended: Unix milliseconds.
-        outcome: `open` if it has not ended; `withdrawn` for a model call that was cut off; `interrupted` for a tool
+        outcome: `open` if it has not ended; `withdrawn` for a model call that was cut off, `error` for one that failed; `interrupted` for a tool
             that asked a human, or whose owner died.
         lane: 0, or the first lane that was free, for tools that run side by side.
         cycle: The cycle in which it began.
@@ -161,6 +161,7 @@ class _Drawing:
         self._marks: list[Mark] = []
         self._cycles: list[Cycle] = []
         self._call: int | None = None  # all of these are places in `_bars`
+        self._last_call: int | None = None
         self._wait: int | None = None
         self._tools: dict[int, int] = {}
         self._began: int | None = None
@@ -224,7 +225,7 @@ class _Drawing:
             case ModelRetried():
                 self._end_call("withdrawn")
             case ModelFailed():
-                self._end_call("error")
+                self._call_failed()
                 self._wait = self._begin("retry", record.error_type)
             case ToolStarted():
                 self._tools[record.index] = self._begin("tool", str(record.tool_use["name"]), lane=self._free_lane())
@@ -242,6 +243,8 @@ class _Drawing:
             case SignalReceived():
                 self._mark(record, record.kind)
             case _ if record.type in TERMINAL_TYPES:
+                if getattr(record, "force_stop", False):  # an exception of the model call ended the run
+                    self._end_call("error")
                 self._break_off(self._seq, self._at)
                 self._mark(record, str(getattr(record, "error_type", "")))
             case _:
@@ -263,7 +266,13 @@ class _Drawing:
         if self._call is not None:
             tokens = {name: _count(usage, key) for name, key in _TOKENS.items()}
             self._end(self._call, outcome, **tokens, **more)
-            self._call = None
+            self._call, self._last_call = None, self._call
+
+    def _call_failed(self) -> None:
+        """End the call as failed; a `model.retried` directly before has ended it already."""
+        self._end_call("error")
+        if (place := self._last_call) is not None and self._bars[place].last >= self._seq - 1:
+            self._bars[place] = replace(self._bars[place], outcome="error")
 
     def _end_tool(self, index: int, outcome: Outcome) -> None:
         place = self._tools.pop(index, None)
