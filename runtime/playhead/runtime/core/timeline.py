@@ -243,10 +243,7 @@ class _Drawing:
             case SignalReceived():
                 self._mark(record, record.kind)
             case _ if record.type in TERMINAL_TYPES:
-                if getattr(record, "force_stop", False):  # an exception of the model call ended the run
-                    self._end_call("error")
-                self._break_off(self._seq, self._at)
-                self._mark(record, str(getattr(record, "error_type", "")))
+                self._run_ended(record)
             case _:
                 pass
 
@@ -267,6 +264,12 @@ class _Drawing:
             tokens = {name: _count(usage, key) for name, key in _TOKENS.items()}
             self._end(self._call, outcome, **tokens, **more)
             self._call, self._last_call = None, self._call
+
+    def _run_ended(self, record: Record) -> None:
+        if getattr(record, "force_stop", False):  # an exception of the model call ended the run
+            self._end_call("error")
+        self._break_off(self._seq, self._at)
+        self._mark(record, str(getattr(record, "error_type", "")))
 
     def _call_failed(self) -> None:
         """End the call as failed; a `model.retried` directly before has ended it already."""
