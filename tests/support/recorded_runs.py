@@ -18,6 +18,7 @@ from playhead.runtime.core.records import (
     Entry,
     Record,
     RunClaimed,
+    RunFailed,
     RunHandedOver,
     RunPaused,
     RunSubmitted,
@@ -26,7 +27,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import fold, open_chunks
-from playhead.runtime.log.interface import cancel_ending, crash_failure, deadline_failure
+from playhead.runtime.log.interface import cancel_ending, deadline_failure
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush
@@ -197,7 +198,9 @@ class Play:
             case "deadline":
                 self.append(decode_record(deadline_failure()))
             case "crashes":
-                self.append(decode_record(crash_failure()))
+                self.append(
+                    RunFailed(at=0, error_type="CrashLimitExceeded", message="its process was killed by SIGKILL")
+                )
             case "cancel":
                 for data in cancel_ending(Signal("from outside", "cancel")):
                     self.append(decode_record(data))

@@ -36,7 +36,9 @@ from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome,
 
 __all__ = ["Playback", "RecordedModel", "RecordedTool", "RecordedWaits"]
 
-_BY_THE_LOG: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded"})
+_NOT_BY_THE_LOOP: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded", "ExportedUnfinished", "NoProgress"})
+"""The errors with which a worker, the log or an import ends a run in the place of its loop."""
+
 _WOULD_RUN: Final = "(this call would run here)"
 _NOT_CONTINUED: Final = "it was not continued: "
 
@@ -156,7 +158,7 @@ class Playback:
 def _is_of_the_log(record: object) -> bool:
     """Whether a script of the log wrote it in the place of an owner: after too many crashes, a deadline, a cancel."""
     if isinstance(record, RunFailed):
-        return record.error_type in _BY_THE_LOG and not record.force_stop
+        return record.error_type in _NOT_BY_THE_LOOP and not record.force_stop
     return isinstance(record, RunCancelled) and not record.result.get("metrics")
 
 
