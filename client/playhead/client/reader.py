@@ -19,9 +19,11 @@ from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.run_diff import RunDiff, run_diff
 from playhead.runtime.log.file.export import Exported, export_runs
 from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["OpenTail", "PausedAt", "RunReader", "stream_events"]
@@ -285,6 +287,21 @@ class RunReader:
     def states(self) -> States:
         """Gives the state of the run at one record after the other, forward and back: `await run.states().at(41)`."""
         return States(self._log, self.id)
+
+    async def diff(self, other: RunReader) -> RunDiff:
+        """Compare what this run did with what `other` did, up to their present records. Both are read whole.
+
+        Args:
+            other: Any run: of this client, of another, or of a file.
+
+        Raises:
+            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+        """
+        return run_diff(await self._stored(), await other._stored())
+
+    async def _stored(self) -> list[Entry]:
+        info = await self.info()
+        return await read_all(self._log, self.id, head=info.head)
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
         """Wait until the signal is in force, that is, for its `signal.received` after the cursor.

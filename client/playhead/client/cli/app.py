@@ -13,7 +13,7 @@ from importlib.metadata import entry_points, version
 
 import typer
 
-from playhead.client.cli import control, files, look, play, watch
+from playhead.client.cli import compare, control, files, look, play, watch
 from playhead.client.cli.doctor import doctor
 from playhead.client.cli.verify import verify
 from playhead.runtime.core.errors import PlayheadError
@@ -58,6 +58,7 @@ for _name, _command in {
     "runs": look.runs,
     "show": look.show,
     "verify": verify,
+    "diff": compare.diff,
     "workers": look.workers,
     "doctor": doctor,
     "export": files.export,

@@ -1,0 +1,242 @@
+"""What a run did, act by act: the records of a run without those that only say how it was done. Pure.
+
+An act is what two runs of one agent can be compared by: a message that entered, the answer of a model, the call of a
+tool, a question to a human, a signal, the end. Takeovers, calls that were made again and the pieces of a stream are not
+acts of their own; their time is part of the act in which they happened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.records import (
+    CycleStarted,
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelRetried,
+    ModelStarted,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    SignalReceived,
+    ToolFinished,
+    ToolInterrupted,
+    ToolStarted,
+)
+from playhead.runtime.core.state import tool_uses
+
+__all__ = ["ActKind", "RunAct", "acts"]
+
+ActKind = Literal["submitted", "message", "model", "tool", "question", "signal", "end"]
+
+Place = tuple[int, int, int, int]
+"""Cycle, order of the kind within a cycle, index of a call, ordinal among those of the same place."""
+
+_ORDER: Mapping[ActKind, int] = {
+    "submitted": 0,
+    "message": 1,
+    "model": 2,
+    "question": 3,
+    "tool": 4,
+    "signal": 5,
+    "end": 6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunAct:
+    """One thing that a run did.
+
+    Attributes:
+        kind: What it is.
+        place: Where in the run it is. Acts of two runs that have the same place belong together.
+        name: Of a tool, its name; of a message, its origin; of a signal, its kind; of an end, the state; else empty.
+        first, last: The numbers of its first and its last record.
+        at_ms: When it began, in milliseconds after record 1.
+        took_ms: How long it took, in milliseconds.
+        content: What it was, without ids and times, which differ from run to run.
+        usage: The tokens of a model's answer.
+        calls: How often the model was called for its answer; 0 for the other kinds.
+    """
+
+    kind: ActKind
+    place: Place
+    name: str
+    first: int
+    last: int
+    at_ms: int
+    took_ms: int
+    content: Mapping[str, Any]
+    usage: Mapping[str, int] = field(default_factory=dict[str, int])
+    calls: int = 0
+
+    @property
+    def cycle(self) -> int:
+        """The cycle in which it was; 0 is before the first."""
+        return self.place[0]
+
+
+def acts(entries: Iterable[Entry]) -> list[RunAct]:
+    """What a run did, in the order of the records with which each act ended; what has not ended is last.
+
+    Args:
+        entries: The run's records, from record 1 on.
+    """
+    told = _Told()
+    for entry in entries:
+        told.feed(entry)
+    return told.finished()
+
+
+@dataclass(slots=True)
+class _OpenAct:
+    entry: Entry
+    calls: int = 0
+    said: list[str] = field(default_factory=list[str])
+
+
+class _Told:
+    """Makes acts of records."""
+
+    def __init__(self) -> None:
+        self._acts: list[RunAct] = []
+        self._ordinals: Counter[tuple[int, ActKind, int]] = Counter()
+        self._began_at = 0
+        self._cycle = 0
+        self._last = 0
+        self._model: _OpenAct | None = None
+        self._tools: dict[int, Entry] = {}
+        self._uses: list[ToolUse] = []
+
+    def feed(self, entry: Entry) -> None:
+        """Take one more record."""
+        record, self._last = entry.record, entry.seq
+        match record:
+            case ModelChunk():
+                self._hear(record)
+            case ModelStarted():
+                self._model = self._model or _OpenAct(entry)
+                self._model.calls += 1
+            case ModelRetried():
+                if self._model is not None:
+                    self._model.said.clear()
+            case CycleStarted():
+                self._cycle = record.cycle
+            case ToolStarted():
+                self._tools.setdefault(record.index, entry)
+            case RunSubmitted():
+                self._began_at = record.at
+                content = {"agent": record.agent, "prompt": record.prompt, "invocation_state": record.invocation_state}
+                self._add("submitted", "", entry, content)
+            case MessageAdded():
+                self._add_message(entry, record)
+            case ToolFinished():
+                result = {"status": record.result["status"], "content": record.result["content"]}
+                self._add_call("tool", record.index, record.name, entry, result)
+            case ToolInterrupted():
+                asked = [{"name": one.get("name"), "reason": one.get("reason")} for one in record.interrupts]
+                self._add_call("question", record.index, record.tool_use["name"], entry, {"asked": asked})
+            case SignalReceived():
+                body: Any = record.body
+                answers = list(body.values()) if record.kind == "respond" and isinstance(body, dict) else body
+                self._add("signal", record.kind, entry, {"body": answers})
+            case _:
+                self._end(entry)
+
+    def finished(self) -> list[RunAct]:
+        """All acts, with those that have not ended."""
+        if self._model is not None:
+            content = {"text": "".join(self._model.said), "unfinished": True}
+            self._add("model", "", self._model.entry, content, calls=self._model.calls, last=self._last)
+            self._model = None
+        for index, entry in sorted(self._tools.items()):
+            if isinstance(entry.record, ToolStarted):
+                use = entry.record.tool_use
+                content = {"input": use["input"], "unfinished": True}
+                self._add("tool", use["name"], entry, content, index=index, last=self._last)
+        self._tools.clear()
+        return self._acts
+
+    def _hear(self, record: ModelChunk) -> None:
+        delta: Any = record.chunk.get("contentBlockDelta", {}).get("delta", {})
+        if self._model is not None and "text" in delta:
+            self._model.said.append(delta["text"])
+
+    def _add_message(self, entry: Entry, record: MessageAdded) -> None:
+        if record.origin == "tools":  # it has the results that are acts already
+            self._tools.clear()
+        elif record.origin == "model":
+            self._uses = tool_uses(record.message)
+            content = {"stop_reason": record.stop_reason, "content": _blocks(record.message)}
+            opened = self._model or _OpenAct(entry)
+            told: Any = (record.message.get("metadata") or {}).get("usage") or {}
+            usage = {name: count for name, count in told.items() if isinstance(count, int)}
+            self._add("model", "", entry, content, began=opened.entry, usage=usage, calls=opened.calls)
+            self._model = None
+        else:
+            self._add("message", record.origin, entry, {"content": _blocks(record.message)})
+
+    def _add_call(self, kind: ActKind, index: int, name: str, entry: Entry, outcome: Mapping[str, Any]) -> None:
+        given = self._uses[index]["input"] if index < len(self._uses) else None
+        began = self._tools.pop(index, entry)
+        self._add(kind, name, entry, {"input": given, **outcome}, began=began, index=index)
+
+    def _end(self, entry: Entry) -> None:
+        match entry.record:
+            case RunFailed(error_type=kind, message=text):
+                self._add("end", "failed", entry, {"error_type": kind, "message": text})
+            case RunCompleted(result=result) | RunCancelled(result=result):
+                state = "completed" if isinstance(entry.record, RunCompleted) else "cancelled"
+                self._add("end", state, entry, {"stop_reason": result.get("stop_reason")})
+            case _:
+                pass
+
+    def _add(
+        self,
+        kind: ActKind,
+        name: str,
+        entry: Entry,
+        content: Mapping[str, Any],
+        *,
+        began: Entry | None = None,
+        index: int = 0,
+        last: int | None = None,
+        usage: Mapping[str, int] | None = None,
+        calls: int = 0,
+    ) -> None:
+        first = began or entry
+        ordinal = self._ordinals[(self._cycle, kind, index)]
+        self._ordinals[(self._cycle, kind, index)] += 1
+        self._acts.append(
+            RunAct(
+                kind=kind,
+                place=(self._cycle, _ORDER[kind], index, ordinal),
+                name=name,
+                first=first.seq,
+                last=entry.seq if last is None else last,
+                at_ms=first.record.at - self._began_at,
+                took_ms=max(0, entry.record.at - first.record.at),
+                content=content,
+                usage=dict(usage or {}),
+                calls=calls,
+            )
+        )
+
+
+def _blocks(message: Message) -> list[Any]:
+    """The content of a message without the ids of its calls, which no two runs have in common."""
+    shown: list[Any] = []
+    for block in message.get("content", []):
+        if "toolUse" in block:
+            shown.append({"tool": block["toolUse"]["name"], "input": block["toolUse"]["input"]})
+        elif "toolResult" in block:
+            shown.append({"status": block["toolResult"]["status"], "content": block["toolResult"]["content"]})
+        else:
+            shown.append(block)
+    return shown
