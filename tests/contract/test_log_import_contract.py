@@ -13,12 +13,12 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunSubmitted
+from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunHandedOver, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.redis.inspection import faults_of
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import EncodedEntry, ImportedRun, NewRun, RunInfo
+from playhead.runtime.log.values import Batch, Claim, EncodedEntry, ImportedRun, NewRun, RunEnd, RunInfo
 
 __all__: list[str] = []
 
@@ -145,9 +145,92 @@ async def test_an_imported_run_its_definitions_and_its_session_go_when_its_reten
     assert len(await log.read_encoded(lasting.info.run_id)) == 8
 
 
+def fork_of(run_id: str, *, said: Sequence[Message] = (), session: str | None = None) -> ImportedRun:
+    """A fork that begins with the first 6 of `entries`, by two owners."""
+    info = RunInfo(run_id, "queued", "echo", session, 6, 2, crashes=0, created=5, updated=9)
+    return ImportedRun(info, [DEFINITION], said)
+
+
+async def claimed_by(log: Log, *, worker: str = "w") -> Claim | None:
+    record = encode_record(RunClaimed(at=7, worker=worker, definition=DEFINITION.digest))
+    return await log.claim(
+        {"echo": record}, worker=worker, token=new_token(), lease_ms=MINUTE, definitions={"echo": DEFINITION}
+    )
+
+
+async def test_a_fork_is_queued_when_it_is_whole_and_goes_on_as_any_run(log: Log) -> None:
+    fork = fork_of(new_run_id(), said=SAID, session="own")
+    run_id = fork.info.run_id
+
+    async def looked_at() -> AsyncIterator[Sequence[EncodedEntry]]:
+        for entry in entries()[:6]:
+            assert await log.info(run_id) is None
+            assert await claimed_by(log) is None, "nothing can be claimed before it is whole"
+            yield [entry]
+
+    assert await log.import_run(fork, looked_at())
+    info = await log.info(run_id)
+    assert info is not None
+    assert info.created == info.updated > 9, "the log's own time"
+    assert replace(info, created=5, updated=9) == fork.info
+    assert await log.holder("own") == run_id
+    claim = await claimed_by(log)
+    assert claim is not None
+    assert (claim.run_id, claim.epoch, claim.head, claim.session, claim.crashes) == (run_id, 3, 7, "own", 0)
+    more = encode_record(CycleStarted(at=8, cycle=9))
+    assert (await log.append([Batch(run_id, claim.token, 7, [more])]))[0].stored
+    assert [entry.data for entry in (await log.read_encoded(run_id))[:6]] == [entry.data for entry in entries()[:6]]
+    last = Batch(run_id, claim.token, 8, [encode_record(RunCompleted(at=9, result={}))])
+    assert (await log.finish(RunEnd(last, "completed", "own", SAID))).stored
+    assert await log.messages("own") == [*SAID, *SAID]
+    assert await claimed_by(log) is None
+    if isinstance(log, RedisLog):
+        assert faults_of(await log.stored(run_id)) == []
+
+
+async def test_a_run_of_a_forks_session_waits_for_the_fork(log: Log) -> None:
+    fork = fork_of(new_run_id(), session="own")
+    assert await log.import_run(fork, pages(entries()[:6]))
+    await log.submit(NewRun("next", "echo", RunSubmitted(at=0, agent="echo", session="own"), "own"))
+    claim = await claimed_by(log)
+    assert claim is not None
+    assert claim.run_id == fork.info.run_id
+    assert await claimed_by(log) is None
+    assert await log.signal(fork.info.run_id, Signal("s", "cancel")) == "running"
+    await log.release(Batch(claim.run_id, claim.token, claim.head, [encode_record(RunHandedOver(at=8, worker="w"))]))
+    after = await claimed_by(log)
+    assert after is not None
+    assert after.run_id == "next"
+
+
+async def test_a_fork_keeps_its_definitions_though_the_run_it_is_of_goes(log: Log) -> None:
+    parent = ended_run(new_run_id(), retention_ms=1)
+    assert await log.import_run(parent, pages(entries()))
+    fork = fork_of(new_run_id(), said=SAID, session="own")
+    assert await log.import_run(fork, pages(entries()[:6]))
+    with anyio.fail_after(10):
+        while await log.info(parent.info.run_id) is not None:
+            await anyio.lowlevel.checkpoint()
+    assert await log.stored_definition(fork.info.run_id, DEFINITION.digest) == DEFINITION
+    assert await log.messages("own") == SAID
+    assert len(await log.read_encoded(fork.info.run_id)) == 6
+
+
+async def test_of_two_forks_with_one_id_the_second_changes_nothing(log: Log) -> None:
+    fork = fork_of(new_run_id())
+    assert await log.import_run(fork, pages(entries()[:6]))
+    assert not await log.import_run(fork, pages(entries()[:6]))
+    assert await claimed_by(log) is not None
+    assert not await log.import_run(fork, pages(entries()[:6]))
+    assert await claimed_by(log) is None
+    assert len(await log.runs()) == 1
+
+
 def test_a_run_that_has_not_ended_cannot_be_imported() -> None:
     info = ended_run("r").info
-    with pytest.raises(ValueError, match="only a run that has ended can be imported, and this one is running"):
+    with pytest.raises(
+        ValueError, match="only a run that has ended or is queued can be imported, and this one is running"
+    ):
         ImportedRun(replace(info, state="running"))
     with pytest.raises(ValueError, match="messages need a session"):
         ImportedRun(info, messages=SAID)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import anyio
 
+from playhead.client.forking import store_fork
 from playhead.client.reader import RunReader, stream_events
 from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
@@ -29,6 +30,7 @@ from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.records import Entry
@@ -42,7 +44,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server
-from playhead.runtime.log.redis.shards import ShardedLog, check_shards, shard_of_session
+from playhead.runtime.log.redis.shards import ShardedLog, check_shards, session_of_its_own, shard_of_session
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun, RunInfo, WorkerInfo
 
 __all__ = ["Client"]
@@ -317,7 +319,19 @@ class Client:
         """
         check_run_id(run_id)
         self._opened()
-        return Run(run_id, log=self._log, open_tail=self.tail, max_record_bytes=self._max_record_bytes)
+        return Run(
+            run_id,
+            log=self._log,
+            open_tail=self.tail,
+            max_record_bytes=self._max_record_bytes,
+            make_fork=self._fork,
+        )
+
+    async def _fork(self, run_id: str, fork: Fork) -> Run:
+        made = await self.new_run_id()
+        session = session_of_its_own(made, shards=await self._log.settled(), kind="forked")
+        await store_fork(self._log, run_id, fork, run_id=made, session=session)
+        return self.run(made)
 
     async def import_runs(
         self, path: str | Path, *, as_id: str | None = None, keep_s: float = DEFAULT_RETENTION_MS / 1000

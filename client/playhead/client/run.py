@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
@@ -12,15 +12,23 @@ from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
+from playhead.runtime.core.fork import Fork
+from playhead.runtime.core.intake import checked_prompt
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import LogReader, LogSubmitter
 
-__all__ = ["ClientLog", "Run", "run_ended"]
+__all__ = ["ClientLog", "MakeFork", "Run", "run_ended"]
 
 
 class ClientLog(LogReader, LogSubmitter, Protocol):
     """The part of a log that clients need."""
+
+
+class MakeFork(Protocol):
+    """Stores a fork of a run, and queues it."""
+
+    def __call__(self, run_id: str, fork: Fork) -> Awaitable[Run]: ...
 
 
 def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
@@ -32,12 +40,18 @@ def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
 
 
 class Run(RunReader):
-    """One run of a fleet; `client.run(id)` makes it. Only `cancel`, `respond` and `steer` change the run."""
+    """One run of a fleet; `client.run(id)` makes it. Only `cancel`, `respond` and `steer` change the run.
 
-    def __init__(self, run_id: str, *, log: ClientLog, open_tail: OpenTail, max_record_bytes: int) -> None:
+    `fork` starts another run.
+    """
+
+    def __init__(
+        self, run_id: str, *, log: ClientLog, open_tail: OpenTail, max_record_bytes: int, make_fork: MakeFork
+    ) -> None:
         super().__init__(run_id, log=log, open_tail=open_tail)
         self._submitter: LogSubmitter = log
         self._max_record_bytes = max_record_bytes
+        self._make_fork = make_fork
 
     async def cancel(self, *, signal_id: str | None = None) -> RunStateName:
         """Ask the run to stop. A queued or paused run ends at once; a running one when its worker receives the signal.
@@ -93,6 +107,55 @@ class Run(RunReader):
         """
         checked = checked_steer(prompt, limit=self._max_record_bytes)
         return await self._tell(Signal(signal_id or uuid4().hex, "steer", checked))
+
+    async def fork(
+        self,
+        *,
+        at: int,
+        prompt: Prompt = None,
+        results: Mapping[str, Any] | None = None,
+        answers: Mapping[str, Any] | None = None,
+        say: Prompt = None,
+        accept_effects: bool = False,
+    ) -> Run:
+        """Start a new run with the first records of this one, and a future of its own: by the code that workers have now.
+
+        The records are copied, so the fork does not depend on this run, which is only read. It goes on as after a takeover:
+        inside a model's answer the call is made again, or the answer goes on if the agent has `on_partial="continue"`; a call
+        of a tool that has no result there runs as after a crash, with an effect key of the fork. It has no deadline. If this
+        run has a session, the fork has another of its own, with the messages that this run began from.
+
+        Args:
+            at: How many records of this run it begins with: the number of the last of them.
+            prompt: Another prompt; only where this run's is not in the history yet.
+            results: The results of calls that have none there, by tool use id. Each is what the tool could return.
+            answers: The answers to questions that are open there, by interrupt id.
+            say: A user message; it enters the history before the next cycle, as one of `steer`.
+            accept_effects: Fork also if tools have run up to there. What they did stays done.
+
+        Returns:
+            The fork, which is queued.
+
+        Raises:
+            ForkAfterEffectsError: Tools have run up to there, and `accept_effects` is false; nothing was changed.
+            ValueError: The run does not have that many records, had ended there, or has no such call or question there; or
+                the prompt or `say` is invalid; nothing was changed.
+            RecordTooLargeError, EncodingError, InvalidMessageError: As for `start`, `respond` and `steer`.
+            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+            LogUnavailableError: The fork may or may not have been started.
+        """
+        limit = self._max_record_bytes
+        return await self._make_fork(
+            self.id,
+            Fork(
+                at=at,
+                prompt=None if prompt is None else checked_prompt(prompt),
+                results=results or {},
+                answers=checked_responses(answers, limit=limit) if answers else {},
+                say=None if say is None else checked_steer(say, limit=limit),
+                accept_effects=accept_effects,
+            ),
+        )
 
     async def _tell(self, signal: Signal) -> RunStateName:
         """Send a signal that only a run that has not ended accepts."""

@@ -233,6 +233,7 @@ def test_every_call_of_a_run_has_a_key_of_its_own_that_stays() -> None:
     assert effect_key(walk.state, 0, ADD, run_id="r") == "r/t1"
     walk.then(started(0, ADD))
     assert effect_key(walk.state, 1, ADD, run_id="r") == "r/t1~2"
+    assert effect_key(walk.state, 0, ADD, run_id="a/fork") == "a/fork/t1", "a fork has keys of its own"
     walk.then(started(1, ADD).model_copy(update={"effect_key": "r/t1~2"}))
     assert [effect_key(walk.state, index, ADD, run_id="r") for index in (0, 1)] == ["r/t1", "r/t1~2"]
     walk.then(finished(0, ADD), finished(1, ADD), MessageAdded(at=0, message=user("results"), origin="tools"))

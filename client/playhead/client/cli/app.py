@@ -15,6 +15,7 @@ import typer
 
 from playhead.client.cli import compare, control, files, look, play, watch
 from playhead.client.cli.doctor import doctor
+from playhead.client.cli.fork import fork
 from playhead.client.cli.verify import verify
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
@@ -58,6 +59,7 @@ for _name, _command in {
     "runs": look.runs,
     "show": look.show,
     "verify": verify,
+    "fork": fork,
     "diff": compare.diff,
     "workers": look.workers,
     "doctor": doctor,

@@ -7,7 +7,7 @@ Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spell
 from __future__ import annotations
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "FencedError",
     "FileEndsError",
     "ForeignRecordError",
+    "ForkAfterEffectsError",
     "GapError",
     "InterruptNotOpenError",
     "InvalidMessageError",
@@ -205,6 +206,25 @@ class RunExistsError(PlayheadError, ValueError):
             f"a run {run_id!r} exists already, or is being imported by another process; nothing was changed. "
             "Import it under another id: --as NEW_ID."
         )
+
+
+class ForkAfterEffectsError(PlayheadError, ValueError):
+    """A fork would begin after tools have run. What they did stays done, so that must be accepted. Nothing was changed.
+
+    Attributes:
+        run_id: The run to fork.
+        calls: How often each tool has run in the records that the fork would have.
+        warning: What that means, in one sentence.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str, *, at: int, calls: Mapping[str, int]) -> None:
+        self.run_id = run_id
+        self.calls = dict(calls)
+        told = ", ".join(f"{name} ({count})" for name, count in calls.items())
+        self.warning = f"up to record {at} run {run_id} has run tools: {told}; a fork does not undo what they did"
+        super().__init__(f"{self.warning}. Accept it with --yes, in Python with accept_effects=True.")
 
 
 class RunNotFoundError(PlayheadError):

@@ -97,8 +97,8 @@ class CheckedRecord(BaseModel, Record):
 class RunSubmitted(CheckedRecord):
     """Always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
-    `options` holds `history` (messages before the first session message; in-process agents put their messages here) and
-    what later versions add; `invocation_state` holds the caller's serialisable keys, `trace` a W3C trace context.
+    `options` holds `history` (messages before the first session message; in-process agents put their messages here) and,
+    in a fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`; `invocation_state` holds the caller's serialisable keys, `trace` a W3C trace context.
     """
 
     type: str = "run.submitted"

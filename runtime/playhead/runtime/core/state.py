@@ -158,10 +158,13 @@ def effect_key(state: RunState, index: int, call: ToolUse, *, run_id: str) -> st
     """A key that no other call of the run has, for the call at `index` of the current batch. It survives takeovers.
 
     `<run id>/<toolUseId>`. Some providers count ids from 1 in each message, so a repeated id gets `~2`, `~3`, …
-    appended. Once a call has begun, its key is the one in its record.
+    appended. Once a call has begun, its key is the one in its record; in a fork, whose first records are its parent's, it is
+    the same with the fork's own id.
     """
     if index in state.keys:
-        return state.keys[index]
+        stored = state.keys[index]
+        begins = stored.rfind(f"/{call['toolUseId']}")
+        return f"{run_id}{stored[begins:]}" if begins >= 0 else stored
     key = first = f"{run_id}/{call['toolUseId']}"
     times = 1
     while key in state.spent or key in state.keys.values():

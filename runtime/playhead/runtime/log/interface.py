@@ -199,9 +199,10 @@ class LogSubmitter(Protocol):
         ...
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
-        """Store a run that has ended elsewhere, with all its `records`, in order and in pages.
+        """Store a run with all its `records`, in order and in pages: one that has ended elsewhere, or a fork, which is queued.
 
-        Readers see it whole or not at all, and no worker can claim it. An import that breaks off leaves nothing: what it
+        Readers see it whole or not at all. No worker can claim one that has ended, and a fork only when it is whole; a fork
+        holds its session from then on. An import that breaks off leaves nothing: what it
         stored is removed within an hour.
 
         Returns:

@@ -125,7 +125,7 @@ class MemoryLog:
         """See `Log.import_run`. Raises `EncodingError` if a message is not plain data."""
         messages = [pack(message) for message in run.messages]
         entries = [entry async for page in records for entry in page]
-        return self._rules.import_run(run, entries, messages, now=self._now())
+        return self._notify(self._rules.import_run(run, entries, messages, now=self._now()))
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""

@@ -96,19 +96,24 @@ class Rules:
 
     def import_run(
         self, run: ImportedRun, entries: Sequence[EncodedEntry], messages: Sequence[bytes], *, now: int
-    ) -> bool:
-        """Store a run that has ended elsewhere, with its session of `messages`. Returns whether it is new."""
+    ) -> tuple[bool, Notifications]:
+        """Store a run whole, with its session of `messages`, and queue it if it has not ended. Returns whether it is new."""
         if run.info.run_id in self.runs:
-            return False
+            return False, ()
         until = now + run.retention_ms
         self.runs[run.info.run_id] = stored = LogRun.imported(run.info, entries, retention_ms=run.retention_ms)
-        self.keep_until(stored, until)
         for definition in run.definitions:
             self.definitions.name(stored, definition)
+        if not stored.ended:
+            stored.created = stored.updated = now
+            if run.info.session is not None:
+                self.sessions.hold(run.info.session, messages, run_id=stored.run_id)
+            return True, self._enqueue(stored)
+        self.keep_until(stored, until)
         self.definitions.end(stored, until=until)
         if run.info.session is not None:
             self.sessions.keep(run.info.session, messages, until=until)
-        return True
+        return True, ()
 
     def signal(
         self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int

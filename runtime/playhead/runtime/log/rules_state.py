@@ -80,7 +80,7 @@ class LogRun:
 
     @classmethod
     def imported(cls, info: RunInfo, entries: Sequence[EncodedEntry], *, retention_ms: int) -> LogRun:
-        """An ended run of which `info` tells, with these records from 1 on."""
+        """A run of which `info` tells, with these records from 1 on."""
         starts = [
             next((seq for seq, of, _ in entries if of >= epoch), info.head + 1) for epoch in range(info.epoch + 1)
         ]
@@ -253,6 +253,10 @@ class Sessions:
         if messages:
             self.all[name] = LogSession(messages=list(messages), expires=until)
             heapq.heappush(self._expiring, (until, name))
+
+    def hold(self, name: str, messages: Sequence[bytes], *, run_id: str) -> None:
+        """Make a session with these messages, which a fork holds."""
+        self.all[name] = LogSession(holder=run_id, messages=list(messages))
 
     def leave(self, name: str, run_id: str, *, now: int, until: int) -> str | None:
         """Remove a run that ends, and is kept until `until`, from its session.

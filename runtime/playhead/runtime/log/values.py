@@ -197,13 +197,14 @@ class EncodedEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportedRun:
-    """A run that has ended elsewhere and is to be stored whole; its records are given apart from it.
+    """A run that is to be stored whole: one that has ended elsewhere, or a fork, which is queued. Its records are given apart.
 
     `info` is what `Log.info` will answer, except that the session is one of its own: it has the `messages` that the run
-    began from, and no other run. `definitions` are those that its `run.claimed` name. It is kept for `retention_ms`.
+    began from, and no other run; and that the log gives a fork its times. `definitions` are those that its `run.claimed`
+    name. A run that has ended is kept for `retention_ms`.
 
     Raises:
-        ValueError: A name is malformed, the run has not ended, it has messages and no session, or the retention is not a
+        ValueError: A name is malformed, the run has neither ended nor is it queued, it has messages and no session, or the retention is not a
             positive number of milliseconds.
     """
 
@@ -219,8 +220,10 @@ class ImportedRun:
             check_session(self.info.session)
         elif self.messages:
             raise ValueError("messages need a session that holds them")
-        if not self.info.ended:
-            raise ValueError(f"only a run that has ended can be imported, and this one is {self.info.state}")
+        if not self.info.ended and self.info.state != "queued":
+            raise ValueError(
+                f"only a run that has ended or is queued can be imported, and this one is {self.info.state}"
+            )
         check_duration("retention_ms", self.retention_ms)
 
 

@@ -1,4 +1,4 @@
-"""An import: a run that ended elsewhere is stored in parts that no reader sees, and becomes a run in one call at the end."""
+"""An import: a run that ended elsewhere, or a fork, is stored in parts that no reader sees, and becomes a run in one call at the end."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Final, TypeVar, cast
+from typing import Final, Literal, TypeVar, cast
 
 import anyio
 
@@ -29,7 +29,7 @@ __all__ = [
     "MAX_SHARDS",
     "ShardedLog",
     "check_shards",
-    "session_of_import",
+    "session_of_its_own",
     "settle",
     "shard_of_run",
     "shard_of_session",
@@ -54,9 +54,9 @@ def shard_of_session(session: str, *, shards: int) -> int:
     return zlib.crc32(session.encode("utf-8", "surrogatepass")) % shards
 
 
-def session_of_import(run_id: str, *, shards: int) -> str:
-    """The session of an imported run: its own, and on the run's shard."""
-    names = (f"imported-{run_id}" + (f"-{number}" if number else "") for number in count())
+def session_of_its_own(run_id: str, *, shards: int, kind: Literal["imported", "forked"]) -> str:
+    """The session of an imported run or of a fork: its own, and on the run's shard."""
+    names = (f"{kind}-{run_id}" + (f"-{number}" if number else "") for number in count())
     return next(name for name in names if shard_of_session(name, shards=shards) == shard_of_run(run_id))
 
 
@@ -192,7 +192,7 @@ class ShardedLog:
         return await (await self._to_write(run.run_id)).submit(run)
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
-        """See `Log.import_run`. A run that began from messages gets a session that is on its shard.
+        """See `Log.import_run`. A run that has ended, and began from messages, gets a session that is on its shard.
 
         Raises:
             ValueError: The run's id names a shard that does not exist.
@@ -203,9 +203,10 @@ class ShardedLog:
                 f"run_id {info.run_id!r} names shard {shard_of_run(info.run_id)}, and the deployment has {shards}, counted "
                 "from 0: import it under another id, --as NEW_ID"
             )
-        session = session_of_import(info.run_id, shards=shards) if run.messages else None
-        log = await self._to_write(info.run_id)
-        return await log.import_run(replace(run, info=replace(info, session=session)), records)
+        if info.ended:
+            session = session_of_its_own(info.run_id, shards=shards, kind="imported") if run.messages else None
+            run = replace(run, info=replace(info, session=session))
+        return await (await self._to_write(info.run_id)).import_run(run, records)
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`."""

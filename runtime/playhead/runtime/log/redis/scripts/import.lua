@@ -1,4 +1,4 @@
--- Makes an ended run of the parts that `import_part` has stored.
+-- Makes a run of the parts that `import_part` has stored: one that has ended, or a fork, which is queued.
 --
 -- Keys: 1 run hash, 2 log stream, 3 importing hash, 4 runs index, 5 messages stream of the run's session (the run's log
 --   again if it has none)
@@ -8,7 +8,8 @@
 -- Answers: 1 the run exists, by this call or by an earlier try of it; 0 another run has this id, or another import of it has
 --   begun, and nothing was changed
 -- Invariant: an imported run is in a terminal state from its first moment, so it is in no queue and has no lease; its keys
---   have a TTL. No other run has its session. Its definitions stay as long as itself.
+--   have a TTL. A fork is queued when it is whole, as by `submit`, and holds its session; its keys have no TTL. No other run
+--   has that session. The definitions stay as long as the run.
 
 local run, log, importing, runs, messages = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local prefix, id, token, head, retention = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[6])
@@ -17,24 +18,33 @@ if existing[2] then return existing[1] == token and 1 or 0 end
 local h = redis.call('HMGET', importing, 'token', 'records', 'messages')
 if h[1] ~= token or h[2] ~= head or h[3] ~= ARGV[5] or redis.call('EXISTS', log) == 0 then return 0 end
 
-local last, digests = string.format('%.0f', now_ms() + retention), {}
+local now, queued, digests = now_ms(), ARGV[7] == 'queued', {}
 for d = 1, tonumber(ARGV[19]) do
   local digest, data = ARGV[18 + 2 * d], ARGV[19 + 2 * d]
   local definition = prefix .. 'definition:' .. digest
   redis.call('HSET', definition, 'definition', data)
   redis.call('HINCRBY', definition, 'live', 1)
+  redis.call('PERSIST', definition)
   digests[d] = digest
 end
 redis.call('HSET', run, 'state', ARGV[7], 'agent', ARGV[8], 'session', ARGV[9], 'head', head, 'epoch', ARGV[10],
-  'token', token, 'worker', ARGV[16], 'inbox', 0, 'crashes', ARGV[11],
+  'token', queued and '' or token, 'worker', ARGV[16], 'inbox', 0, 'crashes', ARGV[11],
   'crash_streak', 0, 'idle_owners', 0, 'handovers', ARGV[12], 'errors', ARGV[13],
-  'crash_limit', ARGV[18], 'retention_ms', retention, 'created', ARGV[14], 'updated', ARGV[15],
+  'crash_limit', ARGV[18], 'retention_ms', retention, 'created', queued and now or ARGV[14], 'updated', queued and now or ARGV[15],
   'definitions', table.concat(digests, ' '))
 if ARGV[17] ~= '' then redis.call('HSET', run, 'deadline', ARGV[17]) end
-keep_definitions(prefix, table.concat(digests, ' '), now_ms() + retention)
-redis.call('PEXPIREAT', run, last)
-redis.call('PEXPIREAT', log, last)
-redis.call('PEXPIREAT', messages, last)
+if queued then
+  redis.call('PERSIST', log)
+  redis.call('PERSIST', messages)
+  if ARGV[9] ~= '' then redis.call('HSET', prefix .. 'session:' .. ARGV[9], 'holder', id) end
+else
+  local last = string.format('%.0f', now + retention)
+  keep_definitions(prefix, table.concat(digests, ' '), now + retention)
+  redis.call('PEXPIREAT', run, last)
+  redis.call('PEXPIREAT', log, last)
+  redis.call('PEXPIREAT', messages, last)
+end
 redis.call('DEL', importing)
 redis.call('ZADD', runs, next_position(prefix), id)
+if queued then enqueue(prefix, id) end
 return 1

@@ -1,4 +1,4 @@
--- Stores a part of a run that is imported: records, and messages of its session. Readers do not see it yet.
+-- Stores a part of a run that is imported or forked: records, and messages of its session. Readers do not see it yet.
 --
 -- Keys: 1 importing hash, 2 run hash, 3 log stream, 4 messages stream of the run's session (the run's log again if it has
 --   none)

@@ -1,0 +1,217 @@
+"""A fork begins with the first records of a run, and has a future of its own; the run that it is of is not changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from playhead.client import Client, Run
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import ForkAfterEffectsError, RunNotFoundError
+from playhead.runtime.core.records import (
+    Entry,
+    MessageAdded,
+    ModelStarted,
+    Record,
+    RunPaused,
+    RunSubmitted,
+    ToolFinished,
+    ToolStarted,
+)
+from playhead.runtime.log.redis.inspection import faults_of
+from playhead.runtime.models import ScriptedModel, tool_call
+
+if TYPE_CHECKING:
+    from tests.support.fleet import Fleet
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+def script(messages: Messages) -> Any:
+    """Uses the tool that the user named, and says what it gave; else it says what the user said."""
+    last = messages[-1].get("content", [])[-1]
+    if "toolResult" in last:
+        return f"It says: {last['toolResult']['content'][0]['text']}."
+    text = last.get("text", "")
+    return tool_call(text, {}, "t1", text="Let me see.") if text in ("pay", "ask") else f"You said {text}."
+
+
+class Till:
+    """An agent with a tool that has effects, and one that asks first; `keys` are the effect keys of all effects."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+        @tool
+        def pay(context: ToolContext) -> str:
+            """Pay."""
+            self.keys.append(context.effect_key)
+            return "paid"
+
+        @tool
+        def ask(context: ToolContext) -> str:
+            """Pay, if a human says so."""
+            answer = context.interrupt("may I")
+            self.keys.append(context.effect_key)
+            return str(answer)
+
+        model = ScriptedModel([script], repeat=True)
+        self.agent = Agent(model, name="till", tools=[pay, ask], system_prompt="Be brief.", callback_handler=None)
+
+
+async def ended(client: Client, prompt: str = "pay", **options: Any) -> tuple[Run, list[Entry]]:
+    run = await client.start("till", prompt, **options)
+    await run.result()
+    return run, await stored(run)
+
+
+async def stored(run: Run) -> list[Entry]:
+    info = await run.info()
+    return await run.log.read(run.id, limit=info.head)
+
+
+def place_of(entries: list[Entry], kind: type[Record]) -> int:
+    """The number of the first record of a kind."""
+    return next(entry.seq for entry in entries if isinstance(entry.record, kind))
+
+
+def contents(messages: Messages) -> list[Any]:
+    return [message.get("content") for message in messages]
+
+
+async def test_a_fork_goes_on_with_another_result_and_its_parent_is_not_changed(fleet: Fleet) -> None:
+    till = Till()
+    async with fleet.worker(till.agent), fleet.client() as client:
+        run, entries = await ended(client)
+        before = await run.info(), await run.log.read_encoded(run.id)
+        at = place_of(entries, ToolFinished) - 1
+        with pytest.raises(ForkAfterEffectsError, match=r"has run tools: pay \(1\).*--yes") as refused:
+            await run.fork(at=at, results={"t1": "refused"})
+        assert refused.value.calls == {"pay": 1}
+        assert len(await client.runs()) == 1
+        fork = await run.fork(at=at, results={"t1": "refused"}, accept_effects=True)
+        assert str(await fork.result()) == "It says: refused.\n"
+        assert till.keys == [f"{run.id}/t1"], "the call with a result did not run"
+        assert (await run.info(), await run.log.read_encoded(run.id)) == before
+        first, *copied = (await run.log.read_encoded(fork.id))[:at]
+        assert copied == before[1][1:at]
+        told = (await stored(fork))[0].record
+        assert isinstance(told, RunSubmitted)
+        assert told.options["fork"] == {"run": run.id, "at": at}
+        assert (first.seq, first.epoch, told.at) == (1, 0, entries[0].record.at)
+        found = await run.diff(fork)
+        assert found.common == at
+        assert found.parted is not None
+        assert found.pairs[found.parted].either.name == "pay"
+        assert faults_of(await client.log_of(fork.id).stored(fork.id)) == []
+
+
+async def test_a_call_that_runs_again_in_a_fork_has_an_effect_key_of_the_fork(fleet: Fleet) -> None:
+    till = Till()
+    async with fleet.worker(till.agent), fleet.client() as client:
+        run, entries = await ended(client)
+        fork = await run.fork(at=place_of(entries, ToolStarted), accept_effects=True)
+        assert str(await fork.result()) == "It says: paid.\n"
+        again = await fork.fork(at=place_of(await stored(fork), ToolStarted), accept_effects=True)
+        await again.result()
+        assert till.keys == [f"{one.id}/t1" for one in (run, fork, again)]
+
+
+async def test_a_fork_of_a_pause_gets_another_answer_or_asks_again(fleet: Fleet) -> None:
+    till = Till()
+    async with fleet.worker(till.agent), fleet.client() as client:
+        run = await client.start("till", "ask")
+        (question,) = (await run.result()).interrupts or []
+        at = place_of(await stored(run), RunPaused)
+        other = await run.fork(at=at, answers={question.id: "no"}, accept_effects=True)
+        assert str(await other.result()) == "It says: no.\n"
+        asks = await run.fork(at=at, accept_effects=True)
+        assert [one.id for one in (await asks.result()).interrupts or []] == [question.id]
+        await asks.respond({question.id: "later"})
+        assert str(await asks.result(on_pause="wait")) == "It says: later.\n"
+        assert (await run.info()).state == "paused"
+        await run.respond({question.id: "yes"})
+        assert str(await run.result(on_pause="wait")) == "It says: yes.\n"
+        assert till.keys == [f"{one.id}/t1" for one in (other, asks, run)]
+        with pytest.raises(ValueError, match=r"no call 't1' needs a result after record \d+: no call does"):
+            await run.fork(at=at, results={"t1": "x"}, accept_effects=True)
+        with pytest.raises(ValueError, match=rf"no question 'q' is open after record {at}: those are {question.id}"):
+            await run.fork(at=at, answers={"q": "x"}, accept_effects=True)
+
+
+async def test_a_run_can_be_forked_at_every_place_before_its_end(fleet: Fleet) -> None:
+    till = Till()
+    async with fleet.worker(till.agent), fleet.client() as client:
+        await ended(client, "Hello", session_id="ada")
+        run, entries = await ended(client, session_id="ada")
+        said = await client.reader.messages("ada")
+        await ended(client, "Bye", session_id="ada")
+        asked = await run.request(place_of(entries, ModelStarted))
+        for at in range(1, len(entries)):
+            fork = await run.fork(at=at, accept_effects=True)
+            assert str(await fork.result()) == "It says: paid.\n", at
+            session = (await fork.info()).session or ""
+            assert session == f"forked-{fork.id}"
+            assert contents(await client.reader.messages(session)) == contents(said)
+            call = place_of(await stored(fork), ModelStarted)
+            assert (await fork.request(call)).request == asked.request, at
+        with pytest.raises(ValueError, match=rf"record {len(entries)} ended run .* \(run.completed\): fork it at"):
+            await run.fork(at=len(entries), accept_effects=True)
+        assert len(await client.reader.messages("ada")) == len(said) + 2
+
+
+async def test_a_fork_has_another_prompt_or_is_told_something(fleet: Fleet) -> None:
+    async with fleet.worker(Till().agent), fleet.client() as client:
+        run, entries = await ended(client, "Hello")
+        began = place_of(entries, MessageAdded)
+        for at in range(1, began):
+            fork = await run.fork(at=at, prompt="Good evening")
+            assert str(await fork.result()) == "You said Good evening.\n"
+            assert (await run.diff(fork)).common == 0
+        with pytest.raises(ValueError, match=rf"has begun with its prompt at record {began}: .* at {began - 1} or"):
+            await run.fork(at=began, prompt="Good evening")
+        for at in (1, began, len(entries) - 1):
+            fork = await run.fork(at=at, say="Stop")
+            assert str(await fork.result()) == "You said Stop.\n"
+        with pytest.raises(ValueError, match="steer"):
+            await run.fork(at=1, say="")
+
+
+async def test_a_place_that_a_run_does_not_have_is_refused_and_nothing_is_stored(fleet: Fleet) -> None:
+    async with fleet.worker(Till().agent), fleet.client() as client:
+        run, entries = await ended(client, "Hello")
+        for at in (0, -1, len(entries) + 1):
+            with pytest.raises(ValueError, match=rf"has records 1 to {len(entries)}, so it cannot be forked at {at}"):
+                await run.fork(at=at)
+        with pytest.raises(ValueError, match=r"no question 'q' is open after record 3: no question is"):
+            await run.fork(at=3, answers={"q": 1})
+        with pytest.raises(RunNotFoundError):
+            await client.run("gone").fork(at=1)
+        waits = await client.start("unserved", "Hello", session_id="eve")
+        with pytest.raises(ValueError, match="has not begun its first cycle"):
+            await waits.fork(at=1)
+        assert len(await client.runs()) == 2
+
+
+async def test_a_fork_outlives_its_parent(fleet: Fleet) -> None:
+    till = Till()
+    async with fleet.client(shards=3) as client:
+        async with fleet.worker(till.agent, more=fleet.logs(range(1, 3))):
+            await ended(client, "Hello", session_id="ada")
+            run, entries = await ended(client, session_id="ada")
+        at = place_of(entries, ModelStarted)
+        fork = await run.fork(at=at)
+        log = client.log_of(run.id)
+        await fleet.ask("DEL", log.keys.run(run.id), log.keys.log(run.id), log.keys.messages("ada"))
+        second = await fork.fork(at=at)
+        async with fleet.worker(till.agent, more=fleet.logs(range(1, 3))):
+            for one in (fork, second):
+                assert str(await one.result()) == "It says: paid.\n"
+                assert (await one.request(at)).request.system_prompt == "Be brief."
+                assert len((await one.request(at)).request.messages) == 3
+        with pytest.raises(RunNotFoundError):
+            await run.fork(at=at)

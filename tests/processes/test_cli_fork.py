@@ -1,0 +1,49 @@
+"""`playhead fork`: a new run that begins as another one did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.commands import Commands, Finished, Fleet, entries_of
+
+__all__: list[str] = []
+
+Call = Callable[..., Finished]
+
+
+def test_a_run_is_forked_before_its_mistake_and_watched(fleet: Fleet, commands: Commands, call: Call) -> None:
+    here = ("--url", fleet.url)
+    run = commands.run("ask", "assistant", "What is 17 * 23?", "--json", *here).lines[0]["run"]
+    entries = entries_of(fleet.url, run)
+    at, use = next((e.seq, dict(e.record)["tool_use"]) for e in entries if e.record.type == "tool.started")
+    fork = ("fork", run, "--at", str(at), "--result", f"{use['toolUseId']}=400", *here)
+    refused = call(*fork)
+    assert (refused.code, refused.out) == (64, "")
+    assert f"up to record {at} run {run} has run tools: calculator (1); a fork does not undo" in refused.err
+    done = call(*fork, "--yes")
+    assert (done.code, done.err) == (0, "")
+    made = done.out.strip()
+    assert "400" in call("tail", made, *here).out
+    parted = call("diff", run, made, *here)
+    assert parted.out.startswith(
+        f"the first {at} records are the same; they part in the tool call calculator of cycle 1"
+    )
+    other = call("fork", run, "--at", "1", "--prompt", "What is 2 + 2?", "--json", *here).lines[0]
+    assert (other["parent"], other["at"]) == (run, 1)
+    assert "4" in call("tail", other["run"], *here).out
+    assert entries_of(fleet.url, run) == entries
+
+
+def test_what_cannot_be_forked_is_one_line_and_an_exit_code(fleet: Fleet, commands: Commands, call: Call) -> None:
+    here = ("--url", fleet.url)
+    run = commands.run("ask", "assistant", "Hello", "--json", *here).lines[0]["run"]
+    for options, code, why in (
+        (("--at", "9999"), 64, "cannot be forked at 9999"),
+        (("--at", "1", "--result", "t1"), 64, "--result needs ID=VALUE, not 't1'"),
+        (("--at", "2", "--answer", "q=[1, 2]"), 64, "no question 'q' is open after record 2"),
+        (("--at", "x"), 2, ""),
+    ):
+        refused = call("fork", run, *options, *here)
+        assert (refused.code, refused.out) == (code, "")
+        assert why in refused.err
+    assert call("fork", "none", "--at", "1", *here).code == 66
