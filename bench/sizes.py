@@ -21,7 +21,7 @@ class Sizes:
         loop_chunks: Chunks of a message in process.
         tails: Tails open at once.
         tokens: Tokens in a stream whose memory is measured.
-        replay_records: Records of the log that is replayed and exported.
+        replay_records: Records of the log that is replayed, exported and forked.
     """
 
     rounds: int
