@@ -40,7 +40,7 @@ def payer(**changes: Any) -> Agent:
     return Agent(**(options | changes))
 
 
-async def test_a_run_of_a_session_with_a_pause_a_steer_and_a_handover_verifies_wherever_it_is_kept(
+async def test_a_run_of_a_session_with_a_pause_a_steer_and_a_handover_verifies_in_every_place(
     fleet: Fleet, held_model: Callable[..., HeldModel], tmp_path: Path
 ) -> None:
     held, path = held_model(["one", " two"], [" three"]), tmp_path / "run.jsonl"
