@@ -41,6 +41,15 @@ def test_two_runs_are_compared_wherever_they_are_kept(fleet: Fleet, commands: Co
     )
 
 
+def test_a_terminal_shows_both_runs_side_by_side(fleet: Fleet, commands: Commands) -> None:
+    here = ("--url", fleet.url)
+    one, other = (asked(commands, fleet, f"What is 17 * {number}?") for number in (23, 24))
+    wide = {"FORCE_COLOR": "1", "COLUMNS": "160", "TERM": "xterm"}
+    shown = commands.run("diff", one, other, *here, env=wide)
+    (line,) = [line for line in shown.out.splitlines() if "success: 391" in line]
+    assert line.index("success: 391") < line.index("success: 408")
+
+
 def test_programs_get_both_sides_of_every_act(fleet: Fleet, commands: Commands, call: Call) -> None:
     here = ("--url", fleet.url)
     one, other = (asked(commands, fleet, f"What is 17 * {number}?") for number in (23, 24))

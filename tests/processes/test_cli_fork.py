@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 from collections.abc import Callable
 
 from tests.support.commands import Commands, Finished, Fleet, entries_of
@@ -34,6 +36,22 @@ def test_a_run_is_forked_before_its_mistake_and_watched(fleet: Fleet, commands: 
     assert entries_of(fleet.url, run) == entries
 
 
+def test_on_a_terminal_it_asks_before_it_forks_after_a_tool(fleet: Fleet, commands: Commands) -> None:
+    here = ("--url", fleet.url)
+    run = commands.run("ask", "assistant", "What is 17 * 23?", "--json", *here).lines[0]["run"]
+    at = next(entry.seq for entry in entries_of(fleet.url, run) if entry.record.type == "tool.finished")
+    for answer, code in ((b"n\n", 64), (b"y\n", 0)):
+        here_end, there_end = pty.openpty()
+        try:
+            os.write(here_end, answer)
+            done = commands.start("fork", run, "--at", str(at), *here, stdin=there_end).wait()
+        finally:
+            os.close(here_end)
+            os.close(there_end)
+        assert (done.code, bool(done.out.strip())) == (code, code == 0)
+        assert "has run tools: calculator (1); a fork does not undo what they did\nFork nevertheless?" in done.err
+
+
 def test_what_cannot_be_forked_is_one_line_and_an_exit_code(fleet: Fleet, commands: Commands, call: Call) -> None:
     here = ("--url", fleet.url)
     run = commands.run("ask", "assistant", "Hello", "--json", *here).lines[0]["run"]
@@ -47,3 +65,5 @@ def test_what_cannot_be_forked_is_one_line_and_an_exit_code(fleet: Fleet, comman
         assert (refused.code, refused.out) == (code, "")
         assert why in refused.err
     assert call("fork", "none", "--at", "1", *here).code == 66
+    file = call("fork", "run.jsonl", "--at", "1", *here)
+    assert (file.code, "store its run with `playhead import run.jsonl`" in file.err) == (64, True)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 import anyio
 import typer
 
-from playhead.client.cli.reach import reach
+from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
-from playhead.client.run import Run
 from playhead.runtime.core.errors import ForkAfterEffectsError
 
 __all__ = ["fork"]
@@ -40,6 +38,8 @@ def fork(
     prefix: Prefix = "ph",
 ) -> None:
     """Start a new run with the first records of another one, and a future of its own. The other one is not changed."""
+    if (named := file_of(run_id)) is not None:
+        raise ValueError(f"{run_id} is a file: store its run with `playhead import {named[0]}`, and fork that one")
     change: dict[str, Any] = {
         "at": at,
         "prompt": prompt,
@@ -48,28 +48,28 @@ def fork(
         "say": say,
     }
 
-    async def main() -> str:
-        async with reach(url) as where, Client(where, prefix=prefix) as client:
-            return (await _fork(client.run(run_id), change, yes=yes)).id
+    def make(*, accept_effects: bool) -> str:
+        async def main() -> str:
+            async with reach(url) as where, Client(where, prefix=prefix) as client:
+                return (await client.run(run_id).fork(**change, accept_effects=accept_effects)).id
 
-    made = anyio.run(main)
+        return anyio.run(main)
+
+    try:
+        made = make(accept_effects=yes)
+    except ForkAfterEffectsError as error:
+        if not (sys.stdin.isatty() and _is_accepted(error)):
+            raise
+        made = make(accept_effects=True)
     if as_json:
         print_json({"run": made, "parent": run_id, "at": at})
     else:
         typer.echo(made)
 
 
-async def _fork(run: Run, change: dict[str, Any], *, yes: bool) -> Run:
-    make = partial(run.fork, **change)
-    try:
-        return await make(accept_effects=yes)
-    except ForkAfterEffectsError as error:
-        if not sys.stdin.isatty():
-            raise
-        typer.echo(printable(error.warning), err=True)
-        if not await anyio.to_thread.run_sync(partial(typer.confirm, "Fork nevertheless?", err=True)):
-            raise
-    return await make(accept_effects=True)
+def _is_accepted(error: ForkAfterEffectsError) -> bool:
+    typer.echo(printable(error.warning), err=True)
+    return typer.confirm("Fork nevertheless?", err=True)
 
 
 def _values(option: str, given: Sequence[str]) -> dict[str, Any]:
