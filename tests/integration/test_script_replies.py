@@ -6,7 +6,7 @@ in `scripts/` has its case here, or a test fails.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
@@ -18,10 +18,24 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.redis.commands import Commands
 from playhead.runtime.log.redis.connection import translate_errors
+from playhead.runtime.log.redis.importing import import_run
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.script import Script
-from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WorkerInfo, WriteResult, WriteStatus
+from playhead.runtime.log.values import (
+    Batch,
+    Claim,
+    EncodedEntry,
+    ImportedRun,
+    NewRun,
+    Renewal,
+    RunEnd,
+    RunInfo,
+    WorkerInfo,
+    WriteResult,
+    WriteStatus,
+)
 
 if TYPE_CHECKING:
     from testkit.proxy import Proxy
@@ -38,6 +52,12 @@ FACT = encode_record(CycleStarted(at=0, cycle=1))
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
 COMPLETED = encode_record(RunCompleted(at=0, result={}))
 NEW = NewRun("r1", "echo", RunSubmitted(at=0, agent="echo"), "ada", deadline_ms=MINUTE)
+ENDED = [EncodedEntry(1, 0, NEW.data), EncodedEntry(2, 1, CLAIMED), EncodedEntry(3, 1, COMPLETED)]
+IMPORTED = ImportedRun(
+    RunInfo("r1", "completed", "echo", "own", 3, 1, crashes=0, created=5, updated=9),
+    [DEFINED],
+    [{"role": "user", "content": []}],
+)
 STEER = Signal("s1", "steer", "left")
 MOVING: Final = ("leases", "workers")
 """Sorted sets whose scores count from the call: a repeat may move them on."""
@@ -197,28 +217,53 @@ async def adopt(log: RedisLog) -> tuple[Call, Any]:
     return lambda far: far.adopt(["r1"]), []  # by then it has its lease
 
 
-def evaluated(name: str, keys: Sequence[str], *args: Any) -> Call:
-    """A call of the script alone, because an import as a whole makes several calls."""
+async def calls_of_import(log: RedisLog, run: ImportedRun, entries: Sequence[EncodedEntry]) -> list[Call]:
+    """The calls of one import, each to be made by itself."""
+    calls: list[Call] = []
 
-    async def call(far: RedisLog) -> Any:
-        with translate_errors(far.client):
-            return await far.client.eval(Script(name).text, len(keys), *keys, *args)
+    async def keep(script: Script, keys: Sequence[str], args: Sequence[Any]) -> int:
+        calls.append(lambda far: sent(far, script, keys, args))
+        return 1
 
-    return call
+    async def pages() -> AsyncIterator[Sequence[EncodedEntry]]:
+        yield entries
+
+    await import_run(keep, log.keys, run, pages())
+    return calls
 
 
-async def import_part(log: RedisLog) -> tuple[Call, Any]:
-    keys = [log.keys.importing("r1"), log.keys.run("r1"), log.keys.log("r1"), log.keys.messages("ada")]
-    return evaluated("import_part", keys, "t1", 0, 0, 2, 0, FACT, 1, CLAIMED, 1, b"message"), 1
+async def sent(log: RedisLog, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    commands = Commands(log.client)
+    try:
+        with translate_errors(log.client):
+            return await script(commands, keys, args)
+    finally:
+        await commands.aclose()
 
 
-async def import_whole(log: RedisLog) -> tuple[Call, Any]:
-    part, _ = await import_part(log)
-    await part(log)
-    keys = [log.keys.run("r1"), log.keys.log("r1"), log.keys.importing("r1"), log.keys.runs, log.keys.messages("ada")]
-    facts = ("completed", "echo", "ada", 1, 0, 0, 0)
-    rest = (*facts, 1, 2, "w", "", 5, 1, DEFINED.digest, DEFINED.data)
-    return evaluated("import", keys, log.keys.root, "r1", "t1", 2, 1, MINUTE, *rest), 1
+async def import_part_of_messages(log: RedisLog) -> tuple[Call, Any]:
+    return (await calls_of_import(log, IMPORTED, ENDED))[0], 1
+
+
+async def import_part_of_records(log: RedisLog) -> tuple[Call, Any]:
+    first, second, _ = await calls_of_import(log, IMPORTED, ENDED)
+    await first(log)
+    return second, 1
+
+
+async def import_an_ended_run(log: RedisLog) -> tuple[Call, Any]:
+    *parts, last = await calls_of_import(log, IMPORTED, ENDED)
+    for part in parts:
+        await part(log)
+    return last, 1
+
+
+async def import_a_fork(log: RedisLog) -> tuple[Call, Any]:
+    fork = replace(IMPORTED, info=replace(IMPORTED.info, state="queued", head=2))
+    *parts, last = await calls_of_import(log, fork, ENDED[:2])
+    for part in parts:
+        await part(log)
+    return last, 1
 
 
 CASES = [
@@ -245,8 +290,10 @@ CASES = [
     signal_an_answer,
     announce,
     adopt,
-    import_part,
-    import_whole,
+    import_part_of_messages,
+    import_part_of_records,
+    import_an_ended_run,
+    import_a_fork,
 ]
 
 

@@ -5,8 +5,8 @@
 -- Arguments: 1 prefix, 2 run id, 3 token of this import, 4 its records, 5 its messages, 6 retention in ms, 7 state,
 --   8 agent, 9 session or '', 10 epoch, 11 crashes, 12 handovers, 13 errors, 14 created, 15 updated, 16 worker or '',
 --   17 deadline or '', 18 crash limit, 19 number of definitions, then of each its digest and the definition
--- Answers: 1 the run exists, by this call or by an earlier try of it; 0 another run has this id, or another import of it has
---   begun, and nothing was changed
+-- Answers: 1 the run exists, by this call or by an earlier try of it, unless that is a fork which was claimed since; 0
+--   another run has this id, or another import of it has begun, and nothing was changed
 -- Invariant: an imported run is in a terminal state from its first moment, so it is in no queue and has no lease; its keys
 --   have a TTL. A fork is queued when it is whole, as by `submit`, and holds its session; its keys have no TTL. No other run
 --   has that session. The definitions stay as long as the run.
@@ -28,7 +28,7 @@ for d = 1, tonumber(ARGV[19]) do
   digests[d] = digest
 end
 redis.call('HSET', run, 'state', ARGV[7], 'agent', ARGV[8], 'session', ARGV[9], 'head', head, 'epoch', ARGV[10],
-  'token', queued and '' or token, 'worker', ARGV[16], 'inbox', 0, 'crashes', ARGV[11],
+  'token', token, 'worker', ARGV[16], 'inbox', 0, 'crashes', ARGV[11],
   'crash_streak', 0, 'idle_owners', 0, 'handovers', ARGV[12], 'errors', ARGV[13],
   'crash_limit', ARGV[18], 'retention_ms', retention, 'created', queued and now or ARGV[14], 'updated', queued and now or ARGV[15],
   'definitions', table.concat(digests, ' '))
