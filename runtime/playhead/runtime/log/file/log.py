@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
@@ -177,19 +177,30 @@ class FileLog:
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`: those that the runs of this session in the file began from."""
         known = [run.messages for run in self._index.runs.values() if run.info.session == session]
-        longest = max(known, key=len, default=[])
-        found = [self._line(offset, number) for offset, number in longest]
-        return [cast("Message", unpack(self._data(line, self._held(line), "value"))) for line in found]
+        return self._messages(max(known, key=len, default=[]))
 
     async def messages_of(self, run_id: str) -> list[Message]:
         """The messages that the run began from."""
-        found = [self._line(offset, number) for offset, number in self._index.runs[run_id].messages]
-        return [cast("Message", unpack(self._data(line, self._held(line), "value"))) for line in found]
+        return self._messages(self._index.runs[run_id].messages)
+
+    def _messages(self, places: Sequence[tuple[int, int]]) -> list[Message]:
+        found: list[Message] = []
+        for line in (self._line(offset, number) for offset, number in places):
+            message = unpack(self._data(line, self._held(line), "value"))
+            if not isinstance(message, dict):
+                self._fail(line, f"a message that is a {type(message).__name__}")
+            found.append(cast("Message", message))
+        return found
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""
         stored = await self.stored_definition(run_id, digest)
-        return None if stored is None else AgentDefinition.of(stored.data)
+        if stored is None:
+            return None
+        try:
+            return AgentDefinition.of(stored.data)
+        except ForeignRecordError as error:
+            raise RunFileError(self.path, self._index.definitions[digest][1], str(error)) from error
 
     async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
         """See `Log.stored_definition`."""
