@@ -20,7 +20,7 @@ from playhead.runtime.log.file.importing import import_runs
 from playhead.runtime.log.file.index import lines_of
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.log.values import NewRun
+from playhead.runtime.log.values import EncodedEntry, NewRun, RunInfo
 from tests.support.told_runs import DEFINITION, SAID, told, with_run
 
 __all__: list[str] = []
@@ -62,6 +62,25 @@ async def test_a_file_has_the_run_its_records_definition_and_the_messages_it_beg
         assert await file.info("other") is None
         assert await file.read("other") == await file.read_back("other", before=5) == []
         assert await file.stored_definition("other", DEFINITION.stored().digest) is None
+
+
+class Removing(MemoryLog):
+    """A log whose runs are removed after the first look at them."""
+
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        return []
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        self.looks = getattr(self, "looks", 0) + 1
+        return await super().info(run_id) if self.looks == 1 else None
+
+
+async def test_a_run_that_is_removed_during_its_export_is_not_found_and_leaves_no_file(tmp_path: Path) -> None:
+    log = Removing()
+    await log.submit(NewRun("r", "a", RunSubmitted(at=1, agent="a")))
+    with pytest.raises(RunNotFoundError, match="no run 'r'"):
+        await export_runs(log, ["r"], tmp_path / "run.jsonl")
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_every_page_of_a_file_begins_where_it_is_asked_for_in_any_order(exported: Exported) -> None:

@@ -128,7 +128,7 @@ async def _blocks(
     for run_id in run_ids:
         info = await log.info(run_id)
         if info is None:
-            raise RunNotFoundError(f"no run {run_id!r}: never submitted under this prefix, or removed")
+            raise _not_found(run_id)
         form = AsItIs() if redaction is None else Redacted(redaction, run_id, sessions)
         yield [run_line(form.info(info))]
         run = _Run(log, info, form, defined)
@@ -137,6 +137,10 @@ async def _blocks(
         told.runs += 1
         told.records += info.head
         told.unfinished += [] if info.ended else [run_id]
+
+
+def _not_found(run_id: str) -> RunNotFoundError:
+    return RunNotFoundError(f"no run {run_id!r}: never submitted under this prefix, or removed")
 
 
 class _Run:
@@ -162,6 +166,8 @@ class _Run:
             for written in self._form.feed(entry):
                 lines += await self._lines(written)
         if not found:
+            if await self._log.info(info.run_id) is None:  # its retention has ended meanwhile
+                raise _not_found(info.run_id)
             raise GapError(info.run_id, expected=self.seq + 1, found=None)
         if self.seq == info.head:
             for written in self._form.rest():
