@@ -153,6 +153,7 @@ def test_a_definition_has_all_that_determines_a_request():
         tool_executor="sequential",
         on_partial="retract",
         messages=greeting,
+        retry={"max_attempts": 5, "initial_delay": 0.5, "max_delay": 60.0, "max_total_delay": 300.0},
     )
     assert AgentDefinition.of(defined.stored().data) == defined
 
@@ -166,6 +167,7 @@ CHANGES: Sequence[dict[str, Any]] = [
     {"tools": []},
     {"system_prompt": None},
     {"tool_executor": "sequential"},
+    {"retry": None},
     {"messages": [{"role": "user", "content": []}]},
 ]
 

@@ -98,11 +98,15 @@ class World:
         self._append(RunCompleted(at=1, result={}))
 
     def lose(self, left: int) -> None:
-        """A failover: the end of the log is lost, and every link is cut. An owner whose claim is left sends it again."""
+        """A failover: the end of the log is lost, and every link is cut. An owner whose claim is left sends it again.
+
+        What was published on the links that are cut does not come again on the new ones.
+        """
         left = min(max(left, 1), len(self.log))
         lost = self.log[left:]
         self.log = self.log[:left]
         self._waiting.clear()
+        self._heard.clear()
         self.lags = True
         if self.state == "running" and self.epoch == self.log[-1][0]:
             self._lost = [record for _, record in lost] + self._lost
