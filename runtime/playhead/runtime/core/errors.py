@@ -221,9 +221,9 @@ class ForkAfterEffectsError(PlayheadError, ValueError):
 
     def __init__(self, run_id: str, *, at: int, calls: Mapping[str, int]) -> None:
         self.run_id = run_id
-        self.calls = dict(calls)
+        self.calls: dict[str, int] = dict(calls)
         told = ", ".join(f"{name} ({count})" for name, count in calls.items())
-        self.warning = f"up to record {at} run {run_id} has run tools: {told}; a fork does not undo what they did"
+        self.warning: str = f"up to record {at} run {run_id} has run tools: {told}; a fork does not undo what they did"
         super().__init__(f"{self.warning}. Accept it with --yes, in Python with accept_effects=True.")
 
 

@@ -28,7 +28,7 @@ class Past:
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
-        self.tape = Tape(recording)
+        self.tape: Tape = Tape(recording)
         self.state: RunState = initial()
         self.records: int = 0
         self.began_from: int = 0
