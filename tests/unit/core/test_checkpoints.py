@@ -9,7 +9,7 @@ import pytest
 from playhead.runtime.core.checkpoints import SPACING, Checkpoints
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.open_calls import open_calls
-from playhead.runtime.core.records import Entry, ModelChunk, RunPaused
+from playhead.runtime.core.records import Entry, MessageAdded, ModelChunk, RunPaused
 from playhead.runtime.core.segments import Segment, compact
 from playhead.runtime.core.state import RunState, evolve, fold, initial
 from tests.support.eventful import eventful
@@ -78,6 +78,15 @@ def test_the_open_calls_are_those_without_a_result_and_say_how_far_they_are():
     assert calls_at(paused) == [("book", "waiting")]
     assert calls_at(again) == [("book", "running")]
     assert calls_at(seqs_of("tool.finished")[-1]) == []
+
+
+def test_calls_of_an_answer_that_was_cut_off_are_not_open():
+    before = LONG[: seqs_of("tool.started")[0] - 1]
+    asked = before.pop()
+    assert isinstance(asked.record, MessageAdded)
+    cut = asked.record.model_copy(update={"stop_reason": "max_tokens"})
+    assert open_calls(fold([*before, asked]))
+    assert open_calls(fold([*before, asked._replace(record=cut)])) == []
 
 
 def test_before_a_batch_and_after_the_end_no_call_is_open():

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from playhead.runtime.core.converse import Message, Prompt, ToolUse
+from playhead.runtime.core.converse import Message, Prompt
 from playhead.runtime.core.errors import ForkAfterEffectsError
+from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
@@ -26,7 +27,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
     now_ms,
 )
-from playhead.runtime.core.state import RunState, fold, tool_uses
+from playhead.runtime.core.state import RunState, fold
 from playhead.runtime.core.tool_results import tool_result
 
 __all__ = ["Fork", "check_effects", "first_record", "next_records"]
@@ -83,7 +84,7 @@ def next_records(entries: Sequence[Entry], fork: Fork, *, parent: str, history: 
         history: The messages that its parent began from.
 
     Raises:
-        ValueError: The parent had ended there, or there is no such call or question; the text says which there are.
+        ValueError: The parent had ended there, or no such call or question is open; the text names those that are.
     """
     last = entries[-1].record
     if last.type in TERMINAL_TYPES:
@@ -109,31 +110,17 @@ def _check_prompt(entries: Sequence[Entry], parent: str) -> None:
 
 
 def _finished(state: RunState, fork: Fork, use_id: str, value: Any) -> Record:
-    found = _open_calls(state)
-    for index, use in found.items():
-        if use["toolUseId"] == use_id:
-            result = tool_result(use_id, value, tool_name=use["name"])
-            return ToolFinished(at=now_ms(), index=index, name=use["name"], result=result)
-    known = ", ".join(f"{use['toolUseId']} ({use['name']})" for use in found.values())
+    found = [call for call in open_calls(state) if call.state != "waiting"]
+    for call in found:
+        if call.tool_use["toolUseId"] == use_id:
+            name = call.tool_use["name"]
+            result = tool_result(use_id, value, tool_name=name)
+            return ToolFinished(at=now_ms(), index=call.index, name=name, result=result)
+    known = ", ".join(f"{call.tool_use['toolUseId']} ({call.tool_use['name']})" for call in found)
     raise ValueError(
         f"no call {use_id!r} needs a result after record {fork.at}: "
         + (f"those are {known}" if known else "no call does; fork before the call's tool.finished")
     )
-
-
-def _open_calls(state: RunState) -> dict[int, ToolUse]:
-    """The calls of the last message that have no result, and do not wait for an answer."""
-    if (
-        not state.messages
-        or state.phase == "opening"
-        or (state.phase == "answered" and state.stop_reason != "tool_use")
-    ):
-        return {}
-    return {
-        index: use
-        for index, use in enumerate(tool_uses(state.messages[-1]))
-        if index not in state.results and not state.is_waiting(index)
-    }
 
 
 def _answered(state: RunState, fork: Fork) -> Record:

@@ -28,8 +28,10 @@ class OpenCall:
 
 
 def open_calls(state: RunState) -> list[OpenCall]:
-    """The calls of the current batch that have no result, in order."""
+    """The calls of the current batch that have no result, in order; none of a message that does not ask for them to run."""
     if state.status in ENDED_STATES or state.phase not in ("cycle", "answered") or not state.messages:
+        return []
+    if state.phase == "answered" and state.stop_reason != "tool_use":
         return []
     return [
         OpenCall(index, call, _state_of(state, index))
