@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from playhead.client.cli.questions import read_value
 from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
@@ -79,8 +79,5 @@ def _values(option: str, given: Sequence[str]) -> dict[str, Any]:
         key, equals, text = one.partition("=")
         if not (key and equals):
             raise ValueError(f"{option} needs ID=VALUE, not {one!r}")
-        try:
-            values[key] = json.loads(text)
-        except ValueError:
-            values[key] = text
+        values[key] = read_value(text)
     return values

@@ -9,7 +9,7 @@ from typing import Any
 from playhead.client.questions import names_of
 from playhead.runtime.core.interrupts import Interrupt
 
-__all__ = ["read_responses"]
+__all__ = ["read_responses", "read_value"]
 
 
 def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:
@@ -36,11 +36,12 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
             raise ValueError(f"{text!r} does not name an open question; pass ID=ANSWER. Open are: {asked}")
         if interrupt in answers:
             raise ValueError(f"two responses to {names[interrupt]}")
-        answers[interrupt] = _value(answer)
+        answers[interrupt] = read_value(answer)
     return answers
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
+    """A value from the command line: parsed if it is JSON, else the text."""
     return _parsed(text) if _is_json(text) else text
 
 
