@@ -11,7 +11,6 @@ from playhead.client.reader import RunReader
 from playhead.client.tails.file_tail import FileTail
 from playhead.client.tails.state import OnPause
 from playhead.runtime.core.cursor import Cursor
-from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
@@ -79,16 +78,8 @@ class RunFile:
             RunNotFoundError: The file has no such run.
             ValueError: No run is named, and the file has several.
         """
-        known = ", ".join(self.run_ids)
-        if run_id is None:
-            if len(self.run_ids) != 1:
-                raise ValueError(
-                    f"{self.path} has {len(self.run_ids)} runs: {known}. Name one of them: {self.path}#RUN"
-                )
-            run_id = self.run_ids[0]
-        if run_id not in self.run_ids:
-            raise RunNotFoundError(f"no run {run_id!r} in {self.path}; it has {known}")
-        return RunReader(run_id, log=self.reader, open_tail=partial(_tail, self.reader))
+        found = self.reader.id_of(run_id, how=f": {self.path}#RUN")
+        return RunReader(found, log=self.reader, open_tail=partial(_tail, self.reader))
 
 
 def _tail(

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from playhead.runtime.agent.agent import Agent
-from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.file.export import export_runs
 from playhead.runtime.log.file.log import FileLog
@@ -59,7 +58,7 @@ class RecordedRun:
         self.refresh = refresh
         self.log: FileLog = FileLog(path)
         try:
-            self.id: str = self._named(run_id)
+            self.id: str = self.log.id_of(run_id, how=" with run_id=")
         except BaseException:
             self.log.close()
             raise
@@ -71,14 +70,6 @@ class RecordedRun:
     def entries(self) -> list[Entry]:
         """The records of the run, with their positions. They are all in memory then."""
         return _here(self._entries)
-
-    def _named(self, run_id: str | None) -> str:
-        known = self.log.run_ids
-        if run_id is None and len(known) != 1:
-            raise ValueError(f"{self.path} has {len(known)} runs: {', '.join(known)}. Name one of them with run_id=")
-        if run_id is not None and run_id not in known:
-            raise RunNotFoundError(f"no run {run_id!r} in {self.path}; it has {', '.join(known)}")
-        return known[0] if run_id is None else run_id
 
     async def _entries(self) -> list[Entry]:
         info = await self.log.info(self.id)

@@ -11,7 +11,7 @@ from playhead.runtime.core.checks import check_count
 from playhead.runtime.core.codec import stored_of, unpack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
-from playhead.runtime.core.errors import ForeignRecordError, RunFileError
+from playhead.runtime.core.errors import ForeignRecordError, RunFileError, RunNotFoundError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log.file.index import EVERY, Line, RunPlaces, lines_of, read_index
@@ -66,6 +66,20 @@ class FileLog:
     def run_ids(self) -> list[str]:
         """The ids of the runs, in the order of the file."""
         return list(self._index.runs)
+
+    def id_of(self, run_id: str | None, *, how: str) -> str:
+        """The run of this id, or the only one for None; `how` ends the text that asks for an id.
+
+        Raises:
+            RunNotFoundError: The file does not have the run.
+            ValueError: No run is named, and the file has several.
+        """
+        known = self.run_ids
+        if run_id is None and len(known) != 1:
+            raise ValueError(f"{self.path} has {len(known)} runs: {', '.join(known)}. Name one of them{how}")
+        if run_id is not None and run_id not in known:
+            raise RunNotFoundError(f"no run {run_id!r} in {self.path}; it has {', '.join(known)}")
+        return known[0] if run_id is None else run_id
 
     # ------------------------------------------------------------------ records
 
