@@ -4,26 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
+from playhead.client.requests import session_messages
 from playhead.client.tails.notice import run_not_found
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.errors import GapError, RunExistsError
+from playhead.runtime.core.errors import RequestNotFoundError, RunExistsError
 from playhead.runtime.core.fork import Fork, check_effects, first_record, next_records
 from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed, now_ms
 from playhead.runtime.core.storable import ANY_SIZE
-from playhead.runtime.log.interface import LogReader, LogSubmitter
+from playhead.runtime.log.interface import ClientLog
+from playhead.runtime.log.reading import encoded_pages
 from playhead.runtime.log.values import EncodedEntry, ImportedRun, RunInfo
 
-__all__ = ["ForkLog", "store_fork"]
+__all__ = ["store_fork"]
 
 _PAGE: Final = 1000
-
-
-class ForkLog(LogReader, LogSubmitter, Protocol):
-    """What a fork needs of a log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class _Parent:
     entries: Sequence[Entry]
 
 
-async def store_fork(log: ForkLog, parent_id: str, fork: Fork, *, run_id: str, session: str) -> None:
+async def store_fork(log: ClientLog, parent_id: str, fork: Fork, *, run_id: str, session: str) -> None:
     """Store the fork `run_id` of a run, and queue it. The parent is only read.
 
     Args:
@@ -66,25 +64,17 @@ async def store_fork(log: ForkLog, parent_id: str, fork: Fork, *, run_id: str, s
         raise RunExistsError(run_id)
 
 
-async def _read(log: ForkLog, run_id: str, at: int) -> _Parent:
+async def _read(log: ClientLog, run_id: str, at: int) -> _Parent:
     info = await log.info(run_id)
     if info is None:
         raise run_not_found(run_id)
     if not 1 <= at <= info.head:
         raise ValueError(f"run {run_id} has records 1 to {info.head}, so it cannot be forked at {at}")
-    encoded: list[EncodedEntry] = []
-    while len(encoded) < at:
-        page = await log.read_encoded(run_id, after=len(encoded), limit=min(_PAGE, at - len(encoded)))
-        for entry in page:
-            if entry.seq != len(encoded) + 1:
-                raise GapError(run_id, expected=len(encoded) + 1, found=entry.seq)
-            encoded.append(entry)
-        if not page:
-            raise GapError(run_id, expected=len(encoded) + 1, found=None)
+    encoded = [entry async for page in encoded_pages(log, run_id, head=at) for entry in page]
     return _Parent(info, encoded, [Entry(seq, epoch, decode_record(data)) for seq, epoch, data in encoded])
 
 
-async def _began_from(log: ForkLog, parent: _Parent) -> Sequence[Message]:
+async def _began_from(log: ClientLog, parent: _Parent) -> Sequence[Message]:
     """The messages of its session that the parent began from; its first `cycle.started` tells how many they were."""
     info = parent.info
     if info.session is None:
@@ -93,18 +83,15 @@ async def _began_from(log: ForkLog, parent: _Parent) -> Sequence[Message]:
     while page:
         for _, _, record in page:
             if isinstance(record, CycleStarted):
-                said = await log.messages(info.session)
-                if len(said) < record.session_messages:
-                    raise ValueError(
-                        f"run {info.run_id} began from {record.session_messages} messages of the session {info.session!r}, of "
-                        f"which {len(said)} are left: it cannot be forked"
-                    )
-                return said[: record.session_messages]
+                try:
+                    return await session_messages(log, info, record.session_messages)
+                except RequestNotFoundError as error:
+                    raise ValueError(f"{error}: it cannot be forked") from error
         page = await log.read(info.run_id, after=page[-1].seq, limit=_PAGE)
     raise ValueError(f"run {info.run_id} has not begun its first cycle: start another run instead of a fork of it")
 
 
-async def _definitions(log: ForkLog, parent: _Parent) -> list[StoredDefinition]:
+async def _definitions(log: ClientLog, parent: _Parent) -> list[StoredDefinition]:
     """The definitions that the copied claims name; without one that was deleted."""
     claims = [entry.record for entry in parent.entries if isinstance(entry.record, RunClaimed)]
     digests = dict.fromkeys(claim.definition for claim in claims if claim.definition)

@@ -16,13 +16,9 @@ from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.intake import checked_prompt
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import LogReader, LogSubmitter
+from playhead.runtime.log.interface import ClientLog, LogSubmitter
 
-__all__ = ["ClientLog", "MakeFork", "Run", "run_ended"]
-
-
-class ClientLog(LogReader, LogSubmitter, Protocol):
-    """The part of a log that clients need."""
+__all__ = ["MakeFork", "Run", "run_ended"]
 
 
 class MakeFork(Protocol):

@@ -21,12 +21,12 @@ from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.reading import encoded_pages
 from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.inspection import FIELDS, StoredRun, faults_of
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.rights import ROLES, Role
 from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
-from playhead.runtime.log.values import EncodedEntry, RunInfo
 
 __all__ = ["doctor"]
 
@@ -49,10 +49,9 @@ def doctor(
     async def main() -> int:
         if run_id is not None and (named := file_of(run_id)) is not None:
             findings = await _file(*named)
-            _print(findings, as_json=as_json)
-            return 1 if any(finding.level == "error" for finding in findings) else 0
-        async with reach(url, at_rest=True) as where:
-            findings = await (_examine(where, prefix) if run_id is None else _run(where, prefix, run_id))
+        else:
+            async with reach(url, at_rest=True) as where:
+                findings = await (_examine(where, prefix) if run_id is None else _run(where, prefix, run_id))
         _print(findings, as_json=as_json)
         return 1 if any(finding.level == "error" for finding in findings) else 0
 
@@ -115,16 +114,10 @@ async def _stored(log: LogReader, run_id: str) -> StoredRun:
     assert info is not None
     facts = {name: str(value).encode() for name, value in asdict(info).items() if value is not None}
     fields: dict[str, bytes | None] = {name: facts.get(name, b"0" if name == "inbox" else b"") for name in FIELDS}
-    entries = [(f"{seq}-{epoch}".encode(), (b"r", data)) for seq, epoch, data in await _encoded(log, info)]
+    pages = encoded_pages(log, run_id, head=info.head)
+    entries = [(f"{seq}-{epoch}".encode(), (b"r", data)) async for page in pages for seq, epoch, data in page]
     at = info.state
     return StoredRun(run_id, fields, entries, 0, leased=at == "running", queued=at == "queued", waiting=False)
-
-
-async def _encoded(log: LogReader, info: RunInfo) -> list[EncodedEntry]:
-    found: list[EncodedEntry] = []
-    while len(found) < info.head:
-        found += await log.read_encoded(info.run_id, after=len(found))
-    return found
 
 
 async def _server(redis: Redis, where: str) -> list[_Finding]:

@@ -8,7 +8,7 @@ version, are kept and skipped; they are not an error. Only a record's own fields
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SkipValidation
@@ -20,6 +20,7 @@ __all__ = [
     "ENDED_STATES",
     "RECORD_TYPES",
     "TERMINAL_TYPES",
+    "TERMINAL_TYPE_OF_STATE",
     "CheckedRecord",
     "CycleStarted",
     "Entry",
@@ -364,7 +365,12 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
         )
     },
 }
-TERMINAL_TYPES: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
+TERMINAL_TYPE_OF_STATE: Final[Mapping[str, str]] = {
+    "completed": "run.completed",
+    "failed": "run.failed",
+    "cancelled": "run.cancelled",
+}
+TERMINAL_TYPES: Final = frozenset(TERMINAL_TYPE_OF_STATE.values())
 
 
 class Entry(NamedTuple):

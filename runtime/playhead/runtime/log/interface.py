@@ -38,6 +38,7 @@ from playhead.runtime.log.values import (
 )
 
 __all__ = [
+    "ClientLog",
     "Log",
     "LogOwner",
     "LogReader",
@@ -251,6 +252,10 @@ class LogSubmitter(Protocol):
             The ids of the runs dealt with.
         """
         ...
+
+
+class ClientLog(LogReader, LogSubmitter, Protocol):
+    """The part of a log that clients need."""
 
 
 class LogOwner(Protocol):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import EncodedEntry
 
-__all__ = ["read_all"]
+__all__ = ["encoded_pages", "read_all"]
 
 _PAGE: Final = 1000
 
@@ -29,3 +31,21 @@ async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
         if not page:
             raise GapError(run_id, expected=len(entries) + 1, found=None)
     return entries
+
+
+async def encoded_pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[EncodedEntry], None]:
+    """Records 1 to `head` of a run as they are stored, page by page.
+
+    Raises:
+        GapError: If one of them is missing.
+    """
+    seq = 0
+    while seq < head:
+        page = await log.read_encoded(run_id, after=seq, limit=min(_PAGE, head - seq))
+        for entry in page:
+            if entry.seq != seq + 1:
+                raise GapError(run_id, expected=seq + 1, found=entry.seq)
+            seq = entry.seq
+        if not page:
+            raise GapError(run_id, expected=seq + 1, found=None)
+        yield page

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any, Final, cast
+from typing import IO, Any, cast
 
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.errors import GapError, RunFileError, RunNotFoundError
@@ -25,11 +25,10 @@ from playhead.runtime.log.file.lines import (
 )
 from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.reading import encoded_pages
 from playhead.runtime.log.values import EncodedEntry, RunInfo
 
 __all__ = ["Exported", "export_lines", "export_runs"]
-
-_PAGE: Final = 1000
 
 
 @dataclass(slots=True)
@@ -68,7 +67,7 @@ async def export_runs(
 
     Raises:
         Exception: What `check` and the redaction's function raise.
-        RunNotFoundError: There is no such run.
+        RunNotFoundError: One of the runs does not exist.
         GapError: A record of it is missing.
         RunFileError: The file cannot be written.
         ValueError: No run is given, or one is given twice.
@@ -132,8 +131,8 @@ async def _blocks(
         form = AsItIs() if redaction is None else Redacted(redaction, run_id, sessions)
         yield [run_line(form.info(info))]
         run = _Run(log, info, form, defined)
-        while run.seq < info.head:
-            yield await run.page()
+        async for page in _pages(log, info):
+            yield await run.lines(page)
         told.runs += 1
         told.records += info.head
         told.unfinished += [] if info.ended else [run_id]
@@ -143,33 +142,33 @@ def _not_found(run_id: str) -> RunNotFoundError:
     return RunNotFoundError(f"no run {run_id!r}: never submitted under this prefix, or removed")
 
 
+async def _pages(log: LogReader, info: RunInfo) -> AsyncIterator[list[EncodedEntry]]:
+    try:
+        async for page in encoded_pages(log, info.run_id, head=info.head):
+            yield page
+    except GapError as error:
+        if await log.info(info.run_id) is None:  # its retention has ended meanwhile
+            raise _not_found(info.run_id) from error
+        raise
+
+
 class _Run:
     """Exports one run, up to the head that it has now."""
 
     def __init__(self, log: LogReader, info: RunInfo, form: RunForm, defined: dict[str, str]) -> None:
-        self.seq = 0
         self._log = log
         self._info = info
         self._form = form
         self._defined = defined  # by digest, the digests of the definitions that the file has
         self._said = False  # whether it has the messages that the run began from
 
-    async def page(self) -> list[str]:
+    async def lines(self, page: Sequence[EncodedEntry]) -> list[str]:
         """The lines of the next records, and of what they name."""
-        info = self._info
-        found = await self._log.read_encoded(info.run_id, after=self.seq, limit=min(_PAGE, info.head - self.seq))
         lines: list[str] = []
-        for entry in found:
-            if entry.seq != self.seq + 1:
-                raise GapError(info.run_id, expected=self.seq + 1, found=entry.seq)
-            self.seq = entry.seq
+        for entry in page:
             for written in self._form.feed(entry):
                 lines += await self._lines(written)
-        if not found:
-            if await self._log.info(info.run_id) is None:  # its retention has ended meanwhile
-                raise _not_found(info.run_id)
-            raise GapError(info.run_id, expected=self.seq + 1, found=None)
-        if self.seq == info.head:
+        if page[-1].seq == self._info.head:
             for written in self._form.rest():
                 lines += await self._lines(written)
         return lines

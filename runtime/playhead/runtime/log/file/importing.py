@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol, cast
+from typing import Any, cast
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import RunExistsError, RunFileError
-from playhead.runtime.core.records import TERMINAL_TYPES, RunFailed, now_ms
+from playhead.runtime.core.records import TERMINAL_TYPE_OF_STATE, TERMINAL_TYPES, RunFailed, now_ms
 from playhead.runtime.log.file.lines import value_of
 from playhead.runtime.log.file.log import FileLog
-from playhead.runtime.log.interface import LogReader, LogSubmitter
+from playhead.runtime.log.interface import ClientLog
+from playhead.runtime.log.reading import encoded_pages
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, EncodedEntry, ImportedRun, RunInfo
 
-__all__ = ["ReadWriteLog", "import_runs"]
-
-_PAGE: Final = 1000
-_TYPE_OF_STATE: Final = {"completed": "run.completed", "failed": "run.failed", "cancelled": "run.cancelled"}
-
-
-class ReadWriteLog(LogReader, LogSubmitter, Protocol):
-    """What an import needs of a log."""
+__all__ = ["import_runs"]
 
 
 async def import_runs(
-    file: FileLog, log: ReadWriteLog, *, as_id: str | None = None, retention_ms: int = DEFAULT_RETENTION_MS
+    file: FileLog, log: ClientLog, *, as_id: str | None = None, retention_ms: int = DEFAULT_RETENTION_MS
 ) -> list[str]:
     """Store every run of a file; returns their ids. A run that had not ended gets one more record, `run.failed`.
 
@@ -72,7 +66,7 @@ async def _definitions(file: FileLog, info: RunInfo) -> Sequence[StoredDefinitio
     """The definitions that the run's claims name. Checks its records on the way, before any is stored."""
     found: dict[str, StoredDefinition] = {}
     kind = ""
-    async for page in _pages(file, info):
+    async for page in encoded_pages(file, info.run_id, head=info.head):
         for entry in page:
             value = value_of(entry.data)
             kind = str(cast("dict[str, Any]", value).get("type")) if isinstance(value, dict) else "model.chunk"
@@ -83,21 +77,13 @@ async def _definitions(file: FileLog, info: RunInfo) -> Sequence[StoredDefinitio
                 if AgentDefinition.digest_of(stored.data) != digest:
                     raise RunFileError(file.path, 0, f"the definition {digest} of run {info.run_id} has another digest")
                 found[digest] = stored
-    if _TYPE_OF_STATE.get(info.state, "") != (kind if kind in TERMINAL_TYPES else ""):
+    if TERMINAL_TYPE_OF_STATE.get(info.state, "") != (kind if kind in TERMINAL_TYPES else ""):
         raise RunFileError(file.path, 0, f"run {info.run_id} is {info.state}, and its last record is a {kind}")
     return list(found.values())
 
 
-async def _pages(file: FileLog, info: RunInfo) -> AsyncIterator[list[EncodedEntry]]:
-    seq = 0
-    while seq < info.head:
-        page = await file.read_encoded(info.run_id, after=seq, limit=_PAGE)
-        seq = page[-1].seq
-        yield page
-
-
 async def _records(file: FileLog, info: RunInfo) -> AsyncIterator[Sequence[EncodedEntry]]:
-    async for page in _pages(file, info):
+    async for page in encoded_pages(file, info.run_id, head=info.head):
         yield page
     if not info.ended:
         text = (

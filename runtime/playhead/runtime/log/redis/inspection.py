@@ -12,7 +12,7 @@ from typing import Final, get_args
 
 from playhead.runtime.core.codec import decode_record
 from playhead.runtime.core.errors import ForeignRecordError
-from playhead.runtime.core.records import ENDED_STATES, TERMINAL_TYPES, Record, RunStateName
+from playhead.runtime.core.records import ENDED_STATES, TERMINAL_TYPE_OF_STATE, TERMINAL_TYPES, Record, RunStateName
 
 __all__ = ["FIELDS", "StoredRun", "faults_of"]
 
@@ -21,8 +21,6 @@ _NUMBERS: Final = ("head", "epoch", "inbox", "crashes", "created", "updated")
 
 FIELDS: Final = ("state", "agent", "session", *_NUMBERS)
 """The fields of the hash that are checked."""
-
-_TYPE_OF_STATE: Final = {"completed": "run.completed", "failed": "run.failed", "cancelled": "run.cancelled"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def _faults_of_order(run: StoredRun, records: Sequence[Record]) -> Iterator[str]
             yield f"record {seq} is {record.type}, and records come after it"
     state = (run.fields["state"] or b"").decode("utf-8", "replace")
     last = records[-1].type if records else "missing"
-    if state in _TYPE_OF_STATE and last != _TYPE_OF_STATE[state]:
+    if state in TERMINAL_TYPE_OF_STATE and last != TERMINAL_TYPE_OF_STATE[state]:
         yield f"the run is {state}, and its last record is {last}"
     if state not in ENDED_STATES and last in TERMINAL_TYPES:
         yield f"the run is {state}, and its last record is {last}"
