@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, Self, get_args
@@ -414,6 +413,6 @@ class Client:
             on_notice=self._on_notice,
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
-            reap=partial(shard.want_reap, run_id),
+            reap=shard.want_reap,
             refusal=shard.refusal,
         )

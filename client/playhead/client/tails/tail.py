@@ -61,8 +61,8 @@ class Tail:
         on_notice: Called with what the tail waits for, once per kind until it has new records.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
         on_pause: Whether to end with the `run.paused` record while the run is paused there.
-        reap: Called now and then while waiting, so that no tail hangs if the whole fleet is dead.
-        refusal: Why the server accepts no writes; None if it does.
+        reap: Called with the run now and then while waiting, so that no tail hangs if the whole fleet is dead.
+        refusal: Returns why the server accepts no writes; None if it does.
     """
 
     __slots__ = ("_channel", "_hub", "_log", "_on_notice", "_reap", "_refusal", "_state", "_subscription", "run_id")
@@ -80,7 +80,7 @@ class Tail:
         on_notice: Callable[[Notice], None],
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
-        reap: Callable[[], None] = lambda: None,
+        reap: Callable[[str], None] = lambda run_id: None,
         refusal: Callable[[], Awaitable[str | None]] = _accepts,
     ) -> None:
         self.run_id: str = run_id
@@ -147,7 +147,7 @@ class Tail:
     async def _listen(self, action: Listen) -> Action:
         self._tell(action.notice)
         if action.reap:
-            self._reap()
+            self._reap(self.run_id)
         if not await self._subscription.wait(action.seconds):
             return self._state.on_silence(self._hub.channels)
         return (
