@@ -39,7 +39,7 @@ class Access(NamedTuple):
 def accesses_of_scripts(folder: Path) -> dict[str, set[Access]]:
     """By script, what it does itself and by the shared functions that it calls."""
     texts = {file.stem: re.sub(r"--.*", "", file.read_text(encoding="utf-8")) for file in folder.glob("*.lua")}
-    shared = texts.pop("common") + texts.pop("run_states")
+    shared = "".join(texts.pop(name) for name in ("common", "fence", "run_states"))
     bodies = re.findall(r"^local function (\w+)(\(.*?)^end$", shared, re.MULTILINE | re.DOTALL)
     return {name: _accesses(text, dict(bodies)) for name, text in texts.items()}
 

@@ -301,6 +301,7 @@ def scripts() -> set[str]:
     folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
     return {file.name.removesuffix(".lua") for file in folder.iterdir() if file.name.endswith(".lua")} - {
         "common",
+        "fence",
         "run_states",
     }
 

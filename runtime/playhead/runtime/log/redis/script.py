@@ -18,10 +18,11 @@ __all__ = ["Script", "commands_of"]
 _DECLARE_ALL: Final = ("append", "renew", "claim", "got_on", "should_empty")
 """Scripts that need no guard: they declare what they write, or (`claim`'s memo of the token) a key that is not there."""
 
+_SHARED: Final = ("common", "fence")
+"""Files that go before every script."""
 
 _WITHOUT_RUN_STATES: Final = ("append", "renew", "announce", "adopt", "got_on", "should_empty", "import_part")
 """Scripts that change no run's state, and go without `run_states.lua`: its functions would be made anew in every call."""
-
 
 _BEFORE_ANY_WRITE: Final = {"append": ("HMGET", "XADD")}
 """Commands that a script needs no right for in advance: only they come before its first write, or are it. Of `append` only,
@@ -41,9 +42,9 @@ def commands_of(text: str) -> list[str]:
 
 
 class Script:
-    """One script of `scripts/`, by name; `common.lua` goes before it, and `run_states.lua` if it changes a run's state.
+    """One script of `scripts/`, by name.
 
-    Before its first write it checks that its user may make all its calls, because a refusal after a write would leave half
+    `common.lua` and `fence.lua` go before it, and `run_states.lua` if it changes a run's state. Before its first write it checks that its user may make all its calls, because a refusal after a write would leave half
     of a change (Redis 7; older servers cannot be asked).
 
     Attributes:
@@ -56,7 +57,7 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = resources.files("playhead.runtime.log.redis").joinpath("scripts")
         self.name = name
-        parts = ("common", name) if name in _WITHOUT_RUN_STATES else ("common", "run_states", name)
+        parts = [*_SHARED, name] if name in _WITHOUT_RUN_STATES else [*_SHARED, "run_states", name]
         *shared, own = (folder.joinpath(f"{part}.lua").read_text() for part in parts)
         self.commands: list[str] = commands_of("".join([*shared, own]))
         needed = [f"'{one}'" for one in self.commands if one not in _BEFORE_ANY_WRITE.get(name, ())]

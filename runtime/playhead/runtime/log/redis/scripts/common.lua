@@ -1,4 +1,5 @@
--- Functions that all scripts share; this file is put before each of them when it is loaded. Not a script by itself.
+-- Functions that all scripts share; this file and fence.lua are put before each of them when it is loaded. Not a script by
+-- itself.
 --
 -- Before this file goes one line: PUBLISH, the name of the command that publishes. It is `SPUBLISH` on a server that says
 --   (`HELLO`) that it is a node of a cluster, of version 7 or later, so that the other nodes do not carry the messages;
@@ -6,7 +7,7 @@
 -- Keys: those that the calling script names.
 -- Arguments: none.
 -- Answers: none. A write answers one of STATUS.
--- Invariant: an owner's records are stored only after `fence` has returned OK, and each is published once, as it is stored.
+-- Invariant: each record is published once, as it is stored.
 
 -- What a write came to: `WriteStatus` in values.py has the same names and numbers, and says what each means.
 local STATUS = {OK = 0, DUP = 1, CONFLICT = 2, FENCED = 3, GONE = 4, WAITING = 5}
@@ -37,24 +38,6 @@ end
 
 local function is_owner(token, run_token, state)
   return token == run_token and state == 'running'
-end
-
--- The fence: whether the holder of `token` may write `count` records directly after `expected`. `next_state` is the state
--- in which the write leaves the run, 'released' for release and pause: by it a repeat of a write that was stored is
--- recognised. Returns status, head, signals waiting, and after OK the epoch; nothing is written after another status.
-local function fence(run, token, expected, count, next_state)
-  local h = redis.call('HMGET', run, 'token', 'state', 'head', 'epoch', 'inbox')
-  if not h[1] then return STATUS.GONE, 0, 0 end
-  local head, waiting, owned = tonumber(h[3]), tonumber(h[5]), is_owner(token, h[1], h[2])
-  if owned and head == expected then return STATUS.OK, head, waiting, tonumber(h[4]) end
-  local writer, written = h[2] == next_state and h[1], head
-  if next_state == 'released' then
-    local released = redis.call('HMGET', run, 'released_token', 'released_head')
-    writer, written = released[1], tonumber(released[2])
-  end
-  -- A run that `reap` ended has the token '', which is not a writer's.
-  if writer == token and token ~= '' and written == expected + count then return STATUS.DUP, head, waiting end
-  return owned and STATUS.CONFLICT or STATUS.FENCED, head, waiting
 end
 
 -- Sets the head after records were stored, and publishes them as one batch:

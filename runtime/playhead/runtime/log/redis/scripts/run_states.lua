@@ -1,4 +1,4 @@
--- Functions that change a run's state; this file is put between common.lua and each script that needs it. Not a script by
+-- Functions that change a run's state; this file is put between fence.lua and each script that needs it. Not a script by
 -- itself. Apart from common.lua because every call of a script makes all functions before it anew, and `append` needs none
 -- of these.
 --
