@@ -16,7 +16,7 @@ from bench.seeding import long_log, opened_log
 from bench.server import Bench
 from bench.sizes import Sizes
 from playhead.client import Client
-from playhead.runtime.core.state import fold
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog

@@ -17,7 +17,8 @@ from bench.curves.sizes import CurveSizes
 from bench.seeding import long_log, opened_log
 from bench.server import Bench
 from playhead.client import Client, Run
-from playhead.runtime.core.state import evolve, initial
+from playhead.runtime.core.evolve import evolve
+from playhead.runtime.core.state import initial
 
 __all__ = ["measure", "reader"]
 

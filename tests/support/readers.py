@@ -15,9 +15,9 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import Entry, RunSubmitted
 from playhead.runtime.core.segments import Segment
-from playhead.runtime.core.state import fold
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
 

@@ -13,6 +13,7 @@ from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, ToolCo
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     Entry,
@@ -26,7 +27,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.log.interface import cancel_ending, deadline_failure
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop

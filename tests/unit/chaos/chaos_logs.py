@@ -17,6 +17,7 @@ from chaos.evidence import Evidence, View
 from chaos.plan import Plan, human_response, prompt
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CheckedRecord,
@@ -32,7 +33,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush

@@ -11,8 +11,8 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RecordNotFoundError, RunNotFoundError
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed, RunHandedOver
-from playhead.runtime.core.state import fold
 from playhead.runtime.core.steps import CallModel, RunTools
 from tests.support.eventful import eventful
 from tests.support.readers import KeptLog, reader_of

@@ -8,10 +8,11 @@ import pytest
 
 from playhead.runtime.core.checkpoints import SPACING, Checkpoints
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.evolve import evolve, fold
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import Entry, MessageAdded, ModelChunk, RunPaused
 from playhead.runtime.core.segments import Segment, compact
-from playhead.runtime.core.state import RunState, evolve, fold, initial
+from playhead.runtime.core.state import RunState, initial
 from tests.support.eventful import eventful
 
 __all__: list[str] = []

@@ -10,6 +10,7 @@ import pytest
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Message, ToolResult, ToolUse
 from playhead.runtime.core.decide import decide
+from playhead.runtime.core.evolve import evolve, fold
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -28,7 +29,7 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolStarted,
 )
-from playhead.runtime.core.state import evolve, fold, initial
+from playhead.runtime.core.state import initial
 from playhead.runtime.core.steps import (
     AddMessage,
     CallModel,

@@ -9,6 +9,7 @@ import pytest
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.decide import decide
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.interrupts import outcome_question_id, tool_interrupt_id
 from playhead.runtime.core.records import (
     CycleStarted,
@@ -25,7 +26,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.core.state import RunState, effect_key, fold
+from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import AddMessage, CancelTools, Fail, Finish, Pause, Resume, RunTools, StartCycle
 
 __all__: list[str] = []

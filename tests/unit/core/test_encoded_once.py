@@ -8,10 +8,10 @@ import pytest
 
 from playhead.runtime import Agent, tool
 from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Entry, RunClaimed, RunSubmitted, ToolFinished, ToolProgressed
 from playhead.runtime.core.segments import Encoded
-from playhead.runtime.core.state import fold
 from playhead.runtime.core.submission import submission
 from playhead.runtime.log.values import NewRun
 from playhead.runtime.loop.loop import Loop

@@ -15,9 +15,10 @@ import pytest
 
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.evolve import evolve, fold
 from playhead.runtime.core.records import RECORD_TYPES, ModelStarted
 from playhead.runtime.core.requests import claimed_definition, request_of
-from playhead.runtime.core.state import evolve, fold, initial
+from playhead.runtime.core.state import initial
 from tests.support.old_runs import FILES, OldRun
 
 __all__: list[str] = []

@@ -10,10 +10,10 @@ import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.errors import FencedError
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Entry, ModelStarted, Record, RunSubmitted, ToolStarted
 from playhead.runtime.core.segments import record_of
-from playhead.runtime.core.state import fold
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedModel

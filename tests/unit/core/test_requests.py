@@ -12,6 +12,7 @@ from playhead.runtime import Agent, tool
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
     CycleStarted,
@@ -25,7 +26,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.converse import Message, ToolResult, ToolUse
+from playhead.runtime.core.evolve import evolve, fold
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -28,7 +29,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
     UnknownRecord,
 )
-from playhead.runtime.core.state import RunState, evolve, fold, initial, tool_uses
+from playhead.runtime.core.state import RunState, initial, tool_uses
 
 __all__: list[str] = []
 

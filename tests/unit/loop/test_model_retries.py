@@ -12,6 +12,7 @@ import pytest
 from playhead.runtime import Agent, Event, ModelThrottledException, ModelUnavailableError, RetryPolicy
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.decide import decide
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     CycleStarted,
@@ -31,7 +32,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.core.steps import CallModel, SayCancelled
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop

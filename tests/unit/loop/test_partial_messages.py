@@ -13,6 +13,7 @@ from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.message_assembler import MessageAssembler, partial_text
 from playhead.runtime.core.records import (
     CycleStarted,
@@ -29,7 +30,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.segments import record_of
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush

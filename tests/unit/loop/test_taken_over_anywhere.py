@@ -18,6 +18,7 @@ from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Chunk, Message, Messages
 from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     RECORD_TYPES,
     Entry,
@@ -37,7 +38,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush

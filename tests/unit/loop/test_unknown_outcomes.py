@@ -9,6 +9,7 @@ import pytest
 
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -25,7 +26,6 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush

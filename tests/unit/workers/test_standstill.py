@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -18,7 +19,6 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolStarted,
 )
-from playhead.runtime.core.state import fold
 from playhead.runtime.log.values import Claim
 from playhead.workers.standstill import Standstill
 

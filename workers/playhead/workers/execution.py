@@ -13,9 +13,10 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import FencedError, PlayheadError
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import TERMINAL_TYPES, MessageAdded, Record, RunPaused
 from playhead.runtime.core.segments import Encoded
-from playhead.runtime.core.state import RunState, fold, open_chunks
+from playhead.runtime.core.state import RunState, open_chunks
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import Claim, RunInfo

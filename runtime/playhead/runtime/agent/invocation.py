@@ -15,6 +15,7 @@ from uuid import uuid4
 from playhead.runtime.core.codec import decode_stored, encode_chunk, encode_record, limit_of, read_back
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     Record,
@@ -30,7 +31,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import Encoded, Segment, Stored
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import RunState, fold, initial
+from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.core.submission import Submission
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd, WriteResult

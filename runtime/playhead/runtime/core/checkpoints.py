@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import WHOLE, Segment, record_of
-from playhead.runtime.core.state import RunState, evolve, initial
+from playhead.runtime.core.state import RunState, initial
 
 __all__ = ["SPACING", "Checkpoints"]
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from playhead.runtime.core.converse import Message, Prompt
 from playhead.runtime.core.errors import ForkAfterEffectsError
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
@@ -27,7 +28,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
     now_ms,
 )
-from playhead.runtime.core.state import RunState, fold
+from playhead.runtime.core.state import RunState
 from playhead.runtime.core.tool_results import tool_result
 
 __all__ = ["Fork", "check_effects", "first_record", "next_records"]

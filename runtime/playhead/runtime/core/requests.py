@@ -11,10 +11,11 @@ from typing import Final, cast
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, RunClaimed
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 
 __all__ = ["began_from", "claimed_definition", "request_of"]
 

@@ -1,51 +1,24 @@
-"""The state of a run as a fold over its records. Pure: no I/O, no clock.
-
-    state = reduce(evolve, entries, RunState(history))
-
-An empty log, half a log and a finished log go through the same code; `decide` reads the state.
-"""
+"""The state of a run: what `decide` reads, and what follows from it. Pure: no I/O, no clock. `evolve` makes it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeVar, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
 
-from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolResult, ToolUse
-from playhead.runtime.core.errors import EncodingError
+from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 from playhead.runtime.core.intake import mended
-from playhead.runtime.core.interrupts import is_outcome_question
-from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
-    CycleStarted,
     Entry,
-    MessageAdded,
     ModelChunk,
     ModelFailed,
-    ModelRetried,
-    ModelStarted,
-    Record,
-    RunCancelled,
-    RunClaimed,
-    RunCompleted,
-    RunFailed,
-    RunHandedOver,
-    RunPaused,
-    RunResumed,
     RunStateName,
-    RunSubmitted,
-    SignalReceived,
-    ToolFinished,
-    ToolInterrupted,
-    ToolStarted,
 )
 
-__all__ = ["RunState", "Totals", "effect_key", "evolve", "fold", "initial", "open_chunks", "tool_uses"]
+__all__ = ["Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
 
 Phase = Literal["opening", "cycle", "answered", "between"]
-
-_TRUNCATED: Final = "The selected tool {name}'s tool use was incomplete due to maximum token limits being reached."
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +106,6 @@ def initial(history: Iterable[Message] = ()) -> RunState:
     return RunState(messages=messages, history=len(messages))
 
 
-def fold(entries: Iterable[Entry], *, history: Iterable[Message] = ()) -> RunState:
-    """The state after `entries`, which start at record 1."""
-    state = initial(history)
-    for entry in entries:
-        state = evolve(state, entry)
-    return state
-
-
 def open_chunks(state: RunState, entries: Sequence[Entry]) -> list[Chunk]:
     """The chunks of the open model call among `entries`; `state` is the fold of `entries`."""
     if state.call_open is None:
@@ -171,206 +136,3 @@ def effect_key(state: RunState, index: int, call: ToolUse, *, run_id: str) -> st
         times += 1
         key = f"{first}~{times}"
     return key
-
-
-def evolve(state: RunState, entry: Entry) -> RunState:
-    """The state after one more record. Unknown records change nothing."""
-    record = entry.record
-    if type(record) is ModelChunk:  # by far the most frequent record; all but one kind change nothing
-        return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
-    if isinstance(record, ModelStarted):
-        opened = state.call_open if record.continues and state.call_open is not None else entry.seq
-        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1, failed=None)
-    if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
-        state = replace(state, call_end=entry.seq - 1)
-    handler = _HANDLERS.get(type(record))
-    return handler(state, record) if handler else state
-
-
-def _submitted(state: RunState, record: RunSubmitted) -> RunState:
-    return replace(
-        state,
-        agent=record.agent,
-        session=record.session,
-        prompt=record.prompt,
-        invocation_state=record.invocation_state,
-    )
-
-
-def _message_added(state: RunState, record: MessageAdded) -> RunState:
-    message = record.message
-    if record.origin in ("prompt", "repair"):
-        return replace(state, messages=(*state.messages, message), opened=state.opened + 1)
-    if record.origin == "steer":
-        phase: Phase = "between" if state.phase == "answered" else state.phase
-        return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
-    if record.origin == "tools":
-        return replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
-    if record.stop_reason == "max_tokens":
-        message = _without_tool_uses(message)
-    return replace(
-        state,
-        messages=(*state.messages, message),
-        phase="answered",
-        call_open=None,
-        call_end=None,
-        stop_reason=record.stop_reason,
-        totals=_count_message(state.totals, record.message),
-    )
-
-
-def _batch_ended(state: RunState) -> RunState:
-    return replace(
-        state,
-        started=frozenset(),
-        results={},
-        keys={},
-        spent=state.spent.union(state.keys.values()),
-        interrupted={},
-        interrupts={},
-        responses={},
-        paused=False,
-    )
-
-
-def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
-    """A guardrail withdraws the last message to the model, because it must not appear in the conversation again."""
-    text = verdict.get("redactUserContentMessage")
-    if not text or not state.messages:
-        return state
-    last = state.messages[-1]
-    content: list[ContentBlock] = [
-        {**block, "toolResult": {**block["toolResult"], "content": [{"text": text}]}}
-        for block in last.get("content", [])
-        if "toolResult" in block  # the calls before them must keep a result
-    ]
-    message: Message = {**last, "content": content or [{"text": text}]}
-    return replace(state, messages=(*state.messages[:-1], message))
-
-
-def _without_tool_uses(message: Message) -> Message:
-    """The history form of a message cut at the token limit: its tool calls may be cut too and must not run."""
-
-    def safe(block: ContentBlock) -> ContentBlock:
-        if "toolUse" not in block:
-            return block
-        return {"text": _TRUNCATED.format(name=block["toolUse"].get("name") or "<unknown>")}
-
-    return cast("Message", {**message, "content": [safe(block) for block in message.get("content", [])]})
-
-
-def _count_message(totals: Totals, message: Message) -> Totals:
-    metadata = message.get("metadata") or {}
-    usage = dict(totals.usage)
-    for name, count in (metadata.get("usage") or {}).items():
-        if isinstance(count, int):
-            usage[name] = usage.get(name, 0) + count
-    latency = (metadata.get("metrics") or {}).get("latencyMs", 0)
-    return replace(totals, usage=usage, latency_ms=totals.latency_ms + latency)
-
-
-def _tool_started(state: RunState, record: ToolStarted) -> RunState:
-    keys = {**state.keys, record.index: record.effect_key}
-    state = replace(state, started=state.started | {record.index}, keys=keys)
-    asked = state.interrupted.get(record.index)
-    if asked is None:
-        return state
-    # The outcome of the call before is known; the outcome of this one is a new question.
-    kept = {key: given for key, given in state.responses.items() if not (key in asked and is_outcome_question(key))}
-    return replace(state, responses=kept, interrupted=_without(state.interrupted, record.index))
-
-
-def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
-    asked = {str(interrupt.get("id")): interrupt for interrupt in record.interrupts}
-    known = not any(is_outcome_question(key) for key in asked)
-    return replace(
-        state,
-        started=state.started - {record.index} if known else state.started,
-        interrupted={**state.interrupted, record.index: tuple(asked)},
-        interrupts={**state.interrupts, **asked},
-        responses={key: given for key, given in state.responses.items() if key not in asked},
-    )
-
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-def _without(mapping: Mapping[K, V], left_out: K) -> dict[K, V]:
-    return {key: value for key, value in mapping.items() if key != left_out}
-
-
-def _signal(state: RunState, record: SignalReceived) -> RunState:
-    if state.status == "paused":  # the process that received the signal owns the run now
-        state = replace(state, status="running")
-    match record.kind:
-        case "cancel":
-            return replace(state, cancelled=True)
-        case "respond":
-            return _responded(state, record.body)
-        case "steer":
-            return replace(state, steers=(*state.steers, *_said(record.body)))
-        case _:
-            return state
-
-
-def _responded(state: RunState, body: Any) -> RunState:
-    """Apply the responses to open interrupts; None is not a response, as in Strands."""
-    given = cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {}
-    responses = {key: value for key, value in given.items() if key in state.interrupts and value is not None}
-    left = {key: interrupt for key, interrupt in state.interrupts.items() if key not in responses}
-    return replace(state, interrupts=left, responses={**state.responses, **responses})
-
-
-def _said(body: Any) -> list[Message]:
-    try:
-        return prompt_messages(body) or []
-    except (EncodingError, ValueError):  # clients refuse it; one that was stored nevertheless must not end the run
-        return []
-
-
-def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
-    counts = dict(state.totals.tools.get(record.name) or {"calls": 0, "ok": 0, "errors": 0})
-    counts["calls"] += 1
-    counts["ok" if record.result["status"] == "success" else "errors"] += 1
-    totals = replace(state.totals, tools={**state.totals.tools, record.name: counts})
-    return replace(state, results={**state.results, record.index: record.result}, totals=totals)
-
-
-def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
-    return replace(
-        state,
-        cycle=record.cycle,
-        phase="cycle",
-        attempts=0,
-        failed=None,
-        failures=0,
-        waited=0.0,
-        call_open=None,
-        call_end=None,
-        stop_reason=None,
-    )
-
-
-def _model_failed(state: RunState, record: ModelFailed) -> RunState:
-    return replace(state, failed=record, failures=state.failures + 1, waited=state.waited + record.delay)
-
-
-_HANDLERS: Final[dict[type[Record], Any]] = {
-    RunSubmitted: _submitted,
-    RunClaimed: lambda state, _: replace(state, status="running"),
-    RunHandedOver: lambda state, _: replace(state, status="queued"),
-    CycleStarted: _cycle_started,
-    ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None),
-    ModelFailed: _model_failed,
-    MessageAdded: _message_added,
-    ToolStarted: _tool_started,
-    ToolFinished: _tool_finished,
-    ToolInterrupted: _tool_interrupted,
-    RunPaused: lambda state, _: replace(state, status="paused", paused=True),
-    RunResumed: lambda state, _: replace(state, status="running", paused=False, resumed=(state.totals, state.cycle)),
-    SignalReceived: _signal,
-    RunCompleted: lambda state, _: replace(state, status="completed"),
-    RunFailed: lambda state, _: replace(state, status="failed"),
-    RunCancelled: lambda state, _: replace(state, status="cancelled"),
-}

@@ -18,6 +18,7 @@ import anyio
 
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.decide import decide
+from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
@@ -36,7 +37,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.core.segments import WHOLE, Encoded, Stored, record_of
-from playhead.runtime.core.state import RunState, evolve
+from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import (
     AddMessage,
     CallModel,

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from playhead.runtime.core.converse import Chunk, Message
+from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.records import CycleStarted, Entry, ModelFailed, ModelStarted, RunSubmitted
 from playhead.runtime.core.segments import WHOLE, record_of
-from playhead.runtime.core.state import RunState, evolve, initial
+from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.replay.recording import Recording
 from playhead.runtime.replay.tape import Tape
 

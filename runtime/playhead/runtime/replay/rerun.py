@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     Record,
@@ -21,7 +22,6 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.state import fold
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, Claim, NewRun, RunEnd

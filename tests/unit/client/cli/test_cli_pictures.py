@@ -17,9 +17,10 @@ from playhead.client.cli.page.axis import Axis
 from playhead.client.cli.page.html import LARGEST_PAGE, run_page
 from playhead.client.cli.page.svg import timeline_svg
 from playhead.client.cli.page.terminal import timeline_lines, transcript_lines
+from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import CycleStarted, Entry, ToolFinished, ToolStarted
-from playhead.runtime.core.state import evolve, initial
+from playhead.runtime.core.state import initial
 from playhead.runtime.core.timeline import timeline
 from playhead.runtime.core.transcript import transcript
 from tests.support.eventful import Eventful, eventful

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import ModelChunk, ModelStarted, RunClaimed
-from playhead.runtime.core.state import fold
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.file.redaction import Redaction, Redactor
 from playhead.runtime.log.file.search import find

@@ -17,11 +17,12 @@ from playhead.client.cli.place import next_step
 from playhead.client.cli.render import short
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.decide import decide
+from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.plain import plain_text
 from playhead.runtime.core.records import Entry, ModelChunk
-from playhead.runtime.core.state import RunState, evolve, initial
+from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.core.timeline import Timeline, timeline
 from playhead.runtime.core.transcript import Item, transcript
 
