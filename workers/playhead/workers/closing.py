@@ -13,7 +13,8 @@ import anyio
 
 from playhead.runtime.core.codec import encode_record, limit_of
 from playhead.runtime.core.errors import FencedError, PlayheadError
-from playhead.runtime.core.records import Record, RunHandedOver, RunPaused, RunStateName, failure, now_ms
+from playhead.runtime.core.failures import failure
+from playhead.runtime.core.records import Record, RunHandedOver, RunPaused, RunStateName, now_ms
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Batch, Claim, RunEnd, WriteResult, WriteStatus

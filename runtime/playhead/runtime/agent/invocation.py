@@ -16,6 +16,7 @@ from playhead.runtime.core.codec import decode_stored, encode_chunk, encode_reco
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.evolve import fold
+from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     Record,
@@ -26,7 +27,6 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunStateName,
     SignalReceived,
-    failure,
     now_ms,
 )
 from playhead.runtime.core.segments import Encoded, Segment, Stored

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Name
 from pydantic import BaseModel, ConfigDict, SkipValidation
 
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
-from playhead.runtime.core.plain import plain_text
 
 __all__ = [
     "ENDED_STATES",
@@ -45,20 +44,13 @@ __all__ = [
     "ToolProgressed",
     "ToolStarted",
     "UnknownRecord",
-    "failure",
     "now_ms",
-    "transient_failure",
 ]
 
 RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
 ENDED_STATES: Final = frozenset({"completed", "failed", "cancelled"})
 """The states of a run that accepts nothing any more."""
-
-
-_MAX_ERROR_CHARS: Final = 10_000
-
-_MAX_FAULT_CHARS: Final = 1000  # of each failed call; a run may have many of them
 
 
 def now_ms() -> int:
@@ -308,24 +300,6 @@ class RunFailed(CheckedRecord):
     error_type: str
     message: str
     force_stop: bool = False
-
-
-def failure(error: BaseException) -> RunFailed:
-    """The record of an exception that ends a run; it can always be stored."""
-    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=_text(error), force_stop=True)
-
-
-def transient_failure(error: BaseException, *, delay: float, attempt: int) -> ModelFailed:
-    """The record of an exception after which a model call is made again."""
-    name, text = type(error).__name__, _text(error)[:_MAX_FAULT_CHARS]
-    return ModelFailed(at=now_ms(), error_type=name, message=text, delay=delay, attempt=attempt)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return plain_text(str(error))[:_MAX_ERROR_CHARS]
-    except Exception:  # a broken __str__ must not prevent the end of the run
-        return "(its text cannot be shown)"
 
 
 class RunCancelled(CheckedRecord):

@@ -16,19 +16,12 @@ import anyio
 
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import Chunk, Message
+from playhead.runtime.core.failures import failure, transient_failure
 from playhead.runtime.core.faults import asked_to_wait, is_transient
 from playhead.runtime.core.intake import ChunkGate, model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import model_request
-from playhead.runtime.core.records import (
-    MessageAdded,
-    ModelRetried,
-    ModelStarted,
-    Record,
-    failure,
-    now_ms,
-    transient_failure,
-)
+from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, now_ms
 from playhead.runtime.core.segments import TEXT, WHOLE, Stored, compact
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel

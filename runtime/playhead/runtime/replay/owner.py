@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.failures import failure
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
     MessageAdded,
@@ -19,7 +20,6 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
-    failure,
 )
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.segments import WHOLE, record_of

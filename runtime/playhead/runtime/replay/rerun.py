@@ -9,6 +9,7 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.evolve import fold
+from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import (
     Record,
@@ -17,7 +18,6 @@ from playhead.runtime.core.records import (
     RunStateName,
     RunSubmitted,
     SignalReceived,
-    failure,
     now_ms,
 )
 from playhead.runtime.core.segments import Encoded
