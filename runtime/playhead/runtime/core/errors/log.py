@@ -1,0 +1,180 @@
+"""Errors of the log: its server cannot be used, a writer or a reader lost its log, a value or a file cannot be stored or read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playhead.runtime.core.errors.root import PlayheadError
+
+__all__ = [
+    "EncodingError",
+    "FencedError",
+    "FileEndsError",
+    "ForeignRecordError",
+    "GapError",
+    "LeaseTooShortError",
+    "LogUnavailableError",
+    "RecordTooLargeError",
+    "RedisAuthError",
+    "RedisTooOldError",
+    "RewindError",
+    "RunFileError",
+    "ShardsError",
+    "UnusableServerError",
+    "WriteRefusedError",
+]
+
+
+class LogUnavailableError(PlayheadError):
+    """Redis cannot be reached, or it refused for a reason that may pass."""
+
+    exit_code = 69
+
+
+class UnusableServerError(LogUnavailableError):
+    """The server answers, and the log cannot be kept there as it was asked for: waiting does not help."""
+
+
+class WriteRefusedError(LogUnavailableError):
+    """The server answers, and accepts no writes now: it is full, it is a replica or lacks one, it loads its data, …"""
+
+
+class RedisAuthError(PlayheadError):
+    """Redis refused the user name or password, or the user lacks a right."""
+
+    exit_code = 77
+
+
+class RedisTooOldError(PlayheadError):
+    """The server lacks what the log needs (Redis 6.2)."""
+
+    exit_code = 69
+
+
+class ShardsError(PlayheadError):
+    """The number of shards is not that of the deployment.
+
+    Attributes:
+        settled: The number of shards of the deployment.
+        wanted: The number that was requested.
+    """
+
+    exit_code = 78
+
+    def __init__(self, *, prefix: str, settled: int, wanted: int) -> None:
+        self.settled = settled
+        self.wanted = wanted
+        super().__init__(
+            f"the deployment with prefix {prefix!r} has the number of shards {settled}, not {wanted}, and keeps "
+            f"it, because sessions are placed by it. Pass {settled} or nothing; another number needs another prefix."
+        )
+
+
+class LeaseTooShortError(PlayheadError):
+    """A worker cannot keep its lease, because round trips to Redis take too much of it."""
+
+    exit_code = 69  # not 78: round trips may be shorter when a supervisor tries again
+
+
+class GapError(PlayheadError):
+    """Records that a reader needs are not in the log: they were removed, or are not there again yet.
+
+    Attributes:
+        run_id: The run.
+        expected: The `seq` of the record that the reader needed next.
+        found: The `seq` that was there instead, or None if the log ends before it.
+    """
+
+    exit_code = 66
+
+    def __init__(self, run_id: str, *, expected: int, found: int | None) -> None:
+        self.run_id = run_id
+        self.expected = expected
+        self.found = found
+        met = "the log ends before it" if found is None else f"the next one in the log is {found}"
+        super().__init__(
+            f"run {run_id}: record {expected} is missing ({met}); the log was cut or restored from an older copy. "
+            "Read again from the start (after=0) or from an export."
+        )
+
+
+class RewindError(GapError):
+    """Records that this reader has seen were replaced: Redis lost the end of the log, and the run went on before it.
+
+    Attributes:
+        expected: The `seq` of the last record seen, which is not in the log any more.
+        found: The `seq` of the record that replaced it, or None if the log ends before it and will not get it back.
+        common: The `seq` of the last record that is certainly unchanged; 0 if none is known.
+    """
+
+    def __init__(self, run_id: str, *, expected: int, found: int | None, common: int = 0) -> None:
+        super().__init__(run_id, expected=expected, found=found)
+        self.common = common
+        now = "the log ends before it" if found is None else "another record replaced it"
+        self.args: tuple[Any, ...] = (
+            f"run {run_id}: record {expected}, which this reader has seen, is gone ({now}): Redis lost the end "
+            f"of the log, and the run went on from before it. Read again after {common} (after={common}), and discard what was "
+            "read beyond that.",
+        )
+
+
+class FileEndsError(GapError):
+    """The run had not ended when it was written to this file, and the reader has read all that the file has of it.
+
+    Attributes:
+        state: The run's state when it was written.
+    """
+
+    def __init__(self, run_id: str, *, expected: int, state: str) -> None:
+        super().__init__(run_id, expected=expected, found=None)
+        self.state = state
+        self.args: tuple[Any, ...] = (
+            f"run {run_id} was {state} when it was exported, so the file ends with its record {expected - 1}. "
+            "Export it again after its end to have the rest.",
+        )
+
+
+class FencedError(PlayheadError):
+    """This process lost the run to another process. Its last append may or may not be stored."""
+
+
+class ForeignRecordError(PlayheadError):
+    """A stream entry that is damaged or was not written by playhead."""
+
+    exit_code = 65
+
+
+class EncodingError(PlayheadError):
+    """A value that has no msgpack form; the text says where it was found."""
+
+    exit_code = 65
+
+
+class RecordTooLargeError(PlayheadError):
+    """A prompt or record above the size limit (default 1 MiB of msgpack)."""
+
+    exit_code = 65
+
+    def __init__(self, what: str, *, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            f"{what} is {size:,} bytes, over the limit of {limit:,}. "
+            "Store large content elsewhere and pass a reference, or raise max_record_bytes."
+        )
+
+
+class RunFileError(PlayheadError):
+    """A file of runs that cannot be read: cut short, edited, of a newer format, or something else.
+
+    Attributes:
+        path: The file.
+        line: The number of the line at fault, from 1; 0 if it is not about a line.
+    """
+
+    exit_code = 65
+
+    def __init__(self, path: str, line: int, what: str) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(f"{path}, line {line}: {what}" if line else f"{path}: {what}")

@@ -1,0 +1,83 @@
+"""Errors of model providers. Names that Strands has too keep Strands' spelling."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from playhead.runtime.core.errors.root import PlayheadError
+
+__all__ = [
+    "ContextWindowOverflowException",
+    "MaxTokensReachedException",
+    "ModelConfigurationError",
+    "ModelResponseError",
+    "ModelThrottledException",
+    "ModelUnavailableError",
+]
+
+
+class ModelConfigurationError(PlayheadError):
+    """A model name that cannot be resolved; a missing key, file or optional package."""
+
+    exit_code = 78
+
+
+class ModelUnavailableError(PlayheadError):
+    """The model cannot be reached, or cannot serve now; the loop makes the call again, as the agent's `retry` says.
+
+    A custom model raises it for a fault that passes: a broken connection, an overloaded server.
+
+    Args:
+        text: What happened.
+        retry_after: Seconds that the provider asked to wait; None if it did not ask.
+    """
+
+    transient: ClassVar[bool] = True
+    retry_after: float | None = None
+
+    def __init__(self, text: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class ModelThrottledException(ModelUnavailableError):
+    """The model provider asked to slow down (Strands' name)."""
+
+
+class ModelResponseError(PlayheadError):
+    """A model provider's response is an error inside a stream, or cannot be understood. The text has its words.
+
+    Attributes:
+        status: The HTTP status that the provider named in the response, or None.
+        code: The provider's own code, such as `server_error`, or None.
+        retry_after: The seconds after which the provider asked to be called again, or None.
+        transient: Whether the same request may succeed later.
+    """
+
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    transient: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+        transient: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+        self.transient = transient
+
+
+class ContextWindowOverflowException(PlayheadError):
+    """The request does not fit the model's context window (Strands' name)."""
+
+
+class MaxTokensReachedException(PlayheadError):
+    """The model stopped at its token limit; the partial message is in the history (Strands' name)."""

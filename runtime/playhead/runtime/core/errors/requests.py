@@ -1,0 +1,166 @@
+"""Errors of a caller's request: it names what is not there, or asks for what an agent or a run cannot do now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from playhead.runtime.core.errors.root import PlayheadError
+
+__all__ = [
+    "AgentBusyError",
+    "AgentNotFoundError",
+    "AgentPausedError",
+    "BadTargetError",
+    "ForkAfterEffectsError",
+    "InterruptNotOpenError",
+    "InvalidMessageError",
+    "NoWorkerError",
+    "RecordNotFoundError",
+    "RequestNotFoundError",
+    "RunConflictError",
+    "RunEndedError",
+    "RunExistsError",
+    "RunNotFoundError",
+]
+
+
+class BadTargetError(PlayheadError):
+    """A TARGET that cannot be imported, holds no Agent, or names an agent twice."""
+
+    exit_code = 64
+
+
+class AgentNotFoundError(PlayheadError):
+    """No agent of that name is known here."""
+
+    exit_code = 64
+
+
+class NoWorkerError(PlayheadError):
+    """No live worker serves the run's agent, and the caller chose not to wait."""
+
+    exit_code = 75
+
+
+class AgentBusyError(PlayheadError):
+    """The in-process agent is already running. It takes one invocation at a time, because each extends its history."""
+
+
+class AgentPausedError(PlayheadError, ValueError):
+    """The in-process agent waits for responses, and got another prompt.
+
+    Attributes:
+        interrupt_ids: The interrupts it waits for.
+    """
+
+    def __init__(self, agent: str, interrupt_ids: Sequence[str]) -> None:
+        self.interrupt_ids: list[str] = list(interrupt_ids)
+        super().__init__(
+            f"agent {agent!r} waits for responses to {', '.join(self.interrupt_ids)}; pass a list of "
+            '{"interruptResponse": {"interruptId": …, "response": …}}, or give the invocation up with cancel().'
+        )
+
+
+class InterruptNotOpenError(PlayheadError, ValueError):
+    """A response to an interrupt that is not open: never asked, or already answered. Nothing was changed.
+
+    Attributes:
+        run_id: The run; empty for an in-process agent that waits for nothing.
+        ids: The interrupt ids that are not open, in the order given.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str, ids: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.ids: list[str] = list(ids)
+        where = f"run {run_id} does not wait" if run_id else "the agent does not wait"
+        super().__init__(
+            f"{where} for a response to {', '.join(self.ids)}: never asked, or already answered. Nothing was changed; "
+            "respond to the interrupts of the result whose stop_reason is 'interrupt'."
+        )
+
+
+class RunEndedError(PlayheadError):
+    """The run has ended, and the request needs a run that has not: a response, or a steer."""
+
+    exit_code = 65
+
+
+class RunConflictError(PlayheadError, ValueError):
+    """A run id was submitted again for another request than the one that it was first submitted for. Nothing was changed.
+
+    Attributes:
+        run_id: The run.
+        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str, differs: Sequence[str]) -> None:
+        self.run_id = run_id
+        self.differs: list[str] = list(differs)
+        super().__init__(
+            f"run {run_id} was submitted before with another {' and '.join(self.differs)}, and one run_id is one run. "
+            "Nothing was changed: to submit this as well, choose another id by `await client.new_run_id()`."
+        )
+
+
+class RunExistsError(PlayheadError, ValueError):
+    """A run is to be imported under an id that a run has already. Nothing was changed.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"a run {run_id!r} exists already, or is being imported by another process; nothing was changed. "
+            "Import it under another id: --as NEW_ID."
+        )
+
+
+class ForkAfterEffectsError(PlayheadError, ValueError):
+    """A fork would begin after tools have run. What they did stays done, so that must be accepted. Nothing was changed.
+
+    Attributes:
+        run_id: The run to fork.
+        calls: How often each tool has run in the records that the fork would have.
+        warning: What that means, in one sentence.
+    """
+
+    exit_code = 64
+
+    def __init__(self, run_id: str, *, at: int, calls: Mapping[str, int]) -> None:
+        self.run_id = run_id
+        self.calls: dict[str, int] = dict(calls)
+        told = ", ".join(f"{name} ({count})" for name, count in calls.items())
+        self.warning: str = f"up to record {at} run {run_id} has run tools: {told}; a fork does not undo what they did"
+        super().__init__(f"{self.warning}. Accept it with --yes, in Python with accept_effects=True.")
+
+
+class RunNotFoundError(PlayheadError):
+    """The run does not exist: never submitted, or removed when its retention ended."""
+
+    exit_code = 66
+
+
+class RequestNotFoundError(PlayheadError):
+    """The request of a model call is not known: the record is not a `model.started`, or what it was made of is gone."""
+
+    exit_code = 66
+
+
+class RecordNotFoundError(PlayheadError):
+    """The run does not have a record of that number: it is beyond the last one."""
+
+    exit_code = 66
+
+
+class InvalidMessageError(PlayheadError, ValueError):
+    """A prompt, steer or message that no model can be sent: nothing was stored. The text names the value."""
+
+    exit_code = 65
