@@ -29,8 +29,8 @@ from playhead.runtime.embedded.topology import EmbeddedCluster
 from playhead.runtime.log.redis.commands import Commands
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.link import Link
+from playhead.runtime.log.redis.located_connection import finder_of
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.redis.topology import finder_of
 from playhead.runtime.log.values import Batch, NewRun, WriteResult, WriteStatus
 
 if TYPE_CHECKING:

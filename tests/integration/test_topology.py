@@ -22,9 +22,9 @@ from playhead.runtime.core.records import RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.located_connection import finder_of
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
-from playhead.runtime.log.redis.topology import finder_of
 from playhead.runtime.log.values import Batch, NewRun, RunEnd, WorkerInfo, WriteStatus
 
 if TYPE_CHECKING:

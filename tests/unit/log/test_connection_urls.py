@@ -10,7 +10,7 @@ from redis.asyncio.connection import Connection, SSLConnection
 
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.log.redis.connection import connect, redact
-from playhead.runtime.log.redis.topology import finder_of
+from playhead.runtime.log.redis.located_connection import finder_of
 
 __all__: list[str] = []
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from playhead.runtime.log.redis.home import HomeLoop
 from playhead.runtime.log.redis.link import Link, NoTransportError
-from playhead.runtime.log.redis.topology import finder_of
+from playhead.runtime.log.redis.located_connection import finder_of
 
 __all__ = ["Commands", "Later"]
 

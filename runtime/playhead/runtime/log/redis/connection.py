@@ -17,8 +17,10 @@ from redis.backoff import NoBackoff
 
 from playhead.runtime.core.arguments import check_number, check_text
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError, WriteRefusedError
+from playhead.runtime.log.redis.finders import NowhereError
 from playhead.runtime.log.redis.keys import Keys
-from playhead.runtime.log.redis.topology import LocatedConnection, NowhereError, finder_of, read_topology
+from playhead.runtime.log.redis.located_connection import LocatedConnection, finder_of
+from playhead.runtime.log.redis.topology_url import read_topology
 
 __all__ = ["DEFAULT_URL", "address_of", "clone", "connect", "point", "redact", "translate_errors"]
 

@@ -19,7 +19,7 @@ from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.utils import str_if_bytes
 
-from playhead.runtime.log.redis.topology import is_outdated, tell_finder
+from playhead.runtime.log.redis.located_connection import is_outdated, tell_finder
 
 __all__ = ["Borrowed", "Link", "Listener", "NoTransportError", "Wire", "borrow", "hello_of", "refuse"]
 

@@ -12,7 +12,7 @@ from playhead.runtime.core.errors import PlayheadError, RedisAuthError, RedisToo
 from playhead.runtime.log.redis.connection import address_of, translate_errors
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.link import hello_of
-from playhead.runtime.log.redis.topology import finder_of
+from playhead.runtime.log.redis.located_connection import finder_of
 
 __all__ = ["check_server", "redis_info", "tell_topology"]
 

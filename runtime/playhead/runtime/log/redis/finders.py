@@ -1,9 +1,6 @@
-"""Sentinel and Cluster: which server has the log now, asked again for every connection.
+"""Finders ask sentinels, or the nodes of a cluster, which server has the log now.
 
-All keys of a shard are in one hash slot, so a log uses one server of a cluster at a time: the slot's owner. Therefore only
-the address of a connection differs from a single server. A connection asks for it when it connects. When its server is
-lost, or is not the right one any more, the other connections of the pool connect again before their next use. The call
-that noticed it fails, and its caller sends it again, as after any lost connection.
+All keys of a shard are in one hash slot, so a log uses one server of a cluster at a time: the slot's owner.
 """
 
 from __future__ import annotations
@@ -12,26 +9,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, unquote, urlencode, urlunsplit
 
 from redis import exceptions as redis_errors
 from redis.asyncio.connection import AbstractConnection
 from redis.crc import key_slot
 
-__all__ = ["Finder", "LocatedConnection", "NowhereError", "finder_of", "is_outdated", "read_topology", "tell_finder"]
+__all__ = ["ClusterFinder", "Node", "SentinelFinder", "Finder", "NowhereError"]
 
-_SENTINEL_PORT: Final = 26379
-_CLUSTER_PORT: Final = 6379
-_URL: Final = re.compile(r"([^:/?#]+)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?")
 _LINK_OPTIONS: Final = re.compile("ssl_|socket_|retry$|protocol$|username$|password$")
-_ELSEWHERE: Final = (
-    redis_errors.AskError,  # MOVED too
-    redis_errors.ReadOnlyError,
-    redis_errors.ClusterDownError,
-    redis_errors.MasterDownError,
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-)
 
 
 class NowhereError(redis_errors.ConnectionError):
@@ -229,130 +214,6 @@ class ClusterFinder(Finder):
 
     async def check(self, connection: Any) -> None:
         """Nothing to check: a node that does not own the slot answers so to every command."""
-
-
-class LocatedConnection(AbstractConnection, ABC):
-    """A connection to the server that its finder found; mixed into redis-py's connections over TCP and TLS."""
-
-    host: str
-    port: int
-
-    def __init__(self, *, finder: Finder, **options: Any) -> None:
-        super().__init__(**options)
-        self._finder = finder
-        self._generation = finder.generation
-
-    @property
-    def outdated(self) -> bool:
-        """Since this connection was made, another one has lost the server, or found that it is not the right one."""
-        return self._generation != self._finder.generation
-
-    async def connect(self) -> None:
-        if self.is_connected and self.outdated:
-            await self.disconnect(nowait=True)
-        await super().connect()
-
-    async def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = True) -> None:
-        if self.is_connected:
-            return
-        finder = self._finder
-        self._generation = finder.generation
-        self.host, self.port = await finder.find()
-        try:
-            await super().connect_check_health(check_health, retry_socket_connect)
-            await finder.check(self)
-        except (redis_errors.RedisError, OSError):
-            finder.turn()
-            await self.disconnect(nowait=True)
-            raise
-
-    async def read_response(
-        self,
-        disable_decoding: bool = False,
-        timeout: float | None = None,
-        *,
-        disconnect_on_error: bool = True,
-        push_request: bool | None = False,
-    ) -> Any:
-        try:
-            return await super().read_response(
-                disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
-            )
-        except redis_errors.RedisError as error:
-            self.met(error)
-            raise
-
-    def met(self, error: Exception) -> None:
-        """Tell the finder, if `error` means that the log is, or may be, on another server now."""
-        if isinstance(error, _ELSEWHERE):
-            self._finder.lost(self._generation)
-
-
-def is_outdated(connection: Any) -> bool:
-    """Whether the log may have moved since this connection was made; False if it cannot move."""
-    return isinstance(connection, LocatedConnection) and connection.outdated
-
-
-def tell_finder(connection: Any, error: Exception) -> None:
-    """Tell the finder of this connection, if it has one, of an error that redis-py did not see."""
-    if isinstance(connection, LocatedConnection):
-        connection.met(error)
-
-
-def finder_of(client: Any) -> Finder | None:
-    """The finder of a client made by `connect`; None if its URL names one server."""
-    found = client.connection_pool.connection_kwargs.get("finder")
-    return found if isinstance(found, Finder) else None
-
-
-def read_topology(url: str) -> tuple[str, Finder] | None:
-    """Read `redis+sentinel://`, `redis+cluster://` and their `rediss+` forms.
-
-    Returns:
-        The URL of the first node, with the options of the connections, and the finder. None for every other URL.
-
-    Raises:
-        ValueError: The URL is malformed; the text says which part.
-    """
-    parts = _URL.fullmatch(url)  # not `urlsplit`, which cannot read more than one host
-    scheme, plus, kind = parts[1].partition("+") if parts else ("", "", "")
-    if parts is None or not plus:
-        return None
-    if scheme not in ("redis", "rediss") or kind not in ("sentinel", "cluster"):
-        raise ValueError(f"{parts[1]}:// is none of redis[s]://, redis[s]+sentinel:// and redis[s]+cluster://")
-    userinfo, at, hosts = parts[2].rpartition("@")
-    nodes = _nodes(hosts, _SENTINEL_PORT if kind == "sentinel" else _CLUSTER_PORT)
-    query = dict(parse_qsl(parts[4] or "", keep_blank_values=True))
-    path = [unquote(part) for part in parts[3].split("/") if part]
-    if kind == "sentinel":
-        service, database = _service(path)
-        own = {name: query.pop(f"sentinel_{name}") for name in ("username", "password") if f"sentinel_{name}" in query}
-        finder: Finder = SentinelFinder(nodes, service, own)
-    else:
-        if path not in ([], ["0"]):
-            raise ValueError(f"a cluster has database 0 only, not {'/'.join(path)!r}")
-        database, finder = "", ClusterFinder(nodes)
-    plain = (scheme, f"{userinfo}{at}{nodes[0]}", f"/{database}", urlencode(query), "")
-    return urlunsplit(plain), finder
-
-
-def _service(path: list[str]) -> tuple[str, str]:
-    if not path:
-        raise ValueError("the name of the service is missing: redis+sentinel://host:port/SERVICE")
-    service, *rest = path
-    if rest and (len(rest) > 1 or not rest[0].isdigit()):
-        raise ValueError(f"{'/'.join(rest)!r} after the service {service!r} is not a database number")
-    return service, rest[0] if rest else ""
-
-
-def _nodes(hosts: str, default_port: int) -> list[Node]:
-    nodes: list[Node] = []
-    for one in hosts.split(","):
-        found = re.fullmatch(r"\s*(?:\[([0-9a-fA-F:.%]+)\]|([^\s:\[\]]+))(?::(\d+))?\s*", one)
-        if found is None or not 0 < int(found[3] or default_port) < 65536:
-            raise ValueError(f"{one!r} is not host:port")
-        nodes.append(Node(found[1] or found[2], int(found[3] or default_port)))
-    return nodes
 
 
 def _node(told: Sequence[Any], by: Node) -> Node:
