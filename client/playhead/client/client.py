@@ -12,8 +12,9 @@ from uuid import uuid4
 
 import anyio
 
+from playhead.client.event_stream import stream_events
 from playhead.client.forking import store_fork
-from playhead.client.reader import RunReader, stream_events
+from playhead.client.reader import RunReader
 from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
 from playhead.client.service import Service

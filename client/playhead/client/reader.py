@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from playhead.client.replay import AnyTail, Clock, PlayedTail, check_playback
+from playhead.client.event_stream import Streamed, stream_events
+from playhead.client.replay import check_playback, played
 from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.states import States
+from playhead.client.tails.interface import OpenTail
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
-from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
-from playhead.runtime.core.errors import GapError, RewindError, RunEndedError
+from playhead.runtime.core.cursor import Cursor
+from playhead.runtime.core.errors import RewindError, RunEndedError
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
@@ -26,23 +28,10 @@ from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import RunInfo
 
-__all__ = ["OpenTail", "PausedAt", "RunReader", "stream_events"]
+__all__ = ["PausedAt", "RunReader"]
 
 _NEAR_END: Final = 16
 """Records looked at for what a run waits for: far more than the owners that come and go during one wait."""
-
-
-class OpenTail(Protocol):
-    """Makes a tail on a run."""
-
-    def __call__(
-        self,
-        run_id: str,
-        *,
-        after: Cursor | Entry,
-        wait_for_worker: float | None = None,
-        on_pause: OnPause = "wait",
-    ) -> AnyTail: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +45,6 @@ class PausedAt:
 
     cursor: str
     interrupts: tuple[Interrupt, ...]
-
-
-async def stream_events(
-    begin: Callable[[], Awaitable[tuple[RunReader, Cursor | None]]],
-    *,
-    wait_for_worker: float | None = None,
-    on_pause: OnPause = "end",
-) -> AsyncGenerator[Event, None]:
-    """The events of the run that `begin` returns, after the cursor it returns; see `RunReader.stream_async`.
-
-    Every stream of events is this one generator, because a second generator around it would cost as much as the events.
-    """
-    run, after = await begin()
-    del begin
-    projection = Projection(run.id, after=after)
-    seen: Cursor | Entry | None = 0
-    for seen in await run.prelude(parse_cursor(after)):
-        for event in projection.feed(seen):
-            yield event
-    if not projection.ended:
-        async with run.open_tail(run.id, after=seen, wait_for_worker=wait_for_worker, on_pause=on_pause) as tail:
-            seen = event = None
-            while (page := await tail.next()) is not None:
-                for segment in page:
-                    for event in projection.events(segment):
-                        yield event
-                page = segment = event = None  # a waiting tail holds no records
-    if projection.error is not None:
-        raise projection.error
 
 
 class RunReader:
@@ -167,37 +127,10 @@ class RunReader:
                 say.
         """
 
-        async def begin() -> tuple[RunReader, Cursor | None]:
+        async def begin() -> tuple[Streamed, Cursor | None]:
             return self, after
 
         return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
-
-    async def prelude(self, place: Position) -> list[Entry]:
-        """Record 1, and the records from the start of the model call at `place` up to it: the projection's state."""
-        if place.seq == 0:
-            return []
-        first = await self._log.read(self.id, limit=1)
-        if not first:
-            if await self._log.info(self.id) is None:
-                raise run_not_found(self.id)
-            raise GapError(self.id, expected=1, found=None)
-        back: list[Entry] = []
-        before = place.seq + 1
-        while before > 1 and not (back and Projection.may_begin_at(back[-1].record)):
-            page = await self._log.read_back(self.id, before=before)
-            if not back and place.epoch is not None and (not page or page[0][:2] != (place.seq, place.epoch)):
-                async with self.open_tail(self.id, after=f"{place.seq}-{place.epoch}") as tail:
-                    await tail.settle()
-                continue
-            if not page or page[0].seq != before - 1:
-                raise GapError(self.id, expected=before - 1, found=page[0].seq if page else None)
-            for entry in page:
-                back.append(entry)
-                if Projection.may_begin_at(entry.record):
-                    break
-            before = back[-1].seq
-        back.reverse()
-        return back if back[0].seq == 1 else [*first, *back]
 
     async def result(self, *, on_pause: OnPause = "end") -> AgentResult:
         """Wait for the run's end; returns its result. If the run is paused, its result has stop reason `interrupt`.
@@ -357,14 +290,6 @@ class RunReader:
 
     def _played(self, speed: float | None, until: int | None, max_gap: float | None) -> RunReader:
         """A reader of this run whose tails give records out when they are due."""
-        if speed is None and until is None:
-            return self  # the tail itself is the fastest
-
-        def open_tail(
-            run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
-        ) -> PlayedTail:
-            tail = self.open_tail(run_id, after=after, wait_for_worker=wait_for_worker, on_pause=on_pause)
-            clock = None if speed is None else Clock(speed=speed, max_gap=max_gap)
-            return PlayedTail(tail, clock=clock, until=until)
-
-        return RunReader(self.id, log=self._log, open_tail=open_tail)
+        return RunReader(
+            self.id, log=self._log, open_tail=played(self.open_tail, speed=speed, until=until, max_gap=max_gap)
+        )

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Never, Protocol, Self
 
-from playhead.client.reader import stream_events
+from playhead.client.event_stream import stream_events
 from playhead.client.run import Run
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor

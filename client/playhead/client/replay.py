@@ -6,33 +6,18 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 import anyio
 
+from playhead.client.tails.interface import AnyTail, OpenTail
+from playhead.client.tails.state import OnPause
 from playhead.runtime.core.arguments import check_number, check_whole
 from playhead.runtime.core.cursor import Cursor, parse_cursor
+from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment, Stored
 
-__all__ = ["AnyTail", "Clock", "PlayedTail", "check_playback"]
-
-
-class AnyTail(Protocol):
-    """A tail as `Tail`, of whatever log: enter it, and call `next` until it returns None."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    async def next(self) -> list[Segment] | None:
-        """See `Tail.next`."""
-        ...
-
-    async def settle(self) -> None:
-        """See `Tail.settle`."""
-        ...
+__all__ = ["Clock", "PlayedTail", "check_playback", "played"]
 
 
 class Clock:
@@ -152,3 +137,25 @@ class PlayedTail:
         """Seconds since the first record was due."""
         self._began = time.monotonic() if self._began is None else self._began
         return time.monotonic() - self._began
+
+
+def played(open_tail: OpenTail, *, speed: float | None, until: int | None, max_gap: float | None) -> OpenTail:
+    """Make tails that give out the records of those that `open_tail` makes when they are due.
+
+    Args:
+        open_tail: Makes the tails that read the log.
+        speed: 2.0 is twice as fast; None is as fast as the log can be read.
+        until: The number of the last record; None for the end of the run.
+        max_gap: The longest silence between two records, in seconds of the recorded clock; None to cut none.
+    """
+    if speed is None and until is None:
+        return open_tail  # the tail itself is the fastest
+
+    def open_played(
+        run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
+    ) -> PlayedTail:
+        tail = open_tail(run_id, after=after, wait_for_worker=wait_for_worker, on_pause=on_pause)
+        clock = None if speed is None else Clock(speed=speed, max_gap=max_gap)
+        return PlayedTail(tail, clock=clock, until=until)
+
+    return open_played

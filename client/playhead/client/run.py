@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
 
-from playhead.client.reader import OpenTail, RunReader
+from playhead.client.reader import RunReader
+from playhead.client.tails.interface import OpenTail
 from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt

@@ -1,0 +1,44 @@
+"""What a tail is, over whatever log, and how one is made."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from playhead.client.tails.state import OnPause
+from playhead.runtime.core.cursor import Cursor
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import Segment
+
+__all__ = ["AnyTail", "OpenTail"]
+
+
+class AnyTail(Protocol):
+    """A tail as `Tail`, of whatever log: enter it, and call `next` until it returns None."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def next(self) -> list[Segment] | None:
+        """See `Tail.next`."""
+        ...
+
+    async def settle(self) -> None:
+        """See `Tail.settle`."""
+        ...
+
+
+class OpenTail(Protocol):
+    """Makes a tail on a run."""
+
+    def __call__(
+        self,
+        run_id: str,
+        *,
+        after: Cursor | Entry,
+        wait_for_worker: float | None = None,
+        on_pause: OnPause = "wait",
+    ) -> AnyTail: ...
