@@ -6,36 +6,28 @@ import asyncio
 import contextvars
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Final, Literal, Never, cast, get_args
-from uuid import uuid4
 
-from playhead.runtime.agent.invocation import Invocation
-from playhead.runtime.agent.turn import Turn
+from playhead.runtime.agent.callbacks import CallbackHandler, print_text
+from playhead.runtime.agent.in_process import InProcessRuns
 from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Prompt
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import (
-    AgentBusyError,
-    AgentPausedError,
-    InterruptNotOpenError,
     ModelConfigurationError,
 )
 from playhead.runtime.core.events import Event
-from playhead.runtime.core.intake import checked_messages, checked_response, whole_text
-from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.intake import checked_messages, whole_text
 from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy, check_retry
-from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.storable import storable
-from playhead.runtime.core.submission import submission
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
@@ -43,29 +35,9 @@ from playhead.runtime.models.resolve import check_model, resolve_model
 from playhead.runtime.tools.decorator import tool_index
 from playhead.runtime.tools.tool import Tool
 
-__all__ = ["Agent", "print_text"]
-
-CallbackHandler = Callable[..., None]
+__all__ = ["Agent"]
 
 _RETRY: Final = RetryPolicy()
-
-
-def print_text(**event: Any) -> None:
-    """The default callback handler: prints text as it streams, and names the tools that are called.
-
-    It also says if text is withdrawn, and if a model call failed and is made again.
-    """
-    if "data" in event:
-        print(event["data"], end="", flush=True)
-    elif "retracted" in event:
-        print("\n[the text of this message is withdrawn]", flush=True)
-    elif "retrying" in event:
-        what = f"{event['error_type']}: {event['error']}"
-        print(f"[the model call failed: {what}; it is made again in {event['delay']:.1f} s]", flush=True)
-    elif event.get("event", {}).get("contentBlockStart", {}).get("start", {}).get("toolUse"):
-        print(f"\nTool: {event['event']['contentBlockStart']['start']['toolUse']['name']}", flush=True)
-    elif "result" in event:
-        print(flush=True)
 
 
 class Agent:
@@ -141,9 +113,7 @@ class Agent:
         self.defined_at: str = _caller()
         self._model = model
         self._resolved: Model | None = None
-        self._running: Invocation | None = None
-        self._turn: Turn | None = None
-        self._paused: Invocation | None = None
+        self._runs = InProcessRuns()
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)})"
@@ -215,6 +185,7 @@ class Agent:
         """A copy of the agent, which later changes to this object do not change; the model and the tools are shared."""
         taken = copy.copy(self)
         taken.messages, taken.tools = list(self.messages), dict(self.tools)
+        taken._runs = InProcessRuns()
         return taken
 
     def cancel(self) -> None:
@@ -222,9 +193,7 @@ class Agent:
 
         Without one, give up the invocation that waits for responses, if any. Call it on the event loop's thread.
         """
-        self._paused = None
-        if self._running is not None:
-            self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
+        self._runs.cancel()
 
     def stream_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
@@ -253,75 +222,7 @@ class Agent:
             ValueError: If the prompt has no known form.
         """
         refuse_keywords(self.stream_async, unknown)
-        turn = Turn()
-        stream = self._stream(turn, prompt, invocation_state or {})
-        turn.watch(stream)
-        return stream
-
-    async def _stream(
-        self, turn: Turn, prompt: Prompt, invocation_state: dict[str, Any]
-    ) -> AsyncGenerator[Event, None]:
-        while (former := self._turn) is not None:
-            if not former.is_left:
-                raise AgentBusyError(
-                    f"agent {self.name!r} is already running; wait for it, close its stream (`await stream.aclose()`), "
-                    "or use one Agent per task"
-                )
-            await former.closed()
-            if self._turn is former:  # its event loop ended without closing it
-                self._turn = None
-        given = interrupt_responses(prompt)
-        responses = given and {key: checked_response(key, one) for key, one in given.items()}
-        paused = self._paused
-        now = (
-            self._resume(paused, invocation_state, responses)
-            if paused is not None
-            else self._begin(prompt, invocation_state, responses)
-        )
-        with self._in_progress(now, turn):
-            await (now.submit() if responses is None else now.respond(responses))
-            self._paused = None
-            projection = now.projection
-            async with aclosing(now.records()) as records:
-                async for stored in records:
-                    for event in projection.events_at(now.head, now.epoch, (stored,)):
-                        if self.callback_handler is not None:
-                            self.callback_handler(**event)
-                        yield event
-        if (error := now.error or now.projection.error) is not None:
-            raise error
-
-    @contextmanager
-    def _in_progress(self, now: Invocation, turn: Turn) -> Generator[None, None, None]:
-        """A block in which `now` is the only invocation; after it the history is updated and a pause is kept."""
-        self._running, self._turn = now, turn
-        turn.begin()
-        try:
-            yield
-        finally:
-            self.messages[:] = now.state.messages
-            self._running = self._turn = None
-            turn.end()
-            if now.paused and not now.control.cancelling:
-                self._paused = now
-
-    def _begin(self, prompt: Prompt, invocation_state: dict[str, Any], responses: dict[str, Any] | None) -> Invocation:
-        if responses is not None:
-            raise InterruptNotOpenError("", list(responses))
-        submitted = submission(
-            self.name, prompt, invocation_state=storable(invocation_state), limit=self.max_record_bytes
-        )
-        return Invocation(self.spec, submitted, history=self.messages, invocation_state=invocation_state)
-
-    def _resume(
-        self, paused: Invocation, invocation_state: dict[str, Any], responses: dict[str, Any] | None
-    ) -> Invocation:
-        if responses is None:
-            raise AgentPausedError(self.name, list(paused.state.interrupts))
-        if invocation_state:
-            paused.projection.invocation_state = storable(invocation_state)
-            paused.invocation_state = invocation_state
-        return paused
+        return self._runs.stream(self, prompt, invocation_state or {})
 
     async def invoke_async(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never

@@ -1,0 +1,126 @@
+"""The invocations of one agent object in this process: one at a time, and the one that waits for responses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, contextmanager
+from typing import Any, Protocol
+from uuid import uuid4
+
+from playhead.runtime.agent.callbacks import CallbackHandler
+from playhead.runtime.agent.invocation import Invocation
+from playhead.runtime.agent.turn import Turn
+from playhead.runtime.core.converse import Messages, Prompt
+from playhead.runtime.core.errors import AgentBusyError, AgentPausedError, InterruptNotOpenError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.intake import checked_response
+from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.core.storable import storable
+from playhead.runtime.core.submission import submission
+from playhead.runtime.loop.spec import AgentSpec
+
+__all__ = ["InProcessRuns", "Invoked"]
+
+
+class Invoked(Protocol):
+    """The agent that is invoked. Its attributes are read at the first event, so they may be set until then."""
+
+    name: str
+    messages: Messages
+    callback_handler: CallbackHandler | None
+    max_record_bytes: int
+
+    @property
+    def spec(self) -> AgentSpec:
+        """The part of the agent that the loop needs."""
+        ...
+
+
+class InProcessRuns:
+    """Runs an agent in this process, and remembers what its next invocation has to know of the last one."""
+
+    def __init__(self) -> None:
+        self._running: Invocation | None = None
+        self._turn: Turn | None = None
+        self._paused: Invocation | None = None
+
+    def cancel(self) -> None:
+        """Ask the current invocation to stop; without one, give up the invocation that waits for responses, if any."""
+        self._paused = None
+        if self._running is not None:
+            self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
+
+    def stream(self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any]) -> AsyncGenerator[Event, None]:
+        """The events of one invocation; raises as `Agent.stream_async`."""
+        turn = Turn()
+        stream = self._stream(turn, agent, prompt, invocation_state)
+        turn.watch(stream)
+        return stream
+
+    async def _stream(
+        self, turn: Turn, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any]
+    ) -> AsyncGenerator[Event, None]:
+        while (former := self._turn) is not None:
+            if not former.is_left:
+                raise AgentBusyError(
+                    f"agent {agent.name!r} is already running; wait for it, close its stream (`await stream.aclose()`), "
+                    "or use one Agent per task"
+                )
+            await former.closed()
+            if self._turn is former:  # its event loop ended without closing it
+                self._turn = None
+        given = interrupt_responses(prompt)
+        responses = given and {key: checked_response(key, one) for key, one in given.items()}
+        paused = self._paused
+        now = (
+            self._resume(agent.name, paused, invocation_state, responses)
+            if paused is not None
+            else self._begin(agent, prompt, invocation_state, responses)
+        )
+        with self._in_progress(now, turn, agent):
+            await (now.submit() if responses is None else now.respond(responses))
+            self._paused = None
+            projection = now.projection
+            async with aclosing(now.records()) as records:
+                async for stored in records:
+                    for event in projection.events_at(now.head, now.epoch, (stored,)):
+                        if agent.callback_handler is not None:
+                            agent.callback_handler(**event)
+                        yield event
+        if (error := now.error or now.projection.error) is not None:
+            raise error
+
+    @contextmanager
+    def _in_progress(self, now: Invocation, turn: Turn, agent: Invoked) -> Generator[None, None, None]:
+        """A block in which `now` is the only invocation; after it the history is updated and a pause is kept."""
+        self._running, self._turn = now, turn
+        turn.begin()
+        try:
+            yield
+        finally:
+            agent.messages[:] = now.state.messages
+            self._running = self._turn = None
+            turn.end()
+            if now.paused and not now.control.cancelling:
+                self._paused = now
+
+    def _begin(
+        self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], responses: dict[str, Any] | None
+    ) -> Invocation:
+        if responses is not None:
+            raise InterruptNotOpenError("", list(responses))
+        submitted = submission(
+            agent.name, prompt, invocation_state=storable(invocation_state), limit=agent.max_record_bytes
+        )
+        return Invocation(agent.spec, submitted, history=agent.messages, invocation_state=invocation_state)
+
+    def _resume(
+        self, name: str, paused: Invocation, invocation_state: dict[str, Any], responses: dict[str, Any] | None
+    ) -> Invocation:
+        if responses is None:
+            raise AgentPausedError(name, list(paused.state.interrupts))
+        if invocation_state:
+            paused.projection.invocation_state = storable(invocation_state)
+            paused.invocation_state = invocation_state
+        return paused
