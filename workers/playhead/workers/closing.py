@@ -21,6 +21,7 @@ from playhead.runtime.log.values import Batch, Claim, RunEnd, WriteResult, Write
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Checkpoint, Visit
+from playhead.workers.options import WorkerOptions
 
 __all__ = ["Closing", "Ended", "Left", "Paused", "Progress", "Raised"]
 
@@ -73,8 +74,7 @@ class Closing:
         commit: GroupCommit,
         writer: RunWriter,
         worker: str,
-        retention_ms: int,
-        lease_ms: int,
+        options: WorkerOptions,
         visit: Visit | None,
     ) -> None:
         self._claim = claim
@@ -82,8 +82,8 @@ class Closing:
         self._commit = commit
         self._writer = writer
         self._worker = worker
-        self._retention_ms = retention_ms
-        self._lease_s = lease_ms / 1000
+        self._retention_ms = options.retention_ms
+        self._lease_s = options.lease_ms / 1000
         self._visit = visit
         self._waited_at = 0  # the last record when waiting signals last prevented the run's end
 

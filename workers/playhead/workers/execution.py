@@ -29,6 +29,7 @@ from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
 from playhead.workers.leases.leases import Lease
 from playhead.workers.mailbox import Mailbox
+from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import retry_until_answered
 from playhead.workers.standstill import Standstill
 
@@ -58,9 +59,7 @@ class Execution:
         lease: Lease,
         mailbox: Mailbox,
         worker: str,
-        retention_ms: int,
-        lease_ms: int,
-        crash_limit: int,
+        options: WorkerOptions,
         got_on: Callable[[], None],
         visit: Visit | None = None,
     ) -> None:
@@ -75,21 +74,14 @@ class Execution:
         self._fenced: FencedError | None = None
         self._given: RunState | None = None  # the fold of what was given to the writer
         self._standstill: Standstill | None = None  # until the run gets on
-        self._crash_limit = crash_limit
+        self._options = options
         self._got_on = got_on
         self._agent = agent
         self._log = log
         self._mailbox = mailbox
         self._visit = visit
         self._closing = Closing(
-            claim,
-            log=log,
-            commit=commit,
-            writer=self.writer,
-            worker=worker,
-            retention_ms=retention_ms,
-            lease_ms=lease_ms,
-            visit=visit,
+            claim, log=log, commit=commit, writer=self.writer, worker=worker, options=options, visit=visit
         )
         lease.listen(self._scope.cancel)
         mailbox.open(claim.run_id, self.control)
@@ -145,7 +137,8 @@ class Execution:
         try:
             self.lease.check()
             loop = await self._loop()
-            if self._standstill and (end := self._standstill.verdict(self.claim, crash_limit=self._crash_limit)):
+            limit = self._options.crash_limit
+            if self._standstill and (end := self._standstill.verdict(self.claim, crash_limit=limit)):
                 return Ended(end)
             return await self._follow(loop)
         except FencedError:  # also raised for an ownership that is stopping, which may still be handed over

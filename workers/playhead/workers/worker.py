@@ -217,9 +217,7 @@ class Worker:
             lease=duty.leases.hold(claim.run_id, claim.token, sent=sent),
             mailbox=duty.mailbox,
             worker=self.name,
-            retention_ms=self.options.retention_ms,
-            lease_ms=self.options.lease_ms,
-            crash_limit=self.options.crash_limit,
+            options=self.options,
             got_on=partial(self._join, claim.run_id),
             visit=self._visit,
         )
