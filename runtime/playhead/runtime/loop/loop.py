@@ -138,8 +138,9 @@ class Loop:
                 yield FLUSH  # whether the run is still owned is known when its records are stored
             async with aclosing(self._perform(step)) as items:
                 async for item in items:
-                    if type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2]):
-                        self.head += 1  # by far the most frequent record; it does not change the state
+                    leaves_the_state = type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2])
+                    if leaves_the_state:  # a chunk, by far the most frequent record
+                        self.head += 1
                     elif not isinstance(item, Flush):
                         self._count(item)
                     yield item

@@ -140,7 +140,8 @@ class ModelCall:
                         return
                     stored = compact(now_ms(), chunk)  # a malformed chunk is a failure of the provider too
                     # No half of a surrogate pair is printable: the usual delta costs one or two looks at its text.
-                    if gate.holds or stored[0] == WHOLE or not (stored[2].isascii() or stored[2].isprintable()):
+                    whole = stored[0] != WHOLE and (stored[2].isascii() or stored[2].isprintable())
+                    if gate.holds or not whole:
                         *before, (stored, chunk) = gate.take(stored, chunk)
                         for half, its_chunk in before:
                             assembler.feed(its_chunk)
