@@ -85,17 +85,10 @@ def tool(
             raise TypeError(
                 f"@tool takes a function, not {type(cast(object, fn)).__name__}; write @staticmethod or @classmethod above @tool"
             )
-        called = name if name is not None else getattr(fn, "__name__", type(fn).__name__)
-        if flaw := invalid_name(called):
-            raise ValueError(f"{flaw}: a tool's name has 1 to 64 letters, digits, '_' and '-'. Pass name=.")
-        if timeout is not None and isinstance(cast("object", timeout), bool | str):
-            raise TypeError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
+        called = _name_of(fn) if name is None else name
+        _check_options(called, timeout=timeout, on_unknown_outcome=on_unknown_outcome)
         check_text("description", description, optional=True, empty=True)
         check_mapping("inputSchema", inputSchema, optional=True)
-        if timeout is not None and not (0 < timeout < math.inf):
-            raise ValueError(f"tool '{called}': timeout={timeout!r} must be a number of seconds above 0, or None")
-        if on_unknown_outcome not in get_args(OnUnknownOutcome):
-            raise ValueError(f"tool '{called}': on_unknown_outcome={on_unknown_outcome!r} must be retry, fail or ask")
         reads = read_input(fn, context=context)
         schema = {"json": reads.json_schema()} if inputSchema is None else inputSchema
         spec: ToolSpec = {
@@ -106,6 +99,22 @@ def tool(
         return Tool(fn, spec, reads=reads, timeout=timeout, on_unknown_outcome=on_unknown_outcome)
 
     return decorate if fn is None else decorate(fn)
+
+
+def _name_of(fn: Callable[..., Any]) -> str:
+    return getattr(fn, "__name__", type(fn).__name__)
+
+
+def _check_options(name: str, *, timeout: float | None, on_unknown_outcome: str) -> None:
+    if flaw := invalid_name(name):
+        raise ValueError(f"{flaw}: a tool's name has 1 to 64 letters, digits, '_' and '-'. Pass name=.")
+    limit = f"tool '{name}': timeout={timeout!r} must be a number of seconds above 0, or None"
+    if isinstance(cast("object", timeout), bool | str):
+        raise TypeError(limit)
+    if timeout is not None and not (0 < timeout < math.inf):
+        raise ValueError(limit)
+    if on_unknown_outcome not in get_args(OnUnknownOutcome):
+        raise ValueError(f"tool '{name}': on_unknown_outcome={on_unknown_outcome!r} must be retry, fail or ask")
 
 
 def as_tool(obj: object) -> Tool:
