@@ -185,7 +185,7 @@ def address_of(client: Redis) -> str:
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
-def _no_right(client: Redis, error: Exception) -> str:
+def _no_right(client: Redis, error: Exception | str) -> str:
     return f"Redis at {address_of(client)} refused: {error}. Give the user of the URL this right (ACL SETUSER)"
 
 
@@ -222,15 +222,21 @@ def translate_errors(client: Redis) -> Generator[None]:
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
         raise LogUnavailableError(_no_connection(client, error)) from error
     except redis_errors.ResponseError as error:
-        if "NOAUTH" in str(error) or "WRONGPASS" in str(error) or "invalid password" in str(error):
-            raise RedisAuthError(f"Redis at {address_of(client)} wants a password; put it in the URL") from error
-        if "ACL failure in script" in str(error):
-            raise RedisAuthError(_no_right(client, error)) from error
-        if _REFUSED.search(str(error)):
-            raise WriteRefusedError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
-        if _PASSING.search(str(error)):
-            raise LogUnavailableError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
-        raise PlayheadError(f"Redis at {address_of(client)} refused: {error}") from error
+        raise _refusal(client, str(error)) from error
+
+
+def _refusal(client: Redis, message: str) -> PlayheadError:
+    """The error for a reply of Redis that redis-py has no exception of its own for."""
+    server = f"Redis at {address_of(client)}"
+    if "NOAUTH" in message or "WRONGPASS" in message or "invalid password" in message:
+        return RedisAuthError(f"{server} wants a password; put it in the URL")
+    if "ACL failure in script" in message:
+        return RedisAuthError(_no_right(client, message))
+    if _REFUSED.search(message):
+        return WriteRefusedError(f"{server} cannot take writes now: {message}")
+    if _PASSING.search(message):
+        return LogUnavailableError(f"{server} cannot take writes now: {message}")
+    return PlayheadError(f"{server} refused: {message}")
 
 
 def _no_connection(client: Redis, error: Exception) -> str:
