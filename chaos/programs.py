@@ -88,8 +88,8 @@ def _note_refusals(file: Path) -> None:
             result = await write(self, *args, **kwargs)
             results: Sequence[WriteResult] = result if isinstance(result, list) else [result]
             for one in results:
-                if one.code in (WriteStatus.FENCED, WriteStatus.CONFLICT, WriteStatus.GONE):
-                    append_line(file, [name, one.code.name, os.getpid()])
+                if one.status in (WriteStatus.FENCED, WriteStatus.CONFLICT, WriteStatus.GONE):
+                    append_line(file, [name, one.status.name, os.getpid()])
             return result
 
         setattr(RedisLog, name, call)

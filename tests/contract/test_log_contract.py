@@ -225,23 +225,23 @@ async def test_appended_records_follow_the_head(log: Log) -> None:
 async def test_a_fenced_owner_cannot_append(log: Log) -> None:
     old = await owned(log, lease_ms=1)
     assert await reaped(log) == [old.run_id]
-    assert (await append(log, after(old, facts(1)))).code is WriteStatus.FENCED
-    assert (await log.release(after(old))).code is WriteStatus.FENCED
-    assert (await log.finish(RunEnd(after(old), "completed"))).code is WriteStatus.FENCED
+    assert (await append(log, after(old, facts(1)))).status is WriteStatus.FENCED
+    assert (await log.release(after(old))).status is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(after(old), "completed"))).status is WriteStatus.FENCED
     new = await claimed(log)
     assert (new.run_id, new.epoch, new.head, new.crashes) == (old.run_id, 2, 3, 1)
     for head in (old.head, new.head):
-        assert (await append(log, after(old, facts(1), head=head))).code is WriteStatus.FENCED
-        assert (await log.release(after(old, facts(1), head=head))).code is WriteStatus.FENCED
-        assert (await log.finish(RunEnd(after(old, [COMPLETED], head=head), "completed"))).code is WriteStatus.FENCED
+        assert (await append(log, after(old, facts(1), head=head))).status is WriteStatus.FENCED
+        assert (await log.release(after(old, facts(1), head=head))).status is WriteStatus.FENCED
+        assert (await log.finish(RunEnd(after(old, [COMPLETED], head=head), "completed"))).status is WriteStatus.FENCED
     assert [epoch for _, epoch, _ in await places(log, old.run_id)] == [0, 1, 2]
-    assert (await append(log, after(new, facts(1)))).code is WriteStatus.OK
+    assert (await append(log, after(new, facts(1)))).status is WriteStatus.OK
 
 
 async def test_a_run_without_an_owner_takes_no_records(log: Log) -> None:
     run_id = await submitted(log)
     for token in ("", "t1"):
-        assert (await append(log, Batch(run_id, token, 1, facts(1)))).code is WriteStatus.FENCED
+        assert (await append(log, Batch(run_id, token, 1, facts(1)))).status is WriteStatus.FENCED
     assert len(await log.read(run_id)) == 1
 
 
@@ -264,8 +264,8 @@ async def test_a_batch_after_another_head_is_a_conflict(log: Log, head: int, cou
 async def test_a_batch_for_an_unknown_run_gives_gone(log: Log) -> None:
     batch = Batch(new_run_id(), "t1", 1, facts(1))
     assert await append(log, batch) == WriteResult(WriteStatus.GONE)
-    assert (await log.release(batch)).code is WriteStatus.GONE
-    assert (await log.finish(RunEnd(batch, "completed"))).code is WriteStatus.GONE
+    assert (await log.release(batch)).status is WriteStatus.GONE
+    assert (await log.finish(RunEnd(batch, "completed"))).status is WriteStatus.GONE
     assert (await log.info(batch.run_id), await log.read(batch.run_id)) == (None, [])
 
 
@@ -281,7 +281,7 @@ async def test_each_batch_lands_whole_or_not_at_all(log: Log) -> None:
     ]
     results = await log.append(batches)
     codes = [WriteStatus.OK, WriteStatus.CONFLICT, WriteStatus.FENCED, WriteStatus.GONE, WriteStatus.OK, WriteStatus.OK]
-    assert [result.code for result in results] == codes
+    assert [result.status for result in results] == codes
     assert [len(await log.read(claim.run_id)) for claim in claims] == [5, 2, 2, 4, 2]
 
 
@@ -375,12 +375,12 @@ async def test_release_is_not_a_crash(log: Log) -> None:
     assert await log.release(after(claim, facts(1))) == WriteResult(WriteStatus.OK, head=3)
     info = await known(log, claim.run_id)
     assert (info.state, info.crashes, info.worker, info.head) == ("queued", 0, None, 3)
-    assert (await append(log, after(claim, facts(1), head=3))).code is WriteStatus.FENCED
+    assert (await append(log, after(claim, facts(1), head=3))).status is WriteStatus.FENCED
     assert [renewal.ours for renewal in await log.renew([(claim.run_id, claim.token)], lease_ms=1)] == [False]
     again = await claimed(log, worker="w2")
     assert (again.run_id, again.epoch, again.head, again.crashes) == (claim.run_id, 2, 4, 0)
-    assert (await log.release(after(claim, facts(1)))).code is WriteStatus.DUP, "a repeat gets the first call's reply"
-    assert (await log.release(after(claim, facts(2)))).code is WriteStatus.FENCED
+    assert (await log.release(after(claim, facts(1)))).status is WriteStatus.DUP, "a repeat gets the first call's reply"
+    assert (await log.release(after(claim, facts(2)))).status is WriteStatus.FENCED
     assert (await known(log, claim.run_id)).worker == "w2"
 
 
@@ -396,7 +396,7 @@ async def test_a_release_after_another_head_releases_nothing(log: Log) -> None:
     claim = await owned(log)
     await append(log, after(claim, facts(2)))
     for head, count in ((2, 2), (2, 1), (9, 1)):  # the first would repeat a lost append; it is not a release
-        assert (await log.release(after(claim, facts(count), head=head))).code is WriteStatus.CONFLICT
+        assert (await log.release(after(claim, facts(count), head=head))).status is WriteStatus.CONFLICT
     assert ((await known(log, claim.run_id)).state, await cycles(log, claim.run_id)) == ("running", [1, 2])
 
 
@@ -412,17 +412,17 @@ async def test_a_finished_run_is_ended_with_its_last_records(log: Log, state: Ru
     await tick(log)
     await tick(log)
     assert (await log.reap(), await try_claim(log)) == ([], None)
-    assert (await append(log, after(claim, facts(1), head=4))).code is WriteStatus.FENCED
-    assert (await log.release(after(claim, facts(1), head=4))).code is WriteStatus.FENCED
+    assert (await append(log, after(claim, facts(1), head=4))).status is WriteStatus.FENCED
+    assert (await log.release(after(claim, facts(1), head=4))).status is WriteStatus.FENCED
     assert len(await log.read(claim.run_id)) == 4
 
 
 async def test_a_finish_sent_twice_gives_dup(log: Log) -> None:
     claim = await owned(log)
     end = RunEnd(after(claim, [COMPLETED]), "completed")
-    assert (await log.finish(end)).code is WriteStatus.OK
+    assert (await log.finish(end)).status is WriteStatus.OK
     assert await log.finish(end) == WriteResult(WriteStatus.DUP, head=3)
-    assert (await log.finish(RunEnd(end.batch, "failed"))).code is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(end.batch, "failed"))).status is WriteStatus.FENCED
     assert (await known(log, claim.run_id)).state == "completed"
 
 
@@ -432,7 +432,7 @@ async def test_a_finish_after_another_head_ends_nothing(log: Log) -> None:
     for head in (2, 9):
         assert (
             await log.finish(RunEnd(after(claim, [COMPLETED], head=head), "completed"))
-        ).code is WriteStatus.CONFLICT
+        ).status is WriteStatus.CONFLICT
     assert ((await known(log, claim.run_id)).state, len(await log.read(claim.run_id))) == ("running", 3)
 
 
@@ -446,7 +446,7 @@ async def test_finished_run_has_a_ttl(log: Log) -> None:
             await anyio.lowlevel.checkpoint()
     assert (await log.read(claim.run_id), await log.read_back(claim.run_id, before=9)) == ([], [])
     assert [info.run_id for info in await log.runs()] == [kept.run_id]
-    assert (await append(log, after(claim, facts(1)))).code is WriteStatus.GONE
+    assert (await append(log, after(claim, facts(1)))).status is WriteStatus.GONE
     await submitted(log, claim.run_id)
     assert await places(log, claim.run_id) == [(1, 0, "run.submitted")]
 

@@ -56,7 +56,7 @@ def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch
 async def paused(log: Log, *interrupts: str, session: str | None = None) -> Claim:
     """A run that waits for responses; returns its former owner's claim."""
     claim = await owned(log, session=session)
-    assert (await log.pause(after(claim, [FACT]), interrupts=interrupts)).code is WriteStatus.OK
+    assert (await log.pause(after(claim, [FACT]), interrupts=interrupts)).status is WriteStatus.OK
     return claim
 
 
@@ -94,7 +94,7 @@ async def test_a_paused_run_has_no_owner_no_lease_and_no_place_in_the_queue(log:
     later = await owned(log, lease_ms=1)
     assert await reaped(log) == [later.run_id], "the paused run's lease, which was older, is gone"
     (result,) = await log.append([Batch(claim.run_id, claim.token, 3, [FACT])])
-    assert result.code is WriteStatus.FENCED
+    assert result.status is WriteStatus.FENCED
 
 
 async def test_a_response_queues_a_paused_run_again_with_the_response(log: Log) -> None:
@@ -140,7 +140,7 @@ async def test_a_paused_run_keeps_its_session(log: Log) -> None:
 async def test_a_run_with_signals_its_owner_has_not_taken_in_is_not_paused(log: Log) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
-    assert (await log.pause(after(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.OK
+    assert (await log.pause(after(claim, [FACT]), interrupts=["i1"])).status is WriteStatus.OK
     assert (await claimed(log)).inbox == 1
 
 
@@ -149,7 +149,7 @@ async def test_a_question_answered_while_its_owner_pauses_stays_answered(log: Lo
     await log.signal(claim.run_id, Signal("a1", "respond", {"i1": "ada's"}))
     again = await claimed(log)
     assert await log.signal(claim.run_id, Signal("a2", "respond", {"i2": "ada's"})) == "running"
-    assert (await log.pause(after(again, [FACT], ack=1), interrupts=["i2"])).code is WriteStatus.OK
+    assert (await log.pause(after(again, [FACT], ack=1), interrupts=["i2"])).status is WriteStatus.OK
     assert await state_of(log, claim.run_id) == "queued"
     with pytest.raises(InterruptNotOpenError, match="i2"):
         await log.signal(claim.run_id, Signal("a3", "respond", {"i2": "bob's"}))
@@ -165,10 +165,10 @@ async def test_a_pause_acknowledges_the_signals_it_carries(log: Log) -> None:
 async def test_a_pause_after_another_head_or_by_a_former_owner_changes_nothing(log: Log) -> None:
     claim = await owned(log)
     wrong = Batch(claim.run_id, claim.token, 7, [FACT])
-    assert (await log.pause(wrong, interrupts=["i1"])).code is WriteStatus.CONFLICT
+    assert (await log.pause(wrong, interrupts=["i1"])).status is WriteStatus.CONFLICT
     await log.release(after(claim))
-    assert (await log.pause(after(claim, [FACT]), interrupts=["i1"])).code is WriteStatus.FENCED
-    assert (await log.pause(Batch("0-none", "t", 1, []), interrupts=["i1"])).code is WriteStatus.GONE
+    assert (await log.pause(after(claim, [FACT]), interrupts=["i1"])).status is WriteStatus.FENCED
+    assert (await log.pause(Batch("0-none", "t", 1, []), interrupts=["i1"])).status is WriteStatus.GONE
     assert (await state_of(log, claim.run_id), await types(log, claim.run_id)) == (
         "queued",
         ["run.submitted", "run.claimed"],
@@ -214,7 +214,7 @@ async def test_a_completion_with_signals_waiting_is_refused_so_that_none_is_lost
     info = await known(log, claim.run_id)
     assert (info.state, info.head, await log.messages("ada")) == ("running", 2, [])
     taken_in = RunEnd(after(claim, [FACT], ack=1), "completed", "ada")
-    assert (await log.finish(taken_in)).code is WriteStatus.OK
+    assert (await log.finish(taken_in)).status is WriteStatus.OK
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
@@ -222,7 +222,7 @@ async def test_other_ends_do_not_wait_for_signals(log: Log, state: str) -> None:
     claim = await owned(log)
     await log.signal(claim.run_id, STEER)
     end = RunEnd(after(claim, [FACT]), "failed" if state == "failed" else "cancelled")
-    assert (await log.finish(end)).code is WriteStatus.OK
+    assert (await log.finish(end)).status is WriteStatus.OK
     assert await log.inbox(claim.run_id) == []
 
 
@@ -244,9 +244,9 @@ async def test_a_cancel_not_taken_in_when_the_run_is_handed_over_or_paused_takes
         await log.signal(claim.run_id, CANCEL)
         batch = after(claim, [FACT])
         result = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
-        assert (result.code, await state_of(log, claim.run_id)) == (WriteStatus.OK, "cancelled")
+        assert (result.status, await state_of(log, claim.run_id)) == (WriteStatus.OK, "cancelled")
         again = await (log.release(batch) if part == "release" else log.pause(batch, interrupts=["i1"]))
-        assert (again.code, again.head) == (WriteStatus.DUP, 5)
+        assert (again.status, again.head) == (WriteStatus.DUP, 5)
 
 
 async def test_a_cancel_that_was_taken_in_is_left_to_the_next_owner(log: Log) -> None:
@@ -265,8 +265,8 @@ async def test_a_run_past_its_deadline_is_failed_whatever_its_state(log: Log) ->
     running_id = await submitted(log, deadline_ms=50)
     running = await claimed(log)
     assert (running.run_id, await reaped(log)) == (running_id, [running_id])
-    assert (await log.append([after(running, [FACT])]))[0].code is WriteStatus.FENCED
-    assert (await log.finish(RunEnd(after(running, [FACT]), "completed"))).code is WriteStatus.FENCED
+    assert (await log.append([after(running, [FACT])]))[0].status is WriteStatus.FENCED
+    assert (await log.finish(RunEnd(after(running, [FACT]), "completed"))).status is WriteStatus.FENCED
     asking_id = await submitted(log, deadline_ms=50)
     await log.pause(after(await claimed(log), [FACT]), interrupts=["i1"])
     assert await reaped(log) == [asking_id]
@@ -290,7 +290,7 @@ async def test_a_deadline_met_is_forgotten_with_the_run(log: Log) -> None:
     assert info.deadline is not None
     assert info.deadline - info.created == MINUTE
     claim = await claimed(log)
-    assert (await log.finish(RunEnd(after(claim, [FACT]), "completed"))).code is WriteStatus.OK
+    assert (await log.finish(RunEnd(after(claim, [FACT]), "completed"))).status is WriteStatus.OK
     dead = await owned(log, lease_ms=1)
     assert await reaped(log) == [dead.run_id]
     assert (await known(log, dead.run_id)).deadline is None

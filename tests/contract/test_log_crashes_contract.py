@@ -79,7 +79,7 @@ async def test_a_run_past_its_crash_limit_is_queued_for_an_owner_that_is_told(lo
     last = await claimed(log, suspects=False)  # it is not run any more, so it needs no worker for itself
     assert (last.run_id, last.crashes, last.crash_streak, last.idle_owners) == (run_id, 3, 3, 3)
     (late,) = await log.append([after(former, [FACT])])
-    assert late.code is WriteStatus.FENCED
+    assert late.status is WriteStatus.FENCED
 
 
 @pytest.mark.parametrize(("crash_limit", "free"), [(1, 1), (2, 2), (3, 2)])
@@ -134,7 +134,7 @@ async def test_a_run_that_its_owner_gives_up_goes_on_at_once_and_counts_no_crash
     await log.give_up([(run_id, claim.token)])
     assert await counts(log, run_id) == ("queued", 0)
     (late,) = await log.append([after(claim, [FACT])])
-    assert late.code is WriteStatus.FENCED
+    assert late.status is WriteStatus.FENCED
     assert (await claimed(log)).idle_owners == 1
 
 

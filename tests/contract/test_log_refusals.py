@@ -133,7 +133,7 @@ async def test_impossible_arguments_are_refused_and_change_nothing(log: Log) -> 
     for name, call in CASES.items():
         assert 10 < len(await refusal(call, log)) < 300, name
         assert await everything(log) == before, name
-    assert (await log.append([BATCH]))[0].code is WriteStatus.OK, "the owner goes on"
+    assert (await log.append([BATCH]))[0].status is WriteStatus.OK, "the owner goes on"
 
 
 async def test_a_run_adds_to_no_other_conversation(log: Log) -> None:
@@ -176,7 +176,7 @@ async def test_an_odd_name_is_a_name_of_its_own(log: Log, name: str) -> None:
     assert await log.wait_for_work([], worker=name, timeout=5) == name
     assert await log.inbox(name) == [Signal(name, "steer", "left")]
     end = RunEnd(Batch(name, name, 2, [FACT], ack=1), "completed", session, [MESSAGE])
-    assert (await log.finish(end)).code is WriteStatus.OK
+    assert (await log.finish(end)).status is WriteStatus.OK
     assert [entry.seq for entry in await log.read(name)] == [1, 2, 3]
     assert len(await log.messages(session)) == 1
     assert [one for one in await everything(log) if one == [] or one[0].run_id != name] == bystanders
@@ -188,7 +188,7 @@ async def test_batches_beyond_what_lua_can_unpack_are_stored_whole(log: Log, cou
     facts = [FACT] * count
     made = await stage(log)
     (result,) = await log.append([Batch("r1", "t1", 2, facts)])
-    assert (result.code, result.head) == (WriteStatus.OK, 2 + count)
+    assert (result.status, result.head) == (WriteStatus.OK, 2 + count)
     await log.signal("r1", Signal("s1", "cancel"))
     assert (await log.pause(Batch("r1", "t1", result.head, facts), interrupts=[f"i{n}" for n in range(count)])).stored
     seqs = [entry.seq for entry in await log.read("r1", limit=10**6)]
@@ -196,5 +196,5 @@ async def test_batches_beyond_what_lua_can_unpack_are_stored_whole(log: Log, cou
     made = await log.claim({"echo": CLAIMED}, worker="w", token="t2", lease_ms=HOUR)
     assert made is not None
     end = RunEnd(Batch(made.run_id, "t2", 2, facts), "completed", "ada", [MESSAGE] * count)
-    assert (await log.finish(end)).code is WriteStatus.OK
+    assert (await log.finish(end)).status is WriteStatus.OK
     assert len(await log.messages("ada")) == count

@@ -318,7 +318,7 @@ async def test_cancel_of_a_released_run_ends_it_in_its_last_epoch(log: Log) -> N
     await log.release(after(claim, [FACT]))
     assert await log.signal(run_id, CANCEL) == "cancelled"
     assert [(entry.seq, entry.epoch) for entry in await log.read(run_id)] == [(1, 0), (2, 1), (3, 1), (4, 1), (5, 1)]
-    assert (await log.release(after(claim, [FACT]))).code is WriteStatus.DUP, "a repeat gets the first call's reply"
+    assert (await log.release(after(claim, [FACT]))).status is WriteStatus.DUP, "a repeat gets the first call's reply"
 
 
 async def test_other_signals_to_a_queued_run_wait_for_its_owner(log: Log) -> None:

@@ -148,6 +148,6 @@ async def test_no_write_makes_a_deleted_log_anew(fleet: Fleet, write: str) -> No
             result = await log.release(batch)
         else:
             result = await log.pause(batch, interrupts=["i"])
-        assert result.code is WriteStatus.GONE
+        assert result.status is WriteStatus.GONE
         assert await fleet.ask("EXISTS", owner.stream) == 0
         assert await fleet.ask("HGETALL", log.keys.run(owner.id)) == before

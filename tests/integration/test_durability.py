@@ -118,7 +118,7 @@ async def test_no_write_is_acknowledged_before_a_replica_has_it_not_even_when_it
     submitted, appended, finished, released, paused, signalled = [await call(log) for call in calls]
     assert submitted is False
     assert appended == [WriteResult(WriteStatus.DUP, 3, 0)]
-    assert [finished.code, released.code, paused.code, signalled] == [
+    assert [finished.status, released.status, paused.status, signalled] == [
         WriteStatus.DUP,
         WriteStatus.DUP,
         WriteStatus.DUP,
@@ -195,7 +195,7 @@ async def test_what_is_on_disk_is_acknowledged(prefix: str) -> None:
         await log.client.script_flush()
         assert (
             await log.finish(RunEnd(Batch(claim.run_id, claim.token, 3, [END]), "completed"))
-        ).code == WriteStatus.OK
+        ).status == WriteStatus.OK
         await log.aclose()
 
 

@@ -117,7 +117,7 @@ async def test_a_flushed_script_cache_is_not_noticed(log: RedisLog) -> None:
     await log.client.script_flush()
     assert await log.append([after(claim)]) == [WriteResult(WriteStatus.OK, head=4)]
     await log.client.script_flush()
-    assert (await log.finish(RunEnd(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))).code is WriteStatus.OK
+    assert (await log.finish(RunEnd(Batch(run_id, "t1", 4, [CANCELLED]), "cancelled"))).status is WriteStatus.OK
 
 
 async def test_what_is_appended_is_published_as_it_stands_in_the_log(log: RedisLog) -> None:
@@ -155,7 +155,7 @@ async def test_a_user_that_may_not_publish_writes_whole_or_not_at_all(log: Redis
         assert await limited.append([batch]) == [WriteResult(WriteStatus.OK, head=4)]
         assert await limited.signal(run_id, Signal("s1", "cancel")) == "running"
         end = RunEnd(Batch(run_id, "t1", 4, [CANCELLED], ack=1), "cancelled")
-        assert (await limited.finish(end)).code is WriteStatus.OK
+        assert (await limited.finish(end)).status is WriteStatus.OK
         assert [entry.seq for entry in await log.read(run_id)] == [1, 2, 3, 4, 5]
     finally:
         await limited.aclose()
@@ -196,7 +196,7 @@ async def finished(log: RedisLog, token: str) -> None:
     again = await claimed(log, token)
     await log.signal(claim.run_id, Signal("s2", "steer"))
     end = RunEnd(after(again, ack=2), "completed", "ada", [{"role": "user", "content": [{"text": "hi"}]}], MINUTE)
-    assert (await log.finish(end)).code is WriteStatus.OK
+    assert (await log.finish(end)).status is WriteStatus.OK
     assert 0 < await log.client.pttl(log.keys.log(claim.run_id)) <= MINUTE
 
 

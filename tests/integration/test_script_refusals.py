@@ -142,7 +142,7 @@ async def test_a_caller_that_does_not_own_a_run_changes_nothing_in_any_state(
         for name, write in writes(token, at).items():
             answer = await write(log)
             answer = answer[0] if isinstance(answer, list) else answer
-            refused = answer == Renewal(ours=False) if name == "renew" else answer.code is WriteStatus.FENCED
+            refused = answer == Renewal(ours=False) if name == "renew" else answer.status is WriteStatus.FENCED
             assert refused, f"{name} after {at}: {answer}"
             assert await dump(log) == before, f"{name} after {at}"
 
@@ -157,7 +157,7 @@ async def test_an_owner_at_another_head_changes_nothing(log: RedisLog) -> None:
                 continue
             answer = await write(log)
             answer = answer[0] if isinstance(answer, list) else answer
-            assert (answer.code, answer.head) == (WriteStatus.CONFLICT, 2), f"{name} after {head}"
+            assert (answer.status, answer.head) == (WriteStatus.CONFLICT, 2), f"{name} after {head}"
             assert await dump(log) == before, f"{name} after {head}"
 
 

@@ -339,7 +339,7 @@ async def test_each_call_is_made_whole_or_not_at_all_while_a_slot_moves_key_by_k
             await call()
     assert await dump(owner.port, prefix) == before
     await ask(owner.port, "CLUSTER", "SETSLOT", slot, "STABLE")
-    assert (await log.finish(end)).code == WriteStatus.OK
+    assert (await log.finish(end)).status == WriteStatus.OK
     assert await log.submit(second)
     await log.aclose()
 

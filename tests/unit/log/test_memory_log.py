@@ -98,10 +98,10 @@ async def test_a_finished_run_is_readable_for_its_retention(log: MemoryLog, cloc
 
 async def test_a_run_is_gone_when_its_retention_is_over(log: MemoryLog, clock: Clock) -> None:
     claim = await owned(log)
-    assert (await log.finish(ending(claim, retention_ms=1))).code is WriteStatus.OK
+    assert (await log.finish(ending(claim, retention_ms=1))).status is WriteStatus.OK
     clock.now += 1
     assert await log.info("r1") is None
-    assert (await log.finish(ending(claim, retention_ms=1))).code is WriteStatus.GONE
+    assert (await log.finish(ending(claim, retention_ms=1))).status is WriteStatus.GONE
 
 
 async def test_a_claims_token_is_remembered_for_a_minute(log: MemoryLog, clock: Clock) -> None:

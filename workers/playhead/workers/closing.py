@@ -150,7 +150,7 @@ class Closing:
             retention_ms=self._retention_ms,
         )
         result = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")
-        if result.code is WriteStatus.WAITING:
+        if result.status is WriteStatus.WAITING:
             self._put_back(rest)
             return None
         await self._at(Checkpoint.FINISHED)
@@ -198,8 +198,8 @@ class Closing:
         except PlayheadError:
             self._writer.put_back(rest)
             raise
-        if not (result.stored or result.code is WriteStatus.WAITING):
-            self._writer.ownership.lose(f"{what} returned {result.code.name}")
+        if not (result.stored or result.status is WriteStatus.WAITING):
+            self._writer.ownership.lose(f"{what} returned {result.status.name}")
             self._writer.ownership.check()
         return result
 

@@ -231,14 +231,14 @@ class ImportedRun:
 class WriteResult:
     """The result of a write: its status, the head now in the log, and the number of signals waiting."""
 
-    code: WriteStatus
+    status: WriteStatus
     head: int = 0
     inbox: int = 0
 
     @property
     def stored(self) -> bool:
         """The batch is in the log, by this call or an earlier try of it."""
-        return self.code in _STORED
+        return self.status in _STORED
 
 
 @dataclass(frozen=True, slots=True)

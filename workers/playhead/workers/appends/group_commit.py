@@ -185,7 +185,7 @@ class GroupCommit:
         first = write([batch for _, batch in sent]) if begun is None else begun
         results = list(await retry_until_answered(partial(self._write_again, sent, write), what, begun=first))
         for at, (writer, batch) in enumerate(sent):
-            while results[at].code is WriteStatus.CONFLICT and (
+            while results[at].status is WriteStatus.CONFLICT and (
                 again := await self._rewound(writer, batch, results[at].head)
             ):
                 alone = [(writer, again)]

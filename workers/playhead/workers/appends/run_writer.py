@@ -215,7 +215,7 @@ class RunWriter:
             self._kept.add(batch.records)
             self.head = batch.head + len(batch.records)
         else:
-            self.ownership.lose(f"append returned {result.code.name} (head {result.head}, expected {batch.head})")
+            self.ownership.lose(f"append returned {result.status.name} (head {result.head}, expected {batch.head})")
         _wake(self._for_result)
         return bool(self._waiting)
 
