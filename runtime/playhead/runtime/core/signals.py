@@ -20,6 +20,6 @@ class Signal:
     body: Any = None
 
     @property
-    def answers(self) -> list[str]:
+    def responds_to(self) -> list[str]:
         """The ids of the interrupts that it responds to."""
         return list(self.body) if self.kind == "respond" else []

@@ -134,16 +134,16 @@ class Rules:
             return None, ()
         if run.ended or signal.signal_id in run.signal_ids:
             return run.state, ()
-        if refused := [interrupt for interrupt in signal.answers if interrupt not in run.open_interrupts]:
+        if refused := [interrupt for interrupt in signal.responds_to if interrupt not in run.open_interrupts]:
             raise InterruptNotOpenError(run_id, refused)
         run.signal_ids.add(signal.signal_id)
         if ending and run.state != "running":
             return "cancelled", self._end_cancelled(run, ending, now=now)
-        run.open_interrupts.difference_update(signal.answers)
+        run.open_interrupts.difference_update(signal.responds_to)
         run.inbox.append(stored)
         if ending:
             run.cancel = stored, ending
-        if run.state == "paused" and signal.answers:
+        if run.state == "paused" and signal.responds_to:
             run.state, run.updated = "queued", now
             return run.state, self._enqueue(run)
         return run.state, () if run.worker is None else [RunSignalled(run.worker, run_id)]

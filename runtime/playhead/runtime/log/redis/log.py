@@ -358,7 +358,7 @@ class RedisLog:
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         check_signal(signal)
         keys = self.keys.of_run(run_id)
-        ending, answered = cancel_ending(signal), signal.answers
+        ending, answered = cancel_ending(signal), signal.responds_to
         args = [self.keys.root, run_id, signal.signal_id, signal.kind, pack(asdict(signal))]
         args += [len(ending), *ending, len(answered), *map(_bytes, answered)]
         reply = SignalReply.of(await self._write(_SIGNAL, keys, args))
