@@ -142,7 +142,7 @@ async def test_a_caller_that_waits_on_is_told_what_is_asked_and_how_to_respond(f
             (notice,) = told
             (question,) = notice.interrupts
             assert (notice.kind, question.name) == ("paused", "approve")
-            for part in (f'approve: {{"euros": 5}} ({question.id})', f"playhead respond {notice.run_id} ANSWER"):
+            for part in (f'approve: {{"euros": 5}} ({question.id})', f"playhead respond {notice.run_id} RESPONSE"):
                 assert part in notice.message
             await client.run(notice.run_id).respond({question.id: "yes"})
         assert done

@@ -27,12 +27,12 @@ def test_ask_shows_the_question_and_the_command_that_answers_it_and_waits_on(
     command, run_id = asking(fleet, commands, "pay")
     assert command.err[-2:] == [
         "? approve: May I pay?",
-        f"[waits for a response to approve; respond: playhead respond {run_id} ANSWER]",
+        f"[waits for a response to approve; respond: playhead respond {run_id} RESPONSE]",
     ]
     shown = call("show", run_id, "--url", fleet.url)
     assert re.search(r"state +paused", shown.out)
     assert "? approve: May I pay?" in shown.out
-    assert f"answer: playhead respond {run_id} ANSWER" in shown.out
+    assert f"answer: playhead respond {run_id} RESPONSE" in shown.out
     (info,) = call("show", run_id, "--json", "--url", fleet.url).lines
     assert (info["state"], [one["name"] for one in info["interrupts"]]) == ("paused", ["approve"])
     (row,) = [line for line in commands.run("runs", "--url", fleet.url).out.splitlines() if run_id in line]
@@ -70,10 +70,10 @@ def test_several_questions_are_answered_by_id_one_by_one(
     command, run_id = asking(fleet, commands, "pay book")
     (info,) = call("show", run_id, "--json", "--url", fleet.url).lines
     pay, book = (one["id"] for one in info["interrupts"])
-    assert f"playhead respond {run_id} {pay}=ANSWER {book}=ANSWER" in command.err[-1].replace("'", "")
+    assert f"playhead respond {run_id} {pay}=RESPONSE {book}=RESPONSE" in command.err[-1].replace("'", "")
     refused = call("respond", run_id, "yes", "--url", fleet.url)
     assert (refused.code, refused.out) == (64, "")
-    assert refused.err.startswith("playhead: 'yes' does not name an open question; pass ID=ANSWER. Open are: ")
+    assert refused.err.startswith("playhead: 'yes' does not name an open question; pass ID=RESPONSE. Open are: ")
     first = call("respond", run_id, f"{book}=no", "--url", fleet.url)
     assert (first.code, first.err) == (0, f"run {run_id}: answered; it still waits for approve")
     command.until("waits for a response to approve")

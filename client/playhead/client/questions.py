@@ -24,9 +24,9 @@ def names_of(interrupts: Sequence[Interrupt]) -> dict[str, str]:
 def how_to_respond(run_id: str, interrupts: Sequence[Interrupt]) -> str:
     """The command that responds to these questions, quoted for a shell."""
     if len(interrupts) == 1:
-        return f"playhead respond {run_id} ANSWER"
+        return f"playhead respond {run_id} RESPONSE"
     return " ".join(
-        ["playhead respond", run_id, *(shlex.quote(f"{name}=ANSWER") for name in names_of(interrupts).values())]
+        ["playhead respond", run_id, *(shlex.quote(f"{name}=RESPONSE") for name in names_of(interrupts).values())]
     )
 
 

@@ -59,12 +59,12 @@ async def _cancel(client: Client, *, run_id: str, as_json: bool) -> int:
 
 def respond(
     run_id: RunId,
-    answers: Annotated[
+    responses: Annotated[
         list[str],
         typer.Argument(
-            metavar="ID=ANSWER",
-            help="The question's id, or its name if no other open one has it, and the answer: JSON if it is, else text. "
-            "If one question is open, the answer alone is enough.",
+            metavar="ID=RESPONSE",
+            help="The question's id, or its name if no other open one has it, and the response: JSON if it is, else text. "
+            "If one question is open, the response alone is enough.",
         ),
     ],
     as_json: Json = False,
@@ -72,7 +72,7 @@ def respond(
     prefix: Prefix = "ph",
 ) -> None:
     """Respond to the questions of a paused run. The first response to a question counts."""
-    with_client(url, prefix, partial(_respond, run_id=run_id, given=answers, as_json=as_json))
+    with_client(url, prefix, partial(_respond, run_id=run_id, given=responses, as_json=as_json))
 
 
 async def _respond(client: Client, *, run_id: str, given: Sequence[str], as_json: bool) -> int:
@@ -83,14 +83,14 @@ async def _respond(client: Client, *, run_id: str, given: Sequence[str], as_json
         if info.ended:
             raise run_ended(run_id, info.state)
         raise ValueError(f"run {run_id} is {info.state}: it does not wait for a response")
-    answers = read_responses(given, pause.interrupts)
+    responses = read_responses(given, pause.interrupts)
     signal_id = uuid4().hex
-    state = await run.respond(answers, signal_id=signal_id)
+    state = await run.respond(responses, signal_id=signal_id)
     received = await _is_received(run, signal_id, after=pause.cursor)
     if as_json:
         print_json({"run": run_id, "signal": signal_id, "state": state, "received": received})
         return 0
-    left = names_of([one for one in pause.interrupts if one.id not in answers])
+    left = names_of([one for one in pause.interrupts if one.id not in responses])
     if left:
         _say(f"run {run_id}: answered; it still waits for {', '.join(left.values())}")
     elif received:

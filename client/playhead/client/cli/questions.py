@@ -13,31 +13,31 @@ __all__ = ["read_responses", "read_value"]
 
 
 def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:
-    """Responses by interrupt id, from arguments `ID=ANSWER`, `NAME=ANSWER`, or `ANSWER` if one question is open.
+    """Read responses by interrupt id from arguments: `ID=RESPONSE`, `NAME=RESPONSE`, or `RESPONSE` if one question is open.
 
-    A text with a `=` is an `ANSWER` alone only if it is JSON: otherwise the part before it may be a misspelt name, and
-    the answer to a question that is not open must never approve another one.
+    A text with a `=` is a `RESPONSE` alone only if it is JSON: otherwise the part before it may be a misspelt name, and
+    the response to a question that is not open must never approve another one.
 
     Raises:
         ValueError: One of them does not name an open question, or two name the same.
     """
     names = names_of(interrupts)
     keys = {**{name: key for key, name in names.items()}, **{key: key for key in names}}
-    answers: dict[str, Any] = {}
+    responses: dict[str, Any] = {}
     for text in given:
         matching = [key for key in keys if text.startswith(f"{key}=")]
         if matching:
             key = max(matching, key=len)
-            interrupt, answer = keys[key], text[len(key) + 1 :]
+            interrupt, response = keys[key], text[len(key) + 1 :]
         elif len(interrupts) == len(given) == 1 and ("=" not in text or _is_json(text)):
-            interrupt, answer = interrupts[0].id, text
+            interrupt, response = interrupts[0].id, text
         else:
             asked = ", ".join(f"{name} ({key})" if name != key else key for key, name in names.items())
-            raise ValueError(f"{text!r} does not name an open question; pass ID=ANSWER. Open are: {asked}")
-        if interrupt in answers:
+            raise ValueError(f"{text!r} does not name an open question; pass ID=RESPONSE. Open are: {asked}")
+        if interrupt in responses:
             raise ValueError(f"two responses to {names[interrupt]}")
-        answers[interrupt] = read_value(answer)
-    return answers
+        responses[interrupt] = read_value(response)
+    return responses
 
 
 def read_value(text: str) -> Any:

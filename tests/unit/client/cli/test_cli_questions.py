@@ -63,10 +63,14 @@ def test_several_questions_are_answered_by_name_or_id_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("given", "interrupts", "match"),
     [
-        (["yes"], TWO, r"'yes' does not name an open question; pass ID=ANSWER. Open are: where \(v1:.*\), when \(v1:"),
+        (
+            ["yes"],
+            TWO,
+            r"'yes' does not name an open question; pass ID=RESPONSE. Open are: where \(v1:.*\), when \(v1:",
+        ),
         (["approve=yes"], TWINS, "'approve=yes' does not name an open question"),
         (["v1:tool_call:t9:x=yes"], ONE, "does not name an open question"),
-        (["agrees=yes"], ONE, "'agrees=yes' does not name an open question; pass ID=ANSWER. Open are: approve"),
+        (["agrees=yes"], ONE, "'agrees=yes' does not name an open question; pass ID=RESPONSE. Open are: approve"),
         (["delete=true"], ONE, "does not name an open question"),
         (["Pay the bill=yes"], ONE, "does not name an open question"),
         (["approve =yes"], ONE, "does not name an open question"),
@@ -94,5 +98,5 @@ def test_the_command_that_is_shown_answers_every_question_whatever_its_name(
     interrupts = [question(name, call) for name, call in named]
     program, verb, run_id, *arguments = shlex.split(how_to_respond("0-run", interrupts))
     assert (program, verb, run_id) == ("playhead", "respond", "0-run")
-    given = [f"{argument.removesuffix('ANSWER')}{json.dumps(response)}" for argument in arguments]
+    given = [f"{argument.removesuffix('RESPONSE')}{json.dumps(response)}" for argument in arguments]
     assert read_responses(given, interrupts) == {one.id: response for one in interrupts}
