@@ -1,4 +1,4 @@
-"""Checks of the arguments of constructors: the wrong type or range is refused where the value is given. Pure.
+"""Checks constructor arguments, so that a wrong type or range is refused where the value is passed. Pure.
 
 A wrong type is a TypeError, a value out of range a ValueError. Each names the argument, the value, and what is accepted.
 """
@@ -28,7 +28,7 @@ def _refuse_type(what: str, value: object, wanted: str) -> TypeError:
 
 
 def check_text(what: str, value: object, *, optional: bool = False, empty: bool = False) -> None:
-    """Refuse what is not a text; an empty or blank one too, unless `empty`. None is accepted if `optional`."""
+    """Refuse a value that is not a string, and a blank string unless `empty`. None is accepted if `optional`."""
     if value is None and optional:
         return
     if not isinstance(value, str):
@@ -38,7 +38,7 @@ def check_text(what: str, value: object, *, optional: bool = False, empty: bool 
 
 
 def check_whole(what: str, value: object, *, least: int, most: int | None = None, optional: bool = False) -> None:
-    """Refuse what is not a whole number of that range. None is accepted if `optional`."""
+    """Refuse a value that is not a whole number in the given range. None is accepted if `optional`."""
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool):
@@ -52,7 +52,7 @@ def check_whole(what: str, value: object, *, least: int, most: int | None = None
 def check_number(
     what: str, value: object, *, least: float = 0.0, above: float | None = None, optional: bool = False
 ) -> None:
-    """Refuse what is not a finite number of at least `least`, or if given `above`. None is accepted if `optional`."""
+    """Refuse a value that is not finite, or is below `least` or not above `above`. None is accepted if `optional`."""
     if value is None and optional:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
@@ -65,25 +65,25 @@ def check_number(
 
 
 def check_flag(what: str, value: object) -> None:
-    """Refuse what is not a bool: a text such as "false" would count as true."""
+    """Refuse a value that is not a bool: a string such as "false" would count as true."""
     if not isinstance(value, bool):
         raise _refuse_type(what, value, "True or False")
 
 
 def check_choice(what: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse what is none of `choices`."""
+    """Refuse a value that is not one of `choices`."""
     if value not in choices:
         raise ValueError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
 
 
 def check_callable(what: str, value: object, *, optional: bool = False) -> None:
-    """Refuse what cannot be called. None is accepted if `optional`."""
+    """Refuse a value that is not callable. None is accepted if `optional`."""
     if not callable(value) and not (value is None and optional):
         raise _refuse_type(what, value, "a function or None" if optional else "a function")
 
 
 def check_mapping(what: str, value: object, *, optional: bool = False) -> None:
-    """Refuse what is not a mapping whose keys are texts. None is accepted if `optional`."""
+    """Refuse a value that is not a mapping with string keys. None is accepted if `optional`."""
     if value is None and optional:
         return
     if not isinstance(value, Mapping):
@@ -95,7 +95,7 @@ def check_mapping(what: str, value: object, *, optional: bool = False) -> None:
 
 
 def check_items(what: str, value: object, kind: type, *, each: str) -> None:
-    """Refuse what is not a list or tuple of `kind`; `each` says what an item is."""
+    """Refuse a value that is not a list or tuple of `kind`; `each` describes one item for the error."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise _refuse_type(what, value, f"a list, each item {each}")
     items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]

@@ -1,7 +1,7 @@
-"""Content blocks: what a history may hold, and the forms of other APIs that are converted to it. Pure.
+"""Content blocks: those that a history may hold, and the conversion from other APIs' forms. Pure.
 
-A history holds Converse's blocks, one kind each. People and tools also give those of MCP and of OpenAI's and Anthropic's
-APIs. What has the same meaning is converted; anything else is refused with a reason.
+A history holds Converse's blocks, one kind each. Callers and tools may also pass the blocks of MCP, OpenAI and
+Anthropic. A block with the same meaning is converted; any other block is refused with a reason.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ IN_MESSAGES: Final = (
     "cachePoint",
     "citationsContent",
 )
-"""The kinds of block in a message."""
+"""The kinds of block that a message may hold."""
 
 IN_RESULTS: Final = ("text", "json", "image", "document", "video", "audio", "citationsContent", "cachePoint")
-"""The kinds of block in a tool's result."""
+"""The kinds of block that a tool's result may hold."""
 
 _MEDIA: Final = ("image", "document", "video", "audio")
 
@@ -52,14 +52,14 @@ FORMATS: Final = {
     "application/vnd.ms-excel": ("document", "xls"),
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ("document", "xlsx"),
 }
-"""Media types to the kinds and formats of Converse. Not from `mimetypes`, which depends on the machine."""
+"""Converse's kind and format for each media type. Not taken from `mimetypes`, which depends on the machine."""
 
 
 class UnsendableError(Exception):
-    """A block that no history may hold. The text continues `<where>` and says what to give instead.
+    """A block that no history may hold. The message continues `<where>` and says what to pass instead.
 
     Attributes:
-        path: Where in the block.
+        path: Where in the block the problem is.
     """
 
     def __init__(self, reason: str, *, path: str = "") -> None:
@@ -68,15 +68,15 @@ class UnsendableError(Exception):
 
 
 def is_block(item: Mapping[str, Any]) -> bool:
-    """Whether it looks like a block of a message: of Converse, or of an API whose blocks have a `type`."""
+    """Whether `value` looks like a message's block: one of Converse, or one with a `type`, as in other APIs."""
     return any(kind in item for kind in IN_MESSAGES) or ("role" not in item and isinstance(item.get("type"), str))
 
 
 def as_list(content: object, *, kinds: tuple[str, ...]) -> list[ContentBlock]:
-    """The content of a message or a result as blocks; a text is one block.
+    """The content of a message or a result as a list of blocks; a string becomes one block.
 
     Raises:
-        UnsendableError: It is neither a text nor a list of blocks, or one of them is refused.
+        UnsendableError: If the content is neither a string nor a list of blocks, or if one of the blocks is refused.
     """
     if isinstance(content, str):
         return [{"text": content}]
@@ -93,10 +93,10 @@ def as_list(content: object, *, kinds: tuple[str, ...]) -> list[ContentBlock]:
 
 
 def converted(block: object, *, kinds: tuple[str, ...]) -> list[ContentBlock]:
-    """One block as those of a history, each of one of `kinds`. A block of several kinds becomes several.
+    """Convert one block to blocks that a history may hold, each of one of `kinds`. A block of several kinds becomes several.
 
     Raises:
-        UnsendableError: It has none of these kinds, and is not a form of another API that is known.
+        UnsendableError: If the block has none of these kinds and is not a known form of another API.
     """
     if not isinstance(block, dict):
         raise UnsendableError(f"is {_kind_of(block)}; give a block such as {{'text': …}}")
@@ -111,9 +111,9 @@ def converted(block: object, *, kinds: tuple[str, ...]) -> list[ContentBlock]:
 
 
 def readable(block: object, *, kinds: tuple[str, ...]) -> list[ContentBlock]:
-    """As `converted` for plain data, but never raises: a block that is refused becomes a text for the model.
+    """Like `converted` for plain data, but never raises: a refused block becomes a text block for the model.
 
-    The text is the value's JSON if it is short of nothing but its form, else it says what is missing.
+    The text is the value's JSON if only the form of the block is wrong, and otherwise says what is missing.
     """
     try:
         return converted(block, kinds=kinds)
@@ -159,7 +159,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _media(value: Any) -> dict[str, Any]:
-    """`{"format", "source"}`; the bytes may also be base64 text, as they are in JSON."""
+    """`{"format", "source"}`; the bytes may also be a base64 string, as they are in JSON."""
     media = _mapping(value)
     source = media.get("source")
     if not isinstance(source, dict) or not source:
@@ -175,7 +175,7 @@ def _media(value: Any) -> dict[str, Any]:
 
 
 def _format_of(data: bytes) -> str | None:
-    """The format of a picture by its first bytes."""
+    """The format of an image, recognised by its first bytes."""
     starts = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
     return next((form for start, form in starts.items() if data.startswith(start)), None)
 
@@ -224,7 +224,7 @@ _CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
 
 
 def _foreign(block: dict[str, Any], kinds: tuple[str, ...]) -> list[ContentBlock]:
-    """A block of MCP, or of OpenAI's or Anthropic's API: it names its kind in `type`."""
+    """Convert a block of MCP, OpenAI or Anthropic, which names its kind in `type`."""
     form = block.get("type")
     made = _FOREIGN[form](block) if isinstance(form, str) and form in _FOREIGN else None
     if made is not None:
@@ -252,7 +252,7 @@ def _by_media_type(media_type: Any, data: Any) -> ContentBlock | None:
 
 
 def _image_url(block: Mapping[str, Any]) -> ContentBlock | None:
-    """OpenAI's; only a data URL holds the image itself."""
+    """Convert OpenAI's image block; only a data URL holds the image itself."""
     given = block.get("image_url")
     url = cast("Mapping[str, Any]", given).get("url") if isinstance(given, dict) else given
     head, _, data = str(url).partition(",")
@@ -262,7 +262,7 @@ def _image_url(block: Mapping[str, Any]) -> ContentBlock | None:
 
 
 def _resource(block: Mapping[str, Any]) -> ContentBlock | None:
-    """MCP's embedded resource: its text, or its bytes if their media type is known."""
+    """Convert MCP's embedded resource: to its text, or to its bytes if their media type is known."""
     given = block.get("resource")
     resource = cast("Mapping[str, Any]", given) if isinstance(given, dict) else {}
     if isinstance(text := resource.get("text"), str):

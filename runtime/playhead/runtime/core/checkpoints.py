@@ -1,4 +1,4 @@
-"""The state of a run at any of its records: the fold is kept now and then, and continued from there. Pure."""
+"""The state of a run at any of its records: some states are kept, and the fold continues from the nearest one. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from playhead.runtime.core.state import RunState, initial
 __all__ = ["SPACING", "Checkpoints"]
 
 SPACING: Final = 512
-"""Records from one kept state to the next. A state holds a tuple of all messages, so more of them cost memory."""
+"""Records between two kept states. Each state holds a tuple of all messages, so a smaller spacing costs memory."""
 
 
 class Checkpoints:
-    """Folds the records of a run once, and keeps every `SPACING`th state.
+    """Folds the records of a run once and keeps every `SPACING`th state.
 
-    With them, the state at any record that was folded is the fold of at most `SPACING` records.
+    The state at any folded record is then at most `SPACING` records away.
 
     Args:
         history: The messages that the run began from.
@@ -35,7 +35,7 @@ class Checkpoints:
         self._kept: list[RunState] = [self._state]
 
     def extend(self, page: Iterable[Segment]) -> None:
-        """Fold the next records: those after `head`, without a gap."""
+        """Fold the next records, which follow `head` without a gap."""
         for first, epoch, values in page:
             for seq, value in enumerate(values, first):
                 # Nearly all records are chunks, of which only a redaction changes the state.

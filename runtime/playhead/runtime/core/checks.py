@@ -1,7 +1,7 @@
-"""Checks of a log's arguments, made before anything is sent or changed. Pure.
+"""Checks a log's arguments before anything is sent or changed. Pure.
 
-A Redis script that fails at a command keeps what it wrote before that command. So every value that a command could
-refuse is refused here, before a script runs.
+A Redis script that fails at a command keeps what it wrote before it. So every value that a command could refuse is
+refused here, before the script runs.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _LARGEST_COUNT: Final = 2**53  # what Lua's numbers hold exactly
 
 
 def check_duration(what: str, value: object) -> None:
-    """Refuse what is not a number of milliseconds from 1 to a hundred years.
+    """Refuse a value that is not a number of milliseconds between 1 and a hundred years.
 
     Raises:
-        ValueError: Names `what` and the value.
+        ValueError: The message names `what` and the value.
     """
     _check_whole(what, value, 1, _LONGEST_MS)
 
 
 def check_count(what: str, value: object, *, least: int = 0) -> None:
-    """Refuse what is not a whole number from `least` to 2**53.
+    """Refuse a value that is not a whole number between `least` and 2**53.
 
     Raises:
-        ValueError: Names `what` and the value.
+        ValueError: The message names `what` and the value.
     """
     _check_whole(what, value, least, _LARGEST_COUNT)
 
@@ -44,20 +44,20 @@ def _check_whole(what: str, value: object, least: int, most: int) -> None:
 
 
 def check_name(what: str, value: object) -> None:
-    """Refuse what is not a usable name: not text, empty, too long, or with half of a surrogate pair.
+    """Refuse a value that is not a usable name: no string, empty, too long, or with a lone surrogate.
 
     Raises:
-        ValueError: Names `what` and the value.
+        ValueError: The message names `what` and the value.
     """
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_NAME or not _encodes(value):
         raise ValueError(f"{what} must be a text of 1 to {_LONGEST_NAME} characters, not {_shown(value)}")
 
 
 def check_agent(value: object) -> None:
-    """Refuse what cannot name an agent. The rule is the same for a definition, a submission and a claim.
+    """Refuse a value that cannot name an agent. The rule is the same for a definition, a submission and a claim.
 
     Raises:
-        ValueError: It is not a text of 1 to 128 letters, digits, `_`, `-` and `.`.
+        ValueError: If it is not a string of 1 to 128 letters, digits, `_`, `-` and `.`.
     """
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_AGENT or not all(map(_names_agents, value)):
         raise ValueError(
@@ -66,16 +66,16 @@ def check_agent(value: object) -> None:
 
 
 def check_agents(values: Iterable[object]) -> None:
-    """`check_agent` for each value."""
+    """Apply `check_agent` to each value."""
     for value in values:
         check_agent(value)
 
 
 def check_session(value: object) -> None:
-    """Refuse what cannot name a session.
+    """Refuse a value that cannot name a session.
 
     Raises:
-        ValueError: It is not a text of 1 to 256 printable characters.
+        ValueError: If it is not a string of 1 to 256 printable characters.
     """
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_SESSION or not value.isprintable():
         raise ValueError(f"session_id must be 1 to {_LONGEST_SESSION} printable characters, not {_shown(value)}")

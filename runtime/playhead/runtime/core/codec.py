@@ -1,11 +1,11 @@
-"""Records to bytes and back: msgpack without pickle, and a compact form for the most frequent record.
+"""Encodes records to bytes and decodes them: msgpack without pickle, and a compact form for the most frequent record.
 
 A record is a msgpack map. `model.chunk` is a msgpack array instead, about half the size:
 
     [1, at, text, index]     a text delta           [2, at, json, index]   a tool input delta
     [3, at, text, index]     a reasoning delta      [0, at, chunk]         any other chunk, whole
 
-`index` is `contentBlockIndex` and is left out where the chunk has none. The first number is the version of the form: a
+`index` is `contentBlockIndex` and is omitted if the chunk has none. The first number is the version of the form: a
 new form takes a new number, and an existing number never changes its meaning.
 """
 
@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 MAX_RECORD_BYTES: Final = 1 << 20
-"""Default limit of one encoded record, in bytes."""
+"""The default size limit of one encoded record, in bytes."""
 
 MAX_SUM_BYTES: Final = 64 << 20
-"""Limit of a record that repeats what is already stored: see `limit_of`. Far below the limits of Redis and msgpack."""
+"""The size limit, in bytes, of a record that repeats stored data: see `limit_of`. Far below the limits of Redis and msgpack."""
 
 _SUMS: Final = frozenset({"run.completed", "run.cancelled", "run.paused"})
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
@@ -58,7 +58,7 @@ def _ext_hook(code: int, data: bytes) -> Any:
 
 
 class _OfThread(local):
-    """One packer per thread: packing a big int runs Python code, and another thread could then use the same buffer."""
+    """Holds one packer per thread: packing a big int runs Python code, during which another thread could use the same buffer."""
 
     def __init__(self) -> None:
         self.packer = msgpack.Packer(default=_default, unicode_errors="surrogatepass", autoreset=True)
@@ -70,7 +70,7 @@ _of_thread = _OfThread()
 def pack(value: Any) -> bytes:
     """Encode plain data (dict, list, str, bytes, int of any size, float, bool, None) as msgpack.
 
-    `unpack` can read everything that this returns: a value that msgpack can write but not read back is refused here.
+    `unpack` can read everything that this returns, because a value that msgpack can write but not read back is refused.
 
     Raises:
         EncodingError: For anything else, and for data nested deeper than msgpack allows (about 500 levels).
@@ -93,7 +93,7 @@ def _pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """Decode what `pack` made.
+    """Decode bytes that `pack` made.
 
     Raises:
         ForeignRecordError: If the bytes are not one whole msgpack value.
@@ -105,7 +105,7 @@ def unpack(data: bytes) -> Any:
 
 
 def _check_compact(items: list[Any], data: bytes) -> None:
-    """Refuse an array that is not a `model.chunk` while its bytes are still known: readers rely on its types."""
+    """Refuse an array that is not a `model.chunk` while its bytes are at hand for the error: readers rely on its types."""
     if len(items) < 3 or type(items[1]) is not int:
         raise ForeignRecordError(f"not a playhead record: an array of {len(items)} in {data[:40]!r}")
     form = items[0]
@@ -118,10 +118,10 @@ def _check_compact(items: list[Any], data: bytes) -> None:
 
 
 def limit_of(record: Record, limit: int) -> int:
-    """The size limit of this record in a run whose records may have `limit` bytes each.
+    """The size limit of `record` in a run whose records may have `limit` bytes each.
 
     A record that repeats what is already stored (a message whose chunks are stored, a message of stored tool results,
-    the result of a run) may be larger than each of its parts, and must not fail because of that. Its limit is
+    the result of a run) may be larger than any of its parts and must not fail for that reason. Its limit is
     `MAX_SUM_BYTES`.
     """
     sums_up = record.type in _SUMS or (type(record) is MessageAdded and record.origin in ("model", "tools"))
@@ -129,11 +129,11 @@ def limit_of(record: Record, limit: int) -> int:
 
 
 def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
-    """One record as msgpack bytes.
+    """Encode one record as msgpack bytes.
 
     Raises:
-        EncodingError: If it holds something that is not plain data; the text names the record's type.
-        RecordTooLargeError: If it is over `limit` bytes.
+        EncodingError: If the record holds something that is not plain data; the message names the record's type.
+        RecordTooLargeError: If the record is larger than `limit` bytes.
     """
     if type(record) is ModelChunk:
         return encode_chunk(compact(record.at, record.chunk), limit=limit)
@@ -147,9 +147,9 @@ def encode_record(record: Record, *, limit: int = MAX_RECORD_BYTES) -> bytes:
 
 
 def encode_chunk(items: list[Any], *, limit: int = MAX_RECORD_BYTES) -> bytes:
-    """As `encode_record`, for a `model.chunk` that is already an array."""
+    """Like `encode_record`, for a `model.chunk` that is already an array."""
     plain = items[0] != WHOLE
-    if plain and len(items) == 3:  # two numbers and a text: every such value can be encoded
+    if plain and len(items) == 3:  # two numbers and a string: every such value can be encoded
         data = cast("bytes", _of_thread.packer.pack(items))
     else:
         try:
@@ -162,7 +162,7 @@ def encode_chunk(items: list[Any], *, limit: int = MAX_RECORD_BYTES) -> bytes:
 
 
 def decode_record(data: bytes) -> Record:
-    """The record in `data`; a type written by a newer version becomes an `UnknownRecord`.
+    """Decode the record in `data`; a type written by a newer version becomes an `UnknownRecord`.
 
     Raises:
         ForeignRecordError: If these are not the bytes of a record.
@@ -171,18 +171,18 @@ def decode_record(data: bytes) -> Record:
 
 
 def decode_stored(data: bytes) -> Stored:
-    """As `decode_record`, but a `model.chunk` stays the stored array; `record_of` makes it a record."""
+    """Like `decode_record`, but a `model.chunk` stays the stored array; `record_of` turns it into a record."""
     return stored_of(unpack(data), data)
 
 
 def read_back(items: list[Any], data: bytes) -> Stored:
-    """What `decode_stored` returns for `data`, given that `encode_chunk` encoded `items` to it. Avoids decoding."""
+    """What `decode_stored` would return for `data`, which `encode_chunk` made of `items`. Avoids decoding."""
     plain = items[0] != WHOLE and (len(items) == 3 or type(items[3]) is int)
     return items if plain else decode_stored(data)
 
 
 def decode_batch(data: bytes, count: int) -> list[Stored]:
-    """`count` consecutive records, each as `decode_stored` returns it.
+    """Decode `count` consecutive records, each as `decode_stored` returns it.
 
     Raises:
         ForeignRecordError: As `decode_record`, and if `data` does not hold exactly `count` records.
@@ -195,7 +195,7 @@ def decode_batch(data: bytes, count: int) -> list[Stored]:
 
 
 def stored_of(value: Any, data: bytes) -> Stored:
-    """As `decode_stored`, for a value that is unpacked already; `data` is what an error shows of it."""
+    """Like `decode_stored`, for a value that is already unpacked; an error shows `data`."""
     if type(value) is list:
         items = cast("list[Any]", value)
         if len(items) == 3:  # most are text deltas: checked in one comparison

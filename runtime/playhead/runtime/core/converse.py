@@ -1,6 +1,6 @@
 """The Converse-shaped vocabulary that models, tools and messages share (source: Bedrock ConverseStream, as in Strands).
 
-Values are plain dicts at run time; the TypedDicts only tell readers and type checkers what the dicts contain.
+Values are plain dicts at run time; the TypedDicts only document, for readers and type checkers, what the dicts contain.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ToolChoice = dict[str, Any]
 
 
 class Usage(TypedDict):
-    """Tokens of one model call, or of a whole run."""
+    """The tokens of one model call, or of a whole run."""
 
     inputTokens: int
     outputTokens: int
@@ -43,13 +43,13 @@ class Usage(TypedDict):
 
 
 class Metrics(TypedDict):
-    """Times of one model call, in milliseconds."""
+    """The times of one model call, in milliseconds."""
 
     latencyMs: int
 
 
 class Message(TypedDict, total=False):
-    """A message of the history; `metadata` and `tracking_id` are never sent to a model."""
+    """A message in the history; `metadata` and `tracking_id` are never sent to a model."""
 
     role: Literal["user", "assistant"]
     content: list[ContentBlock]
@@ -60,7 +60,7 @@ class Message(TypedDict, total=False):
 Messages = list[Message]
 
 Prompt = str | list[ContentBlock] | list[Message] | None
-"""Text, content blocks, messages, or None to go on from the history."""
+"""Text, content blocks, messages, or None to continue from the history."""
 
 
 class ToolUse(TypedDict):
@@ -80,7 +80,7 @@ class ToolResult(TypedDict):
 
 
 class ToolSpec(TypedDict):
-    """The description of a tool that a model gets; `inputSchema` is `{"json": <JSON schema>}`."""
+    """The description of a tool as sent to the model; `inputSchema` is `{"json": <JSON schema>}`."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""Cursors: a reader's position in a run. Pure."""
+"""Cursors: the position of a reader in a run. Pure."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Position(NamedTuple):
     """A parsed cursor.
 
     Attributes:
-        seq: The record.
+        seq: The number of the record.
         event: The last event of that record that was seen; beyond the last one if the whole record was seen.
-        epoch: The epoch of the record, if the cursor holds it: a reader then notices that the record was replaced.
+        epoch: The epoch of the record, if the cursor holds it; with it a reader notices that the record was replaced.
     """
 
     seq: int
@@ -32,7 +32,7 @@ def parse_cursor(cursor: Cursor | None) -> Position:
     """Parse a cursor: `41`, `"41"`, `"41-2"` (record 41, written by owner 2), `"41.0"` or `"41-2.0"` (its first event).
 
     Raises:
-        ValueError: If it is none of these; the text names the value.
+        ValueError: If it has none of these forms; the message names the value.
     """
     if cursor is None:
         return Position(0)

@@ -1,4 +1,4 @@
-"""Decides the next step of a run from its state. Pure: every rule of the loop is here, every act is in `loop`.
+"""Decides the next step of a run from its state. Pure: every rule of the loop is here, and every action is in `loop`.
 
 `decide` returns the same step for the same records, in every process and after any number of interruptions. So
 starting, resuming and replaying a run use the same code.
@@ -40,12 +40,12 @@ MAX_TOKENS_TEXT: Final = (
 
 
 def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = ()) -> Step | None:
-    """The next step of the run, or None when it has ended or waits for answers.
+    """The next step of the run, or None if it has ended or waits for responses.
 
     Args:
         state: The fold of its records.
-        in_turn: The agent runs the calls of a message one after the other.
-        partial: The chunks of a model call that stopped half-way, if the model can continue after them.
+        in_turn: Whether the agent runs the calls of a message one after the other.
+        partial: The chunks of a model call that broke off, if the model can continue after them.
     """
     if state.status in ENDED_STATES or state.status == "paused":
         return None
@@ -61,7 +61,7 @@ def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] =
 
 
 def _next_cycle(state: RunState) -> Step:
-    """At this boundary steers enter the history."""
+    """Add the queued steers to the history, or start the next cycle."""
     return AddMessage(state.steers[0], "steer") if state.steers else StartCycle(state.cycle + 1)
 
 

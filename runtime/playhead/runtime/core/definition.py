@@ -1,4 +1,4 @@
-"""What an agent is, as a value that a log keeps: with it and a run's records, each request to the model is known. Pure."""
+"""An agent's definition as a value that the log keeps: with it, each request to the model can be rebuilt. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _VERSION = 1
 
 
 class StoredDefinition(NamedTuple):
-    """A definition as it is stored.
+    """A definition in its stored form.
 
     Attributes:
         digest: The first 32 hex digits of the SHA-256 of `data`; a `run.claimed` names the definition by it.
@@ -30,7 +30,7 @@ class StoredDefinition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AgentDefinition:
-    """Everything about an agent that determines what its model is asked, and how often. Plain data, without any secret.
+    """Everything about an agent that determines what its model is asked, and how often. Plain data without secrets.
 
     Attributes:
         agent: The agent's name.
@@ -38,10 +38,10 @@ class AgentDefinition:
         system_prompt: The system prompt, or None.
         tool_specs: The tools' descriptions, in the order in which they are offered.
         tool_executor: `concurrent` or `sequential`.
-        on_partial: What happens to the text of a model call that stopped half-way: `retract` or `continue`.
+        on_partial: What happens to the text of a model call that broke off: `retract` or `continue`.
         messages: The agent's own messages, which come before those of the session.
-        retry: The fields of its `RetryPolicy`; `max_attempts` is 1 without one. Empty in a definition of a version that
-            did not keep them.
+        retry: The fields of its `RetryPolicy`; without one, `max_attempts` is 1. Empty in a definition written by a
+            version that did not store them.
     """
 
     agent: str
@@ -54,10 +54,10 @@ class AgentDefinition:
     retry: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def stored(self) -> StoredDefinition:
-        """The definition encoded, with its digest: equal definitions have one digest.
+        """The encoded definition with its digest; equal definitions have equal digests.
 
         Raises:
-            EncodingError: It holds something that is not plain data.
+            EncodingError: If the definition holds something that is not plain data.
         """
         held = {one.name: getattr(self, one.name) for one in fields(self)}
         if not self.retry:  # an older definition keeps its digest
@@ -72,10 +72,10 @@ class AgentDefinition:
 
     @classmethod
     def of(cls, data: bytes) -> AgentDefinition:
-        """The definition in `data`; what a newer version has added is left out.
+        """Decode the definition in `data`; fields added by a newer version are dropped.
 
         Raises:
-            ForeignRecordError: These are not the bytes of a definition.
+            ForeignRecordError: If `data` is not an encoded definition.
         """
         given = unpack(data)
         known = {one.name for one in fields(cls)}

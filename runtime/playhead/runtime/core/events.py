@@ -1,8 +1,8 @@
-"""Records to events: the events of a run as a consumer sees them, in the Strands vocabulary. Pure.
+"""Derives from records the events that a consumer of a run sees, in Strands' vocabulary. Pure.
 
-Events are derived by the reader and never stored. The order and the keys are Strands' (1.62). Three things are added:
+The reader derives events; they are never stored. The order and the keys are Strands' (1.62). Three things are added:
 the attributes of `Event`, and two events. `{"retracted": True, "from_seq", "to_seq", "text"}` says that the text streamed
-by those records is withdrawn, because the model call failed half-way and is made again.
+by those records is withdrawn, because the model call broke off and is made again.
 `{"retrying": True, "delay", "attempt", "error_type", "error"}` says that a model call failed and is made again after a
 wait of `delay` seconds.
 """
@@ -48,10 +48,10 @@ class Event(dict[str, Any]):
 
     Attributes:
         run_id: The run.
-        seq: The record that it was derived from.
-        at: When that record was made, unix milliseconds.
-        epoch: The epoch of the owner that wrote that record.
-        index: Its position among the events of that record; None for the last.
+        seq: The number of the record that it was derived from.
+        at: When that record was made, in unix milliseconds.
+        epoch: The epoch of the owner that wrote the record.
+        index: Its position among the events of the record; None for the last.
     """
 
     __slots__ = ("at", "epoch", "index", "run_id", "seq")
@@ -69,10 +69,10 @@ class Event(dict[str, Any]):
         return place if self.index is None else f"{place}.{self.index}"
 
     def to_json(self) -> str:
-        """The event as one line of JSON that every parser takes.
+        """The event as one line of JSON that every parser accepts.
 
         Bytes become `{"__bytes_encoded__": true, "data": base64}`, Strands' form; a number that JSON does not have
-        becomes the text `NaN`, `Infinity` or `-Infinity`; characters that end a line for some readers are escaped.
+        becomes the string `NaN`, `Infinity` or `-Infinity`; characters that end a line for some readers are escaped.
         """
         return json_line(self)
 
@@ -80,13 +80,13 @@ class Event(dict[str, Any]):
 class Projection:
     """Turns the records of one run into events, in order.
 
-    Feed it record 1, then consecutive records from the start of a model call (or from 2) on. The events do not depend
-    on where it starts. Events at or before `after` are computed but not returned.
+    Feed it record 1, then consecutive records from the start of a model call (or from record 2) on. The events do not
+    depend on the record at which it starts. Events at or before `after` are computed but not returned.
 
     Attributes:
-        ended: The terminal record has been read.
+        ended: Whether the terminal record has been read.
         error: The exception that the reader must raise if the run failed.
-        invocation_state: The caller's values that are part of events.
+        invocation_state: The caller's values that appear in the events.
     """
 
     __slots__ = ("_after", "_chunks", "_message", "ended", "error", "invocation_state", "run_id")
@@ -102,21 +102,21 @@ class Projection:
 
     @staticmethod
     def may_begin_at(record: Record) -> bool:
-        """Whether the events from this record on need no record before it, except record 1."""
+        """Whether a projection may begin at this record: its events depend on no earlier record except record 1."""
         if isinstance(record, ModelStarted):
             return not record.continues
         return isinstance(record, MessageAdded | CycleStarted)
 
     def events(self, segment: Segment) -> Iterator[Event]:
-        """The events of a segment's records after the cursor, made lazily.
+        """Yield the events of a segment's records after the cursor, each when it is asked for.
 
-        They are the events that `feed` returns, but those of text deltas, which most are, are made from the stored
-        array, which is three times as fast.
+        They equal those that `feed` returns. The events of text deltas, which are the most frequent, are made from the
+        stored array, which is three times as fast.
         """
         return self.events_at(*segment)
 
     def events_at(self, first: int, epoch: int, values: Iterable[Stored]) -> Iterator[Event]:
-        """As `events`, for the segment that has these fields."""
+        """Like `events`, for the segment with these fields."""
         run_id, seq, here = self.run_id, first - 1, self._after.seq < first
         say, given = self._message.streamed.append, self.invocation_state
         for value in values:
@@ -153,7 +153,7 @@ class Projection:
             yield event
 
     def feed(self, entry: Entry) -> list[Event]:
-        """The events of one record after the cursor: often one or two, sometimes none."""
+        """The events of one record after the cursor: usually one or two, sometimes none."""
         seq, epoch, record = entry
         events = self._chunk(record) if type(record) is ModelChunk else self._events(record)
         if not events:

@@ -53,7 +53,7 @@ def fold(entries: Iterable[Entry], *, history: Iterable[Message] = ()) -> RunSta
 
 
 def evolve(state: RunState, entry: Entry) -> RunState:
-    """The state after one more record. Unknown records change nothing."""
+    """The state after one more record. An unknown record changes nothing."""
     record = entry.record
     if type(record) is ModelChunk:  # by far the most frequent record; all but one kind change nothing
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
@@ -113,7 +113,7 @@ def _batch_ended(state: RunState) -> RunState:
 
 
 def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
-    """A guardrail withdraws the last message to the model, because it must not appear in the conversation again."""
+    """Replace the last message to the model, which a guardrail withdrew: it must not appear in the conversation again."""
     text = verdict.get("redactUserContentMessage")
     if not text or not state.messages:
         return state
@@ -128,7 +128,7 @@ def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
 
 
 def _without_tool_uses(message: Message) -> Message:
-    """The history form of a message cut at the token limit: its tool calls may be cut too and must not run."""
+    """The message, cut at the token limit, as the history keeps it: its tool calls may be cut too and must not run."""
 
     def safe(block: ContentBlock) -> ContentBlock:
         if "toolUse" not in block:

@@ -1,4 +1,4 @@
-"""The records of exceptions: of one that ends a run, and of one after which a model call is made again. Pure."""
+"""Makes the record of an exception: of one that ends a run, or of one after which a model call is made again. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_FAULT_CHARS: Final = 1000  # of each failed call; a run may have many of th
 
 
 def failure(error: BaseException) -> RunFailed:
-    """The record of an exception that ends a run; it can always be stored."""
+    """The record of an exception that ends a run. It can always be stored."""
     return RunFailed(at=now_ms(), error_type=type(error).__name__, message=_text(error), force_stop=True)
 
 

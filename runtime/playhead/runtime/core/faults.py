@@ -1,7 +1,8 @@
 """Which errors of a model's provider are transient, and how long the provider asked to wait. Pure.
 
-An error says so itself, or is recognized by its HTTP status, its code or its class. Nothing is imported for that: the
-exceptions of openai, anthropic, httpx, aiohttp, botocore and Strands are known by their names and attributes.
+An error declares itself transient, or is recognised by its HTTP status, its code or its class. Nothing is imported for
+this: the exceptions of openai, anthropic, httpx, aiohttp, botocore and Strands are recognised by their names and
+attributes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
 """HTTP statuses after which the same request may succeed later."""
 
 _LASTING_CODES: Final = frozenset({"insufficient_quota", "context_length_exceeded"})
-"""What waiting does not change, whatever the status is."""
+"""Codes that waiting does not change, whatever the status is."""
 
 _TRANSIENT_CODES: Final = frozenset(
     {
@@ -33,7 +34,7 @@ _TRANSIENT_CODES: Final = frozenset(
         "timeout_error",
     }
 )
-"""What providers send within a stream, whose status was already 200."""
+"""Codes that providers send within a stream, whose status was already 200."""
 
 _LASTING_NAMES: Final = frozenset({"ContextWindowOverflowException", "UnsupportedProtocol", "LocalProtocolError"})
 """Strands' name; and the kinds of httpx's TransportError that are the caller's mistake."""
@@ -53,11 +54,12 @@ _LONGEST_CHAIN: Final = 10
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed later: a broken connection, a timeout, 408, 409, 425, 429, 5xx, an overloaded server.
+    """Whether the same call may succeed later: a broken connection, a timeout, 408, 409, 425, 429, 5xx, an overloaded
+    server.
 
-    In this order: an attribute `transient` of the error that is a bool; its class, for a context overflow; its code,
-    for an exhausted quota; its HTTP status; its class (`ConnectionError`, `TimeoutError`, and those of HTTP libraries);
-    its code. Every other error is lasting, and so is a bug in the model's own code.
+    Checked in this order: an attribute `transient` of the error, if it is a bool; its class, for a context overflow;
+    its code, for an exhausted quota; its HTTP status; its class (`ConnectionError`, `TimeoutError`, and those of HTTP
+    libraries); its code. Every other error is permanent, including a bug in the model's own code.
     """
     said: object = getattr(error, "transient", None)
     if isinstance(said, bool):
@@ -74,10 +76,10 @@ def is_transient(error: BaseException) -> bool:
 
 
 def asked_to_wait(error: BaseException, *, now: int) -> float | None:
-    """Seconds that the provider asked to wait, if the error or one of its causes tells.
+    """The seconds that the provider asked to wait, if the error or one of its causes says so.
 
-    It is the attribute `retry_after`, else the header `retry-after-ms` or `retry-after` of `response`: milliseconds,
-    seconds or a date, which is compared with the response's own date, else with `now` in unix milliseconds.
+    Taken from the attribute `retry_after`, else from the header `retry-after-ms` or `retry-after` of `response`:
+    milliseconds, seconds or a date, which is compared with the response's own date, else with `now` in unix milliseconds.
     """
     for one in _causes(error):
         given: object = getattr(one, "retry_after", None)
@@ -109,7 +111,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _codes(error: BaseException) -> Iterator[str]:
-    """What the provider calls the error: `code` and `type`, of the exception and of the body it carries."""
+    """The provider's names for the error: `code` and `type`, of the exception and of its body."""
     body: Any = getattr(error, "body", None)
     inner: Any = cast("Mapping[str, Any]", body).get("error") if isinstance(body, Mapping) else None
     for name in ("code", "type"):
@@ -152,12 +154,12 @@ def _date(text: str) -> float | None:
 
 
 def recorded_error(name: str, text: str, *, transient: bool | None = None) -> Exception:
-    """An exception with this class name and text, as a record has them. Its base is Python's own class of the name, if any.
+    """Make an exception from the class name and message in a record. Its base is Python's own class of that name, if any.
 
     Args:
         name: The name of its class.
         text: Its `str()`.
-        transient: Whether it is transient; None to decide by its class.
+        transient: Whether it is transient; None to decide by the class.
     """
     base = getattr(builtins, name, Exception)
     kind = base if isinstance(base, type) and issubclass(base, Exception) else Exception

@@ -1,8 +1,8 @@
-"""A history in an order that strict providers take too. Pure, and it never raises.
+"""Brings a history into an order that strict providers accept too. Pure, and never raises.
 
 All providers refuse a tool call without its result, and most a result without its call. Strict ones also refuse two
 messages of one role in a row, a user's message right after tool results, blank messages, and a history that begins with
-the assistant. All of that comes up: a turn fails, a steer arrives, a session was cut or preloaded. What is stored is
+the assistant. All of these occur: a turn fails, a steer arrives, a session was cut or preloaded. The stored history is
 not changed.
 """
 
@@ -19,12 +19,12 @@ from playhead.runtime.core.tool_results import error_result
 __all__ = ["BLANK", "INTERRUPTED_TEXT", "NO_REPLY_TEXT", "blocks_of", "in_order", "is_blank", "lacks_results"]
 
 INTERRUPTED_TEXT: Final = "Tool was interrupted."
-"""The result of a call that has none, in Strands' words."""
+"""The result given to a call that has none, in Strands' words."""
 
 BLANK: Final[ContentBlock] = {"text": "[blank text]"}
 _BEGINNING: Final[ContentBlock] = {"text": "[the conversation begins]"}
 NO_REPLY_TEXT: Final = "[no reply]"
-"""What the assistant says where a strict provider requires a message of it that the history does not have."""
+"""The assistant's text where a strict provider requires a message of it and the history has none."""
 
 _NO_REPLY: Final[ContentBlock] = {"text": NO_REPLY_TEXT}
 _NOTHING: Final[Message] = {}
@@ -33,7 +33,7 @@ _ORPHAN: Final[ContentBlock] = {"text": "[The result of a tool call that is not 
 
 
 def blocks_of(message: Message) -> list[ContentBlock]:
-    """The content blocks of any message: a text alone is one, and what is not a block becomes a text."""
+    """The content blocks of any message. A string becomes one block; any other value that is not a block becomes a text block."""
     content: Any = message.get("content")
     if content is None:
         return []
@@ -52,7 +52,7 @@ def _block(value: Any) -> ContentBlock:
 
 
 def lacks_results(messages: Sequence[Message]) -> bool:
-    """Whether a tool call in `messages` is not followed by its result, which no provider takes."""
+    """Whether a tool call in `messages` lacks its result, which no provider accepts."""
     for message, after in pairwise([*messages, _NOTHING]):
         wanted = _ids(message, "toolUse") if message.get("role") == "assistant" else []
         if wanted and not set(wanted) <= set(_ids(after, "toolResult")):
@@ -65,10 +65,10 @@ def _ids(message: Message, kind: str) -> list[Any]:
 
 
 def in_order(messages: Sequence[Message]) -> Messages:
-    """The history with roles in turn, the user first, and each tool call followed by its result.
+    """Reorder the history: alternating roles, the user first, and each tool call followed by its result.
 
-    Messages of one role become one. A result whose call is not in the message before it becomes a text. A last message
-    that is the assistant's stays the last one: the provider is to continue it.
+    Consecutive messages of one role are merged. A result whose call is not in the preceding message becomes a text
+    block. If the assistant's message is the last, it stays the last, because the provider is to continue it.
     """
     turns: Messages = []
     open_calls: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ def in_order(messages: Sequence[Message]) -> Messages:
 
 
 def _with_replies(turns: Messages) -> Messages:
-    """The assistant's messages before the last hold something that every provider can be sent."""
+    """Give each of the assistant's messages, except the last, content that every provider accepts."""
     replies: Messages = [
         {"role": "assistant", "content": [*blocks_of(one), _NO_REPLY]} if _is_silent(one) else one for one in turns[:-1]
     ]
@@ -112,7 +112,7 @@ def _add_assistant(turns: Messages, content: list[ContentBlock]) -> None:
 
 
 def _user_turns(blocks: list[ContentBlock], calls: list[dict[str, Any]]) -> Messages:
-    """The messages for what the user's side gave: the results of `calls` in their order, then everything else."""
+    """The messages made of the user's blocks: the results of `calls` in their order, then everything else."""
     results = [block for block in blocks if "toolResult" in block]
     matched: list[ContentBlock] = []
     for call in calls:
@@ -129,14 +129,14 @@ def _user_turns(blocks: list[ContentBlock], calls: list[dict[str, Any]]) -> Mess
 
 
 def _not_as_call(block: ContentBlock) -> list[ContentBlock]:
-    """A block of the user's side that is neither a call nor a result."""
+    """Turn a call within a user's message into a text block."""
     if "toolUse" in block:
         return [{"text": f"[A tool call that is not the model's: {json_line(block['toolUse'], other=str)}]"}]
     return _not_as_result(block)
 
 
 def _not_as_result(block: ContentBlock) -> list[ContentBlock]:
-    """A block that is not a result: one whose call is not in the message before it becomes a text, and its content."""
+    """Turn a result whose call is not in the preceding message into a text block and its content."""
     if "toolResult" not in block:
         return [block]
     content = blocks_of(block["toolResult"])
@@ -153,12 +153,12 @@ def _in_turn(results: list[ContentBlock], rest: list[ContentBlock]) -> Messages:
 
 
 def _without_blanks(content: list[ContentBlock]) -> list[ContentBlock]:
-    """A user's content: blank texts are left out beside others; one that holds nothing else is said to be blank."""
+    """A user's content without blank texts; content that has nothing else becomes a text that says so."""
     kept = [block for block in content if not is_blank(block)]
     return kept if any(_NOT_SENT.isdisjoint(block) for block in kept) else [*kept, BLANK]
 
 
 def is_blank(block: ContentBlock) -> bool:
-    """Whether a block is a text of nothing but white space."""
+    """Whether a block is a text block with nothing but white space."""
     text: Any = block.get("text", block)
     return text is None or (isinstance(text, str) and not text.strip())

@@ -1,4 +1,4 @@
-"""Makes new ids: of runs and of ownerships."""
+"""Makes new run ids and fencing tokens."""
 
 from __future__ import annotations
 

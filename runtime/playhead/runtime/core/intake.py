@@ -1,9 +1,9 @@
-"""The one gate for what enters a history: prompts, steers, responses, messages, and what a model streams. Pure.
+"""The single gate for everything that enters a history: prompts, steers, responses, messages, and streamed chunks. Pure.
 
-Everything is checked or converted where it enters, once. So a history can always be sent: what cannot be sent is an
-error before it is stored. Tool results pass through `tool_results.tool_result`, which uses the same blocks.
+Everything is checked or converted once, where it enters. So a history can always be sent: a value that cannot be sent
+is an error before it is stored. Tool results pass through `tool_results.tool_result`, which uses the same blocks.
 
-What is stored already, perhaps by an older version, is never refused: `mended` makes of it what can be sent.
+A message that is already stored, perhaps by an older version, is never refused: `mended` turns it into one that can be sent.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _ROLES: Final = {
 
 
 def checked_prompt(prompt: object, *, what: str = "prompt") -> Prompt:
-    """A prompt that can be stored and sent: text, content blocks, messages or None, as it was given.
+    """Check a prompt and return it in a form that can be stored and sent: text, content blocks, messages or None.
 
-    It is a copy. Half of a surrogate pair becomes U+FFFD, and blocks and messages in the form of OpenAI's API become
+    The result is a copy. A lone surrogate becomes U+FFFD, and blocks and messages in OpenAI's form are converted to
     Converse's.
 
     Raises:
-        EncodingError: Something in it is not plain data.
-        ValueError: It has none of these forms.
-        InvalidMessageError: A model cannot be sent a part of it; the text names the value and says what to give.
+        EncodingError: If something in it is not plain data.
+        ValueError: If it has none of these forms.
+        InvalidMessageError: If a part of it cannot be sent to a model; the message names the value and says what to pass.
     """
     if prompt is None:
         return None
@@ -63,7 +63,7 @@ def checked_prompt(prompt: object, *, what: str = "prompt") -> Prompt:
 
 
 def checked_messages(messages: Iterable[object], *, what: str = "messages") -> Messages:
-    """Messages that can be stored and sent, as copies; raises as `checked_prompt`."""
+    """Copies of messages that can be stored and sent; raises as `checked_prompt`."""
     return [
         _checked_message(_plain(f"{what}[{index}]", message, place=f"{what}[{index}]"), f"{what}[{index}]")
         for index, message in enumerate(messages)
@@ -71,10 +71,10 @@ def checked_messages(messages: Iterable[object], *, what: str = "messages") -> M
 
 
 def checked_response(interrupt_id: str, response: object) -> Any:
-    """A human's response, as a copy that can be stored.
+    """A copy of a human's response that can be stored.
 
     Raises:
-        EncodingError: It is not plain data.
+        EncodingError: If it is not plain data.
     """
     return _plain(f"the response to {interrupt_id!r}", response, place="response")
 
@@ -109,9 +109,9 @@ def _checked_content(content: object, what: str) -> list[dict[str, Any]]:
 
 
 def mended(message: object) -> Message:
-    """A stored message in the form that can be sent; never raises. One that has this form already is returned as it is.
+    """A stored message in a form that can be sent; never raises. A message that already has that form is returned unchanged.
 
-    What cannot be sent becomes a text that says so.
+    A block that cannot be sent becomes a text block that says so.
     """
     given = cast("dict[str, Any]", _whole(message)) if isinstance(message, dict) else {"content": _whole(message)}
     role = "assistant" if given.get("role") == "assistant" else "user"
@@ -124,23 +124,23 @@ def mended(message: object) -> Message:
 
 
 def model_message(message: Message) -> Message:
-    """A message that a model streamed: its role is the assistant's, and its texts are whole."""
+    """The message that a model streamed, with the role `assistant` and without lone surrogates."""
     return cast("Message", {**_whole(message), "role": "assistant"})
 
 
 def whole_text(text: str) -> str:
-    """`text` with U+FFFD for half of a surrogate pair; almost all texts are returned after one look at a flag."""
+    """`text` with U+FFFD in place of lone surrogates; almost every string is returned after one look at a flag."""
     return text if text.isascii() else plain_text(text)
 
 
 class ChunkGate:
-    """Gives the chunks of one model call whole texts.
+    """Repairs the chunks of one model call in which a surrogate pair was split.
 
-    Some models cut a character in two. The first half at the end of a delta of text, reasoning or tool input waits for
-    the next delta of the same block. Any other half becomes U+FFFD.
+    Some models split a character between two deltas. A first half at the end of a delta of text, reasoning or tool
+    input waits for the next delta of the same block. Any other half becomes U+FFFD.
 
     Attributes:
-        holds: Whether a half waits. While none does, a delta whose text is ASCII or printable need not be taken here.
+        holds: Whether a half waits. While none does, a delta whose text is ASCII or printable need not pass the gate.
     """
 
     __slots__ = ("_held", "holds")
@@ -150,9 +150,9 @@ class ChunkGate:
         self._held: list[Any] = []
 
     def take(self, stored: list[Any], chunk: Chunk) -> list[tuple[list[Any], Chunk]]:
-        """The chunk with whole texts; before it, if it does not continue the half that waited, a delta of U+FFFD.
+        """The repaired chunk; before it, if it does not continue the waiting half, a delta with U+FFFD.
 
-        Each comes with the array that `segments.compact` makes of it, as it is given here.
+        Each comes with its array, as made by `segments.compact`.
         """
         form, at = stored[0], stored[1]
         before: list[tuple[list[Any], Chunk]] = []
@@ -175,7 +175,7 @@ class ChunkGate:
 
 
 def _whole(value: Any) -> Any:
-    """A copy in which every text is whole. Other values are as they were, also those that are not plain data."""
+    """A copy in which no string has a lone surrogate. Other values are unchanged, including those that are not plain data."""
     try:
         return _whole_parts(value)
     except RecursionError:  # nested deeper than the log stores: it is refused there

@@ -1,6 +1,6 @@
 """Interrupts: a tool's question to a human, with an id that names the call. Pure.
 
-The forms are Strands' (1.62): an interrupt is `{"id", "name", "reason", "response"}`, a response in a prompt is
+The forms are Strands' (1.62): an interrupt is `{"id", "name", "reason", "response"}`, and a response in a prompt is
 `{"interruptResponse": {"interruptId", "response"}}`.
 """
 
@@ -30,7 +30,7 @@ class Interrupt(dict[str, Any]):
 
     @property
     def id(self) -> str:
-        """The id that a response names; not to be parsed."""
+        """The id that a response names. Do not parse it."""
         return str(self["id"])
 
     @property
@@ -45,7 +45,7 @@ class Interrupt(dict[str, Any]):
 
     @property
     def response(self) -> Any:
-        """The response; None while there is none."""
+        """The response, or None while there is none."""
         return self.get("response")
 
 
@@ -55,12 +55,12 @@ def tool_interrupt_id(call: str, name: str) -> str:
 
 
 def outcome_question_id(call: str) -> str:
-    """The id of the question for the outcome of a call that a former owner had started."""
+    """The id of the question about the outcome of a call that a former owner started."""
     return f"{_OUTCOME_PREFIX}{call}"
 
 
 def is_outcome_question(interrupt_id: str) -> bool:
-    """Whether the id is one of `outcome_question_id`."""
+    """Whether the id was made by `outcome_question_id`."""
     return interrupt_id.startswith(_OUTCOME_PREFIX)
 
 

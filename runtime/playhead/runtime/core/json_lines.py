@@ -1,8 +1,8 @@
-"""A value as one line of JSON that every parser takes. Pure.
+"""Writes a value as one line of JSON that every parser accepts. Pure.
 
-This is the one rule for what JSON does not have: in what is printed, what a history holds, and what a provider is sent.
-JSON has no NaN and no infinity, no bytes, and no half of a surrogate pair. Many readers of lines also end a line at
-U+0085, U+2028 and U+2029, which JSON allows inside a text.
+This is the one rule for values that JSON does not have: in output, in a history, and in a provider's request.
+JSON has no NaN and no infinity, no bytes, and no lone surrogate. Many line readers also end a line at U+0085, U+2028
+and U+2029, which JSON allows inside a string.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def _refused(value: object) -> Any:
 
 
 def json_line(value: object, *, other: Callable[[object], Any] = _refused) -> str:
-    """`value` as JSON without a line end.
+    """Encode `value` as JSON without a line break.
 
     Bytes become `{"__bytes_encoded__": true, "data": base64}`, Strands' form; a number that JSON does not have becomes
-    the text `NaN`, `Infinity` or `-Infinity`; half of a surrogate pair becomes U+FFFD. Other alphabets stay readable.
+    the string `NaN`, `Infinity` or `-Infinity`; a lone surrogate becomes U+FFFD. Other alphabets stay readable.
 
     Args:
         value: Plain data.
-        other: Gives the JSON form of what is not plain data.
+        other: Returns the JSON form of a value that is not plain data.
 
     Raises:
-        TypeError: There is something in it that is not plain data, and `other` was not given.
+        TypeError: If it holds something that is not plain data and `other` was not passed.
     """
 
     def default(inner: object) -> Any:
@@ -52,12 +52,12 @@ def json_line(value: object, *, other: Callable[[object], Any] = _refused) -> st
 
 
 def bytes_as_json(data: bytes | bytearray) -> dict[str, Any]:
-    """Bytes in the form that Strands gives them in JSON."""
+    """Bytes in the form that Strands uses in JSON."""
     return {"__bytes_encoded__": True, "data": base64.b64encode(data).decode()}
 
 
 def json_ready(value: object) -> Any:
-    """A copy of plain data that JSON has a form for, with the changes that `json_line` names; other values unchanged."""
+    """A copy of plain data that JSON can represent, with the changes described for `json_line`; other values are unchanged."""
     if isinstance(value, str):
         return value if value.isascii() else plain_text(value)
     if isinstance(value, float):

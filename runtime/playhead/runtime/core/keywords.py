@@ -1,4 +1,4 @@
-"""Refuses keywords that a call does not have, so that a typing error or an option of another library is never lost. Pure."""
+"""Refuses keywords that a call does not accept, so that a typo or another library's option is never ignored. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STRANDS_ONLY: Final = frozenset(
 
 
 def refuse_keywords(function: Callable[..., object], given: Iterable[str]) -> None:
-    """Refuse keywords that only the `**unknown` of `function` has taken.
+    """Refuse the keywords that ended up in the `**unknown` of `function`.
 
     Raises:
-        TypeError: There is one; the text lists the arguments that there are.
+        TypeError: If there is such a keyword; the message lists the accepted arguments.
     """
     names = list(given)
     if not names:

@@ -1,6 +1,6 @@
-"""Raw model chunks to the derived event of each chunk and, at the end, to the message. Pure.
+"""Derives from a model's raw chunks the event of each chunk and, at the end, the message. Pure.
 
-The loop uses it to build the message and the projection uses it to derive events, so both agree. The rules are Strands'
+The loop builds the message with it and the projection derives events with it, so both agree. The rules are Strands'
 (`event_loop/streaming.py`, 1.62): tool input that is not JSON becomes `{}`, a tool call without id or name is dropped,
 `end_turn` with tool calls means `tool_use`, a stream without `messageStop` counts as `end_turn`. Two things are added.
 The text of an input that is not JSON is kept, see `core.tool_input`. What a provider's `contentBlockStop` holds under
@@ -20,11 +20,11 @@ __all__ = ["MessageAssembler", "partial_text"]
 
 _NO_USAGE: Final = MappingProxyType({"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
 _NO_METRICS: Final = MappingProxyType({"latencyMs": 0})
-"""Shared by all messages without a `metadata` chunk, because each waiting tail holds one."""
+"""Shared by all messages without a `metadata` chunk, because each waiting tail holds one of them."""
 
 
 def partial_text(chunks: Iterable[Chunk]) -> str | None:
-    """The text of a call that stopped half-way, if a model can continue after it; else None.
+    """The text of a call that broke off, if a model can continue after it; else None.
 
     A model can continue one block of text that has not ended. It cannot continue the beginning of a tool call or of
     reasoning, and providers refuse to continue a message that is blank or ends in whitespace.
@@ -50,10 +50,10 @@ class MessageAssembler:
     Attributes:
         stop_reason: The stop reason of the message so far.
         complete: Whether the `metadata` chunk, a provider's last, has arrived.
-        usage: Tokens; zero until the `metadata` chunk arrives.
+        usage: The tokens; zero until the `metadata` chunk arrives.
         metrics: `{"latencyMs": int, …}`, likewise.
         streamed: All text deltas so far. A reader that builds no message may append a delta here instead of `feed`.
-        repeated: The last chunk only began what had already begun: see `go_on`.
+        repeated: Whether the last chunk only began something that had already begun: see `go_on`.
     """
 
     __slots__ = (
@@ -103,12 +103,12 @@ class MessageAssembler:
     def go_on(self) -> None:
         """Prepare for the chunks of another call, which continues the open text of this message.
 
-        The start of its message and of its first text block begin nothing new.
+        The start of that call's message and of its first text block then begin nothing new.
         """
         self._goes_on = True
 
     def feed(self, chunk: Chunk) -> dict[str, Any] | None:
-        """Process one chunk; returns the event it derives beside the raw one (own keys only), or None."""
+        """Process one chunk. Returns the event derived from it besides the raw one (own keys only), or None."""
         if "contentBlockDelta" in chunk:
             return self._delta(chunk["contentBlockDelta"]["delta"])
         if "contentBlockStop" in chunk:

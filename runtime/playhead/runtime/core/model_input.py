@@ -1,8 +1,8 @@
-"""What a model call sends: the request, and the history in the form that model providers take. Pure.
+"""What a model call sends: the request, with the history in the form that model providers accept. Pure.
 
-The loop makes each request by `model_request`, and `requests.request_at` makes the same one of a run's records later. The
-rules for messages are Strands' (`_normalize_messages`, 1.62): providers refuse blank text, and tool calls under names that
-a provider could not have produced.
+The loop makes each request with `model_request`, and `requests.request_of` later makes the same one from a run's
+records. The rules for messages are Strands' (`_normalize_messages`, 1.62): providers refuse blank text, and tool calls
+under names that a provider could not have produced.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ModelRequest:
 def model_request(
     history: Sequence[Message], *, tool_specs: Sequence[ToolSpec], system_prompt: str | None, partial: str | None = None
 ) -> ModelRequest:
-    """The request of a model call after `history`; `partial` is the text that the model is to continue, if any."""
+    """The request of a model call after `history`; `partial` is the text for the model to continue, if any."""
     messages = for_model(history)
     if partial is not None:
         messages.append({"role": "assistant", "content": [{"text": partial}]})
@@ -70,7 +70,7 @@ def _sendable(message: Message) -> list[dict[str, Any]]:
 
 
 def _callable(block: dict[str, Any]) -> dict[str, Any]:
-    """A tool call with a name that providers accept: they refuse a history with a name they could not have produced."""
+    """A tool call with a name that providers accept: they refuse a history with a name that they could not have produced."""
     call = block.get("toolUse")
     if call is None or invalid_name(call.get("name")) is None:
         return block

@@ -28,7 +28,7 @@ class OpenCall:
 
 
 def open_calls(state: RunState) -> list[OpenCall]:
-    """The calls of the current batch that have no result, in order; none of a message that does not ask for them to run."""
+    """The calls of the current batch without a result, in order. Empty if the message does not ask to run its calls."""
     if state.status in ENDED_STATES or state.phase not in ("cycle", "answered") or not state.messages:
         return []
     if state.phase == "answered" and state.stop_reason != "tool_use":

@@ -11,10 +11,10 @@ from playhead.runtime.core.errors import FencedError
 __all__ = ["Ownership", "Standing"]
 
 Standing = Literal["held", "refused", "stopping", "expired", "lost"]
-"""State of an ownership. `held`: this process may act for the run. `refused`: the log has refused its renewals for so long that
-it might own the run no longer, but refuses all other writes too: it keeps what it has, and begins nothing. `stopping`: it was told to stop; the end of the
-ownership may still be written. `expired`: no renewal succeeded for so long that another process may soon own the run.
-`lost`: another process owns it, or may own it."""
+"""The state of an ownership. `held`: this process may act for the run. `refused`: the log has refused its renewals for
+so long that it may no longer own the run, but the log refuses all other writes too, so the run is kept and nothing new
+begins. `stopping`: it was asked to stop, and the end of the ownership may still be written. `expired`: no renewal has
+succeeded for so long that another process may soon own the run. `lost`: another process owns the run, or may own it."""
 
 
 class Ownership:
@@ -26,9 +26,9 @@ class Ownership:
     `check`, `standing` and `mark_lost` may be called on any thread, everything else on the event loop's thread.
 
     Attributes:
-        refusal: Why nothing may begin any more; None while nothing is refused, or no reason is known yet.
+        refusal: Why nothing may begin; None while nothing is refused, or while no reason is known.
         lost: Whether it is lost.
-        leaving: Whether to hand the run over at the next boundary where no work that has begun is thrown away.
+        leaving: Whether to hand the run over at the next boundary, where no work in progress is lost.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -51,15 +51,15 @@ class Ownership:
         return "refused" if self.unsure() else "held"
 
     def check(self, *, closing: bool = False, beginning: bool = False) -> None:
-        """Refuse unless this process may act. Call it before a model call, a tool's body or a write begins.
+        """Raise unless this process may act. Call it before a model call, a tool's body or a write begins.
 
         Args:
-            closing: The end of this ownership begins (the run's end, its handover): `stopping` does not refuse that.
-            beginning: What begins has effects outside the log: a `refused` ownership becomes lost, because another
-                process may own the run by now.
+            closing: Whether the end of this ownership begins (the run's end or its handover), which `stopping` allows.
+            beginning: Whether something with effects outside the log begins: then a `refused` ownership becomes
+                lost, because another process may own the run by now.
 
         Raises:
-            FencedError: The ownership is not held. An expired one becomes lost, so a refusal is never taken back.
+            FencedError: If the ownership is not held. An expired one becomes lost, so a refusal is final.
         """
         standing = self.standing
         if standing == "held" or (closing and standing == "stopping") or (standing == "refused" and not beginning):
@@ -71,20 +71,20 @@ class Ownership:
         raise FencedError(f"run {self.run_id}: {self.refusal}")
 
     def overdue(self) -> str | None:
-        """How long no renewal has succeeded, in words, if that is too long; else None."""
+        """How long ago the last renewal succeeded, in words, if that is too long; else None."""
         return None
 
     def unsure(self) -> bool:
-        """Whether renewals are refused, and have not succeeded for too long."""
+        """Whether renewals are refused and none has succeeded for too long."""
         return False
 
     def mark_lost(self, why: str) -> None:
-        """Let `check` refuse everything from now on; the first reason stays. `lose` must follow, on the event loop."""
+        """Make `check` refuse everything from now on, with the first reason given. `lose` must follow, on the event loop."""
         if not self.lost:
             self.refusal, self.lost = why, True
 
     def lose(self, why: str) -> None:
-        """As `mark_lost`, and call all listeners."""
+        """Like `mark_lost`, and call all listeners."""
         self.mark_lost(why)
         self._tell()
 
@@ -96,7 +96,7 @@ class Ownership:
 
     @contextmanager
     def when_leaving(self, act: Callable[[], None]) -> Generator[None, None, None]:
-        """Call `act` when the handover is asked for within the block, or at once if it already is."""
+        """Call `act` when the handover is requested within the block, or at once if it already was."""
         self._when_leaving.append(act)
         try:
             if self.leaving:
@@ -106,13 +106,13 @@ class Ownership:
             self._when_leaving.remove(act)
 
     def stop(self) -> None:
-        """Ask for the handover now: nothing may begin any more."""
+        """Ask for the handover now; nothing may begin from here on."""
         if self.refusal is None:
             self.refusal = "its execution here is being stopped"
         self._tell()
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever this ownership is told to stop or is lost."""
+        """Call `listener` whenever this ownership is asked to stop or is lost."""
         self._listeners.append(listener)
 
     def _tell(self) -> None:

@@ -1,4 +1,4 @@
-"""Any Python value as plain data, which the log can store and another process can read.
+"""Turns any Python value into plain data, which the log can store and another process can read.
 
 Plain data is None, bool, int (of any size), float, str, bytes, and lists and string-keyed dicts of plain data.
 """
@@ -13,15 +13,15 @@ from pydantic import BaseModel
 __all__ = ["MAX_DEPTH", "NotPlainError", "plain", "plain_strict", "plain_text", "without_half"]
 
 MAX_DEPTH = 64
-"""Levels of nesting kept: far below the limits of msgpack and the interpreter's stack, far above what tools return."""
+"""Levels of nesting that are kept: far below the limits of msgpack and the interpreter's stack, far above what tools return."""
 
 
 class NotPlainError(TypeError):
     """A value that is not plain data.
 
     Attributes:
-        path: Where it was found, such as `[0]['json']`; empty for the value itself.
-        what: The name of its type, or another reason why it is refused.
+        path: Where the value was found, such as `[0]['json']`; empty for the value itself.
+        what: The name of its type, or another reason for the refusal.
     """
 
     def __init__(self, what: str) -> None:
@@ -37,7 +37,7 @@ def plain(value: object) -> Any:
     """Copy `value` as plain data; never raises, and the copy shares nothing mutable with `value`.
 
     Tuples and sets become lists, keys become strings, pydantic models dicts, anything else its `str()`. A value nested
-    deeper than `MAX_DEPTH`, or one that contains itself, is replaced by a text that says so.
+    deeper than `MAX_DEPTH`, or one that contains itself, is replaced by a string that says so.
     """
     return _copy(value, [], _lenient)
 
@@ -62,7 +62,7 @@ def plain_text(text: str) -> str:
 
 
 def without_half(text: str) -> tuple[str, str]:
-    """Return `plain_text` of a piece of text without the first half of a surrogate pair at its end, and that half.
+    """Return `plain_text` of a piece of text without a first half of a surrogate pair at its end, and that half.
 
     The other half may be at the beginning of the next piece. The half is empty if there is none.
     """

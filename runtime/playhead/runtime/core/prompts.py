@@ -1,4 +1,4 @@
-"""A caller's prompt as messages. Pure."""
+"""Turns a caller's prompt into messages. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record types of a run's log. Named in the past tense, versioned, plain data.
+"""The record types of a run's log: named in the past tense, versioned, plain data.
 
 A record is one fact about one run. Its number (`seq`) and the epoch of its writer are not part of it: they are the id
 of the stream entry, and an `Entry` holds them beside the record. Unknown types and unknown fields, written by a newer
@@ -50,7 +50,7 @@ __all__ = [
 RunStateName = Literal["queued", "running", "paused", "completed", "failed", "cancelled"]
 
 ENDED_STATES: Final = frozenset({"completed", "failed", "cancelled"})
-"""The states of a run that accepts nothing any more."""
+"""The states of a run that no longer accepts anything."""
 
 
 def now_ms() -> int:
@@ -59,12 +59,12 @@ def now_ms() -> int:
 
 
 class Record:
-    """Base class of all records; `dict(record)` is what is stored.
+    """The base class of all records; `dict(record)` is what is stored.
 
     Attributes:
-        v: Version of the record type's fields.
+        v: The version of the record type's fields.
         type: The type's name, `noun.verb_in_past_tense`.
-        at: When the writer made it, unix milliseconds.
+        at: When the writer made it, in unix milliseconds.
     """
 
     __slots__ = ()
@@ -78,7 +78,7 @@ class Record:
 
 
 class CheckedRecord(BaseModel, Record):
-    """Base class of the records whose fields are checked when they are made."""
+    """The base class of records whose fields are checked when they are made."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow", frozen=True)
 
@@ -88,10 +88,11 @@ class CheckedRecord(BaseModel, Record):
 
 
 class RunSubmitted(CheckedRecord):
-    """Always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
+    """The run was submitted; always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
-    `options` holds `history` (messages before the first session message; in-process agents put their messages here) and,
-    in a fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`; `invocation_state` holds the caller's serialisable keys, `trace` a W3C trace context.
+    `options` holds `history` (messages before the first session message; in-process agents put theirs here) and, in a
+    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`; `invocation_state` holds the
+    caller's serialisable keys, and `trace` a W3C trace context.
     """
 
     type: str = "run.submitted"
@@ -104,10 +105,10 @@ class RunSubmitted(CheckedRecord):
 
 
 class RunClaimed(CheckedRecord):
-    """A worker became the owner; the epoch of the entry is the ordinal of the new ownership.
+    """A worker became the owner; the entry's epoch is the ordinal of the new ownership.
 
-    `definition` is the digest of the agent's definition that this owner works by, see `StoredDefinition`; empty for a run
-    in the process of its agent, whose log is not kept.
+    `definition` is the digest of the agent's definition that this owner uses, see `StoredDefinition`; empty for an
+    in-process run, whose log is not kept.
     """
 
     type: str = "run.claimed"
@@ -127,7 +128,7 @@ class CycleStarted(CheckedRecord):
 
     `session_messages` is how many messages of its session the run began from, the same in all its cycles. The session
     cannot grow while the run holds it, so every owner of the run finds the same number. It is not in `run.claimed`,
-    because that is encoded before it is known which run the claim gets.
+    because that record is encoded before the claim picks its run.
     """
 
     type: str = "cycle.started"
@@ -138,7 +139,7 @@ class CycleStarted(CheckedRecord):
 class ModelStarted(CheckedRecord):
     """A model call began; the chunks that follow are its message until `message.added`.
 
-    `continues`: it continues the text of the chunks before it, which belong to the call that stopped half-way. `differs`
+    `continues`: it continues the text of the chunks before it, which belong to the call that broke off. `differs`
     has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give.
     """
 
@@ -176,7 +177,7 @@ class ModelChunk(Record):
 
 
 class ModelRetried(CheckedRecord):
-    """A model call stopped half-way and is made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
+    """A model call broke off and is made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
 
     type: str = "model.retried"
     supersedes: tuple[int, int]
@@ -187,7 +188,7 @@ class ModelFailed(CheckedRecord):
     """A model call failed with a transient error, and is made again after a wait of `delay` seconds.
 
     It is written when the wait begins, directly after the `model.retried` that withdraws the call; after a crash in
-    between, the call is made again at once. If the owner changes during the wait, the next one waits what remains by
+    between, the call is made again at once. If the owner changes during the wait, the next one waits for the rest by
     `at` and its own clock, and never longer than `delay`: see `retry.rest_of_wait`. `attempt` is that of the call.
     """
 
@@ -215,7 +216,7 @@ class ToolStarted(CheckedRecord):
     """A tool call is about to run: this record is stored before its body starts.
 
     `index` is the position of the call in its batch (tool use ids need not be unique); `effect_key` is a key that the
-    tool may use as idempotency key.
+    tool may use as its idempotency key.
     """
 
     type: str = "tool.started"
@@ -269,13 +270,13 @@ class RunPaused(CheckedRecord):
 
 
 class RunResumed(CheckedRecord):
-    """Every interrupt has its response: the run goes on. The owner writes it before it runs the calls again."""
+    """Every interrupt has its response, and the run continues. The owner writes it before it runs the calls again."""
 
     type: str = "run.resumed"
 
 
 class SignalReceived(CheckedRecord):
-    """The owner took a signal from the inbox; from here on it is in force, in the order of the log.
+    """The owner took a signal from the inbox; it takes effect here, in the order of the log.
 
     `body` is None for `cancel`, `{interrupt id: response}` for `respond`, a prompt for `steer`.
     """
@@ -310,7 +311,7 @@ class RunCancelled(CheckedRecord):
 
 
 class UnknownRecord(CheckedRecord):
-    """A record of a type that this version does not know; kept unchanged, and ignored by the fold."""
+    """A record of a type that this version does not know; it is kept unchanged and ignored by the fold."""
 
 
 RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {

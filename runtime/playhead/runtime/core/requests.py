@@ -1,6 +1,6 @@
-"""What the model was asked: the request of a model call, from the run's records. Pure.
+"""Rebuilds the request of a model call from the run's records. Pure.
 
-The loop makes its requests by the same functions, `evolve` and `model_request`, from the same records.
+The loop makes its requests with the same functions, `evolve` and `model_request`, from the same records.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def began_from(entries: Sequence[Entry]) -> int:
 
 
 def claimed_definition(entries: Sequence[Entry]) -> str:
-    """The digest of the definition by which the last owner among `entries` runs the agent; empty if it names none."""
+    """The digest of the definition that the last owner among `entries` uses; empty if it names none."""
     return next((one.record.definition for one in reversed(entries) if isinstance(one.record, RunClaimed)), "")
 
 
@@ -40,7 +40,7 @@ def request_of(
     Args:
         entries: The records of the run up to a `model.started`, from record 1 on.
         definition: The definition that `claimed_definition` names.
-        session: The session's messages, at least the `began_from` first.
+        session: The session's messages: at least the first `began_from`.
     """
     *before, last = entries
     started = cast("ModelStarted", last.record)

@@ -18,7 +18,7 @@ class RunMetrics(dict[str, Any]):
 
     @property
     def cycle_count(self) -> int:
-        """Cycles of the event loop in this run."""
+        """The number of cycles of the event loop in this run."""
         return int(self.get("cycles", 0))
 
     @property
@@ -33,7 +33,7 @@ class RunMetrics(dict[str, Any]):
 
     @property
     def invocation_usage(self) -> dict[str, int]:
-        """Tokens of the model calls since the run began or last resumed after a pause."""
+        """The tokens of the model calls since the run began or last resumed after a pause."""
         return cast("dict[str, int]", self.get("resumed", self).get("usage", {}))
 
     @property
@@ -43,7 +43,7 @@ class RunMetrics(dict[str, Any]):
 
     @property
     def tool_metrics(self) -> dict[str, dict[str, int]]:
-        """Calls, successes and errors by tool name."""
+        """The calls, successes and errors of each tool, by name."""
         return cast("dict[str, dict[str, int]]", self.get("tools", {}))
 
 
@@ -76,7 +76,7 @@ class AgentResult(dict[str, Any]):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Strands' `request_state`; empty."""
+        """Strands' `request_state`; always empty."""
         return cast("dict[str, Any]", self.get("state", {}))
 
     @property

@@ -1,4 +1,4 @@
-"""When a model call that failed is made again: the policy and its schedule. Pure; see `faults` for which errors count."""
+"""The retry policy for failed model calls, and its schedule. Pure; `faults` decides which errors count."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _MOST_DOUBLINGS: Final = 60  # far beyond any longest wait; more could overflow 
 class RetryPolicy:
     """How often a model call that failed with a transient error is made again, and after which waits.
 
-    The first wait is drawn from 0 to `initial_delay`, and the limit of each later one is twice as long, up to
-    `max_delay`: runs that failed together do not call again together. If the provider says how long to wait
+    The first wait is drawn between 0 and `initial_delay`, and the limit doubles for each later one, up to `max_delay`,
+    so that runs that failed together do not call again together. If the provider says how long to wait
     (`Retry-After`), the wait is at least that long. If the provider asks for more than `max_delay`, or if the waits
     together would be longer than `max_total_delay`, the call is not made again and the run fails with its error.
 
     Args:
-        max_attempts: Calls for one message, with the first. 1 means that no call is made again.
-        initial_delay: Limit of the first wait, in seconds.
-        max_delay: Limit of each wait, in seconds.
-        max_total_delay: Limit of all waits for one message together, in seconds.
+        max_attempts: Calls for one message, including the first. 1 means that no call is repeated.
+        initial_delay: The limit of the first wait, in seconds.
+        max_delay: The limit of each wait, in seconds.
+        max_total_delay: The limit of all waits for one message together, in seconds.
 
     Raises:
-        ValueError: `max_attempts` is not a whole number from 1 on, or a delay is not a number of seconds from 0 on.
+        ValueError: If `max_attempts` is not a whole number from 1 on, or a delay is not a number of seconds from 0 on.
     """
 
     max_attempts: int = 5
@@ -68,7 +68,7 @@ def check_retry(value: object) -> None:
     """Refuse what is neither a `RetryPolicy` nor None.
 
     Raises:
-        TypeError: Names the value.
+        TypeError: The message names the value.
     """
     if value is not None and not isinstance(value, RetryPolicy):
         raise TypeError(f"retry must be a RetryPolicy, or None for no retries, not {value!r}")

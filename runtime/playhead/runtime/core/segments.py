@@ -1,6 +1,6 @@
 """Segments: consecutive records of one owner, each in its stored form, as readers handle them. Pure.
 
-A page of a log is a few segments, a published batch is one. So reading costs per segment, not per record; a
+A page of a log is a few segments, and a published batch is one. So reading has a cost per segment, not per record; a
 `model.chunk` becomes a typed record only for callers that ask for records.
 """
 
@@ -31,7 +31,7 @@ Stored = list[Any] | Record
 
 
 class Encoded(NamedTuple):
-    """A record and its bytes, on its way to the log: it was encoded to see whether it can be stored."""
+    """A record and its bytes on the way to the log: it was encoded to find out whether it can be stored."""
 
     record: Record
     data: bytes
@@ -41,11 +41,11 @@ WHOLE: Final = 0
 TEXT: Final = 1
 TOOL_INPUT: Final = 2
 REASONING: Final = 3
-"""The forms of the array, its first item; WHOLE to REASONING are all of them."""
+"""All forms of the array, named by its first item."""
 
 
 def compact(at: int, chunk: Chunk) -> list[Any]:
-    """The array that is stored for a `model.chunk`: a delta as its text alone, any other chunk whole.
+    """Make the array that is stored for a `model.chunk`: a delta as its text alone, any other chunk whole.
 
     Only what decides the form is looked at. `codec.encode_chunk` checks that it is plain data.
     """
@@ -77,14 +77,14 @@ def _compact_delta(at: int, chunk: Chunk, delta: dict[str, Any], *, index: Any) 
 
 
 def record_of(stored: Stored | Encoded) -> Record:
-    """The record for what a loop yields or `codec.decode_stored` returned: the types in an array are checked already."""
+    """The record for a value that a loop yields or `codec.decode_stored` returned; an array's types are already checked."""
     if type(stored) is list:
         return ModelChunk(at=stored[1], chunk=expanded(stored))
     return stored.record if isinstance(stored, Encoded) else cast("Record", stored)
 
 
 def expanded(items: list[Any]) -> Chunk:
-    """The chunk of which `compact` made this array."""
+    """The chunk that `compact` made into this array."""
     form, value = items[0], items[2]
     if form == WHOLE:
         return value
@@ -111,13 +111,13 @@ class Segment(NamedTuple):
         return self.first + len(self.values) - 1
 
     def entries(self) -> Iterator[Entry]:
-        """Its records, typed, each with its position."""
+        """Yield its records, typed, each with its position."""
         for seq, value in enumerate(self.values, self.first):
             yield Entry(seq, self.epoch, record_of(value))
 
 
 def segments(places: Sequence[tuple[int, int]], values: list[Stored]) -> list[Segment]:
-    """Records by owner; `places` are their increasing numbers and epochs. A gap in the numbers starts a new segment."""
+    """Group records by owner; `places` are their increasing numbers and epochs. A gap starts a new segment."""
     found: list[Segment] = []
     start, (next_seq, owner) = 0, places[0] if places else (0, 0)
     for index, (seq, epoch) in enumerate(places):

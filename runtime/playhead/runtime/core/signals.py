@@ -1,4 +1,4 @@
-"""Signals: requests to a run from outside: cancel, respond, steer. Pure."""
+"""Signals, which are requests to a run from outside: cancel, respond, steer. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Signal"]
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A request to a run. A signal sent twice with one `signal_id` counts once.
+    """A request to a run. A signal that is sent twice with the same `signal_id` counts once.
 
     `kind` is `cancel` (no body), `respond` (`{interrupt id: response}`) or `steer` (a prompt).
     """

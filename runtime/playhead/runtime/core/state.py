@@ -1,4 +1,4 @@
-"""The state of a run: what `decide` reads, and what follows from it. Pure: no I/O, no clock. `evolve` makes it."""
+"""The state of a run, which `evolve` makes and `decide` reads. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class RunState:
     """Everything `decide` needs to know about a run.
 
     Attributes:
-        messages: The history before the run, then what the run has added.
+        messages: The history before the run, then the messages that the run has added.
         history: How many of `messages` were there before the run.
         opened: How many opening messages (repair and prompt) are in.
         phase: `opening` until the first cycle, `cycle` until the model's message is in, `answered` once it is in,
             `between` after the tools' results are in.
         call_open: The `seq` of a `model.started` whose message is not in yet; if calls continue each other, of the
             first.
-        call_end: The `seq` of the last record its owner wrote, once the call is known to have stopped half-way.
+        call_end: The `seq` of the last record that its owner wrote, once the call is known to have broken off.
         attempts: Model calls begun in this cycle.
         failed: The transient failure of the last call, until the call is made again.
         failures, waited: Number of transient failures in this cycle, and the seconds of their waits together.
@@ -54,9 +54,9 @@ class RunState:
         interrupted: By call, the ids of the interrupts it stopped at.
         interrupts: The open interrupts, by id.
         responses: The responses of this batch, by interrupt id.
-        paused: The run waits, or waited, for responses and has not resumed yet.
-        steers: Steers, as messages, that are not in the history yet.
-        cancelled: A cancel is in force.
+        paused: Whether the run waits, or waited, for responses and has not resumed yet.
+        steers: The steers, as messages, that are not in the history yet.
+        cancelled: Whether a cancel is in force.
         resumed: `totals` when the run last resumed after a pause, and the cycle it paused in.
     """
 
@@ -92,7 +92,7 @@ class RunState:
 
     @property
     def added(self) -> tuple[Message, ...]:
-        """The messages this run adds to its session, in order."""
+        """The messages that this run adds to its session, in order."""
         return self.messages[self.history :]
 
     def is_waiting(self, index: int) -> bool:
@@ -101,7 +101,7 @@ class RunState:
 
 
 def initial(history: Iterable[Message] = ()) -> RunState:
-    """The state before record 1, given the messages the run starts from."""
+    """The state before record 1, given the messages that the run starts from."""
     messages = tuple(map(mended, history))  # a session may hold what an older version let pass
     return RunState(messages=messages, history=len(messages))
 

@@ -48,8 +48,8 @@ class StartCycle:
 class CallModel:
     """Call the model.
 
-    After a call that stopped half-way, either withdraw its records, `supersedes[0]` to `[1]`, or let the model continue
-    after its text, `partial`. After a transient failure, `failed`, first wait what remains of its delay.
+    After a call that broke off, either withdraw its records, `supersedes[0]` to `[1]`, or let the model continue after
+    its text, `partial`. After a transient failure, `failed`, first wait for the rest of its delay.
     """
 
     attempt: int
@@ -60,14 +60,14 @@ class CallModel:
 
 @dataclass(frozen=True, slots=True)
 class SayCancelled:
-    """Add a message in the model's place that says that the run was cancelled."""
+    """Add a message, in place of the model's, that says that the run was cancelled."""
 
     text: str = CANCELLED_TEXT
 
 
 @dataclass(frozen=True, slots=True)
 class RunTools:
-    """Run these calls (index in the batch, call). A former owner began those in `started`; their outcome is unknown."""
+    """Run these calls (index in the batch, call). Those in `started` were begun by a former owner; their outcome is unknown."""
 
     calls: tuple[tuple[int, ToolUse], ...]
     started: frozenset[int]
@@ -91,7 +91,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Resume after a pause: every question has its response."""
+    """Resume after a pause, because every question has its response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """End the run with an error of this class name and text."""
+    """End the run with an error that has this class name and message."""
 
     error_type: str
     message: str

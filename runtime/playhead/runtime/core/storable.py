@@ -15,14 +15,14 @@ ANY_SIZE: Final = 1 << 40
 
 
 def check_size(what: str, record: Record, *, limit: int) -> None:
-    """Raise RecordTooLargeError for a record over `limit` bytes."""
+    """Raise RecordTooLargeError if a record is larger than `limit` bytes."""
     size = len(encode_record(record, limit=ANY_SIZE))
     if size > limit:
         raise RecordTooLargeError(what, size=size, limit=limit)
 
 
 def storable(values: dict[str, Any]) -> dict[str, Any]:
-    """The keys whose values are plain data; other objects stay with the caller and are never stored."""
+    """The entries whose values are plain data; other objects stay with the caller and are never stored."""
     kept: dict[str, Any] = {}
     for key, value in values.items():
         try:

@@ -1,4 +1,4 @@
-"""A run to submit, from a caller's values: the same rules and the same bytes in process and on a fleet. Pure."""
+"""Makes record 1 of a run from a caller's values, by the same rules in process and on a fleet. Pure."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def submission(
 
     Args:
         agent: The agent's name.
-        prompt: As `checked_prompt` takes it.
+        prompt: Any value that `checked_prompt` accepts.
         session: The session's name.
         invocation_state: Plain data.
-        limit: How many bytes the record may have.
+        limit: The largest size of the record, in bytes.
 
     Raises:
-        ValueError: A name is invalid, or the prompt has no known form.
-        InvalidMessageError: A model cannot be sent a part of the prompt.
-        EncodingError: Something in it is not plain data.
-        RecordTooLargeError: It is over the limit.
+        ValueError: If a name is invalid, or the prompt has no known form.
+        InvalidMessageError: If a part of the prompt cannot be sent to a model.
+        EncodingError: If something in it is not plain data.
+        RecordTooLargeError: If it is over the limit.
     """
     check_agent(agent)
     if session is not None:

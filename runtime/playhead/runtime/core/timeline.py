@@ -1,4 +1,4 @@
-"""The timeline of a run: what took how long, as bars on a time axis. Pure; the terminal and the pages draw it.
+"""The timeline of a run: what took how long, as bars on a time axis. Pure; the terminal and the HTML pages draw it.
 
     timeline(entries) -> Timeline
 
@@ -48,10 +48,10 @@ class Bar:
 
     Attributes:
         kind: What it is.
-        name: The tool, the worker that came, or what was waited for.
+        name: The tool, the new worker, or what was waited for.
         first, last: The records by which it began and ended; `last` is the last record so far if it is open.
-        began, ended: Unix milliseconds.
-        outcome: `open` if it has not ended; `withdrawn` for a model call that was cut off, `error` for one that failed; `interrupted` for a tool
+        began, ended: In unix milliseconds. outcome: `open` if it has not ended; `withdrawn` for a model call that was
+        cut off, `error` for one that failed; `interrupted` for a tool
             that asked a human, or whose owner died.
         lane: 0, or the first lane that was free, for tools that run side by side.
         cycle: The cycle in which it began.
@@ -72,7 +72,7 @@ class Bar:
 
     @property
     def took_ms(self) -> int:
-        """How long it took so far."""
+        """How long it has taken so far, in milliseconds."""
         return self.ended - self.began
 
 
@@ -83,7 +83,7 @@ class Mark:
     Attributes:
         kind: The record's type.
         seq, at: The record, and when it was made, unix milliseconds.
-        name: What it says: the signal's kind, the worker, the error.
+        name: The signal's kind, the worker, or the error.
     """
 
     kind: str
@@ -94,17 +94,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """A cycle and what it cost: a model call, its retries, and the tools that it asked for.
+    """A cycle and its cost: a model call, its retries, and the tools that it asked for.
 
     Attributes:
         number: 1, 2, …
         first, last: Its first and its last record.
         began, ended: Unix milliseconds.
         model_ms: Time in model calls.
-        tool_ms: Time in tools; tools that run side by side count each.
+        tool_ms: Time in tools; each of several tools that run side by side counts.
         wait_ms: Time in waits.
-        tools: Tool calls that were begun.
-        input_tokens, output_tokens: Of its message.
+        tools: Number of tool calls that began.
+        input_tokens, output_tokens: The tokens of its message.
     """
 
     number: int
@@ -126,10 +126,10 @@ class Timeline:
 
     Attributes:
         began, ended: The first and the last record, unix milliseconds.
-        records: How many there are.
-        bars: In the order in which they began.
-        marks: In their order.
-        cycles: In their order.
+        records: The number of records.
+        bars: The bars, in the order in which they began.
+        marks: The marks, in order.
+        cycles: The cycles, in order.
     """
 
     began: int = 0
@@ -141,12 +141,12 @@ class Timeline:
 
     @property
     def lanes(self) -> int:
-        """How many tools ran side by side at most."""
+        """The largest number of tools that ran side by side."""
         return max((bar.lane + 1 for bar in self.bars if bar.kind == "tool"), default=0)
 
 
 def timeline(entries: Iterable[Entry]) -> Timeline:
-    """The timeline of a run, given its records from 1 on: all of them, or those so far."""
+    """Make the timeline of a run from its records: all of them, or those so far."""
     drawing = _Drawing()
     for entry in entries:
         drawing.add(entry)
@@ -203,7 +203,7 @@ class _Drawing:
         self._note(record)
 
     def _claimed(self, entry: Entry, record: RunClaimed, before: tuple[int, int]) -> None:
-        """Another owner: what the former one had open ended with its last record."""
+        """Begin the time of another owner: everything that the former one had open ended with its last record."""
         if self._wait is None and entry.epoch > 1:
             self._break_off(*before)
             self._wait = self._begin("takeover", record.worker, first=before[0], began=before[1])
@@ -288,7 +288,7 @@ class _Drawing:
             self._wait = None
 
     def _break_off(self, last: int, ended: int) -> None:
-        """End what the owner had open, with the owner's last record."""
+        """End everything that the owner had open, at the owner's last record."""
         self._end_call("withdrawn", last=last, ended=ended)
         for place in self._tools.values():
             self._end(place, "interrupted", last=last, ended=ended)

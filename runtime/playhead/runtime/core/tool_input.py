@@ -1,8 +1,8 @@
-"""Reads the input of a tool call from the text that a model sent, and keeps what cannot be read. Pure.
+"""Reads the input of a tool call from the text that a model sent, and keeps input that cannot be read. Pure.
 
 Strands stores `{}` as the input of a call whose text is not JSON, and runs the tool with it. Here the stored input is
 `{}` too, because providers accept only an object, but the text is kept in the message's `metadata`, and the call is not
-run: a tool never runs on input that it was not given.
+run: a tool never runs on input that the model did not send.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNREAD: Final = "unreadInputs"
 """Key of a message's `metadata`: position of a call among the message's calls, as text → the start of its input."""
 
 KEPT_CHARS: Final = 2000
-"""Characters that are kept of an input that cannot be read."""
+"""How many characters are kept of an input that cannot be read."""
 
 
 def _refuse(constant: str) -> Any:
@@ -32,13 +32,13 @@ _DECODER: Final = json.JSONDecoder(strict=False, parse_constant=_refuse)
 
 
 def read_tool_input(text: str) -> Any:
-    """The input that a text of JSON holds; no text at all is `{}`.
+    """Read the input from JSON; an empty string is `{}`.
 
-    Servers are known to send an empty object before or after the arguments, to send the arguments twice, and to send
-    the text of the arguments as a JSON string. Each of these has one meaning.
+    Servers are known to send an empty object before or after the arguments, to send the arguments twice, and to wrap
+    the arguments in a JSON string. Each of these has one meaning.
 
     Raises:
-        ValueError: The text is not JSON, is cut off, or holds different values.
+        ValueError: If the text is not JSON, is cut off, or holds different values.
     """
     values = [value for value in _values(text) if value not in ({}, None, "")]
     if not values:
@@ -70,7 +70,7 @@ def _unquoted(text: str) -> Any:
 
 
 def unread_input(message: Message, index: int) -> str | None:
-    """The start of the text that the call at `index` was given, if that text could not be read; else None."""
+    """The start of the input of the call at `index`, if that input could not be read; else None."""
     kept: object = (message.get("metadata") or {}).get(UNREAD)
     if not isinstance(kept, Mapping):
         return None
@@ -79,7 +79,7 @@ def unread_input(message: Message, index: int) -> str | None:
 
 
 def unread_result(tool_use: ToolUse, text: str) -> ToolResult:
-    """The result of a call whose input could not be read: it names what was sent, so that the model can send it again."""
+    """The result of a call whose input could not be read. It repeats what was sent, so that the model can correct it."""
     return error_result(
         tool_use["toolUseId"],
         f"Error: Validation failed for input parameters: '{tool_use['name']}' was not run, because its input cannot be "
@@ -88,7 +88,7 @@ def unread_result(tool_use: ToolUse, text: str) -> ToolResult:
 
 
 def without_unread(message: Message) -> Message:
-    """The message as readers get it: without the texts that could not be read, for which Strands has no key."""
+    """The message as readers get it, without the unread inputs, for which Strands has no key."""
     metadata = message.get("metadata") or {}
     if UNREAD not in metadata:
         return message

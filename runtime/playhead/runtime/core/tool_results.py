@@ -1,6 +1,6 @@
-"""Converts what a tool's body returned or raised to the `ToolResult` that the model gets.
+"""Converts the value that a tool's body returned or raised to the `ToolResult` that the model gets.
 
-The texts of errors are Strands', word for word, because models and callers rely on them.
+Error messages are Strands', word for word, because models and callers rely on them.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ __all__ = [
 ]
 
 TOOL_NAME_MAX_LENGTH = 64
-"""Characters; Converse and the OpenAI API refuse longer names."""
+"""The longest name, in characters; Converse and the OpenAI API refuse longer ones."""
 
 
 def tool_result(tool_use_id: str, value: object, *, tool_name: str) -> ToolResult:
-    """What a body returned, as a result.
+    """Turn the value that a body returned into a result.
 
     A dict with a `status` of "success" or "error" and `content` is already a result and is copied, and so is MCP's
     `CallToolResult`, as an object or a dict. Text is used as it is, a pydantic model becomes its JSON, anything else
     becomes JSON or, if it has no JSON form, its `str()`.
 
-    The blocks of an explicit result are converted to Converse's, those of MCP too; a block that no model can be given
-    becomes a text that says so. A result that cannot be stored raises nothing: it becomes an error result that names
+    The blocks of an explicit result are converted to Converse's, those of MCP too; a block that cannot be sent to any
+    model becomes a text block that says so. A result that cannot be stored raises nothing: it becomes an error result
+    that names
     the tool, the path and the type. A broken `__str__` or serializer of the value may raise anything.
     """
     given = _of_mcp(value)
@@ -61,12 +62,12 @@ def _of_mcp(value: object) -> dict[str, Any] | None:
 
 
 def error_result(tool_use_id: str, text: str) -> ToolResult:
-    """An error result whose one content block is `text`."""
+    """An error result with `text` as its only content block."""
     return _result(tool_use_id, "error", text)
 
 
 def exception_result(tool_use_id: str, error: BaseException) -> ToolResult:
-    """A raised exception as a result: `Error: <text>` for a ValueError, `Error: <Type> - <text>` for all others."""
+    """Turn a raised exception into a result: `Error: <message>` for a ValueError, `Error: <Type> - <message>` for all others."""
     try:
         text = str(error)
     except Exception:
@@ -76,7 +77,7 @@ def exception_result(tool_use_id: str, error: BaseException) -> ToolResult:
 
 
 def unknown_tool_result(tool_use: ToolUse) -> ToolResult:
-    """The result of a call to a tool that does not exist, or whose name is not a valid tool name."""
+    """The result of a call to a tool that does not exist or has an invalid name."""
     flaw = invalid_name(tool_use.get("name"))
     text = f"Error: {flaw}" if flaw else f"Unknown tool: {tool_use['name']}"
     return error_result(tool_use.get("toolUseId", "unknown"), text)
@@ -119,7 +120,7 @@ def _explicit(tool_use_id: str, given: dict[str, Any], tool_name: str) -> ToolRe
 
 
 def _dumped(block: object) -> object:
-    """A block that is a pydantic model, as MCP's are, as a dict."""
+    """A block as a dict; MCP's blocks are pydantic models."""
     return block.model_dump(by_alias=True, exclude_none=True) if isinstance(block, BaseModel) else block
 
 

@@ -1,4 +1,4 @@
-"""The transcript of a run: what was said and done, in order, as a person reads it. Pure."""
+"""The transcript of a run: what was said and done, in order, for a person to read. Pure."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Item:
     """One part of a transcript.
 
     Attributes:
-        kind: What it is; `error` is a tool's result that is an error, or the error that ended the run.
+        kind: What it is; `error` is a tool's error result, or the error that ended the run.
         first: The record by which it begins.
-        title: The tool, the role, what happened.
-        texts, seqs: Its text in pieces, and the record of each piece.
-        withdrawn: The record that withdrew it, because its model call was cut off; None if it counts.
+        title: The tool, the role, or what happened.
+        texts, seqs: The pieces of its text, and the record of each piece.
+        withdrawn: The record that withdrew it because its model call was cut off; None if it counts.
     """
 
     kind: ItemKind
@@ -55,12 +55,12 @@ class Item:
 
     @property
     def text(self) -> str:
-        """All of its text."""
+        """Its whole text."""
         return "".join(self.texts)
 
 
 def transcript(entries: Iterable[Entry]) -> list[Item]:
-    """The transcript of a run, given its records from 1 on: all of them, or those so far."""
+    """Make the transcript of a run from its records: all of them, or those so far."""
     writing = _Writing()
     for entry in entries:
         writing.add(entry)
@@ -115,7 +115,7 @@ class _Writing:
         open_item.seqs.append(seq)
 
     def _message(self, seq: int, record: MessageAdded) -> None:
-        """Put in what was not streamed: the prompt, a steer, and a message that came without chunks."""
+        """Add a message that was not streamed: the prompt, a steer, or a message without chunks."""
         content = record.message.get("content", [])
         if record.origin in ("prompt", "steer"):
             self._put(seq, "user", record.origin, content_text(content))

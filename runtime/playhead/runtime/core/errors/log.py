@@ -1,4 +1,4 @@
-"""Errors of the log: its server cannot be used, a writer or a reader lost its log, a value or a file cannot be stored or read."""
+"""Errors of the log: an unusable server, a fenced writer, a damaged or missing record, a value that cannot be stored."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class LogUnavailableError(PlayheadError):
 
 
 class UnusableServerError(LogUnavailableError):
-    """The server answers, and the log cannot be kept there as it was asked for: waiting does not help."""
+    """The server answers but cannot keep the log in the requested way. Waiting does not help."""
 
 
 class WriteRefusedError(LogUnavailableError):
-    """The server answers, and accepts no writes now: it is full, it is a replica or lacks one, it loads its data, …"""
+    """The server answers but accepts no writes now: it is full, is a replica or lacks one, is loading its data, …"""
 
 
 class RedisAuthError(PlayheadError):
@@ -46,13 +46,13 @@ class RedisAuthError(PlayheadError):
 
 
 class RedisTooOldError(PlayheadError):
-    """The server lacks what the log needs (Redis 6.2)."""
+    """The server is older than Redis 6.2, which the log needs."""
 
     exit_code = 69
 
 
 class ShardsError(PlayheadError):
-    """The number of shards is not that of the deployment.
+    """The requested number of shards differs from that of the deployment.
 
     Attributes:
         settled: The number of shards of the deployment.
@@ -71,7 +71,7 @@ class ShardsError(PlayheadError):
 
 
 class LeaseTooShortError(PlayheadError):
-    """A worker cannot keep its lease, because round trips to Redis take too much of it."""
+    """A worker cannot keep its lease because round trips to Redis take too much of it."""
 
     exit_code = 69  # not 78: round trips may be shorter when a supervisor tries again
 
@@ -102,7 +102,7 @@ class RewindError(GapError):
     """Records that this reader has seen were replaced: Redis lost the end of the log, and the run went on before it.
 
     Attributes:
-        expected: The `seq` of the last record seen, which is not in the log any more.
+        expected: The `seq` of the last record seen, which is no longer in the log.
         found: The `seq` of the record that replaced it, or None if the log ends before it and will not get it back.
         common: The `seq` of the last record that is certainly unchanged; 0 if none is known.
     """
@@ -119,7 +119,7 @@ class RewindError(GapError):
 
 
 class FileEndsError(GapError):
-    """The run had not ended when it was written to this file, and the reader has read all that the file has of it.
+    """The run had not ended when it was exported, and the reader has read every record in the file.
 
     Attributes:
         state: The run's state when it was written.
@@ -145,7 +145,7 @@ class ForeignRecordError(PlayheadError):
 
 
 class EncodingError(PlayheadError):
-    """A value that has no msgpack form; the text says where it was found."""
+    """A value that has no msgpack form. The message says where it was found."""
 
     exit_code = 65
 
@@ -165,11 +165,11 @@ class RecordTooLargeError(PlayheadError):
 
 
 class RunFileError(PlayheadError):
-    """A file of runs that cannot be read: cut short, edited, of a newer format, or something else.
+    """A file of runs that cannot be read: truncated, edited, of a newer format, or not such a file at all.
 
     Attributes:
         path: The file.
-        line: The number of the line at fault, from 1; 0 if it is not about a line.
+        line: The number of the line at fault, from 1; 0 if no single line is at fault.
     """
 
     exit_code = 65

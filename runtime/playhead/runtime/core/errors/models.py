@@ -1,4 +1,4 @@
-"""Errors of model providers. Names that Strands has too keep Strands' spelling."""
+"""Errors of model providers. Names that Strands also has keep Strands' spelling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = [
 
 
 class ModelConfigurationError(PlayheadError):
-    """A model name that cannot be resolved; a missing key, file or optional package."""
+    """A model's name cannot be resolved, or a key, file or optional package is missing."""
 
     exit_code = 78
 
@@ -28,8 +28,8 @@ class ModelUnavailableError(PlayheadError):
     A custom model raises it for a fault that passes: a broken connection, an overloaded server.
 
     Args:
-        text: What happened.
-        retry_after: Seconds that the provider asked to wait; None if it did not ask.
+        text: The message.
+        retry_after: The seconds that the provider asked to wait; None if it did not ask.
     """
 
     transient: ClassVar[bool] = True
@@ -45,7 +45,7 @@ class ModelThrottledException(ModelUnavailableError):
 
 
 class ModelResponseError(PlayheadError):
-    """A model provider's response is an error inside a stream, or cannot be understood. The text has its words.
+    """A model provider's response is an error inside a stream, or cannot be understood. The message quotes it.
 
     Attributes:
         status: The HTTP status that the provider named in the response, or None.

@@ -1,4 +1,4 @@
-"""The reader's exception for one that a worker raised."""
+"""Makes the exception that a reader raises for one that a worker raised."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _OURS: dict[str, type[PlayheadError]] = {
 
 
 def remote_error(error_type: str, message: str, *, run_id: str = "") -> RunFailedError:
-    """Make the reader's exception for a worker's: same class name, same text, caught as the same built-in exception.
+    """Make a reader's exception from a worker's: the same class name and message, caught as the same built-in exception.
 
-    Only built-in exceptions that take one text argument and playhead's own are used as bases; nothing is imported or
-    executed by name.
+    Only playhead's own exceptions, and built-in ones that take one string argument, become bases; nothing is imported
+    or executed by name.
     """
     base: Any = _OURS.get(error_type) or getattr(builtins, error_type, None)
     bases: tuple[type, ...] = (RunFailedError,)

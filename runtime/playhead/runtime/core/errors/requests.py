@@ -1,4 +1,4 @@
-"""Errors of a caller's request: it names what is not there, or asks for what an agent or a run cannot do now."""
+"""Errors of a caller's request, which names what does not exist or asks for what cannot be done now."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = [
 
 
 class BadTargetError(PlayheadError):
-    """A TARGET that cannot be imported, holds no Agent, or names an agent twice."""
+    """A TARGET cannot be imported, holds no Agent, or names an agent twice."""
 
     exit_code = 64
 
 
 class AgentNotFoundError(PlayheadError):
-    """No agent of that name is known here."""
+    """No agent with that name is known here."""
 
     exit_code = 64
 
 
 class NoWorkerError(PlayheadError):
-    """No live worker serves the run's agent, and the caller chose not to wait."""
+    """No live worker serves the run's agent, and the caller's time to wait for one has passed."""
 
     exit_code = 75
 
@@ -47,7 +47,7 @@ class AgentBusyError(PlayheadError):
 
 
 class AgentPausedError(PlayheadError, ValueError):
-    """The in-process agent waits for responses, and got another prompt.
+    """The in-process agent waits for responses but got another prompt.
 
     Attributes:
         interrupt_ids: The interrupts it waits for.
@@ -62,7 +62,7 @@ class AgentPausedError(PlayheadError, ValueError):
 
 
 class InterruptNotOpenError(PlayheadError, ValueError):
-    """A response to an interrupt that is not open: never asked, or already answered. Nothing was changed.
+    """A response names an interrupt that is not open: it was never asked, or is already answered. Nothing was changed.
 
     Attributes:
         run_id: The run; empty for an in-process agent that waits for nothing.
@@ -82,13 +82,13 @@ class InterruptNotOpenError(PlayheadError, ValueError):
 
 
 class RunEndedError(PlayheadError):
-    """The run has ended, and the request needs a run that has not: a response, or a steer."""
+    """The run has ended, but the request (a response or a steer) needs one that has not."""
 
     exit_code = 65
 
 
 class RunConflictError(PlayheadError, ValueError):
-    """A run id was submitted again for another request than the one that it was first submitted for. Nothing was changed.
+    """A run id was submitted again with a different request. Nothing was changed.
 
     Attributes:
         run_id: The run.
@@ -107,7 +107,7 @@ class RunConflictError(PlayheadError, ValueError):
 
 
 class RunExistsError(PlayheadError, ValueError):
-    """A run is to be imported under an id that a run has already. Nothing was changed.
+    """A run cannot be imported under an id that another run has. Nothing was changed.
 
     Attributes:
         run_id: The run.
@@ -149,18 +149,18 @@ class RunNotFoundError(PlayheadError):
 
 
 class RequestNotFoundError(PlayheadError):
-    """The request of a model call is not known: the record is not a `model.started`, or what it was made of is gone."""
+    """The request of a model call is not known: the record is not a `model.started`, or its definition or messages are gone."""
 
     exit_code = 66
 
 
 class RecordNotFoundError(PlayheadError):
-    """The run does not have a record of that number: it is beyond the last one."""
+    """The run does not have a record with that number, because it is beyond the last one."""
 
     exit_code = 66
 
 
 class InvalidMessageError(PlayheadError, ValueError):
-    """A prompt, steer or message that no model can be sent: nothing was stored. The text names the value."""
+    """A prompt, steer or message cannot be sent to any model; nothing was stored. The message names the value."""
 
     exit_code = 65

@@ -8,6 +8,6 @@ __all__ = ["PlayheadError"]
 
 
 class PlayheadError(Exception):
-    """Base class of all errors of playhead; the text says what to do."""
+    """The base class of all errors that playhead raises. The message says what to do."""
 
     exit_code: ClassVar[int] = 1
