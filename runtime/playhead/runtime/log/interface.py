@@ -1,8 +1,8 @@
-"""The log interface: what every backend promises. One contract suite (`tests/contract`) holds all of them to it.
+"""The log interface, which every backend implements. One contract suite (`tests/contract`) tests all of them.
 
 `Log` is three interfaces, one for each kind of caller: `LogReader` for tails and other readers, `LogSubmitter` for
-clients that start and control runs, `LogOwner` for workers. All writes are safe to send twice: the second call gives the
-first one's answer.
+clients that start and control runs, `LogOwner` for workers. All writes are safe to send twice: the second call returns
+the first one's answer.
 
 `DUP` is sound because every caller keeps three invariants: one writer per token; one write in flight per run; no retries
 below this interface.
@@ -54,7 +54,7 @@ SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
 
 
 def deadline_failure() -> bytes:
-    """The encoded `run.failed` record that ends a run which is past its deadline."""
+    """The encoded `run.failed` record that ends a run past its deadline."""
     text = "the deadline that was set when the run was submitted has passed"
     return encode_record(RunFailed(at=now_ms(), error_type="DeadlineExceeded", message=text))
 
@@ -71,10 +71,10 @@ def cancel_ending(signal: Signal) -> list[bytes]:
 
 
 def check_signal(signal: Signal) -> None:
-    """Refuse a signal that no run can take in.
+    """Refuse a signal that no run can receive.
 
     Raises:
-        ValueError: The kind is unknown, the id is not a name, or the body of a `respond` has no answers.
+        ValueError: If the kind is unknown, the id is not a name, or the body of a `respond` has no responses.
     """
     if signal.kind not in SIGNAL_KINDS:
         raise ValueError(f"a signal's kind must be one of {', '.join(SIGNAL_KINDS)}, not {signal.kind!r}")
@@ -90,10 +90,10 @@ def check_signal(signal: Signal) -> None:
 def check_claim(
     agents: Iterable[str], *, worker: str, token: str, lease_ms: int, crash_limit: int, retention_ms: int
 ) -> None:
-    """Refuse arguments that no claim can have.
+    """Refuse the arguments of an impossible claim.
 
     Raises:
-        ValueError: A name is malformed, the lease or the retention is below a millisecond, or the crash limit below 0.
+        ValueError: If a name is malformed, the lease or the retention is below a millisecond, or the crash limit below 0.
     """
     check_agents(agents)
     check_name("worker", worker)
@@ -104,10 +104,10 @@ def check_claim(
 
 
 def check_pause(interrupts: Sequence[str]) -> None:
-    """Refuse a pause that no answer can end.
+    """Refuse a pause that no response can end.
 
     Raises:
-        ValueError: `interrupts` is empty, or one of the ids is not a text.
+        ValueError: If `interrupts` is empty, or one of the ids is not a string.
     """
     if not interrupts:
         raise ValueError("a run that waits for nothing cannot be paused: no interrupt is open")
@@ -115,32 +115,33 @@ def check_pause(interrupts: Sequence[str]) -> None:
 
 
 def _check_interrupts(ids: Iterable[object]) -> None:
-    """Any text is valid, because a model's own call id is part of it."""
+    """Any string is valid, because a model's own call id is part of it."""
     for interrupt in ids:
         if not isinstance(interrupt, str) or not interrupt:
             raise ValueError(f"the id of an interrupt must be a text, not {interrupt!r}")
 
 
 class LogReader(Protocol):
-    """What readers need: tails, `Run`, the command line. A file or an archive can implement it as well as Redis.
+    """The part of a log that readers need: tails, `Run`, the command line. A file can implement it as well as Redis.
 
-    Every method may raise `LogUnavailableError`; the same call may be made again. `ValueError` is for values out of range.
+    Every method may raise `LogUnavailableError`; the same call may then be made again. `ValueError` is raised for
+    values out of range.
     """
 
     async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
-        """Up to `limit` entries with `seq` > `after`, in order. Empty if there are none yet, or the run does not exist.
+        """Up to `limit` entries with `seq` > `after`, in order. Empty if there are none yet, or if the run does not exist.
 
         Raises:
-            ForeignRecordError: The log has an entry that playhead did not write.
+            ForeignRecordError: If the log has an entry that playhead did not write.
         """
         ...
 
     async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
-        """As `read`, grouped by owner: each segment has one epoch and no missing number."""
+        """Like `read`, grouped by owner: each segment has one epoch and no missing number."""
         ...
 
     async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
-        """As `read`, each record byte for byte as it is stored; it is not looked at whether playhead wrote it."""
+        """Like `read`, with each record byte for byte as stored. Whether playhead wrote it is not checked."""
         ...
 
     async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
@@ -152,11 +153,11 @@ class LogReader(Protocol):
         ...
 
     async def lease(self, run_id: str) -> LeaseInfo | None:
-        """The lease of the run's owner, renewed or not; None if the run has no owner, or does not exist."""
+        """The lease of the run's owner, renewed or not; None if the run has no owner or does not exist."""
         ...
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """The newest runs first."""
+        """The runs, newest first."""
         ...
 
     async def messages(self, session: str) -> list[Message]:
@@ -164,7 +165,7 @@ class LogReader(Protocol):
         ...
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
-        """The definition that a `run.claimed` of the run names by `digest`; None if the run is gone, or names no other.
+        """The definition that a `run.claimed` of the run names by `digest`; None if the run or the definition is gone.
 
         Raises:
             ForeignRecordError: What is stored under the digest is not a definition.
@@ -172,11 +173,11 @@ class LogReader(Protocol):
         ...
 
     async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
-        """As `definition`, byte for byte as it is stored."""
+        """Like `definition`, byte for byte as stored."""
         ...
 
     async def holder(self, session: str) -> str | None:
-        """The id of the run that holds the session; the session's other runs have ended or wait for it. None if it is free."""
+        """The id of the run that holds the session, or None if it is free. The session's other runs have ended or wait for it."""
         ...
 
     async def workers(self) -> list[WorkerInfo]:
@@ -185,26 +186,27 @@ class LogReader(Protocol):
 
 
 class LogSubmitter(Protocol):
-    """What clients need to start and control runs, and every process to notice dead owners.
+    """The part of a log with which clients start and control runs, and with which any process notices dead owners.
 
     Every method may raise `LogUnavailableError`; then the write may or may not have happened, and the identical call
     may be sent again. `ValueError` is for values out of range (names, times, counts); nothing is changed.
     """
 
     async def submit(self, run: NewRun) -> bool:
-        """Create the run with its record 1 and queue it; if another run holds its session, it waits for that first.
+        """Create the run with its record 1 and queue it; if another run holds its session, it first waits for that run.
 
         Returns:
-            True if it is new, False if the id exists already (then nothing changed).
+            True if it is new; False if the id already exists, and then nothing was changed.
         """
         ...
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
-        """Store a run with all its `records`, in order and in pages: one that has ended elsewhere, or a fork, which is queued.
+        """Store a run with all its `records`, in order and in pages: one that has ended elsewhere, or a fork, which is
+        queued.
 
-        Readers see it whole or not at all. No worker can claim one that has ended, and a fork only when it is whole; a fork
-        holds its session from then on. An import that breaks off leaves nothing: what it
-        stored is removed within an hour.
+        Readers see it whole or not at all. No worker can claim a run that has ended, and a fork can be claimed only
+        when it is whole; it holds its session from then on. An import that breaks off leaves nothing: the parts that it
+        stored are removed within an hour.
 
         Returns:
             True if it is stored. False if the id exists, or another import of this id has begun since; then nothing changed.
@@ -212,7 +214,7 @@ class LogSubmitter(Protocol):
         ...
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
-        """Send a signal to a run's owner; an answer also queues a paused run again.
+        """Send a signal to a run's owner; a response also queues a paused run again.
 
         A cancel ends a run without an owner at once, with the records `signal.received` and `run.cancelled`. If the run
         has an owner, these records are kept: if the owner dies, releases or pauses the run without having taken the
@@ -222,13 +224,14 @@ class LogSubmitter(Protocol):
             The run's state after the call; None if the run does not exist. A signal to an ended run changes nothing.
 
         Raises:
-            ValueError: An unknown kind, or a `respond` without answers.
-            InterruptNotOpenError: It answers an interrupt that is not open, or has been answered; nothing is changed.
+            ValueError: If the kind is unknown, or a `respond` has no responses.
+            InterruptNotOpenError: If it responds to an interrupt that is not open, or already has a response; nothing
+                is changed.
         """
         ...
 
     async def adopt(self, run_ids: Sequence[str]) -> list[str]:
-        """Give a lease to those of these runs that are running and have none, so that `reap` can find them.
+        """Give a lease to each of these runs that is running without one, so that `reap` can find it.
 
         The lease of a run can only be missing if another program removed it. A living owner renews the new one.
 
@@ -238,18 +241,18 @@ class LogSubmitter(Protocol):
         ...
 
     async def refusal(self) -> str | None:
-        """Why the log accepts no writes now, in words; None if it accepts them, or the caller may not ask. Nothing is written."""
+        """Why the log accepts no writes now, in words; None if it does, or if the caller may not ask. Nothing is written."""
         ...
 
     async def reap(self, *, limit: int = 32) -> list[str]:
-        """Deal with up to `limit` passed deadlines and expired leases, oldest first.
+        """Handle up to `limit` passed deadlines and expired leases, oldest first.
 
         A run past its deadline is failed, whatever its state, and its owner is fenced. A run whose lease has expired is
         queued again, and a crash is counted; with a cancel that its owner did not take in it is cancelled. Past its
         crash limit it is failed by its next owner.
 
         Returns:
-            The ids of the runs dealt with.
+            The ids of the handled runs.
         """
         ...
 
@@ -259,20 +262,20 @@ class ClientLog(LogReader, LogSubmitter, Protocol):
 
 
 class LogOwner(Protocol):
-    """What workers need: they claim runs, write their logs, and end, release or pause them.
+    """The part of a log with which workers claim runs, write their logs, and end, release or pause them.
 
     Errors are those of `LogSubmitter`.
     """
 
     async def check(self) -> list[str]:
-        """Refuse a server on which this log's promises cannot be kept. Called before anything is claimed there.
+        """Refuse a server that cannot keep this log's promises. Called before anything is claimed there.
 
         Returns:
-            Warnings of settings by which the server may lose runs, a line each.
+            Warnings about settings with which the server may lose runs, one line each.
 
         Raises:
-            RedisAuthError, RedisTooOldError, UnusableServerError: As their texts say; waiting does not help.
-            LogUnavailableError: It is not known, because the server cannot be reached.
+            RedisAuthError, RedisTooOldError, UnusableServerError: As their messages say; waiting does not help.
+            LogUnavailableError: If the server cannot be reached, so this is not known.
         """
         ...
 
@@ -314,13 +317,14 @@ class LogOwner(Protocol):
     async def got_on(self, run_id: str, token: str) -> bool:
         """Clear a run of the crashes and the idle owners before the present owner, which has `token`.
 
-        To be called when what ran at the end of the last ownership has completed. Returns whether the token is the
+        Call it when the step that ran at the end of the last ownership has completed. Returns whether the token is the
         owner's; if it is not, nothing changed.
         """
         ...
 
     async def give_up(self, owned: Sequence[tuple[str, str]]) -> None:
-        """Give up the runs of the (run id, token) pairs, which their owner could not hold, and tell that it lives.
+        """Give up the runs of the (run id, token) pairs, which their owner could not hold, and report that the owner is
+        alive.
 
         A run that it still owns is queued again. If a run was taken from it because it was silent, the crash that was
         counted is taken back.
@@ -328,7 +332,7 @@ class LogOwner(Protocol):
         ...
 
     async def bury(self, worker: str, *, ended: str) -> list[str]:
-        """Take all runs from a worker whose process has ended, as if their leases had expired. Returns their ids.
+        """Take all runs from a worker whose process has ended, as if their leases had expired, and return their ids.
 
         Args:
             worker: Its name.
@@ -339,12 +343,12 @@ class LogOwner(Protocol):
     async def should_empty(self, agents: Sequence[str], *, worker: str, for_ms: int) -> bool:
         """Whether `worker` should hand over its runs, because a suspect of one of `agents` waits.
 
-        True for one worker at a time, which has `for_ms` for it.
+        True for one worker at a time, which has `for_ms` milliseconds to do so.
         """
         ...
 
     def append(self, batches: Sequence[Batch]) -> Awaitable[list[WriteResult]]:
-        """Append to several runs at once; each batch whole or not at all, one result each, in order.
+        """Append to several runs at once, each batch whole or not at all. Returns one result per batch, in order.
 
         If the connection is open, the call is written before this returns; await it for the results.
         """
@@ -361,23 +365,23 @@ class LogOwner(Protocol):
     async def finish(self, end: RunEnd) -> WriteResult:
         """Append the last records and end the run, all at once: state, session messages, lease, next run of the session.
 
-        A completion is answered `WAITING`, and nothing is stored, if more signals wait than it acknowledges: so no signal
-        sent before the end is lost.
+        A completion is answered with `WAITING`, and nothing is stored, if more signals wait than it acknowledges, so
+        that no signal sent before the end is lost.
 
         Raises:
-            PlayheadError: `end.session` is not the run's session; nothing is changed.
+            PlayheadError: If `end.session` is not the run's session; nothing is changed.
         """
         ...
 
     async def release(self, batch: Batch) -> WriteResult:
-        """Append, end the ownership and queue the run again. Not a crash. A cancel that was not taken in ends the run now."""
+        """Append records, end the ownership and queue the run again. Not a crash. A cancel that was not received ends the run now."""
         ...
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
-        """Append, the last record being `run.paused`, and pause the run until one of `interrupts` is answered.
+        """Append records, the last being `run.paused`, and pause the run until one of `interrupts` has a response.
 
         A paused run has no owner and no lease, is not queued, and keeps its session. If more signals wait than were
-        acknowledged, an answer may be among them: the run is queued again instead, and no interrupt is opened.
+        acknowledged, a response may be among them: the run is queued again instead, and no interrupt is opened.
         """
         ...
 

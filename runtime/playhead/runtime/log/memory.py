@@ -1,6 +1,6 @@
-"""The log in this process: the Redis log's semantics with nothing to install, for one event loop.
+"""The log in this process: the semantics of the Redis log with nothing to install, for one event loop.
 
-`rules` decides; this module adds what pure rules cannot have: the clock, the encoding, and the workers that wait. No
+`rules` decides; this module adds the impure parts: the clock, the encoding, and the workers that wait. No
 method awaits between the rules' decision and its notifications, so each is atomic on its loop, as a script is on the
 server. Records are kept as bytes and decoded when read, so every backend tests the same encoding.
 """
@@ -54,7 +54,7 @@ __all__ = ["MemoryLog"]
 T = TypeVar("T")
 
 _MAX_NOTIFICATIONS: Final = 100
-"""How many notifications at most are kept for a worker that does not ask; `run_states.lua` has the same number."""
+"""The most notifications that are kept for a worker that does not ask; `run_states.lua` has the same number."""
 
 
 def _wall_clock() -> Callable[[], int]:
@@ -82,7 +82,7 @@ class MemoryLog:
     """A `Log` that exists as long as this object. Use it from one event loop only.
 
     Args:
-        clock: Gives the present in milliseconds; leases, deadlines and retention go by it. Defaults to unix time that
+        clock: Returns the present in milliseconds, which leases, deadlines and retention use. Defaults to unix time that
             does not jump. `wait_for_work` always waits in real time.
     """
 
@@ -95,17 +95,17 @@ class MemoryLog:
 
     @property
     def rules(self) -> Rules:
-        """The rules with all that they keep, which is the content of the log; to look into it, and to damage it."""
+        """The rules and their state, which is the content of the log. For tests, to inspect and to damage it."""
         return self._rules
 
     def _now(self) -> int:
-        """The present, after everything whose retention is over has been removed."""
+        """Remove everything whose retention is over, and return the present."""
         now = self._clock()
         self._rules.sweep(now)
         return now
 
     def _notify(self, outcome: tuple[T, Notifications]) -> T:
-        """The answer, after the workers that the call concerns have been woken."""
+        """Wake the workers that the call concerns, and return its answer."""
         answer, notifications = outcome
         for one in notifications:
             if isinstance(one, RunSignalled):
@@ -181,7 +181,7 @@ class MemoryLog:
             yield Segment(start, epoch, [decode_stored(data) for data in records])
 
     def _owned(self, run_id: str, first: int, last: int) -> Iterator[tuple[int, int, list[bytes]]]:
-        """The run's records from `first` to `last`, as far as there are any: by owner, each with its first number."""
+        """The run's records from `first` to `last`, as far as they exist: by owner, each with its first number."""
         self._now()
         run = self._rules.runs.get(run_id)
         if run is None:
@@ -241,7 +241,7 @@ class MemoryLog:
     # ------------------------------------------------------------------ workers
 
     async def check(self) -> list[str]:
-        """See `Log.check`: this log needs no server, so it is always fit."""
+        """See `Log.check`: this log needs no server, so there is nothing to refuse."""
         return []
 
     async def claim(
@@ -346,7 +346,7 @@ class MemoryLog:
         return self._take_signalled(worker)
 
     def _take_signalled(self, worker: str) -> str | None:
-        """The first run with a signal that the worker still owns."""
+        """Take the first run with a signal that the worker still owns."""
         signalled = self._signalled.pop(worker, None)
         while signalled:
             run_id = signalled.popleft()

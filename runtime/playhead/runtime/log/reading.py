@@ -16,7 +16,7 @@ _PAGE: Final = 1000
 
 
 async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
-    """Records 1 to `head` of a run.
+    """Read records 1 to `head` of a run.
 
     Raises:
         GapError: If one of them is missing.
@@ -34,7 +34,7 @@ async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
 
 
 async def encoded_pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[EncodedEntry], None]:
-    """Records 1 to `head` of a run as they are stored, page by page.
+    """Read records 1 to `head` of a run as stored, page by page.
 
     Raises:
         GapError: If one of them is missing.

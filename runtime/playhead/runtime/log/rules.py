@@ -1,4 +1,4 @@
-"""The dispatch rules of the log: what each call does to a run, and what it answers. Pure.
+"""The dispatch rules of the log: the effect of each call on a run, and its answer. Pure.
 
 The memory log is made of them, and the scripts must agree with them: a test calls both in any order and compares every
 answer and the whole state. Each method does what the script of its name does on a server. Records, signals and messages
@@ -32,7 +32,7 @@ from playhead.runtime.log.values import (
 __all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
 
 _CLAIM_MEMO_MS: Final = 60_000
-"""How long at least a claim's token is kept: a late repeat must not claim a second run."""
+"""The least time for which a claim's token is kept: a late repeat must not claim a second run."""
 
 
 class RunQueued(NamedTuple):
@@ -49,11 +49,11 @@ class RunSignalled(NamedTuple):
 
 
 Notifications = Sequence[RunQueued | RunSignalled]
-"""What workers should be told because of a call. Hints only: no run is lost if a worker is not told."""
+"""A notification for workers that follows from a call. Only a hint: no run is lost without it."""
 
 
 class Rules:
-    """All runs, and what each call does to them. A call makes all its changes or none.
+    """All runs and the effect of each call on them. A call makes all its changes or none.
 
     Attributes:
         runs: By id, in the order of their submission.
@@ -62,7 +62,7 @@ class Rules:
         emptying: The worker that hands its runs over to take one of them, and until when.
         sessions: The conversations, and the runs that wait for one.
         leases: Run id → until when its owner must renew.
-        deadlines: Run id → when it is failed; of the runs that have a deadline and have not ended.
+        deadlines: Run id → when it is failed, for runs that have a deadline and have not ended.
         definitions: The definitions of the agents that the runs were claimed for.
         claims: Token → until when it is kept, and the run that it claimed.
     """
@@ -118,7 +118,7 @@ class Rules:
     def signal(
         self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int
     ) -> tuple[RunStateName | None, Notifications]:
-        """Put a signal, encoded as `stored`, into a run's inbox; an answer also queues a paused run again.
+        """Put a signal, encoded as `stored`, into a run's inbox; a response also queues a paused run again.
 
         `ending` are the records by which a cancel ends a run without an owner; empty for every other signal. They are
         written now if the run has no owner, and kept while it has one that has not taken the cancel in.
@@ -127,7 +127,7 @@ class Rules:
             The run's state; None if the run does not exist. A signal sent twice, or to an ended run, changes nothing.
 
         Raises:
-            InterruptNotOpenError: It answers an interrupt that is not open.
+            InterruptNotOpenError: If it responds to an interrupt that is not open.
         """
         run = self.runs.get(run_id)
         if run is None:
@@ -221,7 +221,7 @@ class Rules:
         """Store the last records, end the run, and add `messages` to its session.
 
         Raises:
-            PlayheadError: `end.session` is not the run's.
+            PlayheadError: If `end.session` is not the run's.
         """
         batch, run = end.batch, self.runs.get(end.batch.run_id)
         if run is None:
@@ -250,9 +250,9 @@ class Rules:
         return result, self._requeue(run, now=now)
 
     def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Notifications]:
-        """Store the owner's last records, end its ownership and pause the run until one of `interrupts` is answered.
+        """Store the owner's last records, end its ownership and pause the run until one of `interrupts` has a response.
 
-        If signals wait, an answer to one of the interrupts may be among them: then the run is queued again, and its next
+        If signals wait, a response to one of the interrupts may be among them: then the run is queued again, and its next
         owner takes them in.
         """
         run, result = self._append_and_release(batch)
@@ -308,7 +308,7 @@ class Rules:
         return past + expired, notifications
 
     def bury(self, worker: str, *, ended: str, now: int) -> tuple[list[str], Notifications]:
-        """Take all runs from a worker whose process has ended; `ended` is how."""
+        """Take all runs from a worker whose process has ended; `ended` says how."""
         notifications: list[RunQueued | RunSignalled] = []
         taken = [run_id for run_id in sorted(self.leases) if self.runs[run_id].worker == worker]
         for run_id in taken:
@@ -363,7 +363,7 @@ class Rules:
         return run, run.result(WriteStatus.OK)
 
     def _requeue(self, run: LogRun, *, now: int) -> Notifications:
-        """Take the run from its owner and queue it; or end it, if it has a cancel that its owner did not take in."""
+        """Take the run from its owner and queue it, or end it if its owner did not receive a cancel."""
         self.leases.pop(run.run_id, None)
         run.state, run.token, run.worker, run.updated = "queued", None, None, now
         if run.cancel is not None and run.cancel[0] in run.inbox:
@@ -371,7 +371,7 @@ class Rules:
         return self._enqueue(run)
 
     def _take_from_owner(self, run: LogRun, *, ended: str, now: int) -> Notifications:
-        """Queue the run again, and count a crash until its owner, known by its token, is heard of again."""
+        """Queue the run again, and count a crash until its owner, recognised by its token, makes another call."""
         run.crashes += 1
         run.crash_streak += 1
         run.idle_owners += 1

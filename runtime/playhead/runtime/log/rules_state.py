@@ -1,4 +1,4 @@
-"""What the rules of the log hold: runs, their queue, and sessions. Pure."""
+"""The state that the log's rules act on: runs, their queues, and sessions. Pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LogRun:
         idle_owners: The owners that ended in any way since the run last got on.
         inbox: Encoded signals that no owner has acknowledged, oldest first.
         signal_ids: The ids of all signals ever sent to the run.
-        open_interrupts: The ids of the interrupts that are not answered yet.
+        open_interrupts: The ids of the interrupts without a response.
         cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
             takes that signal in.
         definitions: The digests of the definitions that its `run.claimed` name.
@@ -80,7 +80,7 @@ class LogRun:
 
     @classmethod
     def imported(cls, info: RunInfo, entries: Sequence[EncodedEntry], *, retention_ms: int) -> LogRun:
-        """A run of which `info` tells, with these records from 1 on."""
+        """Make the run that `info` describes, with these records from 1 on."""
         starts = [
             next((seq for seq, of, _ in entries if of >= epoch), info.head + 1) for epoch in range(info.epoch + 1)
         ]
@@ -113,12 +113,12 @@ class LogRun:
 
     @property
     def ended(self) -> bool:
-        """The run has a terminal record."""
+        """Whether the run has a terminal record."""
         return self.state in ENDED_STATES
 
     @property
     def is_suspect(self) -> bool:
-        """The run is held only by a worker that holds no other."""
+        """Whether the run may be held only by a worker that holds no other."""
         return is_suspect(self.crash_streak, crash_limit=self.crash_limit)
 
     def write(self, batch: Batch) -> None:
@@ -152,7 +152,7 @@ class LogRun:
         return WriteResult(status, len(self.records), len(self.inbox))
 
     def claim(self, token: str) -> Claim:
-        """What the owner with `token` is told of its ownership."""
+        """The claim that the owner with `token` receives."""
         return Claim(
             run_id=self.run_id,
             token=token,
@@ -238,7 +238,7 @@ class Sessions:
         self._expiring: list[tuple[int, str]] = []  # heap of (when, name)
 
     def join(self, name: str, run_id: str) -> bool:
-        """Give the session to a new run, or let the run wait for it. Returns whether the run holds it now."""
+        """Give the session to a new run, or make the run wait for it. Returns whether the run holds it now."""
         session = self.all.setdefault(name, LogSession())
         if session.expires is not None:
             session.kept_until, session.expires = session.expires, None
@@ -262,7 +262,7 @@ class Sessions:
         """Remove a run that ends, and is kept until `until`, from its session.
 
         Returns:
-            The run that holds the session from now on, if it is another.
+            The run that holds the session from now on, if it is a different one.
         """
         session = self.all[name]
         if session.holder != run_id:
@@ -304,13 +304,13 @@ class Definitions:
         self._expiring: list[tuple[int, str]] = []  # heap of (when, digest)
 
     def name(self, run: LogRun, definition: StoredDefinition) -> None:
-        """A claim of the run names the definition, which is stored now if it is not there."""
+        """Note that a claim of the run names the definition, and store it if it is missing."""
         if definition.digest not in run.definitions:
             run.definitions.append(definition.digest)
             self.all.setdefault(definition.digest, LogDefinition(definition.data)).live += 1
 
     def end(self, run: LogRun, *, until: int) -> None:
-        """The run has ended, and is kept until `until`."""
+        """Note that the run has ended and is kept until `until`."""
         for digest in run.definitions:
             named = self.all[digest]
             named.live -= 1
@@ -318,7 +318,7 @@ class Definitions:
             heapq.heappush(self._expiring, (named.kept_until, digest))
 
     def sweep(self, now: int) -> None:
-        """Forget the definitions that no run names any more."""
+        """Forget the definitions that no run names."""
         while self._expiring and self._expiring[0][0] <= now:
             _, digest = heapq.heappop(self._expiring)
             named = self.all.get(digest)

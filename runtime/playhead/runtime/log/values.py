@@ -1,6 +1,6 @@
-"""What goes into a log and comes out of it: runs, claims, batches, ends, signals, answers. Values only.
+"""The values that go into a log and come out of it: runs, claims, batches, ends, signals, answers.
 
-Each checks its values when it is made, so that no backend has to.
+Each checks its fields when it is made, so that no backend has to.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SESSION_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """How long a conversation is kept at least after its last run ended: thirty days. `run_states.lua` has the same number."""
 
 DEFAULT_LEASE_MS: Final = 10_000
-"""How long a worker keeps its runs without renewing. A shorter lease notices death sooner, a longer one survives longer pauses."""
+"""How long a worker keeps its runs without renewing. With a shorter lease a death is noticed sooner; a longer one survives longer pauses."""
 
 DEFAULT_CRASH_LIMIT: Final = 3
 """How many owners of a run may die one after the other, while it does not get on, before it is failed."""
@@ -57,13 +57,13 @@ IDLE_OWNERS_LIMIT: Final = 20
 def is_suspect(crash_streak: int, *, crash_limit: int) -> bool:
     """Whether a run is held only by a worker that holds no other: its owners crashed twice in a row.
 
-    Past its limit it is not a suspect any more, because its next owner does not run it. `run_states.lua` has the same.
+    Past its limit it is no longer a suspect, because its next owner does not run it. `run_states.lua` has the same.
     """
     return 0 < crash_streak <= crash_limit and crash_streak >= min(2, crash_limit)
 
 
 _LATE_MS: Final = 1000
-"""How late a renewal may be before a reader is told: it takes a round trip, and is tried again if its reply is lost."""
+"""How late a renewal may be before readers get a notice: it takes a round trip, and is tried again if its reply is lost."""
 
 
 class WriteStatus(IntEnum):
@@ -72,15 +72,15 @@ class WriteStatus(IntEnum):
     OK = 0
     """Stored."""
     DUP = 1
-    """Stored already by an earlier try whose answer was lost."""
+    """Already stored by an earlier attempt whose answer was lost."""
     CONFLICT = 2
-    """The head is neither the expected one nor the one that an earlier try would have left; nothing was stored."""
+    """The head is neither the expected one nor the one that an earlier attempt would have left; nothing was stored."""
     FENCED = 3
-    """The caller is not the run's owner any more; nothing was stored by this call."""
+    """The caller is no longer the run's owner; this call stored nothing."""
     GONE = 4
     """The run does not exist; nothing was stored."""
     WAITING = 5
-    """`finish` only: a run that is to complete has signals that its owner has not taken in; nothing was stored."""
+    """Only of `finish`: the run has signals that its owner has not received, so it cannot complete; nothing was stored."""
 
 
 _STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
@@ -88,13 +88,13 @@ _STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run to submit. `record` is record 1 and must be `run.submitted`; `data` is its bytes, made here if not given.
+    """A run to submit. `record` is record 1 and must be a `run.submitted`; `data` is its bytes, encoded here if not passed.
 
     `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
 
     Raises:
-        ValueError: A name is malformed, or the deadline is not a positive number of milliseconds.
-        EncodingError: The record holds something that is not plain data.
+        ValueError: If a name is malformed, or the deadline is not a positive number of milliseconds.
+        EncodingError: If the record holds something that is not plain data.
     """
 
     run_id: str
@@ -117,14 +117,14 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Ownership of a run: what an owner needs to write to its log.
+    """The ownership of a run: what an owner needs to write to its log.
 
     Attributes:
         token: Proves with every write that its writer is the owner.
-        epoch: Ordinal of the ownership, 1 for the first.
+        epoch: The ordinal of the ownership, 1 for the first.
         head: The `seq` of this claim's own `run.claimed`.
         crashes: How many owners died so far.
-        inbox: Signals waiting.
+        inbox: The number of signals that wait.
         crash_streak: How many owners died one after the other since the run last got on.
         idle_owners: How many owners ended in any way since the run last got on.
         crash_end: How the process of the last owner ended, in words; empty if that is not known.
@@ -148,7 +148,7 @@ class Batch:
     """Records to append after `head`, already encoded; `ack` is how many signals they acknowledge.
 
     Raises:
-        ValueError: The head is below 0; or more signals are acknowledged than there are records: a signal without its
+        ValueError: If the head is below 0; or more signals are acknowledged than there are records: a signal without its
             `signal.received` would be lost, and a repeat of an empty batch could not be recognised.
     """
 
@@ -172,7 +172,7 @@ class RunEnd:
     `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
 
     Raises:
-        ValueError: The state is not terminal, or the retention is not a positive number of milliseconds.
+        ValueError: If the state is not terminal, or the retention is not a positive number of milliseconds.
     """
 
     batch: Batch
@@ -188,7 +188,7 @@ class RunEnd:
 
 
 class EncodedEntry(NamedTuple):
-    """A record as it is stored, byte for byte, with its position."""
+    """A record byte for byte as stored, with its position."""
 
     seq: int
     epoch: int
@@ -197,15 +197,15 @@ class EncodedEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportedRun:
-    """A run that is to be stored whole: one that has ended elsewhere, or a fork, which is queued. Its records are given apart.
+    """A run to store whole: one that has ended elsewhere, or a fork, which is queued. Its records are passed separately.
 
     `info` is what `Log.info` will answer, except that the session is one of its own: it has the `messages` that the run
     began from, and no other run; and that the log gives a fork its times. `definitions` are those that its `run.claimed`
     name. A run that has ended is kept for `retention_ms`.
 
     Raises:
-        ValueError: A name is malformed, the run has neither ended nor is it queued, it has messages and no session, or the retention is not a
-            positive number of milliseconds.
+        ValueError: If a name is malformed, the run is neither ended nor queued, it has messages but no session, or
+            the retention is not a positive number of milliseconds.
     """
 
     info: RunInfo
@@ -237,7 +237,7 @@ class WriteResult:
 
     @property
     def stored(self) -> bool:
-        """The batch is in the log, by this call or an earlier try of it."""
+        """Whether the batch is in the log, by this call or an earlier attempt."""
         return self.status in _STORED
 
 
@@ -251,7 +251,7 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The state of a run, without its log. Times are unix milliseconds by the log's clock.
+    """The state of a run, without its log. Times are in unix milliseconds by the log's clock.
 
     Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner released it), `errors` (an owner ended
     it as failed). `deadline` is None if the caller set none.
@@ -273,13 +273,13 @@ class RunInfo:
 
     @property
     def ended(self) -> bool:
-        """The run has a terminal record."""
+        """Whether the run has a terminal record."""
         return self.state in ENDED_STATES
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseInfo:
-    """The lease of a run that a worker holds. Times are unix milliseconds by the log's clock.
+    """The lease of a run that a worker holds. Times are in unix milliseconds by the log's clock.
 
     A worker renews when a third of its lease has passed, so most of a lease's time is left unless it is silent.
     """
@@ -287,7 +287,7 @@ class LeaseInfo:
     now: int
     ends: int
     length_ms: int
-    """How long it is after a renewal; 0 if the run was claimed by a version that did not store it."""
+    """The length after a renewal, in milliseconds; 0 if the run was claimed by a version that did not store it."""
 
     @property
     def renewed(self) -> int:

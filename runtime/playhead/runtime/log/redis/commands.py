@@ -1,4 +1,4 @@
-"""The calls of one log, over one link that is made at first use and again when it was lost."""
+"""Makes the calls of one log, over a link that is made at first use and again after it was lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOVED: Final = (redis_errors.MovedError, redis_errors.ReadOnlyError)
 
 
 class Later(Generic[T]):
-    """An awaitable of something that may have begun when it was made. Unlike a coroutine, it may be dropped without a warning."""
+    """An awaitable whose work may begin when it is made. Unlike a coroutine, it may be dropped without a warning."""
 
     __slots__ = ("_finish",)
 
@@ -42,9 +42,9 @@ class _Attempt:
 
 
 class Commands:
-    """Sends commands and gives their raw replies, over a link that `open_link` makes.
+    """Sends commands and returns their raw replies, over a link that `open_link` makes.
 
-    Where the connection has no transport to take over, each call goes over a connection of redis-py's.
+    If the connection has no transport to take over, each call uses a connection of redis-py's.
 
     Attributes:
         sharded: What is published is published by `SPUBLISH` (see `Borrowed.sharded`); known once connected.
@@ -63,27 +63,27 @@ class Commands:
 
     @property
     def ready(self) -> bool:
-        """What is sent now is written before `send` returns."""
+        """Whether a command sent now is written before `send` returns."""
         return self._link is not None and self._link.ready
 
     @property
     def without_link(self) -> bool:
-        """The client is a stand-in in memory, which can have no link; known once connected."""
+        """Whether the client is a stand-in in memory, which cannot have a link; known once connected."""
         return self._without_link
 
     @property
     def unsent(self) -> int:
-        """Bytes that the server has not taken yet."""
+        """The bytes that the server has not taken yet."""
         return 0 if self._link is None else self._link.unsent
 
     def send(self, *command: Any) -> Awaitable[Any]:
-        """Send a command: written before this returns where the log is `ready`, else upon await.
+        """Send a command. It is written before this returns if the log is `ready`, else upon await.
 
-        Awaiting raises what redis-py raises. With sentinels or on a cluster, a server that answers that it is not the
-        right one has done nothing, so the command is sent once more, to where the log is then found.
+        Awaiting raises what redis-py raises. With sentinels or on a cluster, a server that answers that it is the wrong
+        one has done nothing, so the command is sent once more, to the server that then has the log.
 
         Raises:
-            PlayheadError: The link belongs to another event loop.
+            PlayheadError: If the link belongs to another event loop.
         """
         self.home.enter()
         link = self._link
@@ -124,10 +124,10 @@ class Commands:
         return await (link.call(*command) if link.ready else await link.call_in_turn(*command))
 
     async def _connected(self) -> Link | None:
-        """The link, made anew if it was lost or the log has moved; None if the client cannot have one.
+        """The link, made again if it was lost or the log has moved; None if the client cannot have one.
 
-        All calls that come meanwhile share the attempt and its failure: one after the other, the last would wait for as
-        many time limits as there are calls.
+        All calls that arrive meanwhile share the attempt and its failure: if each tried in turn, the last one would
+        wait for as many time limits as there are calls.
         """
         while True:
             link = self._link
@@ -157,7 +157,7 @@ class Commands:
         return self._link
 
     async def _clear_away(self) -> None:
-        """Replace the old link; the calls that it was given are still answered."""
+        """Replace the old link; its pending calls are still answered."""
         if self._link is not None:
             self._link.close_when_idle()
             self._replaced.append(self._link)
@@ -167,7 +167,7 @@ class Commands:
             await old.aclose()
 
     async def _ask_redis_py(self, command: tuple[Any, ...]) -> Any:
-        """Without redis-py's client, which would convert the replies, as the link does not."""
+        """Call redis-py's connection, not its client, which would convert the replies as the link does not."""
         pool: Any = self._client.connection_pool
         connection = await pool.get_connection()
         try:

@@ -1,4 +1,4 @@
-"""Connecting to Redis: options that keep the log's invariants, and errors that say what to do."""
+"""Connects to Redis with options that keep the log's invariants, and translates its errors into ones that say what to do."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _CANNOT_NOW: Final = (
 _REFUSED: Final = re.compile(
     r"^(OOM|LOADING|BUSY|READONLY|NOREPLICAS|MISCONF|CLUSTERDOWN|MASTERDOWN)\b|access a non local key"
 )
-"""Refusals of writes that end by themselves. `access a non local key`: the slot is being moved."""
+"""Refusals of writes that pass by themselves. `access a non local key`: the slot is being moved."""
 
 _PASSING: Final = re.compile(r"^UNBLOCKED\b|WAIT(AOF)? cannot be used")
-"""Other errors that end by themselves."""
+"""Other errors that pass by themselves."""
 
 _FULL: Final = re.compile("^(Too many connections|No connection available)")
-"""The errors of redis-py's pools when they are full; the server is not the cause."""
+"""The errors of redis-py's full pools; the server is not the cause."""
 
 _OWN_OPTIONS: Final = frozenset(
     {
@@ -61,7 +61,7 @@ _MOVING_CONNECT_TIMEOUT_S: Final = 2.0
 
 
 def redact(url: str) -> str:
-    """The URL without its passwords, for messages and logs. In text that is not a URL, all that might be a password is hidden."""
+    """The URL without its passwords, for messages and logs. In any other string, everything that might be a password is hidden."""
     # Up to the last @: a password may contain a / or ? that should have been escaped.
     hidden = re.sub(r"^([^/]*//[^:@/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
@@ -81,18 +81,19 @@ class _Telling(AbstractConnection, ABC):
 
 
 def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Redis:
-    """A client for the log; connects at first use. `timeout` bounds each call, in seconds; with sentinels or a cluster 3.
+    """Make a client for the log, which connects at first use. `timeout` limits each call, in seconds; 3 with sentinels
+    or a cluster.
 
-    Retries are off: the log's callers send a script again themselves, because only they know if a repeat is safe. RESP2,
-    because the log and the tail hub read replies without redis-py.
+    Retries are off: the log's callers send a script again themselves, because only they know whether a repeat is safe.
+    RESP2, because the log and the tail hub read replies without redis-py.
 
     Args:
         url: `redis://[user:password@]host:port[/db]`, or with `rediss://` over TLS, `unix:///path`; several hosts with
-            `redis+sentinel://…/service[/db]` or `redis+cluster://` for a primary that moves (see `topology`). Options
+            `redis+sentinel://…/service[/db]` or `redis+cluster://` for a primary that moves (see `finders`). Options
             that the log sets itself, such as `decode_responses` and `max_connections`, have no effect.
 
     Raises:
-        LogUnavailableError: The URL is malformed; the text says which part.
+        LogUnavailableError: If the URL is malformed; the message says which part.
     """
     check_text("url", url, empty=True)
     check_number("timeout", timeout, above=0, optional=True)
@@ -121,7 +122,7 @@ def _without_own_options(url: str) -> str:
 
 
 def _pool(url: str, **options: Any) -> Any:
-    """The pool of connections that `url` asks for. Raises ValueError, or TypeError for an option it cannot have."""
+    """The pool of connections for `url`. Raises ValueError, or TypeError for an option that it cannot have."""
     after_host = re.sub(r"^[^/?#]*:/*[^/?#]*", "", url)
     if "@" in after_host and not url.startswith("unix:"):
         # The error does not quote the part, which may be half a password.
@@ -153,7 +154,7 @@ _OF_ONE_POOL: Final = (
 
 
 def clone(client: Redis) -> Redis:
-    """A client with the options of `client` and connections of its own, made at first use: for another event loop."""
+    """Make a client with the options of `client` and its own connections, for another event loop."""
     pool: Any = client.connection_pool  # a wrapped or stand-in client's pool differs in its kind of connection only
     options = {name: value for name, value in pool.connection_kwargs.items() if name not in _OF_ONE_POOL}
     if (finder := finder_of(client)) is not None:
@@ -167,10 +168,10 @@ def clone(client: Redis) -> Redis:
 
 
 def point(client: Redis, keys: Keys) -> None:
-    """Connect to the server that has `keys`: of a cluster, the owner of their slot. Costs nothing elsewhere.
+    """Connect to the server that has `keys`: in a cluster, the owner of their slot. Does nothing elsewhere.
 
     Raises:
-        ValueError: The client serves other keys already: on a cluster, each prefix needs a client of its own.
+        ValueError: If the client already serves other keys: on a cluster, each prefix needs its own client.
     """
     if (finder := finder_of(client)) is not None:
         finder.point(keys.root)
@@ -226,7 +227,7 @@ def translate_errors(client: Redis) -> Generator[None]:
 
 
 def _refusal(client: Redis, message: str) -> PlayheadError:
-    """The error for a reply of Redis that redis-py has no exception of its own for."""
+    """The error for a reply of Redis for which redis-py has no exception of its own."""
     server = f"Redis at {address_of(client)}"
     if "NOAUTH" in message or "WRONGPASS" in message or "invalid password" in message:
         return RedisAuthError(f"{server} wants a password; put it in the URL")

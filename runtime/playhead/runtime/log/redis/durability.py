@@ -1,16 +1,16 @@
-"""How safe a write must be before its caller is told that it is stored: `WAIT` and `WAITAOF` after it.
+"""Waits until a write is safe before its caller learns that it is stored: `WAIT` or `WAITAOF` after the write.
 
-`fsynced` needs `appendfsync always`, with which `WAITAOF` confirms what the server does anyway. With `everysec`, for which
-it was made, it answers before the data is on disk on Redis 7.4 before its fix (redis/redis#13793) and on Valkey up to
-9.1 (measured).
+`fsynced` needs `appendfsync always`, with which `WAITAOF` confirms what the server does anyway. With `everysec`, for
+which `WAITAOF` was made, Redis 7.4 before its fix (redis/redis#13793) and Valkey up to 9.1 answer before the data is on
+disk (measured).
 
 Both wait for the last write of their own connection, as the server counts it. So they go with the write, in one round
 trip. A write sent again is answered without being made again, perhaps over another connection, whose last write is an
 older one: `WAIT` would then count replicas that lack the record (measured: it answers 1 while the only replica is
 stopped). Hence the marker, a write that is always made, after the script: a wait for it is a wait for all writes before it.
 
-The server reads nothing more from a connection that waits. So such writes have a link of their own, and those that come
-while it waits go together when it is over, with one wait for all of them.
+The server reads nothing more from a connection that waits. So such writes have a link of their own, and writes that
+arrive during a wait are sent together afterwards, with one wait for all of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from playhead.runtime.log.redis.link import Borrowed, Link, NoTransportError, bo
 __all__ = ["Durability", "waiting_links"]
 
 Durability = Literal["memory", "replicated", "fsynced"]
-"""`memory`: in the memory of the primary. `replicated`: in that of one replica too. `fsynced`: on the primary's disk."""
+"""`memory`: in the primary's memory. `replicated`: in one replica's memory too. `fsynced`: on the primary's disk."""
 
 _WAIT_MS: Final = 1000
 _MARKER_MS: Final = 60_000
@@ -39,9 +39,9 @@ _Call = tuple[tuple[Any, ...], "asyncio.Future[Any]"]
 def waiting_links(
     durability: Literal["replicated", "fsynced"], *, marker: str
 ) -> Callable[[Redis], Awaitable[WaitingLink]]:
-    """A function that opens links whose calls are answered once their writes are as safe as that; `marker` is a key to write.
+    """Make a function that opens links whose calls are answered once their writes are that safe; `marker` is a key to write.
 
-    Opening raises as `borrow` does, and LogUnavailableError where the client is a stand-in, which cannot wait.
+    Opening raises as `borrow` does, and LogUnavailableError if the client is a stand-in, which cannot wait.
     """
 
     async def open_link(client: Redis) -> WaitingLink:
@@ -56,7 +56,7 @@ def waiting_links(
 class WaitingLink(Link):
     """A link whose replies come when the wait after their calls is over.
 
-    A call that was made and is not safe in time fails with LogUnavailableError: send it again.
+    A call that is not safe in time fails with LogUnavailableError: send it again.
     """
 
     def __init__(self, borrowed: Borrowed, durability: Literal["replicated", "fsynced"], marker: str) -> None:
@@ -68,7 +68,7 @@ class WaitingLink(Link):
         self._waits = False
 
     def call(self, *command: Any) -> asyncio.Future[Any]:
-        """As of a link; written at once unless a wait is under way."""
+        """Like `Link.call`; written at once unless a wait is under way."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._next.append((command, future))
         if not self._waits:
@@ -109,7 +109,7 @@ class WaitingLink(Link):
             super()._close_if_idle()
 
     def _unsafe(self, reply: Any) -> LogUnavailableError | None:
-        """The error for writes that may still be lost, by the answer to the wait; None if they are safe."""
+        """The error for writes that may still be lost, from the answer to the wait; None if they are safe."""
         if self._durability == "replicated" and int(reply) < 1:
             return LogUnavailableError(
                 f"durability `replicated`: written, but no replica had it within {_WAIT_MS} ms (1 was asked for, "

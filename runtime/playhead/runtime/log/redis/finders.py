@@ -20,7 +20,7 @@ _LINK_OPTIONS: Final = re.compile("ssl_|socket_|retry$|protocol$|username$|passw
 
 
 class NowhereError(redis_errors.ConnectionError):
-    """No server could say where the log is; the text names each server that was asked, and its answer."""
+    """No server could say where the log is. The message names each server that was asked, and its answer."""
 
 
 class Node(NamedTuple):
@@ -41,7 +41,7 @@ class Finder(ABC):
     """Asks a list of servers where the log is. One for each `connect`, for all its connections.
 
     Attributes:
-        generation: Goes up when the server found must not be used any more: older connections connect again.
+        generation: Increases when the server that was found must no longer be used: older connections then connect again.
         found: The server found last.
         guard: A key that never exists and that every script declares; None if no guard is needed. A cluster's node from
             which the slot is being moved, key by key, refuses a call before the script begins if one of its keys is
@@ -63,11 +63,11 @@ class Finder(ABC):
         self._options = {name: value for name, value in options.items() if _LINK_OPTIONS.match(name)}
 
     def point(self, root: str) -> None:
-        """Find the keys that begin with `root`, hash tag included. Only on a cluster it has an effect; raises ValueError there."""
+        """Find the keys that begin with `root`, hash tag included. Only on a cluster; raises ValueError."""
         del root
 
     def lost(self, generation: int) -> None:
-        """A connection of that generation lost its server, or its server is not the right one: ask again."""
+        """Note that a connection of that generation lost its server, or has the wrong one: the servers are asked again."""
         if generation == self.generation:
             self.generation += 1
             self.turn()
@@ -80,8 +80,8 @@ class Finder(ABC):
         """The server that has the log, by the first answer.
 
         Raises:
-            NowhereError: No server knows it, or no server answers.
-            AuthenticationError: The credentials were refused.
+            NowhereError: If no server knows it, or no server answers.
+            AuthenticationError: If the credentials were refused.
         """
         problems: list[str] = []
         for node in self._nodes:
@@ -103,7 +103,7 @@ class Finder(ABC):
 
     @abstractmethod
     async def check(self, connection: Any) -> None:
-        """Make sure that the server connected to has the role that it should have. Raises ConnectionError."""
+        """Check that the connected server has the expected role. Raises ConnectionError if it has not."""
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -116,7 +116,7 @@ class Finder(ABC):
 
 
 class SentinelFinder(Finder):
-    """The primary of one service, by its sentinels."""
+    """Finds the primary of one service by asking its sentinels."""
 
     def __init__(self, nodes: Sequence[Node], service: str, credentials: Mapping[str, str]) -> None:
         super().__init__(nodes)
@@ -150,7 +150,7 @@ class SentinelFinder(Finder):
         return primary
 
     async def check(self, connection: Any) -> None:
-        """A sentinel may name a server that was demoted a moment ago: a replica refuses writes, but lets us read."""
+        """Check the role: a sentinel may name a server that was just demoted, and a replica refuses writes but allows reads."""
         await connection.send_command("ROLE", check_health=False)
         try:
             role = _text((await connection.read_response())[0])
@@ -164,7 +164,7 @@ class SentinelFinder(Finder):
 
 
 class ClusterFinder(Finder):
-    """The owner of the hash slot of the keys, by any node of the cluster."""
+    """Finds the owner of the keys' hash slot by asking any node of the cluster."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         super().__init__(nodes)
@@ -175,7 +175,7 @@ class ClusterFinder(Finder):
 
     @property
     def slot(self) -> int:
-        """The hash slot of all keys, those of prefix `ph` until it is pointed elsewhere."""
+        """The hash slot of all keys: those of the prefix `ph` until `point` names others."""
         return key_slot(self.root.encode())
 
     def point(self, root: str) -> None:
@@ -213,11 +213,11 @@ class ClusterFinder(Finder):
         return owners[0]
 
     async def check(self, connection: Any) -> None:
-        """Nothing to check: a node that does not own the slot answers so to every command."""
+        """Check nothing: a node that does not own the slot says so in answer to every command."""
 
 
 def _node(told: Sequence[Any], by: Node) -> Node:
-    """A node of CLUSTER SLOTS. A node that does not know its own address, or must not tell it, gives "" or `?`."""
+    """Read a node of CLUSTER SLOTS. A node that does not know its own address, or must not reveal it, gives "" or `?`."""
     host = _text(told[0] or b"")
     return Node(by.host if host in ("", "?") else host, int(told[1]))
 

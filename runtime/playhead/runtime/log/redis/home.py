@@ -13,7 +13,7 @@ class HomeLoop:
     """The event loop that an object's connections belong to: that of its first use, until the object is closed.
 
     Args:
-        what: The object, as the error text names it.
+        what: The object, as the error message names it.
     """
 
     __slots__ = ("_loop", "_what")
@@ -24,21 +24,21 @@ class HomeLoop:
 
     @property
     def is_closed(self) -> bool:
-        """Whether that loop has ended, so that nothing of the object can run any more."""
+        """Whether that loop has ended, so that nothing of the object can run."""
         return self._loop is not None and self._loop.is_closed()
 
     def enter(self) -> None:
-        """Call it in the running loop before each use.
+        """Note a use of the object in the running loop. Call it before each use.
 
         Raises:
-            PlayheadError: The object belongs to another loop. Nothing was done, so its uses there are unharmed.
+            PlayheadError: If the object belongs to another loop. Nothing was done, so its uses there are unharmed.
         """
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         self.check()
 
     def check(self) -> None:
-        """As `enter`, but a call outside of every event loop is allowed, for methods that make no call to a server."""
+        """Like `enter`, but allow a call outside of any event loop, for methods that make no call to a server."""
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
@@ -50,5 +50,5 @@ class HomeLoop:
             )
 
     def leave(self) -> None:
-        """The object is closed: its next use may be in another loop."""
+        """Note that the object is closed: its next use may be in another loop."""
         self._loop = None

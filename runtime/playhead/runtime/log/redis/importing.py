@@ -1,4 +1,4 @@
-"""An import: a run that ended elsewhere, or a fork, is stored in parts that no reader sees, and becomes a run in one call at the end."""
+"""Imports a run that ended elsewhere, or a fork: it is stored in parts that no reader sees, and one last call makes it a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PART_BYTES: Final = 1 << 20
 
 
 Write = Callable[[Script, Sequence[str], Sequence[Any]], Awaitable[Any]]
-"""Runs a script with its keys and arguments, and gives its answer."""
+"""Runs a script with its keys and arguments and returns its answer."""
 
 
 async def import_run(
@@ -46,7 +46,7 @@ async def import_run(
 
 
 def _rest(run: ImportedRun) -> list[Any]:
-    """What the run's hash gets, and its definitions."""
+    """The values for the run's hash, and its definitions."""
     info = run.info
     facts = (info.state, info.agent, info.session or "", info.epoch, info.crashes, info.handovers, info.errors)
     times = (info.created, info.updated, info.worker or "", "" if info.deadline is None else info.deadline)

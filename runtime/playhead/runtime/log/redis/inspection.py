@@ -1,7 +1,7 @@
-"""What is wrong with a run, by everything that is stored of it. Pure.
+"""Finds what is wrong with a run, from everything that is stored of it. Pure.
 
-The scripts keep these rules, so whatever breaks one was done by another program, by a restored copy or by a fault of
-playhead. `RedisLog.stored` reads the values as they are, and here they are compared.
+The scripts keep these rules, so another program, a restored copy or a bug of playhead broke one of them.
+`RedisLog.stored` reads the values as they are, and here they are compared.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ FIELDS: Final = ("state", "agent", "session", *_NUMBERS)
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """What is stored of one run, at one time.
+    """Everything that is stored of one run at one time.
 
     Attributes:
-        fields: `FIELDS` of its hash, as stored; None for one that is missing.
-        entries: The entries of its log: the id, and the fields and values by turns.
-        signals: How many signals its inbox has.
+        fields: `FIELDS` of its hash, as stored; None for a missing one.
+        entries: The entries of its log: the id, then fields and values alternately.
+        signals: The number of signals in its inbox.
         leased: Whether it has a lease.
         queued: Whether it is in its agent's queue.
         waiting: Whether it waits for its session.
@@ -46,7 +46,7 @@ class StoredRun:
 
 
 def faults_of(run: StoredRun) -> list[str]:
-    """What is wrong with the run, a line each; empty if nothing is."""
+    """What is wrong with the run, one line per fault; empty if nothing is."""
     if run.fields["state"] is None:
         return ["the run has no hash"] if run.entries else ["the run does not exist"]
     faults = list(_faults_of_hash(run))
@@ -110,7 +110,7 @@ def _faults_of_order(run: StoredRun, records: Sequence[Record]) -> Iterator[str]
 
 
 def _faults_of_place(run: StoredRun) -> Iterator[str]:
-    """A run is in the one place where it is looked for."""
+    """Check that the run is in exactly the place where it is looked for."""
     state = (run.fields["state"] or b"").decode()
     if state == "running" and not run.leased:
         yield "the run is running and has no lease: a reader that waits for it gives it one"

@@ -1,4 +1,4 @@
-"""Names of the keys of one shard. All share one hash tag, so that every script is Cluster-safe."""
+"""The names of the keys of one shard. All share one hash tag, so that every script is safe on a cluster."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Keys"]
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The key names under `prefix` (two deployments with two prefixes can share a Redis).
+    """The key names under `prefix`. Deployments with different prefixes can share a server.
 
     Attributes:
         root: What every key begins with, the hash tag included.
@@ -50,7 +50,7 @@ class Keys:
         return f"{self.root}ready:{agent}"
 
     def suspects(self, agent: str) -> str:
-        """Sorted set: as `ready`, of the runs that only a worker which holds no other run may claim."""
+        """Sorted set: like `ready`, for the runs that only a worker without other runs may claim."""
         return f"{self.root}suspects:{agent}"
 
     def notify_agent(self, agent: str) -> str:
@@ -58,7 +58,7 @@ class Keys:
         return f"{self.root}notify_agent:{agent}"
 
     def notify_worker(self, worker: str) -> str:
-        """List of this worker's runs that have a signal; a hint, as `notify_agent`."""
+        """List of this worker's runs that have a signal; a hint, like `notify_agent`."""
         return f"{self.root}notify_worker:{worker}"
 
     def claimed(self, token: str) -> str:
@@ -82,7 +82,7 @@ class Keys:
         return f"{self.root}definition:{digest}"
 
     def importing(self, run_id: str) -> str:
-        """Hash: which import of the run goes on, and how far it is."""
+        """Hash: which import of the run is in progress, and how far it is."""
         return f"{self.root}importing:{run_id}"
 
     def worker(self, worker: str) -> str:
@@ -96,7 +96,7 @@ class Keys:
 
     @property
     def queue_position(self) -> str:
-        """String: the last position in the queue that was given; the next is above it."""
+        """String: the last position in the queue that was assigned; the next is above it."""
         return f"{self.root}queue_position"
 
     @property
@@ -116,7 +116,7 @@ class Keys:
 
     @property
     def deadlines(self) -> str:
-        """Sorted set: run id → its caller's deadline by the Redis clock; of the runs that have one and have not ended."""
+        """Sorted set: run id → its caller's deadline by the Redis clock, for runs that have one and have not ended."""
         return f"{self.root}deadlines"
 
     @property

@@ -1,4 +1,4 @@
-"""One connection to Redis that all calls share: each is written at once, and the replies come in the order of the calls.
+"""One connection to Redis that all calls share: each is written at once, and the replies arrive in the order of the calls.
 
 redis-py connects (URL, password, TLS, sentinels, cluster, Unix socket). Then its transport gets a protocol of ours: a
 call needs no connection of its own, waits only for the calls before it, and is written before `call` returns.
@@ -25,13 +25,13 @@ __all__ = ["Borrowed", "Link", "Listener", "NoTransportError", "Wire", "borrow",
 
 _NOTHING: Final = object()
 _BUFFERED_BYTES: Final = 1 << 20
-"""How much may be buffered for a server that does not read; with more, a call waits its turn."""
+"""How many bytes may be buffered for a server that does not read; above that, a call waits its turn."""
 
 _SHARDED_SINCE: Final = 7  # SPUBLISH and SSUBSCRIBE
 
 
 class NoTransportError(Exception):
-    """The connection is a stand-in (fakeredis) without a transport that could be taken over."""
+    """The connection is a stand-in (fakeredis) without a transport that a link could take over."""
 
 
 class Borrowed(NamedTuple):
@@ -71,7 +71,7 @@ async def borrow(client: Redis) -> Borrowed:
 
 
 async def _is_sharded(connection: Any) -> bool:
-    """As the server says, so that all its clients agree, whatever their URLs say."""
+    """Whether the server is a cluster's node by its own account, so that all its clients agree, whatever their URLs say."""
     await connection.send_command("HELLO", check_health=False)
     try:
         told = await connection.read_response()
@@ -119,12 +119,12 @@ class Wire(asyncio.Protocol, ABC):
 
     @property
     def outdated(self) -> bool:
-        """The log may have moved to another server since this one was found."""
+        """Whether the log may have moved to another server since this one was found."""
         return is_outdated(self._connection)
 
     @property
     def unsent(self) -> int:
-        """Bytes that the server has not taken yet."""
+        """The bytes that the server has not taken yet."""
         return self.transport.get_write_buffer_size()
 
     async def failed(self) -> NoReturn:
@@ -149,7 +149,7 @@ class Wire(asyncio.Protocol, ABC):
 
     @abstractmethod
     def _take(self, reply: Any) -> None:
-        """Handle one reply, which may be an error. Raises a RedisError if the connection cannot be used any more."""
+        """Handle one reply, which may be an error. Raises a RedisError if the connection can no longer be used."""
 
     def _lose(self, error: Exception) -> None:
         """Close the connection because of `error`."""
@@ -219,7 +219,7 @@ class Link(Wire):
 
     @property
     def ready(self) -> bool:
-        """A call would be written at once: no other call waits for its turn."""
+        """Whether a call would be written at once, because no other call waits for its turn."""
         return self.lost is None and self._writable is None and not self._queued and not self.outdated
 
     def call(self, *command: Any) -> asyncio.Future[Any]:
@@ -236,7 +236,7 @@ class Link(Wire):
         return future
 
     async def call_in_turn(self, *command: Any) -> asyncio.Future[Any]:
-        """As `call`, once the transport takes writes again; calls are written in the order in which they were made."""
+        """Like `call`, once the transport takes writes again; calls are written in the order in which they were made."""
         self._queued += 1
         try:
             async with self._turns:

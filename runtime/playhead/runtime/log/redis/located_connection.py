@@ -28,7 +28,7 @@ _ELSEWHERE: Final = (
 
 
 class LocatedConnection(AbstractConnection, ABC):
-    """A connection to the server that its finder found; mixed into redis-py's connections over TCP and TLS."""
+    """A connection to the server that its finder found. A mix-in for redis-py's connections over TCP and TLS."""
 
     host: str
     port: int
@@ -40,7 +40,7 @@ class LocatedConnection(AbstractConnection, ABC):
 
     @property
     def outdated(self) -> bool:
-        """Since this connection was made, another one has lost the server, or found that it is not the right one."""
+        """Whether another connection has lost the server, or found it to be the wrong one, since this one was made."""
         return self._generation != self._finder.generation
 
     async def connect(self) -> None:

@@ -83,19 +83,19 @@ _RENEWALS_PER_CALL: Final = 256
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes of a text from a model, which may contain half a surrogate pair, as records may."""
+    """The bytes of a string from a model, which may contain a lone surrogate, as records may."""
     return text.encode("utf-8", "surrogatepass")
 
 
 def _offer(record: bytes, definition: StoredDefinition | None, missing: Collection[str]) -> tuple[bytes, str, bytes]:
-    """What a claim sends for one agent: its record, its definition's digest, and the definition if it is missing."""
+    """The arguments of a claim for one agent: its record, its definition's digest, and the definition if it is missing."""
     if definition is None:
         return record, "", b""
     return record, definition.digest, definition.data if definition.digest in missing else b""
 
 
 def _listed(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
-    """A run of a list, which one damaged run must not hide; None if it is damaged or does not exist."""
+    """One run of a list; None if it does not exist or is damaged, because one damaged run must not hide the others."""
     try:
         return info_of(run_id, values)
     except ForeignRecordError as error:
@@ -107,7 +107,7 @@ class RedisLog:
     """The logs of one shard of one deployment, over `client` (see `connect` for the options it needs).
 
     All calls share one connection, in the order in which they are made; `wait_for_work`, which blocks, has another.
-    What is asked of `client` itself goes over connections of its pool.
+    Calls to `client` itself use connections of its pool.
 
     `durability` is what `submit`, `append`, `finish`, `release`, `pause` and `signal` wait for before they answer, over one
     more connection; if it is not reached in time they raise `LogUnavailableError`, and the identical call waits again. A
@@ -153,7 +153,7 @@ class RedisLog:
         return warnings
 
     async def missing_rights(self, role: Role) -> list[str]:
-        """The rights that the user of the URL lacks for `role`, in the words of `ACL SETUSER`; nothing is changed by asking."""
+        """The rights that the user of the URL lacks for `role`, in the words of `ACL SETUSER`. Asking changes nothing."""
         with translate_errors(self.client):
             return await missing_rights(self.client, self._commands, self.keys, role)
 
@@ -161,7 +161,7 @@ class RedisLog:
         """Refuse a user that lacks a right which `role` needs.
 
         Raises:
-            RedisAuthError: It names each of them, and how to give them.
+            RedisAuthError: If one is missing; the message names each of them, and how to grant them.
         """
         if missing := await self.missing_rights(role):
             user = self.client.connection_pool.connection_kwargs.get("username") or "default"
@@ -173,7 +173,7 @@ class RedisLog:
     async def settled_shards(self) -> int | None:
         """The number of shards that the deployment has, as stored on shard 0; None if there is neither a number nor a run.
 
-        A deployment with runs and without that number has been used by a version that knew no other number than 1.
+        A deployment with runs but without that number was used by a version that only knew 1.
         """
         kept, position = await self._calls([("GET", self.keys.shards), ("EXISTS", self.keys.queue_position)])
         return int(kept) if kept else 1 if position else None

@@ -1,6 +1,6 @@
-"""What Redis' replies mean: the answers of the scripts, segments, signals, runs and workers. Pure.
+"""Reads Redis' replies: the answers of the scripts, segments, signals, runs and workers. Pure.
 
-A script answers a flat array; here is the one place that gives its items their names.
+A script answers with a flat array; only this module gives its items names.
 """
 
 from __future__ import annotations
@@ -52,36 +52,36 @@ INFO_FIELDS: Final = (
 """The fields of a run's hash that `info_of` takes, in this order."""
 
 _STATUSES: Final = tuple(WriteStatus)
-"""By number: `STATUS` in `common.lua` has the same."""
+"""The statuses by number, as in `STATUS` of `common.lua`."""
 
 Items = Sequence[tuple[bytes, Sequence[bytes]]]
 """Entries of a stream as `XRANGE` gives them: the id; then the names of its fields and their values, by turns."""
 
 
 def text(value: Any) -> str:
-    """A reply as text; what is not there is empty."""
+    """A reply as a string; empty if there is none."""
     return value.decode() if isinstance(value, bytes) else str(value or "")
 
 
 def write_result_of(reply: Sequence[int]) -> WriteResult:
-    """The answer of `finish`, `release` or `pause`."""
+    """Read the answer of `finish`, `release` or `pause`."""
     status, head, inbox = reply
     return WriteResult(_STATUSES[status], head, inbox)
 
 
 def write_results_of(reply: Sequence[int]) -> list[WriteResult]:
-    """The answer of `append`: of each run as of `write_result_of`, one after the other."""
+    """Read the answer of `append`: for each run in turn, the items of `write_result_of`."""
     triples = zip(reply[::3], reply[1::3], reply[2::3], strict=True)
     return [WriteResult(_STATUSES[status], head, inbox) for status, head, inbox in triples]
 
 
 def renewals_of(reply: Sequence[int]) -> list[Renewal]:
-    """The answer of `renew`: two numbers of each run, one after the other."""
+    """Read the answer of `renew`: for each run in turn, two numbers."""
     return [Renewal(ours=bool(ours), inbox=inbox) for ours, inbox in zip(reply[::2], reply[1::2], strict=True)]
 
 
 def claim_of(reply: Sequence[bytes | None] | None, *, token: str) -> Claim | None:
-    """The answer of `claim` to `token`; None if no run was queued."""
+    """Read the answer of `claim` to `token`; None if no run was queued."""
     if reply is None:
         return None
     run_id, epoch, head, agent, session, crashes, inbox, streak, idle, end = map(text, reply)
@@ -101,11 +101,11 @@ def claim_of(reply: Sequence[bytes | None] | None, *, token: str) -> Claim | Non
 
 
 class SignalReply(NamedTuple):
-    """The answer of `signal` of a run that exists.
+    """The answer of `signal` for a run that exists.
 
     Attributes:
         state: The run's state after the call.
-        not_open: The interrupts that the signal answers and that are not open; if there are any, nothing was changed.
+        not_open: The interrupts that the signal responds to and that are not open; if there are any, nothing was changed.
     """
 
     state: RunStateName
@@ -113,7 +113,7 @@ class SignalReply(NamedTuple):
 
     @classmethod
     def of(cls, reply: Sequence[bytes] | None) -> SignalReply | None:
-        """By the script's reply; None if the run does not exist."""
+        """Read the script's reply; None if the run does not exist."""
         if reply is None:
             return None
         state, *not_open = reply
@@ -124,7 +124,7 @@ def segments_of(log: str, items: Items) -> list[Segment]:
     """The records of a page of `log`, by owner.
 
     Raises:
-        ForeignRecordError: One of the entries was not written by playhead; the text names it.
+        ForeignRecordError: If one of the entries was not written by playhead; the message names it.
     """
     if not items:
         return []
@@ -143,7 +143,7 @@ def encoded_of(log: str, items: Items) -> list[EncodedEntry]:
     """The records of a page of `log`, as they are stored.
 
     Raises:
-        ForeignRecordError: One of the entries has not the one field of a record; the text names it.
+        ForeignRecordError: If one of the entries does not have exactly the field of a record; the message names it.
     """
     return [EncodedEntry(*_place(entry_id), _record(log, entry_id, pairs)) for entry_id, pairs in items]
 
@@ -199,7 +199,7 @@ def worker_of(row: bytes) -> WorkerInfo:
 
 
 def _known(kind: type[Signal | WorkerInfo], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this version knows: what a newer one adds is passed over."""
+    """The fields that this version knows; those that a newer one adds are skipped."""
     return {field.name: given[field.name] for field in fields(kind) if field.name in given}
 
 

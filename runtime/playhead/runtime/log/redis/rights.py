@@ -1,7 +1,7 @@
-"""Which rights a user of Redis needs, and which of them it lacks: found out on its own connection, changing nothing.
+"""Finds which of the rights that it needs a user of Redis lacks, on its own connection and without changing anything.
 
-`ACL DRYRUN` would tell, but only to an administrator. So what changes nothing is done: every read, on keys of no run, a
-wait for a list, a message to a channel without a listener, a subscription. What would write is asked for, by a script:
+`ACL DRYRUN` could tell, but only administrators may use it. So calls that change nothing are made: every read, on keys
+of no run, a wait for a list, a message to a channel without a listener, a subscription. A script asks about the writes:
 `redis.acl_check_cmd` answers for the user that calls, for that command on that key, as the server itself would decide. It
 also covers keys that exist once in a deployment, such as `leases`, on which no trial would be harmless. Redis 6 has no such
 function: there the writes are not checked.
@@ -42,7 +42,7 @@ _WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZCARD", "ZRANGE", "ZREMRANGEBYSCOR
 _CALLING: Final = ("EVAL", "EVALSHA")
 
 _NONE: Final = "rights-check"
-"""Id of a run, session and worker that do not exist; part of the names of keys and channels that are tried."""
+"""The id of a run, session and worker that do not exist; part of the names of the keys and channels that are tried."""
 
 _UNKNOWN: Final = re.compile(r"unknown command|[Ii]nvalid command")
 
@@ -68,13 +68,13 @@ for k = commands + 2, #ARGV do
 end
 return {missing, closed}
 """
-"""Of these commands and keys: the commands that are allowed on none of the keys, and the keys that none is allowed on."""
+"""Returns the commands that are allowed on none of the keys, and the keys on which no command is allowed."""
 
 _ASK_SHA: Final = hashlib.sha1(_ASK.encode(), usedforsecurity=False).hexdigest()
 
 
 def commands_for(role: Role, *, sharded: bool = False) -> list[str]:
-    """The commands that a user in that role makes; `sharded`: on a node of a cluster of version 7 or later."""
+    """The commands that a user in that role makes; `sharded` on a node of a cluster of version 7 or later."""
     listen = ["SSUBSCRIBE", "SUNSUBSCRIBE"] if sharded else ["SUBSCRIBE", "UNSUBSCRIBE"]
     publish = "SPUBLISH" if sharded else "PUBLISH"
     if role == "viewer":
@@ -85,16 +85,17 @@ def commands_for(role: Role, *, sharded: bool = False) -> list[str]:
 
 
 def acl_rules(role: Role, *, prefix: str = "ph") -> str:
-    """What `ACL SETUSER` needs for a user in that role, of all shards of the prefix."""
+    """The rules that `ACL SETUSER` needs for a user in that role, for all shards of the prefix."""
     access = "%R~" if role == "viewer" else "~"
     commands = " ".join(f"+{name.lower()}" for name in commands_for(role))
     return f"resetkeys {access}{{{prefix}:*}}:* resetchannels &{{{prefix}:*}}:log:* -@all {commands}"
 
 
 def refused_right(error: Exception, command: str, on: str) -> str | None:
-    """The rule that the user lacks, by the server's refusal of `command` on the key or channel `on`; None if it is another.
+    """The rule that the user lacks, from the server's refusal of `command` on the key or channel `on`; None for another
+    error.
 
-    Servers of different versions say it in different words, but all of them tell commands, keys and channels apart.
+    Servers of different versions word it differently, but all of them distinguish commands, keys and channels.
     """
     text = str(error)
     if isinstance(error, redis_errors.ResponseError) and _UNKNOWN.search(text):
@@ -107,7 +108,7 @@ def refused_right(error: Exception, command: str, on: str) -> str | None:
 
 
 async def missing_rights(client: Redis, commands: Commands, keys: Keys, role: Role) -> list[str]:
-    """The rules that the user lacks for that role, in the words of `ACL SETUSER`; empty if it has all, as far as can be known.
+    """The rules that the user lacks for that role, in the words of `ACL SETUSER`; empty if none is known to be missing.
 
     Raises what redis-py raises.
     """
@@ -128,7 +129,7 @@ async def missing_rights(client: Redis, commands: Commands, keys: Keys, role: Ro
 
 
 def _reads(keys: Keys, role: Role) -> list[tuple[Any, ...]]:
-    """Each read as it is used; those of a worker are among those of a viewer."""
+    """Each read, as it is used; a worker's reads are among a viewer's."""
     run, log, session = keys.run(_NONE), keys.log(_NONE), keys.session(_NONE)
     used: list[tuple[Any, ...]] = [
         ("PING", "there"),
@@ -151,7 +152,7 @@ def _reads(keys: Keys, role: Role) -> list[tuple[Any, ...]]:
 
 
 async def _done(commands: Commands, tried: Iterable[tuple[Any, ...]]) -> list[str]:
-    """What is missing to make these calls, which change nothing."""
+    """The rights that these calls, which change nothing, are refused for."""
     sent = [(command, commands.send(*command)) for command in tried]
     missing: list[str] = []
     for command, answer in sent:
@@ -164,7 +165,7 @@ async def _done(commands: Commands, tried: Iterable[tuple[Any, ...]]) -> list[st
 
 
 async def _asked(commands: Commands, keys: Keys, role: Role) -> list[str]:
-    """What is missing to run the scripts, by the server's answer."""
+    """The rights that are missing to run the scripts, by the server's answer."""
     needed = sorted((_CLIENT_SCRIPTS if role == "client" else _WORKER_SCRIPTS) - {"TIME"})  # which has no key
     asked = (0, len(needed), *needed, *_written(keys, role))
     command, script = "EVALSHA", _ASK_SHA
@@ -198,19 +199,19 @@ def _written(keys: Keys, role: Role) -> list[str]:
 
 
 async def _listening(client: Redis, keys: Keys, *, sharded: bool) -> list[str]:
-    """What is missing to follow what is published, by a subscription that is ended at once."""
+    """The rights that are missing to follow publications, tried with a subscription that ends at once."""
     words = ("SSUBSCRIBE", "SUNSUBSCRIBE") if sharded else ("SUBSCRIBE", "UNSUBSCRIBE")
     return await _on_one_connection(client, [(word, keys.log(_NONE)) for word in words])
 
 
 async def _waiting(client: Redis, keys: Keys) -> list[str]:
-    """What is missing to wait for work."""
+    """The rights that are missing to wait for work."""
     lists = (keys.notify_worker(_NONE), keys.notify_agent(_NONE))
     return await _on_one_connection(client, [("BLPOP", key, 0.01) for key in lists])
 
 
 async def _on_one_connection(client: Redis, tried: Iterable[tuple[Any, ...]]) -> list[str]:
-    """As `_done`, for commands that the shared connection must not be given; this one is closed after them."""
+    """Like `_done`, for commands that the shared connection must not be given, on one that is then closed."""
     pool: Any = client.connection_pool
     connection = await pool.get_connection()
     missing: list[str] = []
@@ -230,7 +231,7 @@ async def _on_one_connection(client: Redis, tried: Iterable[tuple[Any, ...]]) ->
 
 
 def _widened(missing: Sequence[str], keys: Keys) -> list[str]:
-    """The same, with ids replaced by `*`: a right to the key of one run is a right to those of all."""
+    """The rules with ids replaced by `*`: a right to one run's key is a right to those of all runs."""
     rules = [re.sub(f"{_NONE}$", "*", one) if one.startswith(("~", "&")) else one for one in missing]
     every = f"~{keys.root}*"
     return [one for one in rules if one == every or not one.startswith("~")] if every in rules else rules

@@ -1,4 +1,4 @@
-"""Loading and calling the Lua scripts: `EVALSHA`, with `EVAL` where the server does not know the script (any more)."""
+"""Loads and calls the Lua scripts: `EVALSHA`, and `EVAL` if the server does not know the script."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _SHARED: Final = ("common", "fence")
 """Files that go before every script."""
 
 _WITHOUT_RUN_STATES: Final = ("append", "renew", "announce", "adopt", "got_on", "should_empty", "import_part")
-"""Scripts that change no run's state, and go without `run_states.lua`: its functions would be made anew in every call."""
+"""Scripts that change no run's state and go without `run_states.lua`, whose functions would be created in every call."""
 
 _BEFORE_ANY_WRITE: Final = {"append": ("HMGET", "XADD")}
-"""Commands that a script needs no right for in advance: only they come before its first write, or are it. Of `append` only,
-because a check costs 0.4 µs of the server's time."""
+"""Commands whose rights need no check in advance, because they come before the script's first write or are it. Only for
+`append`, because a check costs 0.4 µs of the server's time."""
 
 _CALL: Final = re.compile(r"\bp?call\('([A-Z]+)'")
 
@@ -37,20 +37,21 @@ class _Form(NamedTuple):
 
 
 def commands_of(text: str) -> list[str]:
-    """The commands that a script makes, in order; not the one that publishes, whose refusal stops no script."""
+    """The commands that a script makes, in order, without the one that publishes, whose refusal stops no script."""
     return sorted(set(_CALL.findall(re.sub("--.*", "", text))))
 
 
 class Script:
     """One script of `scripts/`, by name.
 
-    `common.lua` and `fence.lua` go before it, and `run_states.lua` if it changes a run's state. Before its first write it checks that its user may make all its calls, because a refusal after a write would leave half
-    of a change (Redis 7; older servers cannot be asked).
+    `common.lua` and `fence.lua` go before it, and `run_states.lua` if it changes a run's state. Before its first write
+    it checks that its user may make all its calls, because a refusal after a write would leave half of a change (Redis
+    7; older servers cannot be asked).
 
     Attributes:
         name: The file's.
         commands: The commands that it makes.
-        text: What is loaded into a server that is not a cluster's node; on a node, another command publishes.
+        text: The text for a server that is not a cluster's node; on a node, another command publishes.
         sha: The digest of that text, by which the server finds it.
     """
 
@@ -67,10 +68,11 @@ class Script:
         self.sha: str = self._plain.sha
 
     def __call__(self, commands: Commands, keys: Sequence[str], args: Sequence[Any]) -> Awaitable[Any]:
-        """Run it: written before this returns where `commands` is ready, else upon await, which gives its answer.
+        """Run the script. The call is written before this returns if `commands` is ready, else upon await, which
+        returns the answer.
 
-        Awaiting raises what redis-py raises. After a lost connection it may or may not have run: send the identical call
-        again.
+        Awaiting raises what redis-py raises. After a lost connection the script may or may not have run: send the
+        identical call again.
         """
         if commands.guard is not None and self.name not in _DECLARE_ALL:
             keys = [*keys, commands.guard]

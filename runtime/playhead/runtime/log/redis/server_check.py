@@ -1,4 +1,4 @@
-"""The checks of a server before it is used for a log."""
+"""Checks a server before it is used for a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _MINIMUM: Final = (6, 2)
 async def redis_info(client: Redis) -> dict[str, Any] | None:
     """`INFO` as a dict, or None where the server has no `INFO` (fakeredis).
 
-    For a user that may not ask it has what `HELLO` tells, which every user may: the version, the mode and the role.
+    For a user without the right to `INFO` it has the values of `HELLO`, which every user may call: the version, the
+    mode and the role.
     """
     with translate_errors(client):
         await client.execute_command("PING")
@@ -51,7 +52,7 @@ async def _by_hello(client: Redis) -> dict[str, Any]:
 
 
 def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
-    """What kind of server the log is on, and where: one line for a person. `info` is the server's `INFO`."""
+    """One line for a person about the kind of server that has the log, and its address. `info` is the server's `INFO`."""
     replicas = info.get("connected_slaves")
     followed = "replicas unknown" if replicas is None else f"{replicas} {'replica' if replicas == 1 else 'replicas'}"
     if finder_of(client) is None:
@@ -60,19 +61,19 @@ def tell_topology(client: Redis, info: Mapping[str, Any]) -> str:
 
 
 async def check_server(client: Redis, *, durability: Durability = "memory") -> list[str]:
-    """Refuse a server that cannot keep the promises, or that `durability`, and warn of settings that weaken them.
+    """Refuse a server that cannot keep the log's promises or the given `durability`, and warn of settings that weaken them.
 
-    Of a cluster that is the owner of the slot of the prefix, so make the `RedisLog` first.
+    In a cluster, the owner of the prefix's slot is checked, so make the `RedisLog` first.
 
     Returns:
         Warnings, one line each: an evicting `maxmemory-policy`, no persistence, a URL that will not follow a failover.
 
     Raises:
-        RedisTooOldError: Below Redis 6.2, or without `WAITAOF` (Redis 7.2) for `fsynced`.
-        UnusableServerError: It is a sentinel, or the durability needs a replica, or an append-only file that is synced
-            always, which it does not have.
-        LogUnavailableError: It cannot be reached.
-        RedisAuthError: The credentials were refused, or the user may not do what the durability needs.
+        RedisTooOldError: If it is older than Redis 6.2, or lacks `WAITAOF` (Redis 7.2) for `fsynced`.
+        UnusableServerError: If it is a sentinel, or lacks the replica or the always-synced append-only file that
+            the durability needs.
+        LogUnavailableError: If it cannot be reached.
+        RedisAuthError: If the credentials were refused, or the user may not do what the durability needs.
     """
     info = await redis_info(client)
     if info is None:
@@ -93,7 +94,7 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
 
 
 def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
-    """Settings by which a server that is not refused may lose runs, a line each."""
+    """Settings with which an accepted server may still lose runs, one line each."""
     warnings: list[str] = []
     if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
         warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
@@ -111,7 +112,7 @@ def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
 
 
 async def _check_replica(client: Redis) -> None:
-    """By a wait for no replica, which tells how many there are."""
+    """Check that there is a replica: a wait for none returns their number."""
     with translate_errors(client):
         replicas: Any = await client.execute_command("WAIT", 0, 1)
     if int(replicas) < 1:
@@ -121,7 +122,7 @@ async def _check_replica(client: Redis) -> None:
 
 
 async def _check_fsync(client: Redis) -> list[str]:
-    """By a wait for the disk after no write."""
+    """Check that the server can wait for its disk, with a wait after no write."""
     what = f"durability `fsynced`: Redis at {address_of(client)}"
     try:
         with translate_errors(client):

@@ -1,6 +1,6 @@
-"""Several shards: which of them has a run, and one log over all of them to read, submit and control.
+"""Several shards: finds the shard of a run, and joins all shards into one log to read, submit and control.
 
-A shard is a log of its own, whose keys share a hash slot: on a cluster each may be on another node. A run's id names its
+A shard is a log of its own whose keys share a hash slot: on a cluster each may be on another node. A run's id names its
 shard, so it is never looked up. A session's shard is a hash of its id, and its runs are on that shard, because their queue
 and their messages are.
 """
@@ -38,7 +38,7 @@ __all__ = [
 T = TypeVar("T")
 
 MAX_SHARDS: Final = 256
-"""The most that a deployment can have: each costs every worker connections and a thread."""
+"""The most shards that a deployment can have: each costs every worker connections and a thread."""
 
 _MADE: Final = re.compile("(0|[1-9a-f][0-9a-f]{0,3})-[0-9a-hjkmnp-tv-z]{19}")
 
@@ -50,12 +50,12 @@ def shard_of_run(run_id: str) -> int:
 
 
 def shard_of_session(session: str, *, shards: int) -> int:
-    """The shard of a session and of its runs: the same in every process and version."""
+    """The shard of a session and of its runs, which is the same in every process and version."""
     return zlib.crc32(session.encode("utf-8", "surrogatepass")) % shards
 
 
 def session_of_its_own(run_id: str, *, shards: int, kind: Literal["imported", "forked"]) -> str:
-    """The session of an imported run or of a fork: its own, and on the run's shard."""
+    """The name of an imported run's or a fork's own session, which is on the run's shard."""
     names = (f"{kind}-{run_id}" + (f"-{number}" if number else "") for number in count())
     return next(name for name in names if shard_of_session(name, shards=shards) == shard_of_run(run_id))
 
@@ -64,7 +64,7 @@ def check_shards(shards: int) -> None:
     """Refuse a number of shards that a deployment cannot have.
 
     Raises:
-        ValueError: It is below 1 or above `MAX_SHARDS`.
+        ValueError: If it is below 1 or above `MAX_SHARDS`.
     """
     if not isinstance(cast("object", shards), int) or isinstance(cast("object", shards), bool):
         raise TypeError(f"shards must be a whole number from 1 to {MAX_SHARDS}, not {shards!r}")
@@ -88,15 +88,15 @@ def _check_home(run: NewRun, shards: int) -> None:
 
 
 async def settle(first: RedisLog, shards: int | None) -> int:
-    """The number of shards of the deployment; settled now, if it was not settled before.
+    """Return the number of shards of the deployment, and settle it if it is not settled yet.
 
     Args:
         first: The log of shard 0, which keeps the number.
         shards: The number that the caller expects; None accepts the settled number, and settles 1 if there is none.
 
     Raises:
-        ShardsError: Another number is settled; nothing is changed.
-        LogUnavailableError: It may be settled or not; the identical call may be made again.
+        ShardsError: If another number is settled; nothing is changed.
+        LogUnavailableError: If the number may or may not be settled; the identical call may be made again.
     """
     settled = await first.settle_shards(1 if shards is None else shards)
     if shards not in (None, settled):
@@ -133,7 +133,7 @@ class ShardedLog:
         return log
 
     def shard_of(self, run_id: str) -> int:
-        """The shard to ask for a run. An id whose shard does not exist is looked for on shard 0, which does not have it."""
+        """The shard to ask for a run. Shard 0 is asked for an id whose shard does not exist, and does not have it."""
         shard = shard_of_run(run_id)
         return shard if shard < (self._settled or MAX_SHARDS) else 0
 
@@ -153,7 +153,7 @@ class ShardedLog:
         return self.at(self.shard_of(run_id))
 
     async def _to_write(self, run_id: str) -> RedisLog:
-        """The log of a run, where the user has the rights of a client: a viewer is told before it changes anything."""
+        """The log of a run, once the user is known to have a client's rights: a viewer is refused before anything changes."""
         log = self._of(run_id)
         if log.keys.shard not in self._writable:
             await log.check_rights("client")
@@ -164,7 +164,7 @@ class ShardedLog:
         return self.at(shard_of_session(session, shards=await self.settled()))
 
     async def _all(self, ask: Callable[[RedisLog], Awaitable[T]]) -> list[T]:
-        """Every shard's answer, in the order of shards. Each shard is asked, even if another one fails."""
+        """The answer of every shard, in order. Each shard is asked, even if another one fails."""
         answers: dict[int, T] = {}
         errors: list[PlayheadError] = []
 
@@ -183,10 +183,10 @@ class ShardedLog:
         return [answers[shard] for shard in shards]
 
     async def submit(self, run: NewRun) -> bool:
-        """See `Log.one`.
+        """See `Log.submit`.
 
         Raises:
-            ValueError: The run's id does not name its session's shard, or names a shard that does not exist.
+            ValueError: If the run's id does not name its session's shard, or names a shard that does not exist.
         """
         _check_home(run, await self.settle())
         return await (await self._to_write(run.run_id)).submit(run)
@@ -195,7 +195,7 @@ class ShardedLog:
         """See `Log.import_run`. A run that has ended, and began from messages, gets a session that is on its shard.
 
         Raises:
-            ValueError: The run's id names a shard that does not exist.
+            ValueError: If the run's id names a shard that does not exist.
         """
         info, shards = run.info, await self.settle()
         if shard_of_run(info.run_id) >= shards:

@@ -1,4 +1,4 @@
-"""URLs that name sentinels or the nodes of a cluster: `redis+sentinel://`, `redis+cluster://` and their TLS forms."""
+"""Reads URLs that name sentinels or the nodes of a cluster: `redis+sentinel://`, `redis+cluster://` and their TLS forms."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_topology(url: str) -> tuple[str, Finder] | None:
         The URL of the first node, with the options of the connections, and the finder. None for every other URL.
 
     Raises:
-        ValueError: The URL is malformed; the text says which part.
+        ValueError: If the URL is malformed; the message says which part.
     """
     parts = _URL.fullmatch(url)  # not `urlsplit`, which cannot read more than one host
     scheme, plus, kind = parts[1].partition("+") if parts else ("", "", "")
