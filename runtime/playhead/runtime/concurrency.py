@@ -1,4 +1,4 @@
-"""Additions to asyncio: merging async generators, and telling whether a cancellation is meant for this task."""
+"""Additions to asyncio: merging async generators, and finding out whether a cancellation is meant for this task."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of a package that are imported at their first use (PEP 562)."""
+"""Imports the names of a package at their first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["import_at_first_use"]
 
 
 def import_at_first_use(package: str, homes: Mapping[str, str]) -> None:
-    """Make `package` offer each name of `homes` from the module that it names, by a `__getattr__` and a `__dir__`.
+    """Give `package` a `__getattr__` and a `__dir__` that offer each name in `homes` from the module listed there.
 
-    A type checker cannot read `homes`: the package also imports its names under `TYPE_CHECKING`. A name that is not in
+    A type checker cannot read `homes`, so the package also imports its names under `TYPE_CHECKING`. A name that is not in
     `homes` raises AttributeError, as in a module without `__getattr__`.
     """
     space = vars(sys.modules[package])

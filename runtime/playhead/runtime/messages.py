@@ -1,4 +1,4 @@
-"""Messages of the command line's own logger, on standard error, unless the user's code configures logging."""
+"""Prints playhead's own log messages on standard error, unless the user's code configures logging."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["log_to_stderr"]
 
 
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]
-    """Prints while the root logger has no handler: the user's configuration, also one that comes later, replaces it."""
+    """Prints while the root logger has no handler: the user's configuration replaces it, even if it comes later."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if not logging.root.handlers:
@@ -17,7 +17,7 @@ class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def log_to_stderr(*, quiet: bool = False) -> None:
-    """Print what the logger `playhead` logs, from WARNING on; with `quiet` from ERROR on.
+    """Print the messages of the logger `playhead` from WARNING up; with `quiet`, from ERROR up.
 
     It does not touch the root logger. A handler there would make `logging.basicConfig` in the agents' file do nothing,
     and print the records of the agents' own loggers as if they were playhead's.

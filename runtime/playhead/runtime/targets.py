@@ -21,7 +21,7 @@ __all__ = ["load_agents", "load_tools"]
 
 
 def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
-    """The agents of all targets, by name.
+    """Load the agents of all targets, by name.
 
     Raises:
         ModelConfigurationError: If an agent names a model of an unknown form.
@@ -111,10 +111,10 @@ def _load_file(target: str, path: Path) -> ModuleType:
 
 
 def _name_of(path: Path) -> str:
-    """The name of the module in a file: a file is loaded once, and two files with one name become two modules.
+    """The name of a file's module. A file is loaded once, and two files with the same name become two modules.
 
-    It is the name by which an import finds this file, if there is one, because a child process that a tool starts by
-    `spawn` or `forkserver` imports the module of each function that it is sent.
+    It is the name by which an import finds this file, if there is one, because a child process that a tool starts with
+    `spawn` or `forkserver` imports the module of each function that it receives.
     """
     name = path.stem
     with suppress(Exception):  # not a name of a module, or a module that cannot be looked for
@@ -125,13 +125,13 @@ def _name_of(path: Path) -> str:
 
 
 def _failure(what: str, error: BaseException) -> PlayheadError:
-    """The error for a target that cannot be loaded; a model that cannot be used keeps its kind, and so its exit code."""
+    """The error for a target that cannot be loaded. The error of an unusable model keeps its class, and so its exit code."""
     kind = ModelConfigurationError if isinstance(error, ModelConfigurationError) else BadTargetError
     return kind(f"{what}: {_what(error)}")
 
 
 def _what(error: BaseException) -> str:
-    """The error, and the line of the user's own file that raised it."""
+    """Describes the error, with the line of the user's own file that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(("<frozen", __file__, importlib.__file__))]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
@@ -139,10 +139,10 @@ def _what(error: BaseException) -> str:
 
 
 def load_tools(file: str) -> list[object]:
-    """The tools of a Python file: its `@tool` functions, and the plain functions that it defines itself.
+    """Load the tools of a Python file: its `@tool` functions, and the plain functions that it defines itself.
 
     Raises:
-        BadTargetError: The file is not there, does not import, or has none.
+        BadTargetError: If the file is missing, cannot be imported, or has no tools.
     """
     module = _load_file(file, Path(file))
     found = [value for name, value in vars(module).items() if _is_tool(value, module) and not name.startswith("_")]

@@ -1,8 +1,8 @@
-"""For tests of agents: a model that plays scripts, and what a reader is left with of a run's events.
+"""Helpers for tests of agents: a model that plays scripts, and the text that remains of a run's events.
 
     from playhead.runtime.testing import ScriptedModel, folded_text, text_call, tool_call
 
-`playhead.workers.testing` runs a whole fleet; it is there because the runtime does not know workers.
+`playhead.workers.testing` runs a whole fleet; it is in that package because the runtime does not know workers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["ScriptedCall", "ScriptedModel", "folded_text", "text_call", "tool_ca
 
 
 def folded_text(events: Iterable[Event]) -> str:
-    """The text that a reader of these events is left with: all `data`, without what a `retracted` event withdraws.
+    """The text that remains for a reader of these events: all `data` except the parts that `retracted` events withdraw.
 
     Args:
         events: Events of one run, in order; they may start at any cursor and end before the run does.

@@ -1,3 +1,3 @@
-"""`Agent`, and its in-process runs."""
+"""`Agent` and its in-process runs."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""`Agent`: a definition that a fleet runs, and that can also be called in this process, without Redis."""
+"""`Agent`: a definition that a fleet runs, and that can also be called in this process without Redis."""
 
 from __future__ import annotations
 
@@ -41,26 +41,27 @@ _RETRY: Final = RetryPolicy()
 
 
 class Agent:
-    """An agent: a model, tools, a system prompt, and the conversation it has in this process.
+    """An agent: a model, tools, a system prompt, and its conversation in this process.
 
-    Given to a worker it is only a definition: the worker takes a snapshot when it is made, and runs start from `messages`
-    plus their session and do not change the object. Called in this process it keeps its `messages` over calls, as a Strands `Agent` does.
+    Passed to a worker, it is only a definition: the worker takes a snapshot when it is made, and runs start from
+    `messages` plus their session and do not change the object. Called in this process, it keeps its `messages` between
+    calls, as a Strands `Agent` does.
 
     Args:
         model: A model object, a name (`"openai/gpt-5-mini"`, `"local/path.gguf"`, `"demo"`), or None for
             `PLAYHEAD_MODEL`, else OpenAI if its key is set, else the demo model. Resolved at first use.
         name: The name that clients use: 1 to 128 letters, digits, `_`, `-`, `.`.
         tools: `@tool` functions, plain functions, or lists of them.
-        system_prompt: Sent with every model call.
+        system_prompt: The system prompt, sent with every model call.
         messages: The history to start from.
         callback_handler: Called with each event as keywords, in this process only. None for no output.
         tool_executor: Whether the calls of one batch run together or one after the other.
-        on_partial: What to do after a takeover with the text of a model call that stopped half-way. `retract` withdraws
+        on_partial: What to do after a takeover with the text of a model call that broke off. `retract` withdraws
             it and makes the call again. `continue` keeps it, if it is text only, and lets the model continue after it;
             the model must support that (its attribute `continues_partial` is true).
         retry: How often, and after which waits, a model call that failed with a transient error is made again; None
             for never. See `RetryPolicy`.
-        description: For humans.
+        description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
     Attributes:
@@ -70,7 +71,7 @@ class Agent:
         ModelConfigurationError: If the model is neither a model object nor a name of a known form.
         ValueError: If an argument is out of its range, the name or a tool's name is invalid, or two tools share one.
         TypeError: If an argument has the wrong type, or an item of `tools` is not a tool.
-        InvalidMessageError: If a model cannot be sent one of `messages`.
+        InvalidMessageError: If one of `messages` cannot be sent to a model.
         EncodingError: If one of `messages` is not plain data.
     """
 
@@ -123,7 +124,8 @@ class Agent:
         """The model object, resolved at first use.
 
         Raises:
-            ModelConfigurationError: If the name cannot be resolved, or `on_partial` is `continue` and the model cannot.
+            ModelConfigurationError: If the name cannot be resolved, or `on_partial` is `continue` and the model cannot
+                continue.
         """
         if self._resolved is None:
             model = resolve_model(self._model)
@@ -137,10 +139,10 @@ class Agent:
         return self._resolved
 
     def check_ready(self) -> None:
-        """Check what can be known before the first call: the model's key, file and packages. A worker does at its start.
+        """Check the model's key, file and packages before the first call. A worker does so at its start.
 
         Raises:
-            ModelConfigurationError: The model cannot be used; the text says why.
+            ModelConfigurationError: If the model cannot be used; the message says why.
         """
         check = getattr(self.model, "check_ready", None)
         if callable(check):
@@ -162,7 +164,7 @@ class Agent:
 
     @property
     def definition(self) -> AgentDefinition:
-        """What determines the requests to its model, as a value without secrets.
+        """A value, without secrets, that determines the requests to the agent's model.
 
         A model whose name cannot be resolved is described by the name.
         """
@@ -182,7 +184,7 @@ class Agent:
         )
 
     def snapshot(self) -> Agent:
-        """A copy of the agent, which later changes to this object do not change; the model and the tools are shared."""
+        """A copy of the agent that later changes to this object do not affect; the model and the tools are shared."""
         taken = copy.copy(self)
         taken.messages, taken.tools = list(self.messages), dict(self.tools)
         taken._runs = InProcessRuns()
@@ -201,24 +203,24 @@ class Agent:
         """Run the agent here and yield its events as they happen, the `result` last.
 
         If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes. Leaving the
-        iterator ends the run; the next call may be made at once, and waits until the one that was left is closed.
+        iterator ends the run; the next call may be made at once, and waits until the abandoned stream is closed.
 
         Args:
             prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
-            **unknown: Refused; so a keyword that is not above is an error.
+            **unknown: Refused, so that any other keyword is an error.
 
         Raises:
             TypeError: At once, for an unknown keyword.
             AgentBusyError: If an invocation is in progress on this object.
-            AgentPausedError: If the last invocation waits for responses, and the prompt is something else.
+            AgentPausedError: If the last invocation waits for responses and the prompt is something else.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open; nothing is changed.
-            Exception: What the model raised, after a `force_stop` event.
+            Exception: Any exception of the model, after a `force_stop` event.
             EncodingError, RecordTooLargeError: If the prompt, a response, or the model's output cannot be stored: it is
                 not plain data, or over the limit of a record.
             MaxTokensReachedException: If the model stopped at its token limit.
-            InvalidMessageError: If a model cannot be sent a part of the prompt.
+            InvalidMessageError: If a part of the prompt cannot be sent to a model.
             ValueError: If the prompt has no known form.
         """
         refuse_keywords(self.stream_async, unknown)
@@ -250,7 +252,7 @@ class Agent:
 
 
 def _caller() -> str:
-    """`file:line` of the first frame outside of this file, and of the constructors of subclasses."""
+    """`file:line` of the first frame that is neither in this file nor in a subclass's constructor."""
     frame = inspect.currentframe()
     while frame is not None and (frame.f_code.co_filename == __file__ or frame.f_code.co_name == "__init__"):
         frame = frame.f_back

@@ -12,9 +12,9 @@ CallbackHandler = Callable[..., None]
 
 
 def print_text(**event: Any) -> None:
-    """The default callback handler: prints text as it streams, and names the tools that are called.
+    """Print text as it streams, and the names of called tools. This is the default callback handler.
 
-    It also says if text is withdrawn, and if a model call failed and is made again.
+    It also reports text that is withdrawn and a model call that failed and is made again.
     """
     if "data" in event:
         print(event["data"], end="", flush=True)

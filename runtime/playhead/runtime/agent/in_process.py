@@ -1,4 +1,4 @@
-"""The invocations of one agent object in this process: one at a time, and the one that waits for responses."""
+"""Runs the invocations of one agent object in this process, one at a time, and keeps the one that waits for responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Invoked(Protocol):
 
 
 class InProcessRuns:
-    """Runs an agent in this process, and remembers what its next invocation has to know of the last one."""
+    """Runs an agent in this process, and remembers an invocation that runs or waits for responses."""
 
     def __init__(self) -> None:
         self._running: Invocation | None = None
@@ -93,7 +93,7 @@ class InProcessRuns:
 
     @contextmanager
     def _in_progress(self, now: Invocation, turn: Turn, agent: Invoked) -> Generator[None, None, None]:
-        """A block in which `now` is the only invocation; after it the history is updated and a pause is kept."""
+        """Make `now` the only invocation within the block; afterwards update the history and remember a pause."""
         self._running, self._turn = now, turn
         turn.begin()
         try:

@@ -1,4 +1,4 @@
-"""One in-process run of an agent, on a memory log. It does what a client and a worker do for a run of a fleet.
+"""One in-process run of an agent on a memory log. It does the work of a client and a worker of a fleet.
 
 A record is encoded before its events are emitted, and the events are made from the decoded bytes. So a value that is
 too large or is not plain data fails here with the same error as on a fleet, and the events are those of a fleet's
@@ -45,19 +45,19 @@ _WORKER: Final = "this process"
 
 
 class Invocation:
-    """A run from its submission to its end, over all its pauses. Its log is kept in this object only.
+    """A run from its submission to its end, including its pauses. Its log exists only in this object.
 
     Attributes:
         run_id: The run.
-        control: Cancels are delivered here.
+        control: Where cancels are delivered.
         state: The fold of the stored records.
         projection: Makes the events of what `records` yields.
         head: The `seq` of the record yielded last.
         epoch: The epoch of that record.
         invocation_state: Passed to tools.
         paused: Whether it waits for responses.
-        error: The exception that ended it: the model's own, or that of a record that cannot be stored. None if a rule
-            of the loop ended it.
+        error: The exception that ended it: the model's own, or one for a record that cannot be stored. None if a
+            rule of the loop ended it.
     """
 
     def __init__(
@@ -96,16 +96,16 @@ class Invocation:
         """Queue the paused run again, with responses by interrupt id.
 
         Raises:
-            InterruptNotOpenError: A response names an interrupt that is not open; nothing is changed.
+            InterruptNotOpenError: If a response names an interrupt that is not open; nothing is changed.
         """
         await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(responses)))
         self.paused = False
 
     async def records(self) -> AsyncGenerator[Stored, None]:
-        """Run to the end or the next pause: the records after those already yielded, decoded from their bytes.
+        """Run to the end or the next pause, and yield the further records, decoded from their bytes.
 
-        Chunks are appended together, with the next record of another type or when the loop yields `FLUSH`. A reader
-        cannot notice that, because the log belongs to this object.
+        Chunks are appended together, with the next record of another type or when the loop yields `FLUSH`. No reader
+        can notice this, because the log belongs to this object.
         """
         for segment in await self._claim():
             self.epoch = segment.epoch
@@ -136,7 +136,7 @@ class Invocation:
             self.error = loop.error
 
     async def _claim(self) -> list[Segment]:
-        """Claim the run; the records up to the claim that were not yielded yet."""
+        """Claim the run. Returns the records up to the claim that were not yielded yet."""
         claimed = {self._spec.name: encode_record(RunClaimed(at=now_ms(), worker=_WORKER))}
         claim = await self._log.claim(claimed, worker=_WORKER, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
         assert claim is not None, "this run is the only one in the log, and it is queued"
@@ -160,10 +160,10 @@ class Invocation:
         )
 
     def _keep(self, record: Record | Encoded, *, last: bool = False) -> Stored:
-        """Encode the next record, unless it is encoded, for the next append; returns the record as it is decoded.
+        """Encode the next record, if necessary, for the next append. Returns the record as decoded from its bytes.
 
         Raises:
-            EncodingError, RecordTooLargeError: The record cannot be stored, and is discarded.
+            EncodingError, RecordTooLargeError: If the record cannot be stored; it is discarded.
         """
         limit = self._spec.max_record_bytes
         if isinstance(record, Encoded):
@@ -175,7 +175,7 @@ class Invocation:
         return decode_stored(data)
 
     async def _store(self, record: Record | Encoded) -> Stored:
-        """Store the next record and the chunks before it; returns the decoded record. Raises as `_keep`."""
+        """Store the next record and the chunks before it. Returns the decoded record; raises as `_keep`."""
         match record:
             case RunPaused():
                 stored = self._keep(record, last=True)

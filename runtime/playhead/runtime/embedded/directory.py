@@ -40,7 +40,8 @@ class ServerDirectory:
         Blocks for up to two seconds while another server that uses the directory is exiting.
 
         Raises:
-            EmbeddedServerError: It is in use, with the URL of the running server if known, or cannot be written to.
+            EmbeddedServerError: If it cannot be written to, or is in use; the message names the running server's URL if
+                known.
         """
         try:
             with ExitStack() as undo:
@@ -64,7 +65,7 @@ class ServerDirectory:
             ) from error
 
     def open_log(self) -> int:
-        """Open the log for another start; returns the descriptor, which the caller closes. Raises OSError."""
+        """Open the log for another start. Returns the descriptor, which the caller closes; raises OSError."""
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._log_start = os.fstat(log).st_size
         return log

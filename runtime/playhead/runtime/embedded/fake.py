@@ -1,4 +1,4 @@
-"""The replacement where no server binary exists: fakeredis on a socket, in a thread of this process."""
+"""The replacement if there is no server binary: fakeredis on a socket, in a thread of this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.02
 
 
 def _outliving_errors(handler: Any) -> Any:
-    """fakeredis' handler closes the connection after every error reply; a real server does not, so clients break."""
+    """Keep a connection open after an error reply, as a real server does: fakeredis' handler would close it."""
 
     class Handler(handler):
         def setup(self) -> None:
@@ -58,7 +58,7 @@ class _Listener(TcpFakeServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Ignore a client that left before its reply, for which socketserver would print a traceback."""
+        """Ignore a client that disconnected before its reply, for which socketserver would print a traceback."""
 
     def end_links(self) -> None:
         with self._guard:
@@ -71,11 +71,11 @@ class FakeServer:
     """A running fakeredis server.
 
     Attributes:
-        port: On 127.0.0.1.
+        port: The port on 127.0.0.1.
     """
 
     def __init__(self, port: int) -> None:
-        """Listen on `port`, 0 for any free one. Raises OSError when it cannot."""
+        """Listen on `port`, or on any free one for 0. Raises OSError if that fails."""
         self._listener = _Listener(port)
         self.port: int = self._listener.server_address[1]
         self._thread = threading.Thread(

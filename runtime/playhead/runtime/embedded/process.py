@@ -27,8 +27,8 @@ _PORT_ATTEMPTS = 5
 
 # The watcher starts the server, prints its pid, and exits with the server's exit status as soon as it dies. Its standard
 # input is a pipe whose only writer is our process, so end of file means "stop": we closed it, or were killed. A subshell
-# waits for that, because a shell that reads cannot reap. Each process is reaped by the one that started it, because not every
-# container has a first process that reaps orphans; therefore the subshell ignores TERM while it sleeps.
+# waits for that, because a shell that reads cannot reap. Each process is reaped by the one that started it, because not
+# every container has a first process that reaps orphans; therefore the subshell ignores TERM while it sleeps.
 # `3<&0`: a command in the background gets /dev/null as its standard input.
 _WATCHER = """
 tries=$1 step=$2; shift 2
@@ -81,8 +81,8 @@ class ServerProcess:
         """Start the server and wait until it serves; blocks, for up to 10 seconds.
 
         Raises:
-            EmbeddedServerError: It did not start, with the last lines of its log.
-            OSError: The directory cannot be written to, or there is no `/bin/sh`.
+            EmbeddedServerError: If it did not start, with the last lines of its log.
+            OSError: If the directory cannot be written to, or there is no `/bin/sh`.
         """
         self.port = port
         self._directory = directory
@@ -105,7 +105,7 @@ class ServerProcess:
         return self._watcher.poll() is None
 
     def stop(self) -> None:
-        """SIGTERM, after 5 seconds SIGKILL; returns when the server is gone and reaped. May be called again."""
+        """Send SIGTERM, after 5 seconds SIGKILL, and return when the server is gone and reaped. May be called again."""
         with self._stopping:
             if not self._stopped:
                 self._stopped = True
@@ -176,7 +176,7 @@ def start_process(
     """Start a server on `port`, or on any free one for 0.
 
     Raises:
-        PortTakenError: The given port is in use.
+        PortTakenError: If the given port is in use.
         EmbeddedServerError, OSError: As for `ServerProcess`.
     """
     for attempt in range(_PORT_ATTEMPTS):
@@ -195,11 +195,11 @@ def start_process(
 
 
 def _check_port(port: int) -> None:
-    """Raise the error that says why a server cannot listen on the port of 127.0.0.1.
+    """Raise an error that says why a server cannot listen on the port of 127.0.0.1, if it cannot.
 
     Raises:
-        PortTakenError: It is in use.
-        EmbeddedServerError: It is not a port number, or this user may not listen on it.
+        PortTakenError: If it is in use.
+        EmbeddedServerError: If it is not a port number, or this user may not listen on it.
     """
     try:
         # As servers do: a port whose last connections have just ended counts as free.
@@ -240,7 +240,7 @@ def _arguments(directory: ServerDirectory, *, port: int, durable: bool) -> list[
 
 
 def _ask(port: int, command: bytes) -> bytes:
-    """Send one inline command on a connection of its own; returns the status line, or the body of a bulk reply."""
+    """Send one inline command on its own connection. Returns the status line, or the body of a bulk reply."""
     with socket.create_connection(("127.0.0.1", port), timeout=1.0) as link, link.makefile("rb") as replies:
         link.sendall(command + b"\r\n")
         line = replies.readline().rstrip()
@@ -253,6 +253,6 @@ def _fields(info: bytes) -> dict[str, str]:
 
 
 def _kind(info: dict[str, str]) -> str:
-    """Valkey reports the Redis version it is compatible with as `redis_version`, and its own version beside it."""
+    """The server's name and version. Valkey reports a compatible Redis version as `redis_version`, and its own beside it."""
     valkey = info.get("valkey_version")
     return f"valkey {valkey}" if valkey else f"redis {info.get('redis_version', 'of unknown version')}"

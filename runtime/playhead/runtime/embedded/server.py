@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["EMBEDDED_VARIABLE", "EmbeddedServer"]
 
 EMBEDDED_VARIABLE = "PLAYHEAD_EMBEDDED"
-"""Environment variable: `fakeredis` uses the in-memory replacement even where there is a real server."""
+"""Environment variable: `fakeredis` selects the in-memory replacement even if there is a real server."""
 
 _FAKE_NOTICE = "fakeredis replaces a Redis server: all data is in memory and lost at exit; slow, not for production."
 _INSTALL = (
@@ -39,7 +39,7 @@ class EmbeddedServer:
     Attributes:
         url: `redis://127.0.0.1:PORT`.
         port: Its TCP port.
-        kind: Name and version: "valkey 9.1.2", "redis 7.2.4", "fakeredis".
+        kind: Its name and version: "valkey 9.1.2", "redis 7.2.4", "fakeredis".
         notice: One line to show to the user, or None.
         directory: The data directory; None for fakeredis.
     """
@@ -60,7 +60,7 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int:
-        """The pid of the server itself. Raises EmbeddedServerError for fakeredis, which has no process."""
+        """The pid of the server itself. Raises EmbeddedServerError for fakeredis, which has no process of its own."""
         pid = getattr(self._backend, "pid", None)
         if pid is None:
             raise EmbeddedServerError("fakeredis runs in this process; it has no pid of its own.")
@@ -68,7 +68,7 @@ class EmbeddedServer:
 
     @property
     def alive(self) -> bool:
-        """Whether the server runs: False once it was stopped or killed."""
+        """Whether the server runs: False once it has been stopped or killed."""
         return self._backend.alive
 
     @classmethod
@@ -80,7 +80,7 @@ class EmbeddedServer:
         durable: bool = True,
         extra_args: Sequence[str] = (),
     ) -> EmbeddedServer:
-        """Start a server; returns when it accepts commands, within 10 seconds.
+        """Start a server and return when it accepts commands, within 10 seconds.
 
         Cancelling waits for the start to finish. Prefer `running`, which also stops the server.
 
@@ -94,8 +94,8 @@ class EmbeddedServer:
                 `CONFIG SET` afterwards.
 
         Raises:
-            EmbeddedServerError: The port or the directory is in use or unusable, `PLAYHEAD_REDIS_SERVER` is wrong, no
-                server is installed, or the server failed; the text has the end of its log.
+            EmbeddedServerError: If the port or the directory is in use or unusable, `PLAYHEAD_REDIS_SERVER` is wrong, no
+                server is installed, or the server failed; the message has the end of its log.
         """
         start = partial(cls.start_sync, directory=directory, port=port, durable=durable, extra_args=extra_args)
         return await to_thread.run_sync(start)
@@ -109,7 +109,7 @@ class EmbeddedServer:
         durable: bool = True,
         extra_args: Sequence[str] = (),
     ) -> EmbeddedServer:
-        """As `start`, for programs without an event loop; blocks."""
+        """Like `start`, for programs without an event loop; blocks."""
         if directory is not None and not isinstance(cast("object", directory), Path):
             raise TypeError(f"directory must be a pathlib.Path or None, not {directory!r}")
         check_whole("port", port, least=0)
@@ -154,7 +154,7 @@ class EmbeddedServer:
             await to_thread.run_sync(self.stop_sync)
 
     def stop_sync(self) -> None:
-        """As `stop`, for programs without an event loop; blocks."""
+        """Like `stop`, for programs without an event loop; blocks."""
         self._backend.stop()
 
     @classmethod

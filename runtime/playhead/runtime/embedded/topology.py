@@ -1,7 +1,7 @@
 """Several embedded servers that work together: a primary with replicas and sentinels, or a cluster.
 
 For tests, for the chaos run, and for users who want to test that their fleet survives a failover. The servers are real
-Valkey or Redis servers, because fakeredis supports neither, and live as long as any `EmbeddedServer`.
+Valkey or Redis servers, because fakeredis supports neither topology, and run no longer than this process.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SERVICE: Final = "playhead"
 
 
 class _Servers(ABC):
-    """Common base: the servers run from construction to `stop_sync`, or to the end of a `with` block."""
+    """The common base class: the servers run from construction to `stop_sync`, or to the end of a `with` block."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -56,7 +56,7 @@ class _Servers(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Start all servers, and put the stop of each on the stack; if one fails, those before it are stopped."""
+        """Start all servers and push the stop of each on the stack; if one fails, those before it are stopped."""
 
     def _server(self, *extra: str, durable: bool) -> EmbeddedServer:
         server = EmbeddedServer.start_sync(durable=durable, extra_args=("--repl-diskless-sync-delay", "0", *extra))
@@ -88,7 +88,7 @@ class EmbeddedSentinels(_Servers):
             durable: Write append-only files.
 
         Raises:
-            EmbeddedServerError: A server did not start, or they did not find each other within 20 seconds.
+            EmbeddedServerError: If a server did not start, or they did not find each other within 20 seconds.
         """
         self.replicas: list[EmbeddedServer] = []
         self.sentinel_ports: list[int] = []
@@ -108,7 +108,7 @@ class EmbeddedSentinels(_Servers):
         return next(server for server in (self.primary, *self.replicas) if server.port == int(told[1]))
 
     def cut_replication(self) -> None:
-        """Stop replication without the primary noticing: a failover then loses every later write.
+        """Stop replication without the primary noticing, so that a failover loses every later write.
 
         A replica that was merely suspended would find those writes in its socket when it resumes.
         """
@@ -122,7 +122,7 @@ class EmbeddedSentinels(_Servers):
         return self.wait_for_failover()
 
     def wait_for_failover(self) -> EmbeddedServer:
-        """Block until another server than at the start is the primary and accepts writes; returns it."""
+        """Block until a server other than the first primary accepts writes as the primary, and return it."""
         _until(lambda: self.current() is not self.primary, "no replica was promoted")
         server = self.current()
         _until(lambda: _role(server.port) == "master", "the new primary did not start")
@@ -184,7 +184,7 @@ class EmbeddedCluster(_Servers):
             durable: Write append-only files.
 
         Raises:
-            EmbeddedServerError: A server did not start, or the cluster did not come up within 20 seconds.
+            EmbeddedServerError: If a server did not start, or the cluster did not come up within 20 seconds.
         """
         self.nodes: list[EmbeddedServer] = []
         self.replicas: list[EmbeddedServer] = []
@@ -199,7 +199,7 @@ class EmbeddedCluster(_Servers):
         return f"redis+cluster://{','.join(f'127.0.0.1:{server.port}' for server in self.nodes)}"
 
     def owner(self, prefix: str = "ph", *, shard: int = 0) -> EmbeddedServer:
-        """The server that owns the keys of a shard of `prefix` now, as the first living node reports it."""
+        """The server that now owns the keys of a shard of `prefix`, as the first living node reports it."""
         slot = key_slot(Keys(prefix, shard).root.encode())
         everyone = (*self.nodes, *self.replicas)
         with _admin(next(server for server in everyone if server.alive).port) as node:
@@ -262,7 +262,7 @@ def _admin(port: int) -> Generator[Any]:
 
 
 def _replicates(server: Any, number: int) -> bool:
-    """Whether this many replicas follow. One that INFO reports as online may not have any data yet."""
+    """Whether this many replicas replicate. One that INFO reports as online may not have any data yet."""
     pipeline = server.pipeline(transaction=False)
     pipeline.execute_command("FLUSHALL")  # a write without a key, which every node of a cluster accepts
     pipeline.execute_command("WAIT", number, 100)
@@ -288,7 +288,7 @@ def _until(holds: Callable[[], bool], otherwise: str) -> None:
     """Poll until the condition holds, because servers do not announce that they are ready.
 
     Raises:
-        EmbeddedServerError: It does not hold after 20 seconds.
+        EmbeddedServerError: If it does not hold after 20 seconds.
     """
     deadline = time.monotonic() + _READY_S
     while not holds():

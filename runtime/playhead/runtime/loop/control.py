@@ -1,4 +1,4 @@
-"""Input to a running loop: signals, the cancel flag for tools, and the end of a wait for a model."""
+"""The input of a running loop: signals, the cancel flag for tools, and the end of a wait for a model."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Control:
 
     Attributes:
         cancel_signal: Set as soon as a cancel is delivered; tools may read it from any thread.
-        cancelling: A cancel is delivered and not received by the loop: it breaks off what runs. Other signals wait for
-            a boundary.
+        cancelling: Whether a cancel is delivered that the loop has not received. It breaks off running work; other
+            signals wait for a boundary.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Control:
         self.cancelling: bool = False
 
     def deliver(self, signals: Iterable[Signal]) -> None:
-        """Deliver signals to the loop, each id once; a cancel ends its wait for a model, and stops running tools.
+        """Deliver signals to the loop, each id once. A cancel ends its wait for a model and stops running tools.
 
         Call it on the loop's thread.
         """
@@ -61,7 +61,7 @@ class Control:
             self._stops.remove(stop)
 
     def take(self) -> list[Signal]:
-        """Remove and return the undelivered signals, oldest first."""
+        """Remove and return the signals that the loop has not received, oldest first."""
         taken = list(self._signals)
         self._signals.clear()
         self.cancelling = False
@@ -112,7 +112,7 @@ class ModelWait:
 
 @asynccontextmanager
 async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = None) -> AsyncGenerator[ModelWait, None]:
-    """A block in which a cancel breaks off only the waits for a source:
+    """Let a cancel break off only the waits for a source within the block:
 
         async with breaking_off(control) as wait:
             async for item in source:
@@ -125,14 +125,14 @@ async def breaking_off(control: Control, *, task: asyncio.Task[Any] | None = Non
     counted as `asyncio.timeout` counts: an anyio cancel scope for every chunk took a quarter of a worker's time.
 
     Args:
-        control: Cancels are delivered here.
+        control: Where cancels are delivered.
         task: The task that runs the whole block; None if a generator's consumer may take each item in another task, as
             `asyncio.wait_for` does on Python 3.11. Then the task is looked up each time, which takes 0.1 µs.
 
     Raises:
-        RuntimeError: The source ended with a cancellation of something that it awaited, which this block did not
-            request. Raised as it was, it would end the task and everything that runs in it.
-        CancelledError: The task is cancelled from outside, perhaps in the same turn as by the cancel.
+        RuntimeError: If the source ended with a cancellation that this block did not request, of something that it
+            awaited. Raised unchanged, it would end the task and everything that runs in it.
+        CancelledError: If the task is cancelled from outside, perhaps in the same turn as by the cancel.
     """
     wait = ModelWait(task)
     with control.stopping(wait.interrupt):

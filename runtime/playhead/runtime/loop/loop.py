@@ -1,4 +1,4 @@
-"""The loop: performs the steps of `decide` and yields records. It does all I/O of a run except that of the log.
+"""The loop: performs the steps of `decide` and yields records. It does all the I/O of a run except that of the log.
 
     while step := decide(state):
         async for record in perform(step): append(record); state = evolve(state, record)
@@ -69,12 +69,12 @@ class Loop:
         state: The fold of its records so far.
         head: The `seq` of the last of them.
         epoch: The ordinal of this ownership.
-        control: Signals are delivered here.
+        control: Where signals are delivered.
         ownership: Checked before each model call and each tool's body; None for one that cannot be lost.
         driver: The task that takes all records, if there is one such task: see `breaking_off`.
         invocation_state: Passed to tools; None for that of the submitted run.
         partial: `state.open_chunks` of the records, for an agent that continues partial messages.
-        session_messages: How many of the messages before the run are its session's.
+        session_messages: How many of the messages before the run are from its session.
 
     Attributes:
         state: The fold of all records yielded so far.
@@ -119,8 +119,8 @@ class Loop:
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
         """Yield the run's further records, in order, up to the terminal one or `run.paused`.
 
-        It also ends when the ownership is leaving while it waits to call the model again: the next owner waits the rest.
-        Close it to stop at a record boundary.
+        It also ends if the ownership is leaving while it waits to call the model again: the next owner waits for the
+        rest. Close it to stop at a record boundary.
         """
         while True:
             for signal in self.control.take():  # before any new work, so that `decide` sees a cancel

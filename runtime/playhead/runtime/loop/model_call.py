@@ -1,4 +1,4 @@
-"""One model call: opening the stream, taking its chunks, and the records of its end."""
+"""Performs one model call: opens the stream, takes its chunks, and makes the records of its end."""
 
 from __future__ import annotations
 
@@ -76,9 +76,10 @@ def ending(
 
     Args:
         error: The error that ended it; None if the stream ended, or was left for a cancel.
-        cancelling: A cancel is delivered. The provider may raise when its stream is broken off; that is a cancel too.
-        complete: The last chunk of the message arrived: such a message is kept, in spite of a cancel.
-        refusable: The call continues a partial message and has yielded nothing yet.
+        cancelling: Whether a cancel is delivered. The provider may raise when its stream is broken off; that is a
+            cancel too.
+        complete: Whether the last chunk of the message arrived: such a message is kept in spite of a cancel.
+        refusable: Whether the call continues a partial message and has yielded nothing yet.
         delay: Seconds after which the call is made again, if the error is transient and the agent's policy allows it.
     """
     if cancelling and (error is not None or not complete):
@@ -94,7 +95,7 @@ class ModelCall:
     """Performs one `CallModel` step; `state` is the fold of the run's records, of which there are `head()`.
 
     Attributes:
-        ending: How it ended; `Cancelled` until it ended in another way.
+        ending: How it ended; `Cancelled` until it has ended in another way.
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class ModelCall:
         return aiter(self._spec.model.stream(asked.messages, asked.tool_specs, asked.system_prompt))
 
     def _ended(self, error: Exception | None, *, said: bool) -> Ending:
-        """How the call ended; `said` tells whether it has yielded a chunk."""
+        """How the call ended; `said` is whether it has yielded a chunk."""
         return ending(
             error,
             cancelling=self._control.cancelling,
@@ -238,7 +239,7 @@ def tracked(message: Message) -> Message:
 
 
 CLOSE_GRACE_S: Final = 5.0
-"""Limit for closing a provider's stream: a clean-up that hangs must not delay a cancel or a worker's drain."""
+"""The limit for closing a provider's stream: a clean-up that hangs must not delay a cancel or a worker's drain."""
 
 
 @asynccontextmanager

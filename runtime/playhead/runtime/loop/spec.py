@@ -1,4 +1,4 @@
-"""What the loop needs of an agent, and what it yields."""
+"""The values that the loop takes of an agent, and those that it yields."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "OnParti
 
 
 OnPartial = Literal["retract", "continue"]
-"""What to do with the text of a model call that stopped half-way: withdraw it and make the call again, or, if possible,
-let the model continue after it."""
+"""What to do with the text of a model call that broke off: withdraw it and make the call again, or, if possible, let
+the model continue after it."""
 
 
 class Flush(Enum):
@@ -30,11 +30,11 @@ class Flush(Enum):
 
 
 FLUSH: Final = Flush.FLUSH
-"""Yielded between records: store everything before this, then go on."""
+"""Yielded between records: store everything before this, then continue."""
 
 
 class CallableTool(Protocol):
-    """What the loop needs of a tool: a `Tool`, or what a replay plays in its place."""
+    """The part of a tool that the loop needs: a `Tool`, or the object that a replay uses in its place."""
 
     @property
     def spec(self) -> ToolSpec: ...
@@ -48,14 +48,14 @@ class CallableTool(Protocol):
 
 
 class Waits(Protocol):
-    """What the loop needs of a retry policy: see `RetryPolicy.delay`."""
+    """The part of a retry policy that the loop needs: see `RetryPolicy.delay`."""
 
     def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
-    """What the loop needs of an agent."""
+    """The part of an agent that the loop needs."""
 
     name: str
     model: Model

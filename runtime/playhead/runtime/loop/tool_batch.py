@@ -1,6 +1,6 @@
-"""Runs the tool calls of one message, together or one after the other, each only after its start is stored.
+"""Runs the tool calls of one message, together or one after the other, each only once its start is stored.
 
-Three passes: settle the calls that need not run, write the starts of the others, run them.
+In three passes: settle the calls that need not run, write the starts of the others, run them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ToolCall:
         use: The model's request.
         tool: The called tool; None if the agent has no such tool.
         key: Its effect key; empty without a tool.
-        again: A former owner of the run began it, and its outcome is unknown.
+        again: Whether a former owner of the run began it, so that its outcome is unknown.
     """
 
     index: int
@@ -90,10 +90,10 @@ class ToolBatch:
         self._state = state
 
     async def run(self, step: RunTools) -> AsyncGenerator[LoopOutput, None]:
-        """The records of the calls; ends early for a cancel, or at an interrupt if calls run in turn.
+        """Yield the records of the calls. Ends early for a cancel, or at an interrupt if calls run in turn.
 
         Raises:
-            FencedError: The run is not held any more, perhaps found out when a body was to begin.
+            FencedError: If the run is no longer held, which may become known when a body is to begin.
         """
         ready: list[ToolCall] = []
         for call in self._calls(step):
@@ -165,7 +165,7 @@ class ToolBatch:
         return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=[asked])
 
     async def _run_one(self, call: ToolCall) -> AsyncGenerator[Record | Encoded, None]:
-        """The records of a call that has a tool; none if the run is not held any more when its body is to begin."""
+        """Yield the records of a call that has a tool; none if the run is no longer held when its body is to begin."""
         context = ToolContext(
             tool_use=call.use,
             run_id=self._run_id,
@@ -186,7 +186,7 @@ class ToolBatch:
                     yield self._fitting(_record(item, call, took), call)
 
     def _fitting(self, record: Record, call: ToolCall) -> Record | Encoded:
-        """The record, or if it cannot be stored an error in its place, which tells the model what was wrong."""
+        """The record or, if it cannot be stored, an error in its place that tells the model what is wrong."""
         try:
             return Encoded(record, encode_record(record, limit=self._spec.max_record_bytes))
         except (RecordTooLargeError, EncodingError) as error:
@@ -215,9 +215,10 @@ def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int) 
 async def _surviving(
     items: AsyncGenerator[Progress | Outcome | Interruption, None], call: ToolUse
 ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
-    """The items of a call. Whatever a body raises is its tool's error: `SystemExit`, for one, as `argparse` does.
+    """Yield the items of a call. Anything that a body raises is its tool's error, even `SystemExit`, which `argparse`
+    raises.
 
-    It must not end the worker. An interrupt by the user is raised, and so is a cancellation of this task.
+    It must not end the worker. Only the user's interrupt and a cancellation of this task are raised.
     """
     async with aclosing(items):
         try:
@@ -232,7 +233,7 @@ async def _surviving(
 
 
 def _may_be_the_users(error: BaseException) -> bool:
-    """Whether it may be Ctrl-C, which Python raises in the main thread wherever that is; a worker's process takes signals."""
+    """Whether it may be Ctrl-C, which Python raises at any point of the main thread; a worker's process handles signals itself."""
     return (
         isinstance(error, KeyboardInterrupt)
         and threading.current_thread() is threading.main_thread()

@@ -1,4 +1,4 @@
-"""Builders of Converse-shaped stream chunks, one function per kind, shared by all providers."""
+"""Builds Converse-shaped stream chunks: one function per kind, shared by all providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model tells about itself: plain data for the log, without secrets."""
+"""Describes a model for the log as plain data without secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["HIDDEN", "describe"]
 _log = logging.getLogger("playhead.models")
 
 HIDDEN: Final = "***"
-"""Stands in the place of a secret."""
+"""The replacement for a secret."""
 
 _SECRET_NAME: Final = re.compile(
     r"api[-_]?key|secret|passw|authori[sz]ation|credential|(private|access|account|subscription)[-_]?key|bearer|cookie"
@@ -30,7 +30,7 @@ _SECRET_OF_QUERY: Final = re.compile(r"(?<=[?&])([^=&]*(?:key|token|secret|sig)[
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """The name of a model's class, and its configuration: what its `get_config()` returns, as Strands' models have it.
+    """The name of a model's class and its configuration, which `get_config()` returns, as in Strands' models.
 
     A value under a name such as `api_key`, a header's value, and a password in a URL are replaced by `***`; an object
     that is not plain data, by the name of its type. A model without `get_config` has an empty configuration.

@@ -1,4 +1,4 @@
-"""`Model`, the interface that the loop needs of a model provider."""
+"""`Model`, the interface that the loop expects of a model provider."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ class Model(Protocol):
 
     `stream` yields chunks in Converse order and ends. It raises `ModelThrottledException`, `ModelUnavailableError`,
     `ContextWindowOverflowException` or the vendor's own exception; a closed or cancelled stream releases its
-    connection. After a transient error (see `core.faults.is_transient`) `stream` is called again. `messages` carry neither `metadata` nor `tracking_id`.
+    connection. After a transient error (see `core.faults.is_transient`) `stream` is called again. `messages` carry
+    neither `metadata` nor `tracking_id`.
 
     A model that can continue a partial message (an assistant message at the end of `messages`) has an attribute
-    `continues_partial` that is true. It then yields only what follows that text.
+    `continues_partial` that is true. It then yields only the text that follows.
 
     A model may have a method `get_config()`, as Strands' models do. The mapping that it returns, with the model's id and
-    parameters, is stored with the runs as part of the agent's definition, so it should contain no secret; see
+    parameters, is stored with the runs as part of the agent's definition, so it should not contain a secret; see
     `description.describe`.
 
     A model may have a method `check_ready()` without arguments, which raises `ModelConfigurationError` if a key, file

@@ -1,4 +1,4 @@
-"""The model calls of a recorded run, as scripts that can be played again. Pure."""
+"""Turns the model calls of a recorded run into scripts that can be played again. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class HasEntries(Protocol):
 
 
 def recorded_calls(entries: Iterable[Entry]) -> list[ScriptedCall]:
-    """What the model of a run sent in each call that was not made again because its owner was gone; see `from_run`."""
+    """The model's output in each call of a run, without calls that were repeated because their owner was gone; see `from_run`."""
     calls: list[ScriptedCall] = []
     open_call: list[Chunk] | None = None
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Resolves model names to models."""
+"""Resolves the names of models."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FORMS = '"openai/<model id>", "local/<path to a .gguf file>" or "demo"'
 
 
 def check_model(model: object) -> None:
-    """Refuse what `resolve_model` cannot resolve in any environment: a name of an unknown form, or not a model.
+    """Refuse a value that `resolve_model` can never resolve: a name of an unknown form, or an object that is not a model.
 
     Raises:
-        ModelConfigurationError: Names it, with the accepted forms.
+        ModelConfigurationError: The message names it, with the accepted forms.
     """
     if isinstance(model, str):
         _from_name(model, source="model")
@@ -34,7 +34,7 @@ def check_model(model: object) -> None:
 
 
 def resolve_model(model: str | Model | None) -> Model:
-    """The model with the name `model`.
+    """Find or make the model with the name `model`.
 
     * None: the model that the environment variable `PLAYHEAD_MODEL` names; else `openai/gpt-5-mini` if
       `OPENAI_API_KEY` is set; else the offline `DemoModel`, with one warning on the logger `playhead.models`.
@@ -46,7 +46,7 @@ def resolve_model(model: str | Model | None) -> Model:
     Nothing is loaded or connected: a missing key or file raises at a worker's start, else at the first call.
 
     Raises:
-        ModelConfigurationError: Any other value, named with the accepted forms.
+        ModelConfigurationError: If it is any other value; the message names it and the accepted forms.
     """
     if model is None:
         return _from_environment()

@@ -28,7 +28,7 @@ Script = Answer | Callable[[Messages], Answer]
 
 
 def text_call(text: str, *, stop_reason: str = "end_turn") -> list[Chunk]:
-    """Chunks of a text message, one delta per word; joined, the deltas are exactly `text`.
+    """The chunks of a text message, one delta per word; joined, the deltas are exactly `text`.
 
     The usage is 10 input tokens and one output token per word, so that tests have fixed numbers.
     """
@@ -37,7 +37,7 @@ def text_call(text: str, *, stop_reason: str = "end_turn") -> list[Chunk]:
 
 
 def tool_call(name: str, tool_input: dict[str, Any], tool_use_id: str = "t1", text: str | None = None) -> list[Chunk]:
-    """Chunks of a message with one tool call, after `text` if given; the input's JSON comes in two pieces."""
+    """The chunks of a message with one tool call, after `text` if given; the input's JSON comes in two pieces."""
     words = _words(text or "")
     json_text = json.dumps(tool_input)
     middle = len(json_text) // 2
@@ -95,10 +95,10 @@ class ScriptedModel:
 
     @classmethod
     def from_run(cls, run: Iterable[Entry] | HasEntries, *, delay: float = 0.0) -> Self:
-        """A model that says what was said in a recorded run, call by call, and fails where it failed.
+        """Make a model that repeats a recorded run's messages, call by call, and fails where its model failed.
 
-        A call that was cut off and made again, as after a takeover, is left out; one that was cut off and continued is one
-        message. The answers do not depend on what is asked.
+        A call that broke off and was made again, as after a takeover, is left out; one that broke off and was continued
+        is one message. The messages do not depend on the requests.
 
         Args:
             run: The entries of the run from record 1 on, or an object with them in its attribute `entries`.
@@ -150,7 +150,7 @@ def _partial_message(messages: Messages) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """`text` cut before each gap, so that the joined pieces equal the text."""
+    """Split `text` before each gap, so that the joined pieces equal it."""
     return re.findall(r"\s*\S+|\s+", text)
 
 

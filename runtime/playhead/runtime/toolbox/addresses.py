@@ -1,4 +1,4 @@
-"""Decides which network addresses a tool may connect to: a model must not reach what only this host can reach."""
+"""Decides which network addresses a tool may connect to: a model must not reach addresses that only this host can reach."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _inner(address: IPv6Address) -> IPv4Address | None:
 
 
 class AddressPolicy:
-    """Public addresses, and those that the operator adds."""
+    """Allows public addresses and those that the operator adds."""
 
     def __init__(self, *, allow_private: bool = False, allow_networks: Sequence[str] = ()) -> None:
         """Set the policy.
@@ -54,7 +54,7 @@ class AddressPolicy:
             allow_networks: Networks to allow besides the public ones, such as `10.1.0.0/16`.
 
         Raises:
-            ValueError: A network cannot be parsed.
+            ValueError: If a network cannot be parsed.
         """
         self._allow_private = allow_private
         self._networks = tuple(ip_network(network) for network in allow_networks)
@@ -64,12 +64,12 @@ class AddressPolicy:
         return self._allow_private or is_public(address) or any(address in network for network in self._networks)
 
     async def resolve(self, host: str, port: int) -> list[str]:
-        """The addresses of `host`, all of them allowed.
+        """Look up the addresses of `host`, all of which are allowed.
 
         The caller must connect to one of these, not to the name: a second look-up may return something else.
 
         Raises:
-            ValueError: The name has no address, or has one that is not allowed.
+            ValueError: If the name has no address, or has one that is not allowed.
         """
         try:
             found = await lookup(host, port)

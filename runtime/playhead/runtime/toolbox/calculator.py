@@ -17,10 +17,10 @@ from playhead.runtime.tools.decorator import tool
 __all__ = ["MAX_DIGITS", "MAX_LENGTH", "calculator"]
 
 MAX_LENGTH: Final = 1000
-"""Limit of an expression, in characters."""
+"""The limit of an expression, in characters."""
 
 MAX_DIGITS: Final = 4000
-"""Limit of an integer, in decimal digits: below the 4,300 that Python converts to text."""
+"""The limit of an integer, in decimal digits: below the 4,300 that Python converts to a string."""
 
 _MAX_BITS: Final = int(MAX_DIGITS * math.log2(10))
 _MAX_DEPTH: Final = 100  # nested parentheses, calls and signs; far within the interpreter's stack

@@ -38,7 +38,7 @@ _OURS: Final = re.compile(
     r"(host|content-length|transfer-encoding|accept-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*)",
     re.IGNORECASE,
 )
-"""Headers that describe the transfer; set by a caller they could make one request look like two."""
+"""Headers that describe the transfer. Set by a caller, they could make one request look like two."""
 
 _HEADER_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
@@ -60,7 +60,7 @@ class _Request:
 
     @property
     def what(self) -> str:
-        """The request for error texts: without the query, which may hold a key."""
+        """The request as error messages name it: without the query, which may hold a key."""
         return f"{self.method} {self.url.scheme}://{self.url.netloc.decode('ascii')}"
 
 
@@ -93,8 +93,8 @@ def make_http_request(
         name: The tool's name.
 
     Raises:
-        ValueError: A network cannot be parsed, a number is out of range, or the name is invalid.
-        TypeError: An argument has the wrong type.
+        ValueError: If a network cannot be parsed, a number is out of range, or the name is invalid.
+        TypeError: If an argument has the wrong type.
     """
     check_flag("allow_private", allow_private)
     check_items("allow_networks", allow_networks, str, each="a network such as '10.1.0.0/16'")
@@ -181,7 +181,7 @@ async def _follow(request: _Request, limits: _Limits) -> str:
 
 
 async def _send(request: _Request, limits: _Limits) -> _Request | str:
-    """Perform one hop: returns the response as text, or the request that it redirects to."""
+    """Perform one hop. Returns the response as text, or the request that it redirects to."""
     url = request.url
     addresses = await limits.policy.resolve(url.raw_host.decode("ascii").strip("[]"), url.port or _PORTS[url.scheme])
     # A new client for each hop: a pooled connection is found by its address alone, and could have been opened, and its

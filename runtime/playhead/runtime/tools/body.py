@@ -24,7 +24,7 @@ __all__ = ["END", "MAX_TOOL_THREADS", "STOPPED_TEXT", "STOP_GRACE_S", "BodyExit"
 logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_TOOL_THREADS = 128
-"""Sync bodies that run at once on one event loop; more wait, and the wait does not count as their time.
+"""How many sync bodies run at once on one event loop. Others wait, and the wait does not count towards their time limit.
 
 They have their own limit, because file access and name look-ups share anyio's 40 threads and must not wait for tools.
 """
@@ -45,14 +45,14 @@ END: Final = _End()
 
 
 class BodyStopped(Exception):
-    """The body was stopped by `ToolBody.stop`; the text is for the model."""
+    """The body was stopped by `ToolBody.stop`. The message is for the model."""
 
 
 class BodyExit(Exception):
     """A body raised something in its thread that would end the event loop or its task, such as `KeyboardInterrupt`.
 
     Attributes:
-        error: What it raised. It is not the user's interrupt, which comes on the main thread.
+        error: The exception. It is not the user's interrupt, which is raised in the main thread.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -63,10 +63,10 @@ class BodyExit(Exception):
 class ToolBody:
     """A running tool: `take` until `END`, then read `result`; `aclose` in any case.
 
-    Not to be used by two tasks at once.
+    Two tasks must not use it at once.
 
     Attributes:
-        result: What the body returned, or the last value it yielded; complete after `END`.
+        result: The value that the body returned, or the last one that it yielded; complete after `END`.
         is_late: Whether the time limit was reached.
         is_stopped: Whether `stop` was called.
     """
@@ -99,10 +99,10 @@ class ToolBody:
         """The next value that the body yields, or `END`; `result` is then its return value, or the last yielded value.
 
         Raises:
-            TimeoutError: The time limit was reached. A coroutine or async generator has been cancelled; a thread
-                cannot be, and the text says so.
+            TimeoutError: If the time limit was reached. A coroutine or async generator has been cancelled; a thread
+                cannot be, and the message says so.
             BodyStopped: As TimeoutError, after `stop`.
-            BaseException: Whatever the body raised.
+            BaseException: Any exception of the body.
         """
         if not self._started:
             self._started = True
@@ -139,8 +139,8 @@ class ToolBody:
     async def aclose(self) -> None:
         """Close a generator that has not ended, so that its `finally` blocks run; waits at most a few seconds.
 
-        Errors of its clean-up are logged, because the caller needs no result any more. A generator that is running in
-        an abandoned thread is left to that thread.
+        Errors during its clean-up are logged, because the caller no longer needs a result. A generator that is running
+        in an abandoned thread is left to that thread.
         """
         values, self._values = self._values, None
         try:
@@ -187,7 +187,7 @@ class ToolBody:
 
     @contextmanager
     def _scoped(self) -> Generator[anyio.CancelScope, None, None]:
-        """A scope that ends at the time limit, or at once when the body is stopped."""
+        """End the block at the time limit, or at once when the body is stopped."""
         with anyio.CancelScope(deadline=math.inf if self._deadline is None else self._deadline) as scope:
             self._scope = scope
             try:

@@ -1,4 +1,4 @@
-"""`ToolContext`: what a tool may know about its call, and how it asks a human."""
+"""`ToolContext`, with which a tool learns about its call and asks a human."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BodyInterrupted", "NotBegunError", "ToolContext"]
 
 
 class NotBegunError(FencedError):
-    """A tool's body was not begun, because the run is not held any more: see `Ownership`."""
+    """A tool's body was not begun because the run is no longer held: see `Ownership`."""
 
 
 class BodyInterrupted(BaseException):
@@ -39,7 +39,7 @@ class ToolContext:
         agent_name: The agent that runs the tool.
         cancel_signal: Set when the run is being cancelled. Read-only for tools.
         attempt: 1 for the first start of this call, 2 if a former owner of the run had started it.
-        effect_key: The same over retries and takeovers, and different for every call, so usable as idempotency key:
+        effect_key: The same across retries and takeovers, and different for every call, so it can be an idempotency key:
             `<run id>/<toolUseId>`, with `~2`, `~3`, … appended where the model uses an id again in one run.
         responses: The humans' responses to this call's interrupts, by id.
         ownership: Internal: checked right before the body begins; None for a call outside of any run.
@@ -63,10 +63,11 @@ class ToolContext:
             self.effect_key = f"{self.run_id}/{self.tool_use.get('toolUseId', 'unknown')}"
 
     def interrupt(self, name: str, reason: Any = None) -> Any:
-        """Ask a human. Returns the response, if there is one; else the body ends here and the run pauses.
+        """Ask a human. Returns the response if there is one; otherwise the body ends here and the run pauses.
 
-        Once every question of the run has a response the body runs again from its top, so what it does before this call
-        happens again. `name` distinguishes the questions of one call; `reason` is shown with it, as plain data.
+        Once every question of the run has a response the body runs again from its top, so everything that it does
+        before this call happens again. `name` distinguishes the questions of one call; `reason` is shown with it, as
+        plain data.
         """
         interrupt_id = tool_interrupt_id(self.effect_key.removeprefix(f"{self.run_id}/"), name)
         if interrupt_id in self.responses:
@@ -75,7 +76,7 @@ class ToolContext:
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether the body should stop: the run is being cancelled, or its result is not needed any more.
+        """Whether the body should stop because the run is being cancelled or its result is no longer needed.
 
         A body in a thread cannot be stopped from outside; a long one should check this between its steps.
         """
@@ -85,7 +86,7 @@ class ToolContext:
         """Internal: called right before the body, on its thread.
 
         Raises:
-            NotBegunError: The run is not held any more.
+            NotBegunError: If the run is no longer held.
         """
         if self.ownership is not None:
             try:
@@ -94,7 +95,7 @@ class ToolContext:
                 raise NotBegunError(str(error)) from None
 
     def abandon(self) -> None:
-        """Tell the body that its result is not needed any more (its time is up, or its stream was closed)."""
+        """Tell the body that its result is no longer needed, because its time is up or its stream was closed."""
         self._abandoned.set()
 
     def stop(self) -> None:

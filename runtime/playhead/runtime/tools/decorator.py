@@ -57,7 +57,7 @@ def tool(
     timeout: float | None = None,
     on_unknown_outcome: OnUnknownOutcome = "retry",
 ) -> Any:
-    """Make a function a tool, as `@tool` or `@tool(...)`.
+    """Turn a function into a tool. Use it as `@tool` or `@tool(...)`.
 
     The schema comes from the annotations; descriptions come from the docstring (`Args:`), `Annotated[str, "text"]` or
     pydantic's `Field`. The function may be sync (it runs in a thread), async, or a generator of either kind: each value
@@ -65,7 +65,7 @@ def tool(
 
     Args:
         fn: The function.
-        name: 1 to 64 letters, digits, `_` and `-`; by default the function's name.
+        name: The tool's name: 1 to 64 letters, digits, `_` and `-`. Defaults to the function's name.
         description: Replaces the docstring.
         inputSchema: A JSON schema, bare or as `{"json": schema}`, shown instead of the derived one. Input is still
             validated against the annotations; `**kwargs` takes keys that they do not name.
@@ -76,8 +76,8 @@ def tool(
             run with the interrupt `unknown_outcome`; respond with "retry", "fail" or `{"result": <the result>}`.
 
     Raises:
-        ValueError: An invalid name, time limit or `on_unknown_outcome`, or a `context` that names no parameter.
-        TypeError: Not a function, or one whose annotations cannot be read.
+        ValueError: If the name, time limit or `on_unknown_outcome` is invalid, or `context` names no parameter.
+        TypeError: If `fn` is not a function, or its annotations cannot be read.
     """
 
     def decorate(fn: Callable[P, R]) -> Tool[P, R]:
@@ -118,7 +118,7 @@ def _check_options(name: str, *, timeout: float | None, on_unknown_outcome: str)
 
 
 def as_tool(obj: object) -> Tool:
-    """A `Tool` unchanged; a plain function or bound method as `@tool` makes it.
+    """Return a `Tool` unchanged, and turn a plain function or bound method into one as `@tool` does.
 
     Raises:
         TypeError: For anything else, and for a method tool taken from its class rather than from an instance.
@@ -138,11 +138,11 @@ def as_tool(obj: object) -> Tool:
 
 
 def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
-    """Tools by name, in order; nested lists and tuples are flattened.
+    """Index tools by name, in order. Nested lists and tuples are flattened.
 
     Raises:
         TypeError: As `as_tool`.
-        ValueError: Two tools have one name.
+        ValueError: If two tools have one name.
     """
     index: dict[str, Tool] = {}
     for item in tools:

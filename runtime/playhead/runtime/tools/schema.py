@@ -1,4 +1,4 @@
-"""Reads a Python function into the schema for the model, and a model's input into the function's arguments."""
+"""Derives the schema for the model from a Python function, and the function's arguments from a model's input."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ToolInput:
             an instance.
 
         Raises:
-            ValueError: `Validation failed for input parameters: …`, with pydantic's text.
+            ValueError: With the message `Validation failed for input parameters: …` and pydantic's explanation.
         """
         try:
             checked = self.model.model_validate({} if data is None else data)
@@ -75,8 +75,8 @@ def read_input(fn: Callable[..., Any], *, context: bool | str = False) -> ToolIn
     """Read a function's signature, annotations and docstring, including a dynamic `__signature__` or `__annotations__`.
 
     Raises:
-        TypeError: An annotation names something that does not exist at run time.
-        ValueError: `context` names no parameter.
+        TypeError: If an annotation names something that does not exist at run time.
+        ValueError: If `context` names no parameter.
     """
     signature = inspect.signature(fn)
     parameters = dict(signature.parameters)
@@ -103,7 +103,7 @@ def read_input(fn: Callable[..., Any], *, context: bool | str = False) -> ToolIn
 
 
 def read_description(fn: Callable[..., Any]) -> str:
-    """The docstring without its Args section, or the function's name where nothing is left."""
+    """The docstring without its Args section, or the function's name if nothing is left."""
     kept: list[str] = []
     skipped_from: int | None = None  # the indent of the Args heading being skipped
     for line in (inspect.getdoc(fn) or "").strip().splitlines():
@@ -152,12 +152,12 @@ def _parameter_texts(fn: Callable[..., Any]) -> dict[str, str]:
 
 
 def _field_name(name: str) -> str:
-    """A name that pydantic accepts: it refuses a leading underscore, and warns if the name hides its own attribute."""
+    """A field name that pydantic accepts: it refuses a leading underscore, and warns if a name hides one of its attributes."""
     return f"parameter_{name}" if name.startswith("_") or hasattr(BaseModel, name) else name
 
 
 def _field(name: str, default: Any, *, hint: Any, text: str | None) -> tuple[Any, Any]:
-    """The pydantic definition of one parameter; later metadata wins, so the author's text overrides the docstring."""
+    """The pydantic definition of one parameter. Later metadata wins, so the author's description overrides the docstring's."""
     base, *extras = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     own = next((extra for extra in extras if isinstance(extra, str)), None)
     description = own or text or f"Parameter {name}"
@@ -170,7 +170,7 @@ def _field(name: str, default: Any, *, hint: Any, text: str | None) -> tuple[Any
 
 
 class _QuietSchema(GenerateJsonSchema):
-    """A default without a JSON form is left out of the schema, without a warning at import."""
+    """Omits a default without a JSON form from the schema, without a warning at import."""
 
     ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {"skipped-choice", "non-serializable-default"}  # pyright: ignore[reportIncompatibleVariableOverride]
 

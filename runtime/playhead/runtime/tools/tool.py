@@ -33,7 +33,7 @@ Q = ParamSpec("Q")
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A value that a running tool yielded, as plain data."""
+    """A value, as plain data, that a running tool yielded."""
 
     value: Any
 
@@ -53,7 +53,7 @@ class Interruption:
 
 
 class Tool(Generic[P, R]):
-    """A function with the description that a model needs; made by `tool` and `as_tool`, not to be changed afterwards.
+    """A function with the description that a model needs; made by `tool` and `as_tool` and not changed afterwards.
 
     Calling it calls the function. As a class attribute it binds like a method. Safe to share between runs and tasks.
     """
@@ -84,17 +84,17 @@ class Tool(Generic[P, R]):
 
     @property
     def spec(self) -> ToolSpec:
-        """The description that the model gets; not to be changed."""
+        """The description that the model gets. Do not change it."""
         return self._spec
 
     @property
     def timeout(self) -> float | None:
-        """Limit of a call in seconds; None for no limit."""
+        """The time limit of a call in seconds; None for no limit."""
         return self._timeout
 
     @property
     def on_unknown_outcome(self) -> OnUnknownOutcome:
-        """What a takeover does with a call that was started and not finished."""
+        """What to do after a takeover with a call that was started and not finished."""
         return self._on_unknown_outcome
 
     @property
@@ -137,7 +137,7 @@ class Tool(Generic[P, R]):
         task; the body's generator is then closed, `context.cancel_requested` becomes true, and a thread runs on alone.
 
         Raises:
-            NotBegunError: `context.begin` refused; the body was not called.
+            NotBegunError: If `context.begin` refused; the body was not called.
             BaseException: Cancellation of the calling task, and what a body on the event loop raises that is not an
                 `Exception`; in a thread that is an outcome, too.
         """

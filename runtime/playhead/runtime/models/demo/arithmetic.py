@@ -29,10 +29,10 @@ _EXPRESSION = re.compile(
 
 
 def find_expressions(text: str, *, limit: int = 4) -> list[str]:
-    """The arithmetic expressions in `text` in Python's notation, in order, each once, at most `limit`.
+    """Find the arithmetic expressions in `text`: in Python's notation, in order, each once, at most `limit`.
 
     Operators may be written as signs or as words ("17 times 23", "15% of 80"). A date is not a subtraction. An
-    expression whose parentheses do not match is left out. Only the first 2,000 characters are searched.
+    expression with unmatched parentheses is skipped. Only the first 2,000 characters are searched.
     """
     text = _DATE.sub(" ", text[:_SEARCHED_CHARACTERS])
     for pattern, sign in _WORDS:

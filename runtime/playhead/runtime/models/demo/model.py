@@ -1,4 +1,4 @@
-"""An offline model that follows fixed rules: it needs no key, no network and no download."""
+"""An offline model that follows fixed rules and needs no key, network or download."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _ABOUT = (
 
 
 class DemoModel:
-    """A `Model` of fixed rules, deterministic except for its timing.
+    """A `Model` that follows fixed rules and is deterministic except for its timing.
 
-    If the latest user text holds arithmetic, it calls the tool `calculator` with `{"expression": …}`, once per
+    If the latest user text contains arithmetic, it calls the tool `calculator` with `{"expression": …}`, once per
     expression, and then reports the results. Without that tool it says that it has none; without arithmetic it explains
     itself. Every final message says that this is the demo model. Tool choice and system prompt are ignored.
 
     Args:
-        delay: Seconds before each piece of output, about half a word.
+        delay: Seconds before each piece of output, which is about half a word.
 
-    The token counts it reports are counts of words. It raises no errors.
+    The token counts that it reports are word counts. It raises no errors.
     """
 
     def __init__(self, *, delay: float = 0.03) -> None:
@@ -49,7 +49,7 @@ class DemoModel:
         return f"DemoModel(delay={self._delay})"
 
     def get_config(self) -> dict[str, Any]:
-        """What is stored of this model with the runs."""
+        """The description of this model that is stored with the runs."""
         return {"model_id": "demo", "delay": self._delay}
 
     async def stream(

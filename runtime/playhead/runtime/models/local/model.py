@@ -1,4 +1,4 @@
-"""A GGUF file as a model, run on this machine by llama.cpp in its own process."""
+"""A GGUF file as a model, which llama.cpp runs on this machine in its own process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CRASH_SHOWS_S = 1.0
 
 
 class _LoopbackModel(OpenAIModel):
-    """An OpenAI model on this machine: a proxy named in the environment must not see the requests."""
+    """An OpenAI model on this machine, whose requests a proxy named in the environment must not see."""
 
     _trust_env: ClassVar[bool] = False
 
@@ -33,15 +33,15 @@ class LocalModel:
         path: The file.
         context_tokens: The context window in tokens; memory grows with it. 0 means the window of the model's training.
         threads: CPU threads for computing; None means llama.cpp's default.
-        params: Further keys of each request, such as `{"temperature": 0, "max_tokens": 200}`.
-        start_timeout: Seconds the file may take to load.
+        params: Additional keys of each request, such as `{"temperature": 0, "max_tokens": 200}`.
+        start_timeout: Seconds that the file may take to load.
 
     The file is loaded at the first call, in a child process that serves 127.0.0.1 and requires a random key, so a crash
     of the native code does not end the worker. Models with the same path, `context_tokens` and `threads` share that
     process, which computes one message at a time and queues the other calls. It ends at `close()` or with this process,
-    however this process ends; after `close()` or a crash the next call starts it again.
+    however this process ends. After `close()` or a crash the next call starts it again.
 
-    The file's own chat template offers the tools; a template without tool support leaves them out.
+    The file's own chat template offers the tools; a template without tool support omits them.
 
     `stream` raises ModelConfigurationError if the file is missing, the extra is not installed or the file does not load
     (with the end of the engine's output), and otherwise what `OpenAIModel` raises. It may be used from several event
@@ -71,7 +71,7 @@ class LocalModel:
         return f"LocalModel({self._options.path!r}, context_tokens={self._options.context_tokens})"
 
     def get_config(self) -> dict[str, Any]:
-        """What is stored of this model with the runs: the file's name, without its folder, and the parameters."""
+        """The description of this model that is stored with the runs: the file's name, without its folder, and the parameters."""
         options = self._options
         config = {"model_id": Path(options.path).name, "params": self._params or {}}
         return {**config, "context_tokens": options.context_tokens, "threads": options.threads}
@@ -115,7 +115,7 @@ class LocalModel:
         """Check that the file exists and that the engine is installed; loads nothing.
 
         Raises:
-            ModelConfigurationError: One of them is missing.
+            ModelConfigurationError: If one of them is missing.
         """
         shared_process(self._options).check()
 

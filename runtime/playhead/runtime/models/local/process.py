@@ -1,4 +1,4 @@
-"""The process that serves a local model: shared by all models with its options, and ended with its parent process."""
+"""The process that serves a local model, shared by all models with the same options. It ends with its parent process."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LocalEndpoint:
 
 
 class LocalProcess:
-    """The process for some options, one per parent process. Its methods may be called from any thread."""
+    """The process for one set of options, one per parent process. Its methods may be called from any thread."""
 
     def __init__(self, options: LocalOptions) -> None:
         self._options = options
@@ -56,7 +56,7 @@ class LocalProcess:
 
     @contextlib.contextmanager
     def wanted(self) -> Generator[None, None, None]:
-        """Keep a start going while at least one caller is in this block; when the last leaves, break it off.
+        """Keep a start going while at least one caller is in this block; break it off when the last one leaves.
 
         Loading may take minutes, and a cancelled caller's thread must not keep this process alive that long.
         """
@@ -76,12 +76,12 @@ class LocalProcess:
             process.kill()
 
     def running(self) -> LocalEndpoint | None:
-        """Its address, if it runs; does not wait."""
+        """Its address, or None if it does not run. Does not wait."""
         process, endpoint = self._process, self._endpoint
         return endpoint if process is not None and process.poll() is None else None
 
     def exit_code(self, timeout: float) -> int | None:
-        """Its exit code, if it ends within `timeout` seconds; a broken connection is noticed before a crash is."""
+        """Its exit code, if it ends within `timeout` seconds. A broken connection is noticed before a crash is."""
         process = self._process
         try:
             return process.wait(timeout) if process is not None else None
@@ -89,10 +89,12 @@ class LocalProcess:
             return None
 
     def start(self, timeout: float) -> LocalEndpoint:
-        """Its address, after starting it if necessary. Blocks up to `timeout` seconds, longer while others start it.
+        """Start it if necessary and return its address. Blocks for up to `timeout` seconds, longer while other callers
+        start it.
 
         Raises:
-            ModelConfigurationError: No such file, extra not installed, not loaded within `timeout`, or failed to load.
+            ModelConfigurationError: If the file or the extra is missing, or the model failed to load or took longer
+                than `timeout`.
         """
         with self._lock:
             if endpoint := self.running():
@@ -104,7 +106,7 @@ class LocalProcess:
             return self._endpoint
 
     def stop(self) -> None:
-        """End it, if it runs or is being started, within 5 seconds."""
+        """End it within 5 seconds, if it runs or is being started."""
         self._break_off()
         with self._lock:
             self._end()
@@ -144,9 +146,9 @@ class LocalProcess:
         raise self._failure(process.returncode, stderr, late_after=timeout if time.monotonic() >= deadline else None)
 
     def _handshake(self, process: subprocess.Popen[bytes], key: str) -> str:
-        """Send the configuration; returns the address once the model is loaded, or an empty text if the child ended.
+        """Send the configuration. Returns the address once the model is loaded, or an empty string if the child ended.
 
-        It goes through the pipe, because other users or the child's children may read a command line or environment.
+        It goes through the pipe, because other users or the child's children could read a command line or an environment.
         """
         assert process.stdin is not None
         assert process.stdout is not None
@@ -191,7 +193,7 @@ class LocalProcess:
 
 
 def _healthy(process: subprocess.Popen[bytes], address: str, deadline: float) -> bool:
-    """Poll the health endpoint until it is ready, the process ended or the time is over."""
+    """Poll the health endpoint until it is ready, the process has ended or the time is over."""
     import httpx
 
     with httpx.Client(trust_env=False, timeout=5.0) as client:

@@ -19,7 +19,7 @@ _ERRORS_ONLY = 1
 
 
 def main() -> None:
-    """Serve until standard input is closed. If the model fails to load: exit code 1, the reason on standard error."""
+    """Serve until standard input is closed. If the model fails to load, exit with 1 and print the reason on standard error."""
     # A terminal's Ctrl-C and a service manager's stop reach every process of the group, but the parent may still have to
     # finish calls. Only the parent ends this process, by closing the pipe or by dying.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _serve(config: dict[str, Any]) -> Any:
-    """Start the engine's server; returns when the model is loaded."""
+    """Start the engine's server and return when the model is loaded."""
     import xllamacpp  # pyright: ignore[reportMissingImports]  # an extra
 
     params = xllamacpp.CommonParams()

@@ -1,4 +1,4 @@
-"""The content blocks of one streamed message, delivered whole and one after the other. Pure."""
+"""Delivers the content blocks of one streamed message whole and one after the other. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["BlockQueue", "CallBlock", "TextBlock"]
 
 @dataclass(slots=True, eq=False)
 class TextBlock:
-    """Text or reasoning; `pending` holds what was received and not delivered yet.
+    """Text or reasoning; `pending` holds the part that was received and not delivered yet.
 
     Attributes:
-        over: No further delta belongs to it, because another block began.
+        over: Whether another block began, so that no further delta belongs to this one.
         half: The first half of a character, whose other half may come with the next delta.
         fields: What the provider must get back with it, as `providerFields`.
     """
@@ -59,8 +59,8 @@ class CallBlock:
     Attributes:
         call_id: The first id that the server gave it; empty without one.
         name: The tool's name as far as it has arrived.
-        named_again: The name came again, without an id, after the arguments were whole: another call may follow.
-        arguments: The JSON text received; `sent` counts its pieces that were delivered.
+        named_again: Whether the name came again, without an id, after the arguments were whole: another call may follow.
+        arguments: The received JSON; `sent` counts its pieces that were delivered.
         fields: What the provider must get back with it, as `providerFields`.
     """
 

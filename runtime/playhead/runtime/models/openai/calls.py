@@ -1,10 +1,10 @@
-"""Tells which tool call a streamed delta belongs to, whatever a server makes of index, id and name. Pure.
+"""Finds the tool call that a streamed delta belongs to, however a server uses index, id and name. Pure.
 
 By the API, `index` numbers the calls, and the first delta of a call has its id and name. Servers send the same index for
 every call, or none; no id, the same for every call, or another in each delta; the name in fragments, or in each delta;
 the arguments as an object. A call begins where the API or, if that says nothing, the name and the end of the arguments
-say so. Where that is not certain, the pieces are kept together, because together they cannot be read as JSON: then the
-model is told, while a wrong cut could run a tool with half of its input.
+say so. If that is not certain, the pieces are kept together. Together they are not valid JSON, so the model gets an
+error, whereas a wrong cut could run a tool with half of its input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class CallTable:
     Args:
         queue: The blocks of the message.
         tools: The names of the tools that were offered; they decide whether a name is whole.
-        provider: What the provider's own fields are kept for; they are not kept if it is empty.
+        provider: The provider whose own fields are kept; none are kept if it is empty.
     """
 
     def __init__(self, queue: BlockQueue, *, tools: Collection[str] = (), provider: str = "") -> None:
@@ -61,7 +61,7 @@ class CallTable:
     def complete(self, calls: Sequence[Mapping[str, Any]]) -> bool:
         """Process the calls of a whole message: each completes the call at its place, and further ones are new.
 
-        Returns whether they agree with the calls that there are; if not, the message fails.
+        Returns whether they agree with the known calls; if not, the message fails.
         """
         while len(self.calls) < len(calls):
             self._begin("")
@@ -88,7 +88,7 @@ class CallTable:
         """Check the whole message.
 
         Raises:
-            ModelResponseError: A call without a name, or a call that went on after it was delivered.
+            ModelResponseError: If a call has no name, or continued after it was delivered.
         """
         for block in self.calls:
             if not block.name:
@@ -132,7 +132,7 @@ class CallTable:
         return self.calls[-1] if index is None and self.calls else None
 
     def _continues(self, block: CallBlock, index: int | None, call_id: str, *, name: str, piece: str) -> bool:
-        """Whether a delta with this id, name and piece of arguments goes on with the call, or begins another one."""
+        """Whether a delta with this id, name and piece of arguments continues the call rather than beginning another one."""
         arguments, begins = block.arguments, piece.lstrip()[:1] in ("", "{")
         other_id = bool(call_id and block.call_id and call_id != block.call_id)
         if not name:
@@ -148,7 +148,7 @@ class CallTable:
         return block.name not in self._tools if self._tools else not other_id
 
     def _name(self, block: CallBlock, name: str) -> None:
-        """Add a name, a fragment of it, or the name so far."""
+        """Add a whole name, a fragment of it, or the name so far."""
         whole = block.name + name
         if block.started or (name == block.name and whole not in self._tools):
             return
@@ -175,8 +175,8 @@ class CallTable:
 def _repeats(block: CallBlock, call_id: str, piece: str) -> bool:
     """Whether a delta with the call's name belongs to the call though its arguments were whole.
 
-    A server that gave the call an id gives another call one too. An empty object may come before the arguments: to run
-    the tool with it would be worse than to lose a call without arguments.
+    A server that gave this call an id gives one to another call too. An empty object may come before the arguments:
+    running the tool with it would be worse than losing a call without arguments.
     """
     said, again = block.arguments, piece.strip()
     if not again or not said.filled or (block.call_id and not call_id):
@@ -204,7 +204,7 @@ def _says_the_same(block: CallBlock) -> bool:
 
 
 def _function(call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where name and arguments are: under `function`, under `custom`, or in the call itself."""
+    """The object with the name and the arguments: under `function`, under `custom`, or the call itself."""
     for key in ("function", "custom"):
         if isinstance(call.get(key), Mapping):
             return cast("Mapping[str, Any]", call[key])

@@ -1,7 +1,7 @@
 """Converts the events of a streamed chat completion to Converse-shaped chunks. Pure.
 
-What a server says is delivered whole, or the call fails with the server's words; nothing that it says is dropped
-silently. docs/providers.md has the habits of servers that are known.
+A server's message is delivered whole, or the call fails with the server's words; nothing is dropped silently.
+docs/providers.md lists the known habits of servers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from playhead.runtime.models.openai.whole_message import Said, differs, says
 __all__ = ["ChunkTranslator"]
 
 _NOT_TEXT: Final = frozenset({"audio", "image", "images"})
-"""Parts of an answer that a message of the history cannot hold."""
+"""Parts of a response that a message in the history cannot hold."""
 
 _NO_REASON: Final = "The server ended its stream without a finish reason."
 
@@ -34,11 +34,11 @@ class ChunkTranslator:
 
     Args:
         tools: The names of the tools that were offered.
-        provider: What the provider's own fields are kept for; the provider gets them back with the next request. They
-            are not kept if it is empty.
+        provider: The provider whose own fields are kept, to be sent back with the next request. None are kept if it
+            is empty.
 
     Attributes:
-        finished: Whether the server gave a finish reason; without one, and without `[DONE]`, the message is incomplete.
+        finished: Whether the server gave a finish reason. Without one, and without `[DONE]`, the message is incomplete.
     """
 
     def __init__(self, *, tools: Collection[str] = (), provider: str = "") -> None:
@@ -53,14 +53,14 @@ class ChunkTranslator:
         self._details: list[dict[str, Any]] = []
 
     def feed(self, event: Any, *, name: str = "") -> list[Chunk]:
-        """Process the JSON of one event; returns the chunks that can be delivered now.
+        """Process the JSON of one event, and return the chunks that can be delivered now.
 
         Args:
             event: The parsed data of a server-sent event, or the body of a response that is not a stream.
             name: The name that the server gave the event; empty without one.
 
         Raises:
-            ModelResponseError: The event reports an error, or holds what this provider cannot take.
+            ModelResponseError: If the event reports an error, or holds something that this provider cannot handle.
         """
         if type(event) is not dict:
             return self._feed_other(event, name)
@@ -78,10 +78,10 @@ class ChunkTranslator:
         return self._queue.drain()
 
     def finish(self) -> list[Chunk]:
-        """The rest of the message, after the server said that it is whole.
+        """Return the rest of the message, once the server has said that it is complete.
 
         Raises:
-            ModelResponseError: The stream holds no answer, or one that is cut off in the middle of a tool call.
+            ModelResponseError: If the stream holds no message, or one that breaks off in the middle of a tool call.
         """
         if not self.finished:
             self._check_whole()
@@ -95,7 +95,7 @@ class ChunkTranslator:
         return [*chunks, stop]
 
     def metadata(self, latency_ms: int) -> Chunk:
-        """The last chunk; token counts are 0 where the server reported none."""
+        """The last chunk; token counts are 0 if the server reported none."""
         return metadata(self._usage, latency_ms=latency_ms)
 
     def _feed_other(self, event: Any, name: str) -> list[Chunk]:
@@ -121,7 +121,7 @@ class ChunkTranslator:
         return own
 
     def _count(self, place: Any) -> None:
-        """Keep the usage that is reported there; many servers report it with every event."""
+        """Keep the reported usage; many servers report it with every event."""
         self._usage = usage_of(place) or self._usage
 
     def _take_choice(self, choice: dict[str, Any], event: dict[str, Any]) -> None:
@@ -153,7 +153,7 @@ class ChunkTranslator:
             self._words.append(word)
 
     def _take_message(self, message: dict[str, Any], delta: dict[str, Any], *, whole: bool) -> None:
-        """Process a `message`, and not again what the deltas have said."""
+        """Process the part of a `message` that the deltas have not said."""
         repeated = self._said.repeated(whole=whole)
         fields = self._said.unsaid(message, delta=delta, repeated=repeated)
         if "reasoning" in repeated and not self._said.detailed:
@@ -177,7 +177,7 @@ class ChunkTranslator:
             self._take_more(delta)
 
     def _take_more(self, delta: dict[str, Any]) -> None:
-        """Process what follows the text of a delta."""
+        """Process the parts of a delta that follow its text."""
         if delta.get("refusal"):
             self._say(delta["refusal"])
         if delta.get("tool_calls") or delta.get("function_call"):

@@ -1,4 +1,4 @@
-"""What a delta of a streamed message says, in whatever form it says it. Pure."""
+"""Reads the deltas of a streamed message in all known forms. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Piece = tuple[Literal["text", "reasoning"], str]
 REASONING_FIELDS: Final = ("reasoning_content", "reasoning", "reasoning_text", "thinking", "thinking_content")
 _REASONING_PARTS: Final = ("thinking", "reasoning", "reasoning_text", "reasoning.text", "reasoning.summary")
 _PASSED_OVER: Final = ("reference", "annotation", "annotations")
-"""Parts that point into the text, such as Mistral's references; they hold no text of their own."""
+"""Kinds of parts that point into the text, such as Mistral's references, and hold no text of their own."""
 
 
 def text_of(content: Any) -> Iterator[Piece]:
     """The text and the reasoning of `content`, or of a part of it: a str, a part, or a list of these.
 
     Raises:
-        ModelResponseError: A part of a kind that is not known.
+        ModelResponseError: If a part is of an unknown kind.
     """
     if isinstance(content, str):
         yield "text", content
@@ -74,7 +74,7 @@ def details_of(delta: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def merged_details(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The details as they are sent back: the pieces of one detail joined, by its kind and index."""
+    """The details in the form that is sent back: the pieces of each detail joined, by its kind and index."""
     merged: list[dict[str, Any]] = []
     for detail in details:
         before = merged[-1] if merged else {}
@@ -93,7 +93,7 @@ def calls_of(delta: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The tool calls of a delta: a list, one object, or the older `function_call`.
 
     Raises:
-        ModelResponseError: A call that is not an object.
+        ModelResponseError: If a call is not an object.
     """
     given: Any = delta.get("tool_calls")
     for call in cast("list[Any]", given) if isinstance(given, list) else [given] if given else []:

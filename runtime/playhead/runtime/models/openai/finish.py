@@ -1,4 +1,4 @@
-"""Finish reasons of servers to stop reasons of Converse. Pure."""
+"""Translates servers' finish reasons to Converse's stop reasons. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MEANING: Final = {word: reason for reason, words in _STOP_REASONS.items() for w
 """The words of OpenAI, Anthropic, Gemini, Mistral, TGI, Zhipu and others."""
 
 _WEIGHT: Final = {"content_filtered": 2, "max_tokens": 1}
-"""Of several reasons in one stream the heavier one holds, then the last: many gateways end every stream with `stop`."""
+"""Of several reasons in one stream the most severe counts, then the last: many gateways end every stream with `stop`."""
 
 _FAILURE: Final = re.compile(
     "error|abort|cancel|fail|malformed|invalid|interrupt|time_?d?_?out|insufficient|unavailable|overload|exceed|limit|"
@@ -34,12 +34,12 @@ def finish_word(reason: Any) -> str:
 
 
 def is_failure(word: str) -> bool:
-    """Whether a finish word says that the answer broke off, such as `network_error`."""
+    """Whether a finish word, such as `network_error`, says that the message broke off."""
     return word not in _MEANING and bool(_FAILURE.search(word))
 
 
 def stop_reason(words: list[str], *, called: bool) -> str:
-    """The stop reason that a stream's finish words mean; a word that is not known stands for itself.
+    """The stop reason for a stream's finish words; an unknown word is used as it is.
 
     Servers disagree on `stop` and `tool_calls`, so whether there is a tool call decides between those.
     """

@@ -1,4 +1,4 @@
-"""Follows the structure of a JSON text that arrives in pieces, without reading its values. Pure."""
+"""Follows the structure of JSON that arrives in pieces, without reading its values. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MARK: Final = re.compile(r'\\(?:.|\Z)|["{}\[\]]', re.DOTALL)
 class JsonText:
     """The text of a tool call's arguments so far.
 
-    Reading it as JSON at each piece would take time that grows with the square of its length.
+    Parsing it at each piece would take time that grows with the square of its length.
 
     Attributes:
         pieces: The pieces received.
-        filled: It holds a key or a text, so it is not an empty object.
+        filled: Whether it holds a key or a string, so that it is not an empty object.
     """
 
     __slots__ = ("_depth", "_escaped", "_in_string", "_opened", "filled", "pieces")
@@ -37,7 +37,7 @@ class JsonText:
 
     @property
     def blank(self) -> bool:
-        """Whether only whitespace arrived."""
+        """Whether only white space has arrived."""
         return not any(piece.strip() for piece in self.pieces)
 
     @property

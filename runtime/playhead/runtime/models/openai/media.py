@@ -1,4 +1,4 @@
-"""Blocks of content to parts of a chat message: each becomes a part, or a sentence that says what was there. Pure."""
+"""Converts content blocks to parts of a chat message; a block that cannot be sent becomes a sentence that says so. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _TYPES: Final = {
     kind: {form: media_type for media_type, (of, form) in reversed(FORMATS.items()) if of == kind}
     for kind in ("image", "document")
 }
-"""The media type of each format of Converse; of two, the first in `FORMATS`."""
+"""The media type of each of Converse's formats; if there are several, the first in `FORMATS`."""
 
 
 def part(block: Any, *, media: bool = True) -> dict[str, Any] | None:
     """The part of a message for one block; None for a block that holds nothing for a model.
 
     Args:
-        block: Any value: what cannot be sent becomes a text part that says so.
+        block: Any value. One that cannot be sent becomes a text part that says so.
         media: Whether the message may hold images and documents; one of the assistant may not.
     """
     if not isinstance(block, Mapping):
@@ -49,12 +49,12 @@ def part(block: Any, *, media: bool = True) -> dict[str, Any] | None:
 
 
 def sentence(what: str, why: str = "which this model cannot take") -> str:
-    """What stands in the place of a block that cannot be sent."""
+    """The sentence that replaces a block that cannot be sent."""
     return f"[{what} was here, {why}.]"
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON by the rule of `core.json_lines`, whatever it holds: what is not plain data becomes plain data."""
+    """A value as JSON by the rule of `core.json_lines`. Anything in it that is not plain data is converted first."""
     try:
         return json_line(value)
     except (TypeError, ValueError, RecursionError):
@@ -103,7 +103,7 @@ def _texts(pieces: Any) -> list[str]:
 
 
 def _bytes(value: Any) -> bytes:
-    """The bytes of a source, also in the form that they have in JSON."""
+    """The bytes of a source, which may also be in their JSON form."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(cast("bytes", value))
     data = _inner(value, "data")

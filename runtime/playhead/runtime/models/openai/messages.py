@@ -1,7 +1,7 @@
 """Converts Converse-shaped messages, tools and tool choice to a request of OpenAI's Chat Completions API. Pure.
 
-A request can be built from any stored history. What the API cannot take becomes a sentence that says so: an error here
-would fail every later run of that session.
+A request can be built from any stored history. A block that the API cannot carry becomes a sentence that says so,
+because an error here would fail every later run of that session.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from playhead.runtime.models.openai.media import json_text, part
 __all__ = ["SendBack", "chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
 
 SendBack = Literal["calls", "all", "nothing"]
-"""What a provider gets back of its own: with its tool calls, with every message, or nothing."""
+"""Which of its own fields a provider gets back: those of its tool calls, those of every message, or none."""
 
 _ROLES: Final = ("assistant", "system", "developer")
 
@@ -33,7 +33,7 @@ def chat_request(
     provider: str = "",
     send_back: SendBack = "calls",
 ) -> dict[str, Any]:
-    """The keys `messages`, and if there are tools `tools` and `tool_choice`, of a chat completion request.
+    """The keys `messages` and, if there are tools, `tools` and `tool_choice` of a chat completion request.
 
     `provider` is what the fields and the reasoning that it sent are kept for; see `OpenAIModel` for `send_back`.
     """
@@ -73,7 +73,7 @@ def chat_tool_choice(tool_choice: ToolChoice) -> str | dict[str, Any]:
 def chat_messages(
     messages: Messages, system_prompt: str | None = None, *, provider: str = "", send_back: SendBack = "calls"
 ) -> list[dict[str, Any]]:
-    """The whole conversation; a message without any block that can be sent (reasoning alone) is left out. Never raises."""
+    """The whole conversation. A message without any block that can be sent (only reasoning) is omitted. Never raises."""
     sent: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for message in messages:
         sent.extend(_chat_message(message, provider=provider if send_back != "nothing" else "", send_back=send_back))
@@ -129,7 +129,7 @@ def _tool_call(tool_use: dict[str, Any], provider: str) -> dict[str, Any]:
 
 
 def _reasoning(blocks: list[dict[str, Any]], provider: str) -> dict[str, Any]:
-    """The reasoning that the provider itself sent, under the names that it used."""
+    """The reasoning that the provider itself sent, under its own names."""
     sent: dict[str, Any] = {}
     for block in blocks:
         reasoning = _fields(block.get("reasoningContent"))
@@ -149,7 +149,7 @@ def _reasoning(blocks: list[dict[str, Any]], provider: str) -> dict[str, Any]:
 
 
 def _result_messages(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of tool calls; after them their images and documents, because a tool message may hold text only.
+    """The results of tool calls, and after them their images and documents, because a tool message may hold only text.
 
     Strict servers refuse a user's message right after results, so the assistant says something between them.
     """

@@ -35,24 +35,24 @@ class OpenAIModel:
         model_id: The server's name of the model, such as `gpt-5-mini`.
         base_url: The API's address; None means `OPENAI_BASE_URL`, else OpenAI itself.
         api_key: None means `OPENAI_API_KEY`. Not needed for a server given by `base_url` that requires none.
-        params: Further keys of each request, including those of the server, such as `{"temperature": 0, "top_k": 20}`;
+        params: Additional keys of each request, including the server's own, such as `{"temperature": 0, "top_k": 20}`;
             `timeout` (seconds), `extra_headers`, `extra_query` and `extra_body` have the SDK's meaning.
-            `{"stream_options": None}` leaves that key out, for servers that refuse it; they may report no usage then.
-        client_args: Further arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. The caller must close an
+            `{"stream_options": None}` omits that key, for servers that refuse it; they may report no usage then.
+        client_args: Additional arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. The caller must close an
             `http_client` given here.
-        continue_params: Further keys of a request that ends in a partial message, for servers that can continue it;
+        continue_params: Additional keys of a request that ends in a partial message, for servers that can continue it;
             None for other servers. vLLM needs `{"continue_final_message": True, "add_generation_prompt": False}`;
             llama.cpp needs no key, so `{}`, but does not continue the messages of reasoning models.
         send_back: What a server gets back of its own words with later requests: with `"calls"` the fields that it added
             to tool calls, such as thought signatures, and the reasoning before them, which DeepSeek, Kimi and Gemini
             require; with `"all"` the reasoning of every message; with `"nothing"` neither, for servers that refuse them.
-            What another server sent is never sent.
+            Fields that another server sent are never sent.
 
     Attributes:
         continues_partial: Whether `continue_params` were given, so that an agent may have `on_partial="continue"`.
 
-    `stream` delivers text, reasoning and tool input as they arrive. What it understands arrives whole; what it does not
-    understand is an error with the server's words (docs/providers.md). It raises:
+    `stream` delivers text, reasoning and tool input as they arrive. Everything that it understands arrives whole;
+    anything else is an error with the server's words (docs/providers.md). It raises:
 
     * `ModelThrottledException` for status 429, also if it is reported inside a stream, except for an exhausted quota,
       because waiting does not help;
@@ -62,7 +62,7 @@ class OpenAIModel:
     * `ModelResponseError` for any other error inside a response with status 200, and for one that is not understood;
     * `openai.APIConnectionError` if the connection drops, and also if the stream ends without a finish reason and
       without `[DONE]`, so an incomplete message never looks complete;
-    * any other `openai.APIError` unchanged, with the server's words in its text.
+    * any other `openai.APIError` unchanged, with the server's words in its message.
 
     A content block that the API cannot carry is not an error: a sentence that says so is sent in its place.
     Nothing is retried here; the loop retries. No error and no repr shows the key. Closing or cancelling the stream
@@ -106,7 +106,7 @@ class OpenAIModel:
         return f"{type(self).__name__}({self.model_id!r})"
 
     def get_config(self) -> dict[str, Any]:
-        """What is stored of this model with the runs: its id, parameters and server, without the key."""
+        """The description of this model that is stored with the runs: its id, parameters and server, without the key."""
         config = {"model_id": self.model_id, "params": self._params, "continue_params": self._continue_params}
         return {**config, "base_url": str(self._server)} if self._server else config
 
@@ -114,7 +114,7 @@ class OpenAIModel:
         """Check that there is a key, or a server that may need none; makes no call.
 
         Raises:
-            ModelConfigurationError: There is neither, or the `openai` package is not installed.
+            ModelConfigurationError: If there is neither, or the `openai` package is not installed.
         """
         known = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
         if importlib.util.find_spec("openai") is not None and (known or self._server):
@@ -170,7 +170,7 @@ class OpenAIModel:
             raise told(error, model_id=self.model_id, key=self._key())  # noqa: B904 - it sets the cause itself
 
     def _request(self, conversation: dict[str, Any]) -> dict[str, Any]:
-        """Arguments of the SDK's `create`. It refuses unknown keys, so `params` go by `extra_body`."""
+        """The arguments of the SDK's `create`. It refuses unknown keys, so `params` are passed in `extra_body`."""
         options = {key: value for key, value in self._params.items() if key in _SDK_OPTIONS}
         ours = {**conversation, "model": self.model_id, "stream": True}
         body = {"stream_options": {"include_usage": True}, **self._params, **options.pop("extra_body", {})}
@@ -183,7 +183,7 @@ class OpenAIModel:
 
     @asynccontextmanager
     async def _response(self, request: dict[str, Any]) -> AsyncGenerator[Any]:
-        """The SDK's response to one request, not read yet; client and connection are closed in every case."""
+        """Yield the SDK's unread response to one request. The client and the connection are closed in every case."""
         import openai
 
         async with AsyncExitStack() as stack:
@@ -204,7 +204,7 @@ class OpenAIModel:
         return key if isinstance(key, str) else ""
 
     def _provider(self) -> str:
-        """The server's host and port, which name it in what is kept for it."""
+        """The server's host and port, which name it in the fields that are kept for it."""
         base = urlsplit(str(self._server or _OPENAI))
         return f"{base.hostname}:{base.port}" if base.port else str(base.hostname or "")
 

@@ -1,4 +1,4 @@
-"""The bytes of a response to a chat completion request, to Converse-shaped chunks. Pure."""
+"""Converts the bytes of a response to a chat completion request to Converse-shaped chunks. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ResponseReader:
 
     Args:
         content_type: The response's header; empty without one.
-        translator: Gets the events.
+        translator: Receives the events.
 
     Attributes:
-        done: Whether the server has sent `[DONE]`, or a whole body: there is nothing more to read.
+        done: Whether the server has sent `[DONE]` or a whole body, so that there is nothing more to read.
     """
 
     def __init__(self, *, content_type: str, translator: ChunkTranslator) -> None:
@@ -35,10 +35,10 @@ class ResponseReader:
             self._body = []
 
     def feed(self, data: bytes) -> list[Chunk]:
-        """The chunks that can be delivered after the next bytes.
+        """Process the next bytes, and return the chunks that can be delivered.
 
         Raises:
-            ModelResponseError: The server reports an error, or sends what is not understood.
+            ModelResponseError: If the server reports an error, or sends something that is not understood.
         """
         if self._body is not None:
             self._body.append(data)
@@ -50,10 +50,10 @@ class ResponseReader:
         return self._chunks(events)
 
     def finish(self) -> list[Chunk]:
-        """The chunks that can be delivered at the end of the body.
+        """Return the chunks that can be delivered at the end of the body.
 
         Raises:
-            ModelResponseError: As `feed`; or the body holds lines that are not events.
+            ModelResponseError: As `feed`, or if the body holds lines that are not events.
         """
         try:
             if self._body is not None:

@@ -1,4 +1,4 @@
-"""What is needed of the `openai` SDK and its HTTP library, both imported late because that takes long."""
+"""The parts of the `openai` SDK and its HTTP library that are used. Both are imported late, because that takes long."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import anyio.to_thread
 __all__ = ["NO_KEY", "closing", "load_sdk", "request_errors", "ssl_context"]
 
 NO_KEY: Final = "none"
-"""Sent to a server without keys, because the SDK requires a key."""
+"""The key for a server that needs none, because the SDK requires one."""
 
 _CLOSE_S: Final = 5.0
 
 
 @asynccontextmanager
 async def closing(resource: Any) -> AsyncGenerator[None]:
-    """Close an SDK's client after the block, also if the block is cancelled."""
+    """Close an SDK's client after the block, even if the block is cancelled."""
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ def ssl_context() -> ssl.SSLContext:
 
 @functools.cache
 def request_errors() -> tuple[type[Exception], ...]:
-    """The HTTP library's errors of a response that breaks; also httpx's, because a caller may give such a client."""
+    """The HTTP library's errors for a response that breaks; also httpx's, because a caller may pass such a client."""
     import httpx
 
     return httpx.RequestError, _library().RequestError

@@ -1,4 +1,4 @@
-"""Errors that servers report inside a response with status 200, in every form that is known. Pure."""
+"""Reads errors that servers report inside a response with status 200, in every known form. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from playhead.runtime.core.faults import TRANSIENT_STATUSES
 __all__ = ["broken_off", "error_words", "not_understood", "server_error"]
 
 MAX_WORDS: Final = 1000
-"""Characters of a server's words that an error repeats."""
+"""How many characters of a server's words an error repeats."""
 
 _WORDS: Final = ("message", "detail", "msg", "error_message", "error_msg", "errorMessage", "status_msg", "reason")
 _CODES: Final = ("code", "type", "status", "error_code")
@@ -28,11 +28,11 @@ _RATE_LIMIT: Final = re.compile(r"rate.?limit|too many requests", re.IGNORECASE)
 
 
 def server_error(event: Mapping[str, Any], *, named_error: bool = False) -> ModelResponseError | None:
-    """The error that an event reports, or None.
+    """The error that an event reports; None if it reports none.
 
     Args:
-        event: What the server sent as an object.
-        named_error: The server named the event `error`, so it is one whatever it holds.
+        event: The object that the server sent.
+        named_error: Whether the server named the event `error`: then it is one, whatever it holds.
     """
     for key in _ERRORS:
         if body := event.get(key):
@@ -53,12 +53,12 @@ def server_error(event: Mapping[str, Any], *, named_error: bool = False) -> Mode
 
 
 def not_understood(what: str, given: Any) -> ModelResponseError:
-    """The error for a part of an answer that this provider cannot take, with the server's words."""
+    """The error for a part of a response that this provider cannot handle, with the server's words."""
     return ModelResponseError(f"the server sent {what}: {error_words(given)}")
 
 
 def broken_off(word: str, *places: Any) -> ModelResponseError:
-    """The error for a finish reason that says that the answer broke off, with what the server said in `places`."""
+    """The error for a finish reason that says that the message broke off, with the server's words in `places`."""
     said = next((error_words(place) for place in places if place), "")
     return ModelResponseError(
         f"the server broke its answer off with finish reason {word!r}{': ' if said else ''}{said}",
@@ -68,7 +68,7 @@ def broken_off(word: str, *places: Any) -> ModelResponseError:
 
 
 def error_words(body: Any) -> str:
-    """What a server says in an error body of any form, at most `MAX_WORDS` characters."""
+    """A server's words in an error body of any form, at most `MAX_WORDS` characters."""
     words = _words(body, 0)
     return words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}…"
 

@@ -1,4 +1,4 @@
-"""Bytes of a server-sent event stream to its events. Pure.
+"""Decodes the bytes of a server-sent event stream into events. Pure.
 
 The SDK's decoder passes an event without data on as one with empty data, and then fails to read it as JSON. It also
 drops lines that are not part of an event, which is how a server that ignores `stream` sends its whole answer.
@@ -30,8 +30,8 @@ class ServerEvent(NamedTuple):
 class EventDecoder:
     """Takes the bytes of one stream, in any pieces.
 
-    Events without data (`retry:`, `id:`, `event:` alone, empty `data:`) and comments are passed over, as the standard
-    says. The last event counts even if no blank line follows it.
+    Events without data (`retry:`, `id:`, `event:` alone, empty `data:`) and comments are skipped, as the standard says.
+    The last event counts even if no blank line follows it.
 
     Attributes:
         stray: The lines that are not part of an event, such as those of a JSON body.
@@ -45,10 +45,10 @@ class EventDecoder:
         self._begun = False
 
     def feed(self, data: bytes) -> list[ServerEvent]:
-        """The events that are complete now.
+        """Process bytes, and return the events that are now complete.
 
         Raises:
-            UnicodeDecodeError: A line is not UTF-8.
+            UnicodeDecodeError: If a line is not UTF-8.
         """
         if b"\n" not in data and b"\r" not in data:  # the middle of a long line
             self._parts.append(data)

@@ -1,4 +1,4 @@
-"""A model call's error as the loop and the user get it: with the server's words and without the key."""
+"""Prepares a model call's error for the loop and the user: with the server's words and without the key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _OVERFLOW = re.compile(
     ),
     re.IGNORECASE,
 )
-"""Error texts of OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway for a request that does not fit."""
+"""Messages of OpenAI, vLLM, llama.cpp, Bedrock, Gemini and Anthropic's gateway for a request that does not fit."""
 
 _THROTTLED: Final = re.compile(r"rate.?limit|too.?many.?requests|throttl|resource.?exhausted", re.IGNORECASE)
 """Codes of providers that ask to slow down."""
@@ -43,7 +43,7 @@ def told(error: Any, *, model_id: str, key: str) -> Exception:
     """The exception to raise for an `openai.APIError` or a `ModelResponseError`.
 
     Args:
-        error: The error. Its text is changed in place, because its class says what went wrong.
+        error: The error. Its message is changed in place, because its class says what went wrong.
         model_id: The server's name of the model.
         key: The key, which some gateways repeat in their response; empty without one.
     """
@@ -66,7 +66,7 @@ def _without_key(text: str, key: str) -> str:
 
 
 def _complete(error: Any, key: str) -> None:
-    """Add the server's words to an error of the SDK, which has them for some forms of a body only; hide the key."""
+    """Add the server's words to an error of the SDK, which has them only for some forms of a body, and hide the key."""
     words = error_words(error.body) if error.body else ""
     message = error.message if words in error.message else f"{error.message} - {words}"
     shown = _without_key(message, key)

@@ -1,4 +1,4 @@
-"""Token counts that servers report, in whatever place and under whatever names. Pure."""
+"""Reads the token counts that servers report, in any known place and under any known name. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def usage_of(place: Any) -> Mapping[str, Any] | None:
 
 
 def metadata(usage: Mapping[str, Any], *, latency_ms: int) -> Chunk:
-    """The last chunk of a message; token counts are 0 where the server reported none."""
+    """The last chunk of a message; token counts are 0 if the server reported none."""
     more: dict[str, int] = {}
     details: Any = usage.get("prompt_tokens_details")
     cached: Any = cast("Mapping[str, Any]", details).get("cached_tokens") if isinstance(details, Mapping) else None

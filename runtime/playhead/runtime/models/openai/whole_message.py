@@ -1,8 +1,8 @@
-"""What a `message` in a stream adds to what the deltas have said. Pure.
+"""Finds the part of a `message` in a stream that the deltas have not said. Pure.
 
-By the API a stream holds deltas only. Servers also send `message`: as a piece in the place of each delta, as the message
-so far beside each delta, or as the whole message at the end. What it repeats must not be taken twice, and what it adds
-must not be lost. One that contradicts the deltas is an error, because nothing tells which of the two is right.
+By the API a stream holds only deltas. Servers also send `message`: as a piece in the place of each delta, as the message
+so far beside each delta, or as the whole message at the end. A repeated part must not be taken twice, and an added part
+must not be lost. A message that contradicts the deltas is an error, because nothing shows which of the two is right.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Kind = Literal["text", "reasoning", "calls"]
 
 
 class Said:
-    """What a stream has said so far.
+    """The content of a stream so far.
 
     Attributes:
         text: The pieces of text.
         reasoning: The pieces of reasoning.
-        calls: How many deltas held tool calls.
-        detailed: Whether `reasoning_details` came.
+        calls: The number of deltas with tool calls.
+        detailed: Whether `reasoning_details` arrived.
     """
 
     def __init__(self) -> None:
@@ -38,29 +38,29 @@ class Said:
         self._in_messages: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
 
     def repeated(self, *, whole: bool) -> frozenset[Kind]:
-        """The kinds of which the next `message` repeats what was said; of the others it is a piece.
+        """The kinds of content that the next `message` repeats; of the other kinds it is a new piece.
 
-        It repeats what deltas have said. What was said by `message` alone is repeated only by a `whole` one.
+        It repeats the content of deltas. Content that came in a `message` alone is repeated only by a `whole` one.
         """
         counts = self._counts().items()
         return frozenset(kind for kind, count in counts if count and (whole or count != self._in_messages[kind]))
 
     def took_message(self, *, repeated: Collection[Kind]) -> None:
-        """Note that what was said last of the kinds that are not `repeated` was said by a `message`."""
+        """Note that the last content of the kinds that are not `repeated` came in a `message`."""
         self._in_messages |= {kind: count for kind, count in self._counts().items() if kind not in repeated}
 
     def unsaid(
         self, message: Mapping[str, Any], *, delta: Mapping[str, Any], repeated: Collection[Kind]
     ) -> dict[str, Any]:
-        """The text and the reasoning of a message that were not said yet, and its other fields, as a delta.
+        """The parts of a message's text and reasoning that are new, and its other fields, as a delta.
 
         Args:
             message: The `message` of a choice.
-            delta: The delta beside it, which is taken already; empty without one.
-            repeated: What `repeated` has returned.
+            delta: The delta beside it, which is already processed; empty without one.
+            repeated: The result of `repeated`.
 
         Raises:
-            ModelResponseError: The message contradicts what was said.
+            ModelResponseError: If the message contradicts the deltas.
         """
         fields, pieces = dict(message), list(text_of(message.get("content")))
         if "text" in repeated:
@@ -89,12 +89,12 @@ def says(delta: Any) -> bool:
 
 
 def differs(message: Any) -> ModelResponseError:
-    """The error for a message that contradicts what was streamed."""
+    """The error for a message that contradicts the deltas."""
     return not_understood("a whole message that differs from what it had streamed", message)
 
 
 def _rest(given: str, *, said: str, beside: str, message: Mapping[str, Any]) -> str:
-    """What `given` says after `said`; nothing if it says only what the delta `beside` it says."""
+    """The part of `given` after `said`; nothing if it says only the same as the delta `beside` it."""
     if not given or given == beside:
         return ""
     said = plain_text(said)
