@@ -1,4 +1,4 @@
-"""`Client`: submits runs, tails them, leaves and rejoins, and controls them. From any process, on any host."""
+"""`Client`: submits runs, tails them, leaves and rejoins, and controls them, from any process on any host."""
 
 from __future__ import annotations
 
@@ -70,26 +70,26 @@ class Client:
 
     Args:
         url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
-        prefix: Prefix of all keys; the workers' must be the same.
-        on_notice: Called with what a tail waits for; by default a warning in the log `playhead.client`.
-        max_record_bytes: The size limit of a prompt together with everything submitted with it.
-        durability: What a submission, a cancel or another signal waits for before it is acknowledged: `memory`,
+        prefix: The prefix of all keys, which must be the workers' prefix.
+        on_notice: Called with a notice of what a tail waits for; by default logs a warning on `playhead.client`.
+        max_record_bytes: The size limit of a prompt and everything submitted with it, in bytes.
+        durability: How safe a submission, a cancel or another signal is before it is acknowledged: `memory`,
             `replicated` (one replica has it) or `fsynced` (it is on the primary's disk).
         shards: The number of shards of the deployment. The first caller that passes one settles it; None uses the
             settled number, and the first submission settles 1 if there is none.
 
     Raises:
-        LogUnavailableError: The URL is malformed.
-        ValueError, TypeError: Another argument is.
+        LogUnavailableError: If the URL is malformed.
+        ValueError, TypeError: If another argument is invalid.
 
     Raises (on entering):
-        LogUnavailableError, RedisAuthError, RedisTooOldError: As their texts say. The user needs the rights of a viewer;
+        LogUnavailableError, RedisAuthError, RedisTooOldError: As their messages say. The user needs the rights of a viewer;
             those of a client are checked before the first submission or signal.
-        ShardsError: The deployment has another number of shards.
-        PlayheadError: The client is open already.
+        ShardsError: If the deployment has another number of shards.
+        PlayheadError: If the client is already open.
 
     Raises (from every method):
-        PlayheadError: The client is not open, or belongs to another event loop than the running one.
+        PlayheadError: If the client is not open, or belongs to a different event loop.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Client:
         return self
 
     async def _end_of_former(self) -> None:
-        """Return when what was opened before has ended."""
+        """Wait until the previously opened service has ended."""
         former = self._service
         if former is None:
             return
@@ -184,7 +184,7 @@ class Client:
         return await self._log.settled()
 
     def _opened(self) -> Service:
-        """The service; raises if there is none, or if it belongs to another event loop than the running one."""
+        """The open service. Raises if there is none, or if it belongs to a different event loop."""
         service = self._service
         if service is None or service.closing:
             raise PlayheadError("the client is not open: use `async with Client(url) as client:`")
@@ -197,10 +197,10 @@ class Client:
         return HubStatistics(*map(sum, zip(*each, strict=True))) if each else HubStatistics(0, 0, 0, 0, 0, 0)
 
     async def new_run_id(self, *, session_id: str | None = None) -> str:
-        """A new id for `start`: on the session's shard; without a session, on any shard.
+        """Make a new id for `start`, on the session's shard or, without a session, on any shard.
 
         Raises:
-            LogUnavailableError: The number of shards cannot be read.
+            LogUnavailableError: If the number of shards cannot be read.
         """
         self._opened()
         shards = await self._log.settle()
@@ -225,22 +225,22 @@ class Client:
             prompt: Text, content blocks, messages, or None to continue from the session.
             session_id: The conversation to read and extend. Its runs run one at a time, in order of submission.
             invocation_state: Plain data for the tools; it comes back in the events.
-            run_id: Choose it (by `client.new_run_id`, which knows the session's shard) to be able to submit again after
-                an error: submitting one id twice starts one run.
+            run_id: The run's id. Choose it (with `client.new_run_id`, which knows the session's shard) to submit
+                again after an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
                 `DeadlineExceeded`.
-            **unknown: Refused; so a keyword that is not above is an error.
+            **unknown: Refused, so that any other keyword is an error.
 
         Raises:
-            TypeError: A keyword is unknown.
-            RunConflictError: A run with this `run_id` was submitted with another agent, prompt, session or
+            TypeError: If a keyword is unknown.
+            RunConflictError: If a run with this `run_id` was submitted with another agent, prompt, session or
                 invocation_state; nothing was changed.
-            ValueError: The prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
+            ValueError: If the prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
                 not on its session's shard.
-            InvalidMessageError: A model cannot be sent a part of the prompt.
-            EncodingError: Something in it is not plain data.
-            RecordTooLargeError: It is over the limit.
-            LogUnavailableError: It may or may not have been submitted; trying again with the same `run_id` is safe.
+            InvalidMessageError: If a part of the prompt cannot be sent to a model.
+            EncodingError: If something in the request is not plain data.
+            RecordTooLargeError: If the request is over the limit.
+            LogUnavailableError: If the run may or may not have been submitted; trying again with the same `run_id` is safe.
         """
         refuse_keywords(self.start, unknown)
         self._opened()
@@ -268,8 +268,9 @@ class Client:
     ) -> AsyncGenerator[Event, None]:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
-        With a `run_id` that was submitted before, these are the events of that run, from the first on. Every event carries `run_id` and `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` goes on
-        after it. A pause ends the iterator, as `on_pause` says. Raises as `start` and `Run.stream_async`.
+        With a `run_id` that was submitted before, these are that run's events from the first on. Every event has a
+        `run_id` and a `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` continues after it. A pause
+        ends the iterator, as `on_pause` says. Raises as `start` and `Run.stream_async`.
         """
 
         refuse_keywords(self.stream_async, unknown)
@@ -312,10 +313,10 @@ class Client:
         return await run.result(on_pause=on_pause)
 
     def run(self, run_id: str) -> Run:
-        """A handle on an existing run; makes no call to the server.
+        """A handle on an existing run. Makes no call to the server.
 
         Raises:
-            ValueError: That cannot be a run id.
+            ValueError: If it cannot be a run id.
         """
         check_run_id(run_id)
         self._opened()
@@ -336,21 +337,22 @@ class Client:
     async def import_runs(
         self, path: str | Path, *, as_id: str | None = None, keep_s: float = DEFAULT_RETENTION_MS / 1000
     ) -> list[Run]:
-        """Store the runs of a file that was exported. They have ended: no worker runs them, and they are read as any other.
+        """Store the runs of an exported file. No worker runs them, because they have ended; they are read like any
+        other run.
 
-        A run keeps its records and cursors. It has a session of its own, with the messages that it began from. A run that had
-        not ended when it was exported gets one more record, `run.failed`.
+        A run keeps its records and cursors. It has a session of its own, with the messages that it began from. A run
+        that had not ended when it was exported gets one more record, `run.failed`.
 
         Args:
             path: The file.
-            as_id: The id of the run here, if it is to have another; only for a file of one run.
+            as_id: A new id for the run; only for a file with one run.
             keep_s: How long they are kept, in seconds.
 
         Raises:
-            RunExistsError: A run of that id exists; nothing was changed.
-            RunFileError: The file cannot be read, was cut short or edited, or contradicts itself.
-            ValueError: An id or the time is invalid; or the id names a shard that does not exist.
-            LogUnavailableError: Not all runs were stored; `playhead import` again tells which.
+            RunExistsError: If a run with that id exists; nothing was changed.
+            RunFileError: If the file cannot be read, was cut short or edited, or contradicts itself.
+            ValueError: If an id or the time is invalid, or the id names a shard that does not exist.
+            LogUnavailableError: If not all runs were stored; importing again shows which ones were.
         """
         self._opened()
         if as_id is not None:
@@ -378,9 +380,9 @@ class Client:
         )
 
     def agent(self, name: str, *, session_id: str | None = None) -> RemoteAgent:
-        """An object with an in-process `Agent`'s `stream_async`, `invoke_async` and `__call__`; the fleet runs it.
+        """An agent of the fleet with the `stream_async`, `invoke_async` and `__call__` of an in-process `Agent`.
 
-        Like an `Agent` it keeps one conversation over its calls: `session_id`, or a new one.
+        Like an `Agent`, it keeps one conversation across its calls: `session_id`, or a new one.
         """
         check_agent(name)
         if session_id is not None:
@@ -388,7 +390,7 @@ class Client:
         return RemoteAgent(name, client=self, session_id=session_id or f"agent-{uuid4().hex}")
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """The newest runs first."""
+        """The runs, newest first."""
         return await self.reader.runs(limit=limit)
 
     async def workers(self) -> list[WorkerInfo]:

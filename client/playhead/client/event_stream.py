@@ -1,4 +1,4 @@
-"""The events of a run as one stream: those of the log from a cursor on, then those that come."""
+"""The events of a run as one stream: those in the log after a cursor, then the new ones as they arrive."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def stream_events(
     wait_for_worker: float | None = None,
     on_pause: OnPause = "end",
 ) -> AsyncGenerator[Event, None]:
-    """The events of the run that `begin` returns, after the cursor it returns; see `RunReader.stream_async`.
+    """Yield the events of the run that `begin` returns, after the cursor that it returns; see `RunReader.stream_async`.
 
     Every stream of events is this one generator, because a second generator around it would cost as much as the events.
     """

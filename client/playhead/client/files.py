@@ -1,4 +1,4 @@
-"""Runs that are kept as files: `open_log` reads them as a client reads those of a fleet."""
+"""Runs in files: `open_log` reads them as a client reads the runs of a fleet."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["RunFile", "open_log"]
 def open_log(path: str | Path) -> RunFile:
     """Open a file that `playhead export` or `run.export` wrote. Needs no Redis and no event loop.
 
-    The file is read once from its beginning to its end, so that one which is not whole is refused; nothing is kept in memory.
+    The file is read once from beginning to end, so that an incomplete one is refused; nothing is kept in memory.
 
     Raises:
-        RunFileError: It cannot be read, is not a file of runs, is of a newer format, was cut short or was edited.
+        RunFileError: If it cannot be read, is not a file of runs, has a newer format, or was truncated or edited.
     """
     return RunFile(FileLog(path))
 
@@ -35,7 +35,7 @@ class RunFile:
 
     Attributes:
         path: The file.
-        reader: The same as a log, for what needs more than its runs.
+        reader: The file as a log, for callers that need more than its runs.
     """
 
     def __init__(self, log: FileLog) -> None:
@@ -63,11 +63,11 @@ class RunFile:
         return self.reader.run_ids
 
     async def runs(self) -> list[RunInfo]:
-        """Its runs as they were when they were exported, the newest first."""
+        """Its runs as they were when they were exported, newest first."""
         return await self.reader.runs(limit=max(1, len(self.run_ids)))
 
     def run(self, run_id: str | None = None) -> RunReader:
-        """A run of the file, with everything of a client's run that reads: events, records, result, requests, replay.
+        """A run of the file, with all reading methods of a client's run: events, records, result, requests, replay.
 
         A run that had not ended when it was exported ends with `FileEndsError` after its last record.
 
@@ -75,8 +75,8 @@ class RunFile:
             run_id: The run; None if the file has only one.
 
         Raises:
-            RunNotFoundError: The file has no such run.
-            ValueError: No run is named, and the file has several.
+            RunNotFoundError: If the file has no such run.
+            ValueError: If no run is named and the file has several.
         """
         found = self.reader.id_of(run_id, how=f": {self.path}#RUN")
         return RunReader(found, log=self.reader, open_tail=partial(_tail, self.reader))

@@ -1,4 +1,4 @@
-"""The `playhead` command's entry point: says what to install if the command line's packages are missing."""
+"""The entry point of the `playhead` command, which says what to install if the command line's packages are missing."""
 
 from __future__ import annotations
 

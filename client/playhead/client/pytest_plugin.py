@@ -15,10 +15,10 @@ __all__ = ["OpenRun", "pytest_addoption", "recorded_run"]
 
 
 class OpenRun(Protocol):
-    """What the fixture `recorded_run` gives."""
+    """The function that the fixture `recorded_run` returns."""
 
     def __call__(self, path: str | Path, *, run_id: str | None = None) -> RecordedRun:
-        """The run in a file; a relative path begins in the folder of the test."""
+        """Open the run in a file. A relative path starts in the folder of the test."""
         ...
 
 

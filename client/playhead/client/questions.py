@@ -1,4 +1,4 @@
-"""A run's questions as a user sees them: the name of each, and the command that responds to them."""
+"""Presents a run's questions to a user: their names, and the command that responds to them."""
 
 from __future__ import annotations
 

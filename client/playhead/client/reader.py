@@ -31,7 +31,7 @@ from playhead.runtime.log.values import RunInfo
 __all__ = ["PausedAt", "RunReader"]
 
 _NEAR_END: Final = 16
-"""Records looked at for what a run waits for: far more than the owners that come and go during one wait."""
+"""How many records are searched for what a run waits for: far more than the owners that change during one wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class PausedAt:
     """The pause of a run.
 
     Attributes:
-        cursor: The cursor of its `run.paused` record: records of the resumed run come after it.
+        cursor: The cursor of its `run.paused` record; the records of the resumed run come after it.
         interrupts: The open questions.
     """
 
@@ -65,38 +65,38 @@ class RunReader:
 
     @property
     def log(self) -> LogReader:
-        """The log that it reads, for what needs more than the run offers."""
+        """The log that it reads, for callers that need more than the run offers."""
         return self._log
 
     async def export(self, path: str | Path, *, redaction: Redaction | None = None) -> Exported:
-        """Write the run to a file, with all that is needed to play it and to look into it; `open_log` reads it.
+        """Write the run to a file, with everything that is needed to play and to inspect it; `open_log` reads it.
 
-        A run that has not ended is written up to its present record. The file is there whole or not at all; one of that name
-        is replaced.
+        A run that has not ended is written up to its latest record. The file is written whole or not at all; an
+        existing one is replaced.
 
         Args:
             path: The file.
-            redaction: What is taken out.
+            redaction: The values to take out.
 
         Raises:
-            RunFileError: The file cannot be written.
-            ValueError: A record could not be read after the redaction.
-            RunNotFoundError, GapError: As their texts say.
+            RunFileError: If the file cannot be written.
+            ValueError: If a record could not be read after the redaction.
+            RunNotFoundError, GapError: As their messages say.
         """
         return await export_runs(self._log, [self.id], path, redaction=redaction)
 
     async def records(self, *, after: Cursor = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
-        """The records after `after`, once each and in order, as they come; ends after the terminal one.
+        """Yield the records after `after`, once each and in order, as they arrive; ends after the terminal one.
 
-        If the run is paused it keeps waiting, and sends a notice.
+        If the run is paused, it keeps waiting and sends a notice.
 
         Args:
             after: An entry's `cursor`, or a record's number: with a number, a replaced record cannot be noticed.
             wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
 
         Raises:
-            ValueError: `after` is not a cursor.
-            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts
+            ValueError: If `after` is not a cursor.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their messages
                 say.
         """
         async with self.open_tail(self.id, after=after, wait_for_worker=wait_for_worker) as tail:
@@ -109,10 +109,10 @@ class RunReader:
     def stream_async(
         self, *, after: Cursor | None = None, wait_for_worker: float | None = None, on_pause: OnPause = "end"
     ) -> AsyncGenerator[Event, None]:
-        """The run's events after a cursor, as they come; the same as if the reader had never left.
+        """Yield the run's events after a cursor, as they arrive; the same as if the reader had never left.
 
-        If the run is paused the last event is a `result` with stop reason `interrupt`. Respond, here or elsewhere, and
-        continue after its cursor; after a response before the next event is requested, this iterator continues itself.
+        If the run is paused, the last event is a `result` with stop reason `interrupt`. Respond, here or elsewhere, and
+        continue after its cursor. If you respond before requesting the next event, this iterator itself continues.
 
         Args:
             after: An event's or an entry's `cursor`, or a record's number (the whole record was seen): with a number, a
@@ -121,9 +121,9 @@ class RunReader:
             on_pause: `end` if the run waits for responses, or `wait` and send a notice.
 
         Raises:
-            RunFailedError: The run failed: a subclass with the name of the worker's exception, after its last event.
-            ValueError: `after` is not a cursor.
-            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their texts
+            RunFailedError: If the run failed, after its last event; a subclass with the name of the worker's exception.
+            ValueError: If `after` is not a cursor.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their messages
                 say.
         """
 
@@ -133,14 +133,14 @@ class RunReader:
         return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
 
     async def result(self, *, on_pause: OnPause = "end") -> AgentResult:
-        """Wait for the run's end; returns its result. If the run is paused, its result has stop reason `interrupt`.
+        """Wait for the run's end and return its result. If the run is paused, its result has stop reason `interrupt`.
 
         Args:
             on_pause: `end` if the run waits for responses, or `wait` and send a notice.
 
         Raises:
-            RunFailedError: The run failed; the subclass has the name of the worker's exception.
-            GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their texts say.
+            RunFailedError: If the run failed; the subclass has the name of the worker's exception.
+            GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their messages say.
         """
         while True:
             try:
@@ -169,7 +169,7 @@ class RunReader:
         """The current state of the run.
 
         Raises:
-            RunNotFoundError: The run does not exist.
+            RunNotFoundError: If the run does not exist.
         """
         info = await self._log.info(self.id)
         if info is None:
@@ -180,7 +180,7 @@ class RunReader:
         """What the run waits for, if it is paused.
 
         Raises:
-            RunNotFoundError: The run does not exist.
+            RunNotFoundError: If the run does not exist.
         """
         info = await self.info()
         if info.state != "paused":
@@ -191,10 +191,10 @@ class RunReader:
         return None  # it has resumed
 
     async def failed_call(self) -> ModelFailed | None:
-        """The failure of the last model call, if a running run waits to make the call again.
+        """The failure of the last model call, if the run waits to make that call again.
 
         Raises:
-            RunNotFoundError: The run does not exist.
+            RunNotFoundError: If the run does not exist.
         """
         info = await self.info()
         if info.ended or info.state == "paused":
@@ -205,30 +205,30 @@ class RunReader:
         return None
 
     async def request(self, seq: int) -> RecordedRequest:
-        """The exact request of a model call: what the run's owner sent to the model.
+        """The exact request of a model call, as the run's owner sent it to the model.
 
         Args:
             seq: The number of the call's `model.started` record.
 
         Raises:
-            RequestNotFoundError: The record is not a `model.started`; the text lists those of the run. Or the run names no
-                definition, or the session's messages were deleted.
-            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+            RequestNotFoundError: If the record is not a `model.started`, the run names no definition, or the
+                session's messages were deleted. The message lists the run's `model.started`.
+            RunNotFoundError, GapError, ForeignRecordError: As their messages say.
         """
         return await recorded_request(self._log, await self.info(), seq)
 
     def states(self) -> States:
-        """Gives the state of the run at one record after the other, forward and back: `await run.states().at(41)`."""
+        """The states of the run at its records, in any order: `await run.states().at(41)`."""
         return States(self._log, self.id)
 
     async def diff(self, other: RunReader) -> RunDiff:
-        """Compare what this run did with what `other` did, up to their present records. Both are read whole.
+        """Compare what this run and `other` did, up to their latest records. Both are read whole.
 
         Args:
             other: Any run: of this client, of another, or of a file.
 
         Raises:
-            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+            RunNotFoundError, GapError, ForeignRecordError: As their messages say.
         """
         return run_diff(await self._stored(), await other._stored())
 
@@ -237,11 +237,11 @@ class RunReader:
         return await read_all(self._log, self.id, head=info.head)
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
-        """Wait until the signal is in force, that is, for its `signal.received` after the cursor.
+        """Wait until the signal takes effect, that is, for its `signal.received` after the cursor.
 
         Raises:
-            RunEndedError: The run ended without it.
-            RewindError, GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their texts say.
+            RunEndedError: If the run ended without receiving it.
+            RewindError, GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their messages say.
         """
         async with aclosing(self.records(after=after)) as entries:
             async for entry in entries:
@@ -257,20 +257,20 @@ class RunReader:
         until: int | None = None,
         max_gap: float | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """The run's events again on its recorded clock; a run that has not ended is then followed live.
+        """Yield the run's events again on its recorded clock. A run that has not ended is then followed live.
 
         Nothing is run again. A record is yielded at the time at which it was recorded, counted from the first one that
         is played. If the iterator is read too slowly, it catches up.
 
         Args:
             speed: 2.0 is twice as fast; None is as fast as the log can be read.
-            after: A cursor, as for `stream_async`: what comes after it is played. None for the beginning.
+            after: A cursor, as for `stream_async`: the events after it are played. None for the beginning.
             until: The number of the last record that is played; None for the end of the run.
             max_gap: The longest silence between two records, in seconds of the recorded clock; None to cut none.
 
         Raises:
-            ValueError: `speed` is not above 0, `max_gap` is below 0, or `until` is not after `after`.
-            TypeError: One of them is of another type.
+            ValueError: If `speed` is not above 0, `max_gap` is below 0, or `until` is not after `after`.
+            TypeError: If one of them has the wrong type.
             Exception: As `stream_async`.
         """
         check_playback(speed=speed, after=after, until=until, max_gap=max_gap)
@@ -284,12 +284,12 @@ class RunReader:
         until: int | None = None,
         max_gap: float | None = None,
     ) -> AsyncGenerator[Entry, None]:
-        """As `replay`, but the records."""
+        """Like `replay`, but yield the records."""
         check_playback(speed=speed, after=after, until=until, max_gap=max_gap)
         return self._played(speed, until, max_gap).records(after=after)
 
     def _played(self, speed: float | None, until: int | None, max_gap: float | None) -> RunReader:
-        """A reader of this run whose tails give records out when they are due."""
+        """A reader of this run whose tails return records when they are due."""
         return RunReader(
             self.id, log=self._log, open_tail=played(self.open_tail, speed=speed, until=until, max_gap=max_gap)
         )

@@ -38,7 +38,7 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
     ) -> Run:
-        """Submit."""
+        """Submit a run; see `Client.start`."""
         ...
 
     async def run_of_session(self, session_id: str) -> Run | None:
@@ -47,10 +47,10 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
 
 
 class RemoteAgent:
-    """An agent by name, run by a fleet: `client.agent("assistant")` makes it.
+    """An agent, by name, that a fleet runs; `client.agent("assistant")` makes it.
 
-    Its calls are one conversation, the session `session_id`. Unlike an in-process `Agent` it may be called while it is
-    busy, and the second call waits for the first.
+    Its calls are one conversation, the session `session_id`. Unlike an in-process `Agent`, it may be called while it is
+    busy; the second call waits for the first.
     """
 
     def __init__(self, name: str, *, client: Fleet, session_id: str) -> None:
@@ -63,19 +63,19 @@ class RemoteAgent:
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
-        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes, also from
-        another process, by the session. The run keeps the `invocation_state` it was started with.
+        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes, even from
+        another process with the same session. The run keeps the `invocation_state` that it was started with.
 
         Args:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
-            **unknown: Refused; so a keyword that is not above is an error.
+            **unknown: Refused, so that any other keyword is an error.
 
         Raises:
             TypeError: At once, for an unknown keyword.
-            AgentPausedError: The conversation waits for responses, and the prompt is something else.
-            InterruptNotOpenError: The prompt responds to an interrupt that is not open.
+            AgentPausedError: If the conversation waits for responses and the prompt is something else.
+            InterruptNotOpenError: If the prompt responds to an interrupt that is not open.
             Exception: As `Client.stream_async`.
         """
         refuse_keywords(self.stream_async, unknown)
@@ -92,7 +92,7 @@ class RemoteAgent:
     def __call__(
         self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
     ) -> AgentResult:
-        """As `invoke_async`, for code that is not async: in a thread, with its own client."""
+        """Like `invoke_async`, for code that is not async: in a thread, with its own client."""
         refuse_keywords(self.__call__, unknown)
 
         async def invoke() -> AgentResult:
@@ -111,7 +111,7 @@ class RemoteAgent:
             await run.cancel()
 
     async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, Cursor | None]:
-        """The run that the prompt starts or responds to, and the cursor before its events."""
+        """Start the run or respond to it, and return it with the cursor before its events."""
         answers = interrupt_responses(prompt)
         run = await self._client.run_of_session(self.session_id)
         pause = await run.pause() if run is not None else None

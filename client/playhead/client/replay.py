@@ -1,4 +1,4 @@
-"""Plays a run on its recorded clock: a tail that gives records out when they are due."""
+"""Plays a run on its recorded clock, with a tail that returns records when they are due."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class Clock:
 
 
 def check_playback(*, speed: float | None, after: Cursor | None, until: int | None, max_gap: float | None) -> None:
-    """Refuse what cannot be played.
+    """Refuse values with which nothing can be played.
 
     Raises:
-        ValueError: `speed` is not above 0, `max_gap` is below 0, `after` is not a cursor, or `until` is not after it.
-        TypeError: A value is of another type.
+        ValueError: If `speed` is not above 0, `max_gap` is below 0, `after` is not a cursor, or `until` is not after it.
+        TypeError: If a value has the wrong type.
     """
     check_number("speed", speed, above=0.0, optional=True)
     check_number("max_gap", max_gap, optional=True)
@@ -77,7 +77,7 @@ def _up_to(page: list[Segment], last: int) -> list[Segment]:
 
 
 class PlayedTail:
-    """Gives out the records of another tail when they are due.
+    """Returns the records of another tail when they are due.
 
     Args:
         tail: The tail that reads them.
@@ -103,7 +103,7 @@ class PlayedTail:
         await self._tail.__aexit__(kind, error, trace)
 
     async def settle(self) -> None:
-        """As `Tail.settle`."""
+        """Like `Tail.settle`."""
         await self._tail.settle()
 
     async def next(self) -> list[Segment] | None:
@@ -122,7 +122,7 @@ class PlayedTail:
         return [await self._due()]
 
     async def _due(self) -> Segment:
-        """Wait for the next record; returns it with those of its segment that are also due then."""
+        """Wait for the next record, and return it with those of its segment that are also due then."""
         segment, dues = self._waiting[0]
         await anyio.sleep(max(0.0, dues[0] - self._elapsed()))
         count = bisect_right(dues, self._elapsed(), lo=1)
@@ -140,7 +140,7 @@ class PlayedTail:
 
 
 def played(open_tail: OpenTail, *, speed: float | None, until: int | None, max_gap: float | None) -> OpenTail:
-    """Make tails that give out the records of those that `open_tail` makes when they are due.
+    """Make a function that opens tails like `open_tail`, but whose records are returned when they are due.
 
     Args:
         open_tail: Makes the tails that read the log.

@@ -1,4 +1,4 @@
-"""What the model was asked in a recorded call: the log is read as far as the call, and `request_of` does the rest."""
+"""Reads the request of a recorded model call: the log as far as the call, then `request_of`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class RecordedRequest:
     Attributes:
         run_id: The run.
         seq: The number of the call's `model.started`.
-        definition: The digest of the definition by which the run's owner ran the agent.
-        model: What the model told about itself: its class, its id and its parameters, without secrets.
+        definition: The digest of the definition that the run's owner used.
+        model: The model's description: its class, id and parameters, without secrets.
         request: The messages, the tools, the system prompt and the tool choice.
     """
 
@@ -38,7 +38,7 @@ class RecordedRequest:
 
 
 async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRequest:
-    """The request of the model call that record `seq` of the run begins; raises as `RunReader.request`."""
+    """The request of the model call that begins at record `seq` of the run; raises as `RunReader.request`."""
     entries = await read_all(log, run.run_id, head=run.head)
     calls = [entry.seq for entry in entries if isinstance(entry.record, ModelStarted)]
     if seq not in calls:
@@ -66,7 +66,7 @@ async def session_messages(log: LogReader, run: RunInfo, count: int) -> list[Mes
     """The first `count` messages of the run's session.
 
     Raises:
-        RequestNotFoundError: The session does not have them any more.
+        RequestNotFoundError: If the session no longer has them.
     """
     if not count or run.session is None:
         return []

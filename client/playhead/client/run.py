@@ -1,4 +1,4 @@
-"""`Run`: a handle on one run, for watching and controlling it from anywhere."""
+"""`Run`: a handle on one run, to watch and control it from anywhere."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MakeFork(Protocol):
 
 
 def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
-    """The error for a run that has ended and accepts nothing any more."""
+    """The error for a run that has ended and no longer accepts anything."""
     return RunEndedError(
         f"run {run_id} has ended ({state}) and accepts nothing any more. Start another; with the session_id of this one "
         "it continues the conversation."
@@ -53,32 +53,32 @@ class Run(RunReader):
     async def cancel(self, *, signal_id: str | None = None) -> RunStateName:
         """Ask the run to stop. A queued or paused run ends at once; a running one when its worker receives the signal.
 
-        The cancel is in force when `signal.received` is in the log. Sent twice with one `signal_id` it counts once.
+        The cancel takes effect when `signal.received` is in the log. Sent twice with the same `signal_id`, it counts once.
 
         Returns:
             The run's state: `running` while the worker stops it, or the state in which it has already ended.
 
         Raises:
-            RunNotFoundError: The run does not exist.
+            RunNotFoundError: If the run does not exist.
         """
         return await self._send(Signal(signal_id or uuid4().hex, "cancel"))
 
     async def respond(self, responses: Mapping[str, Any], *, signal_id: str | None = None) -> RunStateName:
-        """Respond to questions the run waits for, by interrupt id. The first response to a question wins.
+        """Respond to questions that the run waits for, by interrupt id. The first response to a question counts.
 
-        The run resumes when all its questions have responses. A response is in force when `signal.received` is in the
-        log, see `received`. Sent twice with one `signal_id` it counts once.
+        The run resumes when all its questions have responses. A response takes effect when `signal.received` is in the
+        log, see `received`. Sent twice with the same `signal_id`, it counts once.
 
         Returns:
             The run's state: `queued` until a worker resumes it.
 
         Raises:
-            InterruptNotOpenError: The interrupt was never asked, or already answered; nothing was changed.
-            RunEndedError: The run has ended; nothing was changed.
-            ValueError: It holds no response.
-            EncodingError: A response is not plain data.
-            RecordTooLargeError: The responses are over the limit.
-            RunNotFoundError: The run does not exist.
+            InterruptNotOpenError: If the interrupt was never asked or already has a response; nothing was changed.
+            RunEndedError: If the run has ended; nothing was changed.
+            ValueError: If there is no response.
+            EncodingError: If a response is not plain data.
+            RecordTooLargeError: If the responses are over the limit.
+            RunNotFoundError: If the run does not exist.
         """
         checked = checked_responses(responses, limit=self._max_record_bytes)
         return await self._tell(Signal(signal_id or uuid4().hex, "respond", checked))
@@ -86,8 +86,9 @@ class Run(RunReader):
     async def steer(self, prompt: Prompt, *, signal_id: str | None = None) -> RunStateName:
         """Send a user message to the run while it runs; it enters the history before the next model call.
 
-        A run that was about to end continues with it. A paused run stays paused, and receives it when it resumes. It is
-        in force when `signal.received` is in the log, see `received`. Sent twice with one `signal_id` it counts once.
+        A run that was about to end continues with it. A paused run stays paused, and receives it when it resumes. It
+        takes effect when `signal.received` is in the log, see `received`. Sent twice with the same `signal_id`, it
+        counts once.
 
         Args:
             prompt: Text or content blocks.
@@ -96,11 +97,11 @@ class Run(RunReader):
             The run's state.
 
         Raises:
-            RunEndedError: The run has ended; nothing was changed.
-            ValueError: It is empty, or is neither text nor content blocks that a model can be sent.
-            EncodingError: It is not plain data.
-            RecordTooLargeError: It is over the limit.
-            RunNotFoundError: The run does not exist.
+            RunEndedError: If the run has ended; nothing was changed.
+            ValueError: If it is empty, or is neither text nor content blocks that can be sent to a model.
+            EncodingError: If it is not plain data.
+            RecordTooLargeError: If it is over the limit.
+            RunNotFoundError: If the run does not exist.
         """
         checked = checked_steer(prompt, limit=self._max_record_bytes)
         return await self._tell(Signal(signal_id or uuid4().hex, "steer", checked))
@@ -118,9 +119,9 @@ class Run(RunReader):
         """Start a new run with the first records of this one, and a future of its own: by the code that workers have now.
 
         The records are copied, so the fork does not depend on this run, which is only read. It goes on as after a takeover:
-        inside a model's answer the call is made again, or the answer goes on if the agent has `on_partial="continue"`; a call
-        of a tool that has no result there runs as after a crash, with an effect key of the fork. It has no deadline. If this
-        run has a session, the fork has another of its own, with the messages that this run began from.
+        inside a model's answer the call is made again, or the answer goes on if the agent has `on_partial="continue"`;
+        a call of a tool that has no result there runs as after a crash, with an effect key of the fork. It has no
+        deadline. If this run has a session, the fork has another of its own, with the messages that this run began from.
 
         Args:
             at: How many records of this run it begins with: the number of the last of them.
@@ -134,12 +135,12 @@ class Run(RunReader):
             The fork, which is queued.
 
         Raises:
-            ForkAfterEffectsError: Tools have run up to there, and `accept_effects` is false; nothing was changed.
-            ValueError: The run does not have that many records, had ended there, or has no such call or question there; or
-                the prompt or `say` is invalid; nothing was changed.
+            ForkAfterEffectsError: If tools have run up to there and `accept_effects` is false; nothing was changed.
+            ValueError: If the run does not have that many records, had ended there, or has no such call or question
+                there; or the prompt or `say` is invalid; nothing was changed.
             RecordTooLargeError, EncodingError, InvalidMessageError: As for `start`, `respond` and `steer`.
-            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
-            LogUnavailableError: The fork may or may not have been started.
+            RunNotFoundError, GapError, ForeignRecordError: As their messages say.
+            LogUnavailableError: If the fork may or may not have been started.
         """
         limit = self._max_record_bytes
         return await self._make_fork(

@@ -1,7 +1,8 @@
-"""What an open client keeps running: the tail hubs and the reapers of its shards, in one task of its own.
+"""Runs the tail hubs and the reapers of an open client's shards in one task of its own.
 
-An anyio task group must be left in the task that entered it, but a client may be closed in another task than the one
-that opened it: fixtures and exit stacks do that. So the group is entered and left in a task of the service, and closing
+An anyio task group must be left in the task that entered it, but a client may be closed in a different task from the
+one that opened it, as fixtures and exit stacks do. So the group is entered and left in a task of the service, and
+closing
 the client asks that task to end and waits for it.
 """
 
@@ -44,7 +45,7 @@ class Service:
         return self._wanted_end.is_set() or (self._task is not None and self._task.done())
 
     async def start(self) -> None:
-        """Begin; a cancelled start has ended when this raises."""
+        """Start the service; a cancelled start has ended when this raises."""
         self._task = asyncio.create_task(self._run(), name="playhead client")
         try:
             await self._started.wait()
@@ -53,7 +54,7 @@ class Service:
             raise
 
     async def aclose(self) -> None:
-        """Wake every tail so that it ends, and close all connections; returns when they are closed.
+        """Wake every tail so that it ends, and return when all connections are closed.
 
         It may be called again, and from another task than `start`. Raises the error that ended a task of the service.
         """

@@ -21,11 +21,11 @@ _ASK_EVERY_S: Final = 1.0
 
 
 class Shard:
-    """What the tails of one shard share; run `run` in a task.
+    """The parts that the tails of one shard share. Run `run` in a task.
 
     Attributes:
         log: The shard's log.
-        hub: Receives what is published on the shard.
+        hub: Receives the batches that are published on the shard.
     """
 
     def __init__(self, log: RedisLog) -> None:
@@ -37,7 +37,7 @@ class Shard:
         self._asked = self._refused = -_REAP_EVERY_S
 
     async def refusal(self) -> str | None:
-        """Why the server accepts no writes, None if it does; asked once a second at most, however many tails wait."""
+        """Why the server accepts no writes; None if it does. Asked at most once a second, however many tails wait."""
         if time.monotonic() - self._asked >= _ASK_EVERY_S:
             self._asked = time.monotonic()
             self._refusal = await self.log.refusal()
@@ -46,7 +46,7 @@ class Shard:
         return self._refusal
 
     def want_reap(self, run_id: str) -> None:
-        """Wake the reaper: a tail has waited for this run without success, and must end even if the whole fleet died."""
+        """Wake the reaper, because a tail has waited for this run in vain and must end even if the whole fleet has died."""
         self._waited_for.add(run_id)
         self._reap_wanted.set()
 

@@ -1,4 +1,4 @@
-"""The state of a run at any of its records, and what its owner does next there."""
+"""The state of a run at any of its records, and the next step there."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class StateAt:
         entry: The record.
         state: The fold of the records up to it.
         open_calls: The tool calls that have no result there.
-        step: What `decide` says there: the next step of the owner, or None if the run has ended or waits.
-        definition: The definition by which the owner there ran the agent; None if the log does not have it.
-        history_known: Whether `state.messages` begins with the messages that the run began from. False if the log does
-            not have them any more; `messages` then holds only those of the run.
+        step: The owner's next step there, by `decide`; None if the run has ended or waits.
+        definition: The definition that the owner there used; None if the log does not have it.
+        history_known: Whether `state.messages` begins with the messages that the run began from. False if the log
+            no longer has them; `messages` then holds only those of the run.
     """
 
     run_id: str
@@ -54,9 +54,9 @@ class StateAt:
 
 
 class States:
-    """The states of one run. The log is folded once, up to the last record asked for; its neighbours are near.
+    """The states of one run. The log is folded once, up to the last requested record, whose neighbours are then fast.
 
-    It keeps every 512th state, and the records around the last one asked for.
+    It keeps every 512th state, and the records around the last requested one.
     """
 
     def __init__(self, log: LogReader, run_id: str) -> None:
@@ -72,9 +72,9 @@ class States:
         """The state after record `seq`.
 
         Raises:
-            RecordNotFoundError: The run does not have the record.
-            ValueError, TypeError: `seq` is not a whole number from 1 on.
-            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+            RecordNotFoundError: If the run does not have the record.
+            ValueError, TypeError: If `seq` is not a whole number of at least 1.
+            RunNotFoundError, GapError, ForeignRecordError: As their messages say.
         """
         check_whole("seq", seq, least=1)
         info = await self._log.info(self._run_id)
@@ -116,7 +116,7 @@ class States:
             self._checkpoints.extend(page)
 
     def _note(self, segment: Segment) -> None:
-        """Note the claim by which the segment begins, if it begins an ownership, and the run's first cycle."""
+        """Note the claim with which the segment begins, if it begins an ownership, and the run's first cycle."""
         if isinstance(claim := segment.values[0], RunClaimed):
             self._claims.append((segment.first, claim.definition))
         if self._session_count is None:
@@ -132,7 +132,7 @@ class States:
         return self._block
 
     async def _read(self, first: int, last: int, *, least: int) -> list[Entry]:
-        """Records `first` to `last`, or fewer, but at least up to `least`."""
+        """Read records `first` to `last`, or fewer, but at least up to `least`."""
         found: list[Entry] = []
         while (expected := first + len(found)) <= least:
             page = await self._log.read(self._run_id, after=expected - 1, limit=last - expected + 1)
@@ -142,7 +142,7 @@ class States:
         return found
 
     async def _definition(self, seq: int) -> AgentDefinition | None:
-        """The definition that the owner at `seq` works by, if it named one and the log has it."""
+        """The definition that the owner at `seq` uses, if it named one and the log has it."""
         digest = next((named for claim, named in reversed(self._claims) if claim <= seq), "")
         if digest and digest not in self._definitions:
             self._definitions[digest] = await self._log.definition(self._run_id, digest)

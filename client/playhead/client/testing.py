@@ -1,4 +1,4 @@
-"""For tests of agents: recorded runs as fixtures.
+"""Helpers for tests of agents: recorded runs as fixtures.
 
     from playhead.client.testing import assert_replays
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class RecordedRun:
-    """A run in a file that `playhead export` wrote. Close it, or get it from the fixture `recorded_run`, which does.
+    """A run in a file that `playhead export` wrote. Close it, or get it from the fixture `recorded_run`, which closes it.
 
     Attributes:
         path: The file.
@@ -50,9 +50,9 @@ class RecordedRun:
             refresh: See the class.
 
         Raises:
-            RunFileError: It cannot be read, is not a file of runs, was cut short or was edited.
-            RunNotFoundError: The file has no such run.
-            ValueError: No run is named, and the file has several.
+            RunFileError: If it cannot be read, is not a file of runs, or was truncated or edited.
+            RunNotFoundError: If the file has no such run.
+            ValueError: If no run is named and the file has several.
         """
         self.path: Path = Path(path)
         self.refresh = refresh
@@ -68,7 +68,7 @@ class RecordedRun:
 
     @cached_property
     def entries(self) -> list[Entry]:
-        """The records of the run, with their positions. They are all in memory then."""
+        """The records of the run, with their positions. Loads all of them into memory."""
         return _here(self._entries)
 
     async def _entries(self) -> list[Entry]:
@@ -92,11 +92,11 @@ def assert_replays(
     """Fail unless the agent would do today what was recorded; see `verify`, which also explains the arguments.
 
     With `pytest --playhead-record` the agent runs for real on the recorded prompt instead, with its model and its tools,
-    and the new run takes the old one's place in the file.
+    and the new run replaces the old one in the file.
 
     Raises:
-        AssertionError: Something differs; the text is verify's diff.
-        ValueError: The run cannot be recorded again, see `rerun`; or its file has several runs.
+        AssertionError: If something differs; the message is verify's diff.
+        ValueError: If the run cannot be recorded again (see `rerun`), or its file has several runs.
     """
     __tracebackhide__ = True
     if run.refresh:
@@ -115,6 +115,6 @@ async def _record_again(agent: Agent, run: RecordedRun) -> None:
 
 
 def _here(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of a coroutine, with or without an event loop that runs here."""
+    """Run a coroutine and return its result, whether or not an event loop runs here."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(call())).result()

@@ -1,4 +1,4 @@
-"""Checks of a client's arguments, made before anything is sent: invalid names, data that is not plain, or too large."""
+"""Checks a client's arguments before anything is sent: names, plain data, sizes."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # a longer one is probably 
 
 
 def check_run_id(run_id: str) -> None:
-    """Raise ValueError for an invalid run id."""
+    """Raise ValueError if the run id is invalid."""
     plain = run_id.isascii() and all(c.isalnum() or c in "._-" for c in run_id)
     if not plain or not 1 <= len(run_id) <= 128:
         raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
 
 
 def deadline_in_ms(seconds: float | None) -> int | None:
-    """A deadline in milliseconds; raises ValueError for an invalid one."""
+    """Convert a deadline to milliseconds. Raises ValueError if it is invalid."""
     if seconds is None:
         return None
     if not 0 < seconds <= _LONGEST_DEADLINE_S:  # nan is not
@@ -42,7 +42,7 @@ def deadline_in_ms(seconds: float | None) -> int | None:
 
 
 def check_same_submission(run_id: str, data: bytes, stored: Sequence[Entry]) -> None:
-    """Raise RunConflictError if the run's stored record 1, where it is still there, was made of another request than `data`."""
+    """Raise RunConflictError if the run's stored record 1, if it still exists, differs in its request from `data`."""
     first = stored[0].record if stored else None
     if not isinstance(first, RunSubmitted):
         return
@@ -61,12 +61,12 @@ def check_same_submission(run_id: str, data: bytes, stored: Sequence[Entry]) -> 
 
 
 def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, Any]:
-    """The responses as they are sent.
+    """Check responses and return them in the form that is sent.
 
     Raises:
-        ValueError: There is none, or one is None.
-        EncodingError: One is not plain data.
-        RecordTooLargeError: Together they are over `limit` bytes.
+        ValueError: If there is no response, or one is None.
+        EncodingError: If one is not plain data.
+        RecordTooLargeError: If they are over `limit` bytes together.
     """
     given = cast("object", responses)
     if not given or not isinstance(given, Mapping) or not all(isinstance(key, str) for key in cast("Any", given)):
@@ -81,12 +81,12 @@ def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, 
 
 
 def checked_steer(prompt: Prompt, *, limit: int) -> Prompt:
-    """The steer as it is sent.
+    """Check a steer and return it in the form that is sent.
 
     Raises:
-        ValueError: It is empty, or neither text nor content blocks that a model can be sent.
-        EncodingError: It is not plain data.
-        RecordTooLargeError: It is over `limit` bytes.
+        ValueError: If it is empty, or neither text nor content blocks that can be sent to a model.
+        EncodingError: If it is not plain data.
+        RecordTooLargeError: If it is over `limit` bytes.
     """
     checked = checked_prompt(prompt, what="steer")
     messages = prompt_messages(checked)
@@ -95,7 +95,7 @@ def checked_steer(prompt: Prompt, *, limit: int) -> Prompt:
         raise ValueError("a steer must not be empty: pass text, or a list of content blocks")
     if messages == checked:
         raise ValueError("a steer must be text or a list of content blocks, not messages")
-    # It is stored twice: when it is taken in, and when it enters the history.
+    # It is stored twice: when it is received, and when it enters the history.
     taken = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="steer", body=checked)
     for record in (taken, *(MessageAdded(at=now_ms(), origin="steer", message=message) for message in messages)):
         check_size("the steer", record, limit=limit)

@@ -1,8 +1,8 @@
-"""The frame of the command line: its commands, its errors, its exit codes.
+"""The frame of the command line: its commands, errors and exit codes.
 
-Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 4 a run differs; 130 interrupted (the run goes on); for
-playhead's own errors the `exit_code` of their class, taken from sysexits.h: 64 usage, 65 data, 66 not found, 69 no
-server, 75 no worker serves the agent, 77 refused credentials, 78 configuration.
+Exit codes: 0 done; 1 the run failed; 2 wrong usage; 3 the run was cancelled; 4 a run differs; 130 interrupted (the run
+goes on); for playhead's own errors the `exit_code` of their class, taken from sysexits.h: 64 usage, 65 data, 66 not
+found, 69 no server, 75 no worker serves the agent, 77 refused credentials, 78 configuration.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    """Options of `playhead` itself."""
+    """The options of `playhead` itself."""
     del show_version
 
 

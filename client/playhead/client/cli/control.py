@@ -130,7 +130,7 @@ async def _steer(client: Client, *, run_id: str, text: str, as_json: bool) -> in
 
 
 async def _is_received(run: Run, signal_id: str, *, after: Cursor) -> bool:
-    """Whether the signal is in force within a few seconds."""
+    """Whether the signal takes effect within a few seconds."""
     with anyio.move_on_after(_PATIENCE_S), suppress(RunEndedError):
         await run.received(signal_id, after=after)
         return True

@@ -84,7 +84,7 @@ async def _examine(url: str, prefix: str) -> list[_Finding]:
 
 
 async def _run(url: str, prefix: str, run_id: str) -> list[_Finding]:
-    """What is wrong with one run, by its hash, its log and the places where it is looked for."""
+    """Check one run: its hash, its log and the places where it is looked for."""
     async with Client(url, prefix=prefix) as client:
         client.run(run_id)  # refuses what cannot be an id
         return _findings(run_id, await client.log_of(run_id).stored(run_id))
@@ -99,7 +99,7 @@ def _findings(run_id: str, stored: StoredRun) -> list[_Finding]:
 
 
 async def _file(path: str, run_id: str | None) -> list[_Finding]:
-    """What is wrong with the runs of a file, or with one of them."""
+    """Check the runs of a file, or one of them."""
     try:
         with open_log(path) as file:
             ids = file.run_ids if run_id is None else [file.run(run_id).id]
@@ -109,7 +109,7 @@ async def _file(path: str, run_id: str | None) -> list[_Finding]:
 
 
 async def _stored(log: LogReader, run_id: str) -> StoredRun:
-    """The run as `RedisLog.stored` gives it; it is in no place where a worker would look for it."""
+    """The run in the form of `RedisLog.stored`; it is in no place where a worker would look for it."""
     info = await log.info(run_id)
     assert info is not None
     facts = {name: str(value).encode() for name, value in asdict(info).items() if value is not None}
@@ -134,12 +134,12 @@ async def _server(redis: Redis, where: str) -> list[_Finding]:
 
 
 def _name(info: dict[str, Any]) -> str:
-    version = info.get("valkey_version") or info.get("redis_version")  # Valkey also tells the Redis version it is like
+    version = info.get("valkey_version") or info.get("redis_version")  # Valkey also reports a compatible Redis version
     return f"{info.get('server_name', 'redis')} {version}"
 
 
 def _rights(missing: Mapping[Role, Sequence[str]]) -> list[_Finding]:
-    """For what this user's rights suffice; an error if for nothing."""
+    """The roles for which this user's rights suffice; an error if there are none."""
     enough = [role for role in ROLES if not missing[role]]
     findings = [_Finding("ok", f"the user has the rights of a {', a '.join(enough)}")] if enough else []
     level = "warning" if enough else "error"

@@ -61,7 +61,7 @@ def export(
 
 
 class _FoundError(Exception):
-    """What must not be in the file is in it."""
+    """The file holds something that it must not hold."""
 
     def __init__(self, found: list[Found]) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ async def _export(
 
 
 def _function(name: str) -> Callable[[str, dict[str, Any]], dict[str, Any]]:
-    """The function that `module:function` names; a module in this folder comes first."""
+    """The function that `module:function` names; a module in the current folder takes precedence."""
     module, colon, attribute = name.partition(":")
     if not (colon and module and attribute):
         raise ValueError(f"--redact-with needs MODULE:FUNCTION, not {name!r}")

@@ -64,7 +64,7 @@ def _until(at_ms: int) -> str:
 
 
 def _counters(info: RunInfo) -> str:
-    """How its ownerships ended, except those that completed the run."""
+    """How the run's ownerships ended, except the one that completed it."""
     counts = [(info.crashes, "died"), (info.handovers, "handed it over"), (info.errors, "failed")]
     return ", ".join(f"{number} {what}" for number, what in counts if number)
 
@@ -113,7 +113,7 @@ def runs(
 
 
 async def _waits_for(client: Client, info: RunInfo) -> str:
-    """What a run waits for, to be appended to its state; empty if it does not wait."""
+    """What a run waits for, to append to its state; empty if it does not wait."""
     run = client.run(info.run_id)
     if info.state == "paused" and (pause := await run.pause()):
         return f": {', '.join(names_of(pause.interrupts).values())}"
@@ -221,7 +221,7 @@ def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interru
 
 
 async def _print_course(run: RunReader, info: RunInfo) -> None:
-    """The transcript, the timeline, and what each cycle cost."""
+    """Print the transcript, the timeline, and the cost of each cycle."""
     entries = await read_all(run.log, run.id, head=info.head)
     console = Console(highlight=False)
     console.print()

@@ -80,7 +80,7 @@ def _as_json(found: StateAt) -> dict[str, Any]:
 
 
 def doing(state: RunState, calls: Sequence[OpenCall]) -> str:
-    """What a run does at a place, on one line."""
+    """What the run does at that record, on one line."""
     parts: list[str] = [state.status, *([f"cycle {state.cycle}"] if state.cycle else [])]
     parts.append(f"{len(state.messages)} message{'' if len(state.messages) == 1 else 's'}")
     if state.call_open is not None:
@@ -95,7 +95,7 @@ def doing(state: RunState, calls: Sequence[OpenCall]) -> str:
 
 
 def next_step(step: Step | None) -> str:
-    """What `decide` says at a place, in words."""
+    """The step that `decide` returns at that record, in words."""
     match step:
         case None:
             return "nothing: it has ended, or waits for a response"
@@ -130,7 +130,7 @@ def _call_line(call: OpenCall) -> str:
 
 
 def message_lines(message: Message) -> list[str]:
-    """A message for people, one line for each of its blocks."""
+    """A message for people to read, one line per block."""
     return [f"{message.get('role', '?'):>9}  {_block_text(block)}" for block in message.get("content", [])]
 
 

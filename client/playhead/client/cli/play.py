@@ -1,4 +1,4 @@
-"""`playhead replay`: plays a recorded run on its clock, shows a part of what it did, or steps through it."""
+"""`playhead replay`: plays a recorded run on its recorded clock, shows a part of it, or steps through it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _EVENTS: Final[dict[Only, frozenset[str]]] = {
     Only.MESSAGES: frozenset({"message"}),
     Only.TEXT: frozenset({"data", "retracted"}),
 }
-"""An event with one of these keys belongs to the part. Tools also have the messages with their results."""
+"""An event with one of these keys belongs to the part. For tools, the messages with their results do too."""
 
 
 def is_part(only: Only | None, event: Event) -> bool:
@@ -71,14 +71,14 @@ def is_part(only: Only | None, event: Event) -> bool:
 
 
 class PlayedView(RunView):
-    """Prints a recorded run, or a part of it; a terminal also shows how far it is.
+    """Prints a recorded run or a part of it; on a terminal, also how far it is.
 
     Args:
         after: Records up to this one are not shown.
         only: The part that is shown; None for all.
         head: The number of the last record that the run has now.
-        ends_at: When that record was made, unix milliseconds.
-        speed: How fast it is played, or None.
+        ends_at: When that record was made, in unix milliseconds.
+        speed: How fast it is played; None for as fast as possible.
     """
 
     def __init__(
@@ -93,12 +93,12 @@ class PlayedView(RunView):
         self._muted = False
 
     def feed(self, entry: Entry) -> bool:
-        """As `RunView.feed`."""
+        """Like `RunView.feed`."""
         self._last = entry
         return super().feed(entry)
 
     def _status(self) -> str | None:
-        """Position, time and what the run does."""
+        """The position, the time and what the run does."""
         if self._last is None or self._waits_for is None or self._began_at is None:
             return None
         head = max(self._head, self._last.seq)
@@ -111,7 +111,7 @@ class PlayedView(RunView):
             super()._show(event)
 
     def note(self, text: str, *, style: str = "dim") -> None:
-        """As `RunView.note`, except for a record that is not shown."""
+        """Like `RunView.note`, but print nothing about a record that is not shown."""
         if not self._muted:
             super().note(text, style=style)
 
@@ -131,7 +131,7 @@ class PlayedView(RunView):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What the options ask for; `speed` None does not wait."""
+    """The values of the options; with `speed` None nothing waits."""
 
     speed: float | None
     first: int
@@ -181,10 +181,10 @@ def replay(
 
 
 async def _end(run: RunReader, asked: _Asked) -> tuple[int, int]:
-    """The number and the time of the last record there is now.
+    """The number and the time of the last record that exists now.
 
     Raises:
-        RecordNotFoundError: The run has ended without having a record that is to be played.
+        RecordNotFoundError: If the run has ended without a record that is to be played.
     """
     info = await run.info()
     wanted = max(asked.first, asked.until or 1)
@@ -195,7 +195,7 @@ async def _end(run: RunReader, asked: _Asked) -> tuple[int, int]:
 
 
 async def _events(run: RunReader, asked: _Asked) -> AsyncGenerator[Event, None]:
-    """The events of the part that is played."""
+    """Yield the events of the part that is played."""
     played = run.replay(speed=asked.speed, after=asked.first - 1, until=asked.until, max_gap=asked.max_gap)
     async with aclosing(played) as events:
         async for event in events:
@@ -204,7 +204,7 @@ async def _events(run: RunReader, asked: _Asked) -> AsyncGenerator[Event, None]:
 
 
 async def _records(run: RunReader, asked: _Asked) -> AsyncGenerator[Entry, None]:
-    """The records to play, and at once those before them, because what is shown depends on them."""
+    """Yield the records to play, preceded at once by the earlier ones, on which the output depends."""
     before = asked.first - 1
     if before:
         async with aclosing(run.replay_records(speed=None, until=before)) as entries:

@@ -1,4 +1,4 @@
-"""Responses from the command line: which question each argument responds to, and with what."""
+"""Reads responses from the command line: the question that each argument responds to, and the value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
     the response to a question that is not open must never approve another one.
 
     Raises:
-        ValueError: One of them does not name an open question, or two name the same.
+        ValueError: If an argument does not name an open question, or two name the same one.
     """
     names = names_of(interrupts)
     keys = {**{name: key for key, name in names.items()}, **{key: key for key in names}}
@@ -41,7 +41,7 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
 
 
 def read_value(text: str) -> Any:
-    """A value from the command line: parsed if it is JSON, else the text."""
+    """Read a value from the command line: parsed if it is JSON, else the string itself."""
     return _parsed(text) if _is_json(text) else text
 
 

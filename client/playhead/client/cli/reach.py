@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 DATA_DIRECTORY: Final = Path(".playhead")
-"""Where `demo` and `dev` keep their server's data, in the current directory."""
+"""The folder in the current directory where `demo` and `dev` keep their server's data."""
 
 URL_HELP: Final = "Redis to use, or a folder of `playhead dev`. Default: that folder here, else redis://localhost:6379."
 PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
@@ -43,13 +43,13 @@ PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
 
 @asynccontextmanager
 async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str]:
-    """The URL to use: the one given, else that of the embedded server running here, else the default.
+    """Find the URL to use: the one given, else that of the embedded server that runs here, else the default.
 
     A command that needs no worker (`at_rest`) finds the data that `demo` and `dev` left here even if nothing runs: a
-    server for that data runs as long as the command. `url` may also name the folder of such data.
+    server for that data runs as long as the command does. `url` may also name the folder of such data.
 
     Raises:
-        LogUnavailableError: The server of a named folder does not run, and the command needs one that stays.
+        LogUnavailableError: If the server of a named folder does not run and the command needs one that outlives it.
     """
     named = url is not None and "://" not in url and Path(url).is_dir()
     folder = Path(url) if url is not None and named else DATA_DIRECTORY
@@ -68,7 +68,7 @@ async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str
 
 
 def file_of(run: str) -> tuple[str, str | None] | None:
-    """The file that a RUN names and the run in it, if it names one: `FILE` or `FILE#RUN`. None for the id of a run."""
+    """The file that a RUN (`FILE` or `FILE#RUN`) names, and the run in it, if named. None if RUN is the id of a run."""
     path, _, run_id = run.partition("#")
     if path.endswith(".jsonl") or "/" in path or os.sep in path or Path(path).is_file():
         return path, run_id or None
@@ -79,7 +79,7 @@ def file_of(run: str) -> tuple[str, str | None] | None:
 async def opened(
     run: str, url: str | None, prefix: str, *, on_notice: Callable[[Notice], None] | None = None
 ) -> AsyncGenerator[RunReader]:
-    """The run that a RUN names: of a file, which needs no server, or of the server in use."""
+    """Open the run that a RUN names: in a file, which needs no server, or on the server in use."""
     if (named := file_of(run)) is not None:
         with open_log(named[0]) as file:
             yield file.run(named[1])
@@ -93,7 +93,7 @@ async def opened(
 
 
 def with_run(run: str, url: str | None, prefix: str, act: Callable[[RunReader], Awaitable[int]]) -> None:
-    """As `with_client`, with the run that a RUN names."""
+    """Like `with_client`, with the run that a RUN names."""
 
     async def main() -> int:
         async with opened(run, url, prefix) as found:
@@ -103,7 +103,7 @@ def with_run(run: str, url: str | None, prefix: str, act: Callable[[RunReader], 
 
 
 def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[int]]) -> None:
-    """Call `act` with an open client and exit with its result; for a command that needs no worker."""
+    """Call `act` with an open client and exit with its result. For commands that need no worker."""
 
     async def main() -> int:
         async with reach(url, at_rest=True) as where, Client(where, prefix=prefix) as client:
@@ -113,7 +113,7 @@ def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[
 
 
 def kept_here() -> str:
-    """The option that a command needs to read the data kept here; usually empty."""
+    """The option with which a command reads the data kept here; usually empty."""
     elsewhere = os.environ.get("PLAYHEAD_URL") or _listening(DEFAULT_URL)
     return f" --url {DATA_DIRECTORY}" if elsewhere else ""
 

@@ -53,13 +53,13 @@ EXIT_CANCELLED: Final = 3
 EXIT_DIFFERS: Final = 4
 _LONGEST: Final = 100
 _QUIET_S: Final = 0.5
-"""How long nothing may be printed before a terminal shows what the run waits for."""
+"""How long the output may pause before a terminal shows what the run waits for."""
 
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 def printable(text: str) -> str:
-    """Text without terminal escapes, other controls and lone surrogates: a model must not control the terminal."""
+    """Remove terminal escapes, other control characters and lone surrogates: a model must not control the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() or c in "\u200d\ufe0f" else "\ufffd" for c in text)
 
 
@@ -71,16 +71,16 @@ def short(value: Any, *, longest: int = _LONGEST) -> str:
 
 
 def write_json(line: str) -> None:
-    """One line of JSON, as `json_line` makes it, on standard output, in UTF-8 whatever the locale."""
+    """Write one line of JSON, as made by `json_line`, to standard output, in UTF-8 whatever the locale."""
     sys.stdout.flush()
     sys.stdout.buffer.write(line.encode() + b"\n")
     sys.stdout.buffer.flush()
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
-    """A value as one line of JSON on standard output, or indented for a terminal, whose controls are then escaped.
+    """Print a value as one line of JSON; on a terminal, indented and with control characters escaped.
 
-    What is not plain data becomes text.
+    A value that is not plain data becomes a string.
     """
     if indent is None:
         write_json(json_line(value, other=str))
@@ -162,7 +162,7 @@ class RunView:
         self._about.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
     def feed(self, entry: Entry) -> bool:
-        """Show one record; those at or before `after` only prepare later ones. Returns whether it was after `after`."""
+        """Show one record, and return whether it is after `after`; earlier records only prepare later ones."""
         events = self._projection.feed(entry)
         self._began_at = entry.record.at if self._began_at is None else self._began_at
         if entry.seq <= self._after:
@@ -249,7 +249,7 @@ class RunView:
 
 
 def failed_call(record: ModelFailed) -> str:
-    """What failed and when it is tried again, on one line."""
+    """What failed and when it is tried again, in one line."""
     what = f"{record.error_type}: {short(record.message)}"
     return f"model call {record.attempt} failed: {what}; it is made again in {record.delay:.1f} s"
 
@@ -265,6 +265,6 @@ def _heard(record: SignalReceived) -> str:
 
 
 def shown_content(content: list[dict[str, Any]]) -> str:
-    """Content blocks as one text: what a model or a tool said."""
+    """The content blocks of a model or a tool as one string."""
     parts = [block["text"] if "text" in block else short(block.get("json", list(block))) for block in content]
     return " ".join(parts)

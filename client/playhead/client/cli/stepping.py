@@ -1,4 +1,4 @@
-"""`playhead replay --step`: a person goes through a recorded run key by key, forward and back."""
+"""`playhead replay --step`: a person steps through a recorded run with keys, forward and back."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ _KEYS: Final[dict[str, Move]] = {
     **dict.fromkeys(("G", "\x1b[F", "\x1b[4~", "\x1bOF", "\xe0O", "\x00O"), "last"),
     **dict.fromkeys(("q", "\x1b", "\x03", "\x04", ""), "quit"),
 }
-"""By what a terminal sends: Unix, its application mode, and Windows. An empty text is the end of the input."""
+"""The keys by the characters that terminals send: Unix, its application mode, and Windows. An empty string is the end of the input."""
 
 _KEY: Final = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O.)|.", re.DOTALL)
 _LINE_ENDS: Final = "\r\n"
 _PIECES: Final = (ModelChunk, ToolProgressed)
-"""What a step leaves out: the pieces of an answer or of a tool's output."""
+"""The records that a step skips: the pieces of a message or of a tool's output."""
 _PAGE: Final = 500
 
 
 def move_of(key: str) -> Move:
-    """What a key asks for; an unknown one asks for help."""
+    """The move that a key asks for; an unknown key asks for help."""
     return _KEYS.get(key, "help")
 
 
 NextKey = Callable[[], Awaitable[str]]
-"""Gives the next key; an empty text at the end of the input."""
+"""Returns the next key; an empty string at the end of the input."""
 
 
 @contextmanager
 def keys_of_stdin() -> Generator[NextKey]:
-    """The keys of standard input. Without a terminal they are its characters that do not end a line."""
+    """Read keys from standard input. Without a terminal, they are its characters except line breaks."""
     if not sys.stdin.isatty():
         yield _Keys(_LINE_ENDS).next
     elif sys.platform == "win32":

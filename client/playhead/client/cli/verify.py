@@ -1,4 +1,4 @@
-"""`playhead verify`: would the agent do today what was recorded? One run, or all of last week's."""
+"""`playhead verify`: checks whether the agent would do today what was recorded, for one run or many."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def verify(
 
 @dataclass(frozen=True, slots=True)
 class _Filters:
-    """Which runs are verified if none is named."""
+    """Selects the runs to verify if none is named."""
 
     agents: frozenset[str]
     state: str | None
@@ -100,7 +100,7 @@ class _Filters:
 
 
 async def _outcomes(job: Job, url: str | None, named: list[str], filters: _Filters, processes: int) -> list[Outcome]:
-    """The outcomes of the runs that are named, else of those that fit."""
+    """The outcomes of the named runs, or of those that fit the filters."""
     if named and all(map(file_of, named)):  # no server is needed
         return await _with_progress(job, named, processes)
     async with reach(url, at_rest=True) as where:
@@ -109,7 +109,7 @@ async def _outcomes(job: Job, url: str | None, named: list[str], filters: _Filte
 
 
 def _named(runs: Sequence[str]) -> Iterator[str]:
-    """The runs that a user named; a file stands for each of its runs."""
+    """Yield the runs that a user named; a file stands for each of its runs."""
     for run in runs:
         named = file_of(run)
         if named is None or named[1] is not None:
@@ -126,7 +126,7 @@ class _How(TypedDict):
 
 
 def _checked(*, tools: str, model: str, ignore: Sequence[str]) -> _How:
-    """The options that say how to verify; a file of tools that does not import is refused before any run is read."""
+    """Check the options that say how to verify; a file of tools that cannot be imported is refused before any run is read."""
     for kind in ignore:
         check_choice("--ignore", kind, KINDS)
     check_choice("--model", model, _HALVES)
@@ -138,10 +138,10 @@ def _checked(*, tools: str, model: str, ignore: Sequence[str]) -> _How:
 
 
 def seconds_of(age: str) -> int:
-    """The seconds of an age such as `7d`, `12h`, `30m` or `90s`.
+    """Convert an age such as `7d`, `12h`, `30m` or `90s` to seconds.
 
     Raises:
-        ValueError: It has another form.
+        ValueError: If it has another form.
     """
     found = re.fullmatch(r"(\d{1,6})([smhdw])", age)
     if found is None:
@@ -162,7 +162,7 @@ async def _fitting(url: str, prefix: str, filters: _Filters) -> list[str]:
 
 
 async def _with_progress(job: Job, runs: Sequence[str], processes: int) -> list[Outcome]:
-    """Verify one run here, several in processes; on a terminal a bar shows how many are done."""
+    """Verify one run here, or several in processes, with a progress bar on a terminal."""
     if len(runs) == 1:
         return [await verified(runs[0], job, load_agents([job.target]))]
     console = Console(stderr=True)
@@ -172,7 +172,7 @@ async def _with_progress(job: Job, runs: Sequence[str], processes: int) -> list[
 
 
 def _tell(done: Sequence[Outcome], *, as_json: bool, whole: bool) -> int:
-    """Print the outcomes; returns the exit code."""
+    """Print the outcomes and return the exit code."""
     differing = [one for one in done if one.difference is not None]
     failed = [one for one in done if one.error is not None]
     if as_json:
@@ -188,7 +188,7 @@ def _tell(done: Sequence[Outcome], *, as_json: bool, whole: bool) -> int:
 
 
 def _summary(done: Sequence[Outcome]) -> Table:
-    """How many runs differ, by the kind of their first change, each with the first such run."""
+    """Summarise how many runs differ, by the kind of their first change, each with the first such run."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("runs", "outcome", "for example", "record", "what differs"):
         table.add_column(column, overflow="fold", no_wrap=column == "for example")
@@ -205,7 +205,7 @@ def _summary(done: Sequence[Outcome]) -> Table:
 
 
 def junit(done: Sequence[Outcome]) -> str:
-    """A JUnit report: a test case for each run, which fails if the run differs."""
+    """Make a JUnit report with one test case per run, which fails if the run differs."""
     counts = {
         "tests": len(done),
         "failures": sum(one.difference is not None for one in done),

@@ -1,4 +1,4 @@
-"""Verifies many runs: in processes of their own, each of which loads the agents."""
+"""Verifies many runs in separate processes, each of which loads the agents."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _BATCH: Final = 8  # runs of one call of a process
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be verified: runs of a deployment against the agents of a target.
+    """A job of verification: runs of a deployment against the agents of a target.
 
     Attributes:
         url, prefix: The deployment; no URL if all runs are in files.
-        target: Where the agents are.
+        target: The target that holds the agents.
         tools: `recorded`, `live`, or a Python file with tools that run in place of the agent's.
         model: `recorded` or `live`.
         ignore: Kinds of changes that are not reported.
@@ -44,18 +44,18 @@ class Job:
 
     @property
     def stubs(self) -> list[object]:
-        """The tools of the file, if there is one."""
+        """The tools in the file, if there is one."""
         return load_tools(self.tools) if self.tools.endswith(".py") else []
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one run.
+    """The outcome of verifying one run.
 
     Attributes:
         run_id, agent: The run, and the agent that it was submitted to.
         records: How many of its records were compared.
-        difference: The first that differs; None if none does, or it is not known.
+        difference: The first difference; None if there is none, or if it is not known.
         notes: What could not be compared.
         error: Why the run could not be verified; None if it was.
         took_s: How long it took.
@@ -91,10 +91,10 @@ class Outcome:
 
 
 def agent_for(name: str, agents: dict[str, Agent], *, target: str) -> Agent:
-    """The agent of a run; the only one of the target is meant, even if it has another name now.
+    """The agent for a run. If the target has only one agent, it is used even if its name has changed.
 
     Raises:
-        BadTargetError: The target has several agents, and none of this name.
+        BadTargetError: If the target has several agents and none with this name.
     """
     if name not in agents and len(agents) > 1:
         raise BadTargetError(f"{target} has the agents {', '.join(agents)}, and the run is of {name!r}")
@@ -102,7 +102,7 @@ def agent_for(name: str, agents: dict[str, Agent], *, target: str) -> Agent:
 
 
 async def verified(run: str, job: Job, agents: dict[str, Agent]) -> Outcome:
-    """The outcome of one run, or of a run of a file; what prevents it is an outcome too."""
+    """Verify one run, which may be in a file. An error that prevents it is an outcome too."""
     began = time.monotonic()
     try:
         async with opened(run, job.url, job.prefix) as found:
@@ -130,7 +130,7 @@ def _verify_batch(job: Job, runs: Sequence[str]) -> list[Outcome]:
 async def verify_many(
     job: Job, run_ids: Sequence[str], *, processes: int, done: Callable[[int], None]
 ) -> list[Outcome]:
-    """The outcomes of many runs, in their order; `processes` work at once, and `done` is told how many runs are new."""
+    """Verify many runs and return their outcomes in order. `processes` work at once, and `done` gets the number of new outcomes."""
     batches = [run_ids[start : start + _BATCH] for start in range(0, len(run_ids), _BATCH)]
     found: list[list[Outcome]] = [[] for _ in batches]
     limiter = CapacityLimiter(processes)

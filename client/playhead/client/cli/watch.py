@@ -1,4 +1,4 @@
-"""Commands that show a run while it runs, or afterwards: `demo`, `ask`, `tail`."""
+"""Commands that show a run while it runs or afterwards: `demo`, `ask`, `tail`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _no_wait(wait: bool) -> float | None:
 
 
 class Place:
-    """The cursor of a reader, for the hint when it leaves, and its notices."""
+    """A reader's cursor, for the hint when it leaves, and its notices."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
@@ -90,7 +90,7 @@ def _how_to_rejoin(place: Place) -> str:
 
 
 def watching(follow: Callable[[Place], Awaitable[int]], *, hint: Callable[[Place], str] = _how_to_rejoin) -> None:
-    """Run `follow`; Ctrl-C does not stop the run, and prints the hint."""
+    """Run `follow`. Ctrl-C prints the hint and does not stop the run."""
     place = Place()
     try:
         code = anyio.run(partial(follow, place))
@@ -102,7 +102,7 @@ def watching(follow: Callable[[Place], Awaitable[int]], *, hint: Callable[[Place
 
 
 async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """The result of `act`, with `other` running until then; raises what either of them raises."""
+    """Run `act` and return its result, with `other` running until then. Raises whatever either of them raises."""
     code = 0
     try:
         async with anyio.create_task_group() as tasks:
@@ -128,7 +128,7 @@ async def _show(run: RunReader, place: Place, *, after: str | None, as_json: boo
 
 
 async def _from_the_start(run: RunReader, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
-    """Yield all records, because what is shown after a cursor depends on the records before it."""
+    """Yield all records, because the output after a cursor depends on the records before it."""
     async with aclosing(run.records(wait_for_worker=wait)) as entries:
         async for entry in entries:
             if entry.seq == after.seq and after.epoch not in (None, entry.epoch):
@@ -265,7 +265,7 @@ def _demo_hint(run_id: str) -> str:
 
 
 async def _keep_worker(url: str, model: str | None, place: Place) -> None:
-    """Run a worker process for the demo's agent, and another one if it is killed: that one takes the run over.
+    """Run a worker process for the demo's agent and, if it is killed, another one, which takes the run over.
 
     The worker stops when its standard input is closed, so it never outlives this process.
 

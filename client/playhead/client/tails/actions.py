@@ -85,9 +85,9 @@ class Rewound(NamedTuple):
     """End with a `RewindError` that names the last record common to the records seen and the current log.
 
     Attributes:
-        expected: The last record seen.
-        found: The record that replaced it, if there is one.
-        claims: The claims seen, by which the common record is found.
+        expected: The number of the last record seen.
+        found: The number of the record that replaced it, if there is one.
+        claims: The claims seen, with which the common record is found.
     """
 
     expected: int

@@ -1,4 +1,4 @@
-"""A tail of a run in a file: it ends where the file does."""
+"""A tail of a run in a file, which ends where the file ends."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class FileTail:
         """The next records; None after the last.
 
         Raises:
-            FileEndsError: The run had not ended when it was exported, and all its records were read.
-            GapError, RewindError: The cursor is not one of this run.
-            RunNotFoundError: The file does not have the run.
-            RunFileError: The file has been changed since it was opened.
+            FileEndsError: If the run had not ended when it was exported, and all its records were read.
+            GapError, RewindError: If the cursor does not belong to this run.
+            RunNotFoundError: If the file does not have the run.
+            RunFileError: If the file has been changed since it was opened.
         """
         if self._seq == self._place.seq:
             await self.settle()
@@ -63,7 +63,7 @@ class FileTail:
         return None
 
     async def settle(self) -> None:
-        """Return if the cursor is one of this run. Raises as `next`."""
+        """Check that the cursor belongs to this run. Raises as `next`."""
         seq, _, epoch = self._place
         if seq == 0:
             return

@@ -23,7 +23,7 @@ __all__ = ["Broadcast", "Hub", "HubStatistics", "Subscription"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _BUFFERED_BATCHES: Final = 256
-"""Live batches that a subscription buffers; a tail that is slower reads the stream instead, at its own pace."""
+"""How many live batches a subscription buffers; a slower tail reads the stream instead, at its own pace."""
 
 _PING_EVERY_S: Final = 5.0
 _SILENT_S: Final = 15.0
@@ -33,7 +33,7 @@ _CHANNELS_PER_COMMAND: Final = 512
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-"""Pause between a lost connection and the next one."""
+"""The pause between a lost connection and the next one."""
 
 _TICK_S: Final = 0.25
 """How late a tail's wait may end. All waits share one clock, because a timer per batch costs more than its records."""
@@ -66,12 +66,12 @@ class _Once:
         self._waiter: asyncio.Future[None] | None = None
 
     def set(self) -> None:
-        """End the wait, now and later."""
+        """End the current wait and all later ones."""
         self._done = True
         _wake(self._waiter)
 
     async def wait(self) -> None:
-        """Return when it has been set."""
+        """Wait until it has been set."""
         if not self._done:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -90,7 +90,7 @@ class Subscription:
     Attributes:
         missed: Whether a batch may have been missed, so that the log must be read. True until the first read.
         batches: Published batches that were not taken yet.
-        batches: What was published and not taken yet.
+        batches: Batches that were published and not taken yet.
     """
 
     __slots__ = ("_deadline", "_waiter", "batches", "channel", "confirmed", "missed")
@@ -121,13 +121,13 @@ class Subscription:
         return batches
 
     def lag(self) -> None:
-        """A batch may have been missed: the stream must be read again."""
+        """Note that a batch may have been missed, so that the stream must be read again."""
         self.batches.clear()
         self.missed = True
         _wake(self._waiter)
 
     def listen(self) -> None:
-        """Keep live batches from now on; call it before reading the stream, so that no batch is lost in between."""
+        """Keep live batches from now on. Call it before reading the stream, so that no batch is lost in between."""
         self.missed = False
 
     async def wait(self, timeout: float) -> bool:
@@ -148,7 +148,7 @@ class Subscription:
 
 
 class Broadcast(Protocol):
-    """Published batches, as a tail needs them: see `Hub`. A log that publishes nothing has one that never delivers."""
+    """A source of published batches for tails: see `Hub`. A log that publishes nothing has one that never delivers."""
 
     closed: bool
 
@@ -173,7 +173,7 @@ class Hub:
     scripts publish with `SPUBLISH`.
 
     Attributes:
-        closed: Whether nothing will be received any more, so that tails must end.
+        closed: Whether nothing will be received from now on, so that tails must end.
     """
 
     def __init__(self, client: Redis) -> None:
@@ -207,10 +207,10 @@ class Hub:
         )
 
     def subscribe(self, channel: str) -> Subscription:
-        """A subscription to `channel`; it starts with `missed` set, so its tail reads the stream first.
+        """Subscribe to `channel`. The subscription starts with `missed` set, so that its tail reads the stream first.
 
-        It is best to read after `confirmed`. A tail that cannot wait may read before; at the confirmation it must read
-        again, because the stream holds what was published in between.
+        It is best to read after `confirmed`. A tail that cannot wait may read earlier, but must read again after the
+        confirmation, because the stream holds the batches published in between.
         """
         name = channel.encode()
         subscription = Subscription(name)
@@ -306,7 +306,7 @@ class Hub:
             self._answered(message[1], subscribed=False)
 
     def _answered(self, channel: bytes, *, subscribed: bool) -> None:
-        """Only the reply to the last request for a channel tells its state."""
+        """Note a reply: only that to the last request for a channel says whether it is subscribed."""
         waiting = self._unanswered.pop(channel, 1) - 1
         if waiting:
             self._unanswered[channel] = waiting

@@ -1,4 +1,4 @@
-"""What a tail is, over whatever log, and how one is made."""
+"""The interface of a tail over any log, and of the function that opens one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["AnyTail", "OpenTail"]
 
 
 class AnyTail(Protocol):
-    """A tail as `Tail`, of whatever log: enter it, and call `next` until it returns None."""
+    """A tail, like `Tail`, over any log: enter it, and call `next` until it returns None."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -32,7 +32,7 @@ class AnyTail(Protocol):
 
 
 class OpenTail(Protocol):
-    """Makes a tail on a run."""
+    """Makes a tail of a run."""
 
     def __call__(
         self,

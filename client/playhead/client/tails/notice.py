@@ -18,7 +18,7 @@ NoticeKind = Literal["no_worker", "queued", "paused", "silent", "unreachable", "
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What a tail waits for, sent while it waits.
+    """What a tail waits for; sent while it waits.
 
     Attributes:
         kind: `no_worker` (no live worker serves the agent), `queued` (after other runs, or after the current run of its
@@ -41,7 +41,7 @@ class Notice:
 
 
 def run_not_found(run_id: str) -> RunNotFoundError:
-    """The error for a run that does not exist, or not any more."""
+    """The error for a run that does not exist, or no longer does."""
     return RunNotFoundError(
         f"no run {run_id!r}: never submitted under this prefix, or removed when its retention ended. "
         "`playhead runs` lists those that exist."
@@ -49,13 +49,13 @@ def run_not_found(run_id: str) -> RunNotFoundError:
 
 
 def no_worker(agent: str, workers: Sequence[WorkerInfo]) -> str:
-    """Says that none of the live workers serves the agent, and what they serve."""
+    """The message that none of the live workers serves the agent, and which agents they serve."""
     served = sorted({name for worker in workers for name in worker.agents})
     return f"no live worker serves agent {agent!r}" + (f" (served now: {', '.join(served)})" if served else "")
 
 
 def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
-    """Says what a queued run waits for: the run `holder` that has its session, or else other runs."""
+    """The message about what a queued run waits for: the run `holder` that has its session, or else other runs."""
     if holder is None or holder == run_id:
         return f"run {run_id} is queued: all workers are busy."
     does = f"is {info.state}" if info is not None else "has just ended"
@@ -64,13 +64,13 @@ def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
 
 
 def refused(run_id: str, state: str, reason: str) -> str:
-    """Says that the run cannot go on because the server accepts no writes."""
+    """The message that the run cannot continue because the server accepts no writes."""
     owner = "its owner keeps what it has and goes on" if state == "running" else "a worker can take it"
     return f"run {run_id} is {state}: {reason}; {owner} when writes are accepted again."
 
 
 def silent(run_id: str, worker: str | None, lease: LeaseInfo) -> Notice:
-    """Says since when a run's worker has not renewed its lease, and until when it is waited for."""
+    """The notice of how long a run's worker has not renewed its lease, and when the wait for it ends."""
     heard = (lease.now - lease.renewed) / 1000
     left = max(0, lease.ends - lease.now) / 1000
     since = f"for {heard:.1f} s, since {_clock(lease.renewed)}" if lease.length_ms else "in time"
@@ -90,7 +90,7 @@ def _clock(unix_ms: int) -> str:
 
 
 def rewound(run_id: str, *, head: int, seen: int) -> str:
-    """Says that Redis lost the records after `head` that were seen."""
+    """The message that Redis lost the records after `head`, which were already seen."""
     return (
         f"run {run_id}: Redis lost the log after record {head}, and {seen} was seen; waiting for its "
         "owner to send the rest again."

@@ -1,4 +1,4 @@
-"""Batches of records as the scripts publish them. Pure."""
+"""Reads batches of records in the form in which the scripts publish them. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["new_part"]
 
 
 def new_part(data: bytes, seen: Seen) -> Segment | None:
-    """The new records of a published batch, perhaps none; None if the log must be read, because only it tells what follows.
+    """The new records of a published batch, perhaps none; None if the log must be read to know what follows.
 
     Raises:
         ForeignRecordError: If it is not a batch of playhead.
@@ -29,7 +29,7 @@ def new_part(data: bytes, seen: Seen) -> Segment | None:
 
 
 def _head(data: bytes) -> tuple[int, int, int, bytes]:
-    """First number, epoch and count of a published batch, and its records."""
+    """The first number, epoch and count of a published batch, and its records."""
     head, _, body = data.partition(b"\n")
     place, _, number = head.partition(b" ")
     first, _, epoch = place.partition(b"-")

@@ -1,7 +1,8 @@
 """The records that a reader has seen of a run: enough to notice that the log was rewritten. Pure.
 
 A failover of Redis may lose the end of a log that readers have seen. The owner then sends the same records again, or
-another owner continues from what is left, and other records get numbers that were seen. A reader compares the last
+another owner continues from the remaining log, and other records get the numbers that were seen. A reader compares the
+last
 record it returned with the record that now has its number: logs grow only at their end, so if these two are equal, all
 records before them are.
 """
@@ -33,12 +34,12 @@ def stored_bytes(value: Stored) -> bytes:
 
 
 def _kept(value: Stored) -> list[Any] | bytes:
-    """A record as a waiting tail keeps it: a typed one takes ten times the memory of its bytes."""
+    """A record in the form that a waiting tail keeps: a typed one takes ten times the memory of its bytes."""
     return value if type(value) is list else stored_bytes(value)
 
 
 class ClaimSeen(NamedTuple):
-    """A claim that was seen, where an ownership began."""
+    """A claim that was seen: the beginning of an ownership."""
 
     seq: int
     epoch: int
@@ -46,7 +47,7 @@ class ClaimSeen(NamedTuple):
 
 
 class Seen:
-    """The last record one reader has seen of a run.
+    """The last record that one reader has seen of a run.
 
     Args:
         after: The last entry itself, or a cursor. With a bare number nothing can be checked.
@@ -74,7 +75,7 @@ class Seen:
 
     @property
     def certain(self) -> bool:
-        """Whether more than a number is known, so that it can be compared."""
+        """Whether more than the number is known, so that the record can be compared."""
         return self.epoch is not None and self.seq > 0
 
     def is_(self, seq: int, epoch: int, value: Stored) -> bool:
@@ -99,7 +100,7 @@ class Seen:
     def may_precede(self, segment: Segment) -> bool:
         """Whether `segment`, of the next number, can follow: an ownership begins with its claim, and epochs count up.
 
-        If another record comes next, its claim has a number that was seen as something else.
+        If another record follows, the claim of its owner has a number that was seen as something else.
         """
         return (
             self.epoch is None

@@ -39,10 +39,10 @@ from playhead.runtime.log.values import LeaseInfo, RunInfo, WorkerInfo
 __all__ = ["PAGE", "OnPause", "TailState"]
 
 OnPause = Literal["end", "wait"]
-"""What a reader does while the run waits for responses: end, or send a notice and wait. A past pause is ignored."""
+"""What a reader does while the run waits for responses: it ends, or sends a notice and waits. A past pause is ignored."""
 
 PAGE: Final = 250
-"""Records in a page: a larger one saves round trips, but costs more cache misses and garbage collection."""
+"""How many records a page has: more would save round trips, but cost more cache misses and garbage collection."""
 
 _AWAY_S: Final = 0.5
 _PAUSED: Final = "run.paused"
@@ -53,7 +53,7 @@ class TailState:
 
     Args:
         after: The last entry seen, or a cursor; the whole record was seen.
-        on_pause: Whether to end with the `run.paused` record while the run is paused there.
+        on_pause: Whether to end with the `run.paused` record if the run is still paused there.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
         channels: Runs that are watched by the client: all their tails share the looks.
     """
@@ -93,7 +93,7 @@ class TailState:
 
     @property
     def settled(self) -> bool:
-        """Whether the last record seen is in the log unchanged; False until it was read, and if it is not."""
+        """Whether the last record seen is in the log unchanged; False if it is not, and until it has been read."""
         return self._phase not in UNSURE
 
     def ask(self) -> Action:
@@ -141,7 +141,7 @@ class TailState:
     # ------------------------------------------------------------------ the log
 
     def on_page(self, page: list[Segment]) -> Action:
-        """A page of the log, from the requested number on."""
+        """Take a page of the log, from the requested number on."""
         seen = self._seen
         if seen.certain:
             if not page:
@@ -156,7 +156,7 @@ class TailState:
         return self._new(page) if page else self._nothing_new()
 
     def _new(self, page: list[Segment]) -> Action:
-        """Return the records after what was seen, as far as they follow it."""
+        """Give the records after those seen, as far as they are consecutive."""
         seen = self._seen
         # A short page ends at the head; later records are in the batches.
         then = Phase.READING if page[-1].last - seen.seq >= PAGE else Phase.LISTENING
@@ -180,13 +180,13 @@ class TailState:
         return Give(new)
 
     def _after_last(self, otherwise: Phase) -> Phase:
-        """An owner writes nothing after an end or a pause."""
+        """The next phase: an owner writes nothing after an end or a pause."""
         if self._seen.type in TERMINAL_TYPES:
             return Phase.ENDED
         return Phase.PAUSED if self._seen.type == _PAUSED else otherwise
 
     def _nothing_new(self) -> Action:
-        """The log ends with what was seen."""
+        """Handle a log that ends with the last record seen."""
         seen, info = self._seen, self._info
         if seen.seq == 0:  # every run has a record 1, so this run does not exist
             return self._fail(run_not_found(self.run_id))
@@ -201,14 +201,14 @@ class TailState:
     # ------------------------------------------------------------------ what is published
 
     def on_batches(self, batches: Sequence[bytes]) -> Action:
-        """Batches published for the run, in the order in which they arrived."""
+        """Take batches published for the run, in the order in which they arrived."""
         if self._phase is Phase.LOST:
             return self._to(Phase.READING)
         new: list[Segment] = []
         for data in batches:
             try:
                 segment = new_part(data, self._seen)
-            except ForeignRecordError:  # the log tells what is true: any program can publish on a channel
+            except ForeignRecordError:  # only the log is reliable: any program can publish on a channel
                 return self._give(new, Phase.READING)
             if segment is None:
                 return self._give(new, Phase.READING)
@@ -218,11 +218,11 @@ class TailState:
         return self._give(new, Phase.LISTENING)
 
     def on_missed(self) -> Action:
-        """A published batch may have been missed."""
+        """Note that a published batch may have been missed."""
         return self._to(Phase.READING)
 
     def on_silence(self, channels: int) -> Action:
-        """No batch arrived; `channels` runs are watched."""
+        """Note that no batch arrived; `channels` runs are watched."""
         if self._phase in (Phase.OVERDUE, Phase.LOST):
             self._waiting.share(channels)
             return self._to(Phase.MISSING if self._phase is Phase.OVERDUE else Phase.READING)
@@ -232,7 +232,7 @@ class TailState:
     # ------------------------------------------------------------------ the run
 
     def on_info(self, info: RunInfo | None, refusal: str | None = None) -> Action:
-        """The state of the run, None if it does not exist; and why the server accepts no writes, None if it does."""
+        """Take the state of the run (None if it does not exist), and why the server accepts no writes (None if it does)."""
         seen, self._refusal = self._seen, refusal
         if info is None:
             return self._fail(run_not_found(self.run_id))
@@ -251,8 +251,8 @@ class TailState:
                 return self._looked(info)
 
     def _short(self, info: RunInfo) -> Action:
-        """The log ends before what was seen. Only the owner that wrote the rest can send it again, and only while it
-        owns the run, so the wait ends with its lease."""
+        """Handle a log that ends before the last record seen. Only the owner that wrote the rest can send it again, and
+        only while it owns the run, so the wait ends with its lease."""
         seen = self._seen
         if info.head >= seen.seq:
             return self._gap(seen.seq) if self._phase is Phase.SHORT_AGAIN else self._to(Phase.RECHECKING)
@@ -275,8 +275,8 @@ class TailState:
         return self._wait_with(info)
 
     def _above(self, info: RunInfo) -> Action:
-        """The log had records above the head when it was read, and at the look before. The head moves with each write of
-        playhead, in one step: so if it still has not, another program wrote them."""
+        """Handle a log that had records above the head when it was read, and at the look before. Each write of playhead
+        moves the head in the same step, so if the head has not moved, another program wrote them."""
         seen = self._seen
         if info.head >= seen.seq:
             return self._listen(reap=False)
@@ -292,7 +292,7 @@ class TailState:
         return info.ended and self._seen.type not in ("", *TERMINAL_TYPES)
 
     def _wait_with(self, info: RunInfo) -> Action:
-        """The run has nothing new: end with it, or send a notice of what it waits for."""
+        """Handle a run without new records: end with it, or send a notice of what it waits for."""
         if info.ended:
             return self._to(Phase.ENDED)
         if info.state == "paused":
@@ -315,7 +315,7 @@ class TailState:
         return self._listen(self._paused())
 
     def on_pause_record(self, page: list[Segment]) -> Action:
-        """The requested record, if it exists."""
+        """Take the requested record, if it exists."""
         seq = self._seen.seq
         if not page or page[0].first != seq:
             return self._gap(seq, page[0].first if page else None)
@@ -329,7 +329,7 @@ class TailState:
     # ------------------------------------------------------------------ the queue
 
     def on_workers(self, workers: Sequence[WorkerInfo]) -> Action:
-        """The live workers."""
+        """Take the live workers."""
         info = self._info
         assert info is not None
         if any(info.agent in worker.agents for worker in workers):
@@ -348,13 +348,13 @@ class TailState:
         return self._listen(self._waiting.notice("no_worker", f"{text}; waiting. Start one: playhead worker TARGET"))
 
     def on_holder(self, holder: str | None, info: RunInfo | None) -> Action:
-        """The run that has the session of this one, and its state."""
+        """Take the run that holds this run's session, and its state."""
         return self._listen(self._waiting.notice("queued", queued(self.run_id, holder, info)))
 
     # ------------------------------------------------------------------ the owner
 
     def on_lease(self, lease: LeaseInfo | None) -> Action:
-        """The lease of the run's owner; None if there is none, or if it cannot be read."""
+        """Take the lease of the run's owner; None if there is none, or if it cannot be read."""
         info = self._info
         if lease is None or info is None:
             return self._listen()
@@ -363,6 +363,6 @@ class TailState:
     # ------------------------------------------------------------------ errors
 
     def on_unreachable(self, reason: str) -> Action:
-        """Redis was unreachable for the last action."""
+        """Note that Redis was unreachable for the last action."""
         notice = self._waiting.notice("unreachable", reason)
         return self._listen(notice) if self._phase in CAN_WAIT else Rest(_AWAY_S, notice)

@@ -1,8 +1,8 @@
 """A tail: every record of one run after a cursor, once and in order, until the terminal one.
 
-`TailState` decides and `Tail` acts: it reads the log, receives published batches, and waits. Whenever it reads the log
-it reads the last record it returned once more: if another record replaced it, or the log will not get it back,
-`RewindError` ends the tail. So a reader never sees two histories mixed.
+`TailState` decides and `Tail` acts: it reads the log, receives published batches, and waits. Each time it reads the
+log, it reads the last record that it returned again. If another record has replaced it, or the log will not get it
+back, the tail ends with `RewindError`. So a reader never sees a mixture of two histories.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CONFIRM_S: Final = 1.0
 
 
 async def _accepts() -> str | None:
-    """Of a log that accepts all writes, or that a tail cannot ask."""
+    """The `refusal` of a log that accepts all writes, or that a tail cannot ask."""
     return None
 
 
@@ -58,10 +58,10 @@ class Tail:
         channel: The channel on which the run's records are published.
         after: The last entry seen, or a cursor; the whole record was seen. With a bare number a replaced record cannot
             be noticed.
-        on_notice: Called with what the tail waits for, once per kind until it has new records.
+        on_notice: Called with a notice of what the tail waits for, once per kind until it has new records.
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
-        on_pause: Whether to end with the `run.paused` record while the run is paused there.
-        reap: Called with the run now and then while waiting, so that no tail hangs if the whole fleet is dead.
+        on_pause: Whether to end with the `run.paused` record if the run is still paused there.
+        reap: Called with the run from time to time while waiting, so that no tail hangs if the whole fleet is dead.
         refusal: Returns why the server accepts no writes; None if it does.
     """
 
@@ -110,18 +110,18 @@ class Tail:
         self._hub.unsubscribe(self._subscription)
 
     async def next(self) -> list[Segment] | None:
-        """The next records, as soon as there are any; None after the terminal one, or at a pause.
+        """Wait for the next records and return them; None after the terminal one, or at a pause.
 
-        The records returned last count as seen when this is called again.
+        When this is called again, the records returned before count as seen.
 
         Raises:
-            GapError: A record after the cursor is missing, or the cursor is a bare number that the log has not reached.
-            RewindError: Records that were seen are not in the log any more.
-            RunNotFoundError: The run does not exist, or its retention ended while it was read.
-            ForeignRecordError: The log holds an entry that playhead did not write.
-            NoWorkerError: No worker serves the run's agent and `wait_for_worker` has passed.
-            RedisAuthError: Redis refuses the credentials.
-            PlayheadError: The client was closed.
+            GapError: If a record after the cursor is missing, or the cursor is a bare number that the log has not reached.
+            RewindError: If records that were seen are no longer in the log.
+            RunNotFoundError: If the run does not exist, or its retention ended while it was read.
+            ForeignRecordError: If the log holds an entry that playhead did not write.
+            NoWorkerError: If no worker serves the run's agent and `wait_for_worker` has passed.
+            RedisAuthError: If Redis refuses the credentials.
+            PlayheadError: If the client has been closed.
         """
         action = self._state.ask()
         while True:
@@ -135,7 +135,7 @@ class Tail:
                 action = await self._perform(action)
 
     async def settle(self) -> None:
-        """Return when the last record seen is in the log unchanged; use it instead of `next`.
+        """Wait until the last record seen is in the log unchanged. Use it instead of `next`.
 
         Raises:
             Exception: As `next`.
@@ -197,7 +197,7 @@ class Tail:
             self._on_notice(notice)
 
     async def _rewind(self, action: Rewound) -> RewindError:
-        """The error, with the last record that is certainly common to the records seen and the current log."""
+        """Make the error, with the last record that the records seen and the current log certainly share."""
         common = 0
         with suppress(PlayheadError):  # the common record is optional: a failed look-up must not replace the error
             for claim in reversed(action.claims):

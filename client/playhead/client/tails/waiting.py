@@ -1,4 +1,4 @@
-"""What a tail does while nothing new arrives: how long it listens, and which notices it has sent. Pure."""
+"""The waits of a tail while nothing new arrives: how long it listens, and which notices it has sent. Pure."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ class Waiting:
         self._unserved_s = 0.0
 
     def restart(self) -> None:
-        """New records have arrived."""
+        """Start over, because new records have arrived."""
         self.listen_s, self._sent = _FIRST_LOOK_S, ()
 
     def silence(self, channels: int) -> None:
-        """No batch arrived for `listen_s`; `channels` runs are watched."""
+        """Note that no batch arrived for `listen_s`; `channels` runs are watched."""
         self.waited_s = self.listen_s
         self.share(channels)
         self.listen_s = min(max(_LOOK_EVERY_S, self._share_s), max(_FIRST_LOOK_S, 2 * self.listen_s))
 
     def share(self, channels: int) -> None:
-        """So many runs are watched."""
+        """Set how many runs are watched."""
         self._share_s = channels / _LOOKS_PER_S
 
     @property
@@ -69,16 +69,16 @@ class Waiting:
         return Notice(kind, self.run_id, message, interrupts)
 
     def served(self) -> None:
-        """A worker serves the run's agent."""
+        """Note that a worker serves the run's agent."""
         self._unserved_s = 0.0
 
     def unserved_s(self) -> float:
-        """No worker serves the run's agent: the seconds since one was first missing, up to this look."""
+        """Note that no worker serves the run's agent, and return for how many seconds none has."""
         self._unserved_s += self.waited_s
         return self._unserved_s
 
     def lease(self, lease: LeaseInfo, worker: str | None) -> Notice | None:
-        """The next look is due when a renewal is overdue, then when the lease ends, so that the run is taken from its owner.
+        """Set the next look: when a renewal is overdue, then when the lease ends, so that the run is taken from its owner.
 
         Returns:
             A notice that the owner does not renew its lease, if it is to be sent.

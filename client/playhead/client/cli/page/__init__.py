@@ -1,4 +1,4 @@
-"""Pictures of a run: its timeline in the terminal and as SVG, and a page in which a person moves through it."""
+"""Pictures of a run: its timeline in the terminal and as SVG, and a page on which a person can move through it."""
 
 from __future__ import annotations
 

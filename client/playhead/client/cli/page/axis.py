@@ -1,4 +1,4 @@
-"""The time axis of a picture: long waits are drawn shorter than they were, so that the rest can be seen. Pure."""
+"""The time axis of a picture: long waits are drawn shorter than they were, so that the rest stays visible. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from playhead.runtime.core.timeline import Bar, Timeline
 __all__ = ["Axis"]
 
 _SHARE: Final = 4
-"""A wait is drawn as long as this part of the time in which something was done, at most."""
+"""The longest wait that is drawn, as a part of the time in which something was done."""
 
 
 class Axis:
-    """Gives each time its place from 0 to 1.
+    """Maps each time to a place between 0 and 1.
 
     Attributes:
-        points: Times and their places; between two of them the places grow evenly.
+        points: Times and their places; between two of them the places grow linearly.
     """
 
     def __init__(self, timeline: Timeline) -> None:
@@ -35,7 +35,7 @@ class Axis:
         self._times = times
 
     def place(self, at: int) -> float:
-        """The place of a time."""
+        """The place of a time, from 0 to 1."""
         index = min(max(bisect_right(self._times, at) - 1, 0), max(len(self.points) - 2, 0))
         (began, first), (ended, last) = self.points[index], self.points[min(index + 1, len(self.points) - 1)]
         return first if ended == began else first + (at - began) / (ended - began) * (last - first)

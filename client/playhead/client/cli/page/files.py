@@ -19,7 +19,7 @@ async def write_pictures(run: RunReader, *, html: Path | None, svg: Path | None)
     """Write the page of a run, the picture of its timeline, or both.
 
     Raises:
-        ValueError: A file cannot be written, or the run is too long for a page.
+        ValueError: If a file cannot be written, or the run is too long for a page.
     """
     head = (await run.info()).head
     entries = await read_all(run.log, run.id, head=head)

@@ -1,4 +1,4 @@
-"""A run as one page of HTML that needs nothing else: a slider moves the playhead, and the run is shown as it was there."""
+"""A run as one self-contained HTML page: a slider moves the playhead, and the page shows the run as it was at that record."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from playhead.runtime.core.transcript import Item, transcript
 __all__ = ["LARGEST_PAGE", "run_page"]
 
 LARGEST_PAGE: Final = 9_500_000
-"""Bytes of a page, so that it opens without a wait. Long texts are cut until it fits."""
+"""The largest page, in bytes, which opens without a wait. Long texts are cut until it fits."""
 
 _CUTS: Final = (100_000, 20_000, 4_000, 1_000, 200, 40)
-"""How many characters of one text the page keeps at most; the first of these with which it fits."""
+"""The most characters that the page keeps of one text: the first of these with which it fits."""
 
 
 def run_page(
     entries: Sequence[Entry], *, run_id: str, status: str, history: Sequence[Message] = (), in_turn: bool = False
 ) -> str:
-    """The page of a run.
+    """Make the page of a run.
 
     Args:
         entries: Its records from 1 on, at least one.
@@ -48,7 +48,7 @@ def run_page(
         in_turn: Whether its agent runs tools one after the other.
 
     Raises:
-        ValueError: The page would be too large, however much is cut.
+        ValueError: If the page would be too large even with the shortest texts.
     """
     drawn = timeline(entries)
     template = files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def run_page(
 
 
 def _texts(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
-    """Records and transcript of a page, cut more and more, from the first cut on with which they may fit."""
+    """Yield a page's records and transcript, cut more and more, starting with the first cut with which they may fit."""
     records, items = [_record(entry) for entry in entries], transcript(entries)
     lengths = [*map(len, records), *(len(text) for item in items for text in item.texts)]
     for cut in _CUTS:
@@ -84,7 +84,7 @@ def _texts(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
 
 
 def _places(entries: Sequence[Entry], drawn: Timeline) -> dict[str, Any]:
-    """Time, type and owner of each record; times are milliseconds, counted from the record before."""
+    """The time, type and owner of each record; times are in milliseconds, counted from the previous record."""
     types = {name: place for place, name in enumerate(sorted({entry.record.type for entry in entries}))}
     ats = list(accumulate((entry.record.at for entry in entries), max))  # time never goes back, as in the timeline
     return {
@@ -97,7 +97,7 @@ def _places(entries: Sequence[Entry], drawn: Timeline) -> dict[str, Any]:
 
 
 def _digest_of_script(template: str) -> str:
-    """What the page's policy allows to run: its own script and nothing else."""
+    """The digest of the page's own script, the only one that the page's policy allows."""
     found = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
     assert found, "the template has its script"
     return f"sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}"
@@ -108,7 +108,7 @@ def _cut(text: str, longest: int) -> str:
 
 
 def _record(entry: Entry) -> str:
-    """A record's own fields: of a chunk the chunk alone."""
+    """A record's own fields; for a chunk, only the chunk."""
     record = entry.record
     if type(record) is ModelChunk:
         return json_line(record.chunk, other=str)
@@ -117,17 +117,17 @@ def _record(entry: Entry) -> str:
 
 
 def _item(item: Item, cut: int) -> list[Any]:
-    """An item as the page's script reads it; the records of its pieces are counted from its first."""
+    """An item in the form that the page's script reads; the records of its pieces are counted from its first."""
     texts = [_cut(text, cut) for text in item.texts]
     return [item.kind, item.first, short(item.title), texts, [seq - item.first for seq in item.seqs], item.withdrawn]
 
 
 class _States:
-    """What the page shows of the state, by the first record from which on it holds.
+    """The rows that the page shows of the state, by the first record to which each applies.
 
     Attributes:
         rows: A row for each change; calls and steps are numbers of `words`.
-        words: Every call and every step once, because most of them hold for several rows.
+        words: Every call and every step once, because most of them belong to several rows.
     """
 
     def __init__(self, entries: Iterable[Entry], *, history: Sequence[Message], in_turn: bool) -> None:

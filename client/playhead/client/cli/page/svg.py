@@ -1,4 +1,4 @@
-"""The timeline of a run as SVG: a row for the model and the waits, and a row for each tool that ran beside others."""
+"""The timeline of a run as SVG: one row for the model and the waits, and one for each tool that ran beside others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TOP: Final = 24
 _ROW: Final = 26
 _BAR: Final = 20
 _LETTER: Final = 6.6
-"""The width of a letter at 11 pixels: names are drawn in bars that have space for them."""
+"""The width of a letter at 11 pixels: a name is drawn in its bar if there is space for it."""
 
 _COLOURS: Final = {
     "model": "#4c78a8",
@@ -53,7 +53,7 @@ def timeline_svg(timeline: Timeline) -> str:
 
 
 def _text(text: str) -> str:
-    """Text for an element or an attribute."""
+    """Escape text for an element or an attribute."""
     return escape(printable(text).replace("\n", " ").replace("\t", " "))
 
 
@@ -70,7 +70,7 @@ def _frame(timeline: Timeline, rows: int) -> Iterator[str]:
 
 
 def _cycles(timeline: Timeline, axis: Axis, rows: int) -> Iterator[str]:
-    """A line with its number where a cycle begins, for as many cycles as there is space for."""
+    """A numbered line where each cycle begins, for as many cycles as there is space for."""
     free = 0.0
     for cycle in timeline.cycles:
         x = _x(axis.place(cycle.began))

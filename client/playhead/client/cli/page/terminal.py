@@ -43,7 +43,7 @@ _SAYS: Final = {
 
 
 def transcript_lines(items: Sequence[Item]) -> Iterator[Text]:
-    """Each item of a transcript, long results cut to one line."""
+    """The items of a transcript, with long results cut to one line."""
     for item in items:
         who, style = _SAYS[item.kind]
         text = item.text if item.kind in ("user", "text", "reasoning") else short(item.text)
@@ -54,7 +54,7 @@ def transcript_lines(items: Sequence[Item]) -> Iterator[Text]:
 
 
 def timeline_lines(timeline: Timeline, *, width: int) -> Iterator[Text]:
-    """A line for each bar: its name, its place on the time axis, and how long it took."""
+    """One line per bar: its name, its place on the time axis, and how long it took."""
     bars = timeline.bars
     if len(bars) > _MOST_BARS:
         least = sorted((bar.took_ms for bar in bars), reverse=True)[_MOST_BARS - 1]
@@ -93,7 +93,7 @@ def _ending(bar: Bar) -> str:
 
 
 def costs_table(timeline: Timeline) -> Table:
-    """What each cycle cost; of many, those that took longest."""
+    """The cost of each cycle; if there are many, of those that took longest."""
     cycles = timeline.cycles
     if len(cycles) > _MOST_CYCLES:
         longest = sorted(cycles, key=lambda one: one.ended - one.began, reverse=True)[:_MOST_CYCLES]
