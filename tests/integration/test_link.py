@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import redis
 import trustme
@@ -498,3 +499,15 @@ def test_a_call_after_the_end_of_tls_fails_at_once(redis_url: str, tmp_path: Pat
 
     on(loop, main)
     assert failed == [True]
+
+
+@pytest.mark.parametrize("uvloop", [False, True], ids=["asyncio", "uvloop"])
+def test_a_reply_that_came_while_the_event_loop_was_blocked_is_not_late(fleet: Fleet, uvloop: bool) -> None:
+    async def call() -> Any:
+        async with opened(f"{fleet.url}?socket_timeout=0.2") as link:
+            reply = link.call("ECHO", "here")
+            await anyio.lowlevel.checkpoint()
+            time.sleep(0.5)  # noqa: ASYNC251 - code of a user that blocks
+            return await reply
+
+    assert anyio.run(call, backend_options={"use_uvloop": uvloop}) == b"here"

@@ -25,6 +25,8 @@ __all__ = ["Borrowed", "Link", "Listener", "NoTransportError", "Wire", "borrow",
 
 _NOTHING: Final = object()
 _BUFFERED_BYTES: Final = 1 << 20
+_READ_FIRST_S: Final = 0.05
+"""Between finding a call late and giving it up: what has arrived meanwhile is read."""
 """How many bytes may be buffered for a server that does not read; above that, a call waits its turn."""
 
 _SHARDED_SINCE: Final = 7  # SPUBLISH and SSUBSCRIBE
@@ -208,6 +210,7 @@ class Link(Wire):
         self._calls: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._timeout: float | None = self._connection.socket_timeout
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue: asyncio.Future[Any] | None = None  # the call that was late at the last look
         self._turns = anyio.Lock()
         self._queued = 0
         self._closing = False
@@ -274,6 +277,10 @@ class Link(Wire):
         left = self._calls[0][1] + self._timeout - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
+        elif self._overdue is not self._calls[0][0]:
+            # The loop may have been blocked and the reply be in the socket: uvloop runs its timers before it reads.
+            self._overdue = self._calls[0][0]
+            self._timer = self._loop.call_later(_READ_FIRST_S, self._look)
         else:
             self._fail(redis_errors.TimeoutError(f"no answer within {self._timeout:g} s"))
 
