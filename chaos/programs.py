@@ -66,7 +66,6 @@ def worker(config: dict[str, Any]) -> None:
                 options=options,
                 durability=config["durability"],
                 parent=parent,
-                quiet=True,
             )
         except (
             LogUnavailableError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def speak() -> str:
 
 talker = Agent(name="talker", tools=[speak], model=ScriptedModel([tool_call("speak", {{}}), "ok"], repeat=True))
 """
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 BASIC = "logging.basicConfig(level=logging.INFO, format='MINE %(name)s %(message)s')"
 OWN_LOGGER = """
 handler = logging.StreamHandler()
@@ -64,8 +66,10 @@ def test_what_a_tool_logs_is_printed_once_in_the_format_of_its_file(
     if quiet:
         assert ours == []
     else:
-        expected = "MINE playhead.workers.process worker" if configuration == BASIC else "playhead: worker"
-        assert all(line.startswith(expected) for line in ours)
+        expected = (
+            "MINE playhead.workers.process worker" if configuration == BASIC else rf"{TIME} INFO playhead: worker"
+        )
+        assert all(re.match(expected, line) for line in ours)
 
 
 def test_without_a_configuration_a_worker_prints_its_own_lines_and_the_warnings_of_a_tool(
@@ -73,4 +77,16 @@ def test_without_a_configuration_a_worker_prints_its_own_lines_and_the_warnings_
 ) -> None:
     said = lines_of_a_run(commands, server, tmp_path, "", ready="serves talker")
     assert [line for line in said if "the tool" in line] == ["the tool warns"]
-    assert next(line for line in said if "serves talker" in line).startswith("playhead: worker ")
+    assert re.match(rf"{TIME} INFO playhead: worker ", next(line for line in said if "serves talker" in line))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [((), False), (("--log-level", "info"), True)], ids=["default", "asked for"]
+)
+def test_the_level_of_the_agents_own_configuration_counts_unless_another_is_asked_for(
+    server: EmbeddedServer, commands: Commands, tmp_path: Path, options: tuple[str, ...], expected: bool
+) -> None:
+    configuration = "logging.basicConfig(level=logging.WARNING, format='MINE %(message)s')"
+    said = lines_of_a_run(commands, server, tmp_path, configuration, *options, ready="")
+    assert any("serves talker" in line for line in said) is expected
+    assert all(line.startswith("MINE ") for line in said)

@@ -124,7 +124,7 @@ def test_a_drained_worker_hands_its_run_over_and_another_goes_on(server: Embedde
     run_id = asking.until(RUN_ID).group()
     asking.until('"data": " word3"')
     first.signal(signal.SIGTERM)
-    first.until("draining: 1 runs held")
+    first.until("draining: 1 run held")
     assert first.wait().code == 0
     assert state_of(server.url, run_id) == "queued"
 
@@ -148,7 +148,7 @@ def test_a_second_signal_stops_at_once(processes: str, server: EmbeddedServer, c
     asking.until("→ hang")
     worker.signal(signal.SIGTERM)
     if processes == "1":
-        worker.until("draining: 1 runs held; a second signal stops at once")
+        worker.until("draining: 1 run held; a second signal stops at once")
     else:  # the child that holds nothing drains at once: the signal has arrived
         pids_at(server.url, 1)
     worker.signal(signal.SIGTERM)

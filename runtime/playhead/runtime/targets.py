@@ -17,7 +17,7 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import BadTargetError, ModelConfigurationError, PlayheadError
 from playhead.runtime.tools.tool import Tool
 
-__all__ = ["load_agents", "load_tools"]
+__all__ = ["file_of", "load_agents", "load_tools"]
 
 
 def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
@@ -41,9 +41,16 @@ def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
     return agents
 
 
+def file_of(target: str) -> tuple[str, bool]:
+    """The file or module of a target without its attribute, and whether it is a file."""
+    where = target.rpartition(":")[0] if _has_attribute(target) else target
+    return where, _is_file(where)
+
+
 def _agents_of(target: str) -> list[Agent]:
-    where, _, attribute = target.rpartition(":") if _has_attribute(target) else (target, "", "")
-    module = _load_file(target, Path(where)) if _is_file(where) else _load_module(target, where)
+    where, is_file = file_of(target)
+    attribute = target[len(where) + 1 :]
+    module = _load_file(target, Path(where)) if is_file else _load_module(target, where)
     if attribute:
         value = getattr(module, attribute, None)
         if isinstance(value, Agent):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -11,16 +14,20 @@ from typing import Annotated, Final
 import anyio
 import typer
 
+from playhead.runtime.agent.agent import Agent
+from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS
-from playhead.runtime.messages import log_to_stderr
+from playhead.runtime.messages import yield_to_configuration
 from playhead.runtime.targets import load_agents
 from playhead.workers.exit import take_over_stdin
+from playhead.workers.log_lines import LogFormat, LogLevel, print_lines
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import bury, run_worker
+from playhead.workers.reload import source_changes, source_folders
 from playhead.workers.supervisor import Supervisor
 
 __all__ = ["dev", "worker"]
@@ -45,6 +52,19 @@ Shards = Annotated[
     int | None,
     typer.Option("--shards", min=1, max=MAX_SHARDS, help="Shards of the deployment. Default: those it has, else 1."),
 ]
+Level = Annotated[
+    LogLevel | None,
+    typer.Option(
+        "--log-level", help="What is logged. Default: info, or what the agents' own logging configuration says."
+    ),
+]
+Format = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format", help="Of the lines on stderr, unless the agents' own logging configuration formats them."
+    ),
+]
+Traceback = Annotated[bool, typer.Option("--traceback", help="If a TARGET cannot be loaded, show the whole traceback.")]
 Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
 
 
@@ -63,12 +83,16 @@ def worker(
     shards: Shards = None,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
     mark: Annotated[str | None, typer.Option("--mark", hidden=True, help="The end of the worker's name.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log errors only; as --log-level error.")] = False,
+    log_level: Level = None,
+    log_format: Format = "text",
+    show_traceback: Traceback = False,
 ) -> None:
     """Run agents until SIGTERM or Ctrl-C; then hand over what is running, and end."""
-    log_to_stderr(quiet=quiet)
+    level: LogLevel | None = "error" if quiet else log_level
+    print_lines(level=level, form=log_format)
     parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
-    agents = load_agents(targets)
+    agents = _loaded(targets, show_traceback=show_traceback)
     if processes == 1:
         options = WorkerOptions(
             concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain, crash_limit=crash_limit
@@ -81,7 +105,6 @@ def worker(
             shards=shards,
             options=options,
             parent=parent,
-            quiet=quiet,
             mark=mark,
         )
         return
@@ -97,20 +120,38 @@ def worker(
         "--durability",
         durability,
         *_shards_option(shards),
-        *(["--quiet"] if quiet else []),
+        *_logging_options(level, log_format),
     ]
     died = partial(bury, url=url, prefix=prefix)
     anyio.run(_supervise, Supervisor(arguments, processes=processes, died=died))
+
+
+def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, Agent]:
+    """The agents, by name; from now on the logging that their files configure counts."""
+    try:
+        return load_agents(targets)
+    except PlayheadError as error:
+        if show_traceback and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        raise
+    finally:
+        yield_to_configuration()
+
+
+def _logging_options(level: LogLevel | None, form: LogFormat) -> list[str]:
+    return [*([] if level is None else ["--log-level", level]), "--log-format", form]
 
 
 def _shards_option(shards: int | None) -> list[str]:
     return [] if shards is None else ["--shards", str(shards)]
 
 
-async def _supervise(supervisor: Supervisor) -> None:
+async def _supervise(supervisor: Supervisor, changes: AsyncGenerator[list[Path], None] | None = None) -> None:
     code: int | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_drain_on_signal, supervisor, tasks.cancel_scope)
+        if changes is not None:
+            tasks.start_soon(_restart_on_changes, supervisor, changes)
         code = await supervisor.run()
         tasks.cancel_scope.cancel()
     if code is not None:
@@ -118,6 +159,13 @@ async def _supervise(supervisor: Supervisor) -> None:
             f"playhead: a worker process ended with {code}, for the reason above: a restart cannot fix it", err=True
         )
         raise typer.Exit(code)
+
+
+async def _restart_on_changes(supervisor: Supervisor, changes: AsyncGenerator[list[Path], None]) -> None:
+    async with aclosing(changes):
+        async for files in changes:
+            typer.echo(f"changed  {', '.join(file.name for file in files)}: the workers start again")
+            supervisor.restart()
 
 
 async def _drain_on_signal(supervisor: Supervisor, now: anyio.CancelScope) -> None:
@@ -138,16 +186,28 @@ def dev(
     drain: Drain = 5.0,
     crash_limit: CrashLimit = DEFAULT_CRASH_LIMIT,
     shards: Shards = None,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart the workers when a Python file changes.")] = False,
+    log_level: Level = None,
+    log_format: Format = "text",
+    show_traceback: Traceback = False,
 ) -> None:
     """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
-    log_to_stderr()
-    agents = load_agents(targets)
+    print_lines(level=log_level, form=log_format)
+    agents = _loaded(targets, show_traceback=show_traceback)
     arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
-    arguments += ["--crash-limit", str(crash_limit), *_shards_option(shards)]
-    anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes))
+    arguments += ["--crash-limit", str(crash_limit), *_shards_option(shards), *_logging_options(log_level, log_format)]
+    changes = source_changes(source_folders(targets)) if reload else None
+    anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes, changes=changes))
 
 
-async def _dev(arguments: list[str], *, names: list[str], port: int, processes: int) -> None:
+async def _dev(
+    arguments: list[str],
+    *,
+    names: list[str],
+    port: int,
+    processes: int,
+    changes: AsyncGenerator[list[Path], None] | None,
+) -> None:
     async with EmbeddedServer.running(directory=_DATA, port=port) as server:
         os.environ["PLAYHEAD_URL"] = server.url
         kept = "" if server.directory is None else f", data in {_DATA}/"
@@ -157,6 +217,7 @@ async def _dev(arguments: list[str], *, names: list[str], port: int, processes: 
         typer.echo(f"workers  {processes}, serving {', '.join(names)}")
         typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (from this folder, in another terminal)')
         died = partial(bury, url=server.url, prefix=os.environ.get("PLAYHEAD_PREFIX") or "ph")
-        await _supervise(Supervisor(arguments, processes=processes, died=died))
+        supervisor = Supervisor(arguments, processes=processes, died=died, reloads=changes is not None)
+        await _supervise(supervisor, changes)
         if server.directory is not None:
             typer.echo("stopped; the data is kept")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,8 +23,6 @@ from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.options import WorkerOptions
 
 __all__ = ["Closing", "Ended", "Left", "Paused", "Progress", "Raised"]
-
-logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,9 @@ class Closing:
     Once begun it is not cancelled, because a drain would then throw away the records it holds. It goes on as long as the
     run is held, also while the server refuses writes; and at most a lease longer, because after that another owner writes
     the end. A run that is told to stop is given a lease.
+
+    Attributes:
+        written: The last terminal record that was written, or was to be.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class Closing:
         self._retention_ms = options.retention_ms
         self._lease_s = options.lease_ms / 1000
         self._visit = visit
+        self.written: Record | None = None
         self._waited_at = 0  # the last record when waiting signals last prevented the run's end
 
     async def write(self, progress: Progress, state: RunState | None) -> str | None:
@@ -132,7 +133,6 @@ class Closing:
             case Ended(record):
                 return await self._finish(record, state)
             case Raised(error):  # an error of playhead or of the agent: the run cannot go on, so it fails
-                logger.error("run %s failed in the loop", self._claim.run_id, exc_info=error)
                 return await self._finish(failure(error), state)
             case Paused(record):
                 return await self._pause(record)
@@ -141,6 +141,7 @@ class Closing:
 
     async def _finish(self, record: Record, state: RunState | None) -> str | None:
         rest, batch = await self._last_batch(record)
+        self.written = record
         await self._at(Checkpoint.FINISHING)
         end = RunEnd(
             batch,

@@ -22,7 +22,7 @@ from playhead.workers.leases.leases import Leases
 from playhead.workers.leases.watchdog import now_s
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.options import WorkerOptions
-from playhead.workers.resend import log_refusal
+from playhead.workers.resend import Outage
 
 __all__ = ["WORK_WAIT_S", "Duty"]
 
@@ -41,6 +41,7 @@ class Duty:
 
     Attributes:
         log: The shard's log.
+        outage: Whether the shard answers.
         mailbox: The signals of runs held there.
         commit: The appends of runs held there.
         leases: The leases of runs held there.
@@ -49,10 +50,13 @@ class Duty:
 
     def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
         self.log = log
-        self.mailbox: Mailbox = Mailbox(log)
+        self.outage: Outage = Outage()
+        self.mailbox: Mailbox = Mailbox(log, outage=self.outage)
         signals_wait = self.mailbox.signals_wait
         self.commit: GroupCommit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
-        self.leases: Leases = Leases(log=log, options=options, signals_wait=signals_wait, visit=visit)
+        self.leases: Leases = Leases(
+            log=log, options=options, signals_wait=signals_wait, outage=self.outage, visit=visit
+        )
         self.may_claim: anyio.Event = anyio.Event()
         self._worker = worker
         self._options = options
@@ -77,7 +81,7 @@ class Duty:
             await self._check()
             await self._refuse_a_lease_too_short()
         except LogUnavailableError as error:
-            log_refusal("check", error)
+            self.outage.refused("check", error)
 
     async def _check(self) -> None:
         if not self._checked:
@@ -132,6 +136,7 @@ class Duty:
             suspects=suspects,
         )
         self._pending_token = None
+        self.outage.answered()
         return None if claim is None else (claim, sent)
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
@@ -140,7 +145,7 @@ class Duty:
             try:
                 signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=WORK_WAIT_S)
             except PlayheadError as error:
-                log_refusal("wait for work", error)
+                self.outage.refused("wait for work", error)
                 await anyio.sleep(0.2)
                 continue
             if signalled is not None:
@@ -152,7 +157,7 @@ class Duty:
         try:
             return await self.log.should_empty(agents, worker=self._worker, for_ms=_EMPTYING_MS)
         except PlayheadError as error:
-            log_refusal("should empty", error)
+            self.outage.refused("should empty", error)
             return False
 
     async def announce(self, info: Callable[[], WorkerInfo]) -> None:
@@ -161,7 +166,7 @@ class Duty:
             try:
                 await self.log.announce(info(), ttl_ms=self._options.lease_ms)
             except PlayheadError as error:
-                log_refusal("announce", error)
+                self.outage.refused("announce", error)
             await anyio.sleep(self._options.lease_ms / 3000)
 
     async def withdraw(self) -> None:

@@ -28,6 +28,7 @@ from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
 from playhead.workers.leases.leases import Lease
+from playhead.workers.log_lines import RunLines
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import retry_until_answered
@@ -73,10 +74,12 @@ class Execution:
         self._scope = anyio.CancelScope()
         self._fenced: FencedError | None = None
         self._given: RunState | None = None  # the fold of what was given to the writer
+        self._raised: BaseException | None = None  # what the loop, or a model that ended it, raised
         self._standstill: Standstill | None = None  # until the run gets on
         self._options = options
         self._got_on = got_on
         self._agent = agent
+        self._lines = RunLines(claim)
         self._log = log
         self._mailbox = mailbox
         self._visit = visit
@@ -90,6 +93,7 @@ class Execution:
         """Run it until it ends, or until it is lost, handed over or stopped. Raises nothing but cancellation."""
         if self.claim.inbox:
             self._mailbox.signals_wait(self.claim.run_id)
+        self._lines.begin()
         try:
             with self._scope:
                 await self._at(Checkpoint.CLAIMED)
@@ -106,6 +110,7 @@ class Execution:
             logger.error("run %s is given up, because its end could not be stored: %s", self.claim.run_id, error)
         finally:
             self._mailbox.close(self.claim.run_id, self.control)
+            self._lines.end(self.outcome or "stopped", self._closing.written, state=self._given, raised=self._raised)
 
     async def tell_why_lost(self) -> None:
         """If the run was lost, log why, and which worker may continue it."""
@@ -147,6 +152,7 @@ class Execution:
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise  # others come from the agent's code, and must not end this worker
+            self._raised = error
             return Raised(error)
 
     async def _loop(self) -> Loop:
@@ -202,6 +208,7 @@ class Execution:
             await self.writer.put(item)
         await self._written(item, loop)
         if item.type in TERMINAL_TYPES:
+            self._raised = loop.error
             return Ended(item)
         at_boundary = self.lease.leaving and isinstance(item, MessageAdded) and not loop.ending
         return Left() if at_boundary else None

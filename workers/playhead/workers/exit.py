@@ -15,7 +15,6 @@ import queue
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -23,6 +22,7 @@ from types import FrameType
 from typing import Final, Literal
 
 from playhead.runtime.core.errors import PlayheadError
+from playhead.workers.stacks import where_is
 
 __all__ = ["ProcessExit", "reset_signals_in_forked_children", "take_over_stdin"]
 
@@ -114,11 +114,10 @@ class ProcessExit:
         """Where the event loop is blocked, or that one of its tasks does not end."""
         turned = threading.Event()
         self._call(turned.set)
-        frame = sys._current_frames().get(self._main)  # pyright: ignore[reportPrivateUsage]
-        if turned.wait(_TURN_S) or frame is None:
+        where = where_is(self._main)
+        if turned.wait(_TURN_S) or where is None:
             return "a task of a tool does not end, though it was cancelled"
-        innermost = traceback.extract_stack(frame)[-1]
-        return f"its event loop is blocked in {innermost.name}, {innermost.filename}, line {innermost.lineno}"
+        return f"its event loop is blocked in {where}"
 
     def _leave(self, code: int, why: str) -> None:
         # In a thread, because one that never ends may hold the lock of a log handler or of a stream.

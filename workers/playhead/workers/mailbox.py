@@ -9,7 +9,7 @@ import anyio
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.interface import Log
 from playhead.runtime.loop.control import Control
-from playhead.workers.resend import log_refusal, retry_until_answered
+from playhead.workers.resend import Outage, retry_until_answered
 
 __all__ = ["Mailbox"]
 
@@ -30,8 +30,9 @@ class Mailbox:
     notification of the worker. Each may call `signals_wait` any number of times: a `Control` takes each signal once.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, outage: Outage | None = None) -> None:
         self._log = log
+        self._outage = outage or Outage()
         self._controls: dict[str, Control] = {}
         self._waiting: dict[str, _Mail] = {}
         self._reading: dict[str, _Mail] = {}
@@ -87,7 +88,7 @@ class Mailbox:
             mail.control.deliver(await retry_until_answered(lambda: self._log.inbox(run_id), "inbox"))
         except PlayheadError as error:
             mail.error = error
-            log_refusal(f"inbox of {run_id}", error)  # its next reply or renewal announces the signals again
+            self._outage.refused(f"inbox of {run_id}", error)  # its next reply or renewal announces the signals again
         finally:
             del self._reading[run_id]
             mail.done.set()

@@ -39,7 +39,6 @@ def run_worker(
     durability: Durability,
     options: WorkerOptions,
     parent: int | None,
-    quiet: bool,
     shards: int | None = None,
     mark: str | None = None,
 ) -> None:
@@ -60,7 +59,7 @@ def run_worker(
     make = partial(_shard, url, prefix=prefix, durability=durability)
     end = ProcessExit(drain_s=options.grace_s + options.lease_ms / 1000 + _DISCONNECT_S)
     name = worker_name(os.getpid(), mark or uuid4().hex[:6])
-    main = partial(_main, agents, make, shards, redact(url), name, options=options, end=end, parent=parent, quiet=quiet)
+    main = partial(_main, agents, make, shards, redact(url), name, options=options, end=end, parent=parent)
     anyio.run(main, backend_options={"use_uvloop": uvloop})
 
 
@@ -94,31 +93,33 @@ async def _main(
     options: WorkerOptions,
     end: ProcessExit,
     parent: int | None,
-    quiet: bool,
 ) -> None:
     for agent in agents:
         agent.check_ready()  # before anything is claimed that no model could run
     async with AsyncExitStack() as stack:
         logs, warnings = await _open_shards(make, shards, stack)
-        if not quiet:
-            for warning in warnings:
-                logger.warning("%s: %s", where, warning)
+        for warning in warnings:
+            logger.warning("%s: %s", where, warning)
         worker = Worker(agents, log=logs[0], more=logs[1:], options=options, name=name)
         with (
             anyio.CancelScope() as now,
-            end.serving(partial(_drain, worker, quiet), stop_now=now.cancel, parent=parent),
+            end.serving(partial(_drain, worker), stop_now=now.cancel, parent=parent),
         ):
-            if not quiet:
-                names = ", ".join(worker.agents)
-                logger.warning("worker %s serves %s from %s", worker.name, names, where)
+            logger.info("worker %s serves %s from %s", worker.name, ", ".join(worker.agents), where)
             await worker.run()
+        logger.info("worker %s has drained: %s", worker.name, _ended(worker))
 
 
-def _drain(worker: Worker, quiet: bool) -> None:
-    if not quiet:
-        held = worker.statistics().running
-        logger.warning("draining: %d runs held; a second signal stops at once", held)
+def _drain(worker: Worker) -> None:
+    held = worker.statistics().running
+    logger.info("draining: %d run%s held; a second signal stops at once", held, "" if held == 1 else "s")
     worker.drain()
+
+
+def _ended(worker: Worker) -> str:
+    """How many runs of the worker ended in which way."""
+    ended = worker.statistics().ended
+    return ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(ended.items())) or "no runs"
 
 
 async def _open_shards(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -10,7 +11,7 @@ import anyio
 
 from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError, RedisTooOldError, UnusableServerError
 
-__all__ = ["log_refusal", "retry_until_answered"]
+__all__ = ["Outage", "retry_until_answered"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -27,23 +28,51 @@ async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, b
     Only for calls that may be sent twice. `begun` is the first try, if it was already made. The pauses double from
     50 ms to 1 s.
     """
-    pause = _FIRST_PAUSE_S
+    pause, refused_at = _FIRST_PAUSE_S, 0.0
     while True:
         try:
-            return await (call() if begun is None else begun)
+            reply = await (call() if begun is None else begun)
         except LogUnavailableError as error:
             begun = None
-            logger.warning("%s: %s; trying again in %.2f s", what, error, pause)
+            # One line each: a server that is away for an hour must not fill the log.
+            logger.log(logging.DEBUG if refused_at else logging.WARNING, "%s: %s; trying again", what, error)
+            refused_at = refused_at or time.monotonic()
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
+        else:
+            if refused_at:
+                logger.warning("%s: Redis is back, after %.1f s", what, time.monotonic() - refused_at)
+            return reply
 
 
-def log_refusal(what: str, error: Exception) -> None:
-    """Log the refusal and continue: Redis may be unreachable, or one run's keys damaged, which must not stop others.
+class Outage:
+    """Whether one shard answers, as the lines of a worker say it: one when it stops to, one when it is back.
 
-    Raises:
-        RedisAuthError, RedisTooOldError, UnusableServerError: It does not depend on a run, and waiting does not help.
+    The worker goes on meanwhile: Redis may be unreachable, or one run's keys damaged, which must not stop others.
     """
-    if isinstance(error, _FOR_GOOD):
-        raise error
-    logger.warning("%s: %s; trying again", what, str(error) or type(error).__name__)
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._began: float | None = None
+
+    def refused(self, what: str, error: Exception) -> None:
+        """The shard refused a call. The same refusal again is logged at DEBUG only.
+
+        Raises:
+            RedisAuthError, RedisTooOldError, UnusableServerError: It does not depend on a run, and waiting does not help.
+        """
+        if isinstance(error, _FOR_GOOD):
+            raise error
+        words = str(error) or type(error).__name__
+        logger.log(logging.DEBUG if words == self._last else logging.WARNING, "%s: %s; trying again", what, words)
+        self._last = words
+        if self._began is None and isinstance(error, LogUnavailableError):
+            self._began = time.monotonic()
+
+    def answered(self) -> None:
+        """The shard answered a call."""
+        if self._last:
+            self._last = ""
+        if self._began is not None:
+            logger.warning("Redis is back, after %.1f s", time.monotonic() - self._began)
+            self._began = None

@@ -22,7 +22,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.values import IDLE_OWNERS_LIMIT, Claim
 
-__all__ = ["Standstill"]
+__all__ = ["Standstill", "step_in_words"]
 
 
 class Standstill:
@@ -40,7 +40,7 @@ class Standstill:
             if isinstance(entry.record, ToolStarted)
         }
         tools = [names[index] for index in sorted(state.started - state.results.keys()) if index in names]
-        self.doing: str = _words(tools, in_model_call=state.call_open is not None)
+        self.doing: str = step_in_words(tools, in_model_call=state.call_open is not None)
         self._tools = set(tools)
         self._begun: dict[int, str] = {}
 
@@ -83,7 +83,8 @@ class Standstill:
         return None
 
 
-def _words(tools: list[str], *, in_model_call: bool) -> str:
+def step_in_words(tools: list[str], *, in_model_call: bool) -> str:
+    """The step that runs these tools, or calls the model, in words."""
     if tools:
         return f"the tool{'s' if len(tools) > 1 else ''} {', '.join(map(repr, tools))}"
     return "a call of its model" if in_model_call else "no step"

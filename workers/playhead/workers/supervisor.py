@@ -60,21 +60,27 @@ class Supervisor:
 
     Each gets a pipe whose other end only this process holds, so none outlives it, and its own session, so that Ctrl-C in
     a terminal reaches only this process. One that ends without being told to is replaced, also if it ends with 0: a
-    SIGTERM that was sent to it alone drains it. Cancelling `run` kills them.
+    SIGTERM that was sent to it alone drains it. Cancelling `run` kills them. `restart` drains each, and starts another in
+    its place.
     """
 
-    def __init__(self, arguments: Sequence[str], *, processes: int, died: Died | None = None) -> None:
+    def __init__(
+        self, arguments: Sequence[str], *, processes: int, died: Died | None = None, reloads: bool = False
+    ) -> None:
         """Make a supervisor that has started nothing yet.
 
         Args:
             arguments: Those of each worker process.
             processes: How many.
             died: Called with the name of each worker whose process ended without being told to, and how it ended.
+            reloads: `restart` will be called, so an error of the agents' files is not the end: a change may mend it.
         """
         self._died = died
         self._command = [sys.executable, "-m", "playhead.workers", *arguments, "--stop-with-stdin"]
         self._processes = processes
         self._draining = anyio.Event()
+        self._reloads = reloads
+        self._changed = anyio.Event()
         self._children: dict[int, None] = {}
         self._restarts = 0
         self._last_exit: int | None = None
@@ -86,6 +92,11 @@ class Supervisor:
     def drain(self) -> None:
         """Drain every child; `run` returns when the last one has exited."""
         self._draining.set()
+
+    def restart(self) -> None:
+        """Drain the children, and start others that load the agents' files again."""
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
 
     async def run(self) -> int | None:
         """Run the children until the last one has drained.
@@ -102,12 +113,18 @@ class Supervisor:
     async def _keep_one(self, hopeless: list[int]) -> None:
         pause = _FIRST_PAUSE_S
         while not self._draining.is_set():
-            began = time.monotonic()
-            pid, code = await self._run_one(mark := uuid4().hex[:6])
+            began, changed = time.monotonic(), self._changed
+            pid, code = await self._run_one(mark := uuid4().hex[:6], changed)
             if self._draining.is_set():
                 return
+            if changed.is_set():
+                continue
             self._last_exit = code
             await self._report(worker_name(pid, mark), code)
+            if code in _HOPELESS and self._reloads:
+                logger.warning("a worker process ended with %d, for the reason above; waiting for a changed file", code)
+                await self._first_of(self._draining, changed)
+                continue
             if code in _HOPELESS:
                 hopeless.append(code)
                 self.drain()
@@ -123,22 +140,32 @@ class Supervisor:
             with anyio.move_on_after(_REPORT_S):
                 await self._died(worker, how_it_ended(code))
 
-    async def _run_one(self, mark: str) -> tuple[int, int]:
-        """Run one child to its end. Returns its process id and its exit code."""
+    async def _first_of(self, *events: anyio.Event) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def wait(event: anyio.Event) -> None:
+                await event.wait()
+                tasks.cancel_scope.cancel()
+
+            for event in events:
+                tasks.start_soon(wait, event)
+
+    async def _run_one(self, mark: str, changed: anyio.Event) -> tuple[int, int]:
+        """Run one child to its end, or until the files have changed. Returns its process id and its exit code."""
         child = await anyio.open_process(
             [*self._command, "--mark", mark], stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
         )
         self._children[child.pid] = None
         try:
             async with child, anyio.create_task_group() as tasks:
-                tasks.start_soon(self._drain_child, child)
+                tasks.start_soon(self._drain_child, child, changed)
                 await child.wait()
                 tasks.cancel_scope.cancel()
         finally:
             del self._children[child.pid]
         return child.pid, child.returncode or 0
 
-    async def _drain_child(self, child: Process) -> None:
-        await self._draining.wait()
+    async def _drain_child(self, child: Process, changed: anyio.Event) -> None:
+        await self._first_of(self._draining, changed)
         if child.stdin is not None:
             await child.stdin.aclose()

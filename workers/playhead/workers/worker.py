@@ -20,11 +20,11 @@ from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.apart import Apart
+from playhead.workers.blocked_loop import watch_for_a_blocked_loop
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
 from playhead.workers.options import WorkerOptions, WorkerStatistics, worker_name
-from playhead.workers.resend import log_refusal
 
 __all__ = ["Worker"]
 
@@ -132,6 +132,7 @@ class Worker:
 
     async def _run(self) -> None:
         async with anyio.create_task_group() as background:
+            background.start_soon(watch_for_a_blocked_loop)
             for duty in self._duties:
                 background.start_soon(duty.run)
                 background.start_soon(duty.announce, self._info)
@@ -176,7 +177,7 @@ class Worker:
                     pass
                 refused = False
             except PlayheadError as error:
-                log_refusal("claim", error)
+                duty.outage.refused("claim", error)
                 refused, pause = True, _CLAIM_AGAIN_S
             with anyio.move_on_after(pause):
                 await duty.may_claim.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, Literal, Self, cast, overload
@@ -15,11 +16,14 @@ from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import ToolResult, ToolSpec, ToolUse
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
+from playhead.runtime.messages import exc_info
 from playhead.runtime.tools.body import END, BodyExit, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput
 
 __all__ = ["Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool"]
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 OnUnknownOutcome = Literal["retry", "fail", "ask"]
 """What to do after a takeover with a call that was started and not finished: run it again, tell the model that its
@@ -160,6 +164,8 @@ class Tool(Generic[P, R]):
             end = Outcome(error_result(tool_use_id, str(stopped)))
         except Exception as raised:
             error = raised.error if isinstance(raised, BodyExit) else raised
+            if body is not None and not body.is_late:  # else the input was wrong, or the time limit reached
+                logger.warning("run %s: the tool %r raised", context.run_id, self.name, exc_info=exc_info(error))
             end = Outcome(exception_result(tool_use_id, error))
             ended = body is None or not body.is_late
         except (BodyInterrupted, BaseExceptionGroup) as asked:

@@ -19,7 +19,7 @@ from playhead.workers.checkpoints import Visit
 from playhead.workers.leases.renewer import Renewer
 from playhead.workers.leases.watchdog import Watchdog, now_s
 from playhead.workers.options import WorkerOptions
-from playhead.workers.resend import log_refusal
+from playhead.workers.resend import Outage
 
 __all__ = ["Lease", "Leases"]
 
@@ -75,11 +75,18 @@ class Leases:
     """
 
     def __init__(
-        self, *, log: Log, options: WorkerOptions, signals_wait: Callable[[str], None], visit: Visit | None = None
+        self,
+        *,
+        log: Log,
+        options: WorkerOptions,
+        signals_wait: Callable[[str], None],
+        outage: Outage | None = None,
+        visit: Visit | None = None,
     ) -> None:
         self.reaped: int = 0
         self._log = log
         self._options = options
+        self._outage = outage or Outage()
         lease_s = options.lease_ms / 1000
         self._limit_s = lease_s * 2 / 3
         self._watchdog = Watchdog(every_s=lease_s / 20, stall_s=options.longest_stall_s)
@@ -166,10 +173,10 @@ class Leases:
                 await self.tell_given_up()
                 reaped = await self._log.reap()
             except WriteRefusedError as error:
-                log_refusal("reap", error)
+                self._outage.refused("reap", error)
                 await self._until_renewed()
             except PlayheadError as error:
-                log_refusal("reap", error)
+                self._outage.refused("reap", error)
             else:
                 self.reaped += len(reaped)
                 for run_id in reaped:
@@ -183,5 +190,5 @@ class Leases:
             while await self._log.refusal() is not None:  # noqa: ASYNC110 - the server gives no signal
                 await anyio.sleep(_REAP_EVERY_S)
         except PlayheadError as error:
-            log_refusal("reap", error)
+            self._outage.refused("reap", error)
         await anyio.sleep(self._limit_s / 2)

@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import threading
-import traceback
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Protocol
@@ -35,6 +33,7 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Renewal
 from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.leases.watchdog import Watchdog, now_s
+from playhead.workers.stacks import where_is
 
 __all__ = ["Renewable", "Renewer"]
 
@@ -249,12 +248,8 @@ class Renewer:
             self._worker_loop.call_soon_threadsafe(what, word)
 
     def _stall_report(self, stalled: float) -> str:
-        frame = sys._current_frames().get(self._worker_thread)  # pyright: ignore[reportPrivateUsage]
-        where = ""
-        if frame is not None:
-            innermost = traceback.extract_stack(frame)[-1]
-            where = f" (it is in {innermost.name}, {innermost.filename}, line {innermost.lineno})"
+        where = where_is(self._worker_thread)
         return (
-            f"the event loop has been blocked for {stalled:.1f} s{where}: the leases of {len(self._held())} runs "
+            f"the event loop has been blocked for {stalled:.1f} s{f' (it is in {where})' if where else ''}: the leases of {len(self._held())} runs "
             "are not renewed any more, so that other workers take them over"
         )
