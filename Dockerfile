@@ -18,7 +18,7 @@ WORKDIR /app
 COPY runtime /app/runtime
 COPY workers /app/workers
 COPY client /app/client
-RUN pip install /app/runtime /app/workers "/app/client[cli]"
+RUN pip install "/app/runtime[http,openai]" /app/workers "/app/client[cli]"
 
 # Last, because the examples change most often.
 COPY examples /app/examples

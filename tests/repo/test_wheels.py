@@ -111,7 +111,7 @@ def test_the_distribution_playhead_is_the_three_others_and_no_code(dist: Path):
         lines = archive.read(metadata).decode().splitlines()
     version = wheel.name.split("-")[1]
     assert {line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")} == {
-        f"playhead-runtime[embedded]=={version}",
+        f"playhead-runtime[embedded,http,openai]=={version}",
         f"playhead-workers[reload]=={version}",
         f"playhead-client[cli]=={version}",
     }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from playhead.runtime import Agent, ModelConfigurationError
+from playhead.runtime import Agent, ModelConfigurationError, toolbox
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.models import LocalModel, OpenAIModel, ScriptedModel
 from playhead.workers import Worker
@@ -60,3 +61,21 @@ async def test_a_worker_does_not_start_with_a_model_that_is_not_ready() -> None:
     agents = [Agent(ScriptedModel(["Hi"]), name="fine"), Agent("openai/gpt-5-mini", name="keyless")]
     with pytest.raises(ModelConfigurationError, match="OPENAI_API_KEY"):
         await Worker(agents, log=MemoryLog()).run()
+
+
+@pytest.mark.parametrize("missing", ["openai", "httpx"])
+def test_a_model_whose_extra_is_not_installed_is_refused_when_it_is_made(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    for make in (lambda: OpenAIModel("gpt-5-mini"), lambda: Agent("openai/gpt-5-mini")):
+        with pytest.raises(ModelConfigurationError, match=r"pip install 'playhead-runtime\[openai\]'"):
+            make()
+
+
+def test_the_tool_whose_extra_is_not_installed_is_refused_when_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "playhead.runtime.toolbox.http", raising=False)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(ImportError, match=r"pip install 'playhead-runtime\[http\]'"):
+        _ = toolbox.http_request
+    assert toolbox.calculator.name == "calculator"

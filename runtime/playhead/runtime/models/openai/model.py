@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections.abc import AsyncGenerator, Generator
@@ -17,7 +16,7 @@ from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.chunks import ChunkTranslator
 from playhead.runtime.models.openai.messages import SendBack, chat_request
 from playhead.runtime.models.openai.response import ResponseReader
-from playhead.runtime.models.openai.sdk import NO_KEY, closing, load_sdk, request_errors, ssl_context
+from playhead.runtime.models.openai.sdk import NO_KEY, check_installed, closing, load_sdk, request_errors, ssl_context
 from playhead.runtime.models.openai.told import told
 
 __all__ = ["OpenAIModel"]
@@ -29,7 +28,7 @@ _SDK_OPTIONS = frozenset({"extra_body", "extra_headers", "extra_query", "timeout
 
 
 class OpenAIModel:
-    """A `Model` over the `openai` SDK, streaming, one HTTP connection per call.
+    """A `Model` over the `openai` SDK, streaming, one HTTP connection per call; needs the extra `playhead-runtime[openai]`.
 
     Args:
         model_id: The server's name of the model, such as `gpt-5-mini`.
@@ -50,6 +49,10 @@ class OpenAIModel:
 
     Attributes:
         continues_partial: Whether `continue_params` were given, so that an agent may have `on_partial="continue"`.
+
+    Raises:
+        ModelConfigurationError: The extra `openai` is not installed.
+        TypeError, ValueError: An argument is wrong.
 
     `stream` delivers text, reasoning and tool input as they arrive. Everything that it understands arrives whole;
     anything else is an error with the server's words (docs/providers.md). It raises:
@@ -91,6 +94,7 @@ class OpenAIModel:
         check_mapping("params", params, optional=True)
         check_mapping("client_args", client_args, optional=True)
         check_mapping("continue_params", continue_params, optional=True)
+        check_installed(model_id)
         self.model_id = model_id
         self._send_back: SendBack = send_back
         self.continues_partial: bool = continue_params is not None
@@ -114,17 +118,12 @@ class OpenAIModel:
         """Check that there is a key, or a server that may need none; makes no call.
 
         Raises:
-            ModelConfigurationError: If there is neither, or the `openai` package is not installed.
+            ModelConfigurationError: If there is neither.
         """
-        known = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
-        if importlib.util.find_spec("openai") is not None and (known or self._server):
+        if self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY") or self._server:
             return
-        try:
-            import openai
-        except ImportError as error:
-            raise ModelConfigurationError(
-                f"model openai/{self.model_id} needs the package openai: pip install openai"
-            ) from error
+        import openai
+
         with self._told_of_no_key():
             openai.OpenAI(**{name: value for name, value in self._client_args.items() if name != "http_client"}).close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,12 +13,26 @@ from typing import Any, Final, cast
 import anyio
 import anyio.to_thread
 
-__all__ = ["NO_KEY", "closing", "load_sdk", "request_errors", "ssl_context"]
+from playhead.runtime.core.errors import ModelConfigurationError
+
+__all__ = ["NO_KEY", "check_installed", "closing", "load_sdk", "request_errors", "ssl_context"]
 
 NO_KEY: Final = "none"
 """The key for a server that needs none, because the SDK requires one."""
 
 _CLOSE_S: Final = 5.0
+
+
+def check_installed(model_id: str) -> None:
+    """Check that the extra `openai` is installed; imports nothing.
+
+    Raises:
+        ModelConfigurationError: It is not.
+    """
+    if any(importlib.util.find_spec(name) is None for name in ("openai", "httpx")):
+        raise ModelConfigurationError(
+            f"model {model_id} needs the extra `openai`: pip install 'playhead-runtime[openai]'"
+        )
 
 
 @asynccontextmanager

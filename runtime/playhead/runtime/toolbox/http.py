@@ -16,12 +16,18 @@ from functools import cache
 from typing import Any, Final, cast
 
 import anyio
-import httpx
 
 from playhead.runtime.core.arguments import check_flag, check_items, check_number, check_whole
 from playhead.runtime.toolbox.addresses import AddressPolicy
 from playhead.runtime.tools.decorator import tool
 from playhead.runtime.tools.tool import Tool
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "the tool http_request needs the extra `http`: pip install 'playhead-runtime[http]'", name="httpx"
+    ) from error
 
 __all__ = ["http_request", "make_http_request"]
 
