@@ -19,10 +19,9 @@ from typing import Any
 
 import anyio
 import pytest
-import typer.main
 
 from playhead.client import Client
-from playhead.client.cli.app import app
+from playhead.client.cli.commands import COMMANDS, load
 from playhead.runtime.embedded.server import EmbeddedServer
 from tests.docs.docs_markdown import ROOT, Block, blocks, pages
 
@@ -152,11 +151,10 @@ def commands(block: Block) -> list[list[str]]:
 
 def parse(words: list[str]) -> dict[str, Any]:
     """What the command line makes of `playhead ...`, without doing it; raises what it would refuse with."""
-    group: Any = typer.main.get_command(app)
     name, *rest = words
-    if name not in group.commands:
+    if name not in COMMANDS:
         raise LookupError(f"No such command {name!r}")
-    return group.commands[name].make_context(name, rest).params
+    return load(name).make_context(name, rest).params
 
 
 CONSOLE = [(page.name, block) for page in pages() for block in of(page, "console")]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import pytest
-import typer.main
 
-from playhead.client.cli.app import app
+from playhead.client.cli.commands import COMMANDS as HOMES
+from playhead.client.cli.commands import load
 from playhead.runtime.core import errors
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.events import Event, Projection
@@ -42,7 +42,7 @@ from tests.docs.lua_scripts import accesses_of_scripts, calls
 
 __all__: list[str] = []
 
-COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+COMMANDS: dict[str, Any] = {name: load(name) for name in HOMES}
 SHARED = {"--url", "--prefix", "--json"}
 SOURCES = [file for member in ("runtime", "workers", "client") for file in (ROOT / member / "playhead").rglob("*.py")]
 

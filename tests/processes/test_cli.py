@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from playhead.client.cli.app import app
+from playhead.client.cli.commands import COMMANDS
 from playhead.runtime.embedded.server import EmbeddedServer
 from tests.support.commands import Commands, Finished, Fleet, entries_of, lines_of, state_of
 
@@ -68,7 +68,7 @@ def locked() -> Iterator[EmbeddedServer]:
 
 def command_names() -> list[str]:
     """Every command there is."""
-    return [str(command.name) for command in app.registered_commands]
+    return list(COMMANDS)
 
 
 # What a first-time user sees

@@ -11,6 +11,8 @@ from graphlib import TopologicalSorter
 
 import pytest
 
+from playhead.client.cli.commands import COMMANDS
+
 from .test_house import ROOT, imports, modules, packages, tracked
 
 __all__: list[str] = []
@@ -135,6 +137,29 @@ def test_importing_the_providers_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+HELP = """
+import sys
+from playhead.client.main import main
+sys.argv = ["playhead", "--help"]
+try:
+    main()
+finally:
+    print("LOADED", *sys.modules)
+"""
+
+
+def test_help_imports_neither_a_command_nor_a_library_that_only_commands_need():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shown, _, loaded = done.stdout.partition("LOADED ")
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    modules = loaded.split()
+    heavy = {"anyio", "asyncio", "msgpack", "openai", "pydantic", "redis", "rich", "ssl"}
+    assert heavy & set(modules) == set()
+    ours = {name for name in modules if name.startswith("playhead.") and name.count(".") > 2}
+    assert ours == {"playhead.client.cli.app", "playhead.client.cli.commands", "playhead.runtime.core.errors"}
 
 
 # What the page names

@@ -25,11 +25,10 @@ from typing import Any, cast
 import jsonschema
 import pytest
 import redis
-import typer
-import typer.main
 import yaml
 from redis.connection import parse_url
 
+from playhead.client.cli.commands import COMMANDS, load
 from playhead.runtime.embedded.binary import find_server_binary
 
 __all__: list[str] = []
@@ -122,16 +121,9 @@ def source_of(path: str) -> str:
     raise LookupError(f"{inside} is copied from no tracked file")
 
 
-def commands() -> dict[str, importlib.metadata.EntryPoint]:
-    return {entry.name: entry for entry in importlib.metadata.entry_points(group="playhead.commands")}
-
-
 def worker_options() -> dict[str, Any]:
     """The options of `playhead worker` by their spelling, as the command line builds them."""
-    app = typer.Typer()
-    app.command()(commands()["worker"].load())
-    command: Any = typer.main.get_command(app)
-    return {spelling: parameter for parameter in command.params for spelling in parameter.opts}
+    return {spelling: parameter for parameter in load("worker").params for spelling in parameter.opts}
 
 
 # docker-compose.yml
@@ -314,7 +306,7 @@ def test_the_image_starts_the_playhead_command():
 def test_the_default_command_is_a_worker_of_agents_that_are_in_the_image(where: str):
     command, *targets = dockerfile("CMD")[-1] if where == "Dockerfile" else compose()["services"]["worker"]["command"]
     assert command == "worker"
-    assert callable(commands()[command].load())
+    assert command in COMMANDS
     assert targets
     for target in targets:
         source = source_of(target.partition(":")[0])

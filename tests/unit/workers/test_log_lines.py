@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.errors import ModelConfigurationError
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -21,7 +22,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     ToolStarted,
 )
-from playhead.runtime.core.state import RunState, fold
+from playhead.runtime.core.state import RunState
 from playhead.runtime.log.values import Claim
 from playhead.workers.log_lines import RunLines, print_lines
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from contextlib import asynccontextmanager
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,6 +17,7 @@ import typer
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.embedded.binary import PortTakenError
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
@@ -30,9 +32,11 @@ from playhead.workers.process import bury, run_worker
 from playhead.workers.reload import source_changes, source_folders
 from playhead.workers.supervisor import Supervisor
 
-__all__ = ["dev", "worker"]
+__all__ = ["DEV_PORT", "dev", "server_of_dev", "worker"]
 
 _DATA: Final = Path(".playhead")
+DEV_PORT: Final = 7379
+"""The port of a `dev` that names none, if it is free: a URL that stays valid when `dev` is started again."""
 
 Targets = Annotated[
     list[str],
@@ -179,7 +183,10 @@ async def _drain_on_signal(supervisor: Supervisor, now: anyio.CancelScope) -> No
 
 def dev(
     targets: Targets,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the embedded server; 0 is any.")] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help=f"Of the server; 0 is any. Default: {DEV_PORT} if it is free."),
+    ] = None,
     concurrency: Concurrency = 100,
     processes: Processes = 1,
     lease: Lease = DEFAULT_LEASE_MS / 1000,
@@ -191,7 +198,7 @@ def dev(
     log_format: Format = "text",
     show_traceback: Traceback = False,
 ) -> None:
-    """Develop: an embedded server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
+    """Develop: a server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
     print_lines(level=log_level, form=log_format)
     agents = _loaded(targets, show_traceback=show_traceback)
     arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
@@ -200,22 +207,39 @@ def dev(
     anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes, changes=changes))
 
 
+@asynccontextmanager
+async def server_of_dev(port: int | None, *, usual: int = DEV_PORT) -> AsyncGenerator[EmbeddedServer]:
+    """A server on `.playhead/`: on the port that was given; without one on the usual port, or on any if that is in use."""
+    try:
+        server = await EmbeddedServer.start(directory=_DATA, port=usual if port is None else port)
+    except PortTakenError:
+        if port is not None:
+            raise
+        server = await EmbeddedServer.start(directory=_DATA)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
 async def _dev(
     arguments: list[str],
     *,
     names: list[str],
-    port: int,
+    port: int | None,
     processes: int,
     changes: AsyncGenerator[list[Path], None] | None,
 ) -> None:
-    async with EmbeddedServer.running(directory=_DATA, port=port) as server:
+    async with server_of_dev(port) as server:
         os.environ["PLAYHEAD_URL"] = server.url
         kept = "" if server.directory is None else f", data in {_DATA}/"
         typer.echo(f"server   {server.kind} at {server.url}{kept}")
         if server.notice:
             typer.echo(f"         {server.notice}")
         typer.echo(f"workers  {processes}, serving {', '.join(names)}")
-        typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (from this folder, in another terminal)')
+        typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (in this folder, in another terminal)')
+        typer.echo("\nIn another folder, first:")
+        typer.echo(f"export PLAYHEAD_URL={server.url}")
         died = partial(bury, url=server.url, prefix=os.environ.get("PLAYHEAD_PREFIX") or "ph")
         supervisor = Supervisor(arguments, processes=processes, died=died, reloads=changes is not None)
         await _supervise(supervisor, changes)

@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import io
 import sys
-from importlib.metadata import entry_points, version
 
 import typer
 
-from playhead.client.cli import compare, control, files, look, play, watch
-from playhead.client.cli.doctor import doctor
-from playhead.client.cli.fork import fork
-from playhead.client.cli.verify import verify
+from playhead.client.cli.commands import LazyGroup
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
 
@@ -24,16 +20,20 @@ __all__ = ["app", "run"]
 
 app: typer.Typer = typer.Typer(
     name="playhead",
+    cls=LazyGroup,
     help="Run LLM agents on a fleet, watch them from anywhere, and look at any run again.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes longer to import than all else that `--help` needs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"playhead {version('playhead-client')}")
         raise typer.Exit
 
@@ -44,34 +44,8 @@ def _options(  # pyright: ignore[reportUnusedFunction]
         False, "--version", callback=_print_version, is_eager=True, help="Print the version."
     ),
 ) -> None:
-    """The options of `playhead` itself."""
+    """Run LLM agents on a fleet, watch them from anywhere, and look at any run again."""
     del show_version
-
-
-for _name, _command in {
-    "demo": watch.demo,
-    "ask": watch.ask,
-    "tail": watch.tail,
-    "replay": play.replay,
-    "respond": control.respond,
-    "steer": control.steer,
-    "cancel": control.cancel,
-    "runs": look.runs,
-    "show": look.show,
-    "verify": verify,
-    "fork": fork,
-    "diff": compare.diff,
-    "workers": look.workers,
-    "doctor": doctor,
-    "export": files.export,
-    "import": files.import_file,
-    "check": files.check,
-}.items():
-    app.command(_name)(_command)
-
-# Commands of other installed parts (`worker`, `dev`): a client alone offers no commands that cannot work.
-for _point in entry_points(group="playhead.commands"):
-    app.command(_point.name)(_point.load())
 
 
 def run() -> None:

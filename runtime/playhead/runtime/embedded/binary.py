@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from playhead.runtime.core.errors import PlayheadError
 
-__all__ = ["BINARY_VARIABLE", "EmbeddedServerError", "bundled_binary", "find_server_binary"]
+__all__ = ["BINARY_VARIABLE", "EmbeddedServerError", "PortTakenError", "bundled_binary", "find_server_binary"]
 
 BINARY_VARIABLE = "PLAYHEAD_REDIS_SERVER"
 """Environment variable: path of the server binary to run, instead of a search."""
@@ -31,6 +31,16 @@ class EmbeddedServerError(PlayheadError):
     """The embedded server cannot be started. The message names the port, path or setting, and what to do."""
 
     exit_code: ClassVar[int] = 69
+
+
+class PortTakenError(EmbeddedServerError):
+    """Another program listens on the port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(
+            f"port {port} of 127.0.0.1 is in use by another program. Stop it, choose another port, or take port 0, "
+            "which means any that is free."
+        )
 
 
 def find_server_binary() -> Path | None:

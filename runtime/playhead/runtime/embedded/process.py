@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from playhead.runtime.embedded.binary import EmbeddedServerError
+from playhead.runtime.embedded.binary import EmbeddedServerError, PortTakenError
 from playhead.runtime.embedded.directory import ServerDirectory
 
-__all__ = ["PortTakenError", "ServerProcess", "free_port", "start_process"]
+__all__ = ["ServerProcess", "free_port", "start_process"]
 
 START_SECONDS = 10.0
 # The time a server has to write its data after SIGTERM, before SIGKILL.
@@ -54,16 +54,6 @@ kill -TERM "$waiting"
 wait
 exit "$status"
 """
-
-
-class PortTakenError(EmbeddedServerError):
-    """Another program listens on the port."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(
-            f"port {port} of 127.0.0.1 is in use by another program. Stop it, choose another port, or take port 0, "
-            "which means any that is free."
-        )
 
 
 class ServerProcess:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from anyio import CancelScope, to_thread
 
 from playhead.runtime.core.arguments import check_flag, check_items, check_whole
-from playhead.runtime.embedded.binary import BINARY_VARIABLE, EmbeddedServerError, find_server_binary
+from playhead.runtime.embedded.binary import BINARY_VARIABLE, EmbeddedServerError, PortTakenError, find_server_binary
 
 if TYPE_CHECKING:
     from playhead.runtime.embedded.fake import FakeServer
@@ -142,6 +143,8 @@ class EmbeddedServer:
         try:
             backend = FakeServer(port)
         except (OSError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                raise PortTakenError(port) from error
             raise EmbeddedServerError(
                 f"cannot listen on port {port} of 127.0.0.1: {error}. Choose another port, or 0 for any that is free."
             ) from error
