@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from contextlib import asynccontextmanager
 import traceback
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
