@@ -1,11 +1,10 @@
 # A tool that asks a human before it acts, and a client that responds at the terminal; each may run anywhere.
 #
-#   playhead dev examples/approve.py                          prints the server's URL; serves the agent `careful`
-#   PLAYHEAD_URL=... python examples/approve.py "What is 17 * 23?"
+#   playhead dev examples/approve.py                          serves the agent `careful`
+#   python examples/approve.py "What is 17 * 23?"             in another folder, set PLAYHEAD_URL as `dev` prints it
 #
 # Leave with Ctrl-C while it asks: the run waits. `playhead tail RUN` shows it and tells how to respond from the shell.
 import asyncio
-import os
 import sys
 
 from playhead.client import Client
@@ -29,7 +28,7 @@ careful = Agent(name="careful", tools=[calculator])
 
 
 async def main(prompt: str) -> None:
-    async with Client(os.environ.get("PLAYHEAD_URL", "redis://localhost:6379")) as client:
+    async with Client() as client:
         async for event in client.stream_async("careful", prompt):
             print(event.get("data", ""), end="", flush=True)
             if "result" in event and event["result"].interrupts:

@@ -1,11 +1,10 @@
 # Strands' FastAPI streaming endpoint; the agent runs in a fleet, so this process only watches.
 #
-#   playhead dev examples/agents.py                           prints the server's URL; serves the agent `assistant`
-#   PLAYHEAD_URL=... uvicorn fastapi_app:app --app-dir examples
+#   playhead dev examples/agents.py                           serves the agent `assistant`
+#   uvicorn fastapi_app:app --app-dir examples                in another folder, set PLAYHEAD_URL as `dev` prints it
 #   curl -N localhost:8000/stream -H 'content-type: application/json' -d '{"prompt": "What is 17 * 23?"}'
 #
 # A client that closes the connection leaves the run, and the run goes on. Add "session": "ada" to keep a conversation.
-import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 
 from playhead.client import Client
 
-client = Client(os.environ.get("PLAYHEAD_URL", "redis://localhost:6379"))
+client = Client()
 
 
 @asynccontextmanager

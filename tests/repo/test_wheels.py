@@ -17,11 +17,11 @@ from typing import Final
 
 import pytest
 
+from tests.docs.docs_markdown import ROOT, blocks, section, table
 from tests.support.commands import Commands
 
 __all__: list[str] = []
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 MEMBERS: Final = ("runtime", "workers", "client")
 UV: Final = os.environ.get("UV") or shutil.which("uv") or ""
 
@@ -45,8 +45,11 @@ asyncio.run(main())
 NOT_THERE = """
 import importlib.util, playhead.client
 print(playhead.client.__file__)
-print([name for name in ("playhead.workers", "typer", "rich", "uvloop") if importlib.util.find_spec(name)])
+names = ("playhead.workers", "typer", "rich", "uvloop", "openai", "httpx", "fakeredis", "xllamacpp", "strands")
+print([name for name in names if importlib.util.find_spec(name)])
 """
+
+README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def uv(*arguments: str | Path) -> str:
@@ -157,3 +160,81 @@ def test_a_worker_from_the_wheels_serves_a_client_that_has_neither_command_line_
     asked = commands.spawn([python, "-c", ASK, redis_url]).wait()
     assert (asked.code, asked.out.splitlines()[-1], "391" in asked.out) == (0, "end_turn", True), asked.err
     assert worker.stop() == 0
+
+
+# The lines of the README
+
+
+def install_lines() -> list[tuple[str, str]]:
+    """What a user wants, and a line that gives it, of the tables in the README's section on how to install."""
+    return [(want, line.strip("`")) for want, *lines in table(section(README, "Install")) for line in lines]
+
+
+def in_a_shell(line: str, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a line as a user types it in a folder far away from the workspace; no environment is active there."""
+    ours = ("VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT", "PLAYHEAD_URL")
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
+    return subprocess.run(["bash", "-ec", line], cwd=folder, env={**kept, **settings}, capture_output=True, text=True)
+
+
+def works(want: str, folder: Path) -> None:
+    """Check that the environment in a folder has what a line promises, and no more where that matters."""
+    scripts = folder / ".venv" / "bin"
+    done = subprocess.run([scripts / "python", "-c", NOT_THERE], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    there = done.stdout.splitlines()[-1]
+    if "from Python" in want:
+        assert there == "[]"
+        assert len(uv("pip", "list", "--quiet", "--python", scripts / "python").splitlines()) < 2 + 16
+    elif "without workers" in want:
+        assert there == "['typer', 'rich']"
+        refused = in_a_shell(f"{scripts}/playhead worker agents.py", folder)
+        assert (refused.returncode, "pip install playhead-workers" in refused.stderr) == (78, True), refused.stderr
+    else:
+        assert all(name in there for name in ("playhead.workers", "typer", "openai"))
+        assert ("everything" in want) == ("fakeredis" in there)
+        assert in_a_shell(f"{scripts}/playhead worker --help", folder).returncode == 0
+
+
+@pytest.mark.wheels
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("want", "line"), install_lines(), ids=[line for _, line in install_lines()])
+def test_a_line_of_the_readme_installs_what_it_says_in_an_empty_folder(
+    want: str, line: str, dist: Path, tmp_path: Path
+):
+    settings = {"REPO": f"file://{ROOT}"} if "git+" in line else {"UV_FIND_LINKS": str(dist)}
+    made = in_a_shell(f"uv init --quiet --bare --name trial --python '{sys.executable}'; uv venv --quiet", tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = in_a_shell(line, tmp_path, **settings)
+    assert done.returncode == 0, done.stderr
+    works(want, tmp_path)
+
+
+@pytest.mark.wheels
+@pytest.mark.timeout(600)
+def test_the_commands_of_the_readme_work_in_a_fresh_clone_as_they_are_typed(tmp_path: Path):
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", f"file://{ROOT}", str(clone)], check=True)
+    for block in blocks(README):
+        if block.file is not None:
+            (clone / block.file).write_text(block.text, encoding="utf-8")
+    lines = [line[2:] for block in blocks(README) if block.language == "console" for line in block.text.splitlines()]
+    typed = [line for line in lines if "uv run" in line and " RUN " not in line and "pytest" not in line]
+    assert [" ".join(line.split()[2:4]) for line in typed] == [
+        "playhead demo",
+        "playhead dev",
+        "python watch.py",
+        "playhead ask",
+        "playhead runs",
+    ]
+    assert in_a_shell("uv sync --quiet", clone).returncode == 0
+    demo, dev, *others = typed
+    with Commands(clone) as there:
+        shown = there.spawn(["bash", "-ec", demo]).wait()
+        assert (shown.code, "391" in shown.out) == (0, True), shown.err
+        serving = there.spawn(["bash", "-ec", f"exec {dev}"])
+        serving.until("serves assistant")
+        for line in others:
+            shown = there.spawn(["bash", "-ec", line]).wait()
+            assert (shown.code, "391" in shown.out or "runs" in line) == (0, True), shown
+        assert serving.stop() == 0

@@ -11,8 +11,10 @@ from typing import Any, Never, Self, get_args
 from uuid import uuid4
 
 import anyio
+import anyio.to_thread
 
 from playhead.client.event_stream import stream_events
+from playhead.client.finding import find_url, with_places
 from playhead.client.forking import store_fork
 from playhead.client.reader import RunReader
 from playhead.client.remote_agent import RemoteAgent
@@ -28,7 +30,7 @@ from playhead.runtime.core.checks import check_agent, check_duration, check_sess
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
-from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
@@ -59,7 +61,7 @@ def _log_notice(notice: Notice) -> None:
 class Client:
     """A connection to a fleet; use it as an async context manager.
 
-        async with Client("redis://localhost:6379") as client:
+        async with Client() as client:
             async for event in client.stream_async("assistant", "Calculate 2+2"): ...
 
     Two connections serve any number of tails: one for commands, one for published batches. With a `durability` there is
@@ -69,7 +71,9 @@ class Client:
     any event loop.
 
     Args:
-        url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`.
+        url: As for `connect`: `redis://[user:password@]host:port[/db]`, `redis+sentinel://…`, `redis+cluster://…`. None
+            is, at each opening, `PLAYHEAD_URL`; else the server of a `playhead dev` whose `.playhead/` is in the current
+            folder or the nearest one above it; else `redis://localhost:6379`.
         prefix: The prefix of all keys, which must be the workers' prefix.
         on_notice: Called with a notice of what a tail waits for; by default logs a warning on `playhead.client`.
         max_record_bytes: The size limit of a prompt and everything submitted with it, in bytes.
@@ -94,7 +98,7 @@ class Client:
 
     def __init__(
         self,
-        url: str = DEFAULT_URL,
+        url: str | None = None,
         *,
         prefix: str = "ph",
         on_notice: Callable[[Notice], None] = _log_notice,
@@ -102,14 +106,15 @@ class Client:
         durability: Durability = "memory",
         shards: int | None = None,
     ) -> None:
-        connect(url)  # connects nothing, but refuses a malformed URL
+        connect(url or DEFAULT_URL)  # connects nothing, but refuses a malformed URL
         Keys(prefix)
         check_callable("on_notice", on_notice)
         check_whole("max_record_bytes", max_record_bytes, least=1)
         check_choice("durability", durability, get_args(Durability))
         if shards is not None:
             check_shards(shards)
-        self.url = url
+        self.url: str = url or DEFAULT_URL
+        self._given = url
         self.prefix = prefix
         self._on_notice = on_notice
         self._max_record_bytes = max_record_bytes
@@ -120,6 +125,17 @@ class Client:
 
     async def __aenter__(self) -> Self:
         await self._end_of_former()
+        found = self._given or await anyio.to_thread.run_sync(find_url)
+        self.url = found or DEFAULT_URL
+        try:
+            await self._open()
+        except LogUnavailableError as error:
+            if found is not None:
+                raise
+            raise with_places(error) from error.__cause__
+        return self
+
+    async def _open(self) -> None:
         service = self._service = Service(self._log)
         try:
             await check_server(self._log.at(0).client, durability=self._durability)
@@ -131,7 +147,6 @@ class Client:
                 await self._log.aclose()
             self._service = None
             raise
-        return self
 
     async def _end_of_former(self) -> None:
         """Wait until the previously opened service has ended."""
@@ -371,7 +386,7 @@ class Client:
     def clone(self) -> Self:
         """An unopened client with the same options, for another event loop."""
         return type(self)(
-            self.url,
+            self._given,
             prefix=self.prefix,
             on_notice=self._on_notice,
             max_record_bytes=self._max_record_bytes,

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import anyio
 import typer
 
 from playhead.client.client import Client
 from playhead.client.files import open_log
+from playhead.client.finding import DATA_DIRECTORY, data_folder, listening, running_in, with_places
 from playhead.client.reader import RunReader
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.errors import LogUnavailableError
@@ -23,7 +21,6 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 
 __all__ = [
-    "DATA_DIRECTORY",
     "PREFIX_HELP",
     "URL_HELP",
     "file_of",
@@ -34,37 +31,45 @@ __all__ = [
     "with_run",
 ]
 
-DATA_DIRECTORY: Final = Path(".playhead")
-"""The folder in the current directory where `demo` and `dev` keep their server's data."""
-
-URL_HELP: Final = "Redis to use, or a folder of `playhead dev`. Default: that folder here, else redis://localhost:6379."
+URL_HELP: Final = (
+    "Redis to use, or a folder of `playhead dev`. Default: the nearest .playhead/, here or above, else "
+    "redis://localhost:6379."
+)
 PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
 
 
 @asynccontextmanager
 async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str]:
-    """Find the URL to use: the one given, else that of the embedded server that runs here, else the default.
+    """The URL to use: the one given, else that of the server that runs on the nearest `.playhead/`, else the default.
 
-    A command that needs no worker (`at_rest`) finds the data that `demo` and `dev` left here even if nothing runs: a
-    server for that data runs as long as the command does. `url` may also name the folder of such data.
+    A command that needs no worker (`at_rest`) finds the data that `demo` and `dev` left even if nothing runs: a server
+    for that data runs as long as the command does. `url` may also name the folder of such data.
 
     Raises:
-        LogUnavailableError: If the server of a named folder does not run and the command needs one that outlives it.
+        LogUnavailableError: If the server of a named folder does not run, and the command needs one that stays; or if
+            nothing was named or found, and the default cannot be reached.
     """
     named = url is not None and "://" not in url and Path(url).is_dir()
-    folder = Path(url) if url is not None and named else DATA_DIRECTORY
+    folder = data_folder() if url is None else Path(url) if named else None
     if url is not None and not named:
         yield url
-    elif (running := _running_in(folder)) is not None:
+    elif folder is not None and (running := running_in(folder)) is not None:
         yield running
-    elif at_rest and (named or not _listening(DEFAULT_URL)) and (folder / "appendonlydir").is_dir():
+    elif folder is not None and at_rest and (named or not listening(DEFAULT_URL)) and _has_data(folder):
         async with EmbeddedServer.running(directory=folder) as server:
             typer.echo(f"(reading {folder}/ with a temporary server, because none is running)", err=True)
             yield server.url
     elif named:
         raise LogUnavailableError(f"no server runs on {folder}/; `playhead dev TARGET` starts one on {DATA_DIRECTORY}/")
     else:
-        yield DEFAULT_URL
+        try:
+            yield DEFAULT_URL
+        except LogUnavailableError as error:
+            raise with_places(error) from error.__cause__
+
+
+def _has_data(folder: Path) -> bool:
+    return (folder / "appendonlydir").is_dir()
 
 
 def file_of(run: str) -> tuple[str, str | None] | None:
@@ -114,23 +119,5 @@ def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[
 
 def kept_here() -> str:
     """The option with which a command reads the data kept here; usually empty."""
-    elsewhere = os.environ.get("PLAYHEAD_URL") or _listening(DEFAULT_URL)
+    elsewhere = os.environ.get("PLAYHEAD_URL") or listening(DEFAULT_URL)
     return f" --url {DATA_DIRECTORY}" if elsewhere else ""
-
-
-def _running_in(folder: Path) -> str | None:
-    try:
-        info = json.loads((folder / "server.json").read_text(encoding="utf-8"))
-        url = str(info["url"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return url if _listening(url) else None  # a killed owner leaves the file
-
-
-def _listening(url: str) -> bool:
-    parts = urlsplit(url)
-    try:
-        with socket.create_connection((parts.hostname or "localhost", parts.port or 6379), timeout=0.5):
-            return True
-    except OSError:
-        return False

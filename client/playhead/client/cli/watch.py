@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -15,14 +14,15 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from playhead.client.cli.reach import DATA_DIRECTORY, PREFIX_HELP, URL_HELP, kept_here, opened, reach
+from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
 from playhead.client.client import Client
+from playhead.client.finding import DATA_DIRECTORY
 from playhead.client.questions import how_to_respond, names_of
 from playhead.client.reader import RunReader
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
-from playhead.runtime.core.errors import AgentNotFoundError, RewindError, RunFailedError
+from playhead.runtime.core.errors import RewindError, RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import Entry
@@ -231,8 +231,6 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run an agent with nothing installed or running: starts a server and a worker process, and tails the run."""
-    if importlib.util.find_spec("playhead.workers") is None:
-        raise AgentNotFoundError("the demo needs a worker: pip install playhead-workers")
 
     async def follow(place: Place) -> int:
         async with EmbeddedServer.running(directory=DATA_DIRECTORY) as server:
