@@ -12,10 +12,12 @@ import typer
 
 from playhead.client.cli.place import message_lines
 from playhead.client.cli.reach import opened
-from playhead.client.cli.render import RunView, seconds
+from playhead.client.cli.render import seconds
+from playhead.client.cli.run_view import RunView
 from playhead.client.cli.stepping import keys_of_stdin, step_through
 from playhead.client.cli.watch import Json, Place, Prefix, RunOrFile, Url, print_events, print_run, watching
 from playhead.client.reader import RunReader
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RecordNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import (
@@ -109,6 +111,14 @@ class PlayedView(RunView):
     def _show(self, event: Event) -> None:
         if self._only is None or (self._only in (Only.MODEL, Only.TEXT) and is_part(self._only, event)):
             super()._show(event)
+
+    def _finish(self, message: Message) -> None:
+        if self._only in (None, Only.MODEL, Only.TEXT):
+            super()._finish(message)
+
+    def _progress(self, record: ToolProgressed) -> None:
+        if not self._muted:
+            super()._progress(record)
 
     def note(self, text: str, *, style: str = "dim") -> None:
         """Like `RunView.note`, but print nothing about a record that is not shown."""

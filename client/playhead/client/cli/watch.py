@@ -15,14 +15,15 @@ import anyio
 import typer
 
 from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, reach
-from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, RunView, printable, write_json
+from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, write_json
+from playhead.client.cli.run_view import RunView
 from playhead.client.client import Client
 from playhead.client.finding import DATA_DIRECTORY
 from playhead.client.questions import how_to_respond, names_of
 from playhead.client.reader import RunReader
 from playhead.client.tails.notice import Notice
-from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
-from playhead.runtime.core.errors import RewindError, RunFailedError
+from playhead.runtime.core.cursor import Cursor, parse_cursor
+from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import Entry
@@ -123,16 +124,18 @@ async def _show(run: RunReader, place: Place, *, after: str | None, as_json: boo
     if as_json:
         events = run.stream_async(after=after, wait_for_worker=wait, on_pause="wait")
         return await print_events(events, place)
-    records = _from_the_start(run, after=parse_cursor(after), wait=wait)
+    records = _with_prelude(run, after=after, wait=wait)
     return await print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
 
 
-async def _from_the_start(run: RunReader, *, after: Position, wait: float | None) -> AsyncGenerator[Entry, None]:
-    """Yield all records, because the output after a cursor depends on the records before it."""
-    async with aclosing(run.records(wait_for_worker=wait)) as entries:
+async def _with_prelude(run: RunReader, *, after: str | None, wait: float | None) -> AsyncGenerator[Entry, None]:
+    """The records after a cursor, and before them those on which depends what is shown: as `stream_async` reads them."""
+    seen: Cursor = 0
+    for entry in await run.prelude(parse_cursor(after)):
+        yield entry
+        seen = entry.cursor
+    async with aclosing(run.records(after=seen, wait_for_worker=wait)) as entries:
         async for entry in entries:
-            if entry.seq == after.seq and after.epoch not in (None, entry.epoch):
-                raise RewindError(run.id, expected=after.seq, found=entry.seq)
             yield entry
 
 

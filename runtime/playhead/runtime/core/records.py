@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, SkipValidation
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 
 __all__ = [
+    "CALL_FAILED",
     "ENDED_STATES",
     "RECORD_TYPES",
     "TERMINAL_TYPES",
@@ -174,6 +175,10 @@ class ModelChunk(Record):
 
     def __repr__(self) -> str:
         return f"ModelChunk(at={self.at}, chunk={self.chunk!r})"
+
+
+CALL_FAILED: Final = "the call failed"
+"""The `reason` of a `model.retried` that a `model.failed` follows at once."""
 
 
 class ModelRetried(CheckedRecord):

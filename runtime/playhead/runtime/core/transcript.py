@@ -10,6 +10,7 @@ from typing import Any, Literal
 from playhead.runtime.core.converse import ContentBlock
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import (
+    CALL_FAILED,
     Entry,
     MessageAdded,
     ModelChunk,
@@ -94,7 +95,8 @@ class _Writing:
                 for item in self.items[self._call :]:
                     if item.kind in ("text", "reasoning"):
                         item.withdrawn = seq
-                self._put(seq, "note", f"the model is asked again: {record.reason}")
+                if record.reason != CALL_FAILED:  # of that one the next record tells more
+                    self._put(seq, "note", f"the model is asked again: {record.reason}")
             case _:
                 self._note(entry)
 

@@ -21,7 +21,7 @@ from playhead.runtime.core.faults import asked_to_wait, is_transient
 from playhead.runtime.core.intake import ChunkGate, model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import model_request
-from playhead.runtime.core.records import MessageAdded, ModelRetried, ModelStarted, Record, now_ms
+from playhead.runtime.core.records import CALL_FAILED, MessageAdded, ModelRetried, ModelStarted, Record, now_ms
 from playhead.runtime.core.segments import TEXT, WHOLE, Stored, compact
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel
@@ -206,7 +206,7 @@ class ModelCall:
                 return [self._withdrawn(f"it was not continued: {error}")]
             case Postponed(error, delay):
                 postponed = transient_failure(error, delay=delay, attempt=self._step.attempt)
-                return [self._withdrawn("the call failed"), postponed]
+                return [self._withdrawn(CALL_FAILED), postponed]
             case Failed(error):
                 return [failure(error)]
 

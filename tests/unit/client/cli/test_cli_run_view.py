@@ -1,0 +1,103 @@
+"""What `ask` and `tail` print of a run: to a terminal as it comes, to a pipe what stays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from playhead.client.cli.run_view import RunView
+from playhead.runtime.core.records import (
+    CALL_FAILED,
+    Entry,
+    ModelFailed,
+    ModelRetried,
+    ModelStarted,
+    RunFailed,
+    ToolFinished,
+    ToolProgressed,
+    ToolStarted,
+)
+from playhead.runtime.models import text_call
+from tests.support.eventful import Eventful, eventful
+
+__all__: list[str] = []
+
+
+def shown(entries: Sequence[Entry], capsys: pytest.CaptureFixture[str], *, after: int = 0) -> tuple[str, list[str]]:
+    """What is printed on standard output, and the lines on standard error."""
+    view = RunView("r", after=after)
+    for entry in entries:
+        view.feed(entry)
+    out, err = capsys.readouterr()
+    return out, err.removesuffix("\n").split("\n")
+
+
+def test_a_pipe_gets_the_finished_messages_and_nothing_that_was_withdrawn(capsys: pytest.CaptureFixture[str]):
+    out, _ = shown(eventful(), capsys)
+    assert out == "Let me look.\nIt rains in Paris.\n"
+
+
+def test_a_terminal_gets_the_text_as_it_streams(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    out, err = shown(eventful(), capsys)
+    assert out == " word 0 word 1 word 2 word 3 word 4\nLet me look.\nIt rains in Paris.\n"
+    assert "[withdrawn: word 0 word 1 word 2 word 3 word 4]" in err
+
+
+def test_a_pipe_gets_the_whole_message_that_a_cursor_lies_in(capsys: pytest.CaptureFixture[str]):
+    entries = eventful()
+    last = max(one.seq for one in entries if one.record.type == "model.chunk")
+    out, _ = shown(entries, capsys, after=last - 1)
+    assert out == "It rains in Paris.\n"
+
+
+def test_a_pipe_gets_nothing_of_a_message_that_was_not_finished(capsys: pytest.CaptureFixture[str]):
+    run = Eventful()
+    run.opening("How is Paris?")
+    run.add(ModelStarted(at=0))
+    run.chunks(text_call("half an answer")[:4])
+    run.add(RunFailed(at=0, error_type="ConnectionError", message="reset"))
+    out, err = shown(run.entries, capsys)
+    assert out == ""
+    assert err[-1].endswith("ConnectionError: reset")
+
+
+def test_a_call_that_is_made_again_is_told_once_and_the_last_failure_says_how_many_there_were(
+    capsys: pytest.CaptureFixture[str],
+):
+    run = Eventful()
+    run.opening("How is Paris?")
+    for attempt in (1, 2):
+        run.add(ModelStarted(at=0, attempt=attempt))
+        seq = len(run.entries)
+        failed = ModelFailed(at=0, error_type="ConnectionError", message="reset", delay=0.4, attempt=attempt)
+        run.add(ModelRetried(at=0, supersedes=(seq, seq), reason=CALL_FAILED), failed)
+    run.add(ModelStarted(at=0, attempt=3), RunFailed(at=0, error_type="ConnectionError", message="reset"))
+    _, err = shown(run.entries, capsys)
+    assert err[-3:-1] == [
+        f"[model call {attempt} failed: ConnectionError: reset; it is made again in 0.4 s]" for attempt in (1, 2)
+    ]
+    assert err[-1].endswith("ConnectionError: reset (call 3 of the model for this message)")
+
+
+def test_the_values_that_one_tool_yields_are_on_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    run = Eventful()
+    run.opening("How is Paris?")
+    uses = [run.call(index, name) for index, name in enumerate(("weather", "traffic"))]
+    run.add(*(ToolStarted(at=0, index=index, tool_use=use, effect_key="k") for index, use in enumerate(uses)))
+    run.add(*(ToolProgressed(at=0, index=0, tool_use=uses[0], data=number) for number in range(3)))
+    run.add(ToolProgressed(at=0, index=1, tool_use=uses[1], data="jam"))
+    result: Any = {"toolUseId": "t0", "status": "success", "content": [{"text": "rain"}]}
+    run.add(ToolFinished(at=0, index=0, name="weather", result=result))
+    _, err = shown(run.entries, capsys)
+    assert err[-3:] == ["… weather: 0 · 1 · 2", "… traffic: jam", "✓ weather: rain (0 ms)"]
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")  # a terminal shows each value in the place of the one before
+    _, err = shown(run.entries, capsys)
+    assert [line.count("\r") for line in err if "weather: 2" in line] == [3]
