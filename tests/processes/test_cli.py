@@ -197,7 +197,7 @@ def test_a_running_run_is_cancelled_and_its_tail_ends_with_3(
 
 def test_a_failed_run_says_why_and_exits_with_1(fleet: Fleet, commands: Commands, call: Callable[..., Finished]):
     told = commands.run("ask", "boom", "go", "--url", fleet.url)
-    assert (told.code, told.out) == (1, ""), "text of a message that was not finished is no part of an answer"
+    assert (told.code, told.out) == (1, ""), "a message that was not finished does not belong to the answer"
     assert "RuntimeError: no" in told.err
     found = re.search(RUN_ID, told.err)
     assert found

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from playhead.client.cli.page.files import write_pictures
-from playhead.client.cli.page.terminal import costs_table, timeline_lines, transcript_lines
+from playhead.client.cli.page.terminal import COSTS, cost_rows, timeline_lines, transcript_lines
 from playhead.client.cli.place import show_at
 from playhead.client.cli.reach import with_client, with_run
 from playhead.client.cli.render import failed_call, print_json, printable, record_line, seconds, short
+from playhead.client.cli.tables import Column, print_table
 from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond, names_of
@@ -30,7 +30,7 @@ from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.core.timeline import timeline
 from playhead.runtime.core.transcript import transcript
 from playhead.runtime.log.reading import read_all
-from playhead.runtime.log.values import RunInfo
+from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__ = ["counted", "runs", "show", "workers"]
 
@@ -73,11 +73,23 @@ def _state(info: RunInfo) -> Text:
     return Text(info.state, style=_STATE_STYLES.get(info.state, ""))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "run")
-    return table
+_RUNS: Final = (
+    Column("run"),
+    Column("agent", 1),
+    Column("state"),
+    Column("records", 4, right=True),
+    Column("owners", 3),
+    Column("session", 5),
+    Column("submitted", 2),
+)
+_WORKERS: Final = (
+    Column("worker"),
+    Column("agents"),
+    Column("runs", 1),
+    Column("host", 3),
+    Column("pid", 4),
+    Column("started", 2),
+)
 
 
 def runs(
@@ -97,16 +109,16 @@ def runs(
         if not found:
             typer.echo("no runs yet; start one: playhead ask AGENT PROMPT", err=True)
             return 0
-        table = _table("run", "agent", "state", "records", "owners", "session", "submitted")
+        rows: list[list[str | Text]] = []
         for info in found:
             state = _state(info)
             state.append(printable(await _waits_for(client, info)))
             told = _counters(info)
             owners = f"{info.epoch} ({told})" if told else str(info.epoch)
-            table.add_row(
-                info.run_id, info.agent, state, str(info.head), owners, info.session or "", _ago(info.created)
+            rows.append(
+                [info.run_id, info.agent, state, str(info.head), owners, info.session or "", _ago(info.created)]
             )
-        Console(highlight=False).print(table)
+        print_table(_RUNS, rows)
         return 0
 
     with_client(url, prefix, act)
@@ -193,7 +205,6 @@ async def _show(run: RunReader, *, records: bool, as_json: bool) -> int:
 
 
 def _print_info(console: Console, info: RunInfo) -> None:
-    table = Table(box=None, show_header=False, pad_edge=False)
     took = seconds(info.updated - info.created) if info.ended else f"submitted {_ago(info.created)}"
     rows: list[tuple[str, str | Text]] = [
         ("run", info.run_id),
@@ -207,9 +218,9 @@ def _print_info(console: Console, info: RunInfo) -> None:
     ]
     if info.deadline is not None and not info.ended:
         rows.append(("deadline", _until(info.deadline)))
+    widest = max(len(name) for name, _ in rows)
     for name, value in rows:
-        table.add_row(Text(name, style="bold"), value)
-    console.print(table)
+        console.print(Text.assemble((f"{name:<{widest}}  ", "bold"), value))
 
 
 def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interrupt]) -> None:
@@ -233,7 +244,7 @@ async def _print_course(run: RunReader, info: RunInfo) -> None:
         console.print(line, soft_wrap=True)
     if drawn.cycles:
         console.print()
-        console.print(costs_table(drawn))
+        print_table(COSTS, cost_rows(drawn))
 
 
 async def _print_records(console: Console, run: RunReader, info: RunInfo, *, as_json: bool) -> None:
@@ -264,6 +275,11 @@ def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) 
         )
 
 
+def _worker_row(worker: WorkerInfo) -> list[str]:
+    load = f"{worker.running} of {worker.concurrency}"
+    return [worker.worker, ", ".join(worker.agents), load, worker.host, str(worker.pid), _ago(worker.started)]
+
+
 def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
     """List the live workers and what they serve."""
 
@@ -276,12 +292,7 @@ def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> No
         if not found:
             typer.echo("no live workers; start one: playhead worker TARGET", err=True)
             return 0
-        table = _table("worker", "agents", "runs", "host", "pid", "started")
-        for worker in found:
-            load = f"{worker.running} of {worker.concurrency}"
-            agents = ", ".join(worker.agents)
-            table.add_row(worker.worker, agents, load, worker.host, str(worker.pid), _ago(worker.started))
-        Console(highlight=False).print(table)
+        print_table(_WORKERS, map(_worker_row, found))
         return 0
 
     with_client(url, prefix, act)

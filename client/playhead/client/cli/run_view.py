@@ -224,7 +224,7 @@ class RunView:
                 pass
 
     def _progress(self, record: ToolProgressed) -> None:
-        """Show what a tool yields: on a terminal each value in the place of the one before, elsewhere behind it."""
+        """Show what a tool yields: on a terminal each value in the place of the one before, elsewhere after it."""
         goes_on = self._progress_of == record.index
         value = short(record.data)
         line = Text(printable(f"… {record.tool_use['name']}: {value}"), style="dim")

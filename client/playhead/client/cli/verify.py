@@ -16,11 +16,11 @@ import anyio
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
+from playhead.client.cli.tables import Column, print_table
 from playhead.client.cli.verifying import Job, Outcome, verified, verify_many
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
@@ -183,25 +183,30 @@ def _tell(done: Sequence[Outcome], *, as_json: bool, whole: bool) -> int:
         for one in done if whole else failed:
             console.print(Text(printable(one.text)))
         if not whole or len(done) > 1:
-            console.print(_summary(done), soft_wrap=False)
+            print_table(_SUMMARY, _summary(done))
     return EXIT_DIFFERS if differing else EXIT_FAILED if failed else 0
 
 
-def _summary(done: Sequence[Outcome]) -> Table:
+_SUMMARY: Final = (
+    Column("runs"),
+    Column("outcome"),
+    Column("for example"),
+    Column("record", 1),
+    Column("what differs"),
+)
+
+
+def _summary(done: Sequence[Outcome]) -> Iterator[list[str | Text]]:
     """Summarise how many runs differ, by the kind of their first change, each with the first such run."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("runs", "outcome", "for example", "record", "what differs"):
-        table.add_column(column, overflow="fold", no_wrap=column == "for example")
     same = sum(one.difference is None and one.error is None for one in done)
-    table.add_row(str(same), Text("the same", style="green"), "", "", "")
+    yield [str(same), Text("the same", style="green"), "", "", ""]
     kinds = Counter(one.difference.kind for one in done if one.difference is not None)
     for kind, count in kinds.most_common():
         first = next(found for one in done if (found := one.difference) is not None and found.kind == kind)
         place, what = f"{first.seq}-{first.epoch} {first.record}", printable(first.changes[0].what)
-        table.add_row(str(count), Text(kind, style="red"), first.run_id, place, what)
+        yield [str(count), Text(kind, style="red"), first.run_id, place, what]
     if failed := sum(one.error is not None for one in done):
-        table.add_row(str(failed), Text("not verified", style="yellow"), "", "", "")
-    return table
+        yield [str(failed), Text("not verified", style="yellow"), "", "", ""]
 
 
 def junit(done: Sequence[Outcome]) -> str:

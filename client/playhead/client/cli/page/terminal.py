@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from rich.table import Table
 from rich.text import Text
 
 from playhead.client.cli.page.axis import Axis
 from playhead.client.cli.render import printable, seconds, short
+from playhead.client.cli.tables import Column
 from playhead.runtime.core.timeline import Bar, Timeline
 from playhead.runtime.core.transcript import Item
 
-__all__ = ["costs_table", "timeline_lines", "transcript_lines"]
+__all__ = ["COSTS", "cost_rows", "timeline_lines", "transcript_lines"]
 
 _MOST_BARS: Final = 60
 _MOST_CYCLES: Final = 30
@@ -92,18 +92,28 @@ def _ending(bar: Bar) -> str:
     return "" if bar.outcome == "ok" else f", {bar.outcome}"
 
 
-def costs_table(timeline: Timeline) -> Table:
+COSTS: Final = (
+    Column("cycle"),
+    Column("records", 1, right=True),
+    Column("time", right=True),
+    Column("model", right=True),
+    Column("tools", right=True),
+    Column("waits", 2, right=True),
+    Column("tokens in", 3, right=True),
+    Column("out", 3, right=True),
+)
+"""The columns of `cost_rows`."""
+
+
+def cost_rows(timeline: Timeline) -> Iterator[list[str]]:
     """The cost of each cycle; if there are many, of those that took longest."""
     cycles = timeline.cycles
     if len(cycles) > _MOST_CYCLES:
         longest = sorted(cycles, key=lambda one: one.ended - one.began, reverse=True)[:_MOST_CYCLES]
         cycles = tuple(sorted(longest, key=lambda one: one.number))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("cycle", "records", "time", "model", "tools", "waits", "tokens in", "out"):
-        table.add_column(column, justify="left" if column == "cycle" else "right")
     for one in cycles:
         tools = f"{seconds(one.tool_ms)} ({one.tools})" if one.tools else ""
-        table.add_row(
+        yield [
             str(one.number),
             f"{one.first}-{one.last}",
             seconds(one.ended - one.began),
@@ -112,5 +122,4 @@ def costs_table(timeline: Timeline) -> Table:
             seconds(one.wait_ms) if one.wait_ms else "",
             str(one.input_tokens),
             str(one.output_tokens),
-        )
-    return table
+        ]

@@ -1,0 +1,64 @@
+"""Tables for people: as wide as the terminal, and of any width where the output is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["Column", "fitting", "print_table"]
+
+_GAP: Final = 2
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        name: Its heading.
+        rank: When a narrow terminal does without it: the highest rank first. Columns of rank 0 stay.
+        right: Whether its cells end at one place, as numbers do.
+    """
+
+    name: str
+    rank: int = 0
+    right: bool = False
+
+
+def fitting(columns: Sequence[Column], widths: Sequence[int], *, width: int) -> list[int]:
+    """The numbers of the columns to show, in order, so that they fit as far as their ranks allow."""
+    shown = list(range(len(columns)))
+    for number in sorted(shown, key=lambda one: columns[one].rank, reverse=True):
+        if columns[number].rank == 0 or sum(widths[one] + _GAP for one in shown) - _GAP <= width:
+            break
+        shown.remove(number)
+    return shown
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print a table on standard output, a line for each row.
+
+    A terminal that is too narrow gets fewer columns, and what is still too long is cut. A pipe gets whole lines, because
+    a program reads them.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    cells = [[one if isinstance(one, Text) else Text(one) for one in row] for row in rows]
+    lines = [[Text(column.name, style="bold") for column in columns], *cells]
+    widths = [max(row[at].cell_len for row in lines) for at in range(len(columns))]
+    limited = sys.stdout.isatty()
+    shown = fitting(columns, widths, width=console.width) if limited else list(range(len(columns)))
+    for row in lines:
+        line = Text(" " * _GAP).join(_aligned(row[at], widths[at], right=columns[at].right) for at in shown)
+        line.rstrip()
+        if limited:
+            line.truncate(console.width, overflow="ellipsis")
+        console.print(line)
+
+
+def _aligned(cell: Text, width: int, *, right: bool) -> Text:
+    cell = cell.copy()
+    cell.align("right" if right else "left", width)
+    return cell
