@@ -6,7 +6,6 @@ All the code together takes more than a second of CPU to import, which `--help`,
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple
@@ -112,7 +111,4 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is called, and its arguments; refuses an unknown name with the names that are like it."""
         name, command, rest = super().resolve_command(ctx, args)
-        try:
-            return name, command if name is None else load(name), rest
-        except KeyboardInterrupt:  # the imports of a command take a moment
-            sys.exit(130)
+        return name, command if name is None else load(name), rest

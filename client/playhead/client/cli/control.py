@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from functools import partial
@@ -14,7 +13,7 @@ import typer
 
 from playhead.client.cli.questions import read_responses
 from playhead.client.cli.reach import with_client
-from playhead.client.cli.render import print_json, printable
+from playhead.client.cli.render import print_json, printable, read_stdin
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.client.questions import names_of
@@ -108,7 +107,7 @@ def steer(
     prefix: Prefix = "ph",
 ) -> None:
     """Send a message to a running run. The run receives it before its next model call."""
-    said = sys.stdin.read() if text == "-" else text
+    said = read_stdin() if text == "-" else text
     with_client(url, prefix, partial(_steer, run_id=run_id, text=said, as_json=as_json))
 
 

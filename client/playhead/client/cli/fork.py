@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from playhead.client.cli.questions import read_value
 from playhead.client.cli.reach import file_of, reach
-from playhead.client.cli.render import print_json, printable
+from playhead.client.cli.render import has_terminal, print_json, printable
 from playhead.client.cli.watch import Json, Prefix, RunId, Url
 from playhead.client.client import Client
 from playhead.runtime.core.errors import ForkAfterEffectsError
@@ -58,7 +57,7 @@ def fork(
     try:
         made = make(accept_effects=yes)
     except ForkAfterEffectsError as error:
-        if not (sys.stdin.isatty() and _is_accepted(error)):
+        if not (has_terminal() and _is_accepted(error)):
             raise
         made = make(accept_effects=True)
     if as_json:

@@ -14,8 +14,10 @@ __all__ = [
     "EXIT_DIFFERS",
     "EXIT_FAILED",
     "failed_call",
+    "has_terminal",
     "print_json",
     "printable",
+    "read_stdin",
     "record_line",
     "seconds",
     "short",
@@ -39,6 +41,24 @@ def short(value: Any, *, longest: int = _LONGEST) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def has_terminal() -> bool:
+    """Whether a user can be asked something: standard input is a terminal, and standard error, which shows the question."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - closed, as by `<&-`
+        return False
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def read_stdin() -> str:
+    """All of standard input, for an argument `-`.
+
+    Raises:
+        ValueError: If it is closed.
+    """
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - closed, as by `<&-`
+        raise ValueError("standard input is closed: there is nothing to read for the argument `-`")
+    return sys.stdin.read()
 
 
 def write_json(line: str) -> None:

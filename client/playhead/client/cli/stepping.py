@@ -59,6 +59,8 @@ NextKey = Callable[[], Awaitable[str]]
 @contextmanager
 def keys_of_stdin() -> Generator[NextKey]:
     """Read keys from standard input. Without a terminal, they are its characters except line breaks."""
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - closed, as by `<&-`
+        raise ValueError("standard input is closed: --step needs a terminal, or keys to read")
     if not sys.stdin.isatty():
         yield _Keys(_LINE_ENDS).next
     elif sys.platform == "win32":

@@ -15,7 +15,7 @@ import anyio
 import typer
 
 from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, reach
-from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, write_json
+from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, read_stdin, write_json
 from playhead.client.cli.run_view import RunView
 from playhead.client.client import Client
 from playhead.client.finding import DATA_DIRECTORY
@@ -194,7 +194,7 @@ def ask(
     prefix: Prefix = "ph",
 ) -> None:
     """Submit a run and watch it. Ctrl-C leaves; the run goes on."""
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = read_stdin() if prompt == "-" else prompt
 
     async def follow(place: Place) -> int:
         async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
