@@ -14,8 +14,9 @@ import sys
 from typing import Final
 
 import typer
+from typer.completion import completion_init  # pyright: ignore[reportPrivateImportUsage] - it has no other place in all versions
 
-from playhead.client.cli.commands import LazyGroup
+from playhead.client.cli.commands import COMPLETE_VARIABLE, LazyGroup
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
 
@@ -60,6 +61,8 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # characters that the terminal cannot show must not end the command
             stream.reconfigure(errors="backslashreplace")
+    if COMPLETE_VARIABLE in os.environ:
+        completion_init()
     try:
         try:
             app()

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from playhead.runtime.core.errors import PlayheadError
 
-__all__ = ["COMMANDS", "Home", "LazyGroup", "NotInstalledError", "load"]
+__all__ = ["COMMANDS", "COMPLETE_VARIABLE", "Home", "LazyGroup", "NotInstalledError", "load"]
 
 
 class NotInstalledError(PlayheadError):
@@ -40,6 +40,9 @@ class Home(NamedTuple):
     help: str
     needs: str = ""
 
+
+COMPLETE_VARIABLE: Final = "_PLAYHEAD_COMPLETE"
+"""Environment variable: a shell sets it to what it wants to complete."""
 
 _CLI: Final = "playhead.client.cli"
 _WORKERS: Final = "playhead.workers"
@@ -69,6 +72,7 @@ COMMANDS: Final[Mapping[str, Home]] = {
     "export": Home(f"{_CLI}.files", "export", "Write runs to a file."),
     "import": Home(f"{_CLI}.files", "import_file", "Store the runs of a file in Redis."),
     "check": Home(f"{_CLI}.files", "check", "Look for secrets in a file of runs."),
+    "completion": Home(f"{_CLI}.completion", "completion", "Print the lines with which a shell completes `playhead`."),
 }
 
 
@@ -111,4 +115,7 @@ class LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is called, and its arguments; refuses an unknown name with the names that are like it."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command if name is None else load(name), rest
+        completing = ctx.resilient_parsing  # what is not installed has nothing to complete
+        if name is None or (completing and _missing(COMMANDS[name])):
+            return name, command, rest
+        return name, load(name), rest

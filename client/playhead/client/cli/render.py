@@ -44,10 +44,8 @@ def short(value: Any, *, longest: int = _LONGEST) -> str:
 
 
 def has_terminal() -> bool:
-    """Whether a user can be asked something: standard input is a terminal, and standard error, which shows the question."""
-    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - closed, as by `<&-`
-        return False
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    """Whether a user can be asked something."""
+    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison] - None if closed
 
 
 def read_stdin() -> str:
