@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -156,3 +159,57 @@ def test_what_cannot_be_done_is_one_line_and_an_exit_code(
     assert (told.code, told.out) == (code, "")
     assert told.err.startswith(f"playhead: {text}")
     assert len(told.err.splitlines()) == 1
+
+
+@contextmanager
+def at_a_terminal(fleet: Fleet, commands: Commands, what: str) -> Generator[tuple[Running, Callable[[str], str], int]]:
+    """`playhead ask` with a terminal: the command, what waits for a text on the terminal, and the user's end of it."""
+    ours, theirs = pty.openpty()
+    command = commands.start("ask", "asks", what, "--url", fleet.url, stdin=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+
+    def until(text: str) -> str:
+        nonlocal shown
+        while text not in shown.decode(errors="replace"):
+            shown += os.read(ours, 4096)
+        before, _, rest = shown.decode(errors="replace").partition(text)
+        shown = rest.encode()
+        return before
+
+    try:
+        yield command, until, ours
+    finally:
+        os.close(ours)
+
+
+def test_at_a_terminal_the_questions_are_answered_in_place(fleet: Fleet, commands: Commands):
+    with at_a_terminal(fleet, commands, "pay book") as (command, until, keys):
+        until("? approve: May I book?")
+        for typed in (b"\n", b"yes\n", b"5\n"):  # an empty line is not an answer
+            until("> ")
+            os.write(keys, typed)
+        until("[answered: yes, 5]")
+        until("end_turn")
+        told = command.wait()
+    assert (told.code, "pay: yes, book: 5" in told.out) == (0, True), told.out
+
+
+def test_a_question_at_a_terminal_may_be_answered_elsewhere_or_left_open(
+    fleet: Fleet, commands: Commands, call: Callable[..., Finished]
+):
+    with at_a_terminal(fleet, commands, "pay") as (command, until, _):
+        run_id = re.search(RUN_ID, until("approve> "))
+        assert run_id
+        assert call("respond", run_id.group(), "elsewhere", "--url", fleet.url).code == 0
+        until("[answered: elsewhere]")
+        until("end_turn")
+        assert "pay: elsewhere" in command.wait().out
+    with at_a_terminal(fleet, commands, "pay") as (command, until, keys):
+        until("approve> ")
+        os.write(keys, b"\x04")  # the end of the input
+        run_id = re.search(RUN_ID, until(" ANSWER]"))
+        assert run_id
+        call("respond", run_id.group(), "later", "--url", fleet.url)
+        until("end_turn")
+        assert command.wait().code == 0

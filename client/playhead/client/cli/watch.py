@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import anyio
 import typer
 
+from playhead.client.cli.answering import Answering, can_ask
 from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, read_stdin, write_json
 from playhead.client.cli.run_view import RunView
@@ -21,12 +22,13 @@ from playhead.client.client import Client
 from playhead.client.finding import DATA_DIRECTORY
 from playhead.client.questions import how_to_respond, names_of
 from playhead.client.reader import RunReader
+from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.json_lines import json_line
-from playhead.runtime.core.records import Entry
+from playhead.runtime.core.records import Entry, RunResumed
 from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__ = [
@@ -66,6 +68,7 @@ class Place:
         self.run_id: str | None = None
         self.cursor: Cursor = 0
         self.view: RunView | None = None
+        self.answering: Answering | None = None
 
     def say(self, text: str) -> None:
         """Print one line on standard error, between the lines of the run."""
@@ -77,6 +80,8 @@ class Place:
     def tell(self, notice: Notice) -> None:
         """Print a notice of the client."""
         if notice.kind == "paused":  # the run's output already shows its questions
+            if self.answering is not None and self.answering.ask(notice.interrupts):
+                return
             asked = ", ".join(names_of(notice.interrupts).values())
             self.say(f"[waits for a response to {asked}; respond: {how_to_respond(notice.run_id, notice.interrupts)}]")
         else:
@@ -102,17 +107,18 @@ def watching(follow: Callable[[Place], Awaitable[int]], *, hint: Callable[[Place
     raise typer.Exit(code)
 
 
-async def _alongside(act: Callable[[], Awaitable[int]], other: Callable[[], Coroutine[Any, Any, None]]) -> int:
-    """Run `act` and return its result, with `other` running until then. Raises whatever either of them raises."""
+async def _alongside(act: Callable[[], Awaitable[int]], *others: Callable[[], Coroutine[Any, Any, None]]) -> int:
+    """Run `act` and return its result, with the others running until then. Raises whatever the first of them raises."""
     code = 0
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(other)
+            for other in others:
+                tasks.start_soon(other)
             code = await act()
             tasks.cancel_scope.cancel()
     except ExceptionGroup as group:
         error: Exception = group
-        while isinstance(error, ExceptionGroup):  # the first to fail cancelled the other, so it holds one
+        while isinstance(error, ExceptionGroup):  # the first to fail cancelled the others, so it holds one
             error = error.exceptions[0]
         raise error from None
     return code
@@ -124,8 +130,10 @@ async def _show(run: RunReader, place: Place, *, after: str | None, as_json: boo
     if as_json:
         events = run.stream_async(after=after, wait_for_worker=wait, on_pause="wait")
         return await print_events(events, place)
-    records = _with_prelude(run, after=after, wait=wait)
-    return await print_run(records, place, RunView(run.id, after=parse_cursor(after).seq))
+    view = RunView(run.id, after=parse_cursor(after).seq)
+    if isinstance(run, Run) and can_ask():
+        place.answering = Answering(run, view)
+    return await print_run(_with_prelude(run, after=after, wait=wait), place, view)
 
 
 async def _with_prelude(run: RunReader, *, after: str | None, wait: float | None) -> AsyncGenerator[Entry, None]:
@@ -140,13 +148,16 @@ async def _with_prelude(run: RunReader, *, after: str | None, wait: float | None
 
 
 async def print_run(records: AsyncGenerator[Entry, None], place: Place, view: RunView) -> int:
-    """Show the run to a user; a terminal also shows what the run waits for."""
+    """Show the run to a user; a terminal also shows what the run waits for, and may ask the user."""
+    answering = place.answering
 
     async def feed() -> int:
         async with aclosing(records) as entries:
             async for entry in entries:
                 if view.feed(entry):
                     place.cursor = entry.cursor
+                if answering is not None and isinstance(entry.record, RunResumed):
+                    answering.withdraw()
         return view.exit_code
 
     async def tick() -> None:
@@ -156,7 +167,7 @@ async def print_run(records: AsyncGenerator[Entry, None], place: Place, view: Ru
 
     place.view = view
     try:
-        return await _alongside(feed, tick)
+        return await _alongside(feed, tick, *([] if answering is None else [answering.run]))
     finally:
         place.view = None
         view.clear()
