@@ -14,7 +14,7 @@ from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.interface import LogReader
 
-__all__ = ["Streamed", "stream_events"]
+__all__ = ["Streamed", "prelude", "stream_events"]
 
 
 class Streamed(Protocol):
@@ -50,7 +50,7 @@ async def stream_events(
     del begin
     projection = Projection(run.id, after=after)
     seen: Cursor | Entry | None = 0
-    for seen in await _prelude(run, parse_cursor(after)):
+    for seen in await prelude(run, parse_cursor(after)):
         for event in projection.feed(seen):
             yield event
     if not projection.ended:
@@ -65,7 +65,7 @@ async def stream_events(
         raise projection.error
 
 
-async def _prelude(run: Streamed, place: Position) -> list[Entry]:
+async def prelude(run: Streamed, place: Position) -> list[Entry]:
     """Record 1, and the records from the start of the model call at `place` up to it: the projection's state."""
     if place.seq == 0:
         return []

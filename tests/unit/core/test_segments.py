@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from playhead.runtime.core.records import Entry, ModelChunk
-from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.records import Entry, ModelChunk, RunResumed
+from playhead.runtime.core.segments import Encoded, Segment, changes_state, compact, segments
+from playhead.runtime.core.state import evolve, initial
 
 __all__: list[str] = []
 
@@ -39,3 +43,24 @@ def test_a_segment_knows_its_last_record_and_makes_entries() -> None:
         Entry(4, 2, ModelChunk(at=9, chunk={"contentBlockDelta": {"delta": {"text": "a"}}})),
         Entry(5, 2, ModelChunk(at=9, chunk={"contentBlockDelta": reasoning})),
     ]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "changes"),
+    [
+        ({"contentBlockDelta": {"delta": {"text": "a"}}}, False),
+        ({"contentBlockDelta": {"delta": {"toolUse": {"input": "{"}}}}, False),
+        ({"messageStop": {"stopReason": "end_turn"}}, False),
+        ({"redactContent": {"redactUserContentMessage": "[removed]"}}, True),
+    ],
+)
+def test_of_the_chunks_the_fold_needs_only_those_that_change_it(chunk: Any, changes: bool) -> None:
+    said: Message = {"role": "user", "content": [{"text": "secret"}]}
+    state = initial([said, said])
+    assert changes_state(compact(1, chunk)) is changes
+    assert (evolve(state, Entry(3, 1, ModelChunk(at=1, chunk=chunk))) is not state) is changes
+
+
+def test_the_fold_needs_every_record_that_is_not_a_chunk() -> None:
+    assert changes_state(RunResumed(at=1))
+    assert changes_state(Encoded(RunResumed(at=1), b""))

@@ -22,6 +22,7 @@ from playhead.client.client import Client
 from playhead.client.finding import DATA_DIRECTORY
 from playhead.client.questions import how_to_respond, names_of
 from playhead.client.reader import RunReader
+from playhead.client.event_stream import prelude
 from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, parse_cursor
@@ -139,7 +140,7 @@ async def _show(run: RunReader, place: Place, *, after: str | None, as_json: boo
 async def _with_prelude(run: RunReader, *, after: str | None, wait: float | None) -> AsyncGenerator[Entry, None]:
     """The records after a cursor, and before them those on which depends what is shown: as `stream_async` reads them."""
     seen: Cursor = 0
-    for entry in await run.prelude(parse_cursor(after)):
+    for entry in await prelude(run, parse_cursor(after)):
         yield entry
         seen = entry.cursor
     async with aclosing(run.records(after=seen, wait_for_worker=wait)) as entries:

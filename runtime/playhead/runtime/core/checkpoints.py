@@ -8,7 +8,7 @@ from typing import Final
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.records import Entry
-from playhead.runtime.core.segments import WHOLE, Segment, record_of
+from playhead.runtime.core.segments import Segment, changes_state, record_of
 from playhead.runtime.core.state import RunState, initial
 
 __all__ = ["SPACING", "Checkpoints"]
@@ -38,8 +38,7 @@ class Checkpoints:
         """Fold the next records, which follow `head` without a gap."""
         for first, epoch, values in page:
             for seq, value in enumerate(values, first):
-                # Nearly all records are chunks, of which only a redaction changes the state.
-                if type(value) is not list or (value[0] == WHOLE and "redactContent" in value[2]):
+                if changes_state(value):
                     self._state = evolve(self._state, Entry(seq, epoch, record_of(value)))
                 if seq % SPACING == 0:
                     self._kept.append(self._state)

@@ -20,6 +20,7 @@ __all__ = [
     "Encoded",
     "Segment",
     "Stored",
+    "changes_state",
     "compact",
     "expanded",
     "record_of",
@@ -96,6 +97,11 @@ def expanded(items: list[Any]) -> Chunk:
         delta = {"reasoningContent": {"text": value}}
     block = {"contentBlockIndex": items[3], "delta": delta} if len(items) > 3 else {"delta": delta}
     return {"contentBlockDelta": block}
+
+
+def changes_state(stored: Stored | Encoded) -> bool:
+    """Whether the fold needs the record. Nearly all records are chunks, of which only a redaction changes the state."""
+    return type(stored) is not list or (stored[0] == WHOLE and "redactContent" in stored[2])
 
 
 class Segment(NamedTuple):

@@ -36,7 +36,7 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.retry import rest_of_wait
-from playhead.runtime.core.segments import WHOLE, Encoded, Stored, record_of
+from playhead.runtime.core.segments import Encoded, Stored, changes_state, record_of
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import (
     AddMessage,
@@ -138,10 +138,7 @@ class Loop:
                 yield FLUSH  # whether the run is still owned is known when its records are stored
             async with aclosing(self._perform(step)) as items:
                 async for item in items:
-                    leaves_the_state = type(item) is list and (item[0] != WHOLE or "redactContent" not in item[2])
-                    if leaves_the_state:  # a chunk, by far the most frequent record
-                        self.head += 1
-                    elif not isinstance(item, Flush):
+                    if not isinstance(item, Flush):
                         self._count(item)
                     yield item
             if isinstance(step, Pause):  # the run has no owner after this: a later signal is for the next owner
@@ -171,7 +168,8 @@ class Loop:
 
     def _count(self, stored: Stored | Encoded) -> None:
         self.head += 1
-        self.state = evolve(self.state, Entry(self.head, self.epoch, record_of(stored)))
+        if changes_state(stored):
+            self.state = evolve(self.state, Entry(self.head, self.epoch, record_of(stored)))
 
     def _perform(self, step: Step) -> AsyncGenerator[LoopOutput, None]:
         match step:

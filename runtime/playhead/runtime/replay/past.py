@@ -8,7 +8,7 @@ from typing import Any, cast
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.records import CycleStarted, Entry, ModelFailed, ModelStarted, RunSubmitted
-from playhead.runtime.core.segments import WHOLE, record_of
+from playhead.runtime.core.segments import changes_state, record_of
 from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.replay.recording import Recording
 from playhead.runtime.replay.tape import Tape
@@ -54,8 +54,8 @@ class Past:
         stored = spot.stored
         if type(stored) is list:
             self._call.append(stored)
-            if stored[0] != WHOLE or "redactContent" not in stored[2]:
-                return  # by far the most frequent record; it does not change the state
+        if not changes_state(stored):
+            return
         record = record_of(stored)
         if isinstance(record, ModelStarted) and not record.continues:
             self._call.clear()
