@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from playhead.client import Client, Run
+from playhead.client import Client, Fork, Run, open_log
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Messages
-from playhead.runtime.core.errors import ForkAfterEffectsError, RunNotFoundError
+from playhead.runtime.core.errors import ForkAfterEffectsError, RunConflictError, RunFailedError, RunNotFoundError
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
@@ -22,6 +24,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.log.redis.inspection import faults_of
 from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.replay import verify
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -215,3 +218,86 @@ async def test_a_fork_outlives_its_parent(fleet: Fleet) -> None:
                 assert len((await one.request(at)).request.messages) == 3
         with pytest.raises(RunNotFoundError):
             await run.fork(at=at)
+
+
+async def test_a_fork_has_another_model_or_system_prompt_and_is_known_by_them(fleet: Fleet) -> None:
+    async with fleet.worker(Till().agent), fleet.client() as client:
+        run, entries = await ended(client, "Hello")
+        started = place_of(entries, ModelStarted)
+        fork = await run.fork(at=started, model="demo", system_prompt="Be kind.")
+        assert "demo model" in str(await fork.result())
+        asked = await fork.request(started)
+        assert (asked.model, asked.request.system_prompt) == ({"name": "demo"}, "Be kind.")
+        found = await run.diff(fork)
+        assert found.common == started
+        assert (found.right.model, found.right.system_prompt) == ("demo", "Be kind.")
+        assert (await verify(fork, Till().agent)).same
+        kept = await fork.fork(at=started)
+        assert (await kept.request(started)).model == {"name": "demo"}, "a fork of a fork keeps them"
+        broken = await run.fork(at=started, model="demon")
+        with pytest.raises(RunFailedError, match="model='demon' is not a model that playhead knows"):
+            await broken.result()
+        with pytest.raises(ValueError, match="model"):
+            await run.fork(at=started, model="")
+        with pytest.raises(ValueError, match="agent"):
+            await run.fork(at=started, agent="no such agent")
+
+
+async def test_a_fork_of_another_agent_has_nothing_that_was_set_for_the_first(fleet: Fleet) -> None:
+    other = Agent(ScriptedModel(["I am another."]), name="other", callback_handler=None)
+    async with fleet.worker(Till().agent, other), fleet.client() as client:
+        run, entries = await ended(client, "Hello")
+        at = place_of(entries, ModelStarted)
+        fork = await (await run.fork(at=at, model="demo")).fork(at=at, agent="other")
+        assert str(await fork.result()) == "I am another.\n"
+        assert (await fork.info()).agent == "other"
+        found = await run.diff(fork)
+        assert (found.common, found.left.agent, found.right.agent) == (at, "till", "other")
+
+
+async def test_the_same_fork_under_one_id_is_one_run(fleet: Fleet) -> None:
+    till = Till()
+    async with fleet.client() as client:
+        async with fleet.worker(till.agent):
+            run, entries = await ended(client)
+        at, name = place_of(entries, ToolStarted), await client.new_run_id()
+        what: dict[str, Any] = {"results": {"t1": "refused"}, "say": "Go on", "accept_effects": True}
+        forks = [await run.fork(at=at, run_id=name, **what) for _ in range(2)]
+        assert {fork.id for fork in forks} == {name}
+        changes: list[tuple[dict[str, Any], str]] = [
+            ({"say": "Stop"}, "results, answers or say"),
+            ({"say": None}, "results, answers or say"),
+            ({"model": "demo", "agent": "other"}, "agent and model"),
+            ({"at": 1, "results": {}, "prompt": "x"}, "at and prompt"),
+        ]
+        for change, differs in changes:
+            asked: dict[str, Any] = {"at": at, **what, **change}
+            with pytest.raises(RunConflictError, match=f"another {differs}, and one run_id is one run"):
+                await run.fork(run_id=name, **asked)
+        with pytest.raises(RunConflictError, match="another parent"):
+            await run.fork(at=at, run_id=run.id, **what)
+        async with fleet.worker(till.agent):
+            await forks[0].result()
+        await run.fork(at=at, run_id=name, **what)
+        assert len(await client.runs()) == 2
+        with pytest.raises(ValueError, match="names shard 7"):
+            await run.fork(at=at, run_id=new_run_id(shard=7), **what)
+
+
+async def test_a_run_of_a_file_is_forked_into_a_fleet_that_does_not_have_it(fleet: Fleet, tmp_path: Path) -> None:
+    till, path = Till(), tmp_path / "run.jsonl"
+    async with fleet.worker(till.agent), fleet.client() as client:
+        await ended(client, "Hello", session_id="ada")
+        run, entries = await ended(client, session_id="ada")
+        await run.export(path)
+        log = client.log_of(run.id)
+        await fleet.ask("DEL", log.keys.run(run.id), log.keys.log(run.id), log.keys.messages("ada"))
+        at = place_of(entries, ToolFinished) - 1
+        with open_log(path) as file:
+            fork = await client.fork(file.run(), Fork(at=at, results={"t1": "refused"}, accept_effects=True))
+            assert str(await fork.result()) == "It says: refused.\n"
+            assert (await file.run().diff(fork)).common == at
+        assert contents((await fork.request(place_of(entries, ModelStarted))).request.messages)[0] == [
+            {"text": "Hello"}
+        ]
+        assert faults_of(await client.log_of(fork.id).stored(fork.id)) == []

@@ -1,4 +1,4 @@
-"""A run that failed on one fleet is understood without it, mended on another, and kept as a test."""
+"""A run that failed on a fleet is understood and mended without it, without a server, and kept as a test."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ async def place_of_the_mistake(path: Path) -> int:
     pytest.fail("no record has an open call")
 
 
-async def test_a_failed_run_is_exported_stepped_through_imported_forked_compared_and_kept_as_a_test(
+async def test_a_failed_run_is_exported_stepped_through_forked_compared_and_kept_as_a_test(
     tmp_path: Path,
 ) -> None:
     last_night, mended = tmp_path / "last_night.jsonl", tmp_path / "mended.jsonl"
     await failed_run(last_night)
     seq = await place_of_the_mistake(last_night)
 
-    async with running_fleet(teller()) as fleet, Client(fleet.url) as client:
-        (run,) = await client.import_runs(last_night)
-        fork = await run.fork(at=seq, results={"call_1": "12 euros"}, accept_effects=True)
+    with open_log(last_night) as file:
+        run = file.run()
+        fork = await run.fork_here(teller(), at=seq, results={"call_1": "12 euros"}, accept_effects=True)
         assert str(await fork.result()).strip() == "You have 12 euros."
         found = await run.diff(fork)
         assert (found.common, found.same) == (seq, False)

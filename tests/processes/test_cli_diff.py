@@ -30,9 +30,9 @@ def test_two_runs_are_compared_wherever_they_are_kept(fleet: Fleet, commands: Co
     lines = parted.out.splitlines()
     assert (parted.code, parted.err) == (1, "")
     assert lines[0] == "they part in the submission: left at record 1, right at record 1"
-    assert lines[1].startswith("- one.jsonl: completed after ")
-    assert "- submitted  assistant: What is 17 * 23?" in lines
-    assert "+ submitted  assistant: What is 17 * 24?" in lines
+    assert lines[1].startswith("- one.jsonl: assistant completed after ")
+    assert "- submitted  What is 17 * 23?" in lines
+    assert "+ submitted  What is 17 * 24?" in lines
     assert any(line.startswith("- 1 tool  calculator") and "391" in line for line in lines)
     assert any(line.startswith("+ 1 tool  calculator") and "408" in line for line in lines)
     assert not any(line.startswith("  ") for line in lines), "what both did alike is left out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.support.commands import Commands, Finished, Fleet, entries_of
 
@@ -65,5 +66,29 @@ def test_what_cannot_be_forked_is_one_line_and_an_exit_code(fleet: Fleet, comman
         assert (refused.code, refused.out) == (code, "")
         assert why in refused.err
     assert call("fork", "none", "--at", "1", *here).code == 66
-    file = call("fork", "run.jsonl", "--at", "1", *here)
-    assert (file.code, "store its run with `playhead import run.jsonl`" in file.err) == (64, True)
+    file = call("fork", run, "--at", "1", "-o", "fork.jsonl", *here)
+    assert (file.code, "--output is for a fork that runs --here" in file.err) == (64, True)
+
+
+def test_a_file_is_forked_here_without_a_server_and_into_a_fleet(
+    fleet: Fleet, commands: Commands, call: Call, tmp_path: Path
+) -> None:
+    there, nowhere = ("--url", fleet.url), ("--url", "redis://127.0.0.1:1")
+    run = commands.run("ask", "assistant", "What is 17 * 23?", "--json", *there).lines[0]["run"]
+    assert call("export", run, "-o", "run.jsonl", *there).code == 0
+    entries = entries_of(fleet.url, run)
+    at, use = next((e.seq, dict(e.record)["tool_use"]) for e in entries if e.record.type == "tool.started")
+    (tmp_path / "mended.py").write_text(
+        "from playhead.runtime import Agent\n"
+        "from playhead.runtime.models import ScriptedModel\n"
+        "said = lambda messages: messages[-1]['content'][0]['toolResult']['content'][0]['text']\n"
+        "assistant = Agent(ScriptedModel([said], repeat=True), name='assistant', tools=[])\n"
+    )
+    fork = ("fork", "run.jsonl", "--at", str(at), "--result", f"{use['toolUseId']}=400", "--yes")
+    done = call(*fork, "--here", "mended.py", "-o", "fork.jsonl", *nowhere)
+    assert (done.code, done.out) == (0, "400\n")
+    parted = call("diff", "run.jsonl", "fork.jsonl", *nowhere)
+    assert parted.out.startswith(f"the first {at} records are the same; they part in the tool call calculator")
+    demo = call(*fork, "--here", "mended.py", "--model", "demo", "--json", *nowhere).lines[0]
+    assert (demo["parent"], demo["at"], demo["state"]) == ("run.jsonl", at, "completed")
+    assert "400" in call("tail", call(*fork, *there).out.strip(), *there).out

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from playhead.client.run import Run
     from playhead.client.states import StateAt, States
     from playhead.client.tails.notice import Notice
+    from playhead.runtime.core.fork import Fork
     from playhead.runtime.log.file.redaction import Redaction
 
 __all__ = [
     "Client",
+    "Fork",
     "Notice",
     "RecordedRequest",
     "Redaction",
@@ -49,6 +51,7 @@ import_at_first_use(
         "StateAt": "playhead.client.states",
         "States": "playhead.client.states",
         "Notice": "playhead.client.tails.notice",
+        "Fork": "playhead.runtime.core.fork",
         "Redaction": "playhead.runtime.log.file.redaction",
     },
 )

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from playhead.client.event_stream import stream_events
 from playhead.client.finding import find_url, with_places
-from playhead.client.forking import store_fork
+from playhead.client.forking import new_fork, store_fork
 from playhead.client.reader import RunReader
 from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
@@ -24,7 +24,7 @@ from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.client.validation import check_run_id, check_same_submission, deadline_in_ms
+from playhead.client.validation import check_run_id, check_same_submission, checked_fork, deadline_in_ms
 from playhead.runtime.core.arguments import check_callable, check_choice, check_whole
 from playhead.runtime.core.checks import check_agent, check_duration, check_session
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -340,13 +340,31 @@ class Client:
             log=self._log,
             open_tail=self.tail,
             max_record_bytes=self._max_record_bytes,
-            make_fork=self._fork,
+            make_fork=self.fork,
         )
 
-    async def _fork(self, run_id: str, fork: Fork) -> Run:
-        made = await self.new_run_id()
-        session = session_of_its_own(made, shards=await self._log.settled(), kind="forked")
-        await store_fork(self._log, run_id, fork, run_id=made, session=session)
+    async def fork(self, parent: RunReader, fork: Fork, *, run_id: str | None = None) -> Run:
+        """Start a fork of any run here: of this client, of another, or of a file. `Run.fork` is the short form for the first.
+
+            with open_log("run.jsonl") as file:
+                fork = await client.fork(file.run(), Fork(at=14, results={"call_1": "12 euros"}))
+
+        Args:
+            parent: The run, which is only read.
+            fork: The place, and what is different from there on; the attributes are the arguments of `Run.fork`.
+            run_id: As for `Run.fork`.
+
+        Raises:
+            Exception: As `Run.fork`.
+        """
+        self._opened()
+        change = checked_fork(fork, limit=self._max_record_bytes)
+        if run_id is not None:
+            check_run_id(run_id)
+        shards = await self._log.settle()
+        made = await self.new_run_id() if run_id is None else run_id
+        session = session_of_its_own(made, shards=shards, kind="forked")
+        await store_fork(self._log, await new_fork(parent.log, parent.id, change, run_id=made, session=session))
         return self.run(made)
 
     async def import_runs(

@@ -8,12 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from playhead.client.reader import RunReader
-from playhead.client.tails.file_tail import FileTail
-from playhead.client.tails.state import OnPause
-from playhead.runtime.core.cursor import Cursor
-from playhead.runtime.core.records import Entry
+from playhead.client.tails.file_tail import file_tail
 from playhead.runtime.log.file.log import FileLog
-from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["RunFile", "open_log"]
@@ -79,16 +75,4 @@ class RunFile:
             ValueError: If no run is named and the file has several.
         """
         found = self.reader.id_of(run_id, how=f": {self.path}#RUN")
-        return RunReader(found, log=self.reader, open_tail=partial(_tail, self.reader))
-
-
-def _tail(
-    log: LogReader,
-    run_id: str,
-    *,
-    after: Cursor | Entry,
-    wait_for_worker: float | None = None,
-    on_pause: OnPause = "wait",
-) -> FileTail:
-    del wait_for_worker  # no run in a file waits for one
-    return FileTail(run_id, log=log, after=after, on_pause=on_pause)
+        return RunReader(found, log=self.reader, open_tail=partial(file_tail, self.reader))

@@ -8,36 +8,59 @@ from typing import Final
 
 from playhead.client.requests import session_messages
 from playhead.client.tails.notice import run_not_found
-from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.codec import decode_stored, encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.errors import RequestNotFoundError, RunExistsError
-from playhead.runtime.core.fork import Fork, check_effects, first_record, next_records
-from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed, now_ms
+from playhead.runtime.core.errors import RequestNotFoundError, RunConflictError, RunExistsError
+from playhead.runtime.core.fork import Fork, check_effects, differing, first_record, next_records
+from playhead.runtime.core.records import CycleStarted, Entry, Record, RunClaimed, now_ms
+from playhead.runtime.core.segments import changes_state, record_of
 from playhead.runtime.core.storable import ANY_SIZE
-from playhead.runtime.log.interface import ClientLog
+from playhead.runtime.log.interface import ClientLog, LogReader
 from playhead.runtime.log.reading import encoded_pages
 from playhead.runtime.log.values import EncodedEntry, ImportedRun, RunInfo
 
-__all__ = ["store_fork"]
+__all__ = ["NewFork", "new_fork", "store_fork"]
 
 _PAGE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class NewFork:
+    """A fork that can be stored.
+
+    Attributes:
+        run: The run, queued, with all that its records name.
+        records: Its records.
+        asked: Record 1, and the records after those of its parent.
+    """
+
+    run: ImportedRun
+    records: Sequence[EncodedEntry]
+    asked: Sequence[Record]
+
+    async def pages(self) -> AsyncIterator[Sequence[EncodedEntry]]:
+        """The records, page by page."""
+        for start in range(0, len(self.records), _PAGE):
+            yield self.records[start : start + _PAGE]
+
+
+@dataclass(frozen=True, slots=True)
 class _Parent:
-    """The run that is forked, and its records up to the place."""
+    """The run that is forked, and its records up to the place; `entries` are those that its fold needs."""
 
     info: RunInfo
     encoded: Sequence[EncodedEntry]
     entries: Sequence[Entry]
 
 
-async def store_fork(log: ClientLog, parent_id: str, fork: Fork, *, run_id: str, session: str) -> None:
-    """Store the fork `run_id` of a run, and queue it. The parent is only read.
+async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, session: str) -> NewFork:
+    """Make a fork of a run. Nothing is stored.
+
+    Memory grows with the records that the fork begins with, by their stored bytes.
 
     Args:
-        log: The log of both.
+        log: The log of the parent.
         parent_id: The run to fork.
         fork: What the fork is to be.
         run_id: Its id.
@@ -59,27 +82,53 @@ async def store_fork(log: ClientLog, parent_id: str, fork: Fork, *, run_id: str,
     epoch = records[-1].epoch
     records += [EncodedEntry(seq, epoch, encode_record(record)) for seq, record in enumerate(more, fork.at + 1)]
     now = now_ms()  # until the log knows better
-    info = RunInfo(run_id, "queued", parent.info.agent, own_session, len(records), epoch, 0, created=now, updated=now)
-    if not await log.import_run(ImportedRun(info, await _definitions(log, parent), said), _pages(records)):
+    info = RunInfo(run_id, "queued", first.agent, own_session, len(records), epoch, 0, created=now, updated=now)
+    return NewFork(ImportedRun(info, await _definitions(log, parent), said), records, [first, *more])
+
+
+async def store_fork(log: ClientLog, fork: NewFork) -> None:
+    """Store a fork, which queues it; nothing is changed if it is stored already.
+
+    Raises:
+        RunConflictError: Another run has its id.
+        RunExistsError: Another process is storing a run of its id.
+        LogUnavailableError: It may be stored or not; the identical call may be made again.
+    """
+    if await log.import_run(fork.run, fork.pages()):
+        return
+    run_id, own = fork.run.info.run_id, len(fork.asked) - 1
+    at, epoch = len(fork.records) - own, fork.records[-1].epoch
+    first = await log.read(run_id, limit=1)
+    if not first:
         raise RunExistsError(run_id)
+    told = await log.read(run_id, after=at, limit=own + 1)
+    before_its_claim = [entry.record for entry in told if entry.epoch == epoch]
+    if differs := differing(fork.asked, [first[0].record, *before_its_claim]):
+        raise RunConflictError(run_id, differs)
 
 
-async def _read(log: ClientLog, run_id: str, at: int) -> _Parent:
+async def _read(log: LogReader, run_id: str, at: int) -> _Parent:
     info = await log.info(run_id)
     if info is None:
         raise run_not_found(run_id)
     if not 1 <= at <= info.head:
         raise ValueError(f"run {run_id} has records 1 to {info.head}, so it cannot be forked at {at}")
-    encoded = [entry async for page in encoded_pages(log, run_id, head=at) for entry in page]
-    return _Parent(info, encoded, [Entry(seq, epoch, decode_record(data)) for seq, epoch, data in encoded])
+    encoded: list[EncodedEntry] = []
+    entries: list[Entry] = []
+    async for page in encoded_pages(log, run_id, head=at):
+        encoded += page
+        for seq, epoch, data in page:
+            if changes_state(stored := decode_stored(data)):
+                entries.append(Entry(seq, epoch, record_of(stored)))
+    return _Parent(info, encoded, entries)
 
 
-async def _began_from(log: ClientLog, parent: _Parent) -> Sequence[Message]:
+async def _began_from(log: LogReader, parent: _Parent) -> Sequence[Message]:
     """The messages of its session that the parent began from; its first `cycle.started` tells how many they were."""
     info = parent.info
     if info.session is None:
         return []
-    page = parent.entries
+    page, after = parent.entries, parent.encoded[-1].seq
     while page:
         for _, _, record in page:
             if isinstance(record, CycleStarted):
@@ -87,18 +136,14 @@ async def _began_from(log: ClientLog, parent: _Parent) -> Sequence[Message]:
                     return await session_messages(log, info, record.session_messages)
                 except RequestNotFoundError as error:
                     raise ValueError(f"{error}: it cannot be forked") from error
-        page = await log.read(info.run_id, after=page[-1].seq, limit=_PAGE)
+        if page := await log.read(info.run_id, after=after, limit=_PAGE):
+            after = page[-1].seq
     raise ValueError(f"run {info.run_id} has not begun its first cycle: start another run instead of a fork of it")
 
 
-async def _definitions(log: ClientLog, parent: _Parent) -> list[StoredDefinition]:
+async def _definitions(log: LogReader, parent: _Parent) -> list[StoredDefinition]:
     """The definitions that the copied claims name; without one that was deleted."""
     claims = [entry.record for entry in parent.entries if isinstance(entry.record, RunClaimed)]
     digests = dict.fromkeys(claim.definition for claim in claims if claim.definition)
     found = [await log.stored_definition(parent.info.run_id, digest) for digest in digests]
     return [definition for definition in found if definition is not None]
-
-
-async def _pages(records: Sequence[EncodedEntry]) -> AsyncIterator[Sequence[EncodedEntry]]:
-    for start in range(0, len(records), _PAGE):
-        yield records[start : start + _PAGE]

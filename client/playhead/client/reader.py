@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from playhead.client.event_stream import Streamed, stream_events
 from playhead.client.replay import check_playback, played
 from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.states import States
+from playhead.client.tails.file_tail import file_tail
 from playhead.client.tails.interface import OpenTail
 from playhead.client.tails.notice import run_not_found
 from playhead.client.tails.state import OnPause
+from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import RewindError, RunEndedError
 from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.fork import Fork
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
@@ -27,6 +33,9 @@ from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import RunInfo
+
+if TYPE_CHECKING:
+    from playhead.runtime.agent.agent import Agent
 
 __all__ = ["PausedAt", "RunReader"]
 
@@ -220,6 +229,44 @@ class RunReader:
     def states(self) -> States:
         """The states of the run at its records, in any order: `await run.states().at(41)`."""
         return States(self._log, self.id)
+
+    async def fork_here(
+        self,
+        agent: Agent,
+        *,
+        at: int,
+        prompt: Prompt = None,
+        results: Mapping[str, Any] | None = None,
+        answers: Mapping[str, Any] | None = None,
+        say: Prompt = None,
+        accept_effects: bool = False,
+    ) -> RunReader:
+        """Run a fork of the run in this process, by `agent`, to its end or its next pause. No server and no worker is needed.
+
+        It is as a fork of `Run.fork`, but its log is in memory only: `export` keeps it. The agent's `callback_handler` gets
+        the events after `at`, and its `messages` stay as they are. A fork that is paused goes on by a fork of it at its
+        last record, with `answers`.
+
+        Args:
+            agent: The agent: that of the run as it is today, or one with another model, system prompt or tools.
+            at: How many records of this run it begins with: the number of the last of them.
+            prompt, results, answers, say, accept_effects: As for `Run.fork`.
+
+        Returns:
+            The fork, which reads as a run of a file does; it may have failed, which its `result` raises.
+
+        Raises:
+            ModelConfigurationError: If the agent's model cannot be used.
+            Exception: As `Run.fork`.
+        """
+        from playhead.client.forking_here import run_here  # agents are needed here only
+
+        change = Fork(
+            at=at, prompt=prompt, results=results or {}, answers=answers or {}, say=say, accept_effects=accept_effects
+        )
+        run_id = new_run_id()
+        log = await run_here(self.log, self.id, change, agent, run_id=run_id)
+        return RunReader(run_id, log=log, open_tail=partial(file_tail, log))
 
     async def diff(self, other: RunReader) -> RunDiff:
         """Compare what this run and `other` did, up to their latest records. Both are read whole.

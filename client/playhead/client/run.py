@@ -14,7 +14,6 @@ from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
 from playhead.runtime.core.fork import Fork
-from playhead.runtime.core.intake import checked_prompt
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import ClientLog, LogSubmitter
@@ -25,7 +24,7 @@ __all__ = ["MakeFork", "Run", "run_ended"]
 class MakeFork(Protocol):
     """Stores a fork of a run, and queues it."""
 
-    def __call__(self, run_id: str, fork: Fork) -> Awaitable[Run]: ...
+    def __call__(self, parent: RunReader, fork: Fork, *, run_id: str | None = None) -> Awaitable[Run]: ...
 
 
 def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
@@ -110,11 +109,15 @@ class Run(RunReader):
         self,
         *,
         at: int,
+        agent: str | None = None,
+        model: str | None = None,
+        system_prompt: str | None = None,
         prompt: Prompt = None,
         results: Mapping[str, Any] | None = None,
         answers: Mapping[str, Any] | None = None,
         say: Prompt = None,
         accept_effects: bool = False,
+        run_id: str | None = None,
     ) -> Run:
         """Start a new run with the first records of this one, and a future of its own: by the code that workers have now.
 
@@ -123,37 +126,46 @@ class Run(RunReader):
         a call of a tool that has no result there runs as after a crash, with an effect key of the fork. It has no
         deadline. If this run has a session, the fork has another of its own, with the messages that this run began from.
 
+        `fork_here` runs the fork in this process, without a worker.
+
         Args:
             at: How many records of this run it begins with: the number of the last of them.
+            agent: The name of another agent, which runs it.
+            model: The name of another model than the agent's, such as `openai/gpt-5-mini`. The worker resolves it, in its
+                own environment; a name that it cannot resolve fails the fork.
+            system_prompt: Another system prompt than the agent's.
             prompt: Another prompt; only where this run's is not in the history yet.
             results: The results of calls that have none there, by tool use id. Each is what the tool could return.
             answers: The answers to questions that are open there, by interrupt id.
             say: A user message; it enters the history before the next cycle, as one of `steer`.
             accept_effects: Fork also if tools have run up to there. What they did stays done.
+            run_id: The id of the fork. Choose it (by `client.new_run_id`) to be able to fork again after an error: the
+                same fork under one id is one run.
 
         Returns:
             The fork, which is queued.
 
         Raises:
-            ForkAfterEffectsError: If tools have run up to there and `accept_effects` is false; nothing was changed.
-            ValueError: If the run does not have that many records, had ended there, or has no such call or question
-                there; or the prompt or `say` is invalid; nothing was changed.
+            ForkAfterEffectsError: Tools have run up to there, and `accept_effects` is false; nothing was changed.
+            RunConflictError: There is a run with this `run_id`, and it is not this fork; nothing was changed.
+            ValueError: The run does not have that many records, had ended there, or has no such call or question there; or
+                a name, the prompt or `say` is invalid; nothing was changed.
             RecordTooLargeError, EncodingError, InvalidMessageError: As for `start`, `respond` and `steer`.
             RunNotFoundError, GapError, ForeignRecordError: As their messages say.
-            LogUnavailableError: If the fork may or may not have been started.
+            LogUnavailableError: If the fork may or may not have been started; trying again with the same `run_id` is safe.
         """
-        limit = self._max_record_bytes
-        return await self._make_fork(
-            self.id,
-            Fork(
-                at=at,
-                prompt=None if prompt is None else checked_prompt(prompt),
-                results=results or {},
-                answers=checked_responses(answers, limit=limit) if answers else {},
-                say=None if say is None else checked_steer(say, limit=limit),
-                accept_effects=accept_effects,
-            ),
+        change = Fork(
+            at=at,
+            agent=agent,
+            model=model,
+            system_prompt=system_prompt,
+            prompt=prompt,
+            results=results or {},
+            answers=answers or {},
+            say=say,
+            accept_effects=accept_effects,
         )
+        return await self._make_fork(self, change, run_id=run_id)
 
     async def _tell(self, signal: Signal) -> RunStateName:
         """Send a signal that only a run that has not ended accepts."""

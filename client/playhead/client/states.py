@@ -15,8 +15,8 @@ from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestNotFoundError
 from playhead.runtime.core.open_calls import OpenCall, open_calls
-from playhead.runtime.core.records import CycleStarted, Entry, RunClaimed
-from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.records import CycleStarted, Entry, Record, RunClaimed
+from playhead.runtime.core.segments import Segment, record_of
 from playhead.runtime.core.state import RunState, initial, open_chunks
 from playhead.runtime.core.steps import Step
 from playhead.runtime.log.interface import LogReader
@@ -63,6 +63,7 @@ class States:
         self._log = log
         self._run_id = run_id
         self._checkpoints = Checkpoints()
+        self._first: Record | None = None
         self._claims: list[tuple[int, str]] = []
         self._session_count: int | None = None
         self._definitions: dict[str, AgentDefinition | None] = {}
@@ -116,7 +117,9 @@ class States:
             self._checkpoints.extend(page)
 
     def _note(self, segment: Segment) -> None:
-        """Note the claim with which the segment begins, if it begins an ownership, and the run's first cycle."""
+        """Note record 1, the claim with which the segment begins, if it begins an ownership, and the run's first cycle."""
+        if segment.first == 1:
+            self._first = record_of(segment.values[0])
         if isinstance(claim := segment.values[0], RunClaimed):
             self._claims.append((segment.first, claim.definition))
         if self._session_count is None:
@@ -145,7 +148,8 @@ class States:
         """The definition that the owner at `seq` uses, if it named one and the log has it."""
         digest = next((named for claim, named in reversed(self._claims) if claim <= seq), "")
         if digest and digest not in self._definitions:
-            self._definitions[digest] = await self._log.definition(self._run_id, digest)
+            found = await self._log.definition(self._run_id, digest)
+            self._definitions[digest] = found and self._first and found.of_run(self._first)
         return self._definitions.get(digest)
 
     async def _history(self, info: RunInfo, definition: AgentDefinition | None) -> list[Message] | None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
+from playhead.runtime.core.arguments import check_text
+from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import decode_record, pack
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunConflictError
-from playhead.runtime.core.intake import checked_prompt, checked_response
+from playhead.runtime.core.fork import Fork
+from playhead.runtime.core.intake import checked_prompt, checked_response, whole_text
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, now_ms
 from playhead.runtime.core.storable import check_size
@@ -17,6 +21,7 @@ from playhead.runtime.core.storable import check_size
 __all__ = [
     "check_run_id",
     "check_same_submission",
+    "checked_fork",
     "checked_responses",
     "checked_steer",
     "deadline_in_ms",
@@ -58,6 +63,28 @@ def check_same_submission(run_id: str, data: bytes, stored: Sequence[Entry]) -> 
     differs = [name for name, (old, new) in pairs.items() if old != new and pack(old) != pack(new)]
     if differs:
         raise RunConflictError(run_id, differs)
+
+
+def checked_fork(fork: Fork, *, limit: int) -> Fork:
+    """The fork as it is made.
+
+    Raises:
+        ValueError: A name is malformed; the prompt or `say` is empty or has an unknown form; or an answer is None.
+        TypeError: The model or the system prompt is not a text.
+        EncodingError: An answer or a part of a prompt is not plain data.
+        RecordTooLargeError: The answers or `say` are over `limit` bytes.
+    """
+    if fork.agent is not None:
+        check_agent(fork.agent)
+    check_text("model", fork.model, optional=True)
+    check_text("system_prompt", fork.system_prompt, optional=True, empty=True)
+    return replace(
+        fork,
+        system_prompt=None if fork.system_prompt is None else whole_text(fork.system_prompt),
+        prompt=None if fork.prompt is None else checked_prompt(fork.prompt),
+        answers=checked_responses(fork.answers, limit=limit) if fork.answers else {},
+        say=None if fork.say is None else checked_steer(fork.say, limit=limit),
+    )
 
 
 def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, Any]:

@@ -165,11 +165,12 @@ class Execution:
         if (session := claim.session) is not None:
             said = await retry_until_answered(lambda: self._log.messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
-        state = fold(entries, history=[*self._agent.messages, *said])
+        agent = self._agent.of_run(entries[0].record)
+        state = fold(entries, history=[*agent.messages, *said])
         if claim.idle_owners and head == claim.head:
             self._standstill = Standstill(state, entries)
         return Loop(
-            self._agent.spec,
+            agent.spec,
             run_id=claim.run_id,
             state=state,
             head=head,

@@ -104,7 +104,9 @@ def _table(found: RunDiff, shown: list[ActPair], left: str, right: str) -> Table
 def _numbers(run: RunSummary) -> str:
     tokens = f"{run.usage.get('inputTokens', 0)} + {run.usage.get('outputTokens', 0)} tokens"
     counts = f"{counted(run.cycles, 'cycle')}, {counted(run.tool_calls, 'tool call')}, {counted(run.records, 'record')}"
-    return f"{run.state} after {seconds(run.took_ms)}, {tokens}, {counts}"
+    own = f", with the model {short(run.model)}" if run.model is not None else ""
+    own += f", with the system prompt {short(run.system_prompt)}" if run.system_prompt is not None else ""
+    return f"{run.agent} {run.state} after {seconds(run.took_ms)}, {tokens}, {counts}{own}"
 
 
 def _what(act: RunAct) -> str:
@@ -117,7 +119,7 @@ def _told(act: RunAct, *, cycle: bool = True) -> str:
     content = act.content
     match act.kind:
         case "submitted":
-            text = f"{content['agent']}: {short(content['prompt'])}"
+            text = short(content["prompt"])
         case "tool" | "question":
             outcome = {key: value for key, value in content.items() if key != "input"}
             text = f"{act.name} {short(content['input'])} → {short(_outcome(outcome))}"

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import anyio
 import typer
 
 from playhead.client.cli.questions import read_value
-from playhead.client.cli.reach import file_of, reach
+from playhead.client.cli.reach import file_of, opened, reach
+from playhead.client.cli.render import EXIT_FAILED, RunView, print_json, printable
 from playhead.client.cli.render import has_terminal, print_json, printable
-from playhead.client.cli.watch import Json, Prefix, RunId, Url
+from playhead.client.cli.verifying import agent_for
+from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client
+from playhead.client.files import open_log
+from playhead.client.forking_here import run_here
+from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import ForkAfterEffectsError
+from playhead.runtime.core.fork import Fork
+from playhead.runtime.core.ids import new_run_id
+from playhead.runtime.log.file.export import export_runs
+from playhead.runtime.targets import load_agents
 
 __all__ = ["fork"]
 
@@ -21,8 +33,15 @@ Values = list[str] | None
 
 
 def fork(
-    run_id: RunId,
+    run_id: RunOrFile,
     at: Annotated[int, typer.Option("--at", metavar="SEQ", help="The last record of the run that the fork has, too.")],
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Another agent.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Another model than the agent's.")
+    ] = None,
+    system_prompt: Annotated[
+        str | None, typer.Option("--system-prompt", metavar="TEXT", help="Another system prompt than the agent's.")
+    ] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="Another prompt.")] = None,
     result: Annotated[
         Values, typer.Option("--result", metavar="TOOLUSE=VALUE", help="The result of a call that has none there.")
@@ -31,39 +50,89 @@ def fork(
         Values, typer.Option("--answer", metavar="INTERRUPT=VALUE", help="The answer to a question that is open there.")
     ] = None,
     say: Annotated[str | None, typer.Option("--say", metavar="TEXT", help="A user message to the fork.")] = None,
+    here: Annotated[
+        str | None, typer.Option("--here", metavar="TARGET", help="Run it in this process, by an agent of TARGET.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --here: write the fork to a file.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask: fork also after tools have run.")] = False,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
     """Start a new run with the first records of another one, and a future of its own. The other one is not changed."""
-    if (named := file_of(run_id)) is not None:
-        raise ValueError(f"{run_id} is a file: store its run with `playhead import {named[0]}`, and fork that one")
-    change: dict[str, Any] = {
-        "at": at,
-        "prompt": prompt,
-        "results": _values("--result", result or ()),
-        "answers": _values("--answer", answer or ()),
-        "say": say,
-    }
+    if output is not None and here is None:
+        raise ValueError("--output is for a fork that runs --here; `playhead export` writes one of a fleet to a file")
+    asked = Fork(
+        at=at,
+        agent=agent,
+        model=model,
+        system_prompt=system_prompt,
+        prompt=prompt,
+        results=_values("--result", result or ()),
+        answers=_values("--answer", answer or ()),
+        say=say,
+        accept_effects=yes,
+    )
 
-    def make(*, accept_effects: bool) -> str:
-        async def main() -> str:
-            async with reach(url) as where, Client(where, prefix=prefix) as client:
-                return (await client.run(run_id).fork(**change, accept_effects=accept_effects)).id
-
-        return anyio.run(main)
+    def start(change: Fork) -> int:
+        if here is None:
+            return anyio.run(partial(_on_the_fleet, run_id, change, url=url, prefix=prefix, as_json=as_json))
+        agents = partial(agent_for, agents=load_agents([here]), target=here)
+        return anyio.run(partial(_here, run_id, change, agents, url=url, prefix=prefix, output=output, as_json=as_json))
 
     try:
-        made = make(accept_effects=yes)
+        code = start(asked)
     except ForkAfterEffectsError as error:
         if not (has_terminal() and _is_accepted(error)):
             raise
-        made = make(accept_effects=True)
+        code = start(replace(asked, accept_effects=True))
+    raise typer.Exit(code)
+
+
+async def _on_the_fleet(run: str, change: Fork, *, url: str | None, prefix: str, as_json: bool) -> int:
+    """Queue the fork, and print its id."""
+    async with reach(url) as where, Client(where, prefix=prefix) as client:
+        if (named := file_of(run)) is None:
+            made = await client.fork(client.run(run), change)
+        else:
+            with open_log(named[0]) as file:
+                made = await client.fork(file.run(named[1]), change)
     if as_json:
-        print_json({"run": made, "parent": run_id, "at": at})
+        print_json({"run": made.id, "parent": run, "at": change.at})
     else:
-        typer.echo(made)
+        typer.echo(made.id)
+    return 0
+
+
+async def _here(
+    run: str,
+    change: Fork,
+    agent_of: Callable[[str], Agent],
+    *,
+    url: str | None,
+    prefix: str,
+    output: Path | None,
+    as_json: bool,
+) -> int:
+    """Run the fork in this process, and show it as it runs."""
+    made = new_run_id()
+    view = RunView(made, after=change.at)
+    async with opened(run, url, prefix) as parent:
+        agent = agent_of(change.agent or (await parent.info()).agent)
+        show = (lambda _: None) if as_json else view.feed
+        log = await run_here(parent.log, parent.id, change, agent, run_id=made, on_entry=show)
+    if output is not None:
+        await export_runs(log, [made], output)
+    info = await log.info(made)
+    assert info is not None
+    if as_json:
+        print_json({"run": made, "parent": run, "at": change.at, "state": info.state, "records": info.head})
+    elif info.state == "paused":
+        kept = "-o FILE" if output is None else str(output)
+        view.note(f"it waits for an answer: fork {kept} --at {info.head} --answer INTERRUPT=VALUE", style="yellow")
+    return EXIT_FAILED if info.state == "failed" else 0
 
 
 def _is_accepted(error: ForkAfterEffectsError) -> bool:

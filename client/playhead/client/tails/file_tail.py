@@ -13,7 +13,7 @@ from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.interface import LogReader
 
-__all__ = ["FileTail"]
+__all__ = ["FileTail", "file_tail"]
 
 
 class FileTail:
@@ -74,3 +74,16 @@ class FileTail:
             raise GapError(self.run_id, expected=seq, found=None)
         if epoch not in (None, found[0].epoch):
             raise RewindError(self.run_id, expected=seq, found=seq)
+
+
+def file_tail(
+    log: LogReader,
+    run_id: str,
+    *,
+    after: Cursor | Entry,
+    wait_for_worker: float | None = None,
+    on_pause: OnPause = "wait",
+) -> FileTail:
+    """A tail of a run of a log that does not grow: no worker is waited for."""
+    del wait_for_worker
+    return FileTail(run_id, log=log, after=after, on_pause=on_pause)

@@ -26,6 +26,7 @@ from playhead.runtime.core.events import Event
 from playhead.runtime.core.intake import checked_messages, whole_text
 from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.plain import plain
+from playhead.runtime.core.records import Record, RunSubmitted
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy, check_retry
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
@@ -188,6 +189,17 @@ class Agent:
         taken = copy.copy(self)
         taken.messages, taken.tools = list(self.messages), dict(self.tools)
         taken._runs = InProcessRuns()
+        return taken
+
+    def of_run(self, first: Record) -> Agent:
+        """The agent that runs the run with this record 1: a fork may have a model or a system prompt of its own."""
+        options = first.options if isinstance(first, RunSubmitted) else {}
+        if not options.keys() & {"model", "system_prompt"}:
+            return self
+        taken = self.snapshot()
+        taken.system_prompt = options.get("system_prompt", taken.system_prompt)
+        if "model" in options:
+            taken._model, taken._resolved = options["model"], None
         return taken
 
     def cancel(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, cast
 
 from playhead.runtime.core.codec import pack, unpack
 from playhead.runtime.core.converse import Message, ToolSpec
 from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.records import Record, RunSubmitted
 
 __all__ = ["AgentDefinition", "StoredDefinition"]
 
@@ -64,6 +65,19 @@ class AgentDefinition:
             del held["retry"]
         data = pack({"v": _VERSION, **held})
         return StoredDefinition(self.digest_of(data), data)
+
+    def of_run(self, first: Record) -> AgentDefinition:
+        """The definition by which the run with this record 1 is run: a fork may have a model or a system prompt of its own.
+
+        Such a model is known by its name only: `{"name": …}`.
+        """
+        options = first.options if isinstance(first, RunSubmitted) else {}
+        changes: dict[str, Any] = {}
+        if "system_prompt" in options:
+            changes["system_prompt"] = options["system_prompt"]
+        if "model" in options:
+            changes["model"] = {"name": options["model"]}
+        return replace(self, **changes) if changes else self
 
     @staticmethod
     def digest_of(data: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from playhead.runtime.core.converse import Message, Prompt
@@ -31,7 +31,10 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.tool_results import tool_result
 
-__all__ = ["Fork", "check_effects", "first_record", "next_records"]
+__all__ = ["OF_AGENT", "Fork", "check_effects", "differing", "first_record", "next_records"]
+
+OF_AGENT: Final = ("model", "system_prompt")
+"""The options of `run.submitted` that replace something of the agent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,9 @@ class Fork:
 
     Attributes:
         at: How many records of its parent it begins with.
+        agent: The name of the agent that runs it; None for that of the parent.
+        model: The name of another model than the agent's, such as `openai/gpt-5-mini`; None for none.
+        system_prompt: Another system prompt than the agent's; None for none.
         prompt: Another prompt, if it is not None. Only where the parent's is not in the history yet.
         results: By tool use id, the results of calls that have none there; each is what a tool's body could return.
         answers: By interrupt id, the answers to questions that are open there.
@@ -48,6 +54,9 @@ class Fork:
     """
 
     at: int
+    agent: str | None = None
+    model: str | None = None
+    system_prompt: str | None = None
     prompt: Prompt = None
     results: Mapping[str, Any] = field(default_factory=dict[str, Any])
     answers: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -67,19 +76,25 @@ def check_effects(entries: Sequence[Entry], fork: Fork, *, parent: str) -> None:
 
 
 def first_record(first: Record, fork: Fork, *, parent: str, session: str | None) -> RunSubmitted:
-    """Record 1 of the fork, made of its parent's: it names the parent and the place."""
+    """Record 1 of the fork, made of its parent's: it names the parent and the place.
+
+    A model and a system prompt that the parent has as a fork itself are those of its agent: another agent does not get them.
+    """
     if not isinstance(first, RunSubmitted):
         raise ValueError(f"run {parent} cannot be forked: its record 1 is a {first.type}")
-    options = {**first.options, "fork": {"run": parent, "at": fork.at}}
+    agent = first.agent if fork.agent is None else fork.agent
+    kept = {name: value for name, value in first.options.items() if agent == first.agent or name not in OF_AGENT}
+    own = {name: value for name in OF_AGENT if (value := getattr(fork, name)) is not None}
+    options = {**kept, "fork": {"run": parent, "at": fork.at}, **own}
     prompt = first.prompt if fork.prompt is None else fork.prompt
-    return first.model_copy(update={"prompt": prompt, "session": session, "options": options})
+    return first.model_copy(update={"agent": agent, "prompt": prompt, "session": session, "options": options})
 
 
 def next_records(entries: Sequence[Entry], fork: Fork, *, parent: str, history: Sequence[Message]) -> list[Record]:
     """The records of the fork after those of its parent: what it is told, or gets as the result of a call.
 
     Args:
-        entries: The records that it begins with.
+        entries: The records that it begins with, at least those that `changes_state`.
         fork: What it is to be.
         parent: The id of its parent.
         history: The messages that its parent began from.
@@ -133,3 +148,34 @@ def _answered(state: RunState, fork: Fork) -> Record:
                 + (f"those are {known}" if known else "no question is")
             )
     return SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="respond", body=dict(fork.answers))
+
+
+def differing(asked: Sequence[Record], stored: Sequence[Record]) -> list[str]:
+    """In what a fork that is asked for differs from a run that is stored under its id; empty if that is this fork.
+
+    Args:
+        asked: Its record 1, and the records after those of its parent.
+        stored: The same records of the run.
+    """
+    mine, theirs = asked[0], stored[0]
+    assert isinstance(mine, RunSubmitted)
+    if not isinstance(theirs, RunSubmitted) or "fork" not in theirs.options:
+        return ["parent"]
+    place, other = mine.options["fork"], theirs.options["fork"]
+    pairs = {
+        "parent": (place["run"], other["run"]),
+        "at": (place["at"], other["at"]),
+        "agent": (mine.agent, theirs.agent),
+        "prompt": (mine.prompt, theirs.prompt),
+        **{name: (mine.options.get(name), theirs.options.get(name)) for name in OF_AGENT},
+    }
+    found = [name for name, (left, right) in pairs.items() if left != right]
+    return found or ([] if _told(asked) == _told(stored) else ["results, answers or say"])
+
+
+def _told(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """What the fork is told, without the times and ids that are new for each call."""
+    return [{name: value for name, value in dict(one).items() if name not in _NEW} for one in records[1:]]
+
+
+_NEW: Final = ("at", "signal_id")

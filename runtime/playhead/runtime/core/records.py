@@ -92,8 +92,10 @@ class RunSubmitted(CheckedRecord):
     """The run was submitted; always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
     `options` holds `history` (messages before the first session message; in-process agents put theirs here) and, in a
-    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`; `invocation_state` holds the
-    caller's serialisable keys, and `trace` a W3C trace context.
+    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`, and `model` and
+    `system_prompt` if it has others than its agent. `invocation_state` holds the
+    caller's serialisable keys, and `trace` a W3C
+    trace context.
     """
 
     type: str = "run.submitted"

@@ -132,7 +132,7 @@ class _Told:
                 self._tools.setdefault(record.index, entry)
             case RunSubmitted():
                 self._began_at = record.at
-                content = {"agent": record.agent, "prompt": record.prompt, "invocation_state": record.invocation_state}
+                content = {"prompt": record.prompt, "invocation_state": record.invocation_state}
                 self._add("submitted", "", entry, content)
             case MessageAdded():
                 self._add_message(entry, record)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from playhead.runtime.core.fork import OF_AGENT
 from playhead.runtime.core.records import Entry, Record, RunSubmitted
 from playhead.runtime.core.run_acts import RunAct, acts
 
@@ -23,6 +24,7 @@ class RunSummary:
 
     Attributes:
         agent: The agent's name.
+        model, system_prompt: Those that a fork has instead of the agent's; None for the agent's own.
         state: The state in which it ended; `unfinished` if its records have no end.
         records: How many records it has.
         took_ms: From the first record to the last, in milliseconds.
@@ -31,6 +33,8 @@ class RunSummary:
     """
 
     agent: str
+    model: str | None
+    system_prompt: str | None
     state: str
     records: int
     took_ms: int
@@ -49,7 +53,7 @@ class ActPair:
 
     @property
     def same(self) -> bool:
-        """Both did the same. Times, tokens and the number of calls are not compared."""
+        """Both did the same. Times, tokens, the agents' names and the number of calls are not compared."""
         left, right = self.left, self.right
         return left is not None and right is not None and (left.name, left.content) == (right.name, right.content)
 
@@ -99,7 +103,10 @@ def run_diff(left: Sequence[Entry], right: Sequence[Entry]) -> RunDiff:
 
 
 def common_records(left: Iterable[Entry], right: Iterable[Entry]) -> int:
-    """How many of the first records of two runs are the same. In record 1 a fork may have a session of its own."""
+    """How many of the first records of two runs are the same.
+
+    In record 1 a fork may have an agent, a model, a system prompt and a session of its own.
+    """
     count = 0
     for mine, theirs in zip(left, right, strict=False):
         if mine[:2] != theirs[:2] or not _same_record(mine.record, theirs.record):
@@ -116,8 +123,8 @@ def _same_record(left: Record, right: Record) -> bool:
 
 def _inherited(record: RunSubmitted) -> dict[str, Any]:
     """What a fork takes over from its parent's record 1."""
-    options = {name: value for name, value in record.options.items() if name != "fork"}
-    return {**dict(record), "session": None, "options": options}
+    options = {name: value for name, value in record.options.items() if name not in ("fork", *OF_AGENT)}
+    return {**dict(record), "agent": "", "session": None, "options": options}
 
 
 def _place(act: RunAct) -> tuple[bool, int, int, int, int]:
@@ -129,9 +136,11 @@ def _summary(entries: Sequence[Entry], did: Sequence[RunAct]) -> RunSummary:
     usage: Counter[str] = Counter()
     for act in did:
         usage.update(act.usage)
-    first = entries[0].record if entries else None
+    first = entries[0].record if entries and isinstance(entries[0].record, RunSubmitted) else None
     return RunSummary(
-        agent=first.agent if isinstance(first, RunSubmitted) else "",
+        agent=first.agent if first else "",
+        model=first.options.get("model") if first else None,
+        system_prompt=first.options.get("system_prompt") if first else None,
         state=next((act.name for act in did if act.kind == "end"), "unfinished"),
         records=len(entries),
         took_ms=entries[-1].record.at - entries[0].record.at if entries else 0,

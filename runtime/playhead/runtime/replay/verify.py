@@ -14,7 +14,7 @@ from typing import Literal
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.core.errors import RunNotFoundError
-from playhead.runtime.core.records import RunClaimed
+from playhead.runtime.core.records import Record, RunClaimed
 from playhead.runtime.replay.differences import KINDS, Difference, place_of
 from playhead.runtime.replay.owner import Owner, Subject
 from playhead.runtime.replay.past import Past
@@ -93,15 +93,21 @@ async def verify(
     replaced = {one.name: one for one in map(as_tool, stubs)}
     if unknown := sorted(replaced.keys() - agent.tools.keys()):
         raise ValueError(f"a stub is named {unknown[0]!r}; the agent has the tools {', '.join(agent.tools) or 'none'}")
-    used = agent.snapshot()
+    recording = recording_of(run)
+    past = Past(recording)
+    if (spot := await past.tape.peek()) is None:
+        raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
+    used = agent.snapshot().of_run(first := spot.record)
     places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
     runs = {**used.tools, **replaced} if tools == "live" else replaced
-    subject = Subject(used, used.definition, places, runs, model == "live", frozenset(ignore))
-    return await _verification(recording_of(run), subject, after=after)
+    subject = Subject(used, used.definition.of_run(first), places, runs, model == "live", frozenset(ignore))
+    return await _verification(recording, past, subject, first=first, after=after)
 
 
-async def _verification(recording: Recording, subject: Subject, *, after: int) -> Verification:
-    past, difference, notes = Past(recording), None, dict[str, None]()
+async def _verification(
+    recording: Recording, past: Past, subject: Subject, *, first: Record, after: int
+) -> Verification:
+    difference, notes = None, dict[str, None]()
     await past.begin(subject.agent.messages)
     if past.missing:
         notes[f"{past.missing} messages of the session that the run began from are gone"] = None
@@ -113,8 +119,8 @@ async def _verification(recording: Recording, subject: Subject, *, after: int) -
             if definition is None:
                 why = f"definition {digest} is not in the log" if digest else "the log names no definition"
                 notes[f"what the model was asked is not compared, because {why}"] = None
+            else:
+                definition = definition.of_run(first)
             owner = Owner(subject, past, run_id=recording.run_id, claimed=spot, definition=definition)
             difference = await owner.difference()
-    if not past.records:
-        raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
     return Verification(recording.run_id, past.state.agent, past.records, difference, tuple(notes))

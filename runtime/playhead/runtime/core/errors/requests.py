@@ -92,7 +92,8 @@ class RunConflictError(PlayheadError, ValueError):
 
     Attributes:
         run_id: The run.
-        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`.
+        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`; of a fork those of `fork`,
+            and `parent`.
     """
 
     exit_code = 64

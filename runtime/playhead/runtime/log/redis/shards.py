@@ -55,7 +55,12 @@ def shard_of_session(session: str, *, shards: int) -> int:
 
 
 def session_of_its_own(run_id: str, *, shards: int, kind: Literal["imported", "forked"]) -> str:
-    """The name of an imported run's or a fork's own session, which is on the run's shard."""
+    """The name of an imported run's or a fork's own session, which is on the run's shard.
+
+    Raises:
+        ValueError: If the run's id names a shard that does not exist.
+    """
+    _check_shard(run_id, shards)
     names = (f"{kind}-{run_id}" + (f"-{number}" if number else "") for number in count())
     return next(name for name in names if shard_of_session(name, shards=shards) == shard_of_run(run_id))
 
@@ -72,13 +77,19 @@ def check_shards(shards: int) -> None:
         raise ValueError(f"shards must be 1 to {MAX_SHARDS}, not {shards}")
 
 
-def _check_home(run: NewRun, shards: int) -> None:
-    named = shard_of_run(run.run_id)
+def _check_shard(run_id: str, shards: int) -> int:
+    """The shard of a run."""
+    named = shard_of_run(run_id)
     if named >= shards:
         raise ValueError(
-            f"run_id {run.run_id!r} names shard {named}, and the deployment has {shards}, counted from 0: "
+            f"run_id {run_id!r} names shard {named}, and the deployment has {shards}, counted from 0: "
             "choose it by `await client.new_run_id()`"
         )
+    return named
+
+
+def _check_home(run: NewRun, shards: int) -> None:
+    named = _check_shard(run.run_id, shards)
     home = named if run.session is None else shard_of_session(run.session, shards=shards)
     if named != home:
         raise ValueError(

@@ -1,0 +1,121 @@
+"""Owns runs of a memory log in this process, for real, as a worker owns those of a fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, cast
+
+from playhead.runtime.agent.agent import Agent
+from playhead.runtime.core.codec import decode_record, encode_chunk, encode_record, limit_of
+from playhead.runtime.core.ids import new_token
+from playhead.runtime.core.failures import failure
+from playhead.runtime.core.records import Entry, Record, RunClaimed, RunPaused, RunStateName, now_ms
+from playhead.runtime.core.segments import Encoded
+from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.reading import read_all
+from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, Claim, RunEnd
+from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.spec import Flush
+
+__all__ = ["OwnerHere"]
+
+_WORKER: Final = "this process"
+
+
+def _ignore(entry: Entry) -> None:
+    del entry
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerHere:
+    """Runs an agent on the queued runs of a log, one at a time.
+
+    Attributes:
+        log: The log. Nothing else writes to it.
+        agent: The agent.
+        on_entry: Called with each record of a run: first those that are stored, then each new one as it is made.
+    """
+
+    log: MemoryLog
+    agent: Agent
+    on_entry: Callable[[Entry], object] = _ignore
+
+    async def claim(self) -> Claim:
+        """Claim the run that is queued."""
+        name, definition = self.agent.name, self.agent.definition.stored()
+        record = encode_record(RunClaimed(at=now_ms(), worker=_WORKER, definition=definition.digest))
+        claim = await self.log.claim(
+            {name: record},
+            worker=_WORKER,
+            token=new_token(),
+            lease_ms=DEFAULT_LEASE_MS,
+            definitions={name: definition},
+        )
+        assert claim is not None, "the run is queued, and nothing else claims it"
+        return claim
+
+    async def own(self) -> Record:
+        """Own the queued run up to its end or its next pause, and store what it did there; returns its last record.
+
+        Raises:
+            ModelConfigurationError: If the agent's model cannot be used.
+        """
+        claim = await self.claim()
+        entries = await read_all(self.log, claim.run_id, head=claim.head)
+        for entry in entries:
+            self.on_entry(entry)
+        agent = self.agent.of_run(entries[0].record)
+        said = await self.log.messages(claim.session) if claim.session is not None else []
+        state = fold(entries, history=[*agent.messages, *said])
+        control = Control()
+        control.deliver(signals := await self.log.inbox(claim.run_id))
+        loop = Loop(
+            agent.spec,
+            run_id=claim.run_id,
+            state=state,
+            head=claim.head,
+            epoch=claim.epoch,
+            control=control,
+            partial=open_chunks(state, entries),
+            session_messages=len(said),
+        )
+        kept, last = await self._records(loop, limit=agent.max_record_bytes)
+        batch = Batch(claim.run_id, claim.token, claim.head, kept, len(signals))
+        if isinstance(last, RunPaused):
+            await self.log.pause(batch, interrupts=[str(one["id"]) for one in last.interrupts])
+        else:
+            ended = cast("RunStateName", last.type.removeprefix("run."))
+            await self.log.finish(RunEnd(batch, ended, claim.session, loop.state.added))
+        return last
+
+    async def _records(self, loop: Loop, *, limit: int) -> tuple[list[bytes], Record]:
+        """What the loop yields, encoded, and the last record of it; the failure of one that cannot be stored."""
+        kept: list[bytes] = []
+        last: Record | None = None
+        seq = loop.head
+
+        def keep(data: bytes) -> None:
+            nonlocal seq
+            seq += 1
+            kept.append(data)
+            self.on_entry(Entry(seq, loop.epoch, decode_record(data)))
+
+        try:
+            async with aclosing(loop.records()) as items:
+                async for item in items:
+                    if isinstance(item, list):
+                        keep(encode_chunk(item, limit=limit))
+                    elif isinstance(item, Encoded):
+                        keep(item.data)
+                    elif not isinstance(item, Flush):
+                        last = item
+                        keep(encode_record(item, limit=limit_of(item, limit)))
+        except Exception as error:
+            last = failure(error)
+            keep(encode_record(last))
+        assert last is not None, "a loop ends with the end of its run, or with a pause"
+        return kept, last

@@ -1,0 +1,156 @@
+"""A fork runs in this process: of a log or of a file, without a server and without a worker."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playhead.client import RunReader, open_log
+from playhead.client.tails.file_tail import file_tail
+from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.errors import ForkAfterEffectsError, ModelConfigurationError, RunFailedError
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.records import Entry, ModelStarted, Record, RunPaused, RunSubmitted, ToolStarted
+from playhead.runtime.models import ScriptedCall, ScriptedModel, tool_call
+from playhead.runtime.replay import verify
+from playhead.runtime.replay.rerun import rerun
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+CALLS = 2
+
+
+def script(messages: Messages) -> Any:
+    """Calls the tool that the user named twice, each time by the same id, then says what it gave."""
+    last = messages[-1].get("content", [])[-1]
+    if "toolResult" in last and len(messages) >= 2 * CALLS + 1:
+        return f"It says: {last['toolResult']['content'][0]['text']}."
+    name = messages[0].get("content", [])[0].get("text", "")
+    return tool_call(name, {}, "t1", text="Let me see.")
+
+
+class Till:
+    """An agent with a tool that pays, and one that asks first; `keys` are the effect keys of all payments."""
+
+    def __init__(self, **options: Any) -> None:
+        self.keys: list[str] = []
+        self.events: list[Event] = []
+
+        @tool
+        def pay(context: ToolContext) -> str:
+            """Pay."""
+            self.keys.append(context.effect_key)
+            return "paid"
+
+        @tool
+        def ask(context: ToolContext) -> str:
+            """Pay, if a human says so."""
+            return str(context.interrupt("may I"))
+
+        defaults: dict[str, Any] = {
+            "model": ScriptedModel([script], repeat=True),
+            "name": "till",
+            "tools": [pay, ask],
+            "callback_handler": lambda **event: self.events.append(Event(event)),
+        }
+        self.agent = Agent(**(defaults | options))
+
+
+async def made(agent: Agent, prompt: str = "pay") -> RunReader:
+    """A run of the agent, in memory."""
+    log, run_id = await rerun([Entry(1, 0, RunSubmitted(at=0, agent="till", prompt=prompt))], agent)
+    return RunReader(run_id, log=log, open_tail=partial(file_tail, log))
+
+
+async def stored(run: RunReader) -> list[Entry]:
+    return await run.log.read(run.id)
+
+
+def place_of(entries: list[Entry], kind: type[Record], nth: int = 1) -> int:
+    return [entry.seq for entry in entries if isinstance(entry.record, kind)][nth - 1]
+
+
+async def test_a_run_of_a_file_is_forked_without_a_server_and_the_fork_becomes_a_file(tmp_path: Path) -> None:
+    till = Till()
+    run = await made(till.agent)
+    at = place_of(await stored(run), ToolStarted, 2)
+    await run.export(tmp_path / "run.jsonl")
+    with open_log(tmp_path / "run.jsonl") as file:
+        parent = file.run()
+        with pytest.raises(ForkAfterEffectsError, match=r"has run tools: pay \(2\)"):
+            await parent.fork_here(till.agent, at=at)
+        till.keys.clear()
+        fork = await parent.fork_here(till.agent, at=at, results={"t1": "refused"}, accept_effects=True)
+        assert str(await fork.result()) == "It says: refused.\n"
+        assert till.keys == [], "the call with a result did not run"
+        assert (await parent.diff(fork)).common == at
+        assert (await fork.request(place_of(await stored(fork), ModelStarted, 3))).request.tool_names == ["pay", "ask"]
+        await fork.export(tmp_path / "fork.jsonl")
+    with open_log(tmp_path / "fork.jsonl") as file:
+        assert str(await file.run().result()) == "It says: refused.\n"
+        assert (await verify(file.run(), till.agent)).same
+
+
+async def test_the_handler_gets_the_events_after_the_place_and_the_agent_keeps_its_history() -> None:
+    till = Till()
+    run = await made(till.agent)
+    at = place_of(await stored(run), ModelStarted, 3)
+    fork = await run.fork_here(till.agent, at=at, accept_effects=True)
+    events = [event async for event in fork.stream_async(after=at)]
+    assert till.events == events
+    assert till.events[-1]["result"].stop_reason == "end_turn"
+    assert till.agent.messages == []
+
+
+async def test_a_fork_has_the_agent_that_is_given_and_its_model_and_system_prompt() -> None:
+    run = await made(Till().agent)
+    other = Till(name="other", model=ScriptedModel(["Good evening."]), system_prompt="Be kind.").agent
+    fork = await run.fork_here(other, at=1, prompt="Hello")
+    assert str(await fork.result()) == "Good evening.\n"
+    assert (await fork.info()).agent == "other"
+    asked = await fork.request(place_of(await stored(fork), ModelStarted))
+    assert asked.request.system_prompt == "Be kind."
+    broken = Till(model=ScriptedModel([ScriptedCall([], error=ValueError("no"))])).agent
+    with pytest.raises(RunFailedError, match="no"):
+        await (await run.fork_here(broken, at=1)).result()
+    with pytest.raises(ModelConfigurationError):
+        await run.fork_here(Till(model="demo", on_partial="continue").agent, at=1)
+
+
+async def test_a_fork_that_asks_is_answered_by_a_fork_of_it() -> None:
+    till = Till()
+    run = await made(till.agent)
+    asks = await run.fork_here(till.agent, at=1, prompt="ask")
+    assert (await asks.info()).state == "paused"
+    (question,) = (await asks.result()).interrupts or []
+    at = place_of(await stored(asks), RunPaused)
+    again = await asks.fork_here(till.agent, at=at, answers={question.id: "no"}, accept_effects=True)
+    assert [entry.seq for entry in await stored(again)] == list(range(1, (await again.info()).head + 1))
+    assert (await again.info()).state == "paused", "the second call asks again"
+
+
+async def test_a_fork_inside_an_answer_goes_on_after_the_words_if_the_agent_says_so() -> None:
+    def go_on(messages: Messages) -> Any:
+        partial = messages[-1].get("content", [{}])[0].get("text", "")
+        return " four five" if messages[-1].get("role") == "assistant" else f"one two three {partial}"
+
+    model = ScriptedModel([go_on], repeat=True)
+    model.continues_partial = True
+    goes_on, calls_again = (Till(model=model, on_partial=how).agent for how in ("continue", "retract"))
+    run = await made(goes_on, "x")
+    begun = place_of(await stored(run), ModelStarted)
+    at = begun + 4  # the starts of message and block, two words
+    fork = await run.fork_here(goes_on, at=at)
+    said = [event["data"] async for event in fork.stream_async() if "data" in event]
+    assert "".join(said) == "one two four five"
+    assert str(await fork.result()) == "one two four five\n"
+    events = [event async for event in (await run.fork_here(calls_again, at=at)).stream_async()]
+    (withdrawn,) = [event for event in events if "retracted" in event]
+    assert (withdrawn["from_seq"], withdrawn["to_seq"]) == (begun, at)
+    assert str(events[-1]["result"]) == "one two three x\n"
