@@ -135,6 +135,25 @@ async def test_a_fork_that_asks_is_answered_by_a_fork_of_it() -> None:
     assert (await again.info()).state == "paused", "the second call asks again"
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+async def test_a_fork_verifies_with_the_effect_keys_of_its_parent_and_its_own(kept: int) -> None:
+    """The model gives each call the same id. So its second call has `~2`, but not in a fork that made no first one."""
+    till = Till()
+    run = await made(till.agent)
+    at = place_of(await stored(run), ToolStarted, kept)
+    fork = await run.fork_here(till.agent, at=at, accept_effects=True)
+    again = await fork.fork_here(till.agent, at=at, accept_effects=True)
+    for one in (fork, again):
+        named = [entry.record.effect_key for entry in await stored(one) if isinstance(entry.record, ToolStarted)]
+        assert {key.partition("/")[0] for key in named} == {run.id, one.id}
+        till.keys.clear()
+        assert (await verify(one, till.agent)).same
+        assert till.keys == []
+        found = await verify(one, till.agent, tools="live")
+        assert found.same, found.text
+        assert till.keys == [*named[: kept - 1], *named[kept:]]
+
+
 async def test_a_fork_inside_an_answer_goes_on_after_the_words_if_the_agent_says_so() -> None:
     def go_on(messages: Messages) -> Any:
         partial = messages[-1].get("content", [{}])[0].get("text", "")

@@ -77,6 +77,7 @@ class Loop:
         session_messages: How many of the messages before the run are from its session.
 
     Attributes:
+        run_id: The run. The effect keys of the calls that begin next begin with it.
         state: The fold of all records yielded so far.
         head: The `seq` of the last record yielded.
     """
@@ -97,7 +98,7 @@ class Loop:
         session_messages: int = 0,
     ) -> None:
         self.spec = spec
-        self.run_id = run_id
+        self.run_id: str = run_id
         self.state: RunState = state
         self.head: int = head
         self.epoch = epoch
@@ -109,7 +110,7 @@ class Loop:
         self._partial = partial if spec.on_partial == "continue" else ()
         self._tools = ToolBatch(
             spec,
-            run_id=run_id,
+            run_id=lambda: self.run_id,
             control=self.control,
             ownership=self.ownership,
             invocation_state=dict(state.invocation_state) if invocation_state is None else invocation_state,

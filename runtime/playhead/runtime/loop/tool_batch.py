@@ -69,14 +69,15 @@ class ToolBatch:
     Calls that need not run are settled first. The others run in groups: all in one group or, for an agent that runs
     calls in turn, each in its own group. The starts of a group are stored before the first of its bodies begins.
 
-    `state` returns the fold of every record yielded so far, including those of this batch.
+    `run_id` returns the id with which effect keys begin, and `state` the fold of every record yielded so far, including
+    those of this batch.
     """
 
     def __init__(
         self,
         spec: AgentSpec,
         *,
-        run_id: str,
+        run_id: Callable[[], str],
         control: Control,
         ownership: Ownership,
         invocation_state: dict[str, Any],
@@ -122,7 +123,7 @@ class ToolBatch:
         for index, use in step.calls:
             tool, key = self._spec.tools.get(use["name"]), ""
             if tool is not None:
-                key = effect_key(state, index, use, run_id=self._run_id)
+                key = effect_key(state, index, use, run_id=self._run_id())
                 state = replace(state, keys={**state.keys, index: key})  # the next key must differ
             calls.append(ToolCall(index, use, tool, key, again=index in step.started))
         return calls
@@ -149,7 +150,7 @@ class ToolBatch:
         return self._asked_outcome(call)
 
     def _asked_outcome(self, call: ToolCall) -> Record | Encoded | None:
-        question = outcome_question_id(call.key.removeprefix(f"{self._run_id}/"))
+        question = outcome_question_id(call.key.removeprefix(f"{self._run_id()}/"))
         response = self._state().responses.get(question)
         if response == "retry":
             return None
@@ -168,7 +169,7 @@ class ToolBatch:
         """Yield the records of a call that has a tool; none if the run is no longer held when its body is to begin."""
         context = ToolContext(
             tool_use=call.use,
-            run_id=self._run_id,
+            run_id=self._run_id(),
             invocation_state=self._invocation_state,
             agent_name=self._spec.name,
             cancel_signal=self._control.cancel_signal,

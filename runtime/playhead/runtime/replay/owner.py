@@ -123,6 +123,8 @@ class Owner:
                     return None
                 if not self._playback.in_call:
                     await self._playback.deliver()
+                if isinstance(spot.stored, ToolStarted | ToolFinished | ToolInterrupted) and not self._playback.begun:
+                    self._loop.run_id = await self._playback.id_in_keys() or self._loop.run_id
                 item = await self._next(items)
                 if self._changes:
                     call = self._call

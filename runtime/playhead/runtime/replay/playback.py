@@ -22,6 +22,7 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
+    ToolStarted,
 )
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
@@ -109,6 +110,18 @@ class Playback:
             record = spot.stored
             if isinstance(record, ToolFinished | ToolInterrupted) and record.index == index:
                 return record
+            ahead += 1
+        return None
+
+    async def id_in_keys(self) -> str | None:
+        """The run id in the effect key of the call that begins next; None if none does before the next message.
+
+        The present id of the run is another one in an import under a new id, and for what a fork has of its parent.
+        """
+        ahead = 0
+        while (spot := await self.peek(ahead)) is not None and not isinstance(spot.stored, MessageAdded):
+            if isinstance(spot.stored, ToolStarted):
+                return spot.stored.effect_key.partition("/")[0]
             ahead += 1
         return None
 

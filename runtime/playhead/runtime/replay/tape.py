@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import anyio
 
 from playhead.runtime.core.errors import GapError
-from playhead.runtime.core.records import Record, ToolStarted, UnknownRecord
+from playhead.runtime.core.records import Record, UnknownRecord
 from playhead.runtime.core.segments import Stored, record_of
 from playhead.runtime.replay.recording import Recording
 
@@ -33,8 +33,7 @@ class Spot(NamedTuple):
 class Tape:
     """The records of a recording after the place, which begins before record 1.
 
-    Records of types that this version does not know are left out: the fold ignores them. A run may have got another id
-    since, by an import or a fork; effect keys begin with the present one.
+    Records of types that this version does not know are left out: the fold ignores them.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -81,15 +80,8 @@ class Tape:
                 raise GapError(self._recording.run_id, expected=self._read + 1, found=first)
             self._read += len(values)
             self._ahead.extend(
-                Spot(seq, epoch, value if type(value) is list else self._own(value))
+                Spot(seq, epoch, value)
                 for seq, value in enumerate(values, first)
                 if type(value) is list or not isinstance(value, UnknownRecord)
             )
         return bool(page)
-
-    def _own(self, stored: Stored) -> Stored:
-        """The record; the effect key of a call that was recorded under another id of the run gets this one's."""
-        if isinstance(stored, ToolStarted) and not stored.effect_key.startswith(f"{self._recording.run_id}/"):
-            key = f"{self._recording.run_id}/{stored.effect_key.partition('/')[2]}"
-            return stored.model_copy(update={"effect_key": key})
-        return stored
