@@ -27,17 +27,17 @@ from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.run_diff import RunDiff, run_diff
+from playhead.runtime.core.run_diff import Differ, RunDiff
 from playhead.runtime.log.file.export import Exported, export_runs
 from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
-from playhead.runtime.log.reading import read_all
+from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo
 
 if TYPE_CHECKING:
     from playhead.runtime.agent.agent import Agent
 
-__all__ = ["PausedAt", "RunReader"]
+__all__ = ["PausedAt", "RunReader", "side_by_side"]
 
 _NEAR_END: Final = 16
 """How many records are searched for what a run waits for: far more than the owners that change during one wait."""
@@ -54,6 +54,16 @@ class PausedAt:
 
     cursor: str
     interrupts: tuple[Interrupt, ...]
+
+
+async def side_by_side(left: RunReader, right: RunReader) -> AsyncGenerator[tuple[list[Entry], list[Entry]], None]:
+    """The present records of two runs, a page of each at a time; an empty page for one that has no more."""
+    async with aclosing(left.present_pages()) as mine, aclosing(right.present_pages()) as theirs:
+        while True:
+            pair = await anext(mine, []), await anext(theirs, [])
+            if pair == ([], []):
+                return
+            yield pair
 
 
 class RunReader:
@@ -269,7 +279,9 @@ class RunReader:
         return RunReader(run_id, log=log, open_tail=partial(file_tail, log))
 
     async def diff(self, other: RunReader) -> RunDiff:
-        """Compare what this run and `other` did, up to their latest records. Both are read whole.
+        """Compare what this run and `other` did, up to their latest records.
+
+        Both are read page by page; what they did is held, but not what their models streamed.
 
         Args:
             other: Any run: of this client, of another, or of a file.
@@ -277,11 +289,20 @@ class RunReader:
         Raises:
             RunNotFoundError, GapError, ForeignRecordError: As their messages say.
         """
-        return run_diff(await self._stored(), await other._stored())
+        differ = Differ()
+        async for left, right in side_by_side(self, other):
+            differ.add(left, right)
+        return differ.value()
 
-    async def _stored(self) -> list[Entry]:
+    async def present_pages(self) -> AsyncGenerator[list[Entry], None]:
+        """The records up to the present last one, page by page.
+
+        Raises:
+            RunNotFoundError, GapError, ForeignRecordError: As their texts say.
+        """
         info = await self.info()
-        return await read_all(self._log, self.id, head=info.head)
+        async for page in pages(self._log, self.id, head=info.head):
+            yield page
 
     async def received(self, signal_id: str, *, after: Cursor = 0) -> Entry:
         """Wait until the signal takes effect, that is, for its `signal.received` after the cursor.

@@ -9,10 +9,10 @@ from typing import Any
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RequestNotFoundError
 from playhead.runtime.core.model_input import ModelRequest
-from playhead.runtime.core.records import Entry, ModelStarted
+from playhead.runtime.core.records import ModelStarted
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
 from playhead.runtime.log.interface import LogReader
-from playhead.runtime.log.reading import read_all
+from playhead.runtime.log.reading import pages, read_all
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["RecordedRequest", "recorded_request", "session_messages"]
@@ -38,12 +38,13 @@ class RecordedRequest:
 
 
 async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRequest:
-    """The request of the model call that begins at record `seq` of the run; raises as `RunReader.request`."""
-    entries = await read_all(log, run.run_id, head=run.head)
-    calls = [entry.seq for entry in entries if isinstance(entry.record, ModelStarted)]
-    if seq not in calls:
-        raise RequestNotFoundError(_no_call(run, seq, calls, entries))
-    entries = entries[:seq]
+    """The request of the model call that begins at record `seq` of the run; raises as `RunReader.request`.
+
+    The records up to it are read, and held as long.
+    """
+    entries = await read_all(log, run.run_id, head=min(max(seq, 0), run.head))
+    if not 0 < seq <= run.head or not isinstance(entries[-1].record, ModelStarted):
+        raise RequestNotFoundError(await _no_call(log, run, seq))
     digest = claimed_definition(entries)
     definition = await log.definition(run.run_id, digest) if digest else None
     if definition is None:
@@ -55,10 +56,11 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     return RecordedRequest(run.run_id, seq, digest, definition.model, request)
 
 
-def _no_call(run: RunInfo, seq: int, calls: list[int], entries: list[Entry]) -> str:
-    what = (
-        f"is a {entries[seq - 1].record.type}" if 0 < seq <= len(entries) else f"does not exist: there are {run.head}"
-    )
+async def _no_call(log: LogReader, run: RunInfo, seq: int) -> str:
+    what, calls = f"does not exist: there are {run.head}", list[int]()
+    async for page in pages(log, run.run_id, head=run.head):
+        calls += [entry.seq for entry in page if isinstance(entry.record, ModelStarted)]
+        what = next((f"is a {entry.record.type}" for entry in page if entry.seq == seq), what)
     found = f"they are {', '.join(map(str, calls))}" if calls else "the run has none yet"
     return f"record {seq} of run {run.run_id} {what}. Give the number of a model.started; {found}."
 

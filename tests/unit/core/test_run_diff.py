@@ -27,7 +27,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 from playhead.runtime.core.run_acts import RunAct, acts
-from playhead.runtime.core.run_diff import common_records, run_diff
+from playhead.runtime.core.run_diff import Differ, run_diff
 from playhead.runtime.models import chunks as c
 
 __all__: list[str] = []
@@ -133,9 +133,21 @@ def test_a_fork_has_its_parents_first_records_and_parts_where_it_was_forked() ->
     parting = found.pairs[found.parted]
     assert parting.left is not None
     assert (parting.either.name, parting.left.last) == ("weather", 10)
-    assert common_records(parent, parent) == len(parent)
-    assert common_records(parent, [parent[0], parent[1]._replace(epoch=2)]) == 1
-    assert common_records(parent, [Entry(1, 0, RunSubmitted(at=0, agent="guide", prompt="Time?"))]) == 0
+    assert run_diff(parent, parent).common == len(parent)
+    assert run_diff(parent, [parent[0], parent[1]._replace(epoch=2)]).common == 1
+    assert run_diff(parent, [Entry(1, 0, RunSubmitted(at=0, agent="guide", prompt="Time?"))]).common == 0
+
+
+@pytest.mark.parametrize("ahead", [1, 4, 20])
+def test_runs_are_compared_the_same_page_by_page(ahead: int) -> None:
+    left = a_run()
+    right = [*left[:9], *a_run(result="snow")[9:]]
+    differ = Differ()
+    for start in range(0, 20, ahead):
+        differ.add(left[start : start + ahead], [])
+        differ.add([], right[start : start + ahead])
+    assert differ.value() == run_diff(left, right)
+    assert differ.value().common == 9
 
 
 def test_what_only_one_of_them_did_stands_alone_and_the_ends_face_each_other() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.converse import Message
+from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.records import Entry, ModelChunk, RunResumed
 from playhead.runtime.core.segments import Encoded, Segment, changes_state, compact, segments
-from playhead.runtime.core.state import evolve, initial
+from playhead.runtime.core.state import initial
 
 __all__: list[str] = []
 

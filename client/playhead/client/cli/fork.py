@@ -13,8 +13,8 @@ import typer
 
 from playhead.client.cli.questions import read_value
 from playhead.client.cli.reach import file_of, opened, reach
-from playhead.client.cli.render import EXIT_FAILED, RunView, print_json, printable
-from playhead.client.cli.render import has_terminal, print_json, printable
+from playhead.client.cli.render import EXIT_FAILED, has_terminal, print_json, printable
+from playhead.client.cli.run_view import RunView
 from playhead.client.cli.verifying import agent_for
 from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client

@@ -27,9 +27,9 @@ from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.core.retry import rest_of_wait
-from playhead.runtime.core.timeline import timeline
-from playhead.runtime.core.transcript import transcript
-from playhead.runtime.log.reading import read_all
+from playhead.runtime.core.timeline import Drawing
+from playhead.runtime.core.transcript import Transcript
+from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
 __all__ = ["counted", "runs", "show", "workers"]
@@ -232,14 +232,18 @@ def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interru
 
 
 async def _print_course(run: RunReader, info: RunInfo) -> None:
-    """Print the transcript, the timeline, and the cost of each cycle."""
-    entries = await read_all(run.log, run.id, head=info.head)
+    """Print the transcript, the timeline, and the cost of each cycle. The run is read page by page; only its texts are held."""
+    writing, drawing = Transcript(), Drawing()
+    async for page in pages(run.log, run.id, head=info.head):
+        for entry in page:
+            writing.add(entry)
+            drawing.add(entry)
     console = Console(highlight=False)
     console.print()
-    for line in transcript_lines(transcript(entries)):
+    for line in transcript_lines(writing.items):
         console.print(line, soft_wrap=True)
     console.print()
-    drawn = timeline(entries)
+    drawn = drawing.value()
     for line in timeline_lines(drawn, width=console.width):
         console.print(line, soft_wrap=True)
     if drawn.cycles:

@@ -19,10 +19,10 @@ from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, 
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, read_stdin, write_json
 from playhead.client.cli.run_view import RunView
 from playhead.client.client import Client
+from playhead.client.event_stream import prelude
 from playhead.client.finding import DATA_DIRECTORY
 from playhead.client.questions import how_to_respond, names_of
 from playhead.client.reader import RunReader
-from playhead.client.event_stream import prelude
 from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, parse_cursor

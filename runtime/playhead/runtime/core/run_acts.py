@@ -31,7 +31,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import tool_uses
 
-__all__ = ["ActKind", "RunAct", "acts"]
+__all__ = ["ActKind", "Acts", "RunAct", "acts"]
 
 ActKind = Literal["submitted", "message", "model", "tool", "question", "signal", "end"]
 
@@ -88,9 +88,9 @@ def acts(entries: Iterable[Entry]) -> list[RunAct]:
     Args:
         entries: The run's records, from record 1 on.
     """
-    told = _Told()
+    told = Acts()
     for entry in entries:
-        told.feed(entry)
+        told.add(entry)
     return told.finished()
 
 
@@ -101,8 +101,8 @@ class _OpenAct:
     said: list[str] = field(default_factory=list[str])
 
 
-class _Told:
-    """Makes acts of records."""
+class Acts:
+    """Makes acts of records, of which it holds none but those that began what is open."""
 
     def __init__(self) -> None:
         self._acts: list[RunAct] = []
@@ -114,8 +114,8 @@ class _Told:
         self._tools: dict[int, Entry] = {}
         self._uses: list[ToolUse] = []
 
-    def feed(self, entry: Entry) -> None:
-        """Take one more record."""
+    def add(self, entry: Entry) -> None:
+        """Take the next record."""
         record, self._last = entry.record, entry.seq
         match record:
             case ModelChunk():

@@ -6,16 +6,16 @@ side by their acts: those of the same cycle, of the same kind and at the same in
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from playhead.runtime.core.fork import OF_AGENT
 from playhead.runtime.core.records import Entry, Record, RunSubmitted
-from playhead.runtime.core.run_acts import RunAct, acts
+from playhead.runtime.core.run_acts import Acts, RunAct
 
-__all__ = ["ActPair", "RunDiff", "RunSummary", "common_records", "run_diff"]
+__all__ = ["ActPair", "Differ", "RunDiff", "RunSummary", "run_diff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +88,84 @@ class RunDiff:
         return self.parted is None
 
 
-def run_diff(left: Sequence[Entry], right: Sequence[Entry]) -> RunDiff:
+def run_diff(left: Iterable[Entry], right: Iterable[Entry]) -> RunDiff:
     """Compare two runs by their records, from record 1 on."""
-    mine, theirs = acts(left), acts(right)
-    at_left, at_right = ({_place(act): act for act in each} for each in (mine, theirs))
-    pairs = [ActPair(at_left.get(place), at_right.get(place)) for place in sorted(at_left.keys() | at_right.keys())]
-    return RunDiff(
-        left=_summary(left, mine),
-        right=_summary(right, theirs),
-        common=common_records(left, right),
-        pairs=pairs,
-        parted=next((index for index, pair in enumerate(pairs) if not pair.same), None),
-    )
+    differ = Differ()
+    differ.add(left, right)
+    return differ.value()
 
 
-def common_records(left: Iterable[Entry], right: Iterable[Entry]) -> int:
-    """How many of the first records of two runs are the same.
+class Differ:
+    """Compares two runs as their records come. It holds what the runs did, and records only until both have them."""
 
-    In record 1 a fork may have an agent, a model, a system prompt and a session of its own.
-    """
-    count = 0
-    for mine, theirs in zip(left, right, strict=False):
-        if mine[:2] != theirs[:2] or not _same_record(mine.record, theirs.record):
-            break
-        count += 1
-    return count
+    def __init__(self) -> None:
+        self._sides = _Side(), _Side()
+        self._common = 0
+        self._parted = False
+
+    def add(self, left: Iterable[Entry], right: Iterable[Entry]) -> None:
+        """Take the next records of each run; one may be ahead of the other."""
+        for side, entries in zip(self._sides, (left, right), strict=True):
+            for entry in entries:
+                side.add(entry)
+                if not self._parted:
+                    side.ahead.append(entry)
+        mine, theirs = (side.ahead for side in self._sides)
+        while mine and theirs and not self._parted:
+            one, other = mine.popleft(), theirs.popleft()
+            if one[:2] == other[:2] and _same_record(one.record, other.record):
+                self._common += 1
+            else:
+                self._parted = True
+                mine.clear()
+                theirs.clear()
+
+    def value(self) -> RunDiff:
+        """The comparison of the records so far; nothing is added after this."""
+        did = [side.acts.finished() for side in self._sides]
+        at_left, at_right = ({_place(act): act for act in each} for each in did)
+        pairs = [ActPair(at_left.get(place), at_right.get(place)) for place in sorted(at_left.keys() | at_right.keys())]
+        left, right = (side.summary(acts) for side, acts in zip(self._sides, did, strict=True))
+        parted = next((index for index, pair in enumerate(pairs) if not pair.same), None)
+        return RunDiff(left=left, right=right, common=self._common, pairs=pairs, parted=parted)
+
+
+class _Side:
+    """One of the runs so far."""
+
+    def __init__(self) -> None:
+        self.acts = Acts()
+        self.ahead: deque[Entry] = deque()
+        self._first: Record | None = None
+        self._records = 0
+        self._at = 0
+
+    def add(self, entry: Entry) -> None:
+        self.acts.add(entry)
+        self._first = self._first or entry.record
+        self._records, self._at = self._records + 1, entry.record.at
+
+    def summary(self, did: Sequence[RunAct]) -> RunSummary:
+        usage: Counter[str] = Counter()
+        for act in did:
+            usage.update(act.usage)
+        first = self._first if isinstance(self._first, RunSubmitted) else None
+        return RunSummary(
+            agent=first.agent if first else "",
+            model=first.options.get("model") if first else None,
+            system_prompt=first.options.get("system_prompt") if first else None,
+            state=next((act.name for act in did if act.kind == "end"), "unfinished"),
+            records=self._records,
+            took_ms=self._at - self._first.at if self._first else 0,
+            cycles=max((act.cycle for act in did), default=0),
+            model_calls=sum(act.calls for act in did),
+            tool_calls=sum(act.kind == "tool" for act in did),
+            usage=dict(usage),
+        )
 
 
 def _same_record(left: Record, right: Record) -> bool:
+    """Whether a fork has this record of its parent; its record 1 has an agent, a model, a system prompt and a session."""
     if isinstance(left, RunSubmitted) and isinstance(right, RunSubmitted):
         return _inherited(left) == _inherited(right)
     return left == right
@@ -130,22 +180,3 @@ def _inherited(record: RunSubmitted) -> dict[str, Any]:
 def _place(act: RunAct) -> tuple[bool, int, int, int, int]:
     """The end of a run comes last, in whatever cycle it was."""
     return (True, 0, 0, 0, 0) if act.kind == "end" else (False, *act.place)
-
-
-def _summary(entries: Sequence[Entry], did: Sequence[RunAct]) -> RunSummary:
-    usage: Counter[str] = Counter()
-    for act in did:
-        usage.update(act.usage)
-    first = entries[0].record if entries and isinstance(entries[0].record, RunSubmitted) else None
-    return RunSummary(
-        agent=first.agent if first else "",
-        model=first.options.get("model") if first else None,
-        system_prompt=first.options.get("system_prompt") if first else None,
-        state=next((act.name for act in did if act.kind == "end"), "unfinished"),
-        records=len(entries),
-        took_ms=entries[-1].record.at - entries[0].record.at if entries else 0,
-        cycles=max((act.cycle for act in did), default=0),
-        model_calls=sum(act.calls for act in did),
-        tool_calls=sum(act.kind == "tool" for act in did),
-        usage=dict(usage),
-    )

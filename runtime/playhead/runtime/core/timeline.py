@@ -33,7 +33,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 
-__all__ = ["Bar", "BarKind", "Cycle", "Mark", "Outcome", "Timeline", "timeline"]
+__all__ = ["Bar", "BarKind", "Cycle", "Drawing", "Mark", "Outcome", "Timeline", "timeline"]
 
 BarKind = Literal["model", "tool", "queue", "retry", "human", "takeover", "handover"]
 """What a bar is: a call of the model or of a tool, or a wait: for the first worker, for the next try of a failed model
@@ -147,13 +147,13 @@ class Timeline:
 
 def timeline(entries: Iterable[Entry]) -> Timeline:
     """Make the timeline of a run from its records: all of them, or those so far."""
-    drawing = _Drawing()
+    drawing = Drawing()
     for entry in entries:
         drawing.add(entry)
     return drawing.value()
 
 
-class _Drawing:
+class Drawing:
     """The timeline so far, with the bars that have not ended; `tool` bars by their index in the batch."""
 
     def __init__(self) -> None:
@@ -169,6 +169,7 @@ class _Drawing:
         self._seq = 0
 
     def value(self) -> Timeline:
+        """The timeline of the records so far; nothing is added after this."""
         for place in (self._call, self._wait, *self._tools.values()):
             if place is not None:
                 self._bars[place] = replace(self._bars[place], last=self._seq, ended=self._at)
@@ -190,6 +191,7 @@ class _Drawing:
             yield _with_costs(replace(cycle, last=last, ended=ended), bars.get(cycle.number, []))
 
     def add(self, entry: Entry) -> None:
+        """Take the next record."""
         seq, _, record = entry
         before = self._seq, self._at
         self._seq, self._at = seq, max(self._at, record.at)

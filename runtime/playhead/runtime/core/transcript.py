@@ -30,7 +30,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 
-__all__ = ["Item", "ItemKind", "content_text", "transcript"]
+__all__ = ["Item", "ItemKind", "Transcript", "content_text", "transcript"]
 
 ItemKind = Literal["user", "text", "reasoning", "call", "progress", "result", "error", "question", "note", "end"]
 
@@ -62,7 +62,7 @@ class Item:
 
 def transcript(entries: Iterable[Entry]) -> list[Item]:
     """Make the transcript of a run from its records: all of them, or those so far."""
-    writing = _Writing()
+    writing = Transcript()
     for entry in entries:
         writing.add(entry)
     return writing.items
@@ -73,8 +73,12 @@ def content_text(content: Sequence[ContentBlock]) -> str:
     return " ".join(str(block["text"]) if "text" in block else json_line(block, other=str) for block in content)
 
 
-class _Writing:
-    """The transcript so far."""
+class Transcript:
+    """The transcript so far. It holds the texts of the run, and none of its records.
+
+    Attributes:
+        items: Its items; a later record may add to the last of them, or withdraw one.
+    """
 
     def __init__(self) -> None:
         self.items: list[Item] = []
@@ -82,6 +86,7 @@ class _Writing:
         self._streamed = False
 
     def add(self, entry: Entry) -> None:
+        """Take the next record."""
         seq, _, record = entry
         match record:
             case ModelChunk():

@@ -10,7 +10,7 @@ from playhead.runtime.core.records import Entry
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import EncodedEntry
 
-__all__ = ["encoded_pages", "read_all"]
+__all__ = ["encoded_pages", "pages", "read_all"]
 
 _PAGE: Final = 1000
 
@@ -21,16 +21,25 @@ async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
     Raises:
         GapError: If one of them is missing.
     """
-    entries: list[Entry] = []
-    while len(entries) < head:
-        page = await log.read(run_id, after=len(entries), limit=_PAGE)
+    return [entry async for page in pages(log, run_id, head=head) for entry in page]
+
+
+async def pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[Entry], None]:
+    """Records 1 to `head` of a run, page by page.
+
+    Raises:
+        GapError: If one of them is missing.
+    """
+    seq = 0
+    while seq < head:
+        page = await log.read(run_id, after=seq, limit=min(_PAGE, head - seq))
         for entry in page:
-            if entry.seq != len(entries) + 1:
-                raise GapError(run_id, expected=len(entries) + 1, found=entry.seq)
-            entries.append(entry)
+            if entry.seq != seq + 1:
+                raise GapError(run_id, expected=seq + 1, found=entry.seq)
+            seq = entry.seq
         if not page:
-            raise GapError(run_id, expected=len(entries) + 1, found=None)
-    return entries
+            raise GapError(run_id, expected=seq + 1, found=None)
+        yield page
 
 
 async def encoded_pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[EncodedEntry], None]:

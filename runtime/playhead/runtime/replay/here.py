@@ -9,11 +9,12 @@ from typing import Final, cast
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.codec import decode_record, encode_chunk, encode_record, limit_of
-from playhead.runtime.core.ids import new_token
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.failures import failure
+from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import Entry, Record, RunClaimed, RunPaused, RunStateName, now_ms
 from playhead.runtime.core.segments import Encoded
-from playhead.runtime.core.state import fold, open_chunks
+from playhead.runtime.core.state import open_chunks
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, Claim, RunEnd

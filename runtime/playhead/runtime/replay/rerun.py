@@ -7,7 +7,6 @@ from typing import Any, cast
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import RunPaused, RunSubmitted, SignalReceived, now_ms

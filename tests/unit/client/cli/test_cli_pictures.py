@@ -6,23 +6,32 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import AsyncIterator
+from functools import partial
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from playhead.client import RunReader
 from playhead.client.cli.page.axis import Axis
-from playhead.client.cli.page.html import LARGEST_PAGE, run_page
+from playhead.client.cli.page.files import write_pictures
+from playhead.client.cli.page.html import LARGEST_PAGE, RunPage
 from playhead.client.cli.page.svg import timeline_svg
 from playhead.client.cli.page.terminal import timeline_lines, transcript_lines
+from playhead.client.tails.file_tail import file_tail
+from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import CycleStarted, Entry, ToolFinished, ToolStarted
 from playhead.runtime.core.state import initial
 from playhead.runtime.core.timeline import timeline
 from playhead.runtime.core.transcript import transcript
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import EncodedEntry, ImportedRun, RunInfo
 from tests.support.eventful import Eventful, eventful
 
 __all__: list[str] = []
@@ -53,8 +62,15 @@ class Elements(HTMLParser):
             self.scripts[-1] += data
 
 
+def run_page(entries: list[Entry], **more: Any) -> str:
+    page = RunPage("0-abc", **more)
+    for entry in entries:
+        page.add(entry)
+    return page.html(status="completed")
+
+
 def page_of(entries: list[Entry], **more: Any) -> tuple[str, Elements, dict[str, Any]]:
-    page = run_page(entries, run_id="0-abc", status="completed", **more)
+    page = run_page(entries, **more)
     elements = Elements(page)
     return page, elements, json.loads(elements.scripts[0])
 
@@ -167,6 +183,44 @@ def test_a_name_cannot_break_the_svg():
 # The page
 
 
+class CountingLog(MemoryLog):
+    """Counts the records that are read."""
+
+    read_so_far = 0
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        found = await super().read(run_id, after=after, limit=limit)
+        self.read_so_far += len(found)
+        return found
+
+
+@pytest.mark.anyio
+async def test_a_run_is_read_once_for_both_pictures(tmp_path: Path):
+    log = CountingLog()
+    records = [EncodedEntry(seq, epoch, encode_record(record)) for seq, epoch, record in many_tools(2500, "sunny")]
+    info = RunInfo("r", "failed", "assistant", None, len(records), 1, 0, created=1, updated=2)
+
+    async def whole() -> AsyncIterator[list[EncodedEntry]]:
+        yield records
+
+    await log.import_run(ImportedRun(info), whole())
+    run = RunReader("r", log=log, open_tail=partial(file_tail, log))
+    await write_pictures(run, html=tmp_path / "run.html", svg=tmp_path / "run.svg")
+    assert log.read_so_far <= len(records) + 512, "the records, and a block for the messages that the run began from"
+    assert len(data_of((tmp_path / "run.html").read_text())["record"]) == 2500
+    assert (tmp_path / "run.svg").read_text().startswith("<svg")
+
+
+def test_a_text_that_is_cut_says_how_much_is_left_out():
+    run = Eventful()
+    run.opening("x" * 300_000)
+    (said, *_) = [text for text in page_of(run.entries)[2]["record"] if "more characters" in text]
+    kept, _, left = said.partition("… (")
+    submitted = dict(run.entries[0].record)
+    whole = json.dumps({name: submitted[name] for name in submitted if name not in ("v", "type", "at")})
+    assert (len(kept), int(left.split()[0])) == (100_000, len(whole) - 100_000)
+
+
 def test_the_page_has_everything_in_itself_and_runs_no_other_script():
     page, elements, _ = page_of(ENTRIES)
     assert elements.names.count("script") == 2
@@ -230,7 +284,7 @@ def many_tools(count: int, result: str) -> list[Entry]:
 
 @pytest.mark.parametrize("result", ["sunny", "x" * 5000])
 def test_the_page_of_20_000_records_is_under_10_mb(result: str):
-    page = run_page(many_tools(20_000, result), run_id="r", status="completed")
+    page = run_page(many_tools(20_000, result))
     data = data_of(page)
     assert len(page.encode()) <= LARGEST_PAGE
     assert len(data["record"]) == 20_000
@@ -240,7 +294,7 @@ def test_the_page_of_20_000_records_is_under_10_mb(result: str):
 
 def test_a_streamed_answer_of_20_000_records_is_kept_whole():
     answer = "word " * 20_000
-    page = run_page(eventful(answer=answer), run_id="r", status="completed")
+    page = run_page(eventful(answer=answer))
     data = data_of(page)
     assert len(page.encode()) < 4_000_000
     assert any("".join(item[3]) == answer for item in data["items"])

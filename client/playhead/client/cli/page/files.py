@@ -3,38 +3,53 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import typer
 
-from playhead.client.cli.page.html import run_page
+from playhead.client.cli.page.html import RunPage
 from playhead.client.cli.page.svg import timeline_svg
 from playhead.client.reader import RunReader
-from playhead.runtime.core.timeline import timeline
-from playhead.runtime.log.reading import read_all
+from playhead.runtime.core.timeline import Drawing
+from playhead.runtime.log.reading import pages
 
-__all__ = ["write_pictures"]
+__all__ = ["write_page", "write_pictures"]
+
+_BEGINNING: Final = 1000
+"""Records among which the first claim and the first cycle are."""
 
 
 async def write_pictures(run: RunReader, *, html: Path | None, svg: Path | None) -> int:
-    """Write the page of a run, the picture of its timeline, or both.
+    """Write the page of a run, the picture of its timeline, or both. The run is read once, page by page.
+
+    Memory grows with the run for the page only, which has something of each record.
 
     Raises:
         ValueError: If a file cannot be written, or the run is too long for a page.
     """
-    head = (await run.info()).head
-    entries = await read_all(run.log, run.id, head=head)
+    info = await run.info()
+    place = await run.states().at(min(info.head, _BEGINNING))
+    in_turn = place.definition is not None and place.definition.tool_executor == "sequential"
+    page = RunPage(run.id, history=place.state.messages[: place.state.history], in_turn=in_turn)
+    drawing = Drawing()
+    async for entries in pages(run.log, run.id, head=info.head):
+        for entry in entries:
+            if html is not None:
+                page.add(entry)
+            drawing.add(entry)
     if html is not None:
-        place = await run.states().at(head)
-        in_turn = place.definition is not None and place.definition.tool_executor == "sequential"
-        history = place.state.messages[: place.state.history]
-        page = run_page(entries, run_id=run.id, status=place.state.status, history=history, in_turn=in_turn)
-        _write(html, page)
+        write_page(html, page.html(status=info.state))
     if svg is not None:
-        _write(svg, timeline_svg(timeline(entries)))
+        write_page(svg, timeline_svg(drawing.value()))
     return 0
 
 
-def _write(file: Path, text: str) -> None:
+def write_page(file: Path, text: str) -> None:
+    """Write a file and say so.
+
+    Raises:
+        ValueError: It cannot be written.
+    """
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:

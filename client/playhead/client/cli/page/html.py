@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
 from playhead.client.cli.page.axis import Axis
+from playhead.client.cli.page.filling import filled
 from playhead.client.cli.page.svg import timeline_svg
 from playhead.client.cli.place import next_step
 from playhead.client.cli.render import short
@@ -23,10 +19,10 @@ from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.plain import plain_text
 from playhead.runtime.core.records import Entry, ModelChunk
 from playhead.runtime.core.state import RunState, initial
-from playhead.runtime.core.timeline import Timeline, timeline
-from playhead.runtime.core.transcript import Item, transcript
+from playhead.runtime.core.timeline import Drawing, Timeline
+from playhead.runtime.core.transcript import Item, Transcript
 
-__all__ = ["LARGEST_PAGE", "run_page"]
+__all__ = ["LARGEST_PAGE", "RunPage"]
 
 LARGEST_PAGE: Final = 9_500_000
 """The largest page, in bytes, which opens without a wait. Long texts are cut until it fits."""
@@ -35,76 +31,87 @@ _CUTS: Final = (100_000, 20_000, 4_000, 1_000, 200, 40)
 """The most characters that the page keeps of one text: the first of these with which it fits."""
 
 
-def run_page(
-    entries: Sequence[Entry], *, run_id: str, status: str, history: Sequence[Message] = (), in_turn: bool = False
-) -> str:
-    """Make the page of a run.
+class RunPage:
+    """Makes the page of a run, record by record. Of each record it holds what the page has of it at most.
 
     Args:
-        entries: Its records from 1 on, at least one.
-        run_id: Its id.
-        status: Its state.
+        run_id: The run.
         history: The messages that it began from.
         in_turn: Whether its agent runs tools one after the other.
-
-    Raises:
-        ValueError: If the page would be too large even with the shortest texts.
     """
-    drawn = timeline(entries)
-    template = files(__package__ or "").joinpath("page.html").read_text(encoding="utf-8")
-    values = {
-        "title": escape(plain_text(f"run {run_id}")),
-        "policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src '{_digest_of_script(template)}'",
-        "svg": timeline_svg(drawn),
-    }
-    states = _States(entries, history=history, in_turn=in_turn)
-    data = {
-        "run": run_id,
-        "status": status,
-        **_places(entries, drawn),
-        "states": states.rows,
-        "words": states.words,
-    }
-    for texts in _texts(entries):
-        # No text of the run can end the element, because a script of JSON has no other use for this character.
-        values["data"] = json_line(data | texts).replace("<", "\\u003c")
-        page = re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], template)
-        if len(page.encode()) <= LARGEST_PAGE:
-            return page
-    raise ValueError(f"run {run_id} has {len(entries)} records, which are too many for one page")
+
+    def __init__(self, run_id: str, *, history: Sequence[Message] = (), in_turn: bool = False) -> None:
+        self._run_id = run_id
+        self._states = _States(history, in_turn=in_turn)
+        self._drawing = Drawing()
+        self._transcript = Transcript()
+        self._records: list[str] = []  # each cut to the longest that a page has
+        self._lengths: list[int] = []
+        self._ats: list[int] = []
+        self._types: list[str] = []
+        self._epochs: list[int] = []
+
+    def add(self, entry: Entry) -> None:
+        """Take the next record."""
+        self._states.add(entry)
+        self._drawing.add(entry)
+        self._transcript.add(entry)
+        text = _record(entry)
+        self._records.append(text[: _CUTS[0]])
+        self._lengths.append(len(text))
+        self._ats.append(entry.record.at)
+        self._types.append(entry.record.type)
+        self._epochs.append(entry.epoch)
+
+    def html(self, *, status: str) -> str:
+        """The page; at least one record was added.
+
+        Args:
+            status: The run's state.
+
+        Raises:
+            ValueError: The page would be too large, however much is cut.
+        """
+        drawn = self._drawing.value()
+        data = {
+            "run": self._run_id,
+            "status": status,
+            **self._places(drawn),
+            "states": self._states.rows,
+            "words": self._states.words,
+        }
+        values = {"title": plain_text(f"run {self._run_id}"), "svg": timeline_svg(drawn)}
+        for texts in self._texts():
+            page = filled("page.html", values, data | texts)
+            if len(page.encode()) <= LARGEST_PAGE:
+                return page
+        raise ValueError(f"run {self._run_id} has {len(self._ats)} records, which are too many for one page")
+
+    def _texts(self) -> Iterator[dict[str, Any]]:
+        """Records and transcript of a page, cut more and more, from the first cut on with which they may fit."""
+        items = self._transcript.items
+        lengths = [*self._lengths, *(len(text) for item in items for text in item.texts)]
+        for cut in _CUTS:
+            if sum(min(length, cut) for length in lengths) <= LARGEST_PAGE:
+                records = [_cut(*one, cut) for one in zip(self._records, self._lengths, strict=True)]
+                yield {"record": records, "items": [_item(item, cut) for item in items]}
+
+    def _places(self, drawn: Timeline) -> dict[str, Any]:
+        """Time, type and owner of each record; times are milliseconds, counted from the record before."""
+        types = {name: place for place, name in enumerate(sorted(set(self._types)))}
+        ats = list(accumulate(self._ats, max))  # time never goes back, as in the timeline
+        return {
+            "at": [later - earlier for earlier, later in pairwise([drawn.began, *ats])],
+            "axis": [[time - drawn.began, round(place, 6)] for time, place in Axis(drawn).points],
+            "types": list(types),
+            "type": [types[name] for name in self._types],
+            "epoch": self._epochs,
+        }
 
 
-def _texts(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
-    """Yield a page's records and transcript, cut more and more, starting with the first cut with which they may fit."""
-    records, items = [_record(entry) for entry in entries], transcript(entries)
-    lengths = [*map(len, records), *(len(text) for item in items for text in item.texts)]
-    for cut in _CUTS:
-        if sum(min(length, cut) for length in lengths) <= LARGEST_PAGE:
-            yield {"record": [_cut(text, cut) for text in records], "items": [_item(item, cut) for item in items]}
-
-
-def _places(entries: Sequence[Entry], drawn: Timeline) -> dict[str, Any]:
-    """The time, type and owner of each record; times are in milliseconds, counted from the previous record."""
-    types = {name: place for place, name in enumerate(sorted({entry.record.type for entry in entries}))}
-    ats = list(accumulate((entry.record.at for entry in entries), max))  # time never goes back, as in the timeline
-    return {
-        "at": [later - earlier for earlier, later in pairwise([drawn.began, *ats])],
-        "axis": [[time - drawn.began, round(place, 6)] for time, place in Axis(drawn).points],
-        "types": list(types),
-        "type": [types[entry.record.type] for entry in entries],
-        "epoch": [entry.epoch for entry in entries],
-    }
-
-
-def _digest_of_script(template: str) -> str:
-    """The digest of the page's own script, the only one that the page's policy allows."""
-    found = re.search(r"<script>(.*?)</script>", template, re.DOTALL)
-    assert found, "the template has its script"
-    return f"sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}"
-
-
-def _cut(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest} more characters)"
+def _cut(text: str, length: int, longest: int) -> str:
+    """A text of `length` characters, of which at least `longest` are in `text`, cut if it is longer than `longest`."""
+    return text if length <= longest else f"{text[:longest]}… ({length - longest} more characters)"
 
 
 def _record(entry: Entry) -> str:
@@ -118,7 +125,7 @@ def _record(entry: Entry) -> str:
 
 def _item(item: Item, cut: int) -> list[Any]:
     """An item in the form that the page's script reads; the records of its pieces are counted from its first."""
-    texts = [_cut(text, cut) for text in item.texts]
+    texts = [_cut(text, len(text), cut) for text in item.texts]
     return [item.kind, item.first, short(item.title), texts, [seq - item.first for seq in item.seqs], item.withdrawn]
 
 
@@ -130,20 +137,24 @@ class _States:
         words: Every call and every step once, because most of them belong to several rows.
     """
 
-    def __init__(self, entries: Iterable[Entry], *, history: Sequence[Message], in_turn: bool) -> None:
+    def __init__(self, history: Sequence[Message], *, in_turn: bool) -> None:
         self.rows: list[list[Any]] = []
         self.words: list[str] = []
         self._places: dict[str, int] = {}
-        state, shown = initial(history), None
-        for entry in entries:
-            before, state = state, evolve(state, entry)
-            if state is before and shown is not None:
-                continue  # nearly all records are chunks, which change nothing
-            if (now := self._row(state, in_turn=in_turn)) != shown:
-                shown = now
-                self.rows.append([entry.seq, *now])
+        self._in_turn = in_turn
+        self._state = initial(history)
+        self._shown: list[Any] | None = None
 
-    def _row(self, state: RunState, *, in_turn: bool) -> list[Any]:
+    def add(self, entry: Entry) -> None:
+        """Take the next record."""
+        before, self._state = self._state, evolve(self._state, entry)
+        if self._state is before and self._shown is not None:
+            return  # nearly all records are chunks, which change nothing
+        if (now := self._row(self._state)) != self._shown:
+            self._shown = now
+            self.rows.append([entry.seq, *now])
+
+    def _row(self, state: RunState) -> list[Any]:
         calls = [
             self._place(f"{short(call.tool_use['name'])} {short(call.tool_use['input'])} ({call.state})")
             for call in open_calls(state)
@@ -151,7 +162,7 @@ class _States:
         asked = [
             self._place(f"{short(one.get('name'))}: {short(one.get('reason'))}") for one in state.interrupts.values()
         ]
-        step = self._place(next_step(decide(state, in_turn=in_turn)))
+        step = self._place(next_step(decide(state, in_turn=self._in_turn)))
         usage = state.totals.usage
         tokens = f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)}"
         return [state.status, state.cycle, len(state.messages), calls, asked, step, tokens, state.call_open]
