@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.support.commands import Commands, Finished, Fleet
 
@@ -50,7 +51,9 @@ def test_a_terminal_shows_both_runs_side_by_side(fleet: Fleet, commands: Command
     assert line.index("success: 391") < line.index("success: 408")
 
 
-def test_programs_get_both_sides_of_every_act(fleet: Fleet, commands: Commands, call: Call) -> None:
+def test_programs_get_both_sides_of_every_act_and_a_browser_a_page(
+    fleet: Fleet, commands: Commands, call: Call, tmp_path: Path
+) -> None:
     here = ("--url", fleet.url)
     one, other = (asked(commands, fleet, f"What is 17 * {number}?") for number in (23, 24))
     found = call("diff", one, other, "--json", *here)
@@ -62,3 +65,10 @@ def test_programs_get_both_sides_of_every_act(fleet: Fleet, commands: Commands, 
     assert (tool["left"]["name"], tool["left"]["content"]["content"]) == ("calculator", [{"text": "391"}])
     assert tool["right"]["content"]["content"] == [{"text": "408"}]
     assert call("diff", one, "none", *here).code == 66
+    (tmp_path / "prices.json").write_text('{"demo": {"input": 1, "output": 1000000}}')
+    told = call("diff", one, other, "--json", "--prices", "prices.json", *here).lines[0]["left"]
+    usage = told["usage"]
+    assert told["cost"] == usage["inputTokens"] / 1_000_000 + usage["outputTokens"]
+    page = call("diff", one, other, "--html", "both.html", *here)
+    assert (page.code, page.out) == (1, "")
+    assert (tmp_path / "both.html").read_text().count("<svg") == 2

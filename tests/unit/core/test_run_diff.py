@@ -54,7 +54,7 @@ def a_run(
     back: Any = {"role": "user", "content": [{"toolResult": one} for one in results]}
     return entries(
         RunSubmitted(at=at, agent="guide", prompt="Weather?"),
-        RunClaimed(at=at + 1, worker="w"),
+        RunClaimed(at=at + 1, worker="w", definition="d1"),
         MessageAdded(at=at + 1, message={"role": "user", "content": [{"text": "Weather?"}]}, origin="prompt"),
         CycleStarted(at=at + 2, cycle=1),
         ModelStarted(at=at + 3),
@@ -100,6 +100,7 @@ def test_runs_that_did_the_same_are_the_same_whatever_their_times_and_ids() -> N
     assert (found.left.took_ms, found.left.records, found.left.state) == (26, 15, "completed")
     assert (found.left.cycles, found.left.model_calls, found.left.tool_calls) == (2, 2, 2)
     assert found.left.usage == {"inputTokens": 7, "outputTokens": 5}
+    assert found.left.usage_by == {"d1": {"inputTokens": 7, "outputTokens": 5}}
 
 
 @pytest.mark.parametrize(

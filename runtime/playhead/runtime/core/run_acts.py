@@ -21,6 +21,7 @@ from playhead.runtime.core.records import (
     ModelRetried,
     ModelStarted,
     RunCancelled,
+    RunClaimed,
     RunCompleted,
     RunFailed,
     RunSubmitted,
@@ -63,6 +64,7 @@ class RunAct:
         content: What it was, without ids and times, which differ from run to run.
         usage: The tokens of a model's answer.
         calls: How often the model was called for its answer; 0 for the other kinds.
+        definition: The digest of the definition by which the owner got a model's answer; empty for the other kinds.
     """
 
     kind: ActKind
@@ -75,6 +77,7 @@ class RunAct:
     content: Mapping[str, Any]
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     calls: int = 0
+    definition: str = ""
 
     @property
     def cycle(self) -> int:
@@ -109,6 +112,7 @@ class Acts:
         self._ordinals: Counter[tuple[int, ActKind, int]] = Counter()
         self._began_at = 0
         self._cycle = 0
+        self._definition = ""
         self._last = 0
         self._model: _OpenAct | None = None
         self._tools: dict[int, Entry] = {}
@@ -128,6 +132,8 @@ class Acts:
                     self._model.said.clear()
             case CycleStarted():
                 self._cycle = record.cycle
+            case RunClaimed():
+                self._definition = record.definition
             case ToolStarted():
                 self._tools.setdefault(record.index, entry)
             case RunSubmitted():
@@ -225,6 +231,7 @@ class Acts:
                 content=content,
                 usage=dict(usage or {}),
                 calls=calls,
+                definition=self._definition if kind == "model" else "",
             )
         )
 

@@ -6,7 +6,7 @@ side by their acts: those of the same cycle, of the same kind and at the same in
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,8 @@ class RunSummary:
         records: How many records it has.
         took_ms: From the first record to the last, in milliseconds.
         cycles, model_calls, tool_calls: How many.
-        usage: The tokens of all its answers.
+        usage: The tokens of all its answers, with those that a fork has of its parent.
+        usage_by: The same by the digest of the definition by which its owner got them.
     """
 
     agent: str
@@ -42,6 +43,7 @@ class RunSummary:
     model_calls: int
     tool_calls: int
     usage: dict[str, int]
+    usage_by: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,11 @@ class _Side:
 
     def summary(self, did: Sequence[RunAct]) -> RunSummary:
         usage: Counter[str] = Counter()
+        usage_by: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for act in did:
-            usage.update(act.usage)
+            if act.usage:
+                usage.update(act.usage)
+                usage_by[act.definition].update(act.usage)
         first = self._first if isinstance(self._first, RunSubmitted) else None
         return RunSummary(
             agent=first.agent if first else "",
@@ -161,6 +166,7 @@ class _Side:
             model_calls=sum(act.calls for act in did),
             tool_calls=sum(act.kind == "tool" for act in did),
             usage=dict(usage),
+            usage_by={definition: dict(tokens) for definition, tokens in usage_by.items()},
         )
 
 
