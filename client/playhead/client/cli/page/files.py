@@ -54,4 +54,6 @@ def write_page(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{file} cannot be written: {error.strerror}") from error
-    typer.echo(f"wrote {file} ({len(text.encode()) / 1e6:.1f} MB)", err=True)
+    size = len(text.encode())
+    told = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+    typer.echo(f"wrote {file} ({told})", err=True)
