@@ -15,8 +15,9 @@ from playhead.runtime.core.errors import RunConflictError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.intake import checked_prompt, checked_response, whole_text
 from playhead.runtime.core.prompts import prompt_messages
-from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, now_ms
+from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, ToolFinished, now_ms
 from playhead.runtime.core.storable import check_size
+from playhead.runtime.core.tool_results import tool_result
 
 __all__ = [
     "check_run_id",
@@ -71,20 +72,27 @@ def checked_fork(fork: Fork, *, limit: int) -> Fork:
     Raises:
         ValueError: A name is malformed; the prompt or `say` is empty or has an unknown form; or an answer is None.
         TypeError: The model or the system prompt is not a text.
-        EncodingError: An answer or a part of a prompt is not plain data.
-        RecordTooLargeError: The answers or `say` are over `limit` bytes.
+        EncodingError: A result, an answer or a part of a prompt is not plain data.
+        RecordTooLargeError: One of them, or the prompt with the system prompt, is over `limit` bytes.
     """
     if fork.agent is not None:
         check_agent(fork.agent)
     check_text("model", fork.model, optional=True)
     check_text("system_prompt", fork.system_prompt, optional=True, empty=True)
-    return replace(
+    checked = replace(
         fork,
         system_prompt=None if fork.system_prompt is None else whole_text(fork.system_prompt),
         prompt=None if fork.prompt is None else checked_prompt(fork.prompt),
         answers=checked_responses(fork.answers, limit=limit) if fork.answers else {},
         say=None if fork.say is None else checked_steer(fork.say, limit=limit),
     )
+    options = {"model": checked.model, "system_prompt": checked.system_prompt}
+    first = RunSubmitted(at=now_ms(), agent=checked.agent or "", prompt=checked.prompt, options=options)
+    check_size("the prompt with the system prompt", first, limit=limit)
+    for use, value in checked.results.items():
+        result = tool_result(use, value, tool_name="")
+        check_size(f"the result of {use}", ToolFinished(at=now_ms(), index=0, name="", result=result), limit=limit)
+    return checked
 
 
 def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, Any]:

@@ -12,7 +12,12 @@ from playhead.client import RunReader, open_log
 from playhead.client.tails.file_tail import file_tail
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Messages
-from playhead.runtime.core.errors import ForkAfterEffectsError, ModelConfigurationError, RunFailedError
+from playhead.runtime.core.errors import (
+    ForkAfterEffectsError,
+    ModelConfigurationError,
+    RecordTooLargeError,
+    RunFailedError,
+)
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import Entry, ModelStarted, Record, RunPaused, RunSubmitted, ToolStarted
 from playhead.runtime.models import ScriptedCall, ScriptedModel, tool_call
@@ -173,3 +178,19 @@ async def test_a_fork_inside_an_answer_goes_on_after_the_words_if_the_agent_says
     (withdrawn,) = [event for event in events if "retracted" in event]
     assert (withdrawn["from_seq"], withdrawn["to_seq"]) == (begun, at)
     assert str(events[-1]["result"]) == "one two three x\n"
+
+
+async def test_what_is_too_large_or_raised_by_the_handler_is_raised_and_not_a_failure_of_the_fork() -> None:
+    run = await made(Till().agent)
+    small = Till(max_record_bytes=4000).agent
+    at = place_of(await stored(run), ToolStarted)
+    changes: list[dict[str, Any]] = [{"prompt": "x" * 5000}, {"results": {"t1": "x" * 5000}}, {"say": "x" * 5000}]
+    for what in changes:
+        with pytest.raises(RecordTooLargeError):
+            await run.fork_here(small, at=1 if "prompt" in what else at, accept_effects=True, **what)
+
+    def handler(**event: Any) -> None:
+        raise ConnectionError("no terminal")
+
+    with pytest.raises(ConnectionError, match="no terminal"):
+        await run.fork_here(Till(callback_handler=handler).agent, at=1)

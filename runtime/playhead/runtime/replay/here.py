@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final, cast
@@ -64,11 +64,13 @@ class OwnerHere:
 
         Raises:
             ModelConfigurationError: If the agent's model cannot be used.
+            Exception: What `on_entry` raises; then nothing of this ownership is stored.
         """
         claim = await self.claim()
         entries = await read_all(self.log, claim.run_id, head=claim.head)
         for entry in entries:
             self.on_entry(entry)
+        last = entries[-1].record
         agent = self.agent.of_run(entries[0].record)
         said = await self.log.messages(claim.session) if claim.session is not None else []
         state = fold(entries, history=[*agent.messages, *said])
@@ -84,7 +86,12 @@ class OwnerHere:
             partial=open_chunks(state, entries),
             session_messages=len(said),
         )
-        kept, last = await self._records(loop, limit=agent.max_record_bytes)
+        kept: list[bytes] = []
+        async with aclosing(self._made(loop, limit=agent.max_record_bytes)) as made:
+            async for data in made:
+                kept.append(data)
+                last = decode_record(data)
+                self.on_entry(Entry(claim.head + len(kept), claim.epoch, last))
         batch = Batch(claim.run_id, claim.token, claim.head, kept, len(signals))
         if isinstance(last, RunPaused):
             await self.log.pause(batch, interrupts=[str(one["id"]) for one in last.interrupts])
@@ -93,30 +100,16 @@ class OwnerHere:
             await self.log.finish(RunEnd(batch, ended, claim.session, loop.state.added))
         return last
 
-    async def _records(self, loop: Loop, *, limit: int) -> tuple[list[bytes], Record]:
-        """What the loop yields, encoded, and the last record of it; the failure of one that cannot be stored."""
-        kept: list[bytes] = []
-        last: Record | None = None
-        seq = loop.head
-
-        def keep(data: bytes) -> None:
-            nonlocal seq
-            seq += 1
-            kept.append(data)
-            self.on_entry(Entry(seq, loop.epoch, decode_record(data)))
-
+    async def _made(self, loop: Loop, *, limit: int) -> AsyncGenerator[bytes, None]:
+        """What the loop yields, encoded; the last is the end of the run, its failure if a record cannot be stored, or a pause."""
         try:
             async with aclosing(loop.records()) as items:
                 async for item in items:
                     if isinstance(item, list):
-                        keep(encode_chunk(item, limit=limit))
+                        yield encode_chunk(item, limit=limit)
                     elif isinstance(item, Encoded):
-                        keep(item.data)
+                        yield item.data
                     elif not isinstance(item, Flush):
-                        last = item
-                        keep(encode_record(item, limit=limit_of(item, limit)))
+                        yield encode_record(item, limit=limit_of(item, limit))
         except Exception as error:
-            last = failure(error)
-            keep(encode_record(last))
-        assert last is not None, "a loop ends with the end of its run, or with a pause"
-        return kept, last
+            yield encode_record(failure(error))
