@@ -9,10 +9,10 @@ import pytest
 
 from playhead.client.cli.page.diff import diff_page
 from playhead.client.cli.page.html import RunPage
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import CycleStarted, ModelChunk, ToolProgressed
 from playhead.runtime.core.run_diff import run_diff
-from playhead.runtime.core.state import fold
 from playhead.runtime.core.timeline import timeline
 from playhead.runtime.core.transcript import transcript
 from tests.support.browser import WHY_NOT, Browser, Page, browser, found
