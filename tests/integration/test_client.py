@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -270,6 +271,38 @@ async def test_a_run_that_no_worker_serves_says_so_once_and_waits(fleet: Fleet) 
 
 async def _has(client: Client, *, workers: int) -> bool:
     return len(await client.workers()) == workers
+
+
+class Told:
+    """Called with notices: the runs that they are about."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.once = anyio.Event()
+
+    def __call__(self, notice: Notice) -> None:
+        self.runs.append(notice.run_id)
+        self.once.set()
+
+
+async def test_a_reader_that_passes_on_notice_gets_the_notices_of_its_run_and_the_client_does_not(fleet: Fleet) -> None:
+    default, events, records, result = told = [Told() for _ in range(4)]
+    async with fleet.client(on_notice=default) as client:
+        mine, other = [await client.start("unserved", text) for text in ("mine", "other")]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(all_of, mine.stream_async(on_notice=events))
+            tasks.start_soon(all_of, mine.records(on_notice=records))
+            tasks.start_soon(partial(mine.result, on_notice=result))
+            tasks.start_soon(other.result)
+            for one in told:
+                await one.once.wait()
+            for run in (mine, other):
+                await run.cancel()
+        assert [one.runs for one in told] == [[other.id], [mine.id], [mine.id], [mine.id]]
+
+
+async def all_of(stream: AsyncGenerator[Any, None]) -> list[Any]:
+    return [one async for one in stream]
 
 
 async def test_a_caller_that_does_not_wait_for_a_worker_is_told_and_the_run_stays_queued(fleet: Fleet) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from anyio.lowlevel import checkpoint
 
 from playhead.client.reader import RunReader
 from playhead.client.tails.hub import Broadcast, Subscription
-from playhead.client.tails.notice import Notice
+from playhead.client.tails.notice import Notice, OnNotice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
 from playhead.runtime.core.codec import encode_record
@@ -51,12 +51,19 @@ def ignore(notice: Notice) -> None:
     pass
 
 
-def reader_of(log: LogReader, run_id: str, *, on_notice: Callable[[Notice], None] = ignore) -> RunReader:
+def reader_of(log: LogReader, run_id: str, *, on_notice: OnNotice = ignore) -> RunReader:
     """A reader of one run."""
     hub: Broadcast = Silence()
 
+    default = on_notice
+
     def open_tail(
-        run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
+        run_id: str,
+        *,
+        after: Cursor | Entry,
+        wait_for_worker: float | None = None,
+        on_pause: OnPause = "wait",
+        on_notice: OnNotice | None = None,
     ) -> Tail:
         return Tail(
             run_id,
@@ -64,7 +71,7 @@ def reader_of(log: LogReader, run_id: str, *, on_notice: Callable[[Notice], None
             hub=hub,
             channel=run_id,
             after=after,
-            on_notice=on_notice,
+            on_notice=on_notice or default,
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
         )

@@ -170,6 +170,7 @@ async def client() -> None:
         assert_type(run.id, str)
         assert_type(opened.run(run.id), Run)
         assert_type(opened.stream_async("assistant", wait_for_worker=1), AsyncGenerator[Event, None])
+        assert_type(run.stream_async(on_notice=notices.append), AsyncGenerator[Event, None])
         assert_type(await opened.invoke_async("assistant", "hi"), AgentResult)
         assert_type(await opened.runs(limit=1), list[RunInfo])
         assert_type(await opened.workers(), list[WorkerInfo])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, Self, get_args
@@ -21,7 +21,7 @@ from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
 from playhead.client.service import Service
 from playhead.client.tails.hub import HubStatistics
-from playhead.client.tails.notice import Notice
+from playhead.client.tails.notice import Notice, OnNotice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
 from playhead.client.validation import check_run_id, check_same_submission, checked_fork, deadline_in_ms
@@ -101,7 +101,7 @@ class Client:
         url: str | None = None,
         *,
         prefix: str = "ph",
-        on_notice: Callable[[Notice], None] = _log_notice,
+        on_notice: OnNotice = _log_notice,
         max_record_bytes: int = MAX_RECORD_BYTES,
         durability: Durability = "memory",
         shards: int | None = None,
@@ -279,13 +279,15 @@ class Client:
         deadline: float | None = None,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "end",
+        on_notice: OnNotice | None = None,
         **unknown: Never,
     ) -> AsyncGenerator[Event, None]:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
         With a `run_id` that was submitted before, these are that run's events from the first on. Every event has a
         `run_id` and a `cursor`: `client.run(event.run_id).stream_async(after=event.cursor)` continues after it. A pause
-        ends the iterator, as `on_pause` says. Raises as `start` and `Run.stream_async`.
+        ends the iterator, as `on_pause` says. `on_notice` is called with what this run waits for,
+        instead of the client's. Raises as `start` and `Run.stream_async`.
         """
 
         refuse_keywords(self.stream_async, unknown)
@@ -301,7 +303,7 @@ class Client:
             )
             return run, None
 
-        return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
+        return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause, on_notice=on_notice)
 
     async def invoke_async(
         self,
@@ -313,6 +315,7 @@ class Client:
         run_id: str | None = None,
         deadline: float | None = None,
         on_pause: OnPause = "end",
+        on_notice: OnNotice | None = None,
         **unknown: Never,
     ) -> AgentResult:
         """`start` a run and wait for its result; raises as `start` and `Run.result`."""
@@ -325,7 +328,7 @@ class Client:
             run_id=run_id,
             deadline=deadline,
         )
-        return await run.result(on_pause=on_pause)
+        return await run.result(on_pause=on_pause, on_notice=on_notice)
 
     def run(self, run_id: str) -> Run:
         """A handle on an existing run. Makes no call to the server.
@@ -437,8 +440,11 @@ class Client:
         after: Cursor | Entry,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
+        on_notice: OnNotice | None = None,
     ) -> Tail:
         """A tail of a run; most callers need `Run.records` and `Run.stream_async` instead."""
+        if on_notice is not None:
+            check_callable("on_notice", on_notice)
         shard = self._opened().shard_of(run_id)
         return Tail(
             run_id,
@@ -446,7 +452,7 @@ class Client:
             hub=shard.hub,
             channel=shard.log.keys.log(run_id),
             after=after,
-            on_notice=self._on_notice,
+            on_notice=on_notice or self._on_notice,
             wait_for_worker=wait_for_worker,
             on_pause=on_pause,
             reap=shard.want_reap,

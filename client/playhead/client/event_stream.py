@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
 from playhead.client.tails.interface import OpenTail
-from playhead.client.tails.notice import run_not_found
+from playhead.client.tails.notice import OnNotice, run_not_found
 from playhead.client.tails.state import OnPause
 from playhead.runtime.core.cursor import Cursor, Position, parse_cursor
 from playhead.runtime.core.errors import GapError
@@ -41,6 +41,7 @@ async def stream_events(
     *,
     wait_for_worker: float | None = None,
     on_pause: OnPause = "end",
+    on_notice: OnNotice | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of the run that `begin` returns, after the cursor that it returns; see `RunReader.stream_async`.
 
@@ -54,7 +55,9 @@ async def stream_events(
         for event in projection.feed(seen):
             yield event
     if not projection.ended:
-        async with run.open_tail(run.id, after=seen, wait_for_worker=wait_for_worker, on_pause=on_pause) as tail:
+        async with run.open_tail(
+            run.id, after=seen, wait_for_worker=wait_for_worker, on_pause=on_pause, on_notice=on_notice
+        ) as tail:
             seen = event = None
             while (page := await tail.next()) is not None:
                 for segment in page:

@@ -15,7 +15,7 @@ from playhead.client.requests import RecordedRequest, recorded_request
 from playhead.client.states import States
 from playhead.client.tails.file_tail import file_tail
 from playhead.client.tails.interface import OpenTail
-from playhead.client.tails.notice import run_not_found
+from playhead.client.tails.notice import OnNotice, run_not_found
 from playhead.client.tails.state import OnPause
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
@@ -103,7 +103,9 @@ class RunReader:
         """
         return await export_runs(self._log, [self.id], path, redaction=redaction)
 
-    async def records(self, *, after: Cursor = 0, wait_for_worker: float | None = None) -> AsyncGenerator[Entry, None]:
+    async def records(
+        self, *, after: Cursor = 0, wait_for_worker: float | None = None, on_notice: OnNotice | None = None
+    ) -> AsyncGenerator[Entry, None]:
         """Yield the records after `after`, once each and in order, as they arrive; ends after the terminal one.
 
         If the run is paused, it keeps waiting and sends a notice.
@@ -111,13 +113,14 @@ class RunReader:
         Args:
             after: An entry's `cursor`, or a record's number: with a number, a replaced record cannot be noticed.
             wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
+            on_notice: Called with what the run waits for, instead of the client's `on_notice`.
 
         Raises:
             ValueError: If `after` is not a cursor.
             RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their messages
                 say.
         """
-        async with self.open_tail(self.id, after=after, wait_for_worker=wait_for_worker) as tail:
+        async with self.open_tail(self.id, after=after, wait_for_worker=wait_for_worker, on_notice=on_notice) as tail:
             while (page := await tail.next()) is not None:
                 for segment in page:
                     for entry in segment.entries():
@@ -125,7 +128,12 @@ class RunReader:
                 page = segment = entry = None  # a waiting tail holds no records
 
     def stream_async(
-        self, *, after: Cursor | None = None, wait_for_worker: float | None = None, on_pause: OnPause = "end"
+        self,
+        *,
+        after: Cursor | None = None,
+        wait_for_worker: float | None = None,
+        on_pause: OnPause = "end",
+        on_notice: OnNotice | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield the run's events after a cursor, as they arrive; the same as if the reader had never left.
 
@@ -137,6 +145,8 @@ class RunReader:
                 replaced record cannot be noticed. None for the beginning.
             wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
             on_pause: `end` if the run waits for responses, or `wait` and send a notice.
+            on_notice: Called with what the run waits for while the iterator waits for its next event, instead of the
+                client's `on_notice`.
 
         Raises:
             RunFailedError: If the run failed, after its last event; a subclass with the name of the worker's exception.
@@ -148,13 +158,14 @@ class RunReader:
         async def begin() -> tuple[Streamed, Cursor | None]:
             return self, after
 
-        return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause)
+        return stream_events(begin, wait_for_worker=wait_for_worker, on_pause=on_pause, on_notice=on_notice)
 
-    async def result(self, *, on_pause: OnPause = "end") -> AgentResult:
+    async def result(self, *, on_pause: OnPause = "end", on_notice: OnNotice | None = None) -> AgentResult:
         """Wait for the run's end and return its result. If the run is paused, its result has stop reason `interrupt`.
 
         Args:
             on_pause: `end` if the run waits for responses, or `wait` and send a notice.
+            on_notice: Called with what the run waits for, instead of the client's `on_notice`.
 
         Raises:
             RunFailedError: If the run failed; the subclass has the name of the worker's exception.
@@ -162,19 +173,19 @@ class RunReader:
         """
         while True:
             try:
-                result = await self._result(on_pause)
+                result = await self._result(on_pause, on_notice)
             except RewindError:  # only the final result counts, not a lost one
                 continue
             if result is not None:  # else it was paused in between, and has resumed
                 return result
 
-    async def _result(self, on_pause: OnPause) -> AgentResult | None:
+    async def _result(self, on_pause: OnPause, on_notice: OnNotice | None) -> AgentResult | None:
         info = await self.info()
         said = info.ended or info.state == "paused"  # by the last record, which is already stored
         projection = Projection(self.id)
         result: AgentResult | None = None
         place = info.head - 1 if said else f"{info.head}-{info.epoch}"
-        async with self.open_tail(self.id, after=place, on_pause=on_pause) as tail:
+        async with self.open_tail(self.id, after=place, on_pause=on_pause, on_notice=on_notice) as tail:
             while (page := await tail.next()) is not None:
                 for event in (event for segment in page for event in projection.events(segment)):
                     result = event.get("result", result)

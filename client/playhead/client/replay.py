@@ -11,6 +11,7 @@ from typing import Self
 import anyio
 
 from playhead.client.tails.interface import AnyTail, OpenTail
+from playhead.client.tails.notice import OnNotice
 from playhead.client.tails.state import OnPause
 from playhead.runtime.core.arguments import check_number, check_whole
 from playhead.runtime.core.cursor import Cursor, parse_cursor
@@ -152,9 +153,14 @@ def played(open_tail: OpenTail, *, speed: float | None, until: int | None, max_g
         return open_tail  # the tail itself is the fastest
 
     def open_played(
-        run_id: str, *, after: Cursor | Entry, wait_for_worker: float | None = None, on_pause: OnPause = "wait"
+        run_id: str,
+        *,
+        after: Cursor | Entry,
+        wait_for_worker: float | None = None,
+        on_pause: OnPause = "wait",
+        on_notice: OnNotice | None = None,
     ) -> PlayedTail:
-        tail = open_tail(run_id, after=after, wait_for_worker=wait_for_worker, on_pause=on_pause)
+        tail = open_tail(run_id, after=after, wait_for_worker=wait_for_worker, on_pause=on_pause, on_notice=on_notice)
         clock = None if speed is None else Clock(speed=speed, max_gap=max_gap)
         return PlayedTail(tail, clock=clock, until=until)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from playhead.client.tails.notice import run_not_found
+from playhead.client.tails.notice import OnNotice, run_not_found
 from playhead.client.tails.state import PAGE, OnPause
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import FileEndsError, GapError, RewindError
@@ -83,7 +83,8 @@ def file_tail(
     after: Cursor | Entry,
     wait_for_worker: float | None = None,
     on_pause: OnPause = "wait",
+    on_notice: OnNotice | None = None,
 ) -> FileTail:
-    """A tail of a run of a log that does not grow: no worker is waited for."""
-    del wait_for_worker
+    """A tail of a run of a log that does not grow: it waits for nothing, so it has no notices."""
+    del wait_for_worker, on_notice
     return FileTail(run_id, log=log, after=after, on_pause=on_pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
+from playhead.client.tails.notice import OnNotice
 from playhead.client.tails.state import OnPause
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.records import Entry
@@ -41,4 +42,5 @@ class OpenTail(Protocol):
         after: Cursor | Entry,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
+        on_notice: OnNotice | None = None,
     ) -> AnyTail: ...

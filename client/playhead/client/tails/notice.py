@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -11,7 +11,7 @@ from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.log.values import LeaseInfo, RunInfo, WorkerInfo
 
-__all__ = ["Notice", "NoticeKind", "no_worker", "queued", "refused", "rewound", "run_not_found", "silent"]
+__all__ = ["Notice", "NoticeKind", "OnNotice", "no_worker", "queued", "refused", "rewound", "run_not_found", "silent"]
 
 NoticeKind = Literal["no_worker", "queued", "paused", "silent", "unreachable", "refused", "rewound"]
 
@@ -38,6 +38,10 @@ class Notice:
     interrupts: tuple[Interrupt, ...] = ()
     since: int | None = None
     until: int | None = None
+
+
+OnNotice = Callable[[Notice], None]
+"""Called with what a tail waits for, once per kind until the tail has new records."""
 
 
 def run_not_found(run_id: str) -> RunNotFoundError:

@@ -29,7 +29,7 @@ from playhead.client.tails.actions import (
     Rewound,
 )
 from playhead.client.tails.hub import Broadcast, Subscription
-from playhead.client.tails.notice import Notice
+from playhead.client.tails.notice import Notice, OnNotice
 from playhead.client.tails.seen import ClaimSeen, stored_bytes
 from playhead.client.tails.state import OnPause, TailState
 from playhead.runtime.core.cursor import Cursor
@@ -77,7 +77,7 @@ class Tail:
         hub: Broadcast,
         channel: str,
         after: Cursor | Entry,
-        on_notice: Callable[[Notice], None],
+        on_notice: OnNotice,
         wait_for_worker: float | None = None,
         on_pause: OnPause = "wait",
         reap: Callable[[str], None] = lambda run_id: None,
