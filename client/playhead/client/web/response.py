@@ -66,7 +66,7 @@ class RunResponse(Response):
 
     def __init__(self, streams: Streams, source: Source, frames: Frames) -> None:
         self.status_code = 200
-        self.media_type = frames.media_type
+        self.media_type: str | None = frames.media_type
         self.background: BackgroundTask | None = None
         self.init_headers(HEADERS)
         self.spoke: float = time.monotonic()
