@@ -86,8 +86,7 @@ def test_an_answer_goes_on_after_a_reload_and_can_be_stopped_and_approved_and_is
     page.click("#new")
     page.wait_for_function("document.querySelectorAll('#messages > *').length === 0")
     assert page.url != address
-    page.goto(address)
-    page.reload()
+    page.goto(address)  # another part of the same address: the page loads itself again
     page.wait_for_selector(".assistant")
     assert page.locator(".user").all_inner_texts() == [
         "Tell me about yourself",
