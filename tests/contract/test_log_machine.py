@@ -206,6 +206,7 @@ class LogMachine(RuleBasedStateMachine):
         token = f"token {next(self.numbers)}"
         terms: dict[str, Any] = {"worker": worker, "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
         terms |= {"retention_ms": HOUR * (1 + crash_limit), "suspects": suspects}
+        terms["retentions"] = {"b": HOUR * (20 + crash_limit)}
         terms["definitions"] = {agent: one for agent, one in zip("ab", defined, strict=True) if one}
         queues = [self.oracle.queue, self.oracle.suspects] if suspects else [self.oracle.queue]
         first = first_of(queues, agents)

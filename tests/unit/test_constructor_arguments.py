@@ -87,6 +87,16 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "grace_s": [-1, "3", NAN, None],
         "crash_limit": [-1, "3", None, 1.5],
         "retention_ms": [0, "3", None],
+        "retention": [
+            5,
+            None,
+            {"a": 5},
+            {"*:failed": 0},
+            {"*:failed": "1d"},
+            {"*:paused": 5},
+            {"a b:failed": 5},
+            {5: 5},
+        ],
         "stall_s": [-1, "3", NAN, 0.1],
     },
     openai_model: {

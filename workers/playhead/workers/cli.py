@@ -29,6 +29,7 @@ from playhead.workers.log_lines import LogFormat, LogLevel, print_lines
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import bury, run_worker
 from playhead.workers.reload import source_changes, source_folders
+from playhead.workers.retention import retention_of_texts
 from playhead.workers.supervisor import Supervisor
 
 __all__ = ["DEV_PORT", "dev", "server_of_dev", "worker"]
@@ -68,6 +69,12 @@ Format = Annotated[
     ),
 ]
 Traceback = Annotated[bool, typer.Option("--traceback", help="If a TARGET cannot be loaded, show the whole traceback.")]
+Retention = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--retention", metavar="[AGENT:STATE=]TIME", help="How long ended runs are kept: 12h, support:failed=30d."
+    ),
+]
 Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
 
 
@@ -83,6 +90,7 @@ def worker(
     drain: Drain = 20.0,
     crash_limit: CrashLimit = DEFAULT_CRASH_LIMIT,
     durability: Safety = "memory",
+    retention: Retention = None,
     shards: Shards = None,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
     mark: Annotated[str | None, typer.Option("--mark", hidden=True, help="The end of the worker's name.")] = None,
@@ -95,10 +103,11 @@ def worker(
     level: LogLevel | None = "error" if quiet else log_level
     print_lines(level=level, form=log_format)
     parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
+    kept = retention_of_texts(retention or ())
     agents = _loaded(targets, show_traceback=show_traceback)
     if processes == 1:
         options = WorkerOptions(
-            concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain, crash_limit=crash_limit
+            concurrency=concurrency, lease_ms=round(lease * 1000), grace_s=drain, crash_limit=crash_limit, **kept
         )
         run_worker(
             list(agents.values()),
@@ -123,6 +132,7 @@ def worker(
         "--durability",
         durability,
         *_shards_option(shards),
+        *(part for text in retention or () for part in ("--retention", text)),
         *_logging_options(level, log_format),
     ]
     died = partial(bury, url=url, prefix=prefix)

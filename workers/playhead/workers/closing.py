@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import anyio
@@ -82,7 +83,7 @@ class Closing:
         self._commit = commit
         self._writer = writer
         self._worker = worker
-        self._retention_ms = options.retention_ms
+        self._retention = partial(options.retention_of, claim.agent)
         self._lease_s = options.lease_ms / 1000
         self._visit = visit
         self.written: Record | None = None
@@ -143,12 +144,13 @@ class Closing:
         rest, batch = await self._last_batch(record)
         self.written = record
         await self._at(Checkpoint.FINISHING)
+        state_name = cast("RunStateName", record.type.removeprefix("run."))
         end = RunEnd(
             batch,
-            state=cast("RunStateName", record.type.removeprefix("run.")),
+            state=state_name,
             session=self._claim.session,
             messages=state.added if state else (),
-            retention_ms=self._retention_ms,
+            retention_ms=self._retention(state_name),
         )
         result = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")
         if result.status is WriteStatus.WAITING:

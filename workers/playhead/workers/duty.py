@@ -131,7 +131,7 @@ class Duty:
             token=token,
             lease_ms=self._options.lease_ms,
             crash_limit=self._options.crash_limit,
-            retention_ms=self._options.retention_ms,
+            retentions={name: self._options.retention_without_owner(name) for name in definitions},
             definitions=definitions,
             suspects=suspects,
         )

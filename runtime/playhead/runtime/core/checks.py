@@ -9,9 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-__all__ = ["check_agent", "check_agents", "check_count", "check_duration", "check_name", "check_session"]
+__all__ = [
+    "LONGEST_MS",
+    "check_agent",
+    "check_agents",
+    "check_count",
+    "check_duration",
+    "check_name",
+    "check_session",
+]
 
-_LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
+LONGEST_MS: Final = 100 * 366 * 24 * 3600 * 1000
 """A hundred years. Much longer periods overflow Redis' own arithmetic of expiry."""
 
 _LONGEST_NAME: Final = 1024
@@ -26,7 +34,7 @@ def check_duration(what: str, value: object) -> None:
     Raises:
         ValueError: The message names `what` and the value.
     """
-    _check_whole(what, value, 1, _LONGEST_MS)
+    _check_whole(what, value, 1, LONGEST_MS)
 
 
 def check_count(what: str, value: object, *, least: int = 0) -> None:

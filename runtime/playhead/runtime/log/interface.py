@@ -88,7 +88,14 @@ def check_signal(signal: Signal) -> None:
 
 
 def check_claim(
-    agents: Iterable[str], *, worker: str, token: str, lease_ms: int, crash_limit: int, retention_ms: int
+    agents: Iterable[str],
+    *,
+    worker: str,
+    token: str,
+    lease_ms: int,
+    crash_limit: int,
+    retention_ms: int,
+    retentions: Mapping[str, int],
 ) -> None:
     """Refuse the arguments of an impossible claim.
 
@@ -100,7 +107,8 @@ def check_claim(
     check_name("token", token)
     check_duration("lease_ms", lease_ms)
     check_count("crash_limit", crash_limit)
-    check_duration("retention_ms", retention_ms)
+    for retention in (retention_ms, *retentions.values()):
+        check_duration("retention_ms", retention)
 
 
 def check_pause(interrupts: Sequence[str]) -> None:
@@ -295,6 +303,7 @@ class LogOwner(Protocol):
         lease_ms: int,
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
+        retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
         suspects: bool = True,
     ) -> Claim | None:
@@ -304,7 +313,8 @@ class LogOwner(Protocol):
 
         The run's state becomes `running`, its epoch goes up by one, the record is appended, the lease starts. The same
         token gives the same claim again, and its lease starts anew. None if no run is queued. `crash_limit` and
-        `retention_ms` are stored with the run, for calls that are made without its owner.
+        `retention_ms` are stored with the run, for an end without an owner; `retentions` has, by agent, what counts instead
+        of `retention_ms`.
 
         `suspects`: a run that `is_suspect`, too; its owner must hold no other run until it has called `got_on` or has
         ended the ownership.

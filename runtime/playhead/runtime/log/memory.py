@@ -253,12 +253,19 @@ class MemoryLog:
         lease_ms: int,
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
+        retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
         suspects: bool = True,
     ) -> Claim | None:
         """See `Log.claim`."""
         check_claim(
-            agents, worker=worker, token=token, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms
+            agents,
+            worker=worker,
+            token=token,
+            lease_ms=lease_ms,
+            crash_limit=crash_limit,
+            retention_ms=retention_ms,
+            retentions=retentions or {},
         )
         return self._rules.claim(
             agents,
@@ -268,6 +275,7 @@ class MemoryLog:
             lease_ms=lease_ms,
             crash_limit=crash_limit,
             retention_ms=retention_ms,
+            retentions=retentions or {},
             definitions=definitions or {},
             now=self._now(),
         )

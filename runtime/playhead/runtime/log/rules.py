@@ -160,6 +160,7 @@ class Rules:
         lease_ms: int,
         crash_limit: int,
         retention_ms: int,
+        retentions: Mapping[str, int],
         definitions: Mapping[str, StoredDefinition],
         now: int,
     ) -> Claim | None:
@@ -184,7 +185,8 @@ class Rules:
             run.starts.append(run.head + 1)
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
-            run.crash_limit, run.retention_ms, run.lease_ms = crash_limit, retention_ms, lease_ms
+            run.crash_limit, run.lease_ms = crash_limit, lease_ms
+            run.retention_ms = retentions.get(run.agent, retention_ms)
             if (definition := definitions.get(run.agent)) is not None:
                 self.definitions.name(run, definition)
             self.claims[token] = now + max(lease_ms, _CLAIM_MEMO_MS), first

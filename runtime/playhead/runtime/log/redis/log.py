@@ -222,20 +222,31 @@ class RedisLog:
         lease_ms: int,
         crash_limit: int = DEFAULT_CRASH_LIMIT,
         retention_ms: int = DEFAULT_RETENTION_MS,
+        retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
         suspects: bool = True,
     ) -> Claim | None:
         check_claim(
-            agents, worker=worker, token=token, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms
+            agents,
+            worker=worker,
+            token=token,
+            lease_ms=lease_ms,
+            crash_limit=crash_limit,
+            retention_ms=retention_ms,
+            retentions=retentions or {},
         )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
         if suspects:
             keys += map(self.keys.suspects, agents)
-        terms = [self.keys.root, token, lease_ms, worker, crash_limit, retention_ms]
+        terms = [self.keys.root, token, lease_ms, worker, crash_limit]
+        kept = {name: (retentions or {}).get(name, retention_ms) for name in agents}
         missing: set[str] = set()  # a definition is large, so it goes along only when the server does not have it
         while True:
             offers = [_offer(record, (definitions or {}).get(name), missing) for name, record in agents.items()]
-            reply = await self._run(_CLAIM, keys, [*terms, *(part for offer in offers for part in offer)])
+            parts = [
+                part for offer, retention in zip(offers, kept.values(), strict=True) for part in (*offer, retention)
+            ]
+            reply = await self._run(_CLAIM, keys, [*terms, *parts])
             if not isinstance(reply, bytes):
                 return claim_of(reply, token=token)
             missing.add(text(reply))

@@ -1,10 +1,10 @@
 -- Gives one worker the ownership of the run that is first in the queue among the agents named.
 --
--- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent, then, if suspects may be claimed too, one set of
 --   suspects per agent, in the same order
--- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 retention in ms, 7.. per agent: an encoded
---   run.claimed record, the digest of the definition that it names or '', that definition or '' if it should be stored
+-- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6.. per agent: an encoded run.claimed record,
+--   the digest of the definition that it names or '', that definition or '' if it should be stored, the retention in ms
+--   for an end without an owner
 -- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting, crash
 --   streak, idle owners, how the process of the last owner ended}; a digest: this definition is not stored, nothing was
 --   changed, and the same call with the definition will succeed
@@ -15,7 +15,7 @@
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local agents = (#ARGV - 6) / 3
+local agents = (#ARGV - 5) / 4
 
 local function answer(id)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox',
@@ -43,13 +43,13 @@ end
 
 local now, last = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
-  local id, position, ready, record, digest, data
+  local id, position, ready, record, digest, data, retention
   for i = 3, #KEYS do
     local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
     if first[1] and (not position or tonumber(first[2]) < position) then
       id, position, ready = first[1], tonumber(first[2]), KEYS[i]
-      local at = 7 + 3 * ((i - 3) % agents)
-      record, digest, data = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+      local at = 6 + 4 * ((i - 3) % agents)
+      record, digest, data, retention = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     end
   end
   if not id then return false end
@@ -70,7 +70,7 @@ while true do
       end_run(prefix, id, 'failed', tonumber(h[4]), now)
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
-        'crash_limit', ARGV[5], 'retention_ms', ARGV[6], 'lease_ms', ARGV[3])
+        'crash_limit', ARGV[5], 'retention_ms', retention, 'lease_ms', ARGV[3])
       pcall(name_definition, run, h[5] or '', digest, data) -- refused if another program wrote to its key: the run goes on
       advance_head(run, log, tonumber(h[3]), epoch, {record})
       redis.call('ZADD', leases, now + lease, id)
