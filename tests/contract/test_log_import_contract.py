@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -43,6 +44,10 @@ def ended_run(run_id: str, *, head: int = 8, said: Sequence[Message] = (), reten
     session = f"imported-{run_id}" if said else None
     info = RunInfo(run_id, "completed", "echo", session, head, 2, crashes=1, created=5, updated=9, worker="w", errors=0)
     return ImportedRun(info, [DEFINITION], said, retention_ms)
+
+
+async def listed(log: Log, *, limit: int) -> list[str]:
+    return [info.run_id for info in await log.runs(limit=limit)]
 
 
 async def pages(found: Sequence[EncodedEntry], size: int = 3) -> AsyncIterator[Sequence[EncodedEntry]]:
@@ -234,3 +239,36 @@ def test_a_run_that_has_not_ended_cannot_be_imported() -> None:
         ImportedRun(replace(info, state="running"))
     with pytest.raises(ValueError, match="messages need a session"):
         ImportedRun(info, messages=SAID)
+
+
+async def test_a_list_is_whole_though_newer_runs_were_removed_before_older_ones(log: Log) -> None:
+    order = ["kept-0", *(f"brief-{number}" for number in range(5)), "kept-1"]
+    for run_id in order:
+        run = ended_run(run_id, retention_ms=MINUTE if run_id.startswith("kept") else 1)
+        assert await log.import_run(run, pages(entries()))
+    with anyio.fail_after(10):
+        while any([await log.info(run_id) for run_id in order[1:-1]]):
+            await anyio.lowlevel.checkpoint()
+    assert await listed(log, limit=2) == ["kept-1", "kept-0"]
+    assert await listed(log, limit=1) == ["kept-1"]
+    assert [info.run_id async for page in log.run_pages() for info in page] == ["kept-1", "kept-0"]
+
+
+async def test_the_index_gives_up_removed_runs_though_older_ones_are_kept(log: Log) -> None:
+    if not isinstance(log, RedisLog):
+        return
+    for number in range(64):
+        run = ended_run(f"r-{number}", retention_ms=MINUTE if number < 4 else 1)
+        assert await log.import_run(run, pages(entries()))
+    with anyio.fail_after(10):
+        while await log.info("r-63") is not None:
+            await anyio.lowlevel.checkpoint()
+    new = 100
+    for number in range(new):
+        await log.submit(NewRun(f"new-{number}", "other", RunSubmitted(at=0, agent="other")))
+    index: Any = await log.client.zrange(log.keys.runs, 0, -1)
+    assert len(index) < 4 + new + 30, "each submission looks at some runs of the index, anywhere in it"
+    assert await listed(log, limit=1000) == [
+        *(f"new-{number}" for number in reversed(range(new))),
+        *(f"r-{number}" for number in reversed(range(4))),
+    ]

@@ -10,7 +10,7 @@ below this interface.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name
@@ -166,6 +166,10 @@ class LogReader(Protocol):
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         """The runs, newest first."""
+        ...
+
+    def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        """All runs, the newest first, page by page; one that is submitted meanwhile is left out. A page may be empty."""
         ...
 
     async def messages(self, session: str) -> list[Message]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypeVar
 
@@ -208,6 +208,10 @@ class MemoryLog:
         check_count("limit", limit, least=1)
         self._now()
         return [run.info() for run in itertools.islice(reversed(self._rules.runs.values()), limit)]
+
+    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        """See `Log.run_pages`."""
+        yield await self.runs(limit=max(1, len(self._rules.runs)))
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, cast
@@ -187,6 +187,10 @@ class FileLog:
         check_count("limit", limit, least=1)
         found = [places.info for places in self._index.runs.values()]
         return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+
+    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        """See `Log.run_pages`."""
+        yield await self.runs(limit=max(1, len(self._index.runs)))
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`: those that the runs of this session in the file began from."""

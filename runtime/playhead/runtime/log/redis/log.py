@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import AsyncIterable, Awaitable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, Self, cast, get_args
@@ -78,6 +79,7 @@ _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script(
 _ANNOUNCE, _PAUSE, _ADOPT = Script("announce"), Script("pause"), Script("adopt")
 _GIVE_UP, _GOT_ON, _BURY, _SHOULD_EMPTY = Script("give_up"), Script("got_on"), Script("bury"), Script("should_empty")
 
+_LISTED_PER_CALL: Final = 200  # a page takes a caller's event loop a few milliseconds
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
 _RENEWALS_PER_CALL: Final = 256
 
@@ -415,9 +417,29 @@ class RedisLog:
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         check_count("limit", limit, least=1)
-        ids = [text(one) for one in await self._call("ZREVRANGE", self.keys.runs, 0, limit - 1)]
-        rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for run_id in ids])
-        return [info for run_id, values in zip(ids, rows, strict=True) if (info := _listed(run_id, values))]
+        found: list[RunInfo] = []
+        async with aclosing(self._run_pages(min(limit, _LISTED_PER_CALL))) as pages:
+            async for page in pages:
+                found += page
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
+    def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        return self._run_pages(_LISTED_PER_CALL)
+
+    async def _run_pages(self, size: int) -> AsyncGenerator[list[RunInfo], None]:
+        """By their positions, which stay: the index changes, and also names runs whose retention has ended."""
+        after = "+inf"
+        while True:
+            place = (self.keys.runs, after, "-inf", "BYSCORE", "REV", "LIMIT", 0, size, "WITHSCORES")
+            reply = [text(one) for one in await self._call("ZRANGE", *place)]
+            ids = reply[::2]
+            rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for run_id in ids])
+            yield [info for run_id, values in zip(ids, rows, strict=True) if (info := _listed(run_id, values))]
+            if len(ids) < size:
+                return
+            after = f"({reply[-1]}"
 
     async def messages(self, session: str) -> list[Message]:
         items = await self._call("XRANGE", self.keys.messages(session), "-", "+")

@@ -30,14 +30,14 @@ ROLES: Final[tuple[Role, ...]] = ("worker", "client", "viewer")
 
 _VIEWER_READS: Final = (
     *("EXISTS", "GET", "HGET", "HMGET", "LRANGE", "TIME", "XRANGE", "XREVRANGE"),
-    *("ZRANGE", "ZREVRANGE", "ZSCORE"),
+    *("ZRANGE", "ZSCORE"),
 )
-_WORKER_READS: Final = ("EXISTS", "GET", "HMGET", "LRANGE", "TIME", "XRANGE")
+_WORKER_READS: Final = ("EXISTS", "GET", "HGET", "HMGET", "LRANGE", "TIME", "XRANGE", "ZRANGE")
 _SCRIPTS: Final = {
     *("DEL", "GET", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "LPOP", "LRANGE", "LREM", "LTRIM", "PEXPIRE", "RPUSH"),
     *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM"),
 }
-_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANGE", "ZSCORE"}
+_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANDMEMBER", "ZRANGE", "ZSCORE"}
 _WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZCARD", "ZRANGE", "ZREMRANGEBYSCORE"}
 _CALLING: Final = ("EVAL", "EVALSHA")
 
@@ -144,7 +144,7 @@ def _reads(keys: Keys, role: Role) -> list[tuple[Any, ...]]:
         ("XRANGE", keys.messages(_NONE), "-", "+", "COUNT", 1),
         ("XREVRANGE", log, "+", "-", "COUNT", 1),
         ("ZRANGE", keys.workers, 0, 0),
-        ("ZREVRANGE", keys.runs, 0, 0),
+        ("ZRANGE", keys.runs, "+inf", "-inf", "BYSCORE", "REV", "LIMIT", 0, 1),
         ("ZSCORE", keys.leases, _NONE),
     ]
     needed = {"PING", *(_WORKER_READS if role == "worker" else _VIEWER_READS)}

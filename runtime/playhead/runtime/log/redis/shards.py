@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
 from typing import Final, Literal, TypeVar, cast
@@ -263,6 +264,13 @@ class ShardedLog:
         """See `Log.runs`; the newest of all shards."""
         found = [info for infos in await self._all(lambda log: log.runs(limit=limit)) for info in infos]
         return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+
+    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        """See `Log.run_pages`; one shard after the other."""
+        for shard in range(await self.settled()):
+            async with aclosing(self.at(shard).run_pages()) as pages:
+                async for page in pages:
+                    yield page
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""

@@ -20,9 +20,12 @@ if deadline > 0 then
   redis.call('HSET', run, 'deadline', now + deadline)
   redis.call('ZADD', deadlines, now + deadline, id)
 end
--- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded.
-for _, old in ipairs(redis.call('ZRANGE', runs, 0, 3)) do
-  if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
+-- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded. Some of
+-- them are taken anywhere, because old runs that are kept longer may come before all that are not.
+for _, some in ipairs({redis.call('ZRANGE', runs, 0, 1), redis.call('ZRANDMEMBER', runs, 4)}) do
+  for _, old in ipairs(some) do
+    if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
+  end
 end
 redis.call('ZADD', runs, next_position(prefix), id)
 if session ~= '' then
