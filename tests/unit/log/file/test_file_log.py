@@ -321,6 +321,12 @@ def test_a_line_that_never_ends_is_not_read_whole(tmp_path: Path) -> None:
     refused(path, ", line 1: this is not a file of runs")
 
 
+async def test_a_number_of_a_record_that_is_infinite_is_refused(exported: Exported) -> None:
+    path = await exported("r")
+    path.write_text(path.read_text().replace('{"seq": 3,', '{"seq": 1e400,'))
+    refused(path, r", line \d+: .*infinity")
+
+
 async def test_what_a_newer_version_adds_is_carried_and_skipped(exported: Exported) -> None:
     path = await exported("r")
     lines = path.read_text().splitlines()[:-1]

@@ -158,7 +158,7 @@ class _Scan:
                 self._record(line, int(held["seq"]), int(held["epoch"]))
             elif "run" in held:
                 self._begin(line, info_of_line(held))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:  # 1e400 is a float that no int can be
             self._fail(line, str(error) if isinstance(error, ValueError) else f"{error} is missing or malformed")
         if "definition" in held:
             self._index.definitions[str(held["definition"])] = line.offset, line.number
