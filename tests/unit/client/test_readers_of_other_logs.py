@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import anyio
@@ -88,9 +87,6 @@ class Archive:
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
         found = [await self.info(path.name) for path in sorted(self._directory.iterdir())[:limit]]
         return [info for info in found if info is not None]
-
-    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
-        yield await self.runs()
 
     async def messages(self, session: str) -> list[Message]:
         return []

@@ -39,6 +39,7 @@ from playhead.runtime.log.values import (
 
 __all__ = [
     "ClientLog",
+    "ListedLog",
     "Log",
     "LogOwner",
     "LogReader",
@@ -168,10 +169,6 @@ class LogReader(Protocol):
         """The runs, newest first."""
         ...
 
-    def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
-        """All runs, the newest first, page by page; one that is submitted meanwhile is left out. A page may be empty."""
-        ...
-
     async def messages(self, session: str) -> list[Message]:
         """The session's messages, oldest first; empty for an unknown session."""
         ...
@@ -194,6 +191,14 @@ class LogReader(Protocol):
 
     async def workers(self) -> list[WorkerInfo]:
         """The live workers."""
+        ...
+
+
+class ListedLog(LogReader, Protocol):
+    """A log whose runs are archived: all of them can be listed."""
+
+    def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        """All runs, the newest first, page by page; one that is submitted meanwhile is left out. A page may be empty."""
         ...
 
 
@@ -269,7 +274,7 @@ class LogSubmitter(Protocol):
         ...
 
 
-class ClientLog(LogReader, LogSubmitter, Protocol):
+class ClientLog(ListedLog, LogSubmitter, Protocol):
     """The part of a log that clients need."""
 
 
@@ -408,5 +413,5 @@ class LogOwner(Protocol):
         ...
 
 
-class Log(LogReader, LogSubmitter, LogOwner, Protocol):
+class Log(ListedLog, LogSubmitter, LogOwner, Protocol):
     """The fenced logs of all runs of one deployment: the interface that every backend implements."""

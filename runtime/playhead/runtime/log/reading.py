@@ -10,9 +10,9 @@ from playhead.runtime.core.records import Entry
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import EncodedEntry
 
-__all__ = ["encoded_pages", "pages", "read_all"]
+__all__ = ["PAGE", "encoded_pages", "pages", "read_all"]
 
-_PAGE: Final = 1000
+PAGE: Final = 1000
 
 
 async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
@@ -32,7 +32,7 @@ async def pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[lis
     """
     seq = 0
     while seq < head:
-        page = await log.read(run_id, after=seq, limit=min(_PAGE, head - seq))
+        page = await log.read(run_id, after=seq, limit=min(PAGE, head - seq))
         for entry in page:
             if entry.seq != seq + 1:
                 raise GapError(run_id, expected=seq + 1, found=entry.seq)
@@ -42,19 +42,21 @@ async def pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[lis
         yield page
 
 
-async def encoded_pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[EncodedEntry], None]:
-    """Read records 1 to `head` of a run as stored, page by page.
+async def encoded_pages(
+    log: LogReader, run_id: str, *, head: int, page: int = PAGE
+) -> AsyncGenerator[list[EncodedEntry], None]:
+    """Read records 1 to `head` of a run as stored, in pages of `page` records.
 
     Raises:
         GapError: If one of them is missing.
     """
     seq = 0
     while seq < head:
-        page = await log.read_encoded(run_id, after=seq, limit=min(_PAGE, head - seq))
-        for entry in page:
+        entries = await log.read_encoded(run_id, after=seq, limit=min(page, head - seq))
+        for entry in entries:
             if entry.seq != seq + 1:
                 raise GapError(run_id, expected=seq + 1, found=entry.seq)
             seq = entry.seq
-        if not page:
+        if not entries:
             raise GapError(run_id, expected=seq + 1, found=None)
-        yield page
+        yield entries

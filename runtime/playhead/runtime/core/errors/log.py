@@ -7,6 +7,7 @@ from typing import Any
 from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = [
+    "ArchiveError",
     "EncodingError",
     "FencedError",
     "FileEndsError",
@@ -162,6 +163,20 @@ class RecordTooLargeError(PlayheadError):
             f"{what} is {size:,} bytes, over the limit of {limit:,}. "
             "Store large content elsewhere and pass a reference, or raise max_record_bytes."
         )
+
+
+class ArchiveError(PlayheadError):
+    """An archive that cannot be used: it cannot be reached, refuses a call, or needs an extra that is not installed.
+
+    Attributes:
+        where: The archive, or the file in it; without passwords.
+    """
+
+    exit_code = 69
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where = where
+        super().__init__(f"archive {where}: {what}")
 
 
 class RunFileError(PlayheadError):

@@ -25,7 +25,7 @@ from playhead.runtime.log.file.lines import (
 )
 from playhead.runtime.log.file.redaction import Redaction
 from playhead.runtime.log.interface import LogReader
-from playhead.runtime.log.reading import encoded_pages
+from playhead.runtime.log.reading import PAGE, encoded_pages
 from playhead.runtime.log.values import EncodedEntry, RunInfo
 
 __all__ = ["Exported", "export_lines", "export_runs"]
@@ -99,14 +99,14 @@ async def _write(file: IO[bytes], blocks: AsyncIterator[bytes]) -> None:
 
 
 async def export_lines(
-    log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None = None
+    log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None = None, *, page: int = PAGE
 ) -> AsyncIterator[bytes]:
-    """The bytes of the file, in blocks of whole lines; `told` counts them. Raises as `export_runs`."""
+    """The bytes of the file, in blocks of whole lines, each of `page` records; `told` counts them. Raises as `export_runs`."""
     if not run_ids or len(set(run_ids)) < len(run_ids):
         raise ValueError("give the id of each run to export once" if run_ids else "give the id of a run to export")
     digest = hashlib.sha256()
     lines = 0
-    async for block in _blocks(log, run_ids, told, redaction):
+    async for block in _blocks(log, run_ids, told, redaction, page):
         lines += len(block)
         data = _joined(block)
         digest.update(data)
@@ -119,7 +119,7 @@ def _joined(lines: Iterable[str]) -> bytes:
 
 
 async def _blocks(
-    log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None
+    log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None, page: int
 ) -> AsyncIterator[list[str]]:
     yield [header_line(runs=len(run_ids), playhead=version("playhead-runtime"))]
     defined: dict[str, str] = {}
@@ -131,8 +131,8 @@ async def _blocks(
         form = AsItIs() if redaction is None else Redacted(redaction, run_id, sessions)
         yield [run_line(form.info(info))]
         run = _Run(log, info, form, defined)
-        async for page in _pages(log, info):
-            yield await run.lines(page)
+        async for entries in _pages(log, info, page):
+            yield await run.lines(entries)
         told.runs += 1
         told.records += info.head
         told.unfinished += [] if info.ended else [run_id]
@@ -142,9 +142,9 @@ def _not_found(run_id: str) -> RunNotFoundError:
     return RunNotFoundError(f"no run {run_id!r}: never submitted under this prefix, or removed")
 
 
-async def _pages(log: LogReader, info: RunInfo) -> AsyncIterator[list[EncodedEntry]]:
+async def _pages(log: LogReader, info: RunInfo, size: int) -> AsyncIterator[list[EncodedEntry]]:
     try:
-        async for page in encoded_pages(log, info.run_id, head=info.head):
+        async for page in encoded_pages(log, info.run_id, head=info.head, page=size):
             yield page
     except GapError as error:
         if await log.info(info.run_id) is None:  # its retention has ended meanwhile

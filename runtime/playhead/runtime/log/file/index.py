@@ -18,7 +18,7 @@ EVERY: Final = 256
 """The place of every so many records of a run is kept: the rest are found from there."""
 
 _LONGEST_HEADER: Final = 4096
-_COMPRESSED: Final = {b"\x1f\x8b": "gzip -d", b"\x28\xb5\x2f\xfd": "zstd -d"}
+_GZIP: Final = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,8 @@ def read_index(file: BinaryIO, path: str) -> FileIndex:
 
 def _check_header(file: BinaryIO, path: str) -> None:
     first = file.read(_LONGEST_HEADER)
-    for magic, command in _COMPRESSED.items():
-        if first.startswith(magic):
-            raise RunFileError(path, 0, f"it is compressed; uncompress it first: {command} {path}")
+    if first.startswith(_GZIP):
+        raise RunFileError(path, 0, f"it is compressed; uncompress it first: gzip -d {path}")
     try:
         header = parse(first.partition(b"\n")[0])
     except ValueError:

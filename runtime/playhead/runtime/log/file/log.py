@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, cast
+from typing import Any, BinaryIO, NoReturn, Self, cast
 
 from playhead.runtime.core.checks import check_count
 from playhead.runtime.core.codec import stored_of, unpack
@@ -14,6 +14,7 @@ from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import ForeignRecordError, RunFileError, RunNotFoundError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.log.file.compression import uncompressed
 from playhead.runtime.log.file.index import EVERY, Line, RunPlaces, lines_of, read_index
 from playhead.runtime.log.file.lines import data_of, parse
 from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
@@ -25,23 +26,23 @@ class FileLog:
     """The runs of a file that `export_runs` wrote, as a `LogReader`. It reads as it is asked, and keeps no record.
 
     Opening it reads the whole file once, so that a file which is not whole is refused. Its methods do not let other tasks
-    run: a page of a local file takes less than a millisecond.
+    run: a page of a local file takes less than a millisecond. One that is compressed with zstd is uncompressed into a
+    temporary file first.
 
     Args:
         path: The file.
+        file: Its content, if it is open already; it is closed with this, also by an error. `path` then only names it.
 
     Raises:
         RunFileError: It cannot be read, is not a file of runs, is of a newer format, was cut short or was edited.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, file: BinaryIO | None = None) -> None:
         self.path: str = str(path)
-        try:
-            self._file = Path(path).open("rb")  # noqa: SIM115 - closed by `close`
-        except OSError as error:
-            raise RunFileError(self.path, 0, f"it cannot be opened ({error.strerror})") from error
+        self._file = self._opened() if file is None else file
         self._next: tuple[str, int, int, int] | None = None  # run, record, first byte, line: where the last page ended
         try:
+            self._file = uncompressed(self._file, self.path)
             self._index = read_index(self._file, self.path)
         except OSError as error:  # a folder is opened, and cannot be read
             self._file.close()
@@ -49,6 +50,12 @@ class FileLog:
         except BaseException:
             self._file.close()
             raise
+
+    def _opened(self) -> BinaryIO:
+        try:
+            return Path(self.path).open("rb")
+        except OSError as error:
+            raise RunFileError(self.path, 0, f"it cannot be opened ({error.strerror})") from error
 
     def __enter__(self) -> Self:
         return self
@@ -187,10 +194,6 @@ class FileLog:
         check_count("limit", limit, least=1)
         found = [places.info for places in self._index.runs.values()]
         return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
-
-    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
-        """See `Log.run_pages`."""
-        yield await self.runs(limit=max(1, len(self._index.runs)))
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`: those that the runs of this session in the file began from."""
