@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncGenerator
+from contextlib import aclosing, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, Self, get_args
@@ -38,6 +39,9 @@ from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.submission import submission
+from playhead.runtime.log.archive.archive import Archive
+from playhead.runtime.log.archive.archiving import Archived, archive_runs
+from playhead.runtime.log.archive.log import ArchivedLog
 from playhead.runtime.log.file.importing import import_runs
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
@@ -81,9 +85,12 @@ class Client:
             `replicated` (one replica has it) or `fsynced` (it is on the primary's disk).
         shards: The number of shards of the deployment. The first caller that passes one settles it; None uses the
             settled number, and the first submission settles 1 if there is none.
+        archive: A folder or a URL of fsspec to which workers or `playhead archive` write ended runs. A run that Redis has
+            removed is read there, at the same cursors, and listed.
 
     Raises:
         LogUnavailableError: If the URL is malformed.
+        ArchiveError: The archive is not a folder, or its URL needs an extra that is not installed.
         ValueError, TypeError: If another argument is invalid.
 
     Raises (on entering):
@@ -105,6 +112,7 @@ class Client:
         max_record_bytes: int = MAX_RECORD_BYTES,
         durability: Durability = "memory",
         shards: int | None = None,
+        archive: str | Path | None = None,
     ) -> None:
         connect(url or DEFAULT_URL)  # connects nothing, but refuses a malformed URL
         Keys(prefix)
@@ -120,6 +128,7 @@ class Client:
         self._max_record_bytes = max_record_bytes
         self._durability: Durability = durability
         self._shards = shards
+        self._archive = None if archive is None else Archive(archive)
         self._log = ShardedLog(self._shard_log)
         self._service: Service | None = None
 
@@ -167,6 +176,8 @@ class Client:
         service = self._service
         if service is None:
             return
+        if self._archive is not None:
+            self._archive.close()
         if not service.home.is_closed:
             service.home.enter()
             await service.aclose()
@@ -189,9 +200,9 @@ class Client:
 
     @property
     def reader(self) -> LogReader:
-        """The logs of all shards, for reading."""
+        """The logs of all shards and the archive, if there is one, for reading."""
         self._opened()
-        return self._log
+        return self._log if self._archive is None else ArchivedLog(self._log, self._archive)
 
     async def shards(self) -> int:
         """The number of shards of the deployment; 1 while none is settled."""
@@ -340,7 +351,8 @@ class Client:
         self._opened()
         return Run(
             run_id,
-            log=self._log,
+            log=self.reader,
+            submitter=self._log,
             open_tail=self.tail,
             max_record_bytes=self._max_record_bytes,
             make_fork=self.fork,
@@ -399,6 +411,24 @@ class Client:
             ids = await import_runs(file, self._log, as_id=as_id, retention_ms=retention_ms)
         return [self.run(run_id) for run_id in ids]
 
+    async def archive_runs(self, place: str | Path) -> AsyncGenerator[Archived, None]:
+        """Archive every run that has ended and is not in the archive yet; yields each. Redis removes them as before.
+
+        Several processes may do so at once. What a call that was broken off has not done, the next one does.
+
+        Args:
+            place: A folder, or a URL that fsspec knows. An archive is for the runs of one prefix.
+
+        Raises:
+            ArchiveError: The archive cannot be reached or written, or its URL needs an extra that is not installed.
+            LogUnavailableError: Redis cannot be reached. The runs before are archived.
+        """
+        self._opened()
+        with closing(Archive(place)) as archive:
+            async with aclosing(archive_runs(self._log, archive)) as runs:
+                async for one in runs:
+                    yield one
+
     async def run_of_session(self, session_id: str) -> Run | None:
         """The current run of the session: queued, running or paused. None if there is none."""
         run_id = await self.reader.holder(session_id)
@@ -413,6 +443,7 @@ class Client:
             max_record_bytes=self._max_record_bytes,
             durability=self._durability,
             shards=self._shards,
+            archive=None if self._archive is None else self._archive.place,
         )
 
     def agent(self, name: str, *, session_id: str | None = None) -> RemoteAgent:
@@ -426,7 +457,7 @@ class Client:
         return RemoteAgent(name, client=self, session_id=session_id or f"agent-{uuid4().hex}")
 
     async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """The runs, newest first."""
+        """The runs, newest first, archived ones too if the client has an archive."""
         return await self.reader.runs(limit=limit)
 
     async def workers(self) -> list[WorkerInfo]:
@@ -448,7 +479,7 @@ class Client:
         shard = self._opened().shard_of(run_id)
         return Tail(
             run_id,
-            log=shard.log,
+            log=shard.log if self._archive is None else self.reader,
             hub=shard.hub,
             channel=shard.log.keys.log(run_id),
             after=after,

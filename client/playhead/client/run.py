@@ -9,14 +9,13 @@ from uuid import uuid4
 
 from playhead.client.reader import RunReader
 from playhead.client.tails.interface import OpenTail
-from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import ClientLog, LogSubmitter
+from playhead.runtime.log.interface import LogReader, LogSubmitter
 
 __all__ = ["MakeFork", "Run", "run_ended"]
 
@@ -42,10 +41,17 @@ class Run(RunReader):
     """
 
     def __init__(
-        self, run_id: str, *, log: ClientLog, open_tail: OpenTail, max_record_bytes: int, make_fork: MakeFork
+        self,
+        run_id: str,
+        *,
+        log: LogReader,
+        submitter: LogSubmitter,
+        open_tail: OpenTail,
+        max_record_bytes: int,
+        make_fork: MakeFork,
     ) -> None:
         super().__init__(run_id, log=log, open_tail=open_tail)
-        self._submitter: LogSubmitter = log
+        self._submitter = submitter
         self._max_record_bytes = max_record_bytes
         self._make_fork = make_fork
 
@@ -179,6 +185,4 @@ class Run(RunReader):
 
     async def _send(self, signal: Signal) -> RunStateName:
         state = await self._submitter.signal(self.id, signal)
-        if state is None:
-            raise run_not_found(self.id)
-        return state
+        return (await self.info()).state if state is None else state  # it may be in an archive

@@ -1,4 +1,4 @@
-"""Commands for runs that are kept as files: `export`, `import`, `check`."""
+"""Commands for runs that are kept as files: `export`, `import`, `check`, `archive`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -20,7 +21,7 @@ from playhead.runtime.log.file.export import export_runs
 from playhead.runtime.log.file.redaction import Redaction, patterns_of
 from playhead.runtime.log.file.search import Found, find
 
-__all__ = ["check", "export", "import_file"]
+__all__ = ["archive", "check", "export", "import_file"]
 
 _DAY_MS = 24 * 3600 * 1000
 _SHOWN = 20
@@ -123,6 +124,32 @@ def _print_found(found: list[Found], *, as_json: bool) -> None:
             typer.echo(f"line {place.line}: {place.where}")
     if not as_json and len(found) > _SHOWN:
         typer.echo(f"… and in {len(found) - _SHOWN} more places")
+
+
+def archive(
+    place: Annotated[str, typer.Argument(metavar="ARCHIVE", help="A folder, or a URL of fsspec: s3://bucket/runs.")],
+    as_json: Json = False,
+    url: Url = None,
+    prefix: Prefix = "ph",
+) -> None:
+    """Write each run that has ended, and is not in the archive yet, to a file there. Nothing is removed from Redis."""
+    with_client(url, prefix, partial(_archive, place, as_json=as_json))
+
+
+async def _archive(place: str, client: Client, *, as_json: bool) -> int:
+    written, damaged = 0, 0
+    async with aclosing(client.archive_runs(place)) as runs:
+        async for info, error in runs:
+            if error is not None:
+                damaged += 1
+                typer.secho(f"run {info.run_id} was not archived: {error}", err=True, fg="red")
+                continue
+            written += 1
+            if as_json:
+                print_json({"run": info.run_id, "state": info.state, "records": info.head})
+    if not as_json:
+        typer.echo(f"{counted(written, 'run')} archived", err=True)
+    return 1 if damaged else 0
 
 
 def check(

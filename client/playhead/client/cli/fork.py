@@ -93,7 +93,7 @@ def fork(
 
 async def _on_the_fleet(run: str, change: Fork, *, url: str | None, prefix: str, as_json: bool) -> int:
     """Queue the fork, and print its id."""
-    async with reach(url) as where, Client(where, prefix=prefix) as client:
+    async with reach(url) as where, Client(where, prefix=prefix, archive=archive_in_use()) as client:
         if (named := file_of(run)) is None:
             made = await client.fork(client.run(run), change)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +24,7 @@ from playhead.runtime.log.redis.connection import DEFAULT_URL
 __all__ = [
     "PREFIX_HELP",
     "URL_HELP",
+    "archive_in_use",
     "file_of",
     "kept_here",
     "opened",
@@ -72,10 +74,15 @@ def _has_data(folder: Path) -> bool:
     return (folder / "appendonlydir").is_dir()
 
 
+def archive_in_use() -> str | None:
+    """The archive that commands read too: a folder or a URL."""
+    return os.environ.get("PLAYHEAD_ARCHIVE") or None
+
+
 def file_of(run: str) -> tuple[str, str | None] | None:
     """The file that a RUN (`FILE` or `FILE#RUN`) names, and the run in it, if named. None if RUN is the id of a run."""
     path, _, run_id = run.partition("#")
-    if path.endswith(".jsonl") or "/" in path or os.sep in path or Path(path).is_file():
+    if path.endswith((".jsonl", ".jsonl.zst")) or "/" in path or os.sep in path or Path(path).is_file():
         return path, run_id or None
     return None
 
@@ -90,10 +97,8 @@ async def opened(
             yield file.run(named[1])
         return
     async with reach(url, at_rest=True) as where:
-        unopened = (
-            Client(where, prefix=prefix) if on_notice is None else Client(where, prefix=prefix, on_notice=on_notice)
-        )
-        async with unopened as client:
+        unopened = partial(Client, where, prefix=prefix, archive=archive_in_use())
+        async with unopened() if on_notice is None else unopened(on_notice=on_notice) as client:
             yield client.run(run)
 
 
@@ -111,7 +116,10 @@ def with_client(url: str | None, prefix: str, act: Callable[[Client], Awaitable[
     """Call `act` with an open client and exit with its result. For commands that need no worker."""
 
     async def main() -> int:
-        async with reach(url, at_rest=True) as where, Client(where, prefix=prefix) as client:
+        async with (
+            reach(url, at_rest=True) as where,
+            Client(where, prefix=prefix, archive=archive_in_use()) as client,
+        ):
             return await act(client)
 
     raise typer.Exit(anyio.run(main))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from playhead.client.cli.reach import file_of, reach
+from playhead.client.cli.reach import archive_in_use, file_of, reach
 from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
 from playhead.client.cli.tables import Column, print_table
 from playhead.client.cli.verifying import Job, Outcome, verified, verify_many
@@ -152,7 +152,7 @@ def seconds_of(age: str) -> int:
 async def _fitting(url: str, prefix: str, filters: _Filters) -> list[str]:
     """The ids of the runs that fit, newest first."""
     count = _PAGE
-    async with Client(url, prefix=prefix) as client:
+    async with Client(url, prefix=prefix, archive=archive_in_use()) as client:
         while True:
             found = await client.runs(limit=count)
             fitting = [info.run_id for info in found if filters.fit(info)][: filters.limit]

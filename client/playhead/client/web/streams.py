@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from playhead.client.client import Client
+from playhead.client.event_stream import prelude
 from playhead.client.tails.notice import Notice
 from playhead.client.tails.state import OnPause
 from playhead.client.web.errors import error_response, refusal, told
@@ -142,7 +143,7 @@ class RunStreams:
         info = await run.info()
         before = None
         with anyio.move_on_after(_SETTLE_S):
-            before = await run.prelude(place)
+            before = await prelude(run, place)
         if before is None:
             raise GapError(run_id, expected=place.seq, found=None)
         over = info.ended or (info.state == "paused" and on_pause == "end")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from playhead.runtime.core.errors import ArchiveError, LogUnavailableError, PlayheadError
 from playhead.runtime.log.archive.archive import Archive, entry_name
@@ -14,9 +14,8 @@ from playhead.runtime.log.values import RunInfo
 __all__ = ["Archived", "Archiving", "archive_runs"]
 
 
-@dataclass(frozen=True, slots=True)
-class Archived:
-    """A run that was archived.
+class Archived(NamedTuple):
+    """A run that was archived, or could not be.
 
     Attributes:
         info: The run as it ended.
