@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
+from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.log.redis.keys import Keys
+from tests.processes.conftest import AGENTS
 from tests.support.commands import Commands, Finished, Fleet, lines_of
 
 __all__: list[str] = []
@@ -36,3 +41,45 @@ def test_an_archive_is_written_once_and_read_by_every_command(
     (file,) = Path("kept/runs", run).iterdir()
     assert call("replay", str(file), "--fast", "--json").lines == events
     assert call("archive", "nowhere://x", *here).code == 69
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another process does and gives no signal of."""
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_run_whose_worker_was_killed_before_it_was_archived_is_archived_by_the_next(
+    server: EmbeddedServer, commands: Commands, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "runs").write_bytes(b"so that nothing can be archived")
+    start = ("worker", str(AGENTS), "--url", server.url, "--drain", "0", "--lease", "2", "--archive", str(kept))
+    first = commands.start(*start)
+    run = commands.run("ask", "assistant", "What is 17 * 23?", "--json", "--url", server.url).lines[0]["run"]
+    name = first.until(r"worker (\S+) serves")[1]
+    first.until("it cannot be written")
+    first.process.kill()
+    first.wait()
+    with redis.Redis.from_url(server.url) as client:
+        until(lambda: not client.exists(Keys("ph").worker(name)))
+    (kept / "runs").unlink()
+    second = commands.start(*start, "--processes", "2")
+    until(lambda: any(kept.glob(f"index/*/*-{run}.json")))
+    events = lines_of(server.url, run)
+    (file,) = (kept / "runs" / run).iterdir()
+    assert commands.run("replay", str(file), "--fast", "--json").lines == events
+    assert second.stop() == 0
+
+
+def test_an_archive_that_cannot_be_used_is_refused_at_the_start(call: Call) -> None:
+    for command in (("worker", str(AGENTS), "--processes", "2"), ("worker", str(AGENTS)), ("dev", str(AGENTS))):
+        done = call(*command, "--archive", "nowhere://x")
+        assert done.code == 69
+        assert done.err.startswith("playhead: archive nowhere://x: fsspec cannot use it")
+        done = call(*command, "--archive", "kept", "--retention", "1min")
+        assert done.code == 64
+        assert "must be kept for at least 5 minutes" in done.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
@@ -143,6 +144,7 @@ class Fleet:
         log: RedisLog | None = None,
         more: Sequence[RedisLog] = (),
         visit: Visit | None = None,
+        archive: Path | None = None,
         **options: Any,
     ) -> AsyncGenerator[Worker]:
         """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given.
@@ -151,7 +153,7 @@ class Fleet:
         """
         log = log or self.log("worker")
         settings: dict[str, Any] = {"grace_s": 0.0, **options}
-        worker = Worker(agents, log=log, more=more, options=WorkerOptions(**settings), visit=visit)
+        worker = Worker(agents, log=log, more=more, options=WorkerOptions(**settings), visit=visit, archive=archive)
         try:
             with anyio.fail_after(LIMIT_S):
                 async with anyio.create_task_group() as tasks:

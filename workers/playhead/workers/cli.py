@@ -18,18 +18,20 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.embedded.binary import PortTakenError
 from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS
 from playhead.runtime.messages import yield_to_configuration
 from playhead.runtime.targets import load_agents
+from playhead.workers.archiver import check_kept_for_the_archive
 from playhead.workers.exit import take_over_stdin
 from playhead.workers.log_lines import LogFormat, LogLevel, print_lines
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import bury, run_worker
 from playhead.workers.reload import source_changes, source_folders
-from playhead.workers.retention import retention_of_texts
+from playhead.workers.retention import RetentionOptions, retention_of_texts
 from playhead.workers.supervisor import Supervisor
 
 __all__ = ["DEV_PORT", "dev", "server_of_dev", "worker"]
@@ -75,6 +77,12 @@ Retention = Annotated[
         "--retention", metavar="[AGENT:STATE=]TIME", help="How long ended runs are kept: 12h, support:failed=30d."
     ),
 ]
+ArchivePlace = Annotated[
+    str | None,
+    typer.Option(
+        "--archive", envvar="PLAYHEAD_ARCHIVE", help="Archive ended runs: a folder, or a URL such as s3://bucket/runs."
+    ),
+]
 Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
 
 
@@ -91,6 +99,7 @@ def worker(
     crash_limit: CrashLimit = DEFAULT_CRASH_LIMIT,
     durability: Safety = "memory",
     retention: Retention = None,
+    archive: ArchivePlace = None,
     shards: Shards = None,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
     mark: Annotated[str | None, typer.Option("--mark", hidden=True, help="The end of the worker's name.")] = None,
@@ -104,6 +113,7 @@ def worker(
     print_lines(level=level, form=log_format)
     parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
     kept = retention_of_texts(retention or ())
+    _check_archive(archive, kept)
     agents = _loaded(targets, show_traceback=show_traceback)
     if processes == 1:
         options = WorkerOptions(
@@ -118,6 +128,7 @@ def worker(
             options=options,
             parent=parent,
             mark=mark,
+            archive=archive,
         )
         return
     os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which every user of the machine can read
@@ -132,7 +143,7 @@ def worker(
         "--durability",
         durability,
         *_shards_option(shards),
-        *(part for text in retention or () for part in ("--retention", text)),
+        *_retention_options(retention),
         *_logging_options(level, log_format),
     ]
     died = partial(bury, url=url, prefix=prefix)
@@ -153,6 +164,19 @@ def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, Agent]:
 
 def _logging_options(level: LogLevel | None, form: LogFormat) -> list[str]:
     return [*([] if level is None else ["--log-level", level]), "--log-format", form]
+
+
+def _check_archive(archive: str | None, kept: RetentionOptions) -> None:
+    """Refuse what each worker process would refuse, before any is started. They find the archive in their environment."""
+    options = WorkerOptions(**kept)
+    if archive is not None:
+        check_kept_for_the_archive(options)
+        Archive(archive)
+        os.environ["PLAYHEAD_ARCHIVE"] = archive
+
+
+def _retention_options(retention: list[str] | None) -> list[str]:
+    return [part for text in retention or () for part in ("--retention", text)]
 
 
 def _shards_option(shards: int | None) -> list[str]:
@@ -201,6 +225,8 @@ def dev(
     lease: Lease = DEFAULT_LEASE_MS / 1000,
     drain: Drain = 5.0,
     crash_limit: CrashLimit = DEFAULT_CRASH_LIMIT,
+    retention: Retention = None,
+    archive: ArchivePlace = None,
     shards: Shards = None,
     reload: Annotated[bool, typer.Option("--reload", help="Restart the workers when a Python file changes.")] = False,
     log_level: Level = None,
@@ -209,9 +235,16 @@ def dev(
 ) -> None:
     """Develop: a server that keeps its data in .playhead/, and workers. Ctrl-C ends both."""
     print_lines(level=log_level, form=log_format)
+    _check_archive(archive, retention_of_texts(retention or ()))
     agents = _loaded(targets, show_traceback=show_traceback)
     arguments = [*targets, "--concurrency", str(concurrency), "--lease", str(lease), "--drain", str(drain)]
-    arguments += ["--crash-limit", str(crash_limit), *_shards_option(shards), *_logging_options(log_level, log_format)]
+    arguments += [
+        "--crash-limit",
+        str(crash_limit),
+        *_retention_options(retention),
+        *_shards_option(shards),
+        *_logging_options(log_level, log_format),
+    ]
     changes = source_changes(source_folders(targets)) if reload else None
     anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes, changes=changes))
 

@@ -106,3 +106,5 @@ class WorkerStatistics(NamedTuple):
     """Dead workers' runs that were queued again."""
     renewals: int = 0
     """Successful renewals, each of all runs held."""
+    archived: int = 0
+    """Runs archived, if the worker has an archive."""

@@ -41,6 +41,7 @@ def run_worker(
     parent: int | None,
     shards: int | None = None,
     mark: str | None = None,
+    archive: str | None = None,
 ) -> None:
     """Run a worker until SIGTERM, SIGINT or the end of the pipe `parent`, if it has one; then drain it.
 
@@ -53,13 +54,15 @@ def run_worker(
         LeaseTooShortError: A round trip to the server takes too long for the lease.
         ShardsError: The deployment has another number of shards than `shards`.
         ModelConfigurationError: An agent's model cannot be used; raised at the start.
+        ArchiveError, ValueError: The archive cannot be used, or a retention is too short for it; raised at the start.
     """
     reset_signals_in_forked_children()
     uvloop = importlib.util.find_spec("uvloop") is not None
     make = partial(_shard, url, prefix=prefix, durability=durability)
     end = ProcessExit(drain_s=options.grace_s + options.lease_ms / 1000 + _DISCONNECT_S)
     name = worker_name(os.getpid(), mark or uuid4().hex[:6])
-    main = partial(_main, agents, make, shards, redact(url), name, options=options, end=end, parent=parent)
+    serve = partial(Worker, agents, options=options, name=name, archive=archive)
+    main = partial(_main, agents, serve, make, shards, redact(url), end=end, parent=parent)
     anyio.run(main, backend_options={"use_uvloop": uvloop})
 
 
@@ -85,12 +88,11 @@ def _shard(url: str, shard: int, *, prefix: str, durability: Durability) -> Redi
 
 async def _main(
     agents: Sequence[Agent],
+    serve: Callable[..., Worker],
     make: Callable[[int], RedisLog],
     shards: int | None,
     where: str,
-    name: str,
     *,
-    options: WorkerOptions,
     end: ProcessExit,
     parent: int | None,
 ) -> None:
@@ -100,7 +102,7 @@ async def _main(
         logs, warnings = await _open_shards(make, shards, stack)
         for warning in warnings:
             logger.warning("%s: %s", where, warning)
-        worker = Worker(agents, log=logs[0], more=logs[1:], options=options, name=name)
+        worker = serve(log=logs[0], more=logs[1:])
         with (
             anyio.CancelScope() as now,
             end.serving(partial(_drain, worker), stop_now=now.cancel, parent=parent),

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -16,10 +17,12 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.arguments import check_callable, check_items
 from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
-from playhead.runtime.core.records import now_ms
+from playhead.runtime.core.records import ENDED_STATES, now_ms
+from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.apart import Apart
+from playhead.workers.archiver import Archiver, check_kept_for_the_archive
 from playhead.workers.blocked_loop import watch_for_a_blocked_loop
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import WORK_WAIT_S, Duty
@@ -40,6 +43,13 @@ class Worker:
     In a deployment of several shards, `log` is the log of shard 0 and `more` has the logs of the others. An unreachable
     shard affects only its own runs. When a run ends, the shard that has waited longest may claim the next one, so that
     a shard with a long queue does not block the others.
+
+    With an `archive`, a folder or a URL that fsspec knows, the worker archives the runs that end on it, and one of the live
+    workers with that archive also those that end otherwise. A folder must be the same one on all hosts.
+
+    Raises:
+        ArchiveError: The archive is not a folder, or its URL needs an extra that is not installed.
+        ValueError, TypeError: An argument is invalid, or a retention is too short for an archive.
     """
 
     def __init__(
@@ -51,6 +61,7 @@ class Worker:
         options: WorkerOptions | None = None,
         name: str | None = None,
         visit: Visit | None = None,
+        archive: str | Path | None = None,
     ) -> None:
         check_items("agents", agents, Agent, each="an Agent")
         for one in (log, *more):
@@ -69,6 +80,10 @@ class Worker:
         # Stored with the runs: so it must not differ from the agents that run them, which are snapshots for this reason.
         self._definitions = {name: agent.definition.stored() for name, agent in self.agents.items()}
         self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
+        self._archiver: Archiver | None = None
+        if archive is not None:
+            check_kept_for_the_archive(self.options)
+            self._archiver = Archiver([log, *more], Archive(archive), worker=self.name)
         self._held: dict[str, Execution] = {}
         self._apart = Apart(self._held)
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
@@ -90,6 +105,7 @@ class Worker:
             records=sum(duty.commit.records for duty in self._duties),
             reaped=sum(duty.leases.reaped for duty in self._duties),
             renewals=sum(duty.leases.renewals for duty in self._duties),
+            archived=self._archiver.archived if self._archiver else 0,
         )
 
     def drain(self) -> None:
@@ -138,10 +154,14 @@ class Worker:
                 background.start_soon(duty.announce, self._info)
                 background.start_soon(duty.listen, self._wanted)
                 background.start_soon(self._empty_for_suspects, duty)
+            if self._archiver is not None:
+                background.start_soon(self._archiver.run)
             async with anyio.create_task_group() as runs:
                 runs.start_soon(self._claim_until_drained, runs)
                 await self._draining.wait()
                 await self._end_or_hand_over()
+            if self._archiver is not None:
+                await self._archiver.finish()
             background.cancel_scope.cancel()
 
     def _wanted(self) -> list[str]:
@@ -159,6 +179,7 @@ class Worker:
             concurrency=self.options.concurrency,
             running=len(self._held),
             started=self._started,
+            extra={} if self._archiver is None else {"archive": self._archiver.where},
         )
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
@@ -240,6 +261,8 @@ class Worker:
         finally:
             outcome = execution.outcome or "stopped"
             self._ended[outcome] = self._ended.get(outcome, 0) + 1
+            if outcome in ENDED_STATES and self._archiver is not None:
+                self._archiver.ended(duty.log, execution.claim.run_id)
             (duty.leases.give_up if outcome == "fenced" else duty.leases.drop)(execution.lease)
             if self._held.get(execution.claim.run_id) is execution:  # else it was lost and claimed again here
                 del self._held[execution.claim.run_id]

@@ -12,7 +12,7 @@ import anyio
 import typer
 
 from playhead.client.cli.questions import read_value
-from playhead.client.cli.reach import file_of, opened, reach
+from playhead.client.cli.reach import archive_in_use, file_of, opened, reach
 from playhead.client.cli.render import EXIT_FAILED, has_terminal, print_json, printable
 from playhead.client.cli.run_view import RunView
 from playhead.client.cli.verifying import agent_for

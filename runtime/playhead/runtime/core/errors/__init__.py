@@ -7,6 +7,7 @@ Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spell
 from __future__ import annotations
 
 from playhead.runtime.core.errors.log import (
+    ArchiveError,
     EncodingError,
     FencedError,
     FileEndsError,
@@ -54,6 +55,7 @@ __all__ = [
     "AgentBusyError",
     "AgentNotFoundError",
     "AgentPausedError",
+    "ArchiveError",
     "BadTargetError",
     "ContextWindowOverflowException",
     "EncodingError",

@@ -104,6 +104,8 @@ class Archive:
     async def put(self, log: LogReader, run_id: str) -> RunInfo | None:
         """Archive a run of `log` that has ended; the run in the log is not changed.
 
+        Cancelled, it does not wait for the archive: what a thread still writes there is whole or unnamed.
+
         Returns:
             The run; None if it has not ended, or the log does not have it (any longer).
 
@@ -121,7 +123,7 @@ class Archive:
                     async for block in export_lines(log, [run_id], Exported(), page=_PAGE):
                         content.write(block)
                 file.flush()
-                await self._in_thread(self._store.put, name, file.name)
+                await to_thread.run_sync(self._store.put, name, file.name, abandon_on_cancel=True)
         except RunNotFoundError:
             return None
         except OSError as error:
@@ -130,7 +132,8 @@ class Archive:
             ) from error
         entry = {"format": _FORMAT, "version": _VERSION, "file": name, "run": run_id, **asdict(info)}
         del entry["run_id"]
-        await self._in_thread(self._store.write, entry_name(info), f"{json.dumps(entry)}\n".encode())
+        data = f"{json.dumps(entry)}\n".encode()
+        await to_thread.run_sync(self._store.write, entry_name(info), data, abandon_on_cancel=True)
         return info
 
     # ------------------------------------------------------------------ the index

@@ -41,12 +41,16 @@ async def archive_runs(log: ListedLog, archive: Archive) -> AsyncGenerator[Archi
 
 
 class Archiving:
-    """Archives the runs of one log again and again: what it once found in the archive it does not look for again."""
+    """Archives the runs of one log again and again, also by several tasks.
+
+    What it once found in the archive it does not look for again.
+    """
 
     def __init__(self, log: ListedLog, archive: Archive) -> None:
         self._log = log
         self._archive = archive
         self._known: set[str] = set()  # names of entries in the archive, of runs that the log has
+        self._under_way: set[str] = set()
 
     async def missing(self) -> AsyncGenerator[Archived, None]:
         """Archive the ended runs that the archive does not have; yields each. Raises as `archive_runs`."""
@@ -65,17 +69,21 @@ class Archiving:
         self._known &= seen
 
     async def archive(self, run_id: str) -> Archived | None:
-        """Archive one run; None if it has not ended, or the log does not have it (any longer). Raises as `archive_runs`."""
+        """Archive one run; None if it is archived, has not ended, or has been removed. Raises as `archive_runs`."""
+        info = await self._log.info(run_id)
+        if info is None or not info.ended or (name := entry_name(info)) in self._known | self._under_way:
+            return None
+        self._under_way.add(name)
         try:
-            info = await self._archive.put(self._log, run_id)
+            if await self._archive.put(self._log, run_id) is None:
+                return None
         except (ArchiveError, LogUnavailableError):
             raise
         except PlayheadError as error:  # of its records: it must not hold up the others
-            info = await self._log.info(run_id)
-            return None if info is None else Archived(info, error)
-        if info is None:
-            return None
-        self._known.add(entry_name(info))
+            return Archived(info, error)
+        finally:
+            self._under_way.discard(name)
+        self._known.add(name)
         return Archived(info)
 
 
