@@ -23,7 +23,7 @@ def test_without_a_rule_every_run_is_kept_a_week() -> None:
 
 
 def test_the_narrowest_rule_counts_whatever_the_order() -> None:
-    rules = ["2d", "*:failed=30d", "support:*=12h", "support:failed=90d", "sales:cancelled=90s"]
+    rules = ["2d", "*:cancelled=1w", "*:failed=30d", "support:*=12h", "support:failed=90d", "sales:cancelled=90s"]
     for given in (rules, rules[::-1]):
         kept = options(*given)
         assert kept.retention_of("support", "failed") == 90 * DAY
@@ -31,19 +31,20 @@ def test_the_narrowest_rule_counts_whatever_the_order() -> None:
         assert kept.retention_of("sales", "failed") == 30 * DAY
         assert kept.retention_of("sales", "cancelled") == 90_000
         assert kept.retention_of("sales", "completed") == 2 * DAY
+        assert kept.retention_of("other", "cancelled") == 7 * DAY
 
 
 def test_a_run_that_its_worker_does_not_end_is_kept_as_the_longer_of_a_failed_and_a_cancelled_one() -> None:
     assert options("1h", "*:failed=30d").retention_without_owner("support") == 30 * DAY
-    assert options("1h", "*:cancelled=2d", "support:failed=3min").retention_without_owner("support") == 2 * DAY
+    assert options("1h", "*:cancelled=2d", "support:failed=3m").retention_without_owner("support") == 2 * DAY
     assert options("1h", "*:completed=2d").retention_without_owner("support") == HOUR
 
 
 @pytest.mark.parametrize(
-    "text", ["", "7", "7 d", "d", "-1d", "0d", "1e3s", "support:failed", "support:failed=", "a:b:c=1"]
+    "text", ["", "7", "7 d", "7min", "d", "-1d", "0d", "1e3s", "support:failed", "support:failed=", "a:b:c=1"]
 )
 def test_a_time_without_a_unit_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"--retention .*use a time such as 90s, 45min, 12h or 30d"):
+    with pytest.raises(ValueError, match=r"--retention .*use a time such as 90s, 30m, 12h, 7d or 2w"):
         options(text)
 
 

@@ -10,7 +10,7 @@ from playhead.runtime.log.values import DEFAULT_RETENTION_MS
 
 __all__ = ["RetentionOptions", "retention_of_texts"]
 
-_MS: Final = {"s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _TIME: Final = re.compile(rf"(\d+(?:\.\d+)?)({'|'.join(_MS)})")
 
 
@@ -44,5 +44,5 @@ def retention_of_texts(texts: Iterable[str]) -> RetentionOptions:
 def _ms(text: str, time: str) -> int:
     match = _TIME.fullmatch(time)
     if match is None or (ms := round(float(match[1]) * _MS[match[2]])) < 1:
-        raise ValueError(f"--retention {text}: use a time such as 90s, 45min, 12h or 30d, or AGENT:STATE=TIME")
+        raise ValueError(f"--retention {text}: use a time such as 90s, 30m, 12h, 7d or 2w, or AGENT:STATE=TIME")
     return ms
