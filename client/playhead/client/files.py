@@ -16,7 +16,7 @@ __all__ = ["RunFile", "open_log"]
 
 
 def open_log(path: str | Path) -> RunFile:
-    """Open a file that `playhead export` or `run.export` wrote. Needs no Redis and no event loop.
+    """Open a file that `playhead export` or `run.export` wrote, or one of an archive. Needs no Redis and no event loop.
 
     The file is read once from beginning to end, so that an incomplete one is refused; nothing is kept in memory.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import sys
 from pathlib import Path
 from uuid import uuid4
@@ -53,6 +54,15 @@ def test_a_place_is_a_folder_unless_it_is_a_url(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ArchiveError, match=r"file: it is not a folder"):
         store_at(tmp_path / "file")
+
+
+def test_only_this_user_may_enter_a_folder_that_is_made_and_the_mode_of_another_stays(tmp_path: Path) -> None:
+    store_at(tmp_path / "made").write("x/y", b"data")
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o700
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o750)
+    store_at(tmp_path / "shared").write("x/y", b"data")
+    assert stat.S_IMODE((tmp_path / "shared").stat().st_mode) == 0o750
 
 
 def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ async def test_lines_that_do_not_fit_together_are_refused(
             ", line 1: format version 2, .*9.0.* reads 1",
         ),
         (gzip.compress(b"x", mtime=0), ": it is compressed; uncompress it first: gzip -d"),
-        (b"\x28\xb5\x2f\xfd\x00", ", line 1: it is empty"),
+        (b"\x28\xb5\x2f\xfd\x00", ": nothing of it can be uncompressed: it was cut short"),
     ],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes, why: str) -> None:

@@ -67,7 +67,7 @@ def store_at(place: str | Path) -> Store:
 
 
 class FolderStore:
-    """A folder of this machine; it is made with the first file."""
+    """A folder of this machine; it is made with the first file, and only this user may then enter it."""
 
     def __init__(self, folder: str) -> None:
         self.where: str = folder
@@ -115,6 +115,7 @@ class FolderStore:
         target = self._folder / name
         part = target.with_name(f".{target.name}.{token_hex(4)}")
         with self._told("written", name):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with part.open("xb") as file:

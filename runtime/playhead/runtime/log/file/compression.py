@@ -51,6 +51,8 @@ def uncompressed(file: BinaryIO, path: str) -> BinaryIO:
     try:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
         shutil.copyfileobj(cast("BinaryIO", reader), content, 1 << 20)
+        if not content.tell():
+            raise RunFileError(path, 0, "nothing of it can be uncompressed: it was cut short")
     except zstandard.ZstdError as error:
         content.close()
         raise RunFileError(path, 0, f"it cannot be uncompressed ({error}): it was edited or damaged") from error
