@@ -150,13 +150,13 @@ def test_a_command_has_a_section_with_all_its_options_and_their_defaults(name: s
 
 
 def test_the_check_of_options_finds_what_is_missing_gone_or_changed():
-    head = "`playhead runs [--limit N] [--nope] [--json] [--url URL]`\n| option | default | |\n|---|---|---|\n"
-    assert wrong(f"{head}| `--limit N` | `9` | |", COMMANDS["runs"]) == [
+    head = "`playhead import FILE [--as ID] [--keep DAYS] [--nope] [--json] [--url URL]`\n| option | default | |\n|---|---|---|\n"
+    assert wrong(f"{head}| `--as ID` | | |\n| `--keep DAYS` | `9` | |", COMMANDS["import"]) == [
         "--nope: not in both",
         "--prefix: not in both",
-        "--limit: `9`",
+        "--keep: `9`",
     ]
-    assert "--limit: no row" in wrong(head, COMMANDS["runs"])
+    assert "--keep: no row" in wrong(head, COMMANDS["import"])
 
 
 def test_the_options_that_most_commands_share_are_theirs():

@@ -38,6 +38,10 @@ def test_an_archive_is_written_once_and_read_by_every_command(
     assert call("show", run, *empty).out == shown
     assert call("diff", run, run, *empty).code == 0
     assert sorted(line["run_id"] for line in call("runs", "--json", "--limit", "100", *empty).lines) == sorted(written)
+    narrow = ("--agent", "assistant", "--state", "completed", "--since", "1d")
+    assert run in [line["run_id"] for line in call("runs", "--json", *narrow, *empty).lines]
+    for other in (("--agent", "other"), ("--state", "paused"), ("--since", "0s")):
+        assert call("runs", *other, *empty).err == "no such runs"
     (file,) = Path("kept/runs", run).iterdir()
     assert call("replay", str(file), "--fast", "--json").lines == events
     assert call("archive", "nowhere://x", *here).code == 69
@@ -80,6 +84,6 @@ def test_an_archive_that_cannot_be_used_is_refused_at_the_start(call: Call) -> N
         done = call(*command, "--archive", "nowhere://x")
         assert done.code == 69
         assert done.err.startswith("playhead: archive nowhere://x: fsspec cannot use it")
-        done = call(*command, "--archive", "kept", "--retention", "1min")
+        done = call(*command, "--archive", "kept", "--retention", "1m")
         assert done.code == 64
         assert "must be kept for at least 5 minutes" in done.err

@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from playhead.client import Client
-from playhead.client.cli.verify import junit, seconds_of
+from playhead.client.cli.filters import seconds_of
+from playhead.client.cli.verify import junit
 from playhead.client.cli.verifying import Outcome
 from playhead.runtime import RunFailedError
 from playhead.runtime.embedded.server import EmbeddedServer

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from playhead.client.cli.filters import filters_of, fitting
 from playhead.client.cli.page.files import write_pictures
 from playhead.client.cli.page.terminal import COSTS, cost_rows, timeline_lines, transcript_lines
 from playhead.client.cli.place import show_at
@@ -94,20 +95,27 @@ _WORKERS: Final = (
 
 def runs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of runs, newest first.")] = 20,
+    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Only runs of this agent.")] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only runs in this state.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="AGE", help="Only runs submitted within 7d, 12h, 30m, 90s.")
+    ] = None,
     as_json: Json = False,
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """List the newest runs."""
+    """List the newest runs; archived ones too, with PLAYHEAD_ARCHIVE."""
+    filters = filters_of(agents=None if agent is None else [agent], state=state, since=since)
 
     async def act(client: Client) -> int:
-        found = await client.runs(limit=limit)
+        found = await fitting(client, filters, limit=limit)
         if as_json:
             for info in found:
                 print_json(asdict(info))
             return 0
         if not found:
-            typer.echo("no runs yet; start one: playhead ask AGENT PROMPT", err=True)
+            none = "no runs yet; start one: playhead ask AGENT PROMPT" if filters.all_fit else "no such runs"
+            typer.echo(none, err=True)
             return 0
         rows: list[list[str | Text]] = []
         for info in found:

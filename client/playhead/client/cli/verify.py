@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, TypedDict
 from xml.etree import ElementTree
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
+from playhead.client.cli.filters import RunFilters, filters_of, fitting
 from playhead.client.cli.reach import archive_in_use, file_of, reach
 from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
 from playhead.client.cli.tables import Column, print_table
@@ -26,17 +26,13 @@ from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.runtime.core.arguments import check_choice
-from playhead.runtime.log.values import RunInfo
 from playhead.runtime.replay.differences import KINDS
 from playhead.runtime.replay.verify import Half
 from playhead.runtime.targets import load_agents, load_tools
 
-__all__ = ["junit", "seconds_of", "verify"]
+__all__ = ["junit", "verify"]
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_STATES: Final = ("queued", "running", "paused", "completed", "failed", "cancelled")
 _HALVES: Final = ("recorded", "live")
-_PAGE: Final = 500
 
 
 def verify(
@@ -76,35 +72,33 @@ def verify(
     """Check today's code of an agent against recorded runs. Nothing is called, and nothing is written to the log."""
     *runs, target = names
     agents = load_agents([target])
-    check_choice("--state", state or _STATES[0], _STATES)
-    oldest = 0 if since is None else int((time.time() - seconds_of(since)) * 1000)
-    filters = _Filters(frozenset(agents) if agent is None else frozenset({agent}), state, oldest, limit)
+    filters = filters_of(agents=list(agents) if agent is None else [agent], state=state, since=since)
     job = Job(None, prefix, target, **_checked(tools=tools, model=model, ignore=ignore or ()))
-    done = anyio.run(_outcomes, job, url, list(_named(runs)), filters, processes or os.cpu_count() or 1)
+    done = anyio.run(
+        _outcomes, job, url, list(_named(runs)), partial(_fitting, filters, limit), processes or os.cpu_count() or 1
+    )
     if report is not None:
         report.write_text(junit(done), encoding="utf-8")
     raise typer.Exit(_tell(done, as_json=as_json, whole=bool(runs)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Filters:
-    """Selects the runs to verify if none is named."""
-
-    agents: frozenset[str]
-    state: str | None
-    oldest: int  # when it was submitted, in unix milliseconds
-    limit: int
-
-    def fit(self, run: RunInfo) -> bool:
-        return run.agent in self.agents and self.state in (None, run.state) and run.created >= self.oldest
+async def _fitting(filters: RunFilters, limit: int, url: str, prefix: str) -> list[str]:
+    async with Client(url, prefix=prefix, archive=archive_in_use()) as client:
+        return [info.run_id for info in await fitting(client, filters, limit=limit)]
 
 
-async def _outcomes(job: Job, url: str | None, named: list[str], filters: _Filters, processes: int) -> list[Outcome]:
-    """The outcomes of the named runs, or of those that fit the filters."""
+async def _outcomes(
+    job: Job,
+    url: str | None,
+    named: list[str],
+    others: Callable[[str, str], Awaitable[list[str]]],
+    processes: int,
+) -> list[Outcome]:
+    """The outcomes of the runs that are named, else of the `others`."""
     if named and all(map(file_of, named)):  # no server is needed
         return await _with_progress(job, named, processes)
     async with reach(url, at_rest=True) as where:
-        chosen = named or await _fitting(where, job.prefix, filters)
+        chosen = named or await others(where, job.prefix)
         return await _with_progress(replace(job, url=where), chosen, processes)
 
 
@@ -135,30 +129,6 @@ def _checked(*, tools: str, model: str, ignore: Sequence[str]) -> _How:
     else:
         check_choice("--tools", tools, _HALVES)
     return {"tools": tools, "model": "live" if model == "live" else "recorded", "ignore": tuple(ignore)}
-
-
-def seconds_of(age: str) -> int:
-    """Convert an age such as `7d`, `12h`, `30m` or `90s` to seconds.
-
-    Raises:
-        ValueError: If it has another form.
-    """
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", age)
-    if found is None:
-        raise ValueError(f"--since must be a number and a unit, such as 7d, 12h, 30m or 90s, not {age!r}")
-    return int(found[1]) * _UNITS[found[2]]
-
-
-async def _fitting(url: str, prefix: str, filters: _Filters) -> list[str]:
-    """The ids of the runs that fit, newest first."""
-    count = _PAGE
-    async with Client(url, prefix=prefix, archive=archive_in_use()) as client:
-        while True:
-            found = await client.runs(limit=count)
-            fitting = [info.run_id for info in found if filters.fit(info)][: filters.limit]
-            if len(found) < count or len(fitting) == filters.limit or found[-1].created < filters.oldest:
-                return fitting
-            count *= 2
 
 
 async def _with_progress(job: Job, runs: Sequence[str], processes: int) -> list[Outcome]:
