@@ -79,3 +79,18 @@ async def test_a_live_run_is_followed_by_a_client_with_an_archive(fleet: Fleet, 
             await owner.append(" three")
             await owner.end()
         viewer.assert_dense(6)
+
+
+async def test_a_run_that_is_removed_while_it_is_read_goes_on_at_the_next_record(fleet: Fleet, tmp_path: Path) -> None:
+    async with fleet.owner() as owner, fleet.client(archive=tmp_path) as client:
+        await owner.append(*(f"{number} " for number in range(600)))
+        await owner.end()
+        run = client.run(owner.id)
+        async for _ in client.archive_runs(tmp_path):
+            pass
+        seen: list[int] = []
+        async for entry in run.records():
+            seen.append(entry.seq)
+            if entry.seq == 100:
+                await removed(fleet, client, run)
+        assert seen == list(range(1, 604))

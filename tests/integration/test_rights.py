@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -74,13 +75,15 @@ def test_the_rights_are_those_of_the_commands_that_the_scripts_make() -> None:
     assert worker <= {*commands_for("worker")}
 
 
-async def test_a_worker_a_client_and_a_viewer_with_the_documented_rights_do_all_they_have_to(fleet: Fleet) -> None:
+async def test_a_worker_a_client_and_a_viewer_with_the_documented_rights_do_all_they_have_to(
+    fleet: Fleet, tmp_path: Path
+) -> None:
     async with user(fleet, *rules_of(fleet, "worker")) as workers, log_of(workers) as log:
         await fleet.ask("ACL", "SETUSER", "client", "reset", "on", ">pw", *rules_of(fleet, "client"))
         await fleet.ask("ACL", "SETUSER", "viewer", "reset", "on", ">pw", *rules_of(fleet, "viewer"))
         clients, viewers = (fleet.url.replace("redis://", f"redis://{name}:pw@") for name in ("client", "viewer"))
         async with (
-            fleet.worker(agent(), log=log) as worker,
+            fleet.worker(agent(), log=log, archive=tmp_path / "kept") as worker,
             Client(clients, prefix=fleet.prefix) as client,
             Client(viewers, prefix=fleet.prefix) as viewer,
         ):
@@ -90,7 +93,9 @@ async def test_a_worker_a_client_and_a_viewer_with_the_documented_rights_do_all_
             assert len(await client.workers()) == len(await viewer.workers()) == 1
             assert [info.run_id for info in await viewer.runs()] == [run.id]
             await (await client.start("unserved", "Hi")).cancel()
+            assert len([one async for one in viewer.archive_runs(tmp_path / "copied")]) == 2
             await fleet.ended(worker, completed=1)
+        assert worker.statistics().archived
         await fleet.ask("ACL", "DELUSER", "client", "viewer")
         denied = [entry for entry in await fleet.ask("ACL", "LOG") if b"toplevel" in entry or b"lua" in entry]
         assert denied == []

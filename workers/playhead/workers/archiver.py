@@ -95,7 +95,7 @@ class Archiver:
             tasks.start_soon(self._look_through)
 
     async def finish(self) -> None:
-        """Wait until the ended runs are archived, for two seconds at most: the other workers look for the rest."""
+        """Wait until what is under way is archived, for two seconds at most: the other workers look for the rest."""
         with anyio.move_on_after(_LAST_S):
             while self._waiting or self._busy:
                 self._idle = anyio.Event()
@@ -121,6 +121,7 @@ class Archiver:
 
     async def _look_through(self) -> None:
         while True:
+            self._busy += 1
             try:
                 if await self._is_first():
                     for archiving in self._all:
@@ -131,6 +132,9 @@ class Archiver:
             except PlayheadError as error:
                 log_refusal("archive", error)
                 pause = self._again_s
+            finally:
+                self._busy -= 1
+                self._idle.set()
             await anyio.sleep(pause * uniform(0.8, 1.2))
 
     async def _is_first(self) -> bool:

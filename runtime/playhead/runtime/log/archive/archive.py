@@ -123,18 +123,21 @@ class Archive:
                     async for block in export_lines(log, [run_id], Exported(), page=_PAGE):
                         content.write(block)
                 file.flush()
-                await to_thread.run_sync(self._store.put, name, file.name, abandon_on_cancel=True)
+                await to_thread.run_sync(self._write, name, file.name, info, abandon_on_cancel=True)
         except RunNotFoundError:
             return None
         except OSError as error:
             raise ArchiveError(
                 self.where, f"the temporary file of a run cannot be written ({error.strerror})"
             ) from error
-        entry = {"format": _FORMAT, "version": _VERSION, "file": name, "run": run_id, **asdict(info)}
-        del entry["run_id"]
-        data = f"{json.dumps(entry)}\n".encode()
-        await to_thread.run_sync(self._store.write, entry_name(info), data, abandon_on_cancel=True)
         return info
+
+    def _write(self, name: str, source: str, info: RunInfo) -> None:
+        """Write the file of a run, and then its entry."""
+        self._store.put(name, source)
+        fields = {key: value for key, value in asdict(info).items() if key != "run_id"}
+        entry = {"format": _FORMAT, "version": _VERSION, "file": name, "run": info.run_id, **fields}
+        self._store.write(entry_name(info), f"{json.dumps(entry)}\n".encode())
 
     # ------------------------------------------------------------------ the index
 

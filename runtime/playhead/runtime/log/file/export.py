@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -118,10 +119,16 @@ def _joined(lines: Iterable[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
+@cache
+def _playhead() -> str:
+    """The version of playhead; to look it up takes longer than to export a short run."""
+    return version("playhead-runtime")
+
+
 async def _blocks(
     log: LogReader, run_ids: Sequence[str], told: Exported, redaction: Redaction | None, page: int
 ) -> AsyncIterator[list[str]]:
-    yield [header_line(runs=len(run_ids), playhead=version("playhead-runtime"))]
+    yield [header_line(runs=len(run_ids), playhead=_playhead())]
     defined: dict[str, str] = {}
     sessions: dict[str, str] = {}
     for run_id in run_ids:
