@@ -288,6 +288,7 @@ async def _keep_worker(url: str, model: str | None, place: Place) -> None:
     command = [sys.executable, "-m", "playhead.workers", "playhead.workers.demo:assistant"]
     command += ["--stop-with-stdin", "--quiet", "--lease", "2", "--drain", "0"]
     env = {**os.environ, "PLAYHEAD_URL": url, **({"PLAYHEAD_MODEL": model} if model else {})}
+    env.pop("PLAYHEAD_ARCHIVE", None)  # which is of another deployment
     code = -1
     while code < 0:
         async with await anyio.open_process(

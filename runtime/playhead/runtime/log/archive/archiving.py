@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import anyio
 
 from playhead.runtime.core.errors import ArchiveError, LogUnavailableError, PlayheadError
 from playhead.runtime.log.archive.archive import Archive, entry_name
@@ -12,6 +14,8 @@ from playhead.runtime.log.interface import ListedLog
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["Archived", "Archiving", "archive_runs"]
+
+_AT_ONCE: Final = 4
 
 
 class Archived(NamedTuple):
@@ -63,10 +67,32 @@ class Archiving:
                 self._known |= await self._archive.entries_of(sorted(days))
                 looked_at |= days
                 seen |= ended.keys()
-                for name in ended.keys() - self._known:
-                    if (done := await self.archive(ended[name].run_id)) is not None:
-                        yield done
+                ids = [info.run_id for name, info in ended.items() if name not in self._known]
+                for start in range(0, len(ids), _AT_ONCE):
+                    done, refused = await self._several(ids[start : start + _AT_ONCE])
+                    for one in done:
+                        yield one
+                    if refused:
+                        raise refused[0]
         self._known &= seen
+
+    async def _several(self, run_ids: Sequence[str]) -> tuple[list[Archived], list[PlayheadError]]:
+        """Archive these runs at once, because most of the time is spent in waiting for the archive."""
+        done: list[Archived] = []
+        refused: list[PlayheadError] = []
+
+        async def one(run_id: str) -> None:
+            try:
+                found = await self.archive(run_id)
+            except PlayheadError as error:
+                refused.append(error)
+            else:
+                done.extend([] if found is None else [found])
+
+        async with anyio.create_task_group() as tasks:
+            for run_id in run_ids:
+                tasks.start_soon(one, run_id)
+        return done, refused
 
     async def archive(self, run_id: str) -> Archived | None:
         """Archive one run; None if it is archived, has not ended, or has been removed. Raises as `archive_runs`."""
