@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 import anyio
 from anyio import to_thread
 
+from playhead.runtime.core.arguments import check_text
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import ArchiveError, RunNotFoundError
 from playhead.runtime.log.archive.stores import store_at
@@ -80,9 +81,12 @@ class Archive:
     Raises:
         ArchiveError: The extra is not installed, or the place is not a folder. Every method raises it if the archive cannot
             be reached.
+        ValueError, TypeError: The place is empty, or is not a text or a path.
     """
 
     def __init__(self, place: str | Path) -> None:
+        if not isinstance(cast("object", place), Path):
+            check_text("archive", place)
         self.place: str | Path = place
         self._store = store_at(place)
         self._open: OrderedDict[str, FileLog] = OrderedDict()
@@ -224,12 +228,13 @@ class Archive:
                     if len(self._open) > _OPEN:
                         self._open.popitem(last=False)[1].close()
         finally:
-            self._opening.pop(run_id, None)
+            if not lock.statistics().tasks_waiting:
+                self._opening.pop(run_id, None)
         self._open.move_to_end(run_id)
         return self._open[run_id]
 
     def _read_file(self, name: str) -> FileLog:
-        return FileLog(f"{self.where}/{name}", file=self._store.open(name))
+        return FileLog(f"{self.where.rstrip('/')}/{name}", file=self._store.open(name))
 
     async def _newest(self, run_id: str) -> str | None:
         """The name of the run's file. There are two if another run was submitted under the same id much later."""
