@@ -4,8 +4,9 @@
 
 A connection to the socket is the standard input and output of one process. Its first line is the configuration (JSON):
 `program`, one of the names, `log`, the file that its standard error is added to, and whatever the program wants. The
-process writes its id as its first line and calls the function with the configuration. The fork server ends with its
-standard input; on Linux, all processes that it has started end then, paused or not.
+process writes its id as its first line and calls the function with the configuration. It may leave by `SystemExit`: it
+then ends as any Python program does. The fork server ends with its standard input; on Linux, all processes that it has
+started end then, paused or not.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Program", "serve"]
+__all__ = ["Program", "die_with_the_parent", "serve"]
 
 Program = Callable[[dict[str, Any]], None]
 """What a process runs, to its end; the argument is its configuration."""
 
 
-def _die_with_the_fork_server() -> None:
-    """A paused process does not notice the end of its input; Linux can kill it nevertheless."""
+def die_with_the_parent() -> None:
+    """Called by a new process. A paused one does not notice the end of its input; Linux can kill it nevertheless."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
@@ -45,7 +46,7 @@ def _first_line() -> str:
 
 def _become(programs: Mapping[str, Program], connection: socket.socket) -> None:
     """Run the program that the connection names; called only in a new child process."""
-    _die_with_the_fork_server()
+    die_with_the_parent()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for standard in (0, 1):
         os.dup2(connection.fileno(), standard)
@@ -71,6 +72,8 @@ def serve(path: str, programs: Mapping[str, Program]) -> None:
                 listener.close()
                 try:
                     _become(programs, connection)
+                except SystemExit:
+                    raise
                 except BaseException:
                     traceback.print_exc()
                     sys.stderr.flush()

@@ -76,10 +76,14 @@ class Process:
 
 
 class ForkServer:
-    """Starts processes; see `fork_server.py`."""
+    """Starts processes; see `fork_server.py`.
+
+    Attributes:
+        path: Its socket.
+    """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self.path = path
 
     async def start(self, program: str, *, log: Path, **config: Any) -> Process:
         """Start a process of that program; returns when it runs.
@@ -88,7 +92,7 @@ class ForkServer:
             log: The file that its standard error is added to.
             config: Its configuration, as JSON has it.
         """
-        link = await anyio.connect_unix(self._path)
+        link = await anyio.connect_unix(self.path)
         await link.send(json.dumps({"program": program, "log": str(log), **config}).encode() + b"\n")
         lines = BufferedByteReceiveStream(link)
         with anyio.fail_after(_START_S):

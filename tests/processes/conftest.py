@@ -11,19 +11,35 @@ import pytest
 
 from playhead.client.main import main
 from playhead.runtime.embedded.server import EmbeddedServer
+from testkit.processes import ForkServer
 from tests.support.commands import SETTINGS, Commands, Finished, Fleet
+from tests.support.forked import command_forks
 
 __all__: list[str] = []
 
 AGENTS = Path(__file__).with_name("process_agents.py")
 
 
+@pytest.fixture(scope="session")
+def command_server() -> Iterator[ForkServer]:
+    """Where commands are started."""
+    with command_forks() as server:
+        yield server
+
+
+@pytest.fixture
+def commands(tmp_path: Path, command_server: ForkServer) -> Iterator[Commands]:
+    """Runs commands in an empty folder; what still runs at the end of the test is killed."""
+    with Commands(tmp_path, command_server.path) as here:
+        yield here
+
+
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, command_server: ForkServer) -> Iterator[Fleet]:
     """A server and one worker process that serves the agents of `process_agents.py`."""
     server = EmbeddedServer.start_sync()
     try:
-        with Commands(tmp_path_factory.mktemp("fleet")) as there:
+        with Commands(tmp_path_factory.mktemp("fleet"), command_server.path) as there:
             worker = there.start("worker", str(AGENTS), "--url", server.url, "--drain", "0", "--lease", "2")
             worker.until("serves")
             yield Fleet(server.url, worker)

@@ -51,7 +51,7 @@ def permit(what: str, context: ToolContext) -> str:
 @tool
 def step(number: int, context: ToolContext) -> str:
     """One step, which leaves a trace where the environment says."""
-    with Path(os.environ["EFFECTS"]).open("a") as file:
+    with Path(os.environ["PLAYHEAD_TEST_EFFECTS"]).open("a") as file:
         file.write(f"{context.run_id} {number}\n")
     return f"{number} done"
 

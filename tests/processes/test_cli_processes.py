@@ -171,7 +171,7 @@ def test_several_processes_that_cannot_start_end_with_the_reason(commands: Comma
 
 def start_dev(commands: Commands) -> tuple[Running, str]:
     """`playhead dev` and its URL, once a worker serves."""
-    dev = commands.start("dev", AGENTS)
+    dev = commands.installed("dev", AGENTS)
     url = dev.until(r"redis://127\.0\.0\.1:\d+").group()
     dev.until("serves assistant")
     return dev, url

@@ -24,7 +24,7 @@ ROUNDS = 3
 def start_worker(commands: Commands, url: str) -> Running:
     """A worker process that serves; its tools leave their traces in `effects`."""
     options = ("--url", url, "--lease", "2", "--drain", "20", "--concurrency", "4")  # so none takes all runs of a round
-    worker = commands.start("worker", AGENTS, *options, env={"EFFECTS": "effects"})
+    worker = commands.start("worker", AGENTS, *options, env={"PLAYHEAD_TEST_EFFECTS": "effects"})
     worker.until("serves")
     return worker
 

@@ -25,7 +25,7 @@ def start(commands: Commands, redis_url: str, prefix: str) -> Callable[..., Runn
 
     def started(*options: str) -> Running:
         arguments = ("--url", redis_url, "--prefix", prefix, "--lease", "2", "--drain", "0", *options)
-        worker = commands.start("worker", str(AGENTS), *arguments)
+        worker = commands.installed("worker", str(AGENTS), *arguments)  # `spawn` and `forkserver` start it once more
         worker.until("serves")
         return worker
 

@@ -1,4 +1,4 @@
-"""Runs `playhead` as a user does: the installed command, in a process and a folder of its own."""
+"""Runs `playhead` as a user does, in a process and a folder of its own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import anyio
 
 from playhead.client import Client, Run
 from playhead.runtime.core.records import Entry
+from tests.support.forked import Forked
 
 __all__ = [
     "PLAYHEAD",
@@ -45,6 +46,7 @@ _OUR_CODE: Final = re.compile(r'File "[^"]*playhead/(runtime|workers|client)/')
 """In a traceback. One of only the user's code is what a worker logs when that code raises."""
 
 SETTINGS: Final = ("PLAYHEAD_", "OPENAI_")
+"""Read by a command when it runs, and by nothing when it is imported."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Running:
         out, err: The lines read so far, without their ends.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes] | Forked) -> None:
         self.process = process
         self.out: list[str] = []
         self.err: list[str] = []
@@ -135,10 +137,15 @@ class Running:
 
 
 class Commands:
-    """Starts commands in `folder`, without this environment's playhead and OpenAI settings."""
+    """Starts commands in `folder`, without this environment's playhead and OpenAI settings.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        forks: The socket of a fork server that makes processes of `playhead`; None to start the installed command.
+    """
+
+    def __init__(self, folder: Path, forks: str | None = None) -> None:
         self.folder = folder
+        self.forks = forks
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
         self.environment |= {"PLAYHEAD_MODEL": "demo", "COLUMNS": "200"}
         self._started: list[Running] = []
@@ -173,13 +180,26 @@ class Commands:
             stdout=stdout,
             stderr=stderr,
         )
+        return self._runs(process)
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, **streams: int) -> Running:
+        """Start `playhead`; `streams` as for `spawn`.
+
+        With an `env` that Python or a package may read when it is imported, it is the installed command.
+        """
+        if self.forks is None or any(not name.startswith(SETTINGS) for name in env or {}):
+            return self.installed(*arguments, env=env, **streams)
+        environment = {**self.environment, **(env or {})}
+        return self._runs(Forked(self.forks, arguments, self.folder, environment, **streams))
+
+    def installed(self, *arguments: str, **more: Any) -> Running:
+        """Start the installed `playhead`; `more` as for `spawn`."""
+        return self.spawn([PLAYHEAD, *arguments], **more)
+
+    def _runs(self, process: subprocess.Popen[bytes] | Forked) -> Running:
         running = Running(process)
         self._started.append(running)
         return running
-
-    def start(self, *arguments: str, **more: Any) -> Running:
-        """Start `playhead`; `more` as for `spawn`."""
-        return self.spawn([PLAYHEAD, *arguments], **more)
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
         """Run `playhead` to its end."""
