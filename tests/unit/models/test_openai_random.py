@@ -59,7 +59,7 @@ def sent(habits: Habits, items: list[Any]) -> Answer:
     return read(b"".join(framed(habits, item) for item in items), tools=TOOLS, size=habits.size)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(HABITS, st.lists(PIECE, max_size=3), st.lists(PIECE, max_size=3), CALLS, st.data())
 def test_a_distorted_answer_comes_out_whole_or_as_an_error(
     habits: Habits, thoughts: list[str], texts: list[str], calls: list[tuple[str, Any]], data: st.DataObject
@@ -83,7 +83,6 @@ def test_a_distorted_answer_comes_out_whole_or_as_an_error(
 CERTAIN = HABITS.filter(lambda habits: habits.is_certain)
 
 
-@settings(deadline=None, max_examples=100)
 @given(CERTAIN, st.lists(PIECE, min_size=1, max_size=3), CALLS, st.data())
 def test_where_the_index_is_right_every_call_is_whole(
     habits: Habits, texts: list[str], calls: list[tuple[str, Any]], data: st.DataObject
@@ -92,7 +91,6 @@ def test_where_the_index_is_right_every_call_is_whole(
     assert (answer.text, answer.calls) == ("".join(texts), calls)
 
 
-@settings(deadline=None, max_examples=100)
 @given(HABITS, st.lists(PIECE, max_size=3), CALLS, st.sampled_from(BROKEN), st.data())
 def test_an_answer_that_broke_off_is_always_an_error(
     habits: Habits, texts: list[str], calls: list[tuple[str, Any]], broken: Any, data: st.DataObject

@@ -167,7 +167,7 @@ BLOCK = st.recursive(
 ROLE = st.sampled_from(["user", "assistant", "system", "tool", None])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     st.lists(
         st.fixed_dictionaries({"role": ROLE, "content": st.lists(BLOCK | ANYTHING, max_size=3) | ANYTHING}), max_size=3

@@ -325,6 +325,7 @@ async def test_a_run_that_got_another_id_verifies_with_its_recorded_effect_keys(
     assert (await verify(replace(play.recording, run_id="last-night"), play.agent, tools="live")).same
 
 
+@pytest.mark.exhaustive
 async def test_memory_does_not_grow_with_the_records_of_a_run() -> None:
     @tool
     async def look() -> str:

@@ -64,7 +64,7 @@ def with_examples(test: Callable[[Plan], None]) -> Callable[[Plan], None]:
     return reduce(lambda made, plan: example(plan)(made), EXAMPLES, test)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @with_examples
 @given(PLANS)
 def test_nothing_differs_in_a_random_run_on_unchanged_code(plan: Plan) -> None:
