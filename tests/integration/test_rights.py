@@ -167,9 +167,9 @@ async def test_a_user_without_dangerous_commands_works_and_is_told_what_was_not_
             assert str(await client.invoke_async("agent", "Hi")) == "Done.\n"
 
 
-async def everything(there: Fleet, keys: str) -> list[Any]:
+async def everything(log: RedisLog) -> list[Any]:
     """All keys and what they hold."""
-    return [(key, await there.ask("DUMP", key)) for key in sorted(await there.ask("KEYS", keys))]
+    return [(key, await log.client.execute_command("DUMP", key)) for key in sorted(await log.client.keys())]
 
 
 @pytest.mark.parametrize("call", ["submit", "claim", "append", "finish", "release", "pause", "signal", "reap"])
@@ -178,18 +178,18 @@ async def test_a_right_taken_away_while_the_log_is_used_stops_no_call_half_way(f
     async with log_of(fleet) as admin, user(fleet, "~*", "&*", "+@all") as there, log_of(there) as log:
         await log.missing_rights("worker")  # connected before a right is taken away
         for command in [*Script(call).commands, "PUBLISH"]:
-            await fleet.ask("FLUSHALL")
+            await admin.client.flushall()
             act = await prepared(admin, log, call)
-            before = await everything(fleet, "*")
-            await fleet.ask("ACL", "SETUSER", "app", f"-{command.lower()}")
+            before = await everything(admin)
+            await admin.client.execute_command("ACL", "SETUSER", "app", f"-{command.lower()}")
             try:
                 await act()
                 refused = False
             except PlayheadError:
                 refused = True
-            after = await everything(fleet, "*")
+            after = await everything(admin)
             assert (after == before) is refused, f"{call} without {command}"
-            await fleet.ask("ACL", "SETUSER", "app", f"+{command.lower()}")
+            await admin.client.execute_command("ACL", "SETUSER", "app", f"+{command.lower()}")
 
 
 async def prepared(admin: RedisLog, log: RedisLog, call: str) -> Callable[[], Awaitable[Any]]:
