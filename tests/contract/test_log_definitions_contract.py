@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import anyio
-import anyio
 import pytest
 
 from playhead.runtime.core.codec import encode_record
