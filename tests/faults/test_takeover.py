@@ -213,7 +213,7 @@ async def test_a_worker_that_wakes_up_within_its_lease_goes_on(programs: Program
 
 async def test_many_runs_survive_worker_after_worker(programs: Programs) -> None:
     """Kills at whatever point each run happens to be: three workers, one after the other, with all their runs."""
-    async with programs.client() as client:
+    async with programs.client(limit_s=40) as client:
         runs = [await client.start(agent, "Go") for agent in ("steps", "together", "talker") * 5]
         for _ in range(3):
             worker = await programs.worker(concurrency=6)

@@ -47,6 +47,6 @@ async def test_a_worker_and_a_client_work_whatever_the_url_says(fleet: Fleet, op
 
 
 async def test_a_wait_for_work_ends_before_the_time_limit_of_the_url(fleet: Fleet) -> None:
-    log = RedisLog(connect(f"{fleet.url}?socket_timeout=0.2"), prefix=fleet.prefix)
+    log = RedisLog(connect(f"{fleet.url}?socket_timeout=1"), prefix=fleet.prefix)
     assert await log.wait_for_work(["agent"], worker="w", timeout=2) is None
     await log.aclose()
