@@ -52,7 +52,7 @@ async def ended(log: Log, claim: Claim, *, retention_ms: int = MINUTE) -> None:
 
 async def gone(look: Callable[[], Awaitable[object]]) -> None:
     with anyio.fail_after(10):
-        while await look() is not None:  # noqa: ASYNC110 - a log tells no one what it forgets
+        while await look() is not None:  # noqa: ASYNC110 - a log gives no signal of it
             await anyio.sleep(0.005)
 
 
