@@ -30,7 +30,7 @@ test: ## run every test except those marked real_model
 
 .PHONY: quick
 quick: ## run the unit tests without the exhaustive ones and with fewer random examples, in under 15 s
-	$(UV) run pytest --hypothesis-profile quick -m "not exhaustive" tests/unit
+	$(UV) run pytest -n 2 --hypothesis-profile quick -m "not exhaustive" tests/unit
 
 .PHONY: format
 format: ## format the code
