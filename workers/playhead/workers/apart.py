@@ -1,6 +1,6 @@
-"""Which runs a worker may hold together: a suspect, a run whose owners crashed twice in a row, is held alone.
+"""Decides which runs a worker may hold together: a suspect, whose owners crashed twice in a row, is held alone.
 
-So a run past its crash limit is guilty: no other run was in the process when it ended for the last times.
+So a run past its crash limit caused the crashes: no other run was in the process at the last of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ __all__ = ["Apart"]
 
 
 class Apart:
-    """The suspect that a worker holds, and what the worker must not claim because of it.
+    """The suspect that a worker holds, and the limits that follow for its claims.
 
     Attributes:
-        execution: The suspect held, until it gets on.
-        empty_for: The shard for whose suspect the worker hands its runs over; only this shard is claimed from, and only
-            when no run is held.
+        execution: The suspect that is held, until it gets on.
+        empty_for: The shard for whose suspect the worker hands its runs over. The worker then claims only from this
+            shard, and only when it holds no run.
     """
 
     def __init__(self, held: Mapping[str, Execution]) -> None:
@@ -44,7 +44,7 @@ class Apart:
 
     @contextmanager
     def claiming(self, duty: Duty) -> Generator[bool, None, None]:
-        """A claim from this shard. Gives whether it may take a suspect: nothing is held, or will be by another claim."""
+        """Make a claim from this shard within the block. Yields whether it may take a suspect: nothing is held, and no other claim is in flight."""
         suspects = not self._held and not self._claims
         self._claims += 1
         try:
@@ -55,9 +55,9 @@ class Apart:
                 self.empty_for = None
 
     def take(self, execution: Execution, *, crash_limit: int) -> bool:
-        """Whether the run just claimed may be held beside those that are held; if not, it must be handed over.
+        """Note a claimed run. Returns whether it may be held beside the others; if not, it must be handed over.
 
-        A claim whose reply was lost may have taken a suspect though other runs were claimed meanwhile.
+        A claim whose reply was lost may have taken a suspect although other runs were claimed meanwhile.
         """
         if self.execution is not None:
             return False
@@ -68,6 +68,6 @@ class Apart:
         return True
 
     def leave(self, run_id: str) -> None:
-        """The run got on, or is not held any more."""
+        """Note that the run got on, or is no longer held."""
         if self.execution is not None and self.execution.claim.run_id == run_id:
             self.execution = None

@@ -1,4 +1,4 @@
-"""Checkpoints in a worker, for tests that wait for one, hold the worker there, or make it fail there.
+"""Checkpoints in a worker, where a test can wait for the worker, hold it, or make it fail.
 
 A worker without a `Visit` pays one comparison for each checkpoint; a single record passes none.
 """
@@ -20,7 +20,7 @@ class Checkpoint(StrEnum):
     CLAIMED = "claimed"
     """A run is claimed; its log is not read yet."""
     TOOLS_STORED = "tools stored"
-    """The `tool.started` of one or more calls are stored; no body of theirs runs yet."""
+    """The `tool.started` of one or more calls are stored; none of their bodies runs yet."""
     APPENDED = "appended"
     """A call has stored records of the run; no part of the worker knows it yet."""
     RENEWED = "renewed"
@@ -36,7 +36,7 @@ class Checkpoint(StrEnum):
     PAUSING = "pausing"
     """The run is about to be paused."""
     PAUSED = "paused"
-    """The run is paused, and not owned by this worker any more."""
+    """The run is paused and no longer owned by this worker."""
     LOST = "lost"
     """The run was lost, and all its work here is stopped."""
 
@@ -61,7 +61,7 @@ class _Waiter:
 
 @dataclass(slots=True)
 class Checkpoints:
-    """A `Visit` for tests in one process: `reached` waits for a checkpoint, `hold` stops tasks there until `go_on`."""
+    """A `Visit` for tests in one process: `reached` waits for a checkpoint, and `hold` stops tasks there until `go_on`."""
 
     visits: list[tuple[Checkpoint, str]] = field(default_factory=list[tuple[Checkpoint, str]])
     _watching: list[_Waiter] = field(default_factory=list[_Waiter])
@@ -83,7 +83,7 @@ class Checkpoints:
         await held.event.wait()
 
     def hold(self, place: Checkpoint, run_id: str | None = None) -> None:
-        """From now on hold every task that reaches `place`, with that run or with any."""
+        """From now on, hold every task that reaches `place`, with that run or with any."""
         with self._lock:
             self._holds[place] = run_id
 
@@ -97,7 +97,7 @@ class Checkpoints:
             one.wake()
 
     async def reached(self, place: Checkpoint, run_id: str | None = None) -> None:
-        """Wait until a task reaches `place`; returns at once if one already did."""
+        """Wait until a task has reached `place`."""
         waiter = _Waiter(asyncio.get_running_loop(), asyncio.Event(), place, run_id)
         with self._lock:
             if any(waiter.wants(*visit) for visit in self.visits):

@@ -1,4 +1,4 @@
-"""Ends one ownership of a run: the outcome of its loop, and the write that stores it."""
+"""Ends one ownership of a run: writes the outcome of its loop."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ Progress = Ended | Paused | Left | Raised
 class Closing:
     """Writes the end of one ownership of a run, after the records that are still queued, in one call.
 
-    Once begun it is not cancelled, because a drain would then throw away the records it holds. It goes on as long as the
-    run is held, also while the server refuses writes; and at most a lease longer, because after that another owner writes
-    the end. A run that is told to stop is given a lease.
+    Once begun, it is not cancelled, because a drain would then discard the records that it holds. It continues as long
+    as the run is held, even while the server refuses writes, and at most a lease longer, because after that another
+    owner writes the end. A run that is asked to stop gets one lease.
 
     Attributes:
         written: The last terminal record that was written, or was to be.
@@ -90,14 +90,14 @@ class Closing:
         self._waited_at = 0  # the last record when waiting signals last prevented the run's end
 
     async def write(self, progress: Progress, state: RunState | None) -> str | None:
-        """Write the outcome of the loop; `state` is the fold of what was given to the writer.
+        """Write the outcome of the loop; `state` is the fold of the records given to the writer.
 
         Returns:
             The execution's outcome; None if nothing is stored, because the loop must first receive waiting signals.
 
         Raises:
-            FencedError: The run is lost, perhaps because this took too long.
-            PlayheadError: The log accepts not even a failure.
+            FencedError: If the run is lost, perhaps because this took too long.
+            PlayheadError: If the log accepts not even a failure.
         """
         with self._while_held():
             try:
@@ -114,7 +114,7 @@ class Closing:
 
     @contextmanager
     def _while_held(self) -> Generator[None]:
-        """A shield that ends a lease after the run was last held."""
+        """Shield the block from cancellation, until a lease after the run was last held."""
         loop, timers = asyncio.get_running_loop(), list[asyncio.TimerHandle]()
         with anyio.move_on_after(self._lease_s, shield=True) as scope:
 
@@ -186,11 +186,11 @@ class Closing:
     async def _send(
         self, write: Callable[[Batch], Awaitable[WriteResult]], batch: Batch, rest: Batch, what: str
     ) -> WriteResult:
-        """Send the end of this ownership until the log has a result; `rest` is `batch` without the record that ends it.
+        """Send the end of this ownership until the log returns a result; `rest` is `batch` without the record that ends it.
 
         Raises:
-            FencedError: It was refused, because the run is lost.
-            PlayheadError: The log rejects this end for good. The rest is queued again, to be stored without it.
+            FencedError: If it was refused because the run is lost.
+            PlayheadError: If the log rejects this end for good. The rest is queued again, to be stored without it.
         """
 
         async def write_one(batches: list[Batch]) -> list[WriteResult]:

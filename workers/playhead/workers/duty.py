@@ -1,4 +1,4 @@
-"""A worker's work for one shard, independent of the other shards: an unreachable shard stops only its own runs."""
+"""A worker's duty for one shard, independent of the other shards: an unreachable shard stops only its own runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["WORK_WAIT_S", "Duty"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 WORK_WAIT_S: Final = 2.0
-"""Every wait for a notification ends after this with a claim, so a lost notification costs at most this."""
+"""Every wait for a notification ends after this time with a claim, so a lost notification costs no more than that."""
 
 _EMPTYING_MS: Final = 30_000  # then another worker may be asked
 _ROUND_TRIPS: Final = 3  # tries, because the server may be busy during one
@@ -45,7 +45,7 @@ class Duty:
         mailbox: The signals of runs held there.
         commit: The appends of runs held there.
         leases: The leases of runs held there.
-        may_claim: Set when a run may be queued there, or the worker can hold another run.
+        may_claim: Set when a run may be queued there, or when the worker can hold another run.
     """
 
     def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
@@ -71,11 +71,11 @@ class Duty:
             tasks.start_soon(self.mailbox.run)
 
     async def check(self) -> None:
-        """Check the server, unless it was checked before or cannot be reached: then it is checked before the first claim.
+        """Check the server unless that is done. One that cannot be reached is checked before the first claim.
 
         Raises:
-            PlayheadError: No run can be held there; the text says why. Waiting does not help.
-            LeaseTooShortError: A round trip takes too long for the lease.
+            PlayheadError: If no run can be held there; the message says why. Waiting does not help.
+            LeaseTooShortError: If a round trip takes too long for the lease.
         """
         try:
             await self._check()
@@ -89,7 +89,7 @@ class Duty:
             self._checked = True
 
     async def _refuse_a_lease_too_short(self) -> None:
-        """A renewal may take a third of the lease, and one round trip at most half of that."""
+        """Refuse a lease that is too short: a renewal may take a third of it, and one round trip at most half of that."""
         limit = self._options.lease_ms / 6000
         best = math.inf
         for _ in range(_ROUND_TRIPS):
@@ -109,13 +109,13 @@ class Duty:
         await self.log.info(_NO_RUN)
 
     async def claim(self, definitions: Mapping[str, StoredDefinition], *, suspects: bool) -> tuple[Claim, float] | None:
-        """Claim the first queued run of one of the agents (name → definition), if there is one; `suspects`: any.
+        """Claim the first queued run of the agents (name → definition), if there is one; with `suspects`, even a suspect.
 
         Returns:
-            The claim, and the time when it was sent, by `now_s`.
+            The claim, and the time by `now_s` at which it was sent.
 
         Raises:
-            PlayheadError: As `check`, if the server could not be checked before.
+            PlayheadError: As `check`, if the server could not be checked earlier.
         """
         await self._check()
         # Until its reply a claim is sent again with the same token: a run that it took would else be lost for a lease.
@@ -140,7 +140,7 @@ class Duty:
         return None if claim is None else (claim, sent)
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
-        """Wait for notifications until cancelled: of the agents wanted at the time, and always of this worker."""
+        """Wait for notifications until cancelled: those of the agents that are wanted at the time, and always those of this worker."""
         while True:
             try:
                 signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=WORK_WAIT_S)
@@ -170,7 +170,7 @@ class Duty:
             await anyio.sleep(self._options.lease_ms / 3000)
 
     async def withdraw(self) -> None:
-        """Withdraw the announcement, and tell what was given up."""
+        """Withdraw the announcement, and report the runs that were given up."""
         try:
             await self.leases.tell_given_up()
             await self.log.withdraw(self._worker)

@@ -1,4 +1,4 @@
-"""One ownership of one run: read its log, continue after the last record, end it or hand it over."""
+"""One ownership of one run: reads its log, continues after the last record, and ends the run or hands it over."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ASK_S = 1.0  # how long a log line may wait for Redis
 
 
 class Execution:
-    """Runs one claimed run; made by the worker, one per claim.
+    """Runs one claimed run. The worker makes one for each claim.
 
     Attributes:
         lease: The run's ownership; `stop` and `leave` end the execution.
@@ -90,7 +90,7 @@ class Execution:
         mailbox.open(claim.run_id, self.control)
 
     async def run(self) -> None:
-        """Run it until it ends, or until it is lost, handed over or stopped. Raises nothing but cancellation."""
+        """Run it until it ends, or is lost, handed over or stopped. Raises nothing but cancellation."""
         if self.claim.inbox:
             self._mailbox.signals_wait(self.claim.run_id)
         self._lines.begin()
@@ -137,7 +137,7 @@ class Execution:
         """Continue after the last stored record until the loop has an outcome.
 
         Raises:
-            FencedError: The run is lost.
+            FencedError: If the run is lost.
         """
         try:
             self.lease.check()
@@ -156,7 +156,7 @@ class Execution:
             return Raised(error)
 
     async def _loop(self) -> Loop:
-        """The loop after the last stored record. Made after the claim, and again if signals prevented the run's end."""
+        """Make the loop that continues after the last stored record: after the claim, and again if signals prevented the run's end."""
         claim = self.claim
         await self.writer.flush()
         head = self.writer.head
@@ -220,7 +220,7 @@ class Execution:
             await self._get_on()
 
     async def _get_on(self) -> None:
-        """Store what was written, and clear the run of the owners that ended before this one."""
+        """Store everything written so far, and clear the run of the owners that ended before this one."""
         claim, self._standstill = self.claim, None
         await self.writer.flush()
         await retry_until_answered(lambda: self._log.got_on(claim.run_id, claim.token), "get on")

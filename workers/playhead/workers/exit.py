@@ -1,9 +1,9 @@
-"""How a worker process is told to stop, and how it ends: in bounded time, whatever its tools have left running.
+"""Ends a worker process within a bounded time after it is asked to stop, whatever its tools have left running.
 
-A process that runs tools has what they started: threads, which cannot be stopped, tasks that do not end, and children.
-Python waits for some of them when it exits, and a blocked event loop does not even learn that it should stop. So a
-thread of its own, which needs neither the event loop nor an end of anything else, waits for the word to stop, passes it
-on, and ends the process by `os._exit` when the time for it is over.
+Tools may leave threads that cannot be stopped, tasks that do not end, and child processes. Python waits for some of
+them when it exits, and a blocked event loop does not even learn that it should stop. So a separate thread, which
+depends neither on the event loop nor on anything else to end, waits for the request to stop, passes it on, and ends the
+process with `os._exit` when its time is over.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["ProcessExit", "reset_signals_in_forked_children", "take_over_stdin"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _LEAVE_S: Final = 2.0
-"""After the worker has ended, how long threads, tasks and children that tools started may delay the end of the process."""
+"""How long threads, tasks and children of tools may delay the end of the process once the worker has ended."""
 
 _SAY_S: Final = 1.0
 _TURN_S: Final = 0.5
@@ -57,10 +57,10 @@ class ProcessExit:
     def serving(
         self, drain: Callable[[], None], *, stop_now: Callable[[], None], parent: int | None
     ) -> Generator[None, None, None]:
-        """The block in which the worker serves. After it the process must end within two seconds.
+        """Serve within the block. After it, the process must end within two seconds.
 
-        The process is told to stop by SIGTERM, by SIGINT and by the end of the pipe `parent`, whose other end the
-        parent holds. The first time `drain` is called on the running loop, and `stop_now` the second time.
+        SIGTERM, SIGINT and the end of the pipe `parent`, whose other end the parent holds, ask the process to stop. The
+        first request calls `drain` on the running loop, the second one `stop_now`.
         """
         self._drain, self._stop_now = drain, stop_now
         self._loop = asyncio.get_running_loop()
@@ -111,7 +111,7 @@ class ProcessExit:
                 self._loop.call_soon_threadsafe(function)
 
     def _where(self) -> str:
-        """Where the event loop is blocked, or that one of its tasks does not end."""
+        """Describes where the event loop is blocked, or that one of its tasks does not end."""
         turned = threading.Event()
         self._call(turned.set)
         where = where_is(self._main)
@@ -145,7 +145,7 @@ def _left_running() -> str:
 
 
 def _end_children() -> None:
-    """Terminate the processes that tools started by `multiprocessing`: at its own exit Python would end or join them."""
+    """Terminate the processes that tools started with `multiprocessing`: at its own exit, Python would end or join them."""
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None:
         with suppress(Exception):
@@ -154,9 +154,9 @@ def _end_children() -> None:
 
 
 def take_over_stdin() -> int:
-    """Move standard input to a descriptor of its own, which no program that a tool starts inherits.
+    """Move standard input to a new descriptor that no program started by a tool inherits.
 
-    Standard input is then empty. A child of a tool that reads it would otherwise wait for the parent of this process.
+    Standard input is then empty. Otherwise a tool's child that reads it would wait for the parent of this process.
     """
     pipe = os.dup(0)  # not inherited across an exec
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -170,7 +170,7 @@ _masks = threading.local()
 
 @cache
 def reset_signals_in_forked_children() -> None:
-    """From now on, a child that this process forks has the signal handling that a new Python process has.
+    """Give the children that this process forks from now on the signal handling of a new Python process.
 
     A forked child inherits the handlers, and the descriptor that they wake the event loop by: a SIGTERM for the child
     would drain this process. The signals are blocked meanwhile, so that none comes before the child has reset them.

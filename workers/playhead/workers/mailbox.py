@@ -1,4 +1,4 @@
-"""The mailbox: reads the signals of the runs held here and delivers them, whichever reply announced them."""
+"""The mailbox: reads the signals of the held runs and delivers them, whichever reply announced them."""
 
 from __future__ import annotations
 
@@ -45,22 +45,22 @@ class Mailbox:
             former.done.set()
 
     def close(self, run_id: str, control: Control) -> None:
-        """Stop delivering; if the run was lost and claimed again meanwhile, its new control stays."""
+        """Stop delivering. If the run was lost and claimed again meanwhile, its new control stays."""
         if self._controls.get(run_id) is control:
             del self._controls[run_id]
 
     def signals_wait(self, run_id: str) -> None:
-        """Announce that signals may wait for this run. On the worker's thread; ignored for a run that is not held."""
+        """Announce that signals may wait for this run. Call it on the worker's thread; ignored for a run that is not held."""
         control = self._controls.get(run_id)
         if control is not None and run_id not in self._waiting:
             self._waiting[run_id] = _Mail(control)
             self._told.set()
 
     async def delivered(self, run_id: str) -> None:
-        """Return once all announced signals of this run are delivered.
+        """Wait until all announced signals of this run are delivered.
 
         Raises:
-            PlayheadError: The log rejects the reading for good.
+            PlayheadError: If the log rejects the call for good.
         """
         for mail in (self._reading.get(run_id), self._waiting.get(run_id)):
             if mail is not None:
@@ -72,7 +72,7 @@ class Mailbox:
         """Read and deliver until cancelled.
 
         Raises:
-            RedisAuthError: Redis refuses the credentials.
+            RedisAuthError: If Redis refuses the credentials.
         """
         while True:
             await self._told.wait()

@@ -1,4 +1,4 @@
-"""`WorkerOptions`, the settings of a worker, and `WorkerStats`, its counters."""
+"""`WorkerOptions`, the settings of a worker, and `WorkerStatistics`, its counters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class WorkerOptions:
     """The settings of a worker.
 
     Attributes:
-        concurrency: Number of runs held at once.
+        concurrency: The number of runs held at once.
         lease_ms: How long the fleet waits for a silent worker before another takes its runs; at least 2,000.
         grace_s: Seconds that a draining worker lets runs go on to a boundary before it stops them there.
         crash_limit: Number of workers in a row that may die with a run, while it does not get on, before it is failed.
@@ -85,7 +85,7 @@ class WorkerOptions:
 
 
 def worker_name(pid: int, mark: str) -> str:
-    """The name of a worker in the process `pid` of this host; `mark` tells it from others with the same number."""
+    """The name of a worker in the process `pid` of this host; `mark` distinguishes it from others with the same pid."""
     return f"{socket.gethostname()}-{pid}-{mark}"
 
 

@@ -28,7 +28,7 @@ __all__ = ["bury", "run_worker"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _DISCONNECT_S: Final = 5.0
-"""After the drain of the runs, how long the worker may take to withdraw and to disconnect."""
+"""How long the worker may take to withdraw and to disconnect after its runs are drained."""
 
 
 def run_worker(
@@ -45,15 +45,15 @@ def run_worker(
 ) -> None:
     """Run a worker until SIGTERM, SIGINT or the end of the pipe `parent`, if it has one; then drain it.
 
-    To be called last: once the worker has served, the process ends within two seconds of its end, whatever threads,
-    tasks and children its tools have left running. A drain takes at most its grace, a lease and five seconds.
+    Call it last: the process ends within two seconds of the worker's end, whatever threads, tasks and children its
+    tools have left running. A drain takes at most its grace, a lease and five seconds.
 
     Raises:
-        LogUnavailableError, RedisAuthError, RedisTooOldError: The server cannot be used; raised at the start.
-        RedisAuthError: The server refuses the credentials, or a right that the worker needs.
-        LeaseTooShortError: A round trip to the server takes too long for the lease.
-        ShardsError: The deployment has another number of shards than `shards`.
-        ModelConfigurationError: An agent's model cannot be used; raised at the start.
+        LogUnavailableError, RedisAuthError, RedisTooOldError: If the server cannot be used; raised at the start.
+        RedisAuthError: If the server refuses the credentials, or a right that the worker needs.
+        LeaseTooShortError: If a round trip to the server takes too long for the lease.
+        ShardsError: If the deployment has another number of shards than `shards`.
+        ModelConfigurationError: If an agent's model cannot be used; raised at the start.
         ArchiveError, ValueError: The archive cannot be used, or a retention is too short for it; raised at the start.
     """
     reset_signals_in_forked_children()
@@ -67,9 +67,9 @@ def run_worker(
 
 
 async def bury(worker: str, ended: str, *, url: str, prefix: str) -> None:
-    """Take the runs of a worker whose process has ended, on every shard, without waiting for its leases.
+    """Take the runs from a worker whose process has ended, on every shard, without waiting for its leases.
 
-    An unreachable server is not an error: then the leases decide.
+    An unreachable server is not an error, because the leases decide then.
     """
     with suppress(PlayheadError):
         async with AsyncExitStack() as stack:
@@ -127,7 +127,7 @@ def _ended(worker: Worker) -> str:
 async def _open_shards(
     make: Callable[[int], RedisLog], shards: int | None, stack: AsyncExitStack
 ) -> tuple[list[RedisLog], list[str]]:
-    """The logs of all shards, which `stack` closes, and the warnings about their servers, without duplicates."""
+    """Open the logs of all shards, which `stack` closes. Also returns the warnings about their servers, without duplicates."""
     logs: list[RedisLog] = []
     warnings: dict[str, None] = {}
     number = 1

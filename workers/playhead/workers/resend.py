@@ -23,7 +23,7 @@ _FOR_GOOD: Final = (RedisAuthError, RedisTooOldError, UnusableServerError)
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
-    """Send the call until the log replies; the caller bounds it with a cancel scope (its lease).
+    """Send the call until the log replies. The caller limits it with a cancel scope (its lease).
 
     Only for calls that may be sent twice. `begun` is the first try, if it was already made. The pauses double from
     50 ms to 1 s.

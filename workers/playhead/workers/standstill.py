@@ -1,8 +1,9 @@
-"""Whether a run gets on after owners that ended without it, and what to say when it does not. Pure.
+"""Decides whether a run gets on after owners that ended too soon, and words its failure if it does not. Pure.
 
-A run that kills its owners must not do so for ever, and one that only happened to be beside it must not fail. So owners
-that end are counted, and the count is cleared when what ran at the end of the last one has completed. A run that kills its
-owners in a tool never gets there, whatever else it does in between; one that was beside it does.
+A run that kills its owners must not do so for ever, and a run that merely shared their process must not fail. So owners
+that end are counted, and the count is cleared when the step that ran at the end of the last one has completed. A run
+that kills its owners in a tool never completes that step, whatever else it does in between; a run that was beside it
+does.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ __all__ = ["Standstill", "step_in_words"]
 
 
 class Standstill:
-    """What a run did when its last owner ended, and whether the present owner has completed it.
+    """The step that a run was in when its last owner ended, and whether the present owner has completed it.
 
     Attributes:
-        doing: What ran, in words.
+        doing: The step, in words.
     """
 
     def __init__(self, state: RunState, entries: Iterable[Entry]) -> None:
@@ -47,7 +48,7 @@ class Standstill:
     def ends_with(self, record: Record) -> bool:
         """Whether the run gets on with this record, the next of the present owner.
 
-        A call that is settled without being run again does not complete its tool.
+        A call that gets a result without being run again does not complete its tool.
         """
         match record:
             case ToolStarted(index=index, tool_use=use):

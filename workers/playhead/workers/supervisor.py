@@ -1,4 +1,4 @@
-"""Several worker processes from one command: started, restarted when they die, drained together."""
+"""Runs several worker processes from one command: starts them, restarts them when they die, and drains them together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger: logging.Logger = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 30.0
 _HEALTHY_S: Final = 30.0
-"""After a child has lived this long, the pauses start over."""
+"""Once a child has lived this long, the pauses start over."""
 
 _HOPELESS: Final = frozenset({2, 64, 77, 78})
 """Exit codes that a restart cannot fix: usage, credentials, configuration."""
@@ -50,17 +50,17 @@ class SupervisorStatistics(NamedTuple):
     pids: tuple[int, ...]
     """The running processes, oldest first."""
     restarts: int
-    """Number of processes started to replace one that died."""
+    """The number of processes started to replace one that died."""
     last_exit: int | None
-    """Exit code of the last process that died, or minus the signal that killed it; None if none has died."""
+    """The exit code of the last process that died, or minus the signal that killed it; None if none has died."""
 
 
 class Supervisor:
     """Keeps `processes` worker processes running until `drain`.
 
     Each gets a pipe whose other end only this process holds, so none outlives it, and its own session, so that Ctrl-C in
-    a terminal reaches only this process. One that ends without being told to is replaced, also if it ends with 0: a
-    SIGTERM that was sent to it alone drains it. Cancelling `run` kills them. `restart` drains each, and starts another in
+    a terminal reaches only this process. A process that ends without being asked to is replaced, even if it exits with
+    0: a SIGTERM sent to it alone drains it. Cancelling `run` kills them. `restart` drains each, and starts another in
     its place.
     """
 
@@ -70,9 +70,9 @@ class Supervisor:
         """Make a supervisor that has started nothing yet.
 
         Args:
-            arguments: Those of each worker process.
-            processes: How many.
-            died: Called with the name of each worker whose process ended without being told to, and how it ended.
+            arguments: The arguments of each worker process.
+            processes: The number of processes.
+            died: Called with the name of each worker whose process ended without being asked to, and how it ended.
             reloads: `restart` will be called, so an error of the agents' files is not the end: a change may mend it.
         """
         self._died = died
@@ -102,7 +102,7 @@ class Supervisor:
         """Run the children until the last one has drained.
 
         Returns:
-            None; or the exit code of a child that a restart cannot fix, after the others have drained.
+            None, or the exit code of a child that a restart cannot fix, after the others have drained.
         """
         hopeless: list[int] = []
         async with anyio.create_task_group() as tasks:

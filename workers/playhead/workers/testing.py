@@ -1,9 +1,9 @@
-"""A fleet for tests: a real server, and workers in tasks beside the test.
+"""A fleet for tests: a real server, and workers as tasks beside the test.
 
     async with running_fleet(agent) as fleet, Client(fleet.url) as client:
         ...
 
-It yields a URL and no client, because workers and clients do not know each other.
+It yields a URL rather than a client, because workers and clients do not know each other.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TestFleet:
 
     Attributes:
         url: The server's URL, for a `Client`.
-        prefix: The prefix of the fleet's keys, for a `Client` too if it is not the default.
+        prefix: The prefix of the fleet's keys, which a `Client` needs too if it is not the default.
         workers: The workers, each with its `statistics()` and `drain()`.
     """
 
@@ -49,19 +49,20 @@ async def running_fleet(
     prefix: str = "ph",
     options: WorkerOptions | None = None,
 ) -> AsyncGenerator[TestFleet]:
-    """Serve `agents` by workers in this process during the block.
+    """Serve `agents` with workers in this process during the block.
 
-    At its end the workers are drained: unless `options` give them a grace, runs that have not ended are requeued.
+    At its end the workers are drained: unless `options` grant a grace, runs that have not ended are queued again.
 
     Args:
-        workers: How many workers; each serves all agents.
-        url: A server that runs already; one that cannot be reached is waited for. By default one is started for the block, on a free port and without a file.
+        workers: The number of workers, each of which serves all agents.
+        url: A running server; one that cannot be reached is waited for. By default, a server without a file is started
+            for the block on a free port.
         prefix: The prefix of all keys; several fleets can share a server if each has its own.
         options: The workers' options; by default those of `WorkerOptions(grace_s=0)`.
 
     Raises:
-        EmbeddedServerError: The server did not start.
-        ExceptionGroup: The block raised an error, or a worker ended with one; it holds that error.
+        EmbeddedServerError: If the server did not start.
+        ExceptionGroup: If the block raised an error, or a worker ended with one; it holds that error.
     """
     async with AsyncExitStack() as stack:
         if url is None:

@@ -1,4 +1,4 @@
-"""The worker: claims runs, holds their leases, runs their loops, and ends or hands over all of them before it exits."""
+"""The worker: claims runs, holds their leases, runs their loops, and ends or hands over all of them before it ends."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _CLAIM_AGAIN_S = 0.3
 
 
 class Worker:
-    """Runs the given agents' runs from `log` until it is told to drain.
+    """Runs the given agents' runs from `log` until it is asked to drain.
 
-    Use `run` in a task; call `drain` to end it: it stops claiming, lets runs reach a boundary, hands over the rest, and
-    only then stops renewing leases. `visit` is for tests: see `checkpoints`.
+    Run `run` in a task, and call `drain` to end it: the worker stops claiming, lets runs reach a boundary, hands over
+    the rest, and only then stops renewing leases. `visit` is for tests: see `checkpoints`.
 
     In a deployment of several shards, `log` is the log of shard 0 and `more` has the logs of the others. An unreachable
     shard affects only its own runs. When a run ends, the shard that has waited longest may claim the next one, so that
@@ -109,7 +109,7 @@ class Worker:
         )
 
     def drain(self) -> None:
-        """Start to drain: `run` returns when every run is ended or handed over."""
+        """Start to drain: `run` returns when every run has ended or been handed over."""
         self._draining.set()
         self._wake_all_shards()
 
@@ -118,15 +118,15 @@ class Worker:
             duty.may_claim.set()
 
     async def run(self) -> None:
-        """Work until drained. An unreachable Redis is waited for; runs whose lease cannot be held are stopped.
+        """Work until drained. Waits for an unreachable Redis, and stops runs whose lease cannot be held.
 
         The servers are checked first; one that cannot be reached is checked when it can be, before the first claim there.
 
         Raises:
-            UnusableServerError, RedisTooOldError: A server cannot keep the promises, or the durability of its log.
-            ModelConfigurationError: The model of an agent cannot be used: its key, file or package is missing.
-            LeaseTooShortError: A round trip to the log takes too long for the lease.
-            RedisAuthError: Redis refuses the credentials, or the user lacks a right that a worker needs.
+            UnusableServerError, RedisTooOldError: If a server cannot keep the log's promises or its durability.
+            ModelConfigurationError: If the model of an agent cannot be used: its key, file or package is missing.
+            LeaseTooShortError: If a round trip to the log takes too long for the lease.
+            RedisAuthError: If Redis refuses the credentials, or the user lacks a right that a worker needs.
         """
         for agent in self.agents.values():
             agent.check_ready()
@@ -204,7 +204,7 @@ class Worker:
                 await duty.may_claim.wait()
 
     async def _claim_one(self, runs: TaskGroup, duty: Duty) -> bool:
-        """Wait for a free slot and claim a run for it; False if none is queued, or the worker drains."""
+        """Wait for a free slot and claim a run for it. Returns False if none is queued, or if the worker drains."""
         await self._slots.acquire()
         taken = False
         try:
@@ -220,7 +220,7 @@ class Worker:
         return taken
 
     async def _empty_for_suspects(self, duty: Duty) -> None:
-        """Hand all runs over at their next boundary, if a suspect waits for a worker that holds none."""
+        """Hand all runs over at their next boundary if a suspect waits for a worker that holds none."""
         while True:
             await anyio.sleep(WORK_WAIT_S)
             if self._draining.is_set() or not self._apart.could_empty:
@@ -251,7 +251,7 @@ class Worker:
         runs.start_soon(self._execute, execution, duty)
 
     def _join(self, run_id: str) -> None:
-        """The run got on: if it was held apart, other runs may be held again."""
+        """Note that the run got on: if it was held apart, other runs may be held again."""
         self._apart.leave(run_id)
         self._wake_all_shards()
 

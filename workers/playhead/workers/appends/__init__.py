@@ -1,3 +1,3 @@
-"""Writing records to the log."""
+"""Writes records to the log."""
 
 __all__: list[str] = []

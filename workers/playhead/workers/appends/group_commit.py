@@ -1,4 +1,4 @@
-"""Group commit: while a run's append is in flight, its new records queue; the next append sends them, for many runs.
+"""Group commit: while a run's append is in flight, its new records queue, and the next call sends those of many runs.
 
 There is no timer: at light load a record is sent in the turn of the event loop in which it is queued; at heavy load the
 batches grow. The buffers are bounded, so a slow Redis slows the reading of the model instead of filling memory. Calls
@@ -32,7 +32,7 @@ __all__ = ["GroupCommit"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _SENDERS: Final = 2
-"""Calls in flight at once, each for other runs: the server processes one while the next is prepared here."""
+"""How many calls are in flight at once, each for different runs: the server processes one while the next is prepared here."""
 
 _MAX_CALL_RUNS: Final = 64
 _MAX_CALL_RECORDS: Final = 1024  # about 3 ms of the server's time
@@ -56,9 +56,9 @@ class GroupCommit:
     """Sends the queued records of all runs of one worker; run it in its own task.
 
     Attributes:
-        waiting: Records of all runs that are not sent yet.
-        appends: Number of calls.
-        records: Number of records stored.
+        waiting: The number of records, of all runs, that are not sent yet.
+        appends: The number of calls.
+        records: The number of stored records.
     """
 
     def __init__(self, log: Log, *, signals_wait: Callable[[str], None], visit: Visit | None = None) -> None:
@@ -79,7 +79,7 @@ class GroupCommit:
         self.records: int = 0
 
     def writer(self, *, ownership: Ownership, token: str, head: int, limit: int = MAX_RECORD_BYTES) -> RunWriter:
-        """A writer for a run whose log now ends at `head`; records over `limit` bytes are refused."""
+        """Make a writer for a run whose log now ends at `head`; records over `limit` bytes are refused."""
         return RunWriter(self, ownership=ownership, token=token, head=head, limit=limit)
 
     def mark(self, writer: RunWriter) -> None:
@@ -151,7 +151,7 @@ class GroupCommit:
                 self._dirty[writer] = None  # not `mark`: one call must send everything that these results release
 
     async def _results(self, call: _Call) -> Sequence[WriteResult]:
-        """One result for each batch. A call that the server rejects is split, so that one bad run ends alone."""
+        """Wait for one result per batch. A call that the server rejects is split, so that one bad run ends alone."""
         self.appends += 1
         try:
             return await self.store(call.sent, self._log.append, "append", begun=call.results)
@@ -168,7 +168,7 @@ class GroupCommit:
     async def store(
         self, sent: Sent, write: Write, what: str, *, begun: Awaitable[Sequence[WriteResult]] | None = None
     ) -> Sequence[WriteResult]:
-        """Write the batches until the log has a result for each; everything that is sent again is sent from here.
+        """Write the batches until the log has returned a result for each. Every repeat of a write is made here.
 
         A call without a reply is sent again unchanged. If a failover lost records that the log had acknowledged before
         a batch, the log refuses the batch, and it is sent again after those records, if they are still kept.
@@ -180,7 +180,7 @@ class GroupCommit:
             begun: The first call of `write`, if it was already made.
 
         Raises:
-            PlayheadError: The log rejects the call for good.
+            PlayheadError: If the log rejects the call for good.
         """
         first = write([batch for _, batch in sent]) if begun is None else begun
         results = list(await retry_until_answered(partial(self._write_again, sent, write), what, begun=first))
@@ -195,8 +195,8 @@ class GroupCommit:
         return results
 
     async def _write_again(self, sent: Sent, write: Write) -> Sequence[WriteResult]:
-        """Count the signals that a batch acknowledges again: a failover since the last try may have lost some, and
-        new signals must not be removed in their place."""
+        """Write again, after recounting the signals that a batch acknowledges: a failover since the last attempt may
+        have lost some, and new signals must not be removed in their place."""
         batches = [
             replace(batch, ack=await self._known_first(writer, batch.head)) if batch.ack else batch
             for writer, batch in sent
@@ -206,7 +206,7 @@ class GroupCommit:
     async def _rewound(self, writer: RunWriter, batch: Batch, head: int) -> Batch | None:
         """`batch` preceded by the acknowledged records after `head`, the new end of the log: a failover lost them.
 
-        None if some of them are not kept any more, or if the log does not end lower. Only for a log that returned
+        None if some of them are no longer kept, or if the log does not end lower. Only for a log that returned
         CONFLICT: then the token is still ours, no other owner has written, and readers may have seen those records.
         """
         records = writer.acknowledged_after(head)
@@ -218,7 +218,7 @@ class GroupCommit:
         return Batch(batch.run_id, batch.token, head, [*records, *batch.records], ack)
 
     async def _known_first(self, writer: RunWriter, head: int) -> int:
-        """How many signals at the front of the inbox have their receipts after `head`.
+        """The number of signals at the front of the inbox whose receipts come after `head`.
 
         They are matched by id, not counted: a failover may also have lost signals, and new ones may have arrived.
         """

@@ -1,4 +1,4 @@
-"""Queues the records of one owned run for the log, and keeps the last ones that were acknowledged."""
+"""Queues the records of one owned run for the log, and keeps those that were acknowledged last."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from playhead.runtime.log.values import Batch, WriteResult
 __all__ = ["KeptRecords", "RunWriter"]
 
 MAX_BUFFERED_RECORDS: Final = 256
-"""Limit of queued records of one run; then its loop waits. Enough for several round trips at any usual token rate."""
+"""The limit of queued records of one run, at which its loop waits. Enough for several round trips at any usual token rate."""
 
 MAX_BUFFERED_TOGETHER: Final = 8192
-"""Limit of queued records of all runs, beyond a few of each; then a run with more of them waits. They are a fraction of
-a second's worth, which bounds the delay of a record when more is queued than Redis can take."""
+"""The limit of queued records of all runs, at which a run with more than a few of them waits. It is a fraction of a
+second's worth, which bounds the delay of a record when more is queued than Redis can take."""
 
 _FEW: Final = 8
 
 MAX_BUFFERED_BYTES: Final = 4 << 20
-"""The same in bytes, since a record may be a megabyte."""
+"""The same limit in bytes, because a record may have a megabyte."""
 
 MAX_KEPT_RECORDS: Final = 512
-"""Acknowledged records of one run that are kept, to be sent again if a failover loses them: many times a usual
+"""How many acknowledged records of one run are kept, to be sent again if a failover loses them: many times a usual
 replication lag. If more are lost, the run's next owner reads the log again."""
 
 MAX_KEPT_BYTES: Final = 256 << 10
-"""The same in bytes, since a worker may hold a thousand runs."""
+"""The same limit in bytes, because a worker may hold a thousand runs."""
 
 _DROPPED_AHEAD: Final = 32
 
@@ -55,7 +55,7 @@ class Sender(Protocol):
 class KeptRecords:
     """The last acknowledged records of a run: at most `MAX_KEPT_RECORDS` and `MAX_KEPT_BYTES`.
 
-    They are kept in one buffer, because a record of a few bytes takes twice its size as an object.
+    They share one buffer, because a record of a few bytes would take twice its size as an object.
     """
 
     def __init__(self, head: int) -> None:
@@ -64,14 +64,14 @@ class KeptRecords:
         self._sizes = array("I")
 
     def add(self, records: Sequence[bytes]) -> None:
-        """Keep these records too, which follow those added last, and drop the oldest if there are too many."""
+        """Keep these records too, which follow the last ones, and drop the oldest if there are too many."""
         self._data += b"".join(records)
         self._sizes.extend(map(len, records))
         if len(self._sizes) > MAX_KEPT_RECORDS or len(self._data) > MAX_KEPT_BYTES:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
-        """Drop some more than necessary: the next batch comes soon, and each drop costs as much as a batch."""
+        """Drop some more than necessary, because the next batch comes soon and each drop costs as much as a batch."""
         over = len(self._sizes) - MAX_KEPT_RECORDS
         count = over + _DROPPED_AHEAD if over > 0 else 0
         size = sum(self._sizes[:count])
@@ -82,7 +82,7 @@ class KeptRecords:
         self._before += count
 
     def after(self, head: int) -> list[bytes] | None:
-        """All records after `head`; None if some of them are not kept any more."""
+        """All records after `head`; None if some of them are no longer kept."""
         if head < self._before:
             return None
         records: list[bytes] = []
@@ -95,7 +95,7 @@ class KeptRecords:
 
 
 class RunWriter:
-    """Takes a run's records one by one, and gives them to the group commit in batches, one in flight.
+    """Takes a run's records one by one and passes them to the group commit in batches, one of them in flight.
 
     Attributes:
         ownership: Checked before anything is queued; lost when the log refuses an append.
@@ -123,11 +123,11 @@ class RunWriter:
         ownership.listen(self._drop_if_lost)
 
     def offer(self, record: Stored | Encoded) -> bool:
-        """Queue one record without waiting; False if the buffer is full and nothing was done.
+        """Queue one record without waiting. Returns False if the buffer is full, and then nothing was done.
 
         Raises:
-            FencedError: The run is not held any more.
-            EncodingError, RecordTooLargeError: The record cannot be stored; nothing was queued.
+            FencedError: If the run is not held any more.
+            EncodingError, RecordTooLargeError: If the record cannot be stored; nothing was queued.
         """
         waiting, commit = self._waiting, self._commit
         count = len(waiting)
@@ -156,15 +156,15 @@ class RunWriter:
         return True
 
     async def put(self, record: Stored | Encoded) -> None:
-        """As `offer`, but wait while the buffer is full."""
+        """Like `offer`, but wait while the buffer is full."""
         while not self.offer(record):
             await _woken(self._for_space)
 
     async def flush(self) -> None:
-        """Return when everything queued so far is stored.
+        """Wait until everything queued so far is stored.
 
         Raises:
-            FencedError: The run is not held any more.
+            FencedError: If the run is not held any more.
         """
         while self._waiting or self._in_flight:
             self.ownership.check()
@@ -172,10 +172,10 @@ class RunWriter:
         self.ownership.check()
 
     async def take_rest(self) -> Batch:
-        """Remove what is still queued from the group commit, to be written with the run's end.
+        """Remove the queued records from the group commit, to write them with the run's end.
 
         Raises:
-            FencedError: The run is lost.
+            FencedError: If the run is lost.
         """
         self._commit.forget(self)
         rest, self._waiting = self._waiting, []  # so that the result of the batch in flight does not send it
@@ -189,7 +189,7 @@ class RunWriter:
         return self._next_batch(len(rest))
 
     def put_back(self, rest: Batch) -> None:
-        """Queue again, before everything else, what `take_rest` returned and what could not be written."""
+        """Queue the result of `take_rest` again, before everything else, because it could not be written."""
         self._waiting[:0] = rest.records
         self._waiting_bytes += sum(map(len, rest.records))
         self._commit.waiting += len(rest.records)
@@ -200,7 +200,7 @@ class RunWriter:
             self._commit.mark(self)
 
     def begin(self, most: int) -> Batch | None:
-        """Up to `most` records to send, now in flight; None if there are none, or some are already in flight."""
+        """Take up to `most` records to send, which are then in flight; None if there are none, or if some already are in flight."""
         if self._in_flight or not self._waiting:
             return None
         batch = self._next_batch(most)
@@ -209,7 +209,7 @@ class RunWriter:
         return batch
 
     def settle(self, batch: Batch, result: WriteResult) -> bool:
-        """Process the result of `batch`; returns whether to send more. A refusal means that the run is lost."""
+        """Process the result of `batch`, and return whether to send more. A refusal means that the run is lost."""
         self._in_flight = 0
         if result.stored:
             self._kept.add(batch.records)
@@ -220,7 +220,7 @@ class RunWriter:
         return bool(self._waiting)
 
     def acknowledged_after(self, head: int) -> list[bytes] | None:
-        """The records stored after `head`, once acknowledged; None if there are none, or not all are kept."""
+        """The acknowledged records after `head`; None if there are none, or if not all are kept."""
         return self._kept.after(head) if head < self.head else None
 
     def signals_after(self, head: int) -> set[str]:
@@ -253,7 +253,7 @@ class RunWriter:
 
 
 async def _woken(waiters: list[asyncio.Future[None]]) -> None:
-    """Append a waiter to `waiters`, and wait for it."""
+    """Append a waiter to `waiters` and wait for it."""
     waiter = asyncio.get_running_loop().create_future()
     waiters.append(waiter)
     await waiter

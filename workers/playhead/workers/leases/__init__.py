@@ -1,3 +1,3 @@
-"""Leases: held, renewed, watched and lost."""
+"""Holds, renews and watches leases."""
 
 __all__: list[str] = []

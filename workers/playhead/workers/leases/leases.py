@@ -1,4 +1,4 @@
-"""Leases: the runs that this worker holds, stopping those whose lease expires, and finding dead workers' runs.
+"""Leases: keeps the runs that this worker holds, stops those whose lease expires, and finds dead workers' runs.
 
 Two clocks are used and never compared. Redis' clock, in the scripts, decides when a run may be taken over. This
 worker's monotonic clock decides when to stop a run here, which is earlier.
@@ -26,11 +26,11 @@ __all__ = ["Lease", "Leases"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _REAP_EVERY_S = 0.5
-"""Time that the reaper adds to a lease before a dead worker's run goes on."""
+"""The time that the reaper adds to a lease before a dead worker's run continues."""
 
 
 class Lease(Ownership):
-    """One run's lease, as this worker knows it: an ownership that also expires.
+    """One run's lease as this worker knows it: an ownership that also expires.
 
     It expires after two thirds of its time without a renewal, counted from the sending of the last successful one.
 
@@ -48,22 +48,22 @@ class Lease(Ownership):
         self._watchdog = watchdog
 
     def overdue(self) -> str | None:
-        """How long no renewal has succeeded, in words, if that is too long; else None."""
+        """How long ago the last renewal succeeded, in words, if that is too long; else None."""
         now = now_s()
         if now - max(self.renewed_at, self.refused_at) <= self._limit_s:
             return None
         return f"no renewal succeeded for {now - self.renewed_at:.1f} s"
 
     def unsure(self) -> bool:
-        """Whether only refusals have come for as long as a lease is held without a renewal.
+        """Whether renewals have only been refused for as long as a lease is held without one.
 
-        The server that refuses gives the run to no other worker, so the run is kept. But after a failover another server
-        may have: so nothing begins until a renewal has succeeded.
+        A server that refuses writes gives the run to no other worker, so the run is kept. But after a failover, another
+        server may have done so, and therefore nothing begins until a renewal has succeeded.
         """
         return now_s() - self.renewed_at > self._limit_s
 
     def explain(self) -> str:
-        """Why this worker could not hold it, in words; empty if the reason is not here."""
+        """Why this worker could not hold it, in words; empty if the reason lies elsewhere."""
         return self._watchdog.explain(since=self.renewed_at)
 
 
@@ -71,7 +71,7 @@ class Leases:
     """Maintains the leases of the runs that this worker holds.
 
     Attributes:
-        reaped: Number of dead workers' runs that were queued again, or failed.
+        reaped: The number of dead workers' runs that were queued again or failed.
     """
 
     def __init__(
@@ -104,11 +104,11 @@ class Leases:
 
     @property
     def renewals(self) -> int:
-        """Number of successful renewals, each of all runs held."""
+        """The number of successful renewals, each of all held runs."""
         return self._renewer.renewals
 
     def hold(self, run_id: str, token: str, *, sent: float) -> Lease:
-        """The lease of a run just claimed, maintained from now on; `sent` is when the claim was sent.
+        """Make and maintain the lease of a claimed run; `sent` is when the claim was sent.
 
         A lease of the run that is still held is lost: the run was taken from this worker, which had not noticed.
         """
@@ -120,15 +120,15 @@ class Leases:
         return lease
 
     def give_up(self, lease: Lease) -> None:
-        """Stop maintaining `lease`, which could not be held, and tell the log soon that this worker lives."""
+        """Stop maintaining `lease`, which could not be held, and soon tell the log that this worker is alive."""
         self.drop(lease)
         self._given_up.append((lease.run_id, lease.token))
 
     async def tell_given_up(self) -> None:
-        """Give up the runs at the log: one whose lease has not ended goes on at once, and no crash is counted.
+        """Give up the runs at the log: a run whose lease has not ended continues at once, and no crash is counted.
 
         Raises:
-            PlayheadError: The log does not reply; nothing is forgotten.
+            PlayheadError: If the log does not reply; nothing is forgotten.
         """
         told = list(self._given_up)
         if told:
@@ -167,7 +167,7 @@ class Leases:
                     lease.lose(lease.overdue() or "it expired")
 
     async def _reap(self) -> None:
-        """Look for runs of dead workers, including this worker's own earlier process, and for passed deadlines."""
+        """Look for passed deadlines and for runs of dead workers, including this worker's own earlier process."""
         while True:
             try:
                 await self.tell_given_up()
@@ -184,8 +184,8 @@ class Leases:
             await anyio.sleep(_REAP_EVERY_S)
 
     async def _until_renewed(self) -> None:
-        """Wait until the server accepts writes, and then until every living owner has renewed: their leases ran out
-        because their renewals were refused."""
+        """Wait until the server accepts writes, and then until every living owner has renewed: their leases expired
+        only because their renewals were refused."""
         try:
             while await self._log.refusal() is not None:  # noqa: ASYNC110 - the server gives no signal
                 await anyio.sleep(_REAP_EVERY_S)

@@ -1,4 +1,4 @@
-"""Renews leases from its own thread, so that code which blocks the worker's event loop costs no healthy run.
+"""Renews leases from its own thread, so that code that blocks the worker's event loop does not cost a healthy run.
 
 The thread has its own event loop and connections. It stops renewing once the worker's loop has not ticked for
 `stall_s`, because the runs of a stuck worker must go to others. A log that cannot be opened again (`RedisLog.clone`),
@@ -10,8 +10,8 @@ When to renew, with T for a third of the lease: a try is sent as soon as T has p
 without a reply. A claim counts as a successful try of its run. The server counts its 3 T from the arrival of a try,
 which is later than its sending: it gives a run to another worker T after this one has stopped it, or later.
 
-A try that the server refuses, as it refuses every write (it is full, a replica, loading), is a sign that the run can be
-given to no other worker there: the run is kept, see `Lease.unsure`.
+If the server refuses a try as it refuses every write (it is full, a replica, loading), it cannot give the run to
+another worker: the run is kept, see `Lease.unsure`.
 
 A try does not wait for the reply to the one before it; each has T for its reply. While one waits on the log's
 connection, the next is made on a new connection, because all calls on a connection that hangs would hang.
@@ -44,7 +44,7 @@ _TRIES = 4  # in the second third of a lease, and so open at once
 
 
 class Renewable(Protocol):
-    """What is renewed: see `Lease`."""
+    """An ownership that is renewed: see `Lease`."""
 
     run_id: str
     token: str
@@ -53,11 +53,11 @@ class Renewable(Protocol):
     lost: bool
 
     def mark_lost(self, why: str) -> None:
-        """Mark it lost; on any thread."""
+        """Mark it lost. May be called on any thread."""
         ...
 
     def lose(self, why: str) -> None:
-        """Mark it lost and call its listeners. On the worker's thread."""
+        """Mark it lost and call its listeners. Called on the worker's thread."""
         ...
 
 
@@ -65,7 +65,7 @@ class Renewer:
     """Renews everything that `held` returns (called on any thread) in one call; the module docstring says when.
 
     Attributes:
-        renewals: Number of successful tries.
+        renewals: The number of successful tries.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Renewer:
         """Renew until cancelled.
 
         Raises:
-            PlayheadError: The renewing thread has ended: this worker can hold no run, and must not claim any.
+            PlayheadError: If the renewing thread has ended: this worker can hold no run, and must not claim any.
         """
         clone = self._clone
         if clone is None:
@@ -170,7 +170,7 @@ class Renewer:
                     tries.start_soon(self._try, log, sent)
 
     def _stuck(self) -> bool:
-        """Whether the worker is stuck; logged when that begins."""
+        """Whether the worker is stuck; logs it when that begins."""
         stalled = self._watchdog.stalled_s()
         if stalled and not self._told_stuck:
             logger.error("%s", self._stall_report(stalled))
@@ -190,7 +190,7 @@ class Renewer:
 
     @asynccontextmanager
     async def _connection_of(self, log: Log) -> AsyncGenerator[Log, None]:
-        """`log`; or a clone with its own connection, while a try on the connection of `log` waits for its reply."""
+        """`log`, or a clone with its own connection while a try on the connection of `log` waits for its reply."""
         if self._clone is None or not self._waiting:
             self._waiting += 1
             try:
@@ -227,7 +227,7 @@ class Renewer:
                 self._tell(lease.lose, "its lease was lost")
 
     async def _ask(self, log: Log, owned: list[tuple[str, str]]) -> list[Renewal | None]:
-        """One result for each run; None if the server rejects it for good, so that a damaged run is lost alone."""
+        """One result per run; None if the server rejects it for good, so that only a damaged run is lost."""
         try:
             return list(await log.renew(owned, lease_ms=self._lease_ms))
         except LogUnavailableError:

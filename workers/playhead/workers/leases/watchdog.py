@@ -1,7 +1,8 @@
-"""The watchdog: tells a busy event loop from a blocked one, and both from a stopped process.
+"""The watchdog: distinguishes a busy event loop from a blocked one, and both from a stopped process.
 
-The loop ticks. The code that renews leases looks, from its own thread where there is one. Each compares when it woke
-with when it asked to wake: if only the loop is late, something blocked it; if both are late, the process was stopped.
+The loop ticks. The code that renews leases looks, from its own thread if it has one. Each compares the time at which it
+woke with the time at which it asked to wake: if only the loop is late, something blocked it; if both are late, the
+process was stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["Stall", "Watchdog", "now_s"]
 now_s: Callable[[], float] = (
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
-"""Seconds by a clock that is never set; if the system has such a clock, it includes the time of a machine's sleep."""
+"""Seconds by a clock that is never set and, if the system has such a clock, includes the time of a machine's sleep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Watchdog:
         return silent if silent > self.stall_s else 0.0
 
     def explain(self, *, since: float) -> str:
-        """Which stall happened since then or is still going on, in words; empty if there was none."""
+        """The stall that happened since then or is still going on, in words; empty if there was none."""
         process = self._longer(self.process, self._looked, since).length_s
         loop = self._longer(self.loop, self._ticked, since).length_s
         if loop > process + 2 * self.every_s:
