@@ -1,4 +1,4 @@
-"""What the tests, the bench and chaos share: a proxy for bad networks, and processes that start in a moment."""
+"""Shared by the tests, the bench and chaos: a proxy for bad networks, processes that start fast, and a fake provider."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m testkit.fork_server SOCKET NAME=MODULE:FUNCTION ...
 
 A connection to the socket is the standard input and output of one process. Its first line is the configuration (JSON):
-`program`, one of the names, `log`, the file that its standard error is added to, and whatever the program wants. The
+`program`, one of the names; `log`, the file to which its standard error is appended; and any keys of the program. The
 process writes its id as its first line and calls the function with the configuration. It may leave by `SystemExit`: it
 then ends as any Python program does. The fork server ends with its standard input; on Linux, all processes that it has
 started end then, paused or not.
@@ -26,7 +26,7 @@ from typing import Any
 __all__ = ["Program", "die_with_the_parent", "serve"]
 
 Program = Callable[[dict[str, Any]], None]
-"""What a process runs, to its end; the argument is its configuration."""
+"""The function that a process runs to its end; the argument is its configuration."""
 
 
 def die_with_the_parent() -> None:
@@ -37,7 +37,7 @@ def die_with_the_parent() -> None:
 
 
 def _first_line() -> str:
-    """The first line of standard input, and nothing of what comes after it."""
+    """Read the first line of standard input and nothing after it."""
     line = b""
     while not line.endswith(b"\n") and (byte := os.read(0, 1)):
         line += byte

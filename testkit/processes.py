@@ -1,4 +1,4 @@
-"""Processes that are made to be injured: started by a fork server, told lines, paused and killed."""
+"""Processes to be injured: started by a fork server, sent lines, paused and killed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Process:
     """A process that writes lines of JSON.
 
     Attributes:
-        ended: Set when `read` has come to its end.
+        ended: Set when `read` has reached the end of its output.
     """
 
     def __init__(self, link: SocketStream, pid: int, lines: BufferedByteReceiveStream) -> None:
@@ -38,10 +38,10 @@ class Process:
         self._lines = lines
 
     async def next_line(self) -> Any:
-        """The next line, as a value.
+        """Read the next line and return its value.
 
         Raises:
-            anyio.IncompleteRead: The process has ended.
+            anyio.IncompleteRead: If the process has ended.
         """
         return json.loads(await self._lines.receive_until(b"\n", 1 << 20))
 
@@ -86,11 +86,11 @@ class ForkServer:
         self.path = path
 
     async def start(self, program: str, *, log: Path, **config: Any) -> Process:
-        """Start a process of that program; returns when it runs.
+        """Start a process of that program, and return when it runs.
 
         Args:
-            log: The file that its standard error is added to.
-            config: Its configuration, as JSON has it.
+            log: The file to which its standard error is appended.
+            config: Its configuration, which must have a JSON form.
         """
         link = await anyio.connect_unix(self.path)
         await link.send(json.dumps({"program": program, "log": str(log), **config}).encode() + b"\n")
@@ -104,10 +104,10 @@ def fork_server(**programs: str) -> Generator[ForkServer]:
     """Run a fork server during the block; its processes end with it.
 
     Args:
-        programs: What each program runs, as `module:function`.
+        programs: The function that each program runs, as `module:function`.
 
     Raises:
-        RuntimeError: It did not start; what it wrote says why.
+        RuntimeError: If it did not start; the message has its output.
     """
     with TemporaryDirectory(prefix="ph") as folder:  # a short path: a socket's has 107 characters at most
         path = f"{folder}/socket"

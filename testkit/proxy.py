@@ -1,4 +1,4 @@
-"""A proxy in front of a server, which cuts, delays and holds connections, and loses replies, as a bad network does.
+"""A proxy in front of a server that cuts, delays and holds connections, and loses replies, as a bad network does.
 
 Data is delivered even if its sender has ended in the meantime, as in a network: a write that is held for longer than a
 lease reaches the server when its run has another owner.
@@ -26,8 +26,8 @@ class Proxy:
     """Forwards connections to `port` of the loopback to `target`; with a certificate, TLS connections.
 
     Attributes:
-        held: A reply has been held since the last `hold`.
-        lost: How many replies were lost with their connections.
+        held: Whether a reply has been held since the last `hold`.
+        lost: The number of replies that were lost with their connections.
     """
 
     def __init__(self, target: int, certificate: Certificate | None = None) -> None:
@@ -70,7 +70,7 @@ class Proxy:
             tasks.cancel_scope.cancel()
 
     def cut(self) -> int:
-        """Cut every connection, also with data in flight; returns how many there were."""
+        """Cut every connection, even with data in flight, and return how many there were."""
         links = list(self._links)
         for link in links:
             link.scope.cancel()
@@ -81,7 +81,7 @@ class Proxy:
         self._delay_s = {"request": seconds if requests else 0.0, "reply": seconds}
 
     def hold(self, *, requests: bool = False, only_subscribers: bool = False) -> None:
-        """Hold all replies until `release`: the server still does what it is asked, and the connection looks alive.
+        """Hold all replies until `release`: the server still executes requests, and the connection looks alive.
 
         Args:
             requests: Hold requests too, so that the server does not get them.
@@ -103,7 +103,7 @@ class Proxy:
         self._losable = _ANY_SCRIPT if only is None else _names(only)
 
     async def lose_next(self, count: int, *, within: float) -> int:
-        """Cut the next `count` connections at their next reply, which is lost; returns how many it cut in `within` s."""
+        """Cut the next `count` connections at their next reply, which is lost. Returns how many were cut within `within` seconds."""
         self._lose_next, self._lost_them = count, anyio.Event()
         with anyio.move_on_after(within):
             await self._lost_them.wait()
@@ -208,5 +208,5 @@ class _Link:
 
 
 def _names(script: Script) -> list[bytes]:
-    """What a call of the script has in its bytes, one or the other."""
+    """The byte strings, one of which is part of any call of the script."""
     return [script.sha.encode(), script.text.encode()]

@@ -1,6 +1,6 @@
-"""How servers with OpenAI's API distort the answers that they stream: known habits, and the events that follow. Pure.
+"""The known habits with which servers of OpenAI's API distort streamed messages, and the resulting events. Pure.
 
-docs/providers.md has the habits in words. An event is the JSON of a server-sent event, or bytes that are sent as they are.
+docs/providers.md describes the habits. An event is the JSON of a server-sent event, or bytes that are sent as they are.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 DONE: Final = b"data: [DONE]\n\n"
 
 Cut = Callable[[str], list[str]]
-"""Cuts a text into pieces, one for each delta."""
+"""Cuts a text into pieces, one per delta."""
 
 
 def event(delta: Any = None, finish: Any = None, **more: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ BROKEN: Final[Sequence[Any]] = (
     b"data: it broke\n\n",
     b"Internal error\n\n",
 )
-"""Events that say that the answer broke off, each in another form."""
+"""Events that say that the message broke off, each in a different form."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ class Habits:
 
     Attributes:
         text: The form of `content`.
-        reasoning: Where the reasoning is.
+        reasoning: The field that has the reasoning.
         index, ids, names, arguments: What the deltas of a call have in these fields.
         shape: Where name and arguments are: under `function`, under `custom`, or in the call itself.
         order: Whether the calls come one after the other, or their deltas in turn.
-        finish: How the server says that the answer is whole.
-        whole: Where it repeats as `message` what it has said.
+        finish: How the server says that the message is complete.
+        whole: Where it repeats, as `message`, the content that it has sent.
         line_end: What ends a line.
         size: How many bytes arrive at once.
     """
@@ -103,7 +103,7 @@ class Habits:
 
     @property
     def is_known(self) -> bool:
-        """Whether one meaning is right: a name in each delta needs something else that tells where a call begins.
+        """Whether the stream has only one meaning: a name in each delta needs something else that shows where a call begins.
 
         Calls in turn need an index. The whole text after pieces of `message` is another piece, unless its event says that
         it is whole.
@@ -120,12 +120,12 @@ class Habits:
 
     @property
     def is_certain(self) -> bool:
-        """Whether index and id tell to which call each delta belongs, so that every call can arrive whole."""
+        """Whether index and id show the call that each delta belongs to, so that every call can arrive whole."""
         return self.index in ("right", "text") and self.ids != "fresh"
 
 
 PLAIN: Final = Habits()
-"""Those of OpenAI."""
+"""The habits of OpenAI."""
 
 OPTIONS: Final[Mapping[str, Sequence[Any]]] = {
     "text": ["str", "part", "parts", "message"],
@@ -141,11 +141,11 @@ OPTIONS: Final[Mapping[str, Sequence[Any]]] = {
     "line_end": [b"\n", b"\r\n", b"\r"],
     "size": [1, 3, 50, 1 << 20],
 }
-"""The choices for each field of `Habits`; what is there twice is drawn more often."""
+"""The choices for each field of `Habits`; a value that is listed twice is drawn more often."""
 
 
 def any_habits(dice: random.Random) -> Habits:
-    """Habits drawn at random, of which `is_known` holds."""
+    """Draw random habits for which `is_known` is true."""
     while True:
         habits = replace(PLAIN, **{name: dice.choice(choices) for name, choices in OPTIONS.items()})
         if habits.is_known:
@@ -197,7 +197,7 @@ def spoken(
 def message_of(
     habits: Habits, *, thoughts: Sequence[str], texts: Sequence[str], calls: Sequence[tuple[str, Any]]
 ) -> dict[str, Any]:
-    """What was said, as one message; `calls` are names and inputs."""
+    """The content as one message; `calls` are names and inputs."""
     message: dict[str, Any] = {"role": "assistant", "content": "".join(texts)}
     if thoughts and habits.reasoning != "details":
         field = "reasoning" if habits.reasoning in ("reasoning", "thinking") else "reasoning_content"
@@ -222,7 +222,7 @@ def ending(habits: Habits, message: Mapping[str, Any] | None = None) -> list[Any
 
 
 def framed(habits: Habits, item: Any) -> bytes:
-    """An event as it is sent."""
+    """An event in the form in which it is sent."""
     data = item if isinstance(item, bytes) else b"data: " + json.dumps(item).encode() + b"\n\n"
     return data.replace(b"\n", habits.line_end)
 

@@ -1,4 +1,4 @@
-"""A chat completions server on the loopback: it reads each request whole, and the caller says what it responds."""
+"""A chat completions server on the loopback: it reads each request whole, and the caller decides its response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a strict provider refuses in a chat completion request. Pure.
+"""Finds everything that a strict provider refuses in a chat completion request. Pure.
 
 The rules are those of the strictest of OpenAI, Mistral, Anthropic's and Gemini's gateways and vLLM's chat templates: each
 of them refuses some of this, and none refuses what passes here.
@@ -61,7 +61,7 @@ def _order(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _results(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Each call has exactly one result, right after it, and each result has its call."""
+    """Check that each call has exactly one result, right after it, and each result its call."""
     wanted: list[str] = []
     for place, message in enumerate(messages):
         if message.get("role") == "tool":
