@@ -1,4 +1,4 @@
-"""`python -m bench`: runs the measurements one after the other on one real server, and prints the figures."""
+"""`python -m bench`: runs the measurements one after the other on a real server and prints the figures."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _MEASUREMENTS: Final[dict[str, ModuleType]] = {
     "fork": fork,
 }
 _LIMIT_S: Final = 240.0
-"""For one measurement: if the machine is too busy for it, the others are still reported."""
+"""The time limit of one measurement: if the machine is too busy for it, the others are still reported."""
 
 
 def main() -> None:
-    """The command; its exit code is 1 if a measurement did not end in time."""
+    """Run the command. Returns 1, its exit code, if a measurement did not end in time."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument(

@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 
 async def main(role: Role, config: dict[str, Any]) -> None:
-    """Run `role` until standard input ends."""
+    """Run the role until standard input ends."""
     reader = asyncio.StreamReader(limit=LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     await role(config, Talk(reader))

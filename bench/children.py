@@ -1,8 +1,8 @@
-"""Child processes of the bench: one role each; they exchange lines of JSON with their parent, and end with it.
+"""The child processes of the bench. Each has one role, exchanges lines of JSON with its parent, and ends with it.
 
     parent: {"ask": "snapshot", ...}      child: one line with the answer
 
-A child ends at the end of its standard input, so it also ends when the parent was killed.
+A child ends when its standard input ends, so it also ends if the parent is killed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _END_S = 5.0
 
 
 class Talk:
-    """A child's side: reads the questions, one at a time, and answers each."""
+    """The child's side: reads the questions one at a time and answers each."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
 
     async def questions(self) -> AsyncGenerator[dict[str, Any], None]:
-        """The parent's questions until it has no more."""
+        """Yield the parent's questions until there are no more."""
         while line := await self._reader.readline():
             yield json.loads(line)
 
@@ -46,11 +46,11 @@ class Talk:
 
 
 Role = Callable[[dict[str, Any], Talk], Awaitable[None]]
-"""What a child runs: gets its configuration and its `Talk`, ends after the last question."""
+"""The function that a child runs: gets its configuration and its `Talk`, and ends after the last question."""
 
 
 class Child:
-    """A parent's side: `ask` and wait for the answer."""
+    """The parent's side: `ask`, and wait for the answer."""
 
     def __init__(self, process: Process, role: str) -> None:
         assert process.stdin is not None
@@ -60,7 +60,7 @@ class Child:
         self._answers = BufferedByteReceiveStream(process.stdout)
 
     async def ask(self, question: str, **details: Any) -> Any:
-        """The child's answer. Raises RuntimeError if the child ended."""
+        """Ask a question and return the child's answer. Raises RuntimeError if the child has ended."""
         try:
             await self._questions.send(json.dumps({"ask": question, **details}).encode() + b"\n")
             return json.loads(await self._answers.receive_until(b"\n", LONGEST_LINE))
@@ -88,13 +88,13 @@ async def child(role: Role, config: Mapping[str, Any], *, uvloop: bool) -> Async
 
 
 def cpu_seconds() -> float:
-    """CPU seconds this process has used: all threads, user and system."""
+    """The CPU seconds that this process has used: all threads, user and system."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
 def rss_bytes() -> int:
-    """Memory this process uses now (Linux), elsewhere its maximum so far."""
+    """The memory that this process uses now (Linux), or elsewhere its maximum so far."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Export: a finished run is written to a file, and the file is opened and read."""
+"""Export: writes a finished run to a file, then opens and reads the file."""
 
 from __future__ import annotations
 

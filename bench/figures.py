@@ -29,10 +29,10 @@ class Figure:
 
     Attributes:
         group: The measurement it belongs to.
-        name: What was measured.
-        value: In `unit`; for several rounds, their median.
+        name: The measured quantity.
+        value: The value, in `unit`; for several rounds, their median.
         yardstick: The cost of the same work without playhead, in the same unit, measured in the same run.
-        yardstick_name: What the yardstick does.
+        yardstick_name: The yardstick's work, in words.
         target: The design's target.
         note: What a reader must know to interpret it.
         rounds: The value of each round, in order; empty if there was one.
@@ -90,7 +90,7 @@ class Figure:
 
         Args:
             rounds: The yardstick's rounds, in the order of the figure's own.
-            name: What the yardstick does.
+            name: The yardstick's work, in words.
             called: A suffix for the figure's name.
             target: A target for the ratio; it replaces the figure's own.
             note: What a reader must know to interpret it.

@@ -42,14 +42,14 @@ def stamped_record() -> bytes:
 
 
 def prompt(*, rate: float, count: int = 0) -> str:
-    """A prompt for `PacedModel`: `count` chunks (0: until it is stopped) at `rate` a second."""
+    """Make a prompt for `PacedModel`: `count` chunks (0: until it is stopped) at `rate` a second."""
     return f"{rate} {count}"
 
 
 class PacedModel:
     """Streams as its prompt says; a chunk's text is the time at which it is yielded, 19 digits at most.
 
-    If it is late, it does not wait between chunks and is as fast as they are accepted. While it is held, each call
+    If it is late, it does not wait between chunks, and is as fast as they are accepted. While it is held, each call
     starts its message and yields no text; chunks that were due meanwhile are skipped.
     """
 

@@ -33,7 +33,7 @@ class Moment(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What happened between two moments."""
+    """The figures between two moments."""
 
     seconds: float
     received: float
@@ -102,11 +102,11 @@ class Fleet:
         return between(before, await self.moment())
 
     async def speak(self, seconds: float, *, warm_s: float) -> Window:
-        """Let the models stream: first `warm_s` until the rate is steady, then a window. Then hold them, and wait until
-        all their chunks have arrived.
+        """Let the models stream: first for `warm_s` until the rate is steady, then for a window. Then hold them, and
+        wait until all their chunks have arrived.
 
         Raises:
-            TimeoutError: Their chunks did not arrive.
+            TimeoutError: If their chunks did not arrive.
         """
         await _ask(self._workers, "go")
         await anyio.sleep(warm_s)
@@ -132,7 +132,7 @@ async def running_fleet(
     Each of the `workers` owns the same number of them.
 
     Raises:
-        TimeoutError: They did not all start within a minute and a half.
+        TimeoutError: If they did not all start within a minute and a half.
     """
     config = {"url": bench.url, "prefix": prefix, "runs": runs, "rate": rate, "readers": readers}
     held = {**config, "concurrency": runs // workers, "held": True}

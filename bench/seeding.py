@@ -1,4 +1,4 @@
-"""Logs for the readers: runs written through the log interface, without a worker."""
+"""Writes logs for the readers: runs made through the log interface, without a worker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SENTENCE = "the of and to in is that for it as was with be by on not he his but
 
 @asynccontextmanager
 async def opened_log(url: str, *, prefix: str) -> AsyncGenerator[RedisLog, None]:
-    """A log on the server."""
+    """Open a log on the server."""
     log = RedisLog(connect(url), prefix=prefix)
     try:
         yield log

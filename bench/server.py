@@ -23,7 +23,7 @@ class Counters(NamedTuple):
     """The server's counters since its start."""
 
     cpu: float
-    """Seconds, user and system, its threads included."""
+    """CPU seconds, user and system, including its threads."""
     commands: int
     """Commands that clients sent. The server also counts those inside scripts, so commands that playhead's scripts call
     too (`HMGET`: an idle tail's check) are left out."""
@@ -58,7 +58,7 @@ class Bench:
         return [client for client in listed if client["id"] != own]
 
     async def clear(self) -> None:
-        """Empty it."""
+        """Remove all data."""
         await self.admin.flushall()
 
 

@@ -20,7 +20,7 @@ from bench.figures import percentile
 __all__ = ["Load", "ShardCosts", "Spread", "simulate", "table"]
 
 _PACE_SHAPE: Final = 4.0
-"""Of the gamma distribution of paces: half of the runs are within a third of the mean."""
+"""The shape of the gamma distribution of paces: half of the runs are within a third of the mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Spread:
     """The result for one number of shards.
 
     Attributes:
-        shards: Their number.
+        shards: The number of shards.
         runs: Runs of a shard, on average.
         events: Events a second of a shard, on average.
         cores: The cores that a shard needs, on average.

@@ -1,6 +1,6 @@
 """The smallest Redis client: one socket, hiredis, one future per command. It is the floor for every client.
 
-It is a yardstick, not part of the product: it has neither reconnects nor timeouts, and raises only the server's errors.
+It is a yardstick and not part of the product: it neither reconnects nor has timeouts, and raises only the server's errors.
 """
 
 from __future__ import annotations

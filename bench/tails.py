@@ -45,10 +45,10 @@ class _Audience:
                         self._reached.set()
 
     async def seen(self, events: int) -> None:
-        """Wait until this many events have been yielded in total.
+        """Wait until that many events have been yielded in total.
 
         Raises:
-            TimeoutError: They were not yielded in time.
+            TimeoutError: If that takes too long.
         """
         self._reached, self._wanted = anyio.Event(), events
         if self._seen < events:

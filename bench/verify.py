@@ -1,4 +1,4 @@
-"""Verify: the records of a run that today's agent is checked against, in one process, per CPU second.
+"""Verify: how many records of a run today's agent is checked against per CPU second, in one process.
 
 The run is made by the agent itself: cycles of streamed text with a call of a tool. It is read page by page from a log in
 memory, so that decoding counts and a server does not.

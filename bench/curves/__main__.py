@@ -30,11 +30,11 @@ _CURVES: Final[dict[str, ModuleType]] = {
 }
 _PAGE: Final = FOLDER.parent / "scaling.md"
 _LIMIT_S: Final = 240.0
-"""For one curve."""
+"""The time limit of one curve."""
 
 
 def main() -> None:
-    """The command; its exit code is 1 if a curve was not measured in time."""
+    """Run the command. Returns 1, its exit code, if a curve was not measured in time."""
     parser = argparse.ArgumentParser(prog="python -m bench.curves", description=__doc__)
     scale = parser.add_mutually_exclusive_group()
     scale.add_argument("--quick", action="store_const", dest="sizes", const=QUICK, help="small sizes, in a minute")

@@ -27,8 +27,8 @@ class Curve:
 
     Attributes:
         name: The name of the curve, and of its sizes: `runs`, `tails`, `readers`, `records`.
-        machine: What the figures depend on.
-        points: By growing size.
+        machine: The machine and the versions that the figures depend on.
+        points: The figures, by growing size.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Curve:
     points: Sequence[Point]
 
     def of(self, key: str) -> list[tuple[float, float]]:
-        """(size, value) of each point."""
+        """The (size, value) pairs of one figure."""
         return [(point[self.name], point[key]) for point in self.points]
 
 
@@ -80,7 +80,7 @@ def load(name: str, folder: Path = FOLDER) -> Curve:
     """Read it back.
 
     Raises:
-        FileNotFoundError: It was not measured yet; run `python -m bench.curves`.
+        FileNotFoundError: If it has not been measured yet; run `python -m bench.curves`.
     """
     told = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     return Curve(name=name, machine=told["machine"], points=told["points"])

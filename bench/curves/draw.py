@@ -18,7 +18,7 @@ class Panel:
 
     Attributes:
         title: The drawn quantity, with its unit.
-        lines: What a line is called → the figure that it shows.
+        lines: The name of each line → the figure that it shows.
     """
 
     title: str
@@ -73,7 +73,7 @@ def draw(curve: Curve, folder: Path = FOLDER) -> Path:
     """Draw it to `<name>.svg`, both axes logarithmic; returns the file's path.
 
     Raises:
-        ModuleNotFoundError: matplotlib is not installed; the dependency group `bench` installs it.
+        ModuleNotFoundError: If matplotlib is not installed; the dependency group `bench` installs it.
     """
     matplotlib: Any = importlib.import_module("matplotlib")
     figures: Any = importlib.import_module("matplotlib.figure")

@@ -1,7 +1,7 @@
-"""The measured parts of docs/scaling.md: each is between two comments, and is written from the curves. Pure.
+"""Writes the measured parts of docs/scaling.md, each between two comments, from the curves. Pure.
 
 <!-- measured: runs -->
-… what is here is replaced …
+… the text here is replaced …
 <!-- end -->
 """
 
@@ -112,7 +112,7 @@ def _bends(curve: Curve) -> str:
 
 
 def _told(curve: Curve, key: str) -> list[tuple[float, float]]:
-    """The values in which a bend is searched. The memory of a few tails fits into what the process has free."""
+    """The values in which a bend is searched. The memory of a few tails fits into the process's free memory."""
     values = curve.of(key)
     return [pair for pair in values if pair[0] >= _FEWEST_FOR_MEMORY] or values if key == "kib" else values
 
@@ -148,7 +148,7 @@ def filled(page: str, given: Mapping[str, str]) -> str:
     """The page with the given parts replaced; the others do not change.
 
     Raises:
-        KeyError: The page has no such part.
+        KeyError: If the page has no part with one of the names.
     """
     named = {name for _, name, _, _ in _PART.findall(page)}
     if missing := sorted(given.keys() - named):

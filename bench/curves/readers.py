@@ -1,6 +1,6 @@
 """Readers: one run of 100 events a second, tailed from one to a thousand times by one client process.
 
-The server publishes each record once to a process, however many readers it has, so only the client's part grows.
+The server publishes each record once to a process, however many readers it has, so only the client's cost grows.
 """
 
 from __future__ import annotations

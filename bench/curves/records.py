@@ -1,4 +1,4 @@
-"""Records: one log that grows to a million, made of messages of 500 tokens each.
+"""Records: one log that grows to a million records, in messages of 500 tokens each.
 
 Attach joins at a token in the middle of the log and waits for the next event; fold reads all records and computes the
 state that a worker continues from; replay yields all events. Each is measured as the reader's CPU, and as time.

@@ -1,7 +1,7 @@
 """Workers: from one to several of 100 runs each, at 20 events a second a run, on one server.
 
 Each worker sends the records of its own runs, so calls do not become larger with more workers; but a busier server
-reads several calls at one wake-up. The cost of an event is that in a fleet.
+reads several calls at one wake-up. The cost of an event is therefore that of a fleet.
 """
 
 from __future__ import annotations
