@@ -1,4 +1,4 @@
-"""What the fake provider answers: for each task and turn one answer, drawn from the seed. Pure.
+"""The fake provider's answers: one for each task and turn, drawn from the seed. Pure.
 
 The prompt names its task, so the provider, and the checker after it, know from a history alone which answer comes next
 and which ones came before. A text, a call and an input of one answer occur in no other one.
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 TOOLS: Final = ("look", "add", "look_up")
-"""One name is the beginning of another, as a name in fragments may look whole too early."""
+"""One name is the beginning of another, because a name in fragments may look whole too early."""
 
 FATAL: Final[Mapping[str, str]] = {
     "400": "BadRequestError",
@@ -48,21 +48,21 @@ FATAL: Final[Mapping[str, str]] = {
     "finish reason error for good": "ModelResponseError",
     "token limit": "MaxTokensReachedException",
 }
-"""What the provider does at some turns, each time that it is asked; and the error with which the run must fail."""
+"""The failures of the provider at some turns, each time that it is asked, and the error with which the run must fail."""
 
 _FATAL_SHARE: Final = 0.04
 _ODD: Final = (
     *("é", "🙂", '"', "\\", "\n", "\u2028", "\x00", "{", "}]", "</tool_call>", "data: [DONE]\n\n", " ", "\r\n"),
     "\ud83d",
 )
-"""What models and people write between plain words; the last one is half of a character."""
+"""Odd strings that models and people write between plain words; the last one is half of a character."""
 
 _VALUES: Final = (None, 1, -0.5, True, 10**20, "", ' 🙂 "}{', "\n", [1, [2]], {"a": {"b": []}}, {"}": "{"})
 _TASK: Final = re.compile(r"task ([\w-]+) of (\d+), (plain|mixed)\b")
 
 
 class Task(NamedTuple):
-    """What a run is asked to do: the provider answers a plain task without faults and distortions."""
+    """The task of a run. The provider answers a plain task without faults and distortions."""
 
     name: str
     seed: int
@@ -70,13 +70,13 @@ class Task(NamedTuple):
 
     @property
     def prompt(self) -> str:
-        """The text to submit, with what people paste."""
+        """The text to submit, including odd strings that people paste."""
         dice = random.Random(f"prompt {self.name} {self.seed}")
         return f"task {self.name} of {self.seed}, {'plain' if self.is_plain else 'mixed'} {_odd_text(dice)}"
 
     @property
     def rounds(self) -> int:
-        """How many answers have tool calls; the one after them is the last."""
+        """The number of answers with tool calls; the one after them is the last."""
         return random.Random(f"rounds {self.name} {self.seed}").choice([0, 1, 1, 2, 3])
 
 
@@ -86,7 +86,7 @@ def tasks_in(text: str) -> list[Task]:
 
 
 class Call(NamedTuple):
-    """A tool call, with what the provider must get back with it."""
+    """A tool call, with the fields that the provider must get back with it."""
 
     name: str
     input: dict[str, Any]
@@ -100,10 +100,10 @@ class Answer:
     Attributes:
         thoughts, texts: Its reasoning and its text, in pieces.
         habits: How it is streamed.
-        is_torn: The arguments of its last call are cut off.
-        is_body: It is sent as a JSON body, as by a server that does not stream.
+        is_torn: Whether the arguments of its last call are cut off.
+        is_body: Whether it is sent as a JSON body, as by a server that does not stream.
         fatal: A key of `FATAL`, or empty.
-        words: What the provider says when it fails.
+        words: The provider's words when it fails.
     """
 
     thoughts: tuple[str, ...]
@@ -127,7 +127,7 @@ class Answer:
 
     @property
     def is_certain(self) -> bool:
-        """Whether every call must arrive whole; else calls may be refused, but not changed and not lost silently."""
+        """Whether every call must arrive whole; otherwise calls may be refused, but neither changed nor silently lost."""
         return self.habits.is_certain or not self.calls
 
 
@@ -171,7 +171,7 @@ def _calls(dice: random.Random, mark: str) -> tuple[Call, ...]:
 
 
 def _pieces(dice: random.Random, mark: str) -> list[str]:
-    """Words that begin with the mark, odd ones among them, and now and then a character cut into two pieces."""
+    """Words that begin with the mark, some of them odd, and occasionally a character cut into two pieces."""
     found = [mark]
     for number in range(dice.randint(0, 12)):
         found.append(f" {digest(mark, number)}")
@@ -185,18 +185,18 @@ def _odd_text(dice: random.Random) -> str:
 
 
 def joined(text: str) -> str:
-    """A text as it must be stored: characters that were cut in two joined, half characters replaced by U+FFFD."""
+    """A text in the form in which it must be stored: split characters joined, half characters replaced by U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def result_text(name: str, given: Any) -> str:
-    """What a tool's body returns for its input."""
+    """The value that a tool's body returns for its input."""
     mark = digest("result", name, json.dumps(given, sort_keys=True))
     return f"{mark} {_odd_text(random.Random(mark))}"
 
 
 class Said(NamedTuple):
-    """An answer as it was received: each call with its input, None for one that could not be read."""
+    """An answer as received: each call with its input, None for one that could not be read."""
 
     text: str
     reasoning: str
@@ -204,7 +204,7 @@ class Said(NamedTuple):
 
 
 def differs(said: Said, answer: Answer) -> str:
-    """In what a received answer differs from the one that was sent; empty if it does not."""
+    """How a received answer differs from the one that was sent; empty if it does not."""
     if said.text != answer.text:
         return f"the text is {said.text!r}, not {answer.text!r}"
     if said.reasoning != answer.reasoning:

@@ -31,7 +31,7 @@ class Audience:
 
     Attributes:
         joins: How often viewers joined, at the start and again.
-        rewinds: How often a viewer got a `RewindError`, because a failover had lost what it had seen.
+        rewinds: How often a viewer got a `RewindError` because a failover had lost records that it had seen.
     """
 
     def __init__(self, stage: Stage, dice: random.Random) -> None:
@@ -51,7 +51,7 @@ class Audience:
         await order.done.wait()
 
     async def watch_again(self, run: str, what: Literal["records", "events"]) -> None:
-        """Have an ended view continue at its cursor, because the end that it saw is not in the log any more."""
+        """Have an ended view continue at its cursor, because the end that it saw is no longer in the log."""
         append_line(self._stage.folder / "views" / f"{run}.{what}", ["again"])
         await self.watch(run, what)
 

@@ -41,8 +41,8 @@ class Outcome:
     Attributes:
         server: Its name and version, and how it is set up.
         took_s: From the first injury to the last run's end.
-        complete: All injuries were inflicted within the time limit.
-        folder: With the logs and views of broken runs, the processes' logs and the injuries; None if not kept.
+        complete: Whether all injuries were inflicted within the time limit.
+        folder: The folder with the logs and views of broken runs, the processes' logs and the injuries; None if not kept.
     """
 
     server: str
@@ -72,7 +72,7 @@ async def run_chaos(options: Options, say: Callable[[str], None]) -> Outcome:
 
 
 class _Load(Protocol):
-    """What submits runs; `satisfied` is set when it has no more to submit."""
+    """The part that submits runs; `satisfied` is set when it has no more to submit."""
 
     satisfied: anyio.Event
 
@@ -83,7 +83,7 @@ class _Load(Protocol):
 
 @dataclass(slots=True)
 class _Scene:
-    """Everything that takes part."""
+    """All parts of a chaos run."""
 
     stage: Stage
     audience: Audience

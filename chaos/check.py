@@ -25,7 +25,7 @@ from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, R
 __all__ = ["check_log", "check_provided", "check_run", "check_session"]
 
 _WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
-"""What may be written after an owner has released the run."""
+"""The records that may follow after an owner has released the run."""
 
 _STATES: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 
@@ -33,12 +33,12 @@ Check = Callable[[Evidence], list[Violation]]
 
 
 def check_run(evidence: Evidence, *, history: Sequence[Message] = ()) -> list[Violation]:
-    """Every promise that one run can break; `history` are the messages of its session before it."""
+    """Check every promise that one run can break; `history` are the messages of its session before it."""
     return [*_check_any(evidence), *_fitting(evidence), *check_content(evidence, history)]
 
 
 def check_provided(evidence: Evidence, *, task: Task) -> list[Violation]:
-    """Every promise that a run of the fake provider can break; `task` is what it was asked to do."""
+    """Check every promise that a run of the fake provider can break; `task` is its task."""
     return [*_check_any(evidence), *check_answers(evidence, task)]
 
 
@@ -81,7 +81,7 @@ def _content(messages: Sequence[Message]) -> list[object]:
 
 
 def check_log(evidence: Evidence) -> list[Violation]:
-    """The numbers are dense and unique, and each owner's records are consecutive and begin with its claim."""
+    """Check that the numbers are dense and unique, and that each owner's records are consecutive and begin with its claim."""
     return [*_dense(evidence), *_owned(evidence)]
 
 
@@ -147,7 +147,7 @@ def _end(evidence: Evidence) -> list[Violation]:
 
 
 def _fitting(evidence: Evidence) -> list[Violation]:
-    """The end must fit: cancelled only after a cancel was sent, failed only as planned or past its deadline."""
+    """Check the end: cancelled only after a cancel was sent, failed only as planned or past its deadline."""
     end = next((entry for entry in evidence.entries if entry.record.type in TERMINAL_TYPES), None)
     if end is None:
         return []

@@ -1,4 +1,4 @@
-"""Compares a run with what its provider said: nothing lost, nothing changed, and no end that is not true. Pure."""
+"""Compares a run with its provider's answers: nothing lost, nothing changed, and a true end. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from playhead.runtime.core.tool_input import unread_input
 __all__ = ["check_answers"]
 
 _WORDLESS: Final = frozenset({"away for good", "token limit"})
-"""What a provider does without a word."""
+"""The failures of a provider that come without words."""
 
 
 def check_answers(evidence: Evidence, task: Task) -> list[Violation]:
@@ -80,7 +80,7 @@ class _Run:
 
 
 def said_in(message: Message) -> Said:
-    """The answer as a message of the log holds it."""
+    """The answer that a message of the log holds."""
     content = message.get("content", [])
     uses = [block["toolUse"] for block in content if "toolUse" in block]
     return Said(
@@ -100,7 +100,7 @@ def _untrue(answer: Answer) -> str:
 
 
 def _end(evidence: Evidence, task: Task) -> list[Violation]:
-    """A completed run has all its answers; a failed one failed as its provider did, and with the provider's words."""
+    """Check the end: a completed run has all its answers, and a failed one has its provider's failure and words."""
     entries = evidence.entries
     last = entries[-1].record if entries else None
     answers = sum(isinstance(entry.record, MessageAdded) and entry.record.origin == "model" for entry in entries)

@@ -1,4 +1,4 @@
-"""Compares the texts of model and tools, word for word, with the plan: none lost, swapped or of another run. Pure."""
+"""Compares the texts of model and tools word for word with the plan: none is lost, swapped or from another run. Pure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _expected(evidence: Evidence, messages: Sequence[Message]) -> PlannedMessage
 
 
 def _results(evidence: Evidence) -> list[Violation]:
-    """A result is what the body returns for the call's input; an error only if a cancel or a takeover allows one."""
+    """Check that each result is the one that the body returns for the input, or an error that a cancel or a takeover allows."""
     found: list[Violation] = []
     cancelled = "cancel" in evidence.signals.values()
     for name, call in tool_calls(evidence.entries).items():
@@ -118,7 +118,7 @@ def _text(start: Entry) -> str:
 
 
 def _result(evidence: Evidence) -> list[Violation]:
-    """The run's result is its last message."""
+    """Check that the run's result is its last message."""
     last = evidence.entries[-1] if evidence.entries else None
     if last is None or not isinstance(last.record, RunCompleted):
         return []

@@ -1,4 +1,4 @@
-"""The model's calls in a log: each has one message, or is retracted exactly. Pure."""
+"""Checks the model's calls in a log: each has one message, or is retracted exactly. Pure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def model_calls(entries: Sequence[Entry]) -> list[ModelCall]:
 
 
 def check_model(evidence: Evidence) -> list[Violation]:
-    """No message is paid for twice; a call that was cut off is continued or retracted, all of it and nothing else."""
+    """Check that no message is paid for twice, and that a call that broke off is continued or retracted exactly."""
     run, found = evidence.plan.run, list[Violation]()
     call: Entry | None = None  # the one without its message yet
     speaker = 0  # the owner whose model streams

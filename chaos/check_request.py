@@ -1,7 +1,7 @@
-"""What the fake provider finds in a request: the task, the turn, and everything that is wrong. Pure.
+"""Reads a request to the fake provider: the task, the turn, and everything that is wrong. Pure.
 
-A strict provider refuses the first flaw for ever, so a flaw is a spoiled session. The history must hold exactly what was
-said before: every answer, with what the provider is to get back, and every result.
+A strict provider refuses a flawed history for ever, so a flaw spoils the session. The history must hold exactly the
+earlier messages: every answer, with the fields that the provider must get back, and every result.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ __all__ = ["Asked", "read_request"]
 
 _REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _FILLED: Final = "[no reply]"
-"""What stands for the answer to a prompt whose run failed."""
+"""The text in place of the answer to a prompt whose run failed."""
 
 
 class Asked(NamedTuple):
-    """What a request asks: the answer `turn` of `task`; or what is wrong with it."""
+    """The answer that a request asks for, number `turn` of `task`; or what is wrong with it."""
 
     task: Task | None
     turn: int
@@ -95,7 +95,7 @@ def _said(message: Mapping[str, Any], answer: Answer) -> Said:
 
 
 def _lacks(message: Mapping[str, Any], answer: Answer) -> str:
-    """What the provider had sent along with its calls and did not get back."""
+    """The fields of its calls that the provider did not get back."""
     sent = message.get("tool_calls") or ()
     details = "".join(detail["text"] for detail in message.get("reasoning_details", ()))
     if sent and not answer.is_body and details != (answer.reasoning if answer.habits.reasoning == "details" else ""):

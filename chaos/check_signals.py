@@ -1,4 +1,4 @@
-"""Signals: each counts once, in order; interrupts get their responses, and the model gets each steer. Pure."""
+"""Checks signals: each counts once, in order; interrupts get their responses, and the model gets each steer. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["check_signals"]
 
 
 def check_signals(evidence: Evidence) -> list[Violation]:
-    """Signals that were sent and acknowledged are in the log, once, and took effect."""
+    """Check that acknowledged signals are in the log, once, and took effect."""
     return [*_taken_in(evidence), *_Questions(evidence).flaws, *_steered(evidence)]
 
 
@@ -81,7 +81,7 @@ class _Questions:
 
 
 def _steered(evidence: Evidence) -> list[Violation]:
-    """The messages of steers are in the run's history, each once and in order, before it completes."""
+    """Check that the steers' messages are in the run's history, each once and in order, before it completes."""
     found: list[Violation] = []
     said: list[Any] = []
     for entry in evidence.entries:

@@ -1,4 +1,4 @@
-"""Tools: their calls in the log, and what their bodies did. Pure."""
+"""Checks tools: their calls in the log, and the traces of their bodies. Pure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _name(effect_key: str) -> str:
 
 
 def check_tools(evidence: Evidence) -> list[Violation]:
-    """At most one start for each owner, none after the result; one result; the message has the results in order."""
+    """Check that each owner starts a call at most once, never after its result, and that the message has one result per call, in order."""
     run, found = evidence.plan.run, list[Violation]()
     for name, call in tool_calls(evidence.entries).items():
         owners: set[int] = set()
@@ -72,7 +72,7 @@ def _succeeded(result: Entry) -> bool:
 
 
 def _batches(evidence: Evidence) -> list[Violation]:
-    """The message for the model has each call's result, once, in the order of the calls."""
+    """Check that the message for the model has each call's result once, in the order of the calls."""
     found: list[Violation] = []
     wanted: list[ToolUse] = []
     results: dict[str, object] = {}

@@ -1,4 +1,4 @@
-"""What viewers saw, across leaving and rejoining, must be exactly the log. Pure."""
+"""Checks that viewers saw exactly the log, across leaving and rejoining. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def seen_event(event: Event) -> tuple[str, str]:
 
 
 def left_standing(lines: Sequence[Any]) -> tuple[list[Any], list[list[Any]]]:
-    """What a view saw and still counts; and what it discarded at each rewind."""
+    """The notes of a view that still count, and those that it discarded at each rewind."""
     kept: list[Any] = []
     forgotten: list[list[Any]] = []
     for line in lines:
@@ -94,7 +94,7 @@ def _digest(data: bytes) -> str:
 
 
 def check_views(evidence: Evidence) -> list[Violation]:
-    """Every view equals the log: each record or event once, in order, the same bytes; and it ended like the run."""
+    """Check that every view equals the log: each record or event once, in order, with the same bytes; and that it ended like the run."""
     projection = Projection(evidence.plan.run)
     events = [event for entry in evidence.entries for event in projection.feed(entry)]
     wanted = {
@@ -148,7 +148,7 @@ def _rewound(run: str, view: View, wanted: Sequence[tuple[str, str]]) -> list[Vi
 
 
 def _folded(evidence: Evidence, events: Sequence[Event]) -> list[Violation]:
-    """The text that a folding client shows is that of the calls that are not retracted, and no other."""
+    """Check that a folding client shows the text of the calls that are not retracted, and no other."""
     pieces: list[tuple[int, str]] = []
     found: list[Violation] = []
     for event in events:

@@ -1,4 +1,4 @@
-"""Collects the evidence about each run as soon as it is over, has it checked, and keeps what is needed of broken ones."""
+"""Collects the evidence about each run as soon as it is over, has it checked, and keeps the evidence of broken runs."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ class Collector:
     async def _is_over(self, run_id: str) -> bool:
         """Whether the log still has the end that the viewers saw.
 
-        An end that a primary wrote just before it was replaced is lost. A viewer that has seen an end does not read any
-        more, so it must rejoin at its cursor.
+        An end that a primary wrote just before it was replaced is lost. A viewer that has seen an end no longer reads,
+        so it must rejoin at its cursor.
         """
         if not self._stage.servers.fails_over:
             return True
@@ -151,7 +151,7 @@ class Collector:
         (folder / f"{evidence.plan.run}.jsonl").write_text(text)
 
     async def look_again(self) -> None:
-        """Ended runs must not change: no record and no body may come later, for example from a worker that resumed."""
+        """Check that ended runs have not changed: no record and no body may come later, for example from a worker that resumed."""
         for run_id, (records, bodies) in self._over.items():
             info = await retry_until_answered(partial(self._log.info, run_id))
             if info is not None and info.head != records:

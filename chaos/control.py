@@ -46,7 +46,7 @@ class Control:
 
     Attributes:
         sent: The kind of every signal, by its id.
-        acknowledged: Ids of those that were accepted before the run had ended, in the order in which they were sent.
+        acknowledged: The ids of signals that were accepted before the run had ended, in the order in which they were sent.
         violations: Responses that were refused although their interrupts were open, and errors that stopped the client.
     """
 

@@ -1,4 +1,4 @@
-"""The evidence about a run that is over, and the violations it may show. Plain data."""
+"""The evidence about a run that is over, and the violations that it may show. Plain data."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Violation:
     Attributes:
         kind: A key of `KINDS`.
         run: Its id, or the session's.
-        seq: Of the record that shows it, None if there is not one.
+        seq: The number of the record that shows it; None if there is none.
         what: What is wrong.
     """
 
@@ -80,7 +80,7 @@ class Begun(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """What one viewer saw of a run, across all its rejoinings.
+    """The notes of one viewer about a run, across all its rejoinings.
 
     Attributes:
         what: `records`, or `events` as `stream_async` gives them.
@@ -88,7 +88,7 @@ class View:
         forgotten: The same, for the records discarded at each rewind.
         error: The error that ended it, as text; None for the end of the run.
         failed: The error type of the `RunFailedError` it ended with, if it did.
-        left_at: How many it had seen each time it left, and whether it had seen the end.
+        left_at: The number of notes each time it left, and whether it had seen the end.
     """
 
     name: str

@@ -251,11 +251,11 @@ DECK: Final = (
     "cut a worker off",
     "kill -9 the server",
 )
-"""Shuffled and used up, then shuffled again, so that every kind occurs, the severe ones more often."""
+"""The deck of injuries, shuffled again when it is used up, so that every kind occurs, the severe ones more often."""
 
 SINGLE_ONLY: Final = {
     *[kind for kind in KINDS if kind.startswith(("cut", "slow", "hold", "lose"))],
     "server read-only",
 }
-"""Not for a server that fails over: injuries by a proxy, because clients connect to the servers' own addresses, and
-`REPLICAOF`, because only the sentinels may use it."""
+"""Injuries that are not for a server that fails over: those by a proxy, because clients connect to the servers' own
+addresses, and `REPLICAOF`, because only the sentinels may use it."""

@@ -76,7 +76,7 @@ class Load:
             free.release()
 
     async def _submit(self, turn: Turn) -> None:
-        """One id is one run, however often it is submitted."""
+        """Submit a run, perhaps several times: one id is one run."""
         plan = turn.plan
         start = partial(
             self._collector.client.start,

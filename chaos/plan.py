@@ -1,8 +1,8 @@
-"""The plan of a run, and the exact text that its model must then stream. Pure.
+"""The plan of a run, and the exact text that its model must stream. Pure.
 
 The prompt contains the plan, so any worker's model can continue from the history alone. Every word of a message is a
-hash over the run, the call, the position and the word before; the first word is a hash over all that the model was
-given. So the checker notices a word that is lost, repeated, swapped or of another run, and a model whose input differs
+hash over the run, the call, the position and the word before; the first word is a hash over the model's whole input. So
+the checker notices a word that is lost, repeated, swapped or from another run, and a model whose input differs
 from the log.
 """
 
@@ -47,7 +47,7 @@ class Plan:
         pause_ms: The pause between two words.
         batches: The tools that the first messages call, one batch each; the message after them is the last.
         tool_ms: How long each body runs.
-        fails: The model raises an error in the middle of its last message.
+        fails: Whether the model raises an error in the middle of its last message.
         session: The session it belongs to.
         deadline_s: The time from its submission until it must have ended.
     """
@@ -92,7 +92,7 @@ def plan_in(messages: Sequence[Message]) -> tuple[Plan, int]:
     """The newest plan in a history, and how many messages of the model come after it.
 
     Raises:
-        ValueError: There is none.
+        ValueError: If there is none.
     """
     count = 0
     for message in reversed(messages):

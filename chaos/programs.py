@@ -39,7 +39,7 @@ _AWAY_S: Final = 0.7
 
 
 def append_line(file: Path, value: Any) -> None:
-    """Append one line of JSON, in one write: it is written completely or not at all."""
+    """Append one line of JSON, in one write: the line is written completely or not at all."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(descriptor, json.dumps(value).encode() + b"\n")

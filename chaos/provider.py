@@ -1,7 +1,7 @@
-"""The fake provider: it answers each request as its task says, and fails in between in every way that is known.
+"""The fake provider: it answers each request as its task says, and fails in between in every known way.
 
-What it says is drawn from the task and the turn (see `answers`), how it fails also from how often it was asked: at each
-turn a few transient faults, after which the whole answer comes.
+Its answer is drawn from the task and the turn (see `answers`), its failures also from the number of requests: at each
+turn a few transient faults precede the whole answer.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Provider:
 
     Attributes:
         url: The base URL, while it is running.
-        served: How often it did what.
-        violations: Requests that a strict provider refuses, or whose history is not what was said.
+        served: How often it responded in which way.
+        violations: Requests that a strict provider refuses, or whose history differs from the earlier answers.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The agents whose model is the fake provider: a real `OpenAIModel`, and tools that run on whatever they are given.
+"""The agents whose model is the fake provider: a real `OpenAIModel`, and tools that accept any input.
 
 Every parameter of a tool has a default, so a call whose arguments were lost would run and be seen.
 """

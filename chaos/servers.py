@@ -48,7 +48,7 @@ class Servers(ABC):
     Attributes:
         url: The URL for a client without a proxy.
         ports: The ports of all servers that may hold the fleet's keys.
-        kind: Name and version of the server.
+        kind: The name and version of the server.
         about: The setup, for the report.
         durability: The durability with which a killed server loses no acknowledged write.
         takes_proxies: Whether clients can use a proxy; clients of the others get the servers' own addresses.
@@ -69,7 +69,7 @@ class Servers(ABC):
 
     @abstractmethod
     async def kill(self, away_s: float) -> None:
-        """`kill -9` that server; returns when writes are accepted again and survive another kill."""
+        """`kill -9` that server, and return when writes are accepted again and survive another kill."""
 
     @abstractmethod
     async def stall(self, seconds: float) -> None:

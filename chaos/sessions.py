@@ -100,7 +100,7 @@ class Sessions:
         return Plan(run=new_run_id(), scenario=scenario, agent=agent, words=0, pause_ms=0, session=session)
 
     async def _check_sessions(self) -> None:
-        """Each session holds the messages of its runs, and its last run completed: it can be used."""
+        """Check that each session holds the messages of its runs, and that its last run completed, so the session is usable."""
         for session, runs in self._over.items():
             messages = await self._collector.messages(session)
             self._collector.violations += check_session(runs, messages, check=lambda evidence: [])

@@ -88,7 +88,7 @@ class Tally:
     errors: Counter[str] = field(default_factory=Counter[str])
     """Failed runs, by the type of their error."""
     failures: int = 0
-    """Model calls that failed and were made again."""
+    """Model calls that failed and were repeated."""
     records: int = 0
     views: int = 0
     made_again: int = 0
