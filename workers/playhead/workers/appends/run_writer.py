@@ -126,7 +126,7 @@ class RunWriter:
         """Queue one record without waiting. Returns False if the buffer is full, and then nothing was done.
 
         Raises:
-            FencedError: If the run is not held any more.
+            FencedError: If the run is no longer held.
             EncodingError, RecordTooLargeError: If the record cannot be stored; nothing was queued.
         """
         waiting, commit = self._waiting, self._commit
@@ -164,7 +164,7 @@ class RunWriter:
         """Wait until everything queued so far is stored.
 
         Raises:
-            FencedError: If the run is not held any more.
+            FencedError: If the run is no longer held.
         """
         while self._waiting or self._in_flight:
             self.ownership.check()

@@ -115,7 +115,7 @@ class Leases:
         lease = Lease(run_id, token, sent=sent, limit_s=self._limit_s, watchdog=self._watchdog)
         with self._lock:
             former, self._held[run_id] = self._held.get(run_id), lease
-        if former is not None:  # no renewal tells it any more, and its execution may write nothing for long
+        if former is not None:  # no renewal tells it from now on, and its execution may write nothing for long
             former.lose("this worker has claimed the run again")
         return lease
 
