@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from playhead.runtime.core.codec import decode_record, pack
 from playhead.runtime.core.records import ENDED_STATES
-from playhead.runtime.log.interface import deadline_failure
+from playhead.runtime.log.endings import deadline_failure
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_state import LogRun
 from playhead.runtime.log.values import RunEnd, WriteResult

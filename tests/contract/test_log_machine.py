@@ -41,7 +41,8 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import Log, cancel_ending
+from playhead.runtime.log.endings import cancel_ending
+from playhead.runtime.log.interface import Log
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.rules import Rules

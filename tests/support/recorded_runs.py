@@ -28,7 +28,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import open_chunks
-from playhead.runtime.log.interface import cancel_ending, deadline_failure
+from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush

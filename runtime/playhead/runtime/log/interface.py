@@ -10,17 +10,14 @@ below this interface.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Iterable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Mapping, Sequence
+from typing import Protocol
 
-from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name
-from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
-from playhead.runtime.core.records import Entry, RunCancelled, RunFailed, RunStateName, SignalReceived, now_ms
+from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -37,97 +34,7 @@ from playhead.runtime.log.values import (
     WriteResult,
 )
 
-__all__ = [
-    "ClientLog",
-    "ListedLog",
-    "Log",
-    "LogOwner",
-    "LogReader",
-    "LogSubmitter",
-    "cancel_ending",
-    "check_claim",
-    "check_pause",
-    "check_signal",
-    "deadline_failure",
-]
-
-SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
-
-
-def deadline_failure() -> bytes:
-    """The encoded `run.failed` record that ends a run past its deadline."""
-    text = "the deadline that was set when the run was submitted has passed"
-    return encode_record(RunFailed(at=now_ms(), error_type="DeadlineExceeded", message=text))
-
-
-def cancel_ending(signal: Signal) -> list[bytes]:
-    """The encoded records that end a run without an owner, if `signal` is a cancel; else an empty list."""
-    if signal.kind != "cancel":
-        return []
-    at = now_ms()
-    message = {"role": "assistant", "content": [{"text": CANCELLED_TEXT}]}
-    result = {"stop_reason": "cancelled", "message": message, "metrics": {}, "state": {}}
-    received = SignalReceived(at=at, signal_id=signal.signal_id, kind=signal.kind)
-    return [encode_record(received), encode_record(RunCancelled(at=at, result=result))]
-
-
-def check_signal(signal: Signal) -> None:
-    """Refuse a signal that no run can receive.
-
-    Raises:
-        ValueError: If the kind is unknown, the id is not a name, or the body of a `respond` has no responses.
-    """
-    if signal.kind not in SIGNAL_KINDS:
-        raise ValueError(f"a signal's kind must be one of {', '.join(SIGNAL_KINDS)}, not {signal.kind!r}")
-    check_name("signal_id", signal.signal_id)
-    if signal.kind == "respond":
-        if not (isinstance(signal.body, dict) and signal.body):
-            raise ValueError(
-                f"a respond signal needs answers as {{interrupt id: answer}}, not {type(signal.body).__name__}"
-            )
-        _check_interrupts(signal.body)
-
-
-def check_claim(
-    agents: Iterable[str],
-    *,
-    worker: str,
-    token: str,
-    lease_ms: int,
-    crash_limit: int,
-    retention_ms: int,
-    retentions: Mapping[str, int],
-) -> None:
-    """Refuse the arguments of an impossible claim.
-
-    Raises:
-        ValueError: If a name is malformed, the lease or the retention is below a millisecond, or the crash limit below 0.
-    """
-    check_agents(agents)
-    check_name("worker", worker)
-    check_name("token", token)
-    check_duration("lease_ms", lease_ms)
-    check_count("crash_limit", crash_limit)
-    for retention in (retention_ms, *retentions.values()):
-        check_duration("retention_ms", retention)
-
-
-def check_pause(interrupts: Sequence[str]) -> None:
-    """Refuse a pause that no response can end.
-
-    Raises:
-        ValueError: If `interrupts` is empty, or one of the ids is not a string.
-    """
-    if not interrupts:
-        raise ValueError("a run that waits for nothing cannot be paused: no interrupt is open")
-    _check_interrupts(interrupts)
-
-
-def _check_interrupts(ids: Iterable[object]) -> None:
-    """Any string is valid, because a model's own call id is part of it."""
-    for interrupt in ids:
-        if not isinstance(interrupt, str) or not interrupt:
-            raise ValueError(f"the id of an interrupt must be a text, not {interrupt!r}")
+__all__ = ["ClientLog", "ListedLog", "Log", "LogOwner", "LogReader", "LogSubmitter"]
 
 
 class LogReader(Protocol):

@@ -24,13 +24,8 @@ from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import (
-    cancel_ending,
-    check_claim,
-    check_pause,
-    check_signal,
-    deadline_failure,
-)
+from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
+from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.log.rules import Notifications, Rules, RunQueued, RunSignalled
 from playhead.runtime.log.rules_state import first_of
 from playhead.runtime.log.values import (

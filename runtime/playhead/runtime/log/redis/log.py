@@ -22,13 +22,8 @@ from playhead.runtime.core.errors import ForeignRecordError, InterruptNotOpenErr
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.interface import (
-    cancel_ending,
-    check_claim,
-    check_pause,
-    check_signal,
-    deadline_failure,
-)
+from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
+from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.log.redis.commands import Commands, Later
 from playhead.runtime.log.redis.connection import address_of, clone, point, redact, translate_errors
 from playhead.runtime.log.redis.durability import Durability, waiting_links
