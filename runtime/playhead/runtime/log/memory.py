@@ -1,7 +1,7 @@
 """The log in this process: the semantics of the Redis log with nothing to install, for one event loop.
 
-`rules` decides; this module adds the impure parts: the clock, the encoding, and the workers that wait. No
-method awaits between the rules' decision and its notifications, so each is atomic on its loop, as a script is on the
+`rules` decides; this module adds the impure parts: the clock, the encoding, and the workers that wait
+(`memory_waiters`). No method awaits between the rules' decision and its notifications, so each is atomic on its loop, as a script is on the
 server. Records are kept as bytes and decoded when read, so every backend tests the same encoding.
 """
 
@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Final, TypeVar
-
-import anyio
-import anyio.lowlevel
+from dataclasses import asdict
+from typing import TypeVar
 
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import decode_stored, pack, unpack
@@ -26,8 +22,8 @@ from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
 from playhead.runtime.log.endings import cancel_ending, deadline_failure
-from playhead.runtime.log.rules import Notifications, Rules, RunQueued, RunSignalled
-from playhead.runtime.log.rules_state import first_of
+from playhead.runtime.log.memory_waiters import Waiters
+from playhead.runtime.log.rules import Notifications, Rules
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -48,29 +44,11 @@ __all__ = ["MemoryLog"]
 
 T = TypeVar("T")
 
-_MAX_NOTIFICATIONS: Final = 100
-"""The most notifications that are kept for a worker that does not ask; `run_states.lua` has the same number."""
-
 
 def _wall_clock() -> Callable[[], int]:
     """Unix milliseconds that never go back in this process."""
     offset = time.time_ns() - time.monotonic_ns()
     return lambda: (offset + time.monotonic_ns()) // 1_000_000
-
-
-@dataclass(eq=False, slots=True)
-class _Waiter:
-    """A worker that waits in `wait_for_work`."""
-
-    agents: frozenset[str]
-    worker: str
-    woken: anyio.Event = field(default_factory=anyio.Event)
-
-    def wakes_on(self, notification: RunQueued | RunSignalled) -> bool:
-        """Whether the notification concerns this worker."""
-        if isinstance(notification, RunQueued):
-            return notification.agent in self.agents
-        return notification.worker == self.worker
 
 
 class MemoryLog:
@@ -85,8 +63,7 @@ class MemoryLog:
         self._clock = clock or _wall_clock()
         self._rules = Rules()
         self._workers: dict[str, tuple[int, WorkerInfo]] = {}  # name -> (expiry, announcement)
-        self._waiters: set[_Waiter] = set()
-        self._signalled: dict[str, deque[str]] = {}  # worker -> its runs that have got a signal, not told yet
+        self._waiters = Waiters(self._rules)
 
     @property
     def rules(self) -> Rules:
@@ -102,12 +79,7 @@ class MemoryLog:
     def _notify(self, outcome: tuple[T, Notifications]) -> T:
         """Wake the workers that the call concerns, and return its answer."""
         answer, notifications = outcome
-        for one in notifications:
-            if isinstance(one, RunSignalled):
-                self._signalled.setdefault(one.worker, deque(maxlen=_MAX_NOTIFICATIONS)).append(one.run_id)
-            for waiter in self._waiters:
-                if waiter.wakes_on(one):
-                    waiter.woken.set()
+        self._waiters.notify(notifications)
         return answer
 
     # ------------------------------------------------------------------ clients
@@ -335,30 +307,8 @@ class MemoryLog:
     async def withdraw(self, worker: str) -> None:
         """See `Log.withdraw`."""
         self._workers.pop(worker, None)
-        self._signalled.pop(worker, None)
+        self._waiters.forget(worker)
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call."""
-        queues = (self._rules.queue, self._rules.suspects)
-        if worker in self._signalled or first_of(queues, agents) is not None:
-            await anyio.lowlevel.checkpoint()
-        else:
-            waiter = _Waiter(frozenset(agents), worker)
-            self._waiters.add(waiter)
-            try:
-                with anyio.move_on_after(timeout):
-                    await waiter.woken.wait()
-            finally:
-                self._waiters.discard(waiter)
-        return self._take_signalled(worker)
-
-    def _take_signalled(self, worker: str) -> str | None:
-        """Take the first run with a signal that the worker still owns."""
-        signalled = self._signalled.pop(worker, None)
-        while signalled:
-            run_id = signalled.popleft()
-            if (run := self._rules.runs.get(run_id)) and run.worker == worker and run.state == "running":
-                if signalled:
-                    self._signalled[worker] = signalled
-                return run_id
-        return None
+        return await self._waiters.wait(agents, worker=worker, timeout=timeout)
