@@ -23,7 +23,8 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
 from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.log.memory_waiters import Waiters
-from playhead.runtime.log.rules import Notifications, Rules
+from playhead.runtime.log.rules import Rules
+from playhead.runtime.log.rules_run_states import Notifications
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,

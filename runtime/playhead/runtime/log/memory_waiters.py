@@ -10,7 +10,8 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 
-from playhead.runtime.log.rules import Notifications, Rules, RunQueued, RunSignalled
+from playhead.runtime.log.rules import Rules
+from playhead.runtime.log.rules_run_states import Notifications, RunQueued, RunSignalled
 from playhead.runtime.log.rules_state import first_of
 
 __all__ = ["Waiters"]

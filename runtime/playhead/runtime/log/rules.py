@@ -7,15 +7,15 @@ are bytes; the present, unix milliseconds, is an argument.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions, first_of, passed
+from playhead.runtime.log.rules_run_states import Notifications, RunQueued, RunSignalled, RunStates
+from playhead.runtime.log.rules_state import LogRun, first_of, passed
 from playhead.runtime.log.values import (
     Batch,
     Claim,
@@ -29,56 +29,22 @@ from playhead.runtime.log.values import (
     WriteStatus,
 )
 
-__all__ = ["Notifications", "Rules", "RunQueued", "RunSignalled"]
+__all__ = ["Rules"]
 
 _CLAIM_MEMO_MS: Final = 60_000
 """The least time for which a claim's token is kept: a late repeat must not claim a second run."""
 
 
-class RunQueued(NamedTuple):
-    """A run was queued: a worker that serves `agent` may claim it."""
-
-    agent: str
-
-
-class RunSignalled(NamedTuple):
-    """A signal was sent to the run `run_id`, which `worker` owns."""
-
-    worker: str
-    run_id: str
-
-
-Notifications = Sequence[RunQueued | RunSignalled]
-"""A notification for workers that follows from a call. Only a hint: no run is lost without it."""
-
-
-class Rules:
+class Rules(RunStates):
     """All runs and the effect of each call on them. A call makes all its changes or none.
 
     Attributes:
-        runs: By id, in the order of their submission.
-        queue: The runs that wait for an owner.
-        suspects: Those of them that wait for a worker that holds no other run.
-        emptying: The worker that hands its runs over to take one of them, and until when.
-        sessions: The conversations, and the runs that wait for one.
-        leases: Run id → until when its owner must renew.
-        deadlines: Run id → when it is failed, for runs that have a deadline and have not ended.
-        definitions: The definitions of the agents that the runs were claimed for.
         claims: Token → until when it is kept, and the run that it claimed.
     """
 
     def __init__(self) -> None:
-        self.runs: dict[str, LogRun] = {}
-        self.queue: RunQueue = RunQueue()
-        self.suspects: RunQueue = RunQueue()
-        self.emptying: tuple[str, int] | None = None
-        self.sessions: Sessions = Sessions()
-        self.definitions: Definitions = Definitions()
-        self.leases: dict[str, int] = {}
-        self.deadlines: dict[str, int] = {}
+        super().__init__()
         self.claims: dict[str, tuple[int, str]] = {}
-        self._position = 0  # the last position in a queue
-        self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
 
     # ------------------------------------------------------------------ clients
 
@@ -92,7 +58,7 @@ class Rules:
             run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
         if new.session is not None and not self.sessions.join(new.session, new.run_id):
             return True, ()
-        return True, self._enqueue(run)
+        return True, self.enqueue(run)
 
     def import_run(
         self, run: ImportedRun, entries: Sequence[EncodedEntry], messages: Sequence[bytes], *, now: int
@@ -108,7 +74,7 @@ class Rules:
             stored.created = stored.updated = now
             if run.info.session is not None:
                 self.sessions.hold(run.info.session, messages, run_id=stored.run_id)
-            return True, self._enqueue(stored)
+            return True, self.enqueue(stored)
         self.keep_until(stored, until)
         self.definitions.end(stored, until=until)
         if run.info.session is not None:
@@ -138,14 +104,14 @@ class Rules:
             raise InterruptNotOpenError(run_id, refused)
         run.signal_ids.add(signal.signal_id)
         if ending and run.state != "running":
-            return "cancelled", self._end_cancelled(run, ending, now=now)
+            return "cancelled", self.end_cancelled(run, ending, now=now)
         run.open_interrupts.difference_update(signal.responds_to)
         run.inbox.append(stored)
         if ending:
             run.cancel = stored, ending
         if run.state == "paused" and signal.responds_to:
             run.state, run.updated = "queued", now
-            return run.state, self._enqueue(run)
+            return run.state, self.enqueue(run)
         return run.state, () if run.worker is None else [RunSignalled(run.worker, run_id)]
 
     # ------------------------------------------------------------------ owners
@@ -181,7 +147,7 @@ class Rules:
             if first is None:
                 return None
             run = self.runs[first]
-            self._drop(run)
+            self.drop(run)
             run.starts.append(run.head + 1)
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
@@ -239,17 +205,17 @@ class Rules:
         run.errors += end.state == "failed"
         if end.session is not None:
             self.sessions.all[end.session].messages.extend(messages)
-        notifications = self._end_run(run, end.state, retention_ms=end.retention_ms, now=now)
+        notifications = self.end_run(run, end.state, retention_ms=end.retention_ms, now=now)
         return run.result(WriteStatus.OK), notifications
 
     def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Notifications]:
         """Store the owner's last records, end its ownership and queue the run again."""
-        run, result = self._append_and_release(batch)
+        run, result = self.append_and_release(batch)
         if run is None:
             return result, ()
         run.handovers += 1
         run.idle_owners += 1
-        return result, self._requeue(run, now=now)
+        return result, self.requeue(run, now=now)
 
     def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Notifications]:
         """Store the owner's last records, end its ownership and pause the run until one of `interrupts` has a response.
@@ -257,11 +223,11 @@ class Rules:
         If signals wait, a response to one of the interrupts may be among them: then the run is queued again, and its next
         owner takes them in.
         """
-        run, result = self._append_and_release(batch)
+        run, result = self.append_and_release(batch)
         if run is None:
             return result, ()
         if run.inbox:
-            return result, self._requeue(run, now=now)
+            return result, self.requeue(run, now=now)
         run.open_interrupts.update(interrupts)
         self.leases.pop(run.run_id, None)
         run.state, run.worker, run.updated = "paused", None, now
@@ -276,7 +242,7 @@ class Rules:
                 continue
             if run.is_owner(token):
                 run.idle_owners += 1
-                notifications += self._requeue(run, now=now)
+                notifications += self.requeue(run, now=now)
             elif run.silent == token:
                 run.silent, run.crashes = None, run.crashes - 1
                 run.crash_streak = max(0, run.crash_streak - 1)
@@ -303,10 +269,10 @@ class Rules:
         notifications: list[RunQueued | RunSignalled] = []
         past = passed(self.deadlines, now, limit=limit)
         for run_id in past:
-            notifications += self._fail(self.runs[run_id], late, now=now)
+            notifications += self.fail(self.runs[run_id], late, now=now)
         expired = passed(self.leases, now, limit=limit - len(past))
         for run_id in expired:
-            notifications += self._take_from_owner(self.runs[run_id], ended="", now=now)
+            notifications += self.take_from_owner(self.runs[run_id], ended="", now=now)
         return past + expired, notifications
 
     def bury(self, worker: str, *, ended: str, now: int) -> tuple[list[str], Notifications]:
@@ -314,7 +280,7 @@ class Rules:
         notifications: list[RunQueued | RunSignalled] = []
         taken = [run_id for run_id in sorted(self.leases) if self.runs[run_id].worker == worker]
         for run_id in taken:
-            notifications += self._take_from_owner(self.runs[run_id], ended=ended, now=now)
+            notifications += self.take_from_owner(self.runs[run_id], ended=ended, now=now)
         return taken, notifications
 
     def should_empty(self, agents: Iterable[str], *, worker: str, for_ms: int, now: int) -> bool:
@@ -325,81 +291,6 @@ class Rules:
             return False
         self.emptying = worker, now + for_ms
         return True
-
-    def sweep(self, now: int) -> None:
-        """Remove the runs, sessions and definitions whose retention is over."""
-        while self._expiring and self._expiring[0][0] <= now:
-            when, run_id = heapq.heappop(self._expiring)
-            if (run := self.runs.get(run_id)) and run.expires == when:
-                del self.runs[run_id]
-        self.sessions.sweep(now)
-        self.definitions.sweep(now)
-
-    def keep_until(self, run: LogRun, when: int) -> None:
-        """Remove an ended run at `when`."""
-        run.expires = when
-        heapq.heappush(self._expiring, (when, run.run_id))
-
-    # ------------------------------------------------------------------ the next state of a run
-
-    def _enqueue(self, run: LogRun) -> Notifications:
-        self._position += 1
-        queue = self.suspects if run.is_suspect else self.queue
-        queue.put(run.run_id, run.agent, position=self._position)
-        return [RunQueued(run.agent)]
-
-    def _drop(self, run: LogRun) -> None:
-        for queue in (self.queue, self.suspects):
-            queue.drop(run.run_id, run.agent)
-
-    def _append_and_release(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
-        """Store the owner's last records and end its ownership. Returns the run if this call did so, and the result."""
-        run = self.runs.get(batch.run_id)
-        if run is None:
-            return None, WriteResult(WriteStatus.GONE)
-        status = run.fence(batch, next_state="released")
-        if status is not WriteStatus.OK:
-            return None, run.result(status)
-        run.write(batch)
-        run.token, run.released = None, (batch.token, run.head)
-        return run, run.result(WriteStatus.OK)
-
-    def _requeue(self, run: LogRun, *, now: int) -> Notifications:
-        """Take the run from its owner and queue it, or end it if its owner did not receive a cancel."""
-        self.leases.pop(run.run_id, None)
-        run.state, run.token, run.worker, run.updated = "queued", None, None, now
-        if run.cancel is not None and run.cancel[0] in run.inbox:
-            return self._end_cancelled(run, run.cancel[1], now=now)
-        return self._enqueue(run)
-
-    def _take_from_owner(self, run: LogRun, *, ended: str, now: int) -> Notifications:
-        """Queue the run again, and count a crash until its owner, recognised by its token, makes another call."""
-        run.crashes += 1
-        run.crash_streak += 1
-        run.idle_owners += 1
-        run.silent, run.crash_end = None if ended else run.token, ended
-        return self._requeue(run, now=now)
-
-    def _end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Notifications:
-        run.records.extend(records)
-        return self._end_run(run, "cancelled", retention_ms=run.retention_ms, now=now)
-
-    def _fail(self, run: LogRun, record: bytes, *, now: int) -> Notifications:
-        run.records.append(record)
-        run.token = None  # else its owner's `finish` would be taken for a repeat
-        return self._end_run(run, "failed", retention_ms=run.retention_ms, now=now)
-
-    def _end_run(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Notifications:
-        self.leases.pop(run.run_id, None)
-        self.deadlines.pop(run.run_id, None)
-        self._drop(run)
-        run.state, run.updated = state, now
-        run.inbox.clear()
-        until = now + retention_ms
-        self.keep_until(run, until)
-        self.definitions.end(run, until=until)
-        follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now, until=until)
-        return () if follower is None else self._enqueue(self.runs[follower])
 
     def _forget_claims(self, now: int) -> None:
         while self.claims and self.claims[oldest := next(iter(self.claims))][0] <= now:

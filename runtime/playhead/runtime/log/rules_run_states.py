@@ -1,0 +1,135 @@
+"""The states of all runs, and the steps from one to the next that several calls share, as `run_states.lua` has them. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from playhead.runtime.core.records import RunStateName
+from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions
+from playhead.runtime.log.values import Batch, WriteResult, WriteStatus
+
+__all__ = ["Notifications", "RunQueued", "RunSignalled", "RunStates"]
+
+
+class RunQueued(NamedTuple):
+    """A run was queued: a worker that serves `agent` may claim it."""
+
+    agent: str
+
+
+class RunSignalled(NamedTuple):
+    """A signal was sent to the run `run_id`, which `worker` owns."""
+
+    worker: str
+    run_id: str
+
+
+Notifications = Sequence[RunQueued | RunSignalled]
+"""A notification for workers that follows from a call. Only a hint: no run is lost without it."""
+
+
+class RunStates:
+    """All runs, and the queues, sessions and leases that depend on their states.
+
+    Attributes:
+        runs: By id, in the order of their submission.
+        queue: The runs that wait for an owner.
+        suspects: Those of them that wait for a worker that holds no other run.
+        emptying: The worker that hands its runs over to take one of them, and until when.
+        sessions: The conversations, and the runs that wait for one.
+        leases: Run id → until when its owner must renew.
+        deadlines: Run id → when it is failed, for runs that have a deadline and have not ended.
+        definitions: The definitions of the agents that the runs were claimed for.
+    """
+
+    def __init__(self) -> None:
+        self.runs: dict[str, LogRun] = {}
+        self.queue: RunQueue = RunQueue()
+        self.suspects: RunQueue = RunQueue()
+        self.emptying: tuple[str, int] | None = None
+        self.sessions: Sessions = Sessions()
+        self.definitions: Definitions = Definitions()
+        self.leases: dict[str, int] = {}
+        self.deadlines: dict[str, int] = {}
+        self._position = 0  # the last position in a queue
+        self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
+
+    def enqueue(self, run: LogRun) -> Notifications:
+        """Put a run at the end of its queue."""
+        self._position += 1
+        queue = self.suspects if run.is_suspect else self.queue
+        queue.put(run.run_id, run.agent, position=self._position)
+        return [RunQueued(run.agent)]
+
+    def drop(self, run: LogRun) -> None:
+        """Take a run out of its queue, if it is in one."""
+        for queue in (self.queue, self.suspects):
+            queue.drop(run.run_id, run.agent)
+
+    def append_and_release(self, batch: Batch) -> tuple[LogRun | None, WriteResult]:
+        """Store the owner's last records and end its ownership. Returns the run if this call did so, and the result."""
+        run = self.runs.get(batch.run_id)
+        if run is None:
+            return None, WriteResult(WriteStatus.GONE)
+        status = run.fence(batch, next_state="released")
+        if status is not WriteStatus.OK:
+            return None, run.result(status)
+        run.write(batch)
+        run.token, run.released = None, (batch.token, run.head)
+        return run, run.result(WriteStatus.OK)
+
+    def requeue(self, run: LogRun, *, now: int) -> Notifications:
+        """Take the run from its owner and queue it, or end it if its owner did not receive a cancel."""
+        self.leases.pop(run.run_id, None)
+        run.state, run.token, run.worker, run.updated = "queued", None, None, now
+        if run.cancel is not None and run.cancel[0] in run.inbox:
+            return self.end_cancelled(run, run.cancel[1], now=now)
+        return self.enqueue(run)
+
+    def take_from_owner(self, run: LogRun, *, ended: str, now: int) -> Notifications:
+        """Queue the run again, and count a crash until its owner, recognised by its token, makes another call."""
+        run.crashes += 1
+        run.crash_streak += 1
+        run.idle_owners += 1
+        run.silent, run.crash_end = None if ended else run.token, ended
+        return self.requeue(run, now=now)
+
+    def end_cancelled(self, run: LogRun, records: Sequence[bytes], *, now: int) -> Notifications:
+        """End a run as cancelled, with these records."""
+        run.records.extend(records)
+        return self.end_run(run, "cancelled", retention_ms=run.retention_ms, now=now)
+
+    def fail(self, run: LogRun, record: bytes, *, now: int) -> Notifications:
+        """End a run as failed, with this record."""
+        run.records.append(record)
+        run.token = None  # else its owner's `finish` would be taken for a repeat
+        return self.end_run(run, "failed", retention_ms=run.retention_ms, now=now)
+
+    def end_run(self, run: LogRun, state: RunStateName, *, retention_ms: int, now: int) -> Notifications:
+        """End a run, and give its session to the next one."""
+        self.leases.pop(run.run_id, None)
+        self.deadlines.pop(run.run_id, None)
+        self.drop(run)
+        run.state, run.updated = state, now
+        run.inbox.clear()
+        until = now + retention_ms
+        self.keep_until(run, until)
+        self.definitions.end(run, until=until)
+        follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now, until=until)
+        return () if follower is None else self.enqueue(self.runs[follower])
+
+    def sweep(self, now: int) -> None:
+        """Remove the runs, sessions and definitions whose retention is over."""
+        while self._expiring and self._expiring[0][0] <= now:
+            when, run_id = heapq.heappop(self._expiring)
+            if (run := self.runs.get(run_id)) and run.expires == when:
+                del self.runs[run_id]
+        self.sessions.sweep(now)
+        self.definitions.sweep(now)
+
+    def keep_until(self, run: LogRun, when: int) -> None:
+        """Remove an ended run at `when`."""
+        run.expires = when
+        heapq.heappush(self._expiring, (when, run.run_id))
