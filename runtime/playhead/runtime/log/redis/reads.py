@@ -1,0 +1,160 @@
+"""The reads of the Redis log, each of which is one command or a few of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from playhead.runtime.core.checks import check_count
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
+from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.records import Entry
+from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.redis.calls import RedisCalls
+from playhead.runtime.log.redis.inspection import FIELDS, StoredRun
+from playhead.runtime.log.redis.replies import (
+    INFO_FIELDS,
+    encoded_of,
+    info_of,
+    lease_of,
+    messages_of,
+    segments_of,
+    signal_of,
+    text,
+    worker_of,
+)
+from playhead.runtime.log.values import (
+    EncodedEntry,
+    LeaseInfo,
+    RunInfo,
+    WorkerInfo,
+)
+
+__all__ = ["RedisReads"]
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+_LISTED_PER_CALL: Final = 200  # a page takes a caller's event loop a few milliseconds
+
+
+def _listed(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
+    """One run of a list; None if it does not exist or is damaged, because one damaged run must not hide the others."""
+    try:
+        return info_of(run_id, values)
+    except ForeignRecordError as error:
+        logger.warning("%s", error)
+        return None
+
+
+class RedisReads(RedisCalls):
+    """The `LogReader` part of the Redis log, and what a check of a run reads."""
+
+    async def read(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Entry]:
+        found = await self.read_segments(run_id, after=after, limit=limit)
+        return [entry for segment in found for entry in segment.entries()]
+
+    async def read_segments(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[Segment]:
+        check_count("after", after)
+        check_count("limit", limit, least=1)
+        log = self.keys.log(run_id)
+        return segments_of(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
+
+    async def read_encoded(self, run_id: str, *, after: int = 0, limit: int = 1000) -> list[EncodedEntry]:
+        check_count("after", after)
+        check_count("limit", limit, least=1)
+        log = self.keys.log(run_id)
+        return encoded_of(log, await self._call("XRANGE", log, after + 1, "+", "COUNT", limit))
+
+    async def read_back(self, run_id: str, *, before: int, limit: int = 256) -> list[Entry]:
+        check_count("before", before)
+        check_count("limit", limit, least=1)
+        log = self.keys.log(run_id)
+        if before <= 1:
+            return []
+        items = await self._call("XREVRANGE", log, before - 1, "-", "COUNT", limit)
+        return [entry for item in items for segment in segments_of(log, [item]) for entry in segment.entries()]
+
+    async def info(self, run_id: str) -> RunInfo | None:
+        return info_of(run_id, await self._call("HMGET", self.keys.run(run_id), *INFO_FIELDS))
+
+    async def lease(self, run_id: str) -> LeaseInfo | None:
+        ask = [("ZSCORE", self.keys.leases, run_id), ("HGET", self.keys.run(run_id), "lease_ms"), ("TIME",)]
+        return lease_of(*await self._calls(ask))
+
+    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+        check_count("limit", limit, least=1)
+        found: list[RunInfo] = []
+        async with aclosing(self._run_pages(min(limit, _LISTED_PER_CALL))) as pages:
+            async for page in pages:
+                found += page
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
+    def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        return self._run_pages(_LISTED_PER_CALL)
+
+    async def _run_pages(self, size: int) -> AsyncGenerator[list[RunInfo], None]:
+        """By their positions, which stay: the index changes, and also names runs whose retention has ended."""
+        after = "+inf"
+        while True:
+            place = (self.keys.runs, after, "-inf", "BYSCORE", "REV", "LIMIT", 0, size, "WITHSCORES")
+            reply = [text(one) for one in await self._call("ZRANGE", *place)]
+            ids = reply[::2]
+            rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for run_id in ids])
+            yield [info for run_id, values in zip(ids, rows, strict=True) if (info := _listed(run_id, values))]
+            if len(ids) < size:
+                return
+            after = f"({reply[-1]}"
+
+    async def messages(self, session: str) -> list[Message]:
+        items = await self._call("XRANGE", self.keys.messages(session), "-", "+")
+        return messages_of(items)
+
+    async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
+        stored = await self.stored_definition(run_id, digest)
+        return None if stored is None else AgentDefinition.of(stored.data)
+
+    async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
+        data = await self._call("HGET", self.keys.definition(digest), "definition")
+        return None if data is None else StoredDefinition(digest, data)
+
+    async def holder(self, session: str) -> str | None:
+        return text(await self._call("HGET", self.keys.session(session), "holder")) or None
+
+    async def inbox(self, run_id: str) -> list[Signal]:
+        key = self.keys.inbox(run_id)
+        return [signal_of(key, item) for item in await self._call("LRANGE", key, 0, -1)]
+
+    async def workers(self) -> list[WorkerInfo]:
+        names = [text(name) for name in await self._call("ZRANGE", self.keys.workers, 0, -1)]
+        rows = await self._calls([("GET", self.keys.worker(name)) for name in names])
+        return [worker_of(row) for row in rows if row]
+
+    async def stored(self, run_id: str) -> StoredRun:
+        """Everything that is stored of a run, as it is, for `inspection.faults_of`. A run that moves meanwhile is read again."""
+        keys, ask = self.keys, ("HMGET", self.keys.run(run_id), *FIELDS)
+        before = await self._call(*ask)
+        while True:
+            fields: dict[str, bytes | None] = dict(zip(FIELDS, before, strict=True))
+            agent = text(fields["agent"])
+            entries, signals, lease, ready, suspect, waiting, after = await self._calls(
+                [
+                    ("XRANGE", keys.log(run_id), "-", "+"),
+                    ("LRANGE", keys.inbox(run_id), 0, -1),
+                    ("ZSCORE", keys.leases, run_id),
+                    ("ZSCORE", keys.ready(agent), run_id),
+                    ("ZSCORE", keys.suspects(agent), run_id),
+                    ("LRANGE", keys.waiting(text(fields["session"])), 0, -1),
+                    ask,
+                ]
+            )
+            if before == after:
+                waits = run_id.encode() in waiting
+                queued = (ready, suspect) != (None, None)
+                return StoredRun(run_id, fields, entries, len(signals), lease is not None, queued, waits)
+            before = after
