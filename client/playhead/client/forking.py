@@ -67,10 +67,10 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
         session: The name of its session, which it has if its parent has one.
 
     Raises:
-        ForkAfterEffectsError: Tools have run before that place, and this was not accepted.
+        ForkAfterEffectsError: If tools have run before that record and this was not accepted.
         ValueError: The parent does not have that many records, had ended there, or has no such call or question there;
             or the messages that it began from are not known.
-        RunNotFoundError, GapError, ForeignRecordError, LogUnavailableError: As their texts say.
+        RunNotFoundError, GapError, ForeignRecordError, LogUnavailableError: As their messages say.
     """
     parent = await _read(log, parent_id, fork.at)
     check_effects(parent.entries, fork, parent=parent_id)

@@ -68,7 +68,7 @@ def check_effects(entries: Sequence[Entry], fork: Fork, *, parent: str) -> None:
     """Refuse a fork after tools have run, unless that is accepted.
 
     Raises:
-        ForkAfterEffectsError: Among `entries`, the records that it begins with, is a call of a tool.
+        ForkAfterEffectsError: If a call of a tool is among `entries`, the records that it begins with.
     """
     ran = Counter(entry.record.tool_use["name"] for entry in entries if isinstance(entry.record, ToolStarted))
     if ran and not fork.accept_effects:

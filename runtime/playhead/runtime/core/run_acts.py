@@ -1,4 +1,4 @@
-"""What a run did, act by act: the records of a run without those that only say how it was done. Pure.
+"""The acts of a run: its records without those that only say how something was done. Pure.
 
 An act is what two runs of one agent can be compared by: a message that entered, the answer of a model, the call of a
 tool, a question to a human, a signal, the end. Takeovers, calls that were made again and the pieces of a stream are not

@@ -1,4 +1,4 @@
-"""Where two runs part, and side by side what each of them did. Pure.
+"""Compares two runs: where they part, and side by side what each did. Pure.
 
 A run and its fork have the first records in common, byte for byte; so have two forks of one run. Other runs are laid side by
 side by their acts: those of the same cycle, of the same kind and at the same index of a batch belong together.

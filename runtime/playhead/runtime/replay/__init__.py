@@ -1,4 +1,4 @@
-"""Recorded runs against the code of today: what a run's log says happened, and whether the agent would do the same now."""
+"""Checks recorded runs against today's code: whether the agent would now do what the log says happened."""
 
 from __future__ import annotations
 

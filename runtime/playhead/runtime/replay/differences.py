@@ -1,4 +1,4 @@
-"""What differs between a recorded run and the code of today, as values and as text. Pure, except for `place_of`."""
+"""The differences between a recorded run and today's code, as values and as text. Pure, except for `place_of`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ KINDS: Final = (
     "failure",
     "record",
 )
-"""What can differ: `Change.kind`."""
+"""The kinds of differences, for `Change.kind`."""
 
 _TIMES: Final = ("v", "at", "duration_ms")
 _CONTEXT_LINES: Final = 2
@@ -61,14 +61,14 @@ _MOST_LINES: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that differs.
+    """One difference.
 
     Attributes:
         kind: One of `KINDS`.
         what: What differs, in words.
-        recorded: What was recorded, as plain data; None if nothing was.
-        now: What would happen now; None if nothing would.
-        where: `file:line` of the function or the agent that it comes from; empty if that is not known.
+        recorded: The recorded value, as plain data; None if nothing was recorded.
+        now: The value that would be recorded now; None if nothing would be.
+        where: `file:line` of the function or the agent that caused it; empty if that is not known.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class Change:
 
     @property
     def text(self) -> str:
-        """The change as lines of text: a heading, then what was recorded (`-`) and what would happen now (`+`)."""
+        """The change as lines of text: a heading, then the recorded value (`-`) and the one of now (`+`)."""
         heading = f"{self.kind}: {self.what}" + (f" ({_from_here(self.where)})" if self.where else "")
         return "\n".join([heading, *(f"  {line}" for line in _diff(self.recorded, self.now))])
 
@@ -91,9 +91,9 @@ class Difference:
     Attributes:
         run_id: The run.
         seq: The number of the record.
-        epoch: Its owner.
+        epoch: The epoch of its owner.
         record: The record's type.
-        changes: What differs there, the first one first; at least one.
+        changes: The differences there, in order; at least one.
     """
 
     run_id: str
@@ -130,7 +130,7 @@ def _lines(value: Any) -> list[str]:
 
 
 def _from_here(place: str) -> str:
-    """A place, relative to the current folder if it is in it."""
+    """A path, relative to the current folder if it is inside it."""
     return place.removeprefix(f"{os.getcwd()}{os.sep}")
 
 
@@ -145,9 +145,9 @@ def place_of(thing: object) -> str:
 
 
 def essence(record: Record, *, live: bool = False) -> dict[str, Any]:
-    """What of a record follows from the run: not its time, a duration, or a new id of a message.
+    """The part of a record that follows from the run, without its time, durations, or a new message's id.
 
-    Of a message that a model made now (`live`) not what it took either.
+    For a message that a model made now (`live`), also without its costs.
     """
     kept = {key: value for key, value in dict(record).items() if key not in _TIMES}
     if isinstance(record, MessageAdded):
@@ -173,13 +173,13 @@ def record_change(
     ran: Collection[str],
     where: str,
 ) -> Change:
-    """What differs between a recorded record and the one that the loop would write now.
+    """The difference between a recorded record and the one that the loop would write now.
 
     Args:
         recorded: The record of the log.
         now: The record that is made now; None if the loop ends here.
-        live: The record is of a model call that was made now.
-        executor: Whether the agent is known to run the calls of a message in another way than the owner did.
+        live: Whether the record belongs to a model call that was made now.
+        executor: Whether the agent is known to run the calls of a message differently from the owner.
         began: The calls that a former owner began, whose outcome is unknown.
         ran: The names of the tools that were run for this, and not played.
         where: `file:line` of the called tool, or of the agent.
@@ -256,16 +256,16 @@ def request_changes(
     differs: Mapping[str, Any],
     places: Mapping[str, str],
 ) -> Iterator[Change]:
-    """What differs between the recorded request of a model call and the one that is made now.
+    """The differences between the recorded request of a model call and the one that is made now.
 
     The messages that the run has added are the same, because the records before the call are; so of the messages only
     the agent's own are compared.
 
     Args:
-        recorded: The definition by which the owner made the call.
-        now: The definition of today's agent.
+        recorded: The definition that the owner used for the call.
+        now: Today's definition of the agent.
         sent: The request that is made now.
-        differs: What the recorded `model.started` says that was sent instead.
+        differs: The values that were sent instead, by the recorded `model.started`.
         places: `file:line` of each tool by its name, and of the agent under an empty name.
     """
     agent = places.get("", "")
@@ -313,7 +313,7 @@ def _spec_changes(name: str, recorded: Mapping[str, Any], now: Mapping[str, Any]
 
 
 def _without_defaults(schema: Any) -> Any:
-    """A JSON schema without what a default changes: a parameter with one is not required."""
+    """A JSON schema without the effects of defaults: a parameter with a default is not required."""
     if isinstance(schema, Mapping):
         items = cast("Mapping[str, Any]", schema).items()
         return {key: _without_defaults(item) for key, item in items if key not in ("default", "required")}

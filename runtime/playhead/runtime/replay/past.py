@@ -1,4 +1,4 @@
-"""The recorded past of a run up to a place on its tape: the fold of its records."""
+"""The recorded past of a run up to a position on its tape: the fold of its records."""
 
 from __future__ import annotations
 

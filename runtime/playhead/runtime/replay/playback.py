@@ -1,4 +1,4 @@
-"""What stands in for the model, the tools and the waits of one owner: each gives what the log says it gave then."""
+"""Stand-ins for the model, the tools and the waits of one owner, each of which repeats what the log recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a recorded run is read from: a log, or entries that are in memory already."""
+"""Sources of a recorded run: a log, or entries in memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["EntriesRecording", "LogRecording", "Recorded", "Recording", "recordi
 
 @runtime_checkable
 class Recording(Protocol):
-    """A run with everything outside its log that its requests to the model were made of."""
+    """A run with everything outside its log that went into its requests to the model."""
 
     @property
     def run_id(self) -> str:
@@ -30,7 +30,7 @@ class Recording(Protocol):
         ...
 
     async def definition(self, digest: str) -> AgentDefinition | None:
-        """The definition that a `run.claimed` names; None if it is not there."""
+        """The definition that a `run.claimed` names; None if it is gone."""
         ...
 
     async def messages(self, session: str) -> Sequence[Message]:
@@ -49,7 +49,7 @@ class RunHandle(Protocol):
 
 
 Recorded = Recording | RunHandle | Sequence[Entry]
-"""What a run may be given as: a recording, a handle on a run, or its entries from record 1 on."""
+"""The forms of a run that `verify` accepts: a recording, a handle on a run, or its entries from record 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class LogRecording:
         return await self.log.definition(self.run_id, digest)
 
     async def messages(self, session: str) -> Sequence[Message]:
-        """The messages in the log, where an imported run has a session of its own."""
+        """The messages in the log, in which an imported run has a session of its own."""
         info = await self.log.info(self.run_id)
         return await self.log.messages(info.session if info is not None and info.session is not None else session)
 
@@ -92,7 +92,7 @@ class EntriesRecording:
         return self.definitions.get(digest)
 
     async def messages(self, session: str) -> Sequence[Message]:
-        """The messages given."""
+        """The given messages."""
         return self.session
 
 
@@ -105,7 +105,7 @@ def recording_of(run: Recorded) -> Recording:
     """The recording that `run` stands for.
 
     Raises:
-        TypeError: It has none of the forms of `Recorded`.
+        TypeError: If it has none of the forms of `Recorded`.
     """
     if isinstance(run, Recording):
         return run

@@ -51,7 +51,7 @@ class Tape:
         """The record `ahead` records after the next one; None if the recording ends before it.
 
         Raises:
-            GapError: A record is missing.
+            GapError: If a record is missing.
             LogUnavailableError, ForeignRecordError: As the log raises them.
         """
         while len(self._ahead) <= ahead:

@@ -1,4 +1,4 @@
-"""Verifies a recorded run: the agent of today against the recorded answers and results, record by record.
+"""Verifies a recorded run: today's agent against the recorded messages and results, record by record.
 
 For each owner of the run, the real loop runs from the fold of the records up to its claim. The model streams what was
 recorded, the tools give what was recorded, and signals come where they were recorded. What the loop yields is compared
@@ -82,9 +82,9 @@ async def verify(
         after: Leave out owners that claimed the run up to this record.
 
     Raises:
-        RunNotFoundError: The run has no records.
-        GapError: A record is missing.
-        ValueError: An argument is out of its range, or a stub has the name of none of the agent's tools.
+        RunNotFoundError: If the run has no records.
+        GapError: If a record is missing.
+        ValueError: If an argument is out of its range, or a stub has the name of none of the agent's tools.
     """
     check_choice("tools", tools, ("recorded", "live"))
     check_choice("model", model, ("recorded", "live"))

@@ -1,4 +1,4 @@
-"""Runs as a file: JSON lines that can be read by people, and by playhead without Redis."""
+"""Runs as a file: JSON lines that people can read, and playhead without Redis."""
 
 from __future__ import annotations
 

@@ -55,9 +55,9 @@ async def export_runs(
     redaction: Redaction | None = None,
     check: Callable[[str], None] = lambda _: None,
 ) -> Exported:
-    """Write runs to a file, which is there whole or not at all; a file of that name is replaced.
+    """Write runs to a file, whole or not at all; an existing file is replaced.
 
-    A run that has not ended is written up to its present record.
+    A run that has not ended is written up to its latest record.
 
     Args:
         log: The log that has the runs.
@@ -68,10 +68,10 @@ async def export_runs(
 
     Raises:
         Exception: What `check` and the redaction's function raise.
-        RunNotFoundError: One of the runs does not exist.
-        GapError: A record of it is missing.
-        RunFileError: The file cannot be written.
-        ValueError: No run is given, or one is given twice.
+        RunNotFoundError: If one of the runs does not exist.
+        GapError: If one of its records is missing.
+        RunFileError: If the file cannot be written.
+        ValueError: If no run is given, or one is given twice.
     """
     target = Path(path)
     told = Exported()
@@ -90,7 +90,7 @@ async def export_runs(
 
 
 async def _write(file: IO[bytes], blocks: AsyncIterator[bytes]) -> None:
-    """Write all blocks; what was written of a file that does not become whole is removed."""
+    """Write all blocks; a file that does not become whole is removed."""
     try:
         async for block in blocks:
             file.write(block)

@@ -1,4 +1,4 @@
-"""In which form a run is written: as it is, or redacted. Pure."""
+"""The form in which a run is written: unchanged or redacted. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AsItIs", "Redacted", "RunForm"]
 
 
 class RunForm(Protocol):
-    """The form of one run; call `feed` with its records in order, and `rest` after the last."""
+    """The form of one run. Call `feed` with its records in order, and `rest` after the last."""
 
     def feed(self, entry: EncodedEntry) -> Sequence[EncodedEntry]:
         """The records that can be written now."""
@@ -31,7 +31,7 @@ class RunForm(Protocol):
         ...
 
     def definition(self, stored: StoredDefinition) -> StoredDefinition:
-        """A definition, with the digest of what is written."""
+        """A definition with the digest of its written form."""
         ...
 
     def message(self, message: Message) -> Message:
@@ -40,14 +40,14 @@ class RunForm(Protocol):
 
 
 class AsItIs:
-    """Everything byte for byte."""
+    """Writes everything byte for byte."""
 
     def feed(self, entry: EncodedEntry) -> Sequence[EncodedEntry]:
         """The record itself."""
         return [entry]
 
     def rest(self) -> Sequence[EncodedEntry]:
-        """None is kept back."""
+        """Nothing is kept back."""
         return ()
 
     def info(self, info: RunInfo) -> RunInfo:
@@ -64,9 +64,9 @@ class AsItIs:
 
 
 class Redacted:
-    """Without what `redaction` takes out.
+    """Writes a run without the values that `redaction` takes out.
 
-    `sessions` are the names that sessions were given before, by their own: two sessions never get one name.
+    `sessions` maps the names of sessions to those they were given: two sessions never get the same name.
     """
 
     def __init__(self, redaction: Redaction, run_id: str, sessions: dict[str, str]) -> None:
@@ -83,7 +83,7 @@ class Redacted:
         return self._redactor.rest()
 
     def info(self, info: RunInfo) -> RunInfo:
-        """The run, whose id, state, numbers and times stay."""
+        """The run, with the same id, state, numbers and times."""
         names = {name: value for name in ("agent", "session", "worker") if (value := getattr(info, name)) is not None}
         kept = self._redaction.apply("run", names)
         if info.session is not None:

@@ -1,4 +1,4 @@
-"""Puts the runs of a file into a log."""
+"""Imports the runs of a file into a log."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["import_runs"]
 async def import_runs(
     file: FileLog, log: ClientLog, *, as_id: str | None = None, retention_ms: int = DEFAULT_RETENTION_MS
 ) -> list[str]:
-    """Store every run of a file; returns their ids. A run that had not ended gets one more record, `run.failed`.
+    """Store every run of a file and return their ids. A run that had not ended gets one more record, `run.failed`.
 
     Args:
         file: The file.
-        log: Where to.
-        as_id: The id of the run there; only for a file of one run.
+        log: The log that gets the runs.
+        as_id: The id of the run there; only for a file with one run.
         retention_ms: How long they are kept from now on.
 
     Raises:
-        RunExistsError: A run of that id exists; nothing was changed.
-        RunFileError: A run of the file is not consistent; it was not stored.
-        ValueError: `as_id` is given, and the file has another number of runs than one.
+        RunExistsError: If a run with that id exists; nothing was changed.
+        RunFileError: If a run of the file is not consistent; it was not stored.
+        ValueError: If `as_id` is given and the file does not have exactly one run.
     """
     if as_id is not None and len(file.run_ids) != 1:
         raise ValueError(
@@ -53,7 +53,7 @@ async def import_runs(
 
 
 async def _imported(file: FileLog, info: RunInfo, run_id: str, *, retention_ms: int) -> ImportedRun:
-    """The run, ended, and what its records name."""
+    """The run, ended, with the definitions and messages that its records name."""
     messages = await file.messages_of(info.run_id)
     session = f"imported-{run_id}" if messages else None
     ended = replace(info, run_id=run_id, session=session)
@@ -63,7 +63,7 @@ async def _imported(file: FileLog, info: RunInfo, run_id: str, *, retention_ms: 
 
 
 async def _definitions(file: FileLog, info: RunInfo) -> Sequence[StoredDefinition]:
-    """The definitions that the run's claims name. Checks its records on the way, before any is stored."""
+    """The definitions that the run's claims name. Also checks the run's records, before any is stored."""
     found: dict[str, StoredDefinition] = {}
     kind = ""
     async for page in encoded_pages(file, info.run_id, head=info.head):

@@ -1,4 +1,4 @@
-"""Reads a file of runs once, from its first byte to its last: is it whole, and where is what."""
+"""Reads a file of runs once, from its first byte to its last, to check that it is whole and to index it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def lines_of(
     """The lines of a file from a place on, each with its end; a file without line ends is not read whole.
 
     Raises:
-        RunFileError: A line is longer than `longest`, the file cannot be read, or it was closed.
+        RunFileError: If a line is longer than `longest`, or the file cannot be read or was closed.
     """
     if file.closed:
         raise RunFileError(path, 0, "it was closed; open it again")
@@ -85,7 +85,8 @@ def read_index(file: BinaryIO, path: str) -> FileIndex:
     """The index of a whole file.
 
     Raises:
-        RunFileError: It is not a file of runs, or of a newer format, was cut short or was edited. The text names the line.
+        RunFileError: If it is not a file of runs, has a newer format, or was truncated or edited. The message names the
+            line.
     """
     _check_header(file, path)
     scan = _Scan(path)
@@ -173,7 +174,7 @@ class _Scan:
         self._run = self._index.runs[info.run_id] = RunPlaces(info, line.number)
 
     def _ended(self, line: Line) -> None:
-        """The run before this line has as many records as its own line says."""
+        """Check that the run before this line has as many records as its own line says."""
         run = self._run
         if run is not None and run.head != run.info.head:
             self._fail(

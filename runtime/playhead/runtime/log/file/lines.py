@@ -1,7 +1,7 @@
-"""The lines of a file of runs: how each is written, and how it is read. Pure.
+"""Writes and reads the lines of a file of runs. Pure.
 
-A line is JSON. What was stored as msgpack is written as the JSON of its value if that comes back byte for byte, and in
-base64 if not: `docs/records.md` has the table of lines.
+A line is JSON. A value stored as msgpack is written as JSON if that gives the same bytes again, and otherwise in
+base64: `docs/records.md` has the table of lines.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FORMAT: Final = "playhead-runs"
 VERSION: Final = 1
 
 LONGEST_LINE: Final = 128 << 20
-"""Bytes of a line, at most: a record has 64 MiB at most, and so 86 MiB in base64."""
+"""The longest line, in bytes: a record has at most 64 MiB, and so 86 MiB in base64."""
 
 _LONGEST_TEXT: Final = 96 << 20  # a value whose JSON is longer is written in base64
 
@@ -53,7 +53,7 @@ _MARK: Final = '"__bytes_encoded__"'
 
 
 def _bytes_of(given: dict[str, Any]) -> Any:
-    """The bytes that `bytes_as_json` made this of; any other dict unchanged."""
+    """The bytes that `bytes_as_json` turned into this dict; any other dict is unchanged."""
     if given.get("__bytes_encoded__") is True and given.keys() == {"__bytes_encoded__", "data"}:
         return base64.b64decode(given["data"], validate=True)
     return given
@@ -85,7 +85,7 @@ def _encoded(value: Any) -> str:
 
 
 def _held(name: str, data: bytes, value: Any) -> str:
-    """`"name": JSON`, if the JSON of `value` gives `data` again; else `"bytes": "base64"`."""
+    """`"name": JSON` if the JSON of `value` gives `data` again, else `"bytes": "base64"`."""
     try:
         text = _encoded(value)
         if len(text) <= _LONGEST_TEXT and pack(_decoded(text)) == data:
@@ -116,7 +116,7 @@ def message_line(number: int, data: bytes) -> str:
 
 
 def record_line(seq: int, epoch: int, data: bytes, value: Any) -> str:
-    """The line of a record whose bytes are `data`; `value` is what `value_of` gives for them."""
+    """The line of a record whose bytes are `data`; `value` is `value_of(data)`."""
     if type(value) is list:
         items = cast("list[Any]", value)
         if len(items) == 3 and type(items[2]) is str and items[2].isascii() and _is_delta(items, data):
@@ -125,14 +125,14 @@ def record_line(seq: int, epoch: int, data: bytes, value: Any) -> str:
 
 
 def _is_delta(items: list[Any], data: bytes) -> bool:
-    """Whether these are the bytes of a delta without an index: nearly all records are, and they need no more proof."""
+    """Whether these are the bytes of a delta without an index. Nearly all records are, and need no further proof."""
     form, at, _ = items
     plain = type(form) is int and TEXT <= form <= REASONING and type(at) is int
     return plain and encode_chunk(items, limit=len(data)) == data
 
 
 def end_line(*, lines: int, records: int, sha256: str) -> str:
-    """The last line: how many lines and records come before it, and the digest of their bytes."""
+    """The last line: the number of lines and records before it, and the digest of their bytes."""
     return json.dumps({"lines": lines, "records": records, "sha256": sha256})
 
 
@@ -145,10 +145,10 @@ def value_of(data: bytes) -> Any:
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """What a line holds, bytes as bytes.
+    """Parse a line. Bytes come back as bytes.
 
     Raises:
-        ValueError: It is not a JSON object; the text says why.
+        ValueError: If it is not a JSON object; the message says why.
     """
     try:
         found = _decoded(line.decode())
@@ -163,7 +163,7 @@ def data_of(held: dict[str, Any], name: str) -> bytes:
     """The bytes that a line holds under `name`, or in base64.
 
     Raises:
-        ValueError: It holds neither, or what cannot be stored.
+        ValueError: If it holds neither, or a value that cannot be stored.
     """
     if name in held:
         try:
@@ -183,10 +183,10 @@ _OPTIONAL: Final = ("session", "worker", "deadline")
 
 
 def info_of_line(held: dict[str, Any]) -> RunInfo:
-    """The run that a line begins; what a newer version has added is left out.
+    """The run that a line begins; fields added by a newer version are dropped.
 
     Raises:
-        ValueError: A field is missing, or is not of its type.
+        ValueError: If a field is missing or has the wrong type.
     """
     given: dict[str, Any] = {**held, "run_id": held["run"]}
     for field in fields(RunInfo):

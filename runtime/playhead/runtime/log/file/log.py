@@ -34,7 +34,7 @@ class FileLog:
         file: Its content, if it is open already; it is closed with this, also by an error. `path` then only names it.
 
     Raises:
-        RunFileError: It cannot be read, is not a file of runs, is of a newer format, was cut short or was edited.
+        RunFileError: If it cannot be read, is not a file of runs, has a newer format, or was truncated or edited.
     """
 
     def __init__(self, path: str | Path, *, file: BinaryIO | None = None) -> None:
@@ -78,8 +78,8 @@ class FileLog:
         """The run of this id, or the only one for None; `how` ends the text that asks for an id.
 
         Raises:
-            RunNotFoundError: The file does not have the run.
-            ValueError: No run is named, and the file has several.
+            RunNotFoundError: If the file does not have the run.
+            ValueError: If no run is named and the file has several.
         """
         known = self.run_ids
         if run_id is None and len(known) != 1:

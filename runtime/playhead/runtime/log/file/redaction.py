@@ -1,4 +1,4 @@
-"""Takes secrets out of runs that are exported, and keeps the form of every value and the length of every text. Pure."""
+"""Takes secrets out of exported runs, and keeps the form of every value and the length of every string. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Redaction", "Redactor", "patterns_of"]
 
 _KINDS: Final = ("*", "run", "message", "definition", *RECORD_TYPES)
 _KEPT: Final = ("v", "type", "at", "definition")
-"""Fields of a record without which it could not be read; a digest is not a secret."""
+"""Fields without which a record could not be read; a digest is not a secret."""
 _JSON_TEXT: Final = re.compile(r'\\u[0-9a-fA-F]{4}|\\.|"|\s|(.)', re.DOTALL)
 
 
@@ -28,19 +28,19 @@ class _Rule(NamedTuple):
 
 
 class Redaction:
-    """What is taken out. Each character of it that is not white space becomes `x`, a number 0, a byte `x`.
+    """The values to take out. Each character that is not white space becomes `x`, a number becomes 0, a byte `x`.
 
     Args:
         paths: `KIND:PATH`. KIND is a record's type, `message` (of the session), `definition`, `run` or `*` for all of them;
             PATH has the names of fields and numbers of items with dots between them, `*` for one of any name, `**` for any
             number of them: `message.added:message.content.*.text`.
-        patterns: Regular expressions. Each match is taken out of every text, also of one that was streamed in pieces, and of
-            names of fields; a number or bytes in which one is found are taken out whole.
-        function: Called with the kind and the value of each record, message and definition, after the rules; returns the
-            value to write instead. Text that was streamed is given to it chunk by chunk.
+        patterns: Regular expressions. Each match is taken out of every string, even of one streamed in pieces, and
+            of field names; a number or bytes with a match are taken out whole.
+        function: Called with the kind and the value of each record, message and definition, after the rules;
+            returns the value to write instead. It gets streamed text chunk by chunk.
 
     Raises:
-        ValueError: A path has no such kind, or a pattern is malformed.
+        ValueError: If a path has an unknown kind, or a pattern is malformed.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class Redaction:
         self._function = function
 
     def reaches_chunks(self) -> bool:
-        """Whether a chunk must be looked at by itself."""
+        """Whether each chunk must be looked at by itself."""
         of_chunks = any(rule.kind in ("*", ModelChunk.type) for rule in self._rules)
         return of_chunks or self._function is not None
 
     def apply(self, kind: str, value: dict[str, Any]) -> dict[str, Any]:
-        """The value to write instead of this one, which is unchanged. Raises what the function raises."""
+        """The value to write instead of this one, which is not changed. Raises whatever the function raises."""
         redacted: Any = value
         for rule in self._rules:
             if rule.kind in ("*", kind):
@@ -72,7 +72,7 @@ class Redaction:
 
 
 def patterns_of(texts: Iterable[str]) -> list[re.Pattern[str]]:
-    """Regular expressions. Raises ValueError for one that is malformed."""
+    """Compile regular expressions. Raises ValueError if one is malformed."""
     found: list[re.Pattern[str]] = []
     for text in texts:
         try:
@@ -93,7 +93,7 @@ def _rule(text: str) -> _Rule:
 
 
 def _masked(value: Any) -> Any:
-    """The same form without any content."""
+    """A value of the same form without any content."""
     if isinstance(value, str):
         return re.sub(r"\S", "x", value)
     if isinstance(value, bytes):
@@ -169,7 +169,7 @@ class Redactor:
         return found
 
     def _without_matches(self, form: int, pieces: Sequence[Piece]) -> Iterable[Piece]:
-        """The pieces of one block, without what the patterns find in all of it."""
+        """The pieces of one block without the matches of the patterns in the whole block."""
         whole = "".join(text for _, text in pieces)
         mask = _mask_json if form == TOOL_INPUT else _masked
         for pattern in self._redaction.patterns:
@@ -205,7 +205,7 @@ class Redactor:
 
 
 def _fault(data: bytes) -> str | None:
-    """Why these are not the bytes of a record that this version can read."""
+    """Why this version cannot read these bytes as a record; None if it can."""
     try:
         decode_stored(data)
     except PlayheadError as error:
@@ -214,7 +214,7 @@ def _fault(data: bytes) -> str | None:
 
 
 def _mask_json(text: str) -> str:
-    """As `_masked`, for a piece of JSON text: quotes and escapes stay, so that it can still be parsed."""
+    """Like `_masked`, for a piece of JSON: quotes and escapes stay, so that it can still be parsed."""
     return _JSON_TEXT.sub(
         lambda found: "x" if found[1] else "\\u0078" if found[0].startswith("\\u") else found[0], text
     )

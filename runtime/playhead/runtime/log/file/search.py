@@ -1,4 +1,4 @@
-"""Looks for a secret in a file of runs: in every text, name, number and byte of it, and in what was streamed in pieces."""
+"""Looks for secrets in a file of runs: in every string, name, number and byte, and in text streamed in pieces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Found", "find"]
 
 
 class Found(NamedTuple):
-    """A place where a pattern was found. What was found is not told, because it may be a secret.
+    """A place where a pattern was found. The match itself is not reported, because it may be a secret.
 
     Attributes:
         line: The number of the line.
@@ -31,7 +31,7 @@ def find(path: str | Path, patterns: Sequence[re.Pattern[str]]) -> Iterator[Foun
     """The places where one of the patterns is found, each once.
 
     Raises:
-        RunFileError: The file cannot be read, or a line is not JSON.
+        RunFileError: If the file cannot be read, or a line is not JSON.
     """
     spoken, numbers = Spoken(), list[int]()
     try:
@@ -54,7 +54,7 @@ def find(path: str | Path, patterns: Sequence[re.Pattern[str]]) -> Iterator[Foun
 
 
 def _content(held: dict[str, Any]) -> tuple[str, Any]:
-    """What a line is, and the value in it; bytes that are a record are looked into."""
+    """The kind of a line and the value in it; bytes that are a record are decoded."""
     name = "record" if "seq" in held else "value"
     if name not in held and "bytes" not in held:
         return next(iter(held), "line"), held
@@ -67,7 +67,7 @@ def _content(held: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _in_spoken(spoken: Spoken, numbers: Sequence[int], patterns: Sequence[re.Pattern[str]]) -> Iterator[Found]:
-    """Where a match lies across the pieces of a block; one within a piece is found with its record."""
+    """Yield the matches that lie across the pieces of a block; one within a piece is found with its record."""
     for _, pieces in spoken.blocks:
         whole, ends = "".join(text for _, text in pieces), list[int]()
         for _, text in pieces:

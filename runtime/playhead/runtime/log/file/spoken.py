@@ -1,4 +1,4 @@
-"""The text that a model streamed, put together again: a word may be in two chunks, and each chunk is a record. Pure."""
+"""Joins the text that a model streamed: a word may be in two chunks, and each chunk is a record. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from playhead.runtime.core.segments import REASONING, TEXT
 __all__ = ["Piece", "Spoken", "ends_call"]
 
 Piece = tuple[int, str]
-"""A place that the caller gave, and the text of the delta there."""
+"""A place given by the caller, and the text of the delta there."""
 
 _ENDS: Final = {"message.added", *TERMINAL_TYPES}
 
 
 def ends_call(value: Any) -> bool:
-    """Whether the message of a model call does not go on after this record, also by another owner."""
+    """Whether the message of a model call cannot continue after this record, not even by another owner."""
     if type(value) is not dict:
         return False
     record = cast("dict[str, Any]", value)
@@ -24,7 +24,7 @@ def ends_call(value: Any) -> bool:
 
 
 class Spoken:
-    """The deltas of one model call: of each block, its pieces in order.
+    """The deltas of one model call: for each block, its pieces in order.
 
     Attributes:
         blocks: The pieces, block by block, with the form of their deltas.
@@ -35,7 +35,7 @@ class Spoken:
         self._open: dict[tuple[int, Any], list[Piece]] = {}
 
     def take(self, place: int, value: Any) -> None:
-        """Take the value of a record in; what is not a chunk is passed over."""
+        """Take the value of a record; a value that is not a chunk is skipped."""
         if type(value) is not list or len(items := cast("list[Any]", value)) < 3:
             return
         form, index = items[0], items[3] if len(items) > 3 else None
