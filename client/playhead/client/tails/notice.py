@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from playhead.runtime.core.errors import RunNotFoundError
+from playhead.runtime.core.ids import made_at
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.log.values import LeaseInfo, RunInfo, WorkerInfo
+from playhead.runtime.core.records import now_ms
+from playhead.runtime.log.values import DEFAULT_RETENTION_MS, LeaseInfo, RunInfo, WorkerInfo
 
 __all__ = ["Notice", "NoticeKind", "OnNotice", "no_worker", "queued", "refused", "rewound", "run_not_found", "silent"]
 
@@ -44,12 +46,43 @@ OnNotice = Callable[[Notice], None]
 """Called with what a tail waits for, once per kind until the tail has new records."""
 
 
-def run_not_found(run_id: str) -> RunNotFoundError:
-    """The error for a run that does not exist, or no longer does."""
+def run_not_found(run_id: str, *, seen: int = 0) -> RunNotFoundError:
+    """The error for a run that does not exist, or no longer: what is known of it, and what can have happened.
+
+    Args:
+        run_id: Its id, which tells when it was made, unless the caller chose another one.
+        seen: The last record of it that was read before.
+    """
     return RunNotFoundError(
-        f"no run {run_id!r}: never submitted under this prefix, or removed when its retention ended. "
-        "`playhead runs` lists those that exist."
+        f"no run {run_id!r}: {_why(seen, made_at(run_id))}. `playhead runs` lists those that exist."
     )
+
+
+def _why(seen: int, made: int | None) -> str:
+    elsewhere = "it was submitted to another server or under another prefix"
+    if seen:
+        return (
+            f"it was there, and its records up to {seen} were read; since then Redis was emptied or lost its data, or the "
+            "run was removed because its retention ended"
+        )
+    if made is None:
+        return f"it was never submitted here, {elsewhere}, or it was removed because its retention ended"
+    age = max(0, now_ms() - made)
+    when = f"its id was made {_age(age)} ago"
+    if age < DEFAULT_RETENTION_MS:
+        return (
+            f"{when}, so it has not been removed for its age, unless its retention was shorter than usual: {elsewhere}, "
+            "or Redis was emptied or lost its data"
+        )
+    days = DEFAULT_RETENTION_MS // 86_400_000
+    return f"{when}, and the usual retention is {days} days, so it was removed; or {elsewhere}"
+
+
+def _age(ms: int) -> str:
+    for unit, size in (("days", 86_400_000), ("hours", 3_600_000), ("minutes", 60_000)):
+        if ms >= 2 * size:
+            return f"{ms // size} {unit}"
+    return f"{ms // 1000} seconds"
 
 
 def no_worker(agent: str, workers: Sequence[WorkerInfo]) -> str:

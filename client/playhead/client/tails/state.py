@@ -235,7 +235,7 @@ class TailState:
         """Take the state of the run (None if it does not exist), and why the server accepts no writes (None if it does)."""
         seen, self._refusal = self._seen, refusal
         if info is None:
-            return self._fail(run_not_found(self.run_id))
+            return self._fail(run_not_found(self.run_id, seen=seen.seq))
         match self._phase:
             case Phase.SHORT | Phase.SHORT_AGAIN:
                 return self._short(info)

@@ -6,19 +6,32 @@ import secrets
 import time
 from typing import Final
 
-__all__ = ["new_run_id", "new_token"]
+__all__ = ["made_at", "new_run_id", "new_token"]
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32: no i, l, o, u to misread
+_DIGITS: Final = 19
+_RANDOM_BITS: Final = 50
 
 
 def new_run_id(*, shard: int = 0) -> str:
     """A new run id: its shard, then a time-ordered unguessable part, e.g. `0-0d1m5x8p4k2v9r7w3t6y`."""
-    number = (time.time_ns() // 1_000_000) << 50 | secrets.randbits(50)
+    number = (time.time_ns() // 1_000_000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
     digits: list[str] = []
-    for _ in range(19):
+    for _ in range(_DIGITS):
         number, digit = divmod(number, 32)
         digits.append(_ALPHABET[digit])
     return f"{shard:x}-{''.join(reversed(digits))}"
+
+
+def made_at(run_id: str) -> int | None:
+    """When `new_run_id` made an id, in unix milliseconds by the clock of the process that did; None for another id."""
+    shard, _, digits = run_id.partition("-")
+    if not shard or len(digits) != _DIGITS or set(digits) - set(_ALPHABET):
+        return None
+    number = 0
+    for digit in digits:
+        number = number * 32 + _ALPHABET.index(digit)
+    return number >> _RANDOM_BITS
 
 
 def new_token() -> str:

@@ -146,7 +146,7 @@ async def _blocks(
 
 
 def _not_found(run_id: str) -> RunNotFoundError:
-    return RunNotFoundError(f"no run {run_id!r}: never submitted under this prefix, or removed")
+    return RunNotFoundError(f"no run {run_id!r}: it was never submitted under this prefix, or it was removed")
 
 
 async def _pages(log: LogReader, info: RunInfo, size: int) -> AsyncIterator[list[EncodedEntry]]:
