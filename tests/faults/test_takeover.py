@@ -275,7 +275,7 @@ async def test_a_run_that_kills_every_worker_is_failed_by_the_next_one_and_the_e
                 await crash(programs, run)
             await programs.worker()
         assert type(watcher.error).__name__ == "CrashLimitExceeded"
-        assert "4 workers in a row that died or fell silent" in str(watcher.error)
+        assert "4 workers in a row died while the run was with them" in str(watcher.error)
         assert "the tool 'kill' ran" in str(watcher.error)
         assert programs.effects() == ["killed"] * 4
         info = await run.info()

@@ -24,7 +24,7 @@ async def runs_end(url: str, prefix: str) -> None:
             runs = [await client.start(name, "Go") for name in names]
             innocent, guilty = [run for run, name in zip(runs, names, strict=True) if name == "innocent"], runs[4]
             with pytest.raises(
-                RunFailedError, match=r"the tool 'poison' ran; its process was killed by SIGKILL"
+                RunFailedError, match=r"the tool 'poison' \(record \d+\) ran: its process was killed by SIGKILL"
             ) as end:
                 await guilty.result()
             assert end.value.error_type == "CrashLimitExceeded"

@@ -23,7 +23,11 @@ def test_a_run_is_told_in_the_order_of_its_log():
         ("user", "prompt", "How is Paris?"),
         ("note", "model call 1 failed: ConnectionError: reset; it is made again in 0.4 s", ""),
         ("text", "", " word 0 word 1 word 2 word 3 word 4"),
-        ("note", "worker-2 goes on, owner 2", ""),
+        (
+            "note",
+            "worker-1 died or was cut off while a call of its model (record 7) ran; worker-2 takes the run over, owner 2",
+            "",
+        ),
         ("note", "the model is asked again: worker-1 is gone", ""),
         ("text", "", "Let me look."),
     ]

@@ -60,7 +60,7 @@ CRASHED = (said("good", "bad"), started(0, "good"), started(1, "bad"))
 
 def test_a_tool_that_ran_must_complete_and_no_other_step_counts() -> None:
     run = after(*CRASHED, finished(0, "good"))
-    assert run.doing == "the tool 'bad'"
+    assert run.doing == "the tool 'bad' (record 6)"
     steps = (finished(1, "bad"), said("bad"), said(), started(0, "good"), finished(0, "good"))
     assert not any(run.ends_with(step) for step in steps)  # settled without being run, and what the model says of it
     assert not run.ends_with(started(0, "bad"))
@@ -69,7 +69,7 @@ def test_a_tool_that_ran_must_complete_and_no_other_step_counts() -> None:
 
 def test_every_tool_that_ran_must_complete() -> None:
     run = after(*CRASHED)
-    assert run.doing == "the tools 'good', 'bad'"
+    assert run.doing == "the tools 'good' (record 5), 'bad' (record 6)"
     assert [run.ends_with(one) for one in (started(0, "good"), started(1, "bad"))] == [False, False]
     assert [run.ends_with(one) for one in (finished(0, "good"), finished(1, "bad"))] == [False, True]
 
@@ -77,7 +77,7 @@ def test_every_tool_that_ran_must_complete() -> None:
 @pytest.mark.parametrize("step", [(ModelStarted(at=0, attempt=1),), ()])
 def test_without_a_tool_the_next_message_of_the_model_counts(step: tuple[Record, ...]) -> None:
     run = after(*step)
-    assert run.doing == ("a call of its model" if step else "no step")
+    assert run.doing == ("a call of its model (record 4)" if step else "no step")
     assert not run.ends_with(CycleStarted(at=0, cycle=2))
     assert run.ends_with(said())
 
@@ -88,7 +88,12 @@ def test_the_verdict_names_the_tool_and_how_the_process_ended() -> None:
     killed = run.verdict(claim(crash_streak=4, crash_end="was killed by SIGKILL"), crash_limit=3)
     assert killed is not None
     assert killed.error_type == "CrashLimitExceeded"
-    assert "the tools 'good', 'bad' ran; its process was killed by SIGKILL" in killed.message
+    assert "4 workers in a row died while the run was with them" in killed.message
+    assert "the tools 'good' (record 5), 'bad' (record 6) ran: its process was killed by SIGKILL" in killed.message
+    once = run.verdict(claim(crash_streak=1), crash_limit=0)
+    assert once is not None
+    assert "1 worker died while the run was with it, and its crash limit is 0" in once.message
+    assert "cut off from Redis for a lease (no supervisor saw its end)" in once.message
     idle = run.verdict(claim(idle_owners=21), crash_limit=3)
     assert idle is not None
     assert (idle.error_type, "21 workers in a row" in idle.message) == ("NoProgress", True)

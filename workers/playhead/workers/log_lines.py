@@ -14,7 +14,6 @@ from playhead.runtime.core.records import Record, RunFailed
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.values import Claim
 from playhead.runtime.messages import UtcFormatter, exc_info, log_to_stderr
-from playhead.workers.standstill import step_in_words
 
 __all__ = ["LogFormat", "LogLevel", "RunLines", "print_lines", "step_of"]
 
@@ -104,5 +103,7 @@ def step_of(state: RunState | None) -> str:
     """The step that a run was in, in words; empty if in none."""
     if state is None:
         return ""
-    tools = [call.tool_use["name"] for call in open_calls(state) if call.state == "running"]
-    return step_in_words(tools, in_model_call=state.call_open is not None) if tools or state.call_open else ""
+    tools = [repr(call.tool_use["name"]) for call in open_calls(state) if call.state == "running"]
+    if tools:
+        return f"the tool{'s' if len(tools) > 1 else ''} {', '.join(tools)}"
+    return "a call of its model" if state.call_open else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from playhead.runtime.core.owner_changes import doing
 from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
@@ -23,7 +24,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.values import IDLE_OWNERS_LIMIT, Claim
 
-__all__ = ["Standstill", "step_in_words"]
+__all__ = ["Standstill"]
 
 
 class Standstill:
@@ -35,14 +36,14 @@ class Standstill:
 
     def __init__(self, state: RunState, entries: Iterable[Entry]) -> None:
         """`state` is the fold of `entries`, the records up to the present owner's claim."""
-        names = {
-            entry.record.index: entry.record.tool_use["name"]
+        begun = {
+            entry.record.index: (entry.record.tool_use["name"], entry.seq)
             for entry in entries
             if isinstance(entry.record, ToolStarted)
         }
-        tools = [names[index] for index in sorted(state.started - state.results.keys()) if index in names]
-        self.doing: str = step_in_words(tools, in_model_call=state.call_open is not None)
-        self._tools = set(tools)
+        tools = [begun[index] for index in sorted(state.started - state.results.keys()) if index in begun]
+        self.doing: str = doing(tools, state.call_open)
+        self._tools = {name for name, _ in tools}
         self._begun: dict[int, str] = {}
 
     def ends_with(self, record: Record) -> bool:
@@ -65,27 +66,32 @@ class Standstill:
     def verdict(self, claim: Claim, *, crash_limit: int) -> RunFailed | None:
         """The end of the run, if too many owners of it have ended one after the other."""
         if claim.crash_streak > crash_limit:
-            how = f" its process {claim.crash_end}" if claim.crash_end else " it died, or was silent for a lease"
+            how = (
+                f"its process {claim.crash_end}"
+                if claim.crash_end
+                else "it was killed, its host failed, or it was cut off from Redis for a lease (no supervisor saw its end)"
+            )
             return RunFailed(
                 at=now_ms(),
                 error_type="CrashLimitExceeded",
-                message=f"the run did not get on with {claim.crash_streak} workers in a row that died or fell silent, and "
-                f"its crash limit is {crash_limit}. When the last one ended, {self.doing} ran;{how}. "
+                message=f"{_in_a_row(claim.crash_streak)} died while the run was with {_them(claim.crash_streak)}, and its "
+                f"crash limit is {crash_limit}. When the last one died, {self.doing} ran: {how}. "
                 "The run is not tried again",
             )
         if claim.idle_owners > IDLE_OWNERS_LIMIT:
             return RunFailed(
                 at=now_ms(),
                 error_type="NoProgress",
-                message=f"the run did not get on with {claim.idle_owners} workers in a row, which handed it over or lost it; "
-                f"{IDLE_OWNERS_LIMIT} are allowed. When the last one ended, {self.doing} ran. "
+                message=f"{_in_a_row(claim.idle_owners)} had the run and handed it over, lost it or died before it got on; "
+                f"{IDLE_OWNERS_LIMIT} are allowed. When the last one left it, {self.doing} ran. "
                 "The run is not tried again",
             )
         return None
 
 
-def step_in_words(tools: list[str], *, in_model_call: bool) -> str:
-    """The step that runs these tools, or calls the model, in words."""
-    if tools:
-        return f"the tool{'s' if len(tools) > 1 else ''} {', '.join(map(repr, tools))}"
-    return "a call of its model" if in_model_call else "no step"
+def _in_a_row(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers in a row"
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"

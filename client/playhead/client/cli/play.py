@@ -125,10 +125,10 @@ class PlayedView(RunView):
         if not self._muted:
             super().note(text, style=style)
 
-    def _remark(self, entry: Entry) -> None:
+    def _remark(self, entry: Entry, *, change: str = "") -> None:
         record = entry.record
         self._muted = self._only is not None and not isinstance(record, (*_RECORDS[self._only], *_ENDS))
-        super()._remark(entry)
+        super()._remark(entry, change=change)
         if self._only == Only.MODEL and isinstance(record, ModelStarted):
             self.note(f"model call {record.attempt}, record {entry.seq}")
         elif self._only == Only.MESSAGES and isinstance(record, MessageAdded):

@@ -22,6 +22,7 @@ from playhead.client.cli.render import (
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
     Entry,
@@ -75,6 +76,7 @@ class RunView:
         self._waiting = False
         self._silent_since = time.monotonic()
         self._calls = 0
+        self._owners = OwnerChanges()
 
     def note(self, text: str, *, style: str = "dim") -> None:
         """Print one line about the run."""
@@ -135,7 +137,7 @@ class RunView:
 
     def feed(self, entry: Entry) -> bool:
         """Show one record; those at or before `after` only prepare later ones. Returns whether it was after `after`."""
-        events = self._projection.feed(entry)
+        events, change = self._projection.feed(entry), self._owners.feed(entry)
         self._began_at = entry.record.at if self._began_at is None else self._began_at
         if isinstance(entry.record, ModelStarted):
             self._calls = entry.record.attempt
@@ -145,7 +147,7 @@ class RunView:
             return False
         for event in events:
             self._show(event)
-        self._remark(entry)
+        self._remark(entry, change=change)
         return True
 
     def _show(self, event: Event) -> None:
@@ -175,15 +177,16 @@ class RunView:
         self._about.print(Text(printable(text), style="dim italic"), end="")
         self._unfinished = None if text.endswith("\n") else self._about.file
 
-    def _remark(self, entry: Entry) -> None:
+    def _remark(self, entry: Entry, *, change: str = "") -> None:
+        """Show a record; `change` says how its owner came to the run."""
         record = entry.record
         match record:
             case RunSubmitted():
                 self.note(f"run {self._run_id} · {record.agent}")
                 self._waits_for = "waiting for a worker"
             case RunClaimed():
-                if entry.epoch > 1:
-                    self.note(f"[taken over by {record.worker}, owner {entry.epoch}]", style="yellow")
+                if change:
+                    self.note(f"[{change}]", style="yellow")
                 self._waits_for = f"{record.worker} runs it"
             case RunHandedOver():
                 self.note(f"[handed over by {record.worker}]", style="yellow")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from playhead.runtime.core.converse import ContentBlock
 from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
     Entry,
@@ -84,10 +85,12 @@ class Transcript:
         self.items: list[Item] = []
         self._call = 0  # where the items of the open model call begin
         self._streamed = False
+        self._owners = OwnerChanges()
 
     def add(self, entry: Entry) -> None:
         """Take the next record."""
         seq, _, record = entry
+        change = self._owners.feed(entry)
         match record:
             case ModelChunk():
                 self._chunk(seq, record.chunk)
@@ -103,7 +106,7 @@ class Transcript:
                 if record.reason != CALL_FAILED:  # of that one the next record tells more
                     self._put(seq, "note", f"the model is asked again: {record.reason}")
             case _:
-                self._note(entry)
+                self._note(entry, change)
 
     def _chunk(self, seq: int, chunk: dict[str, Any]) -> None:
         delta = (chunk.get("contentBlockDelta") or {}).get("delta") or {}
@@ -132,8 +135,8 @@ class Transcript:
                 self._put(seq, "text", "", "\n".join(texts))
         self._call, self._streamed = len(self.items), False
 
-    def _note(self, entry: Entry) -> None:
-        seq, epoch, record = entry
+    def _note(self, entry: Entry, change: str) -> None:
+        seq, _, record = entry
         match record:
             case ToolStarted():
                 self._put(seq, "call", record.tool_use["name"], json_line(record.tool_use["input"], other=str))
@@ -148,8 +151,9 @@ class Transcript:
                     reason = one.get("reason")
                     said = reason if isinstance(reason, str) else json.dumps(reason, default=str)
                     self._put(seq, "question", str(one.get("name", "")), "" if reason is None else said)
-            case RunClaimed() if epoch > 1:
-                self._put(seq, "note", f"{record.worker} goes on, owner {epoch}")
+            case RunClaimed():
+                if change:
+                    self._put(seq, "note", change)
             case _:
                 self._remark(seq, record)
 

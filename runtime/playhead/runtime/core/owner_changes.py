@@ -1,0 +1,73 @@
+"""How a run came to each of its owners, in words: what ended the ownership before it, and what ran then. Pure."""
+
+from __future__ import annotations
+
+from playhead.runtime.core.records import (
+    Entry,
+    MessageAdded,
+    ModelFailed,
+    ModelRetried,
+    ModelStarted,
+    RunClaimed,
+    RunHandedOver,
+    RunPaused,
+    ToolFinished,
+    ToolInterrupted,
+    ToolStarted,
+)
+
+__all__ = ["OwnerChanges", "doing"]
+
+
+def doing(tools: list[tuple[str, int]], call: int | None) -> str:
+    """What a run does, as a subject: its tools, each with the record that began it, else the call of its model."""
+    if tools:
+        named = ", ".join(f"{name!r} (record {seq})" for name, seq in tools)
+        return f"the tool{'s' if len(tools) > 1 else ''} {named}"
+    return f"a call of its model (record {call})" if call is not None else "no step"
+
+
+class OwnerChanges:
+    """Give it the records of a run in order. Without the first ones it knows less, and says nothing that is wrong."""
+
+    def __init__(self) -> None:
+        self._worker = ""
+        self._tools: dict[int, tuple[str, int]] = {}
+        self._call: int | None = None
+        self._left = ""  # how the present owner gave the run up; empty while it has not
+
+    def feed(self, entry: Entry) -> str:
+        """Take a record in. Returns what to say of it: empty, except for the claim of a second or later owner."""
+        record = entry.record
+        match record:
+            case RunClaimed():
+                return self._claimed(entry, record)
+            case RunHandedOver():
+                self._left = "goes on with it"
+            case RunPaused():
+                self._left = "goes on after the pause"
+            case ToolStarted():
+                self._tools[record.index] = record.tool_use["name"], entry.seq
+            case ToolFinished() | ToolInterrupted():
+                self._tools.pop(record.index, None)
+            case ModelStarted():
+                self._call = entry.seq
+            case ModelRetried() | ModelFailed() | MessageAdded():
+                self._call = None
+            case _:
+                pass
+        return ""
+
+    def _claimed(self, entry: Entry, record: RunClaimed) -> str:
+        former, left = self._worker, self._left
+        ran = doing(list(self._tools.values()), self._call)
+        self._worker, self._left = record.worker, ""
+        self._tools.clear()
+        if entry.epoch <= 1:
+            return ""
+        if left:
+            return f"{record.worker} {left}, owner {entry.epoch}"
+        return (
+            f"{former or 'the former worker'} died or was cut off while {ran} ran; {record.worker} takes the run over, "
+            f"owner {entry.epoch}"
+        )
