@@ -294,6 +294,7 @@ def test_a_cursor_beyond_the_log_is_the_same_error_in_text_and_in_json(fleet: Fl
     text, lines = (call("tail", run_id, "--after", "9999", *more, "--url", fleet.url) for more in ((), ("--json",)))
     assert (text.code, text.out) == (66, "")
     assert text == lines
+    assert "record 9999 is beyond the end of the log, record " in text.err
     for after in ("5", "5-1"):
         assert "2+2 = 4" in call("tail", run_id, "--after", after, "--url", fleet.url).out
     assert call("tail", run_id, "--after", "5-7", "--url", fleet.url).code == 66
