@@ -66,7 +66,7 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "max_record_bytes": [0, -1, "1", 1.5, None, True],
     },
     Client: {
-        "url": ["", None, 5],
+        "url": ["", 5],
         "prefix": ["", None, 5, "a{b}"],
         "on_notice": ["print", None],
         "max_record_bytes": [0, -1, "1", None],

@@ -114,14 +114,14 @@ class Client:
         shards: int | None = None,
         archive: str | Path | None = None,
     ) -> None:
-        connect(url or DEFAULT_URL)  # connects nothing, but refuses a malformed URL
+        connect(DEFAULT_URL if url is None else url)  # connects nothing, but refuses a malformed URL
         Keys(prefix)
         check_callable("on_notice", on_notice)
         check_whole("max_record_bytes", max_record_bytes, least=1)
         check_choice("durability", durability, get_args(Durability))
         if shards is not None:
             check_shards(shards)
-        self.url: str = url or DEFAULT_URL
+        self.url: str = DEFAULT_URL if url is None else url
         self._given = url
         self.prefix = prefix
         self._on_notice = on_notice
