@@ -284,6 +284,21 @@ async def test_the_same_fork_under_one_id_is_one_run(fleet: Fleet) -> None:
             await run.fork(at=at, run_id=new_run_id(shard=7), **what)
 
 
+async def test_the_same_fork_inside_an_answer_is_one_run(fleet: Fleet) -> None:
+    async with fleet.worker(Till().agent), fleet.client() as client:
+        run, entries = await ended(client, "Hello")
+        at, name = place_of(entries, ModelStarted) + 4, await client.new_run_id()
+        forks = [await run.fork(at=at, say="Stop", run_id=name) for _ in range(2)]
+        assert str(await forks[0].result()) == "You said Stop.\n"
+        words = [entry.record.message for entry in await stored(forks[1]) if isinstance(entry.record, MessageAdded)]
+        assert [one.get("content", [{}])[0].get("text") for one in words] == [
+            "Hello",
+            "You said",
+            "Stop",
+            "You said Stop.",
+        ]
+
+
 async def test_a_run_of_a_file_is_forked_into_a_fleet_that_does_not_have_it(fleet: Fleet, tmp_path: Path) -> None:
     till, path = Till(), tmp_path / "run.jsonl"
     async with fleet.worker(till.agent), fleet.client() as client:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from playhead.client.requests import session_messages
 from playhead.client.tails.notice import run_not_found
 from playhead.runtime.core.codec import decode_stored, encode_record
-from playhead.runtime.core.converse import Message
+from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import RequestNotFoundError, RunConflictError, RunExistsError
 from playhead.runtime.core.fork import Fork, check_effects, differing, first_record, next_records
-from playhead.runtime.core.records import CycleStarted, Entry, Record, RunClaimed, now_ms
-from playhead.runtime.core.segments import changes_state, record_of
+from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, Record, RunClaimed, now_ms
+from playhead.runtime.core.segments import changes_state, expanded, record_of
 from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.interface import ClientLog, LogReader
 from playhead.runtime.log.reading import encoded_pages
@@ -47,11 +47,15 @@ class NewFork:
 
 @dataclass(frozen=True, slots=True)
 class _Parent:
-    """The run that is forked, and its records up to the place; `entries` are those that its fold needs."""
+    """The run that is forked, and its records up to the place.
+
+    `entries` are those that its fold needs, and `chunks` those of the last model call, if the fork says something after it.
+    """
 
     info: RunInfo
     encoded: Sequence[EncodedEntry]
     entries: Sequence[Entry]
+    chunks: Sequence[Chunk]
 
 
 async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, session: str) -> NewFork:
@@ -72,10 +76,10 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
             or the messages that it began from are not known.
         RunNotFoundError, GapError, ForeignRecordError, LogUnavailableError: As their messages say.
     """
-    parent = await _read(log, parent_id, fork.at)
+    parent = await _read(log, parent_id, fork)
     check_effects(parent.entries, fork, parent=parent_id)
     said = await _began_from(log, parent)
-    more = next_records(parent.entries, fork, parent=parent_id, history=said)
+    more = next_records(parent.entries, fork, parent=parent_id, history=said, chunks=parent.chunks)
     own_session = None if parent.info.session is None else session
     first = first_record(parent.entries[0].record, fork, parent=parent_id, session=own_session)
     records = [parent.encoded[0]._replace(data=encode_record(first, limit=ANY_SIZE)), *parent.encoded[1:]]
@@ -107,7 +111,8 @@ async def store_fork(log: ClientLog, fork: NewFork) -> None:
         raise RunConflictError(run_id, differs)
 
 
-async def _read(log: LogReader, run_id: str, at: int) -> _Parent:
+async def _read(log: LogReader, run_id: str, fork: Fork) -> _Parent:
+    at = fork.at
     info = await log.info(run_id)
     if info is None:
         raise run_not_found(run_id)
@@ -115,12 +120,19 @@ async def _read(log: LogReader, run_id: str, at: int) -> _Parent:
         raise ValueError(f"run {run_id} has records 1 to {info.head}, so it cannot be forked at {at}")
     encoded: list[EncodedEntry] = []
     entries: list[Entry] = []
+    last_call: list[list[Any]] = []
     async for page in encoded_pages(log, run_id, head=at):
         encoded += page
         for seq, epoch, data in page:
-            if changes_state(stored := decode_stored(data)):
+            if isinstance(stored := decode_stored(data), list):
+                if fork.say is not None:
+                    last_call.append(stored)
+            elif isinstance(stored, ModelStarted) and not stored.continues:
+                last_call.clear()
+            if changes_state(stored):
                 entries.append(Entry(seq, epoch, record_of(stored)))
-    return _Parent(info, encoded, entries)
+    chunks = [expanded(one) for one in last_call]
+    return _Parent(info, encoded, entries, chunks)
 
 
 async def _began_from(log: LogReader, parent: _Parent) -> Sequence[Message]:

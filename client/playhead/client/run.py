@@ -143,7 +143,8 @@ class Run(RunReader):
             prompt: Another prompt; only where this run's is not in the history yet.
             results: The results of calls that have none there, by tool use id. Each is what the tool could return.
             answers: The answers to questions that are open there, by interrupt id.
-            say: A user message; it enters the history before the next cycle, as one of `steer`.
+            say: A user message; it enters the history before the next cycle, as one of `steer`. Inside an answer that has no
+                call of a tool yet, the words up to there are kept as a message, and this comes after them.
             accept_effects: Fork also if tools have run up to there. What they did stays done.
             run_id: The id of the fork. Choose it (by `client.new_run_id`) to be able to fork again after an error: the
                 same fork under one id is one run.

@@ -194,3 +194,31 @@ async def test_what_is_too_large_or_raised_by_the_handler_is_raised_and_not_a_fa
 
     with pytest.raises(ConnectionError, match="no terminal"):
         await run.fork_here(Till(callback_handler=handler).agent, at=1)
+
+
+async def test_a_fork_that_is_told_something_inside_an_answer_keeps_the_words_up_to_there() -> None:
+    def answers(messages: Messages) -> Any:
+        said = messages[-1].get("content", [{}])[0].get("text", "")
+        return "one two three" if said == "x" else f"After {messages[-2].get('content', [])}, you say {said}."
+
+    agent = Till(model=ScriptedModel([answers], repeat=True)).agent
+    run = await made(agent, "x")
+    begun = place_of(await stored(run), ModelStarted)
+    fork = await run.fork_here(agent, at=begun + 4, say="Stop.")
+    events = [event async for event in fork.stream_async()]
+    assert not any("retracted" in event for event in events)
+    assert str(events[-1]["result"]) == "After [{'text': 'one two'}], you say Stop..\n"
+    found = await verify(fork, agent)
+    assert found.same, found.text
+    for at in (begun, begun + 1):  # nothing was said yet: the call is made again, and then it is told
+        fork = await run.fork_here(agent, at=at, say="Stop.")
+        assert str(await fork.result()) == "After [{'text': 'one two three'}], you say Stop..\n"
+
+
+async def test_the_call_of_a_tool_that_is_cut_is_made_again_before_the_fork_is_told_something() -> None:
+    till = Till()
+    run = await made(till.agent)
+    entries = await stored(run)
+    at = next(entry.seq for entry in entries if "toolUse" in str(dict(entry.record).get("chunk", "")))
+    fork = await run.fork_here(till.agent, at=at, say="And be quick.")
+    assert [event async for event in fork.stream_async() if "retracted" in event]

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
-from playhead.runtime.core.converse import Message, Prompt
+from playhead.runtime.core.converse import Chunk, Message, Prompt
 from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.evolve import fold
+from playhead.runtime.core.intake import model_message
+from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
     Entry,
     MessageAdded,
+    ModelChunk,
     Record,
     RunSubmitted,
     SignalReceived,
@@ -90,7 +93,9 @@ def first_record(first: Record, fork: Fork, *, parent: str, session: str | None)
     return first.model_copy(update={"agent": agent, "prompt": prompt, "session": session, "options": options})
 
 
-def next_records(entries: Sequence[Entry], fork: Fork, *, parent: str, history: Sequence[Message]) -> list[Record]:
+def next_records(
+    entries: Sequence[Entry], fork: Fork, *, parent: str, history: Sequence[Message], chunks: Sequence[Chunk] = ()
+) -> list[Record]:
     """The records of the fork after those of its parent: what it is told, or gets as the result of a call.
 
     Args:
@@ -98,6 +103,7 @@ def next_records(entries: Sequence[Entry], fork: Fork, *, parent: str, history: 
         fork: What it is to be.
         parent: The id of its parent.
         history: The messages that its parent began from.
+        chunks: Those of the model call that is open there.
 
     Raises:
         ValueError: The parent had ended there, or no such call or question is open; the text names those that are.
@@ -112,8 +118,26 @@ def next_records(entries: Sequence[Entry], fork: Fork, *, parent: str, history: 
     if fork.answers:
         records.append(_answered(state, fork))
     if fork.say is not None:
+        records += _words_so_far(chunks) if state.call_open is not None else []
         records.append(SignalReceived(at=now_ms(), signal_id=uuid4().hex, kind="steer", body=fork.say))
     return records
+
+
+def _words_so_far(chunks: Sequence[Chunk]) -> list[Record]:
+    """The answer that is open as a message that ends there; nothing for one without words, or with the call of a tool.
+
+    It is what the loop makes of a stream that ends after its block, so that `verify` finds the same.
+    """
+    assembler = MessageAssembler()
+    end: Chunk = {"contentBlockStop": {}}
+    for chunk in (*chunks, end):
+        assembler.feed(chunk)
+    message = model_message(assembler.message())
+    if not assembler.text or any("toolUse" in block for block in message.get("content", [])):
+        return []
+    tracked: Message = {**message, "tracking_id": str(uuid4())}
+    at, reason = now_ms(), assembler.stop_reason
+    return [ModelChunk(at=at, chunk=end), MessageAdded(at=at, message=tracked, origin="model", stop_reason=reason)]
 
 
 def _check_prompt(entries: Sequence[Entry], parent: str) -> None:
@@ -175,7 +199,14 @@ def differing(asked: Sequence[Record], stored: Sequence[Record]) -> list[str]:
 
 def _told(records: Sequence[Record]) -> list[dict[str, Any]]:
     """What the fork is told, without the times and ids that are new for each call."""
-    return [{name: value for name, value in dict(one).items() if name not in _NEW} for one in records[1:]]
+    return [cast("dict[str, Any]", _lasting(dict(one))) for one in records[1:]]
 
 
-_NEW: Final = ("at", "signal_id")
+def _lasting(value: object) -> object:
+    if isinstance(value, Mapping):
+        items = cast("Mapping[str, object]", value).items()
+        return {name: _lasting(item) if name == "message" else item for name, item in items if name not in _NEW}
+    return value
+
+
+_NEW: Final = ("at", "signal_id", "tracking_id")
