@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.support.commands import Commands, Finished, Fleet, entries_of
 __all__: list[str] = []
 
 Call = Callable[..., Finished]
+WALK = Path(__file__).parents[2] / "docs" / "walk"
 
 
 def test_a_run_is_forked_before_its_mistake_and_watched(fleet: Fleet, commands: Commands, call: Call) -> None:
@@ -92,3 +94,29 @@ def test_a_file_is_forked_here_without_a_server_and_into_a_fleet(
     demo = call(*fork, "--here", "mended.py", "--model", "demo", "--json", *nowhere).lines[0]
     assert (demo["parent"], demo["at"], demo["state"]) == ("run.jsonl", at, "completed")
     assert "400" in call("tail", call(*fork, *there).out.strip(), *there).out
+
+
+def test_a_fork_that_asks_says_how_it_is_answered(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "asks.py").write_text(
+        "from playhead.runtime import Agent, ToolContext, tool\n"
+        "from playhead.runtime.models import ScriptedModel, tool_call\n"
+        "@tool\n"
+        "def balance(account: str, context: ToolContext) -> str:\n"
+        "    'The balance.'\n"
+        "    return context.interrupt('may I', 'Really?')\n"
+        "def said(messages):\n"
+        "    result = messages[-1]['content'][0].get('toolResult')\n"
+        "    return result['content'][0]['text'] if result else tool_call('balance', {'account': 'ada'}, 'call_1')\n"
+        "teller = Agent(ScriptedModel([said], repeat=True), name='teller', tools=[balance])\n"
+    )
+    fork = ("fork", str(WALK / "run.jsonl"), "--at", "1", "--here", "asks.py")
+    lost = call(*fork)
+    assert (lost.code, lost.err.splitlines()[-1]) == (
+        0,
+        "it waits for an answer; with -o FILE it is kept, and can be forked with one",
+    )
+    asked = call(*fork, "-o", "asks.jsonl")
+    how = asked.err.splitlines()[-1].partition("playhead ")[2]
+    words = shlex.split(how.replace("VALUE", "never").replace("TARGET", "asks.py"))
+    done = call(*words)
+    assert (done.code, done.out) == (0, "never\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,8 @@ from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.log.file.export import export_runs
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.values import RunInfo
 from playhead.runtime.targets import load_agents
 
 __all__ = ["fork"]
@@ -130,9 +133,18 @@ async def _here(
     if as_json:
         print_json({"run": made, "parent": run, "at": change.at, "state": info.state, "records": info.head})
     elif info.state == "paused":
-        kept = "-o FILE" if output is None else str(output)
-        view.note(f"it waits for an answer: fork {kept} --at {info.head} --answer INTERRUPT=VALUE", style="yellow")
+        view.note(await _how_to_answer(log, info, output), style="yellow")
     return EXIT_FAILED if info.state == "failed" else 0
+
+
+async def _how_to_answer(log: LogReader, info: RunInfo, output: Path | None) -> str:
+    """How a fork that is paused goes on: by a fork of it, for which it must be a file."""
+    if output is None:
+        return "it waits for an answer; with -o FILE it is kept, and can be forked with one"
+    (last,) = await log.read_back(info.run_id, before=info.head + 1, limit=1)
+    asked = [shlex.quote(f"{one['id']}=VALUE") for one in dict(last.record)["interrupts"]]
+    answers = " ".join(f"--answer {one}" for one in asked)
+    return f"it waits for an answer: playhead fork {output} --at {info.head} {answers} --yes --here TARGET"
 
 
 def _is_accepted(error: ForkAfterEffectsError) -> bool:
