@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -292,6 +293,59 @@ async def test_a_log_that_is_rewritten_while_it_streams_ends_with_the_place_to_r
             await browser.until(b"event: end")
         error = browser.events[-1].data["error"]
         assert (error["type"], error["after"]) == ("RewindError", last - 1)
+
+
+class Uvicorn:
+    """What the streams look at of uvicorn: its handler of SIGTERM is a method of this."""
+
+    def __init__(self, *, should_exit: bool, serving: bool) -> None:
+        self.should_exit = should_exit
+        self.servers = [self]
+        self._serving = serving
+
+    def is_serving(self) -> bool:
+        return self._serving
+
+    def handle_exit(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("should_exit", "serving"), [(True, True), (False, False)], ids=["signal", "limit of requests"]
+)
+async def test_when_uvicorn_ends_by_a_signal_or_by_its_limit_of_requests_the_streams_end(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, should_exit: bool, serving: bool
+) -> None:
+    async with fleet.client() as client:
+        run = await client.start("unserved", "Hi")
+        app, streams = site(client)
+        server = Uvicorn(should_exit=False, serving=True)
+        monkeypatch.setattr(signal, "getsignal", lambda _: server.handle_exit)
+        async with browse(app, f"/runs/{run.id}") as first, browse(app, f"/runs/{run.id}") as second:
+            for browser in (first, second):
+                await browser.until(b"retry")
+            server.__init__(should_exit=should_exit, serving=serving)
+            for browser in (first, second):
+                await browser.until_ended()
+        assert [first.events, second.events, streams.open] == [[], [], 0]
+        assert (await get(app, f"/runs/{run.id}", **LINES)).status == 503
+
+
+async def test_heartbeats_go_on_when_the_stream_that_began_first_has_left(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        run = await client.start("unserved", "Hi")
+        app, streams = site(client, heartbeat_s=0.1)
+        async with browse(app, f"/runs/{run.id}") as first:
+            await first.until(b"retry")
+            async with browse(app, f"/runs/{run.id}") as second:
+                await second.until(b"retry")
+                first.leave()
+                await fleet.until(lambda: checked(streams.open == 1))
+                beats = second.body.count(b":\n\n")
+                await second.until(b":\n\n" * (beats + 1))
+
+
+async def checked(found: bool) -> bool:
+    return found
 
 
 async def test_shutdown_ends_the_streams_without_an_end_and_asks_new_ones_to_come_again(fleet: Fleet) -> None:

@@ -46,9 +46,6 @@ class Source(NamedTuple):
 class Streams(Protocol):
     """What an open stream needs of `RunStreams`."""
 
-    @property
-    def retry_ms(self) -> int: ...
-
     def add(self, stream: RunResponse) -> None: ...
 
     def remove(self, stream: RunResponse) -> None: ...
@@ -64,7 +61,7 @@ class RunResponse(Response):
         spoke: When something was sent last, by the monotonic clock.
     """
 
-    def __init__(self, streams: Streams, source: Source, frames: Frames) -> None:
+    def __init__(self, streams: Streams, source: Source, frames: Frames, *, begin: bytes) -> None:
         self.status_code = 200
         self.media_type: str | None = frames.media_type
         self.background: BackgroundTask | None = None
@@ -73,6 +70,7 @@ class RunResponse(Response):
         self._streams = streams
         self._source = source
         self._frames = frames
+        self._begin = begin
         self._between: list[bytes] = []  # notices and heartbeats that are not sent yet
         self._lock = anyio.Lock(fast_acquire=True)
         self._tasks: TaskGroup | None = None
@@ -130,7 +128,7 @@ class RunResponse(Response):
     async def _send_run(self) -> None:
         run, after, before, *_ = self._source
         projection = Projection(run.id, after=after)
-        parts = [self._frames.begin(self._streams.retry_ms)]
+        parts = [self._begin]
         for entry in before:
             parts += map(self._frames.event, projection.feed(entry))
         await self._say(parts)

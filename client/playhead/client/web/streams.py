@@ -133,7 +133,10 @@ class RunStreams:
             return self._later(form, error, Notice("unreachable", run_id, str(error)))
         except (PlayheadError, ValueError) as error:
             return await error_response(request, error)
-        return Response(status_code=204) if source is None else RunResponse(self, source, frames_of(form, show))
+        if source is None:
+            return Response(status_code=204)
+        frames = frames_of(form, show)
+        return RunResponse(self, source, frames, begin=frames.begin(self._retry_ms))
 
     async def _source(
         self, run_id: str, after: Cursor | None, on_pause: OnPause, wait_for_worker: float | None
@@ -161,11 +164,6 @@ class RunStreams:
         return Response(body, 200, HEADERS, frames.media_type)
 
     # ------------------------------------------------------------------ of the open streams
-
-    @property
-    def retry_ms(self) -> int:
-        """After how many milliseconds a browser connects again."""
-        return self._retry_ms
 
     def add(self, stream: RunResponse) -> None:
         """A stream has begun. The clock runs in the tasks of one of the open streams."""
