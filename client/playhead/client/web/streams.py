@@ -30,7 +30,7 @@ __all__ = ["RunStreams"]
 
 _TICK_S: Final = 0.5
 _SETTLE_S: Final = 2.0
-"""How long a cursor may wait for its record: an owner that sends records again after a failover does it at once."""
+"""How long a cursor beyond the log may wait for its record: an owner that sends lost records again does it at once."""
 
 
 def _server_ends() -> bool:
@@ -145,7 +145,7 @@ class RunStreams:
         run, place = self._client.run(run_id), parse_cursor(after)
         info = await run.info()
         before = None
-        with anyio.move_on_after(_SETTLE_S):
+        with anyio.move_on_after(_SETTLE_S if place.seq > info.head else None):
             before = await prelude(run, place)
         if before is None:
             raise GapError(run_id, expected=place.seq, found=None)
