@@ -146,8 +146,8 @@ class UrlStore:
         try:
             import fsspec
         except ImportError as error:
-            how = "install the extra playhead-runtime[archive]; a folder needs no extra"
-            raise ArchiveError(self.where, f"a URL needs the package fsspec: {how}") from error
+            how = "pip install 'playhead-runtime[archive]'; a folder needs no extra"
+            raise ArchiveError(self.where, f"a URL needs the extra `archive`: {how}") from error
         try:
             fsspec.get_filesystem_class(url.partition("::")[0].partition("://")[0])
         except (ImportError, ValueError) as error:

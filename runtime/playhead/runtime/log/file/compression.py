@@ -43,8 +43,8 @@ def uncompressed(file: BinaryIO, path: str) -> BinaryIO:
     if magic != _MAGIC:
         return file
     if not can_compress():
-        how = f"install the extra playhead-runtime[archive], or uncompress it first: zstd -d {path}"
-        raise RunFileError(path, 0, f"it is compressed, and the package zstandard is not installed: {how}")
+        how = f"pip install 'playhead-runtime[archive]', or uncompress it first: zstd -d {path}"
+        raise RunFileError(path, 0, f"it is compressed, which needs the extra `archive`: {how}")
     import zstandard
 
     content = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - the caller closes it
