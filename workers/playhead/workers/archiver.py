@@ -16,7 +16,7 @@ from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.archive.archiving import Archived, Archiving
 from playhead.runtime.log.interface import Log
 from playhead.workers.options import WorkerOptions
-from playhead.workers.resend import log_refusal
+from playhead.workers.resend import Outage
 
 __all__ = ["Archiver", "check_kept_for_the_archive"]
 
@@ -72,6 +72,7 @@ class Archiver:
         self._again_s = again_s
         self._all = [Archiving(log, archive) for log in logs]
         self._waiting: deque[tuple[Archiving, str]] = deque(maxlen=_MOST_WAITING)
+        self._outage = Outage()
         self._more = anyio.Event()
         self._busy = 0
         self._idle = anyio.Event()
@@ -112,9 +113,10 @@ class Archiver:
             self._busy += 1
             try:
                 self._count(await archiving.archive(run_id))
+                self._outage.answered()
             except PlayheadError as error:
                 self._waiting.appendleft((archiving, run_id))
-                log_refusal(f"archive run {run_id}", error)
+                self._outage.refused(f"archive run {run_id}", error)
                 await anyio.sleep(self._again_s)
             finally:
                 self._busy -= 1
@@ -128,9 +130,10 @@ class Archiver:
                         async with aclosing(archiving.missing()) as runs:
                             async for one in runs:
                                 self._count(one)
+                self._outage.answered()
                 pause = self._look_every_s
             except PlayheadError as error:
-                log_refusal("archive", error)
+                self._outage.refused("archive", error)
                 pause = self._again_s
             finally:
                 self._busy -= 1

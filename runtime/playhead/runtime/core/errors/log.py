@@ -92,11 +92,16 @@ class GapError(PlayheadError):
         self.run_id = run_id
         self.expected = expected
         self.found = found
-        met = "the log ends before it" if found is None else f"the next one in the log is {found}"
-        super().__init__(
-            f"run {run_id}: record {expected} is missing ({met}); the log was cut or restored from an older copy. "
-            "Read again from the start (after=0) or from an export."
-        )
+        if found is not None and found < expected:
+            what = (
+                f"record {expected} is beyond the end of the log, record {found}: the cursor is of another run, or Redis "
+                "lost the end of this log"
+            )
+        elif found is None:
+            what = f"record {expected} is missing, and the log ends before it: Redis lost its end, or it was deleted"
+        else:
+            what = f"record {expected} is missing, and the next one is {found}: the log was trimmed"
+        super().__init__(f"run {run_id}: {what}. Read again from the start (after=0) or from an export.")
 
 
 class RewindError(GapError):
