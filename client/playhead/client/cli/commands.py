@@ -72,7 +72,7 @@ COMMANDS: Final[Mapping[str, Home]] = {
     "export": Home(f"{_CLI}.files", "export", "Write runs to a file."),
     "import": Home(f"{_CLI}.files", "import_file", "Store the runs of a file in Redis."),
     "check": Home(f"{_CLI}.files", "check", "Look for secrets in a file of runs."),
-    "archive": Home(f"{_CLI}.files", "archive", "Write ended runs to an archive."),
+    "archive": Home(f"{_CLI}.files", "archive", "Write ended runs to an archive, each one once."),
     "completion": Home(f"{_CLI}.completion", "completion", "Print the lines with which a shell completes `playhead`."),
 }
 

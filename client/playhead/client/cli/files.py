@@ -132,7 +132,7 @@ def archive(
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Write each run that has ended, and is not in the archive yet, to a file there. Nothing is removed from Redis."""
+    """Write ended runs to an archive, each one once. Nothing is removed from Redis."""
     with_client(url, prefix, partial(_archive, place, as_json=as_json))
 
 
