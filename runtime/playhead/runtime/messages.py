@@ -6,7 +6,9 @@ import logging
 import re
 import sys
 import time
+from traceback import format_exception_only
 from types import TracebackType
+from typing import cast
 
 __all__ = ["UtcFormatter", "exc_info", "log_to_stderr", "yield_to_configuration"]
 
@@ -22,7 +24,20 @@ def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, 
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(folders):
         trace = trace.tb_next
-    return None if trace is None else (type(error), error, trace)
+    if trace is None:
+        return None
+    shown = _writable(error)
+    return type(shown), shown, trace
+
+
+def _writable(error: BaseException) -> BaseException:
+    """The error; or one of the same name, if the text of it has half a character, which no file of a log takes."""
+    text = "".join(format_exception_only(error))
+    if not any("\ud800" <= character <= "\udfff" for character in text):
+        return error
+    kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+    said = "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in str(error))
+    return cast("BaseException", kind(said))
 
 
 class UtcFormatter(logging.Formatter):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +128,17 @@ def test_a_control_character_of_an_error_does_nothing_to_a_terminal(
     written = RunFailed(at=0, error_type="KeyError", message="\x1b]0;owned\x07\x9b2J")
     RunLines(claim()).end("failed", written, state=None, raised=None)
     assert capsys.readouterr().err.endswith("failed: KeyError: \\x1b]0;owned\\x07\\x9b2J\n")
+
+
+def test_half_a_character_of_an_error_does_not_keep_its_traceback_from_a_file(
+    tmp_path: Path,
+) -> None:
+    handler = logging.FileHandler(tmp_path / "log", encoding="utf-8")
+    logger = logging.getLogger("playhead.runs")
+    logger.addHandler(handler)
+    try:
+        RunLines(claim()).end("failed", FAILED, state=IN_A_CALL, raised=raised(ValueError("half: \ud83d")))
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log").read_text(encoding="utf-8").endswith("\nValueError: half: \ufffd\n")
