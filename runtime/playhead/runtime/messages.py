@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Callable
 from traceback import format_exception_only
 from types import TracebackType
 from typing import cast
@@ -43,9 +44,9 @@ def _writable(error: BaseException) -> BaseException:
 class UtcFormatter(logging.Formatter):
     """A line with the time in UTC, to the millisecond: `2026-11-27T12:01:02.345Z INFO playhead: …`."""
 
-    converter = time.gmtime
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
+    converter: Callable[[float | None], time.struct_time] = time.gmtime
+    default_time_format: str = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format: str | None = "%s.%03dZ"
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s playhead: %(message)s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final, Literal
 
 from pythonjsonlogger.json import JsonFormatter
@@ -33,9 +34,9 @@ _LEVELS: Final[dict[LogLevel, int]] = {
 class _JsonLines(JsonFormatter):
     """One JSON object per line: `time`, `level`, `logger`, `message`, and for a run `run`, `agent` and more."""
 
-    converter = time.gmtime
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
+    converter: Callable[[float | None], time.struct_time] = time.gmtime
+    default_time_format: str = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format: str | None = "%s.%03dZ"
 
     def __init__(self) -> None:
         renamed = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}

@@ -289,7 +289,7 @@ class Rules(RunStates):
             return False
         if self.emptying is not None and self.emptying[1] > now and self.emptying[0] != worker:
             return False
-        self.emptying = worker, now + for_ms
+        self.emptying: tuple[str, int] | None = (worker, now + for_ms)
         return True
 
     def _forget_claims(self, now: int) -> None:

@@ -24,10 +24,10 @@ from playhead.runtime.tools.tool import Tool
 
 try:
     import httpx
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ModuleNotFoundError(
         "the tool http_request needs the extra `http`: pip install 'playhead-runtime[http]'", name="httpx"
-    ) from error
+    ) from _error
 
 __all__ = ["http_request", "make_http_request"]
 
