@@ -208,7 +208,7 @@ def test_a_question_at_a_terminal_may_be_answered_elsewhere_or_left_open(
     with at_a_terminal(fleet, commands, "pay") as (command, until, keys):
         until("approve> ")
         os.write(keys, b"\x04")  # the end of the input
-        run_id = re.search(RUN_ID, until(" ANSWER]"))
+        run_id = re.search(RUN_ID, until(" RESPONSE]"))
         assert run_id
         call("respond", run_id.group(), "later", "--url", fleet.url)
         until("end_turn")

@@ -27,6 +27,7 @@ __all__ = ["LARGEST_PAGE", "RunPage"]
 LARGEST_PAGE: Final = 9_500_000
 """The largest page, in bytes, which opens without a wait. Long texts are cut until it fits."""
 
+_LONGEST_TITLE: Final = 300  # a takeover names two workers and what ran
 _CUTS: Final = (100_000, 20_000, 4_000, 1_000, 200, 40)
 """The most characters that the page keeps of one text: the first of these with which it fits."""
 
@@ -126,7 +127,14 @@ def _record(entry: Entry) -> str:
 def _item(item: Item, cut: int) -> list[Any]:
     """An item in the form that the page's script reads; the records of its pieces are counted from its first."""
     texts = [_cut(text, len(text), cut) for text in item.texts]
-    return [item.kind, item.first, short(item.title), texts, [seq - item.first for seq in item.seqs], item.withdrawn]
+    return [
+        item.kind,
+        item.first,
+        short(item.title, longest=_LONGEST_TITLE),
+        texts,
+        [seq - item.first for seq in item.seqs],
+        item.withdrawn,
+    ]
 
 
 class _States:
