@@ -46,6 +46,8 @@ EXAMPLES = [
     Plan(calls=(Call(words=3),), owners=((6, False), (3, False)), on_partial="continue"),
     Plan(calls=(Call(tools=("hang", "look")),)),
     Plan(calls=(Call(cancel_at=3),)),
+    # The owner that the cancel broke off left before it recorded the cancel.
+    Plan(calls=(Call(words=0, cancel_at=0), Call(words=0)), owners=((6, False),), steers=frozenset({2, 7})),
     Plan(owners=((4, True),), end="deadline"),
     Plan(owners=((4, False),), end="cancel"),
 ]

@@ -42,6 +42,7 @@ _NOT_BY_THE_LOOP: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded", "
 
 _WOULD_RUN: Final = "(this call would run here)"
 _NOT_CONTINUED: Final = "it was not continued: "
+_NOT_RECORDED: Final = "not-recorded"
 
 ToolRecord = ToolProgressed | ToolFinished | ToolInterrupted
 
@@ -152,6 +153,8 @@ class Playback:
         match record:
             case SignalReceived():
                 await self.deliver()
+                if not self.control.cancelling:  # only a cancel breaks a call off: the owner left before it recorded it
+                    self.control.deliver([Signal(_NOT_RECORDED, "cancel")])
                 raise RuntimeError("a cancel broke the call off")
             case ModelRetried(reason=reason) if reason.startswith(_NOT_CONTINUED):
                 raise RuntimeError(reason.removeprefix(_NOT_CONTINUED))
