@@ -243,6 +243,14 @@ async def crashed_too_often(stage: Stage) -> Run:
         return await stage.ended(run)
 
 
+async def forked(stage: Stage) -> Run:
+    parent = await stage.alone(agent(tool_call("broken", {}, "t1"), PLAIN), "Do it.")
+    asked = [entry.seq async for entry in parent.records() if entry.record.type == "message.added"][1]
+    async with stage.worker(agent(PLAIN)):
+        fork = await parent.fork(at=asked, results={"t1": "It works."}, system_prompt="Be kind.")
+        return await stage.ended(fork)
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -257,6 +265,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     taken_over,
     taken_over_and_continued,
     crashed_too_often,
+    forked,
 ]
 
 
@@ -296,7 +305,7 @@ async def _lines(stage: Stage, run: Run) -> list[dict[str, Any]]:
         definition = await stage.client.log.definition(run.id, digest)
         assert isinstance(definition, AgentDefinition)
         lines.append({"definition": digest, "data": _text(definition.stored().data)})
-    said = await stage.client.log.messages("ada")
+    said = await stage.client.log.messages(info.session or "ada")
     lines += [{"session_message": _text(pack(dict(message)))} for message in said]
     for entry in entries:
         if isinstance(entry.record, ModelStarted):

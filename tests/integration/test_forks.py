@@ -226,14 +226,17 @@ async def test_a_fork_has_another_model_or_system_prompt_and_is_known_by_them(fl
         started = place_of(entries, ModelStarted)
         fork = await run.fork(at=started, model="demo", system_prompt="Be kind.")
         assert "demo model" in str(await fork.result())
-        asked = await fork.request(started)
+        assert (await fork.request(started)).request.system_prompt == (await run.request(started)).request.system_prompt
+        own = [entry.seq for entry in await stored(fork) if isinstance(entry.record, ModelStarted)][-1]
+        asked = await fork.request(own)
         assert (asked.model, asked.request.system_prompt) == ({"name": "demo"}, "Be kind.")
         found = await run.diff(fork)
         assert found.common == started
         assert (found.right.model, found.right.system_prompt) == ("demo", "Be kind.")
         assert (await verify(fork, Till().agent)).same
         kept = await fork.fork(at=started)
-        assert (await kept.request(started)).model == {"name": "demo"}, "a fork of a fork keeps them"
+        await kept.result()
+        assert (await kept.request(own)).model == {"name": "demo"}, "a fork of a fork keeps them"
         broken = await run.fork(at=started, model="demon")
         with pytest.raises(RunFailedError, match="model='demon' is not a model that playhead knows"):
             await broken.result()

@@ -50,7 +50,7 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     if definition is None:
         which = f"definition {digest!r}, which its owner named, is not in the log" if digest else "its owner named none"
         raise RequestNotFoundError(f"run {run.run_id}: what the model was asked is not known, because {which}")
-    definition = definition.of_run(entries[0].record)
+    definition = definition.of_run(entries[0].record, seq=seq)
     session = await session_messages(log, run, began_from(entries))
     request = request_of(entries, definition=definition, session=session)
     return RecordedRequest(run.run_id, seq, digest, definition.model, request)

@@ -148,9 +148,9 @@ class States:
         """The definition that the owner at `seq` uses, if it named one and the log has it."""
         digest = next((named for claim, named in reversed(self._claims) if claim <= seq), "")
         if digest and digest not in self._definitions:
-            found = await self._log.definition(self._run_id, digest)
-            self._definitions[digest] = found and self._first and found.of_run(self._first)
-        return self._definitions.get(digest)
+            self._definitions[digest] = await self._log.definition(self._run_id, digest)
+        found = self._definitions.get(digest)
+        return found and self._first and found.of_run(self._first, seq=seq)
 
     async def _history(self, info: RunInfo, definition: AgentDefinition | None) -> list[Message] | None:
         """The messages that the run began from; None if the log does not have them."""

@@ -59,7 +59,8 @@ def test_an_old_log_tells_what_its_model_was_asked(old: OldRun) -> None:
     calls = [entry.seq for entry in old.entries if isinstance(entry.record, ModelStarted)]
     assert list(old.requests) == calls
     for seq, sent in old.requests.items():
-        definition = AgentDefinition.of(old.definitions[claimed_definition(old.entries[:seq])])
+        stored = old.definitions[claimed_definition(old.entries[:seq])]
+        definition = AgentDefinition.of(stored).of_run(old.entries[0].record, seq=seq)
         request = request_of(old.entries[:seq], definition=definition, session=old.session)
         assert [request.messages, request.tool_specs, request.system_prompt, request.tool_choice] == sent
 

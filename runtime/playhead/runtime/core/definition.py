@@ -12,7 +12,7 @@ from playhead.runtime.core.converse import Message, ToolSpec
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.records import Record, RunSubmitted
 
-__all__ = ["AgentDefinition", "StoredDefinition"]
+__all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork"]
 
 _VERSION = 1
 
@@ -66,12 +66,15 @@ class AgentDefinition:
         data = pack({"v": _VERSION, **held})
         return StoredDefinition(self.digest_of(data), data)
 
-    def of_run(self, first: Record) -> AgentDefinition:
-        """The definition by which the run with this record 1 is run: a fork may have a model or a system prompt of its own.
+    def of_run(self, first: Record, *, seq: int) -> AgentDefinition:
+        """The definition by which the run with this record 1 is run at record `seq`.
 
-        Such a model is known by its name only: `{"name": …}`.
+        A fork may have a model or a system prompt of its own, which its parent did not have when it wrote the first
+        records. Such a model is known by its name only: `{"name": …}`.
         """
         options = first.options if isinstance(first, RunSubmitted) else {}
+        if seq <= place_of_fork(first):
+            return self
         changes: dict[str, Any] = {}
         if "system_prompt" in options:
             changes["system_prompt"] = options["system_prompt"]
@@ -97,3 +100,9 @@ class AgentDefinition:
             return cls(**{name: value for name, value in cast("dict[str, Any]", given).items() if name in known})
         except (AttributeError, TypeError) as error:
             raise ForeignRecordError(f"not an agent's definition: {error} in {data[:40]!r}") from error
+
+
+def place_of_fork(first: Record) -> int:
+    """How many of the first records of the run with this record 1 are its parent's; 0 if it is not a fork."""
+    fork = first.options.get("fork") if isinstance(first, RunSubmitted) else None
+    return cast("int", fork["at"]) if fork else 0

@@ -13,6 +13,7 @@ from typing import Literal
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.arguments import check_choice
+from playhead.runtime.core.definition import place_of_fork
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.records import Record, RunClaimed
 from playhead.runtime.replay.differences import KINDS, Difference, place_of
@@ -66,7 +67,7 @@ async def verify(
     model: Half = "recorded",
     stubs: Sequence[object] = (),
     ignore: Collection[str] = (),
-    after: int = 0,
+    after: int | None = None,
 ) -> Verification:
     """Whether `agent` would do today what was recorded of a run. Nothing is written to the log.
 
@@ -79,7 +80,8 @@ async def verify(
         model: `live` calls the agent's model for each message in the log, and compares the messages.
         stubs: Tools or functions that run in place of the agent's tools of their names.
         ignore: Kinds of changes that are not reported, of `differences.KINDS`.
-        after: Leave out owners that claimed the run up to this record.
+        after: Leave out owners that claimed the run up to this record. None leaves out those of the parent of a fork, which
+            ran with the parent's options, and what the fork was given; else no owner.
 
     Raises:
         RunNotFoundError: If the run has no records.
@@ -98,10 +100,13 @@ async def verify(
     if (spot := await past.tape.peek()) is None:
         raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
     used = agent.snapshot().of_run(first := spot.record)
+    forked = place_of_fork(first)
     places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
     runs = {**used.tools, **replaced} if tools == "live" else replaced
-    subject = Subject(used, used.definition.of_run(first), places, runs, model == "live", frozenset(ignore))
-    return await _verification(recording, past, subject, first=first, after=after)
+    subject = Subject(
+        used, used.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)
+    )
+    return await _verification(recording, past, subject, first=first, after=forked if after is None else after)
 
 
 async def _verification(
@@ -120,7 +125,7 @@ async def _verification(
                 why = f"definition {digest} is not in the log" if digest else "the log names no definition"
                 notes[f"what the model was asked is not compared, because {why}"] = None
             else:
-                definition = definition.of_run(first)
+                definition = definition.of_run(first, seq=spot.seq)
             owner = Owner(subject, past, run_id=recording.run_id, claimed=spot, definition=definition)
             difference = await owner.difference()
     return Verification(recording.run_id, past.state.agent, past.records, difference, tuple(notes))
