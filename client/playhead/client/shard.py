@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 
 from playhead.client.tails.hub import Hub
-from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.errors import PlayheadError, WriteRefusedError
 from playhead.runtime.log.redis.log import RedisLog
 
 __all__ = ["Shard"]
@@ -40,8 +40,8 @@ class Shard:
         """Why the server accepts no writes; None if it does. Asked at most once a second, however many tails wait."""
         if time.monotonic() - self._asked >= _ASK_EVERY_S:
             self._asked = time.monotonic()
-            self._refusal = await self.log.refusal()
-            if self._refusal is not None:
+            before, self._refusal = self._refusal, await self.log.refusal()
+            if self._refusal is not None or before is not None:  # or it may have refused until now: it was not asked
                 self._refused = self._asked
         return self._refusal
 
@@ -65,10 +65,14 @@ class Shard:
                 continue
             last = time.monotonic()
             try:
-                await self.refusal()
-                if last - self._refused >= _REAP_EVERY_S:  # else the living owners are to renew first
+                # After a time of refused writes the living owners are to renew first. While another task asks, the last
+                # answer is given, which may be that of long ago.
+                if await self.refusal() is None and time.monotonic() - self._refused >= _REAP_EVERY_S:
                     await self.log.reap()
                     await self._adopt()
+            except WriteRefusedError as error:
+                self._refused = time.monotonic()
+                logger.info("reap: %s", error)
             except PlayheadError as error:
                 logger.info("reap: %s", error)
 

@@ -136,7 +136,8 @@ class Duty:
             suspects=suspects,
         )
         self._pending_token = None
-        self.outage.answered()
+        if claim is not None:  # a claim that finds no run writes nothing: a server that refuses writes answers it
+            self.outage.answered()
         return None if claim is None else (claim, sent)
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
@@ -148,6 +149,7 @@ class Duty:
                 self.outage.refused("wait for work", error)
                 await anyio.sleep(0.2)
                 continue
+            self.outage.answered()
             if signalled is not None:
                 self.mailbox.signals_wait(signalled)
             self.may_claim.set()
