@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Final
 
@@ -34,16 +35,23 @@ class Shard:
         self._reap_wanted = anyio.Event()
         self._waited_for: set[str] = set()  # runs whose tails have waited without success since the last reap
         self._refusal: str | None = None
-        self._asked = self._refused = -_REAP_EVERY_S
+        self._refused_until = -math.inf
+        self._asked = -_ASK_EVERY_S
 
     async def refusal(self) -> str | None:
-        """Why the server accepts no writes; None if it does. Asked at most once a second, however many tails wait."""
+        """Why the server accepts no writes, None if it does. Asked at most once a second, however many tails wait.
+
+        For two seconds after it accepts writes again, the reason is empty: the living owners are to renew their leases
+        before they are called silent, or their runs are taken.
+        """
         if time.monotonic() - self._asked >= _ASK_EVERY_S:
             self._asked = time.monotonic()
-            before, self._refusal = self._refusal, await self.log.refusal()
-            if self._refusal is not None or before is not None:  # or it may have refused until now: it was not asked
-                self._refused = self._asked
-        return self._refusal
+            found = await self.log.refusal()
+            if found is not None:
+                self._refusal, self._refused_until = found, math.inf
+            elif self._refused_until == math.inf:
+                self._refusal, self._refused_until = "", time.monotonic() + _REAP_EVERY_S
+        return self._refusal if time.monotonic() < self._refused_until else None
 
     def want_reap(self, run_id: str) -> None:
         """Wake the reaper, because a tail has waited for this run in vain and must end even if the whole fleet has died."""
@@ -65,13 +73,11 @@ class Shard:
                 continue
             last = time.monotonic()
             try:
-                # After a time of refused writes the living owners are to renew first. While another task asks, the last
-                # answer is given, which may be that of long ago.
-                if await self.refusal() is None and time.monotonic() - self._refused >= _REAP_EVERY_S:
+                if await self.refusal() is None:
                     await self.log.reap()
                     await self._adopt()
             except WriteRefusedError as error:
-                self._refused = time.monotonic()
+                self._refusal, self._refused_until = str(error), math.inf
                 logger.info("reap: %s", error)
             except PlayheadError as error:
                 logger.info("reap: %s", error)

@@ -298,7 +298,9 @@ class TailState:
         if info.state == "paused":
             return self._wait_for_answers()
         if self._refusal is not None:
-            return self._listen(self._waiting.notice("refused", refused(self.run_id, info.state, self._refusal)))
+            reason = self._refusal  # empty if it accepts them again, and the owner has had no time to renew
+            said = self._waiting.notice("refused", refused(self.run_id, info.state, reason)) if reason else None
+            return self._listen(said)
         if info.state == "queued":
             self._info = info
             return self._to(Phase.QUEUED)

@@ -62,7 +62,7 @@ class Tail:
         wait_for_worker: Seconds to wait for a worker that serves the run's agent; None to wait for ever.
         on_pause: Whether to end with the `run.paused` record if the run is still paused there.
         reap: Called with the run from time to time while waiting, so that no tail hangs if the whole fleet is dead.
-        refusal: Returns why the server accepts no writes; None if it does.
+        refusal: Returns why the server accepts no writes; None if it does; empty if it has only just begun to again.
     """
 
     __slots__ = ("_channel", "_hub", "_log", "_on_notice", "_reap", "_refusal", "_state", "_subscription", "run_id")

@@ -48,6 +48,13 @@ def test_when_writes_are_accepted_again_a_queued_run_is_asked_about_as_before() 
     assert isinstance(tail.on_info(info("queued")), AskWorkers)
 
 
+def test_while_its_owner_has_had_no_time_to_renew_nothing_is_said_of_the_owner() -> None:
+    tail = looking()
+    action = tail.on_info(info("running"), "")
+    assert isinstance(action, Listen)
+    assert action.notice is None
+
+
 def test_a_run_that_has_ended_needs_no_writes() -> None:
     tail = TailState("run", 1)
     tail.on_page([])
