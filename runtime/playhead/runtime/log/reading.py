@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Final
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+from typing import Final, TypeVar
 
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.records import Entry
@@ -13,6 +14,8 @@ from playhead.runtime.log.values import EncodedEntry
 __all__ = ["PAGE", "encoded_pages", "pages", "read_all"]
 
 PAGE: Final = 1000
+
+Numbered = TypeVar("Numbered", Entry, EncodedEntry)
 
 
 async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
@@ -24,25 +27,16 @@ async def read_all(log: LogReader, run_id: str, *, head: int) -> list[Entry]:
     return [entry async for page in pages(log, run_id, head=head) for entry in page]
 
 
-async def pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[Entry], None]:
-    """Records 1 to `head` of a run, page by page.
+def pages(log: LogReader, run_id: str, *, head: int) -> AsyncGenerator[list[Entry], None]:
+    """Read records 1 to `head` of a run, page by page.
 
     Raises:
         GapError: If one of them is missing.
     """
-    seq = 0
-    while seq < head:
-        page = await log.read(run_id, after=seq, limit=min(PAGE, head - seq))
-        for entry in page:
-            if entry.seq != seq + 1:
-                raise GapError(run_id, expected=seq + 1, found=entry.seq)
-            seq = entry.seq
-        if not page:
-            raise GapError(run_id, expected=seq + 1, found=None)
-        yield page
+    return _pages(partial(log.read, run_id), run_id, head=head, size=PAGE)
 
 
-async def encoded_pages(
+def encoded_pages(
     log: LogReader, run_id: str, *, head: int, page: int = PAGE
 ) -> AsyncGenerator[list[EncodedEntry], None]:
     """Read records 1 to `head` of a run as stored, in pages of `page` records.
@@ -50,13 +44,19 @@ async def encoded_pages(
     Raises:
         GapError: If one of them is missing.
     """
+    return _pages(partial(log.read_encoded, run_id), run_id, head=head, size=page)
+
+
+async def _pages(
+    read: Callable[..., Awaitable[list[Numbered]]], run_id: str, *, head: int, size: int
+) -> AsyncGenerator[list[Numbered], None]:
     seq = 0
     while seq < head:
-        entries = await log.read_encoded(run_id, after=seq, limit=min(page, head - seq))
-        for entry in entries:
+        page = await read(after=seq, limit=min(size, head - seq))
+        for entry in page:
             if entry.seq != seq + 1:
                 raise GapError(run_id, expected=seq + 1, found=entry.seq)
             seq = entry.seq
-        if not entries:
+        if not page:
             raise GapError(run_id, expected=seq + 1, found=None)
-        yield entries
+        yield page
