@@ -7,46 +7,23 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from traceback import format_exception_only
-from types import TracebackType
-from typing import cast
 
-__all__ = ["UtcFormatter", "exc_info", "log_to_stderr", "yield_to_configuration"]
+__all__ = ["UtcFormatter", "UtcTime", "log_to_stderr", "yield_to_configuration"]
 
 _OURS = "playhead"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_CALLERS = ("playhead", "anyio")
-"""The packages that call the user's code."""
 
 
-def exc_info(error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType] | None:
-    """For `logging`: the error with its traceback from the first line of the user's code on; None if it has none."""
-    folders = tuple(path for name in _CALLERS if name in sys.modules for path in sys.modules[name].__path__)
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(folders):
-        trace = trace.tb_next
-    if trace is None:
-        return None
-    shown = _writable(error)
-    return type(shown), shown, trace
-
-
-def _writable(error: BaseException) -> BaseException:
-    """The error; or one of the same name, if the text of it has half a character, which no file of a log takes."""
-    text = "".join(format_exception_only(error))
-    if not any("\ud800" <= character <= "\udfff" for character in text):
-        return error
-    kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-    said = "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in str(error))
-    return cast("BaseException", kind(said))
-
-
-class UtcFormatter(logging.Formatter):
-    """A line with the time in UTC, to the millisecond: `2026-11-27T12:01:02.345Z INFO playhead: …`."""
+class UtcTime(logging.Formatter):
+    """Times in UTC, to the millisecond: `2026-11-27T12:01:02.345Z`."""
 
     converter: Callable[[float | None], time.struct_time] = time.gmtime
     default_time_format: str = "%Y-%m-%dT%H:%M:%S"
     default_msec_format: str | None = "%s.%03dZ"
+
+
+class UtcFormatter(UtcTime):
+    """A line for a person: `2026-11-27T12:01:02.345Z INFO playhead: …`."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s playhead: %(message)s")

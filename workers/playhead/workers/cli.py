@@ -27,7 +27,7 @@ from playhead.runtime.messages import yield_to_configuration
 from playhead.runtime.targets import load_agents
 from playhead.workers.archiver import check_kept_for_the_archive
 from playhead.workers.exit import take_over_stdin
-from playhead.workers.log_lines import LogFormat, LogLevel, print_lines
+from playhead.workers.log_output import LogFormat, LogLevel, print_lines
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import bury, run_worker
 from playhead.workers.reload import source_changes, source_folders

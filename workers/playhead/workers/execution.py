@@ -28,10 +28,10 @@ from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.closing import Closing, Ended, Left, Paused, Progress, Raised
 from playhead.workers.leases.leases import Lease
-from playhead.workers.log_lines import RunLines
 from playhead.workers.mailbox import Mailbox
 from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import retry_until_answered
+from playhead.workers.run_lines import RunLines
 from playhead.workers.standstill import Standstill
 
 __all__ = ["Execution"]

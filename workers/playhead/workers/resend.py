@@ -71,8 +71,7 @@ class Outage:
 
     def answered(self) -> None:
         """The shard answered a call."""
-        if self._last:
-            self._last = ""
+        self._last = ""
         if self._began is not None:
             logger.warning("Redis is back, after %.1f s", time.monotonic() - self._began)
             self._began = None

@@ -16,7 +16,7 @@ from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import ToolResult, ToolSpec, ToolUse
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result
-from playhead.runtime.messages import exc_info
+from playhead.runtime.core.tracebacks import exc_info
 from playhead.runtime.tools.body import END, BodyExit, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput

@@ -25,13 +25,21 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import RunState
 from playhead.runtime.log.values import Claim
-from playhead.workers.log_lines import RunLines, print_lines
+from playhead.workers.log_output import print_lines
+from playhead.workers.run_lines import RunLines
 
 __all__: list[str] = []
 
 BEGUN = (RunSubmitted(at=0, agent="shop"), RunClaimed(at=0, worker="w"), CycleStarted(at=0, cycle=1))
 USE: Any = {"toolUseId": "1", "name": "pay", "input": {}}
 FAILED = RunFailed(at=0, error_type="KeyError", message="'price'")
+
+
+def unconfigured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No logging is configured, as in a process of its own. Not a fixture: pytest adds its handlers for each phase."""
+    monkeypatch.setattr(logging.getLogger("playhead"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("playhead"), "level", logging.NOTSET)
+    monkeypatch.setattr(logging.root, "handlers", [])
 
 
 def claim(**changed: Any) -> Claim:
@@ -95,9 +103,7 @@ def test_a_run_that_begins_goes_on_and_ends_is_a_line_each(caplog: pytest.LogCap
 def test_a_line_of_json_has_the_run_the_agent_the_step_and_the_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("playhead"), "handlers", [])
-    monkeypatch.setattr(logging.getLogger("playhead"), "level", logging.NOTSET)
-    monkeypatch.setattr(logging.root, "handlers", [])
+    unconfigured(monkeypatch)
     print_lines(level=None, form="json")
     RunLines(claim()).end("failed", FAILED, state=IN_A_CALL, raised=raised(KeyError("price")))
     (line,) = capsys.readouterr().err.splitlines()
@@ -121,9 +127,7 @@ def test_a_line_of_json_has_the_run_the_agent_the_step_and_the_traceback(
 def test_a_control_character_of_an_error_does_nothing_to_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("playhead"), "handlers", [])
-    monkeypatch.setattr(logging.getLogger("playhead"), "level", logging.NOTSET)
-    monkeypatch.setattr(logging.root, "handlers", [])
+    unconfigured(monkeypatch)
     print_lines(level=None, form="text")
     written = RunFailed(at=0, error_type="KeyError", message="\x1b]0;owned\x07\x9b2J")
     RunLines(claim()).end("failed", written, state=None, raised=None)

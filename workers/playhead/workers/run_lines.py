@@ -1,53 +1,20 @@
-"""What a worker logs: one line when a run begins and one when it ends, and the format of its lines."""
+"""What a worker logs of its runs: one line when a run begins and one when it ends."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from typing import Final, Literal
-
-from pythonjsonlogger.json import JsonFormatter
 
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import Record, RunFailed
 from playhead.runtime.core.state import RunState
+from playhead.runtime.core.tracebacks import exc_info
 from playhead.runtime.log.values import Claim
-from playhead.runtime.messages import UtcFormatter, exc_info, log_to_stderr
 
-__all__ = ["LogFormat", "LogLevel", "RunLines", "print_lines", "step_of"]
+__all__ = ["RunLines"]
 
 logger: logging.Logger = logging.getLogger("playhead.runs")
-
-LogLevel = Literal["debug", "info", "warning", "error"]
-LogFormat = Literal["text", "json"]
-
-_LEVELS: Final[dict[LogLevel, int]] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
-
-
-class _JsonLines(JsonFormatter):
-    """One JSON object per line: `time`, `level`, `logger`, `message`, and for a run `run`, `agent` and more."""
-
-    converter: Callable[[float | None], time.struct_time] = time.gmtime
-    default_time_format: str = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format: str | None = "%s.%03dZ"
-
-    def __init__(self) -> None:
-        renamed = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
-        super().__init__("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=renamed)
-
-
-def print_lines(*, level: LogLevel | None, form: LogFormat, quiet: bool = False) -> None:
-    """Print the lines of this process on standard error, as the options say, unless the user's code configures logging."""
-    formatter = _JsonLines() if form == "json" else UtcFormatter()
-    asked = logging.ERROR if quiet else None if level is None else _LEVELS[level]
-    log_to_stderr(level=asked, default=logging.INFO, formatter=formatter)
 
 
 class RunLines:
@@ -76,7 +43,7 @@ class RunLines:
         """
         claim, took = self._claim, time.monotonic() - self._began
         if outcome == "failed" and isinstance(written, RunFailed):
-            self._failed(written, step_of(state), raised, took)
+            self._failed(written, _step_of(state), raised, took)
             return
         fields = self._fields(outcome=outcome, seconds=round(took, 3))
         words = outcome.replace("_", " ")
@@ -100,7 +67,7 @@ class RunLines:
         return {"run": self._claim.run_id, "agent": self._claim.agent, "epoch": self._claim.epoch, **more}
 
 
-def step_of(state: RunState | None) -> str:
+def _step_of(state: RunState | None) -> str:
     """The step that a run was in, in words; empty if in none."""
     if state is None:
         return ""
