@@ -2,8 +2,7 @@
 
 An anyio task group must be left in the task that entered it, but a client may be closed in a different task from the
 one that opened it, as fixtures and exit stacks do. So the group is entered and left in a task of the service, and
-closing
-the client asks that task to end and waits for it.
+closing the client asks that task to end and waits for it.
 """
 
 from __future__ import annotations

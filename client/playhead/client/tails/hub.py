@@ -89,7 +89,6 @@ class Subscription:
 
     Attributes:
         missed: Whether a batch may have been missed, so that the log must be read. True until the first read.
-        batches: Published batches that were not taken yet.
         batches: Batches that were published and not taken yet.
     """
 

@@ -2,9 +2,8 @@
 
 A failover of Redis may lose the end of a log that readers have seen. The owner then sends the same records again, or
 another owner continues from the remaining log, and other records get the numbers that were seen. A reader compares the
-last
-record it returned with the record that now has its number: logs grow only at their end, so if these two are equal, all
-records before them are.
+last record it returned with the record that now has its number: logs grow only at their end, so if these two are
+equal, all records before them are.
 """
 
 from __future__ import annotations

@@ -38,8 +38,7 @@ def tool_result(tool_use_id: str, value: object, *, tool_name: str) -> ToolResul
 
     The blocks of an explicit result are converted to Converse's, those of MCP too; a block that cannot be sent to any
     model becomes a text block that says so. A result that cannot be stored raises nothing: it becomes an error result
-    that names
-    the tool, the path and the type. A broken `__str__` or serializer of the value may raise anything.
+    that names the tool, the path and the type. A broken `__str__` or serializer of the value may raise anything.
     """
     given = _of_mcp(value)
     if given is None and isinstance(value, dict):
