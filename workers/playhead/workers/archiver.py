@@ -125,11 +125,14 @@ class Archiver:
         while True:
             self._busy += 1
             try:
-                if await self._is_first():
-                    for archiving in self._all:
+                is_first = await self._is_first()
+                for archiving in self._all:
+                    if is_first:
                         async with aclosing(archiving.missing()) as runs:
                             async for one in runs:
                                 self._count(one)
+                    else:
+                        archiving.forget()
                 self._outage.answered()
                 pause = self._look_every_s
             except PlayheadError as error:

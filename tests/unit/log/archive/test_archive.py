@@ -226,4 +226,4 @@ async def test_an_archive_that_cannot_be_written_stops_and_says_where(archive: A
         await archived(log, archive)
     Path(archive.where).unlink()
     assert await archived(log, archive) == ["a"]
-    assert entry_name(ended_run("a").info) in files_of(archive)
+    assert entry_name("a", ended_run("a").info.created) in files_of(archive)

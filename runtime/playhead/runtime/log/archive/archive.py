@@ -14,7 +14,6 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -30,7 +29,7 @@ from playhead.runtime.core.errors import ArchiveError, RunNotFoundError
 from playhead.runtime.log.archive.stores import store_at
 from playhead.runtime.log.file.compression import can_compress, compressed
 from playhead.runtime.log.file.export import Exported, export_lines
-from playhead.runtime.log.file.lines import info_of_line
+from playhead.runtime.log.file.lines import held_of_info, info_of_line
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
@@ -54,8 +53,9 @@ _ENTRY: Final = re.compile(r"\d{13}-.+\.json")
 _FILE: Final = re.compile(r"(\d{13})\.jsonl(\.zst)?")
 
 
-def _created(info: RunInfo) -> int:
-    return min(max(info.created, 0), _LAST_MS)
+def _named(created: int) -> int:
+    """The time of a run's submission as it stands in names."""
+    return min(max(created, 0), _LAST_MS)
 
 
 def _quoted(run_id: str) -> str:
@@ -64,10 +64,10 @@ def _quoted(run_id: str) -> str:
     return f"%2E{plain[1:]}" if plain.startswith(".") else plain
 
 
-def entry_name(info: RunInfo) -> str:
+def entry_name(run_id: str, created: int) -> str:
     """The name of a run's entry: the names of a day are in the order in which the runs were submitted."""
-    day = datetime.fromtimestamp(_created(info) / 1000, UTC).date()
-    return f"index/{day}/{_created(info):013d}-{_quoted(info.run_id)}.json"
+    day = datetime.fromtimestamp(_named(created) / 1000, UTC).date()
+    return f"index/{day}/{_named(created):013d}-{_quoted(run_id)}.json"
 
 
 class Archive:
@@ -105,43 +105,39 @@ class Archive:
 
     # ------------------------------------------------------------------ writing
 
-    async def put(self, log: LogReader, run_id: str) -> RunInfo | None:
-        """Archive a run of `log` that has ended; the run in the log is not changed.
+    async def put(self, log: LogReader, info: RunInfo) -> bool:
+        """Archive a run of `log` that has ended, of which `info` tells; the run in the log is not changed.
 
         Cancelled, it does not wait for the archive: what a thread still writes there is whole or unnamed.
 
         Returns:
-            The run; None if it has not ended, or the log does not have it (any longer).
+            Whether the log had it still.
 
         Raises:
             ArchiveError: It cannot be written.
             GapError, ForeignRecordError, LogUnavailableError: As their texts say; the archive does not have the run.
         """
-        info = await log.info(run_id)
-        if info is None or not info.ended:
-            return None
-        name = f"runs/{_quoted(run_id)}/{_created(info):013d}.jsonl{'.zst' if can_compress() else ''}"
+        name = f"runs/{_quoted(info.run_id)}/{_named(info.created):013d}.jsonl{'.zst' if can_compress() else ''}"
         try:
             with NamedTemporaryFile("wb", prefix="playhead-archive-") as file:
                 with compressed(cast("Any", file)) as content:
-                    async for block in export_lines(log, [run_id], Exported(), page=_PAGE):
+                    async for block in export_lines(log, [info.run_id], Exported(), page=_PAGE):
                         content.write(block)
                 file.flush()
                 await to_thread.run_sync(self._write, name, file.name, info, abandon_on_cancel=True)
         except RunNotFoundError:
-            return None
+            return False
         except OSError as error:
             raise ArchiveError(
                 self.where, f"the temporary file of a run cannot be written ({error.strerror})"
             ) from error
-        return info
+        return True
 
     def _write(self, name: str, source: str, info: RunInfo) -> None:
         """Write the file of a run, and then its entry."""
         self._store.put(name, source)
-        fields = {key: value for key, value in asdict(info).items() if key != "run_id"}
-        entry = {"format": _FORMAT, "version": _VERSION, "file": name, "run": info.run_id, **fields}
-        self._store.write(entry_name(info), f"{json.dumps(entry)}\n".encode())
+        entry = {"format": _FORMAT, "version": _VERSION, "file": name, **held_of_info(info)}
+        self._store.write(entry_name(info.run_id, info.created), f"{json.dumps(entry)}\n".encode())
 
     # ------------------------------------------------------------------ the index
 
@@ -191,7 +187,7 @@ class Archive:
     async def _info(self, run_id: str, name: str) -> RunInfo | None:
         """By its entry; by its file if that has none, because a process was killed, or it is damaged."""
         created = int(name.rpartition("/")[2].partition(".")[0])
-        entry = entry_name(RunInfo(run_id, "completed", "", None, 0, 0, 0, created=created, updated=created))
+        entry = entry_name(run_id, created)
         (data,) = await self._in_thread(self._store.read, [entry])
         if (info := self._listed(entry, data)) is not None:
             return info

@@ -62,7 +62,7 @@ class Archiving:
         looked_at: set[str] = set()
         async with aclosing(self._log.run_pages()) as pages:
             async for page in pages:
-                ended = {entry_name(info): info for info in page if info.ended}
+                ended = {entry_name(info.run_id, info.created): info for info in page if info.ended}
                 days = {_day(name) for name in ended.keys() - self._known} - looked_at
                 self._known |= await self._archive.entries_of(sorted(days))
                 looked_at |= days
@@ -75,6 +75,10 @@ class Archiving:
                     if refused:
                         raise refused[0]
         self._known &= seen
+
+    def forget(self) -> None:
+        """Forget what it found in the archive, which grows with each run that `archive` adds."""
+        self._known.clear()
 
     async def _several(self, run_ids: Sequence[str]) -> tuple[list[Archived], list[PlayheadError]]:
         """Archive these runs at once, because most of the time is spent in waiting for the archive."""
@@ -97,11 +101,14 @@ class Archiving:
     async def archive(self, run_id: str) -> Archived | None:
         """Archive one run; None if it is archived, has not ended, or has been removed. Raises as `archive_runs`."""
         info = await self._log.info(run_id)
-        if info is None or not info.ended or (name := entry_name(info)) in self._known | self._under_way:
+        if info is None or not info.ended:
+            return None
+        name = entry_name(info.run_id, info.created)
+        if name in self._known or name in self._under_way:
             return None
         self._under_way.add(name)
         try:
-            if await self._archive.put(self._log, run_id) is None:
+            if not await self._archive.put(self._log, info):
                 return None
         except (ArchiveError, LogUnavailableError):
             raise

@@ -21,6 +21,7 @@ from playhead.runtime.core.segments import REASONING, TEXT
 from playhead.runtime.log.values import RunInfo
 
 __all__ = [
+    "held_of_info",
     "FORMAT",
     "LONGEST_LINE",
     "RECORD_LINE",
@@ -102,7 +103,13 @@ def header_line(*, runs: int, playhead: str) -> str:
 
 def run_line(info: RunInfo) -> str:
     """The line that begins a run."""
-    return json.dumps({"run": info.run_id, **{name: value for name, value in asdict(info).items() if name != "run_id"}})
+    return json.dumps(held_of_info(info))
+
+
+def held_of_info(info: RunInfo) -> dict[str, Any]:
+    """What a line holds of a run; `info_of_line` reads it."""
+    fields = asdict(info)
+    return {"run": fields.pop("run_id"), **fields}
 
 
 def definition_line(digest: str, data: bytes) -> str:
