@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from playhead.runtime.core.errors import LogUnavailableError
 
-__all__ = ["DATA_DIRECTORY", "data_folder", "find_url", "listening", "running_in", "with_places"]
+__all__ = ["DATA_DIRECTORY", "data_folder", "find_url", "folder_named", "listening", "running_in", "with_places"]
 
 DATA_DIRECTORY: Final = Path(".playhead")
 """Where `demo` and `dev` keep their server's data, in the current folder."""
@@ -31,11 +31,16 @@ def find_url() -> str | None:
     if not named:
         folder = data_folder()
         return None if folder is None else running_in(folder)
-    if "://" in named or not Path(named).is_dir():
+    if (folder := folder_named(named)) is None:
         return named
-    if (url := running_in(Path(named))) is None:
+    if (url := running_in(folder)) is None:
         raise LogUnavailableError(f"no server runs on {named}/, which PLAYHEAD_URL names")
     return url
+
+
+def folder_named(url: str) -> Path | None:
+    """The folder of `playhead dev` that is given in place of a URL; None if it is a URL."""
+    return Path(url) if "://" not in url and Path(url).is_dir() else None
 
 
 def with_places(error: LogUnavailableError) -> LogUnavailableError:

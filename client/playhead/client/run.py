@@ -80,7 +80,7 @@ class Run(RunReader):
         Raises:
             InterruptNotOpenError: If the interrupt was never asked or already has a response; nothing was changed.
             RunEndedError: If the run has ended; nothing was changed.
-            ValueError: If there is no response.
+            ValueError: If a response is missing.
             EncodingError: If a response is not plain data.
             RecordTooLargeError: If the responses are over the limit.
             RunNotFoundError: If the run does not exist.

@@ -99,7 +99,7 @@ def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, 
     """Check responses and return them in the form that is sent.
 
     Raises:
-        ValueError: If there is no response, or one is None.
+        ValueError: If a response is missing, or one is None.
         EncodingError: If one is not plain data.
         RecordTooLargeError: If they are over `limit` bytes together.
     """

@@ -20,9 +20,9 @@ from playhead.client.cli.commands import COMPLETE_VARIABLE, LazyGroup
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.messages import log_to_stderr
 
-__all__ = ["EXIT_IO", "app", "run"]
+__all__ = ["app", "run"]
 
-EXIT_IO: Final = 74
+_EXIT_IO: Final = 74
 
 app: typer.Typer = typer.Typer(
     name="playhead",
@@ -76,7 +76,7 @@ def run() -> None:
         _drop_output()
         sys.exit(1)
     except OSError as error:
-        _stop(_told(error), EXIT_IO)
+        _stop(_told(error), _EXIT_IO)
 
 
 def _open_what_is_closed() -> None:

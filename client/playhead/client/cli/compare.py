@@ -67,7 +67,7 @@ def diff(
 
     async def main() -> _Compared:
         async with opened(left, url, prefix) as mine, opened(right, url, prefix) as theirs:
-            return await _compared(mine, theirs, table)
+            return await _compared(mine, theirs, table, drawn=html is not None)
 
     compared = anyio.run(main)
     found = compared.found
@@ -80,13 +80,14 @@ def diff(
     raise typer.Exit(0 if found.same else 1)
 
 
-async def _compared(left: RunReader, right: RunReader, prices: Prices) -> _Compared:
+async def _compared(left: RunReader, right: RunReader, prices: Prices, *, drawn: bool) -> _Compared:
     differ, drawings = Differ(), (Drawing(), Drawing())
     async for pages in side_by_side(left, right):
         differ.add(*pages)
-        for drawing, page in zip(drawings, pages, strict=True):
-            for entry in page:
-                drawing.add(entry)
+        if drawn:
+            for drawing, page in zip(drawings, pages, strict=True):
+                for entry in page:
+                    drawing.add(entry)
     found = differ.value()
     costs = (None, None)
     if prices:

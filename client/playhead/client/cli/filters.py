@@ -6,16 +6,17 @@ import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from playhead.client.client import Client
 from playhead.runtime.core.arguments import check_choice
+from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["RunFilters", "filters_of", "fitting", "seconds_of"]
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_STATES: Final = ("queued", "running", "paused", "completed", "failed", "cancelled")
+_STATES: Final[tuple[str, ...]] = get_args(RunStateName)
 _PAGE: Final = 500
 
 

@@ -125,7 +125,7 @@ class PlayedView(RunView):
         if not self._muted:
             super().note(text, style=style)
 
-    def _remark(self, entry: Entry, *, change: str = "") -> None:
+    def _remark(self, entry: Entry, *, change: str) -> None:
         record = entry.record
         self._muted = self._only is not None and not isinstance(record, (*_RECORDS[self._only], *_ENDS))
         super()._remark(entry, change=change)

@@ -14,7 +14,7 @@ import typer
 
 from playhead.client.client import Client
 from playhead.client.files import open_log
-from playhead.client.finding import DATA_DIRECTORY, data_folder, listening, running_in, with_places
+from playhead.client.finding import DATA_DIRECTORY, data_folder, folder_named, listening, running_in, with_places
 from playhead.client.reader import RunReader
 from playhead.client.tails.notice import Notice
 from playhead.runtime.core.errors import LogUnavailableError
@@ -51,9 +51,9 @@ async def reach(url: str | None, *, at_rest: bool = False) -> AsyncGenerator[str
         LogUnavailableError: If the server of a named folder does not run, and the command needs one that stays; or if
             nothing was named or found, and the default cannot be reached.
     """
-    named = url is not None and "://" not in url and Path(url).is_dir()
-    folder = data_folder() if url is None else Path(url) if named else None
-    if url is not None and not named:
+    named = None if url is None else folder_named(url)
+    folder = data_folder() if url is None else named
+    if url is not None and named is None:
         yield url
     elif folder is not None and (running := running_in(folder)) is not None:
         yield running

@@ -177,7 +177,7 @@ class RunView:
         self._about.print(Text(printable(text), style="dim italic"), end="")
         self._unfinished = None if text.endswith("\n") else self._about.file
 
-    def _remark(self, entry: Entry, *, change: str = "") -> None:
+    def _remark(self, entry: Entry, *, change: str) -> None:
         """Show a record; `change` says how its owner came to the run."""
         record = entry.record
         match record:

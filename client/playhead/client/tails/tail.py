@@ -116,7 +116,7 @@ class Tail:
 
         Raises:
             GapError: If a record after the cursor is missing, or the cursor is a bare number that the log has not reached.
-            RewindError: If records that were seen are no longer in the log.
+            RewindError: If the log does not have records that were seen.
             RunNotFoundError: If the run does not exist, or its retention ended while it was read.
             ForeignRecordError: If the log holds an entry that playhead did not write.
             NoWorkerError: If no worker serves the run's agent and `wait_for_worker` has passed.

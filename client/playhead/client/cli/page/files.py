@@ -28,20 +28,26 @@ async def write_pictures(run: RunReader, *, html: Path | None, svg: Path | None)
         ValueError: If a file cannot be written, or the run is too long for a page.
     """
     info = await run.info()
-    place = await run.states().at(min(info.head, _BEGINNING))
-    in_turn = place.definition is not None and place.definition.tool_executor == "sequential"
-    page = RunPage(run.id, history=place.state.messages[: place.state.history], in_turn=in_turn)
-    drawing = Drawing()
+    page = None if html is None else await _page(run, head=info.head)
+    drawing = None if svg is None else Drawing()
     async for entries in pages(run.log, run.id, head=info.head):
         for entry in entries:
-            if html is not None:
+            if page is not None:
                 page.add(entry)
-            drawing.add(entry)
-    if html is not None:
+            if drawing is not None:
+                drawing.add(entry)
+    if html is not None and page is not None:
         write_page(html, page.html(status=info.state))
-    if svg is not None:
+    if svg is not None and drawing is not None:
         write_page(svg, timeline_svg(drawing.value()))
     return 0
+
+
+async def _page(run: RunReader, *, head: int) -> RunPage:
+    """The page of a run, without its records."""
+    place = await run.states().at(min(head, _BEGINNING))
+    in_turn = place.definition is not None and place.definition.tool_executor == "sequential"
+    return RunPage(run.id, history=place.state.messages[: place.state.history], in_turn=in_turn)
 
 
 def write_page(file: Path, text: str) -> None:
