@@ -3,7 +3,6 @@
 The agent runs in the workers; this process starts runs and streams them, so it can be restarted at any time.
 """
 
-import os
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -42,7 +41,7 @@ chat = Agent(name="chat", tools=[calculator], system_prompt="You are a helpful a
 
 # The service, for `uvicorn chat:app`.
 
-client = Client(os.environ.get("PLAYHEAD_URL", "redis://localhost:6379"))
+client = Client()
 streams = RunStreams(client)
 
 
