@@ -36,7 +36,7 @@ class Talk:
         self._reader = reader
 
     async def questions(self) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the parent's questions until there are no more."""
+        """Yield the parent's questions until standard input ends."""
         while line := await self._reader.readline():
             yield json.loads(line)
 

@@ -51,7 +51,7 @@ class Audience:
         await order.done.wait()
 
     async def watch_again(self, run: str, what: Literal["records", "events"]) -> None:
-        """Have an ended view continue at its cursor, because the end that it saw is no longer in the log."""
+        """Have an ended view continue at its cursor, because the log does not have the end that it saw."""
         append_line(self._stage.folder / "views" / f"{run}.{what}", ["again"])
         await self.watch(run, what)
 

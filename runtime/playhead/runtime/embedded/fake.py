@@ -1,4 +1,4 @@
-"""The replacement if there is no server binary: fakeredis on a socket, in a thread of this process."""
+"""The replacement where a server binary is missing: fakeredis on a socket, in a thread of this process."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ IDLE_OWNERS_LIMIT: Final = 20
 def is_suspect(crash_streak: int, *, crash_limit: int) -> bool:
     """Whether a run is held only by a worker that holds no other: its owners crashed twice in a row.
 
-    Past its limit it is no longer a suspect, because its next owner does not run it. `run_states.lua` has the same.
+    Past its limit it stops being a suspect, because its next owner does not run it. `run_states.lua` has the same.
     """
     return 0 < crash_streak <= crash_limit and crash_streak >= min(2, crash_limit)
 
@@ -76,7 +76,7 @@ class WriteStatus(IntEnum):
     CONFLICT = 2
     """The head is neither the expected one nor the one that an earlier attempt would have left; nothing was stored."""
     FENCED = 3
-    """The caller is no longer the run's owner; this call stored nothing."""
+    """The caller has lost the run; this call stored nothing."""
     GONE = 4
     """The run does not exist; nothing was stored."""
     WAITING = 5

@@ -94,7 +94,7 @@ class ToolBatch:
         """Yield the records of the calls. Ends early for a cancel, or at an interrupt if calls run in turn.
 
         Raises:
-            FencedError: If the run is no longer held, which may become known when a body is to begin.
+            FencedError: If the run was lost, which may become known when a body is to begin.
         """
         ready: list[ToolCall] = []
         for call in self._calls(step):
@@ -166,7 +166,7 @@ class ToolBatch:
         return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=[asked])
 
     async def _run_one(self, call: ToolCall) -> AsyncGenerator[Record | Encoded, None]:
-        """Yield the records of a call that has a tool; none if the run is no longer held when its body is to begin."""
+        """Yield the records of a call that has a tool; none if the run was lost before its body is to begin."""
         context = ToolContext(
             tool_use=call.use,
             run_id=self._run_id(),

@@ -108,7 +108,7 @@ class RewindError(GapError):
     """Records that this reader has seen were replaced: Redis lost the end of the log, and the run went on before it.
 
     Attributes:
-        expected: The `seq` of the last record seen, which is no longer in the log.
+        expected: The `seq` of the last record seen, which the log does not have.
         found: The `seq` of the record that replaced it, or None if the log ends before it and will not get it back.
         common: The `seq` of the last record that is certainly unchanged; 0 if none is known.
     """
