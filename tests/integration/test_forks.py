@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.client import Client, Fork, Run, open_log
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import ForkAfterEffectsError, RunConflictError, RunFailedError, RunNotFoundError
 from playhead.runtime.core.ids import new_run_id
@@ -25,6 +25,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.log.redis.inspection import faults_of
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.replay import verify
+from tests.support import till as support
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -43,27 +44,9 @@ def script(messages: Messages) -> Any:
     return tool_call(text, {}, "t1", text="Let me see.") if text in ("pay", "ask") else f"You said {text}."
 
 
-class Till:
-    """An agent with a tool that has effects, and one that asks first; `keys` are the effect keys of all effects."""
-
+class Till(support.Till):
     def __init__(self) -> None:
-        self.keys: list[str] = []
-
-        @tool
-        def pay(context: ToolContext) -> str:
-            """Pay."""
-            self.keys.append(context.effect_key)
-            return "paid"
-
-        @tool
-        def ask(context: ToolContext) -> str:
-            """Pay, if a human says so."""
-            answer = context.interrupt("may I")
-            self.keys.append(context.effect_key)
-            return str(answer)
-
-        model = ScriptedModel([script], repeat=True)
-        self.agent = Agent(model, name="till", tools=[pay, ask], system_prompt="Be brief.", callback_handler=None)
+        super().__init__(script, system_prompt="Be brief.")
 
 
 async def ended(client: Client, prompt: str = "pay", **options: Any) -> tuple[Run, list[Entry]]:

@@ -10,7 +10,7 @@ import pytest
 
 from playhead.client import RunReader, open_log
 from playhead.client.tails.file_tail import file_tail
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import (
     ForkAfterEffectsError,
@@ -23,6 +23,7 @@ from playhead.runtime.core.records import Entry, ModelStarted, Record, RunPaused
 from playhead.runtime.models import ScriptedCall, ScriptedModel, tool_call
 from playhead.runtime.replay import verify
 from playhead.runtime.replay.rerun import rerun
+from tests.support import till as support
 
 __all__: list[str] = []
 
@@ -40,31 +41,13 @@ def script(messages: Messages) -> Any:
     return tool_call(name, {}, "t1", text="Let me see.")
 
 
-class Till:
-    """An agent with a tool that pays, and one that asks first; `keys` are the effect keys of all payments."""
+class Till(support.Till):
+    """It keeps the events, too."""
 
     def __init__(self, **options: Any) -> None:
-        self.keys: list[str] = []
         self.events: list[Event] = []
-
-        @tool
-        def pay(context: ToolContext) -> str:
-            """Pay."""
-            self.keys.append(context.effect_key)
-            return "paid"
-
-        @tool
-        def ask(context: ToolContext) -> str:
-            """Pay, if a human says so."""
-            return str(context.interrupt("may I"))
-
-        defaults: dict[str, Any] = {
-            "model": ScriptedModel([script], repeat=True),
-            "name": "till",
-            "tools": [pay, ask],
-            "callback_handler": lambda **event: self.events.append(Event(event)),
-        }
-        self.agent = Agent(**(defaults | options))
+        handler: dict[str, Any] = {"callback_handler": lambda **event: self.events.append(Event(event))}
+        super().__init__(script, **(handler | options))
 
 
 async def made(agent: Agent, prompt: str = "pay") -> RunReader:
