@@ -11,11 +11,8 @@ from types import TracebackType
 from typing import Any, Never, Self, get_args
 from uuid import uuid4
 
-import anyio
-import anyio.to_thread
-
+from playhead.client.connection import Connection
 from playhead.client.event_stream import stream_events
-from playhead.client.finding import find_url, with_places
 from playhead.client.forking import new_fork, store_fork
 from playhead.client.reader import RunReader
 from playhead.client.remote_agent import RemoteAgent
@@ -31,7 +28,6 @@ from playhead.runtime.core.checks import check_agent, check_duration, check_sess
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
-from playhead.runtime.core.errors import LogUnavailableError, PlayheadError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
@@ -45,12 +41,9 @@ from playhead.runtime.log.archive.log import ArchivedLog
 from playhead.runtime.log.file.importing import import_runs
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
-from playhead.runtime.log.redis.connection import DEFAULT_URL, connect
 from playhead.runtime.log.redis.durability import Durability
-from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.redis.server_check import check_server
-from playhead.runtime.log.redis.shards import ShardedLog, check_shards, session_of_its_own, shard_of_session
+from playhead.runtime.log.redis.shards import ShardedLog, session_of_its_own, shard_of_session
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun, RunInfo, WorkerInfo
 
 __all__ = ["Client"]
@@ -114,14 +107,10 @@ class Client:
         shards: int | None = None,
         archive: str | Path | None = None,
     ) -> None:
-        connect(DEFAULT_URL if url is None else url)  # connects nothing, but refuses a malformed URL
-        Keys(prefix)
         check_callable("on_notice", on_notice)
         check_whole("max_record_bytes", max_record_bytes, least=1)
         check_choice("durability", durability, get_args(Durability))
-        if shards is not None:
-            check_shards(shards)
-        self.url: str = DEFAULT_URL if url is None else url
+        self._connection = Connection(url, prefix=prefix, durability=durability, shards=shards)
         self._given = url
         self.prefix = prefix
         self._on_notice = on_notice
@@ -129,69 +118,35 @@ class Client:
         self._durability: Durability = durability
         self._shards = shards
         self._archive = None if archive is None else Archive(archive)
-        self._log = ShardedLog(self._shard_log)
-        self._service: Service | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the server; after entering without one, the URL that was found."""
+        return self._connection.url
 
     async def __aenter__(self) -> Self:
-        await self._end_of_former()
-        found = self._given or await anyio.to_thread.run_sync(find_url)
-        self.url = found or DEFAULT_URL
-        try:
-            await self._open()
-        except LogUnavailableError as error:
-            if found is not None:
-                raise
-            raise with_places(error) from error.__cause__
+        await self._connection.open()
         return self
-
-    async def _open(self) -> None:
-        service = self._service = Service(self._log)
-        try:
-            await check_server(self._log.at(0).client, durability=self._durability)
-            await self._log.at(0).check_rights("viewer")
-            await (self._log.settled() if self._shards is None else self._log.settle(self._shards))
-            await service.start()
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._log.aclose()
-            self._service = None
-            raise
-
-    async def _end_of_former(self) -> None:
-        """Wait until the previously opened service has ended."""
-        former = self._service
-        if former is None:
-            return
-        if former.home.is_closed:  # its event loop ended without closing it
-            self._log = ShardedLog(self._shard_log)
-            return
-        former.home.enter()
-        if not former.closing:
-            raise PlayheadError("the client is open already; for a second one with the same options use clone()")
-        await former.aclose()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        service = self._service
-        if service is None:
-            return
         if self._archive is not None:
             self._archive.close()
-        if not service.home.is_closed:
-            service.home.enter()
-            await service.aclose()
-        if self._service is service:
-            self._service = None
+        await self._connection.aclose()
 
-    def _shard_log(self, shard: int) -> RedisLog:
+    @property
+    def _log(self) -> ShardedLog:
         self._opened()
-        return RedisLog(connect(self.url), prefix=self.prefix, shard=shard, durability=self._durability)
+        return self._connection.log
+
+    def _opened(self) -> Service:
+        """The open service. Raises if there is none, or if it belongs to a different event loop."""
+        return self._connection.opened()
 
     @property
     def log(self) -> RedisLog:
         """The log of shard 0, for tools that need more than the client offers."""
-        self._opened()
         return self._log.at(0)
 
     def log_of(self, run_id: str) -> RedisLog:
@@ -201,21 +156,11 @@ class Client:
     @property
     def reader(self) -> LogReader:
         """The logs of all shards and the archive, if there is one, for reading."""
-        self._opened()
         return self._log if self._archive is None else ArchivedLog(self._log, self._archive)
 
     async def shards(self) -> int:
         """The number of shards of the deployment; 1 while none is settled."""
-        self._opened()
         return await self._log.settled()
-
-    def _opened(self) -> Service:
-        """The open service. Raises if there is none, or if it belongs to a different event loop."""
-        service = self._service
-        if service is None or service.closing:
-            raise PlayheadError("the client is not open: use `async with Client(url) as client:`")
-        service.home.check()
-        return service
 
     def statistics(self) -> HubStatistics:
         """A snapshot of the tail hubs' counters, summed over the shards."""
@@ -228,7 +173,6 @@ class Client:
         Raises:
             LogUnavailableError: If the number of shards cannot be read.
         """
-        self._opened()
         shards = await self._log.settle()
         shard = secrets.randbelow(shards) if session_id is None else shard_of_session(session_id, shards=shards)
         return new_run_id(shard=shard)
@@ -348,7 +292,6 @@ class Client:
             ValueError: If it cannot be a run id.
         """
         check_run_id(run_id)
-        self._opened()
         return Run(
             run_id,
             log=self.reader,
