@@ -30,7 +30,7 @@ KINDS: Final[dict[str, str]] = {
     "signal": "a signal is lost, counts twice or was never sent; an interrupt or a steer has no effect",
     "request": "the provider got a request that a strict one refuses, or a history that is not what was said",
     "answer": "a message is not what the provider said",
-    "session": "a session's messages are not those of its runs, complete and in order, or it cannot be used any more",
+    "session": "a session's messages are not those of its runs, complete and in order, or it can no longer be used",
     "hung": "a run or a viewer did not end",
     "reader": "a viewer, or a client that controls a run, was stopped by an error",
     "foreign": "a log has an entry that playhead did not write",

@@ -76,7 +76,7 @@ async def test_a_run_past_its_crash_limit_is_queued_for_an_owner_that_is_told(lo
     for crashes in (1, 2, 3):
         former = await silent(log, crash_limit=2)
         assert await counts(log, run_id) == ("queued", crashes)
-    last = await claimed(log, suspects=False)  # it is not run any more, so it needs no worker for itself
+    last = await claimed(log, suspects=False)  # it is no longer run, so it needs no worker for itself
     assert (last.run_id, last.crashes, last.crash_streak, last.idle_owners) == (run_id, 3, 3, 3)
     (late,) = await log.append([after(former, [FACT])])
     assert late.status is WriteStatus.FENCED

@@ -38,7 +38,7 @@ async def kept_by_both(servers: Replicated) -> int:
     """The primary's port, once its replica has the key too.
 
     A primary that is slow to answer for half a second is replaced. It may still take a write that its replica never gets,
-    and does not know for up to ten seconds that it is not the primary any more.
+    and does not know for up to ten seconds that it is no longer the primary.
     """
     while True:
         port = await servers.port()

@@ -416,7 +416,7 @@ async def test_renewal_goes_on_after_dead_links_and_refusals_and_its_thread_ends
         await renews()
         await fleet.ask("SCRIPT", "FLUSH")
         await renews()
-        await fleet.ask("SET", client.log.keys.leases, "no sorted set any more")
+        await fleet.ask("SET", client.log.keys.leases, "no longer a sorted set")
 
         async def refused() -> bool:
             return "renew: " in caplog.text and "WRONGTYPE" in caplog.text

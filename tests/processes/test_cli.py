@@ -38,7 +38,7 @@ class Demo:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """The demo, once; nothing of it runs any more."""
+    """The demo, once; nothing of it still runs."""
     folder = tmp_path_factory.mktemp("demo")
     with Commands(folder) as commands:
         told = commands.run("demo")

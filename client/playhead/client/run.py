@@ -29,7 +29,7 @@ class MakeFork(Protocol):
 def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
     """The error for a run that has ended and no longer accepts anything."""
     return RunEndedError(
-        f"run {run_id} has ended ({state}) and accepts nothing any more. Start another; with the session_id of this one "
+        f"run {run_id} has ended ({state}) and accepts nothing now. Start another; with the session_id of this one "
         "it continues the conversation."
     )
 

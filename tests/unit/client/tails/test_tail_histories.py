@@ -40,7 +40,7 @@ Place = tuple[int, Stored]
 
 _STEPS: Final = 40
 _ENDS_WITHIN: Final = 60
-"""Actions after the run has ended and nothing is lost any more."""
+"""Actions after the run has ended and nothing is lost now."""
 
 
 class World:

@@ -115,7 +115,7 @@ class Renewer:
         thread.start()
         try:
             await ended.wait()
-            raise PlayheadError(f"leases cannot be renewed any more, so no run can be held: {self._failure!r}")
+            raise PlayheadError(f"leases can no longer be renewed, so no run can be held: {self._failure!r}")
         finally:
             self._stop()
             with anyio.move_on_after(_JOIN_S, shield=True):
@@ -251,5 +251,5 @@ class Renewer:
         where = where_is(self._worker_thread)
         return (
             f"the event loop has been blocked for {stalled:.1f} s{f' (it is in {where})' if where else ''}: the leases of {len(self._held())} runs "
-            "are not renewed any more, so that other workers take them over"
+            "are no longer renewed, so that other workers take them over"
         )

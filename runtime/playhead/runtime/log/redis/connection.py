@@ -213,7 +213,7 @@ def translate_errors(client: Redis) -> Generator[None]:
                 f"Redis at {address_of(client)} is a node of a cluster and does not have all the keys; "
                 "use redis+cluster://host:port,host:port"
             ) from error
-        raise LogUnavailableError(f"Redis at {address_of(client)} does not have the keys any more: {error}") from error
+        raise LogUnavailableError(f"Redis at {address_of(client)} no longer has the keys: {error}") from error
     except _CANNOT_NOW as error:
         raise WriteRefusedError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
     except redis_errors.InvalidResponse as error:

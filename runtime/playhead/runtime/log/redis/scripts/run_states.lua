@@ -54,7 +54,7 @@ local function next_position(prefix)
 end
 
 -- A run whose owners crashed twice in a row is a suspect: it is queued apart, for a worker that holds no other run. Past
--- its limit it is not run any more, so its next owner, which fails it, may hold others. `is_suspect` in values.py is the
+-- its limit it is no longer run, so its next owner, which fails it, may hold others. `is_suspect` in values.py is the
 -- same.
 local function is_suspect(streak, limit)
   return streak > 0 and streak >= math.min(2, limit) and streak <= limit

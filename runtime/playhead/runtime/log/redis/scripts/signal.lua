@@ -7,7 +7,7 @@
 --   nil if the run does not exist
 -- Invariant: the same signal id counts once; an interrupt is answered once; a signal to an ended run changes nothing. A
 --   cancelled run that has no owner has its terminal record when this returns; one that has an owner gets it at
---   the latest when it has no owner any more, because the records to write then are kept.
+--   the latest when it no longer has an owner, because the records to write then are kept.
 
 local run, inbox = KEYS[1], KEYS[3]
 local prefix, id, signal_id, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
