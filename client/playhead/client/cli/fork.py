@@ -144,7 +144,7 @@ async def _how_to_answer(log: LogReader, info: RunInfo, output: Path | None) -> 
     (last,) = await log.read_back(info.run_id, before=info.head + 1, limit=1)
     asked = [shlex.quote(f"{one['id']}=VALUE") for one in dict(last.record)["interrupts"]]
     answers = " ".join(f"--answer {one}" for one in asked)
-    return f"it waits for an answer: playhead fork {output} --at {info.head} {answers} --yes --here TARGET"
+    return f"it waits for an answer: playhead fork {shlex.quote(str(output))} --at {info.head} {answers} --yes --here TARGET"
 
 
 def _is_accepted(error: ForkAfterEffectsError) -> bool:
