@@ -38,7 +38,7 @@ async def test_a_worker_archives_what_ends_on_it_and_what_ended_before(fleet: Fl
             with pytest.raises(RunFailedError):
                 await failed.result()
             live = await client.workers()
-            assert [one.extra for one in live] == [{"archive": str(tmp_path)}]
+            assert [one.extra["archive"] for one in live] == [str(tmp_path)]
         assert worker.statistics().archived == 3
         ids = [never_claimed.id, completed.id, failed.id]
         before = [await run.info() for run in (failed, completed, never_claimed)]

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -84,6 +85,9 @@ class Worker:
         if archive is not None:
             check_kept_for_the_archive(self.options)
             self._archiver = Archiver([log, *more], Archive(archive), worker=self.name)
+        self._extra = {"version": version("playhead-workers"), "durability": getattr(log, "durability", "memory")}
+        if self._archiver is not None:
+            self._extra["archive"] = self._archiver.where
         self._held: dict[str, Execution] = {}
         self._apart = Apart(self._held)
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
@@ -179,7 +183,7 @@ class Worker:
             concurrency=self.options.concurrency,
             running=len(self._held),
             started=self._started,
-            extra={} if self._archiver is None else {"archive": self._archiver.where},
+            extra=self._extra,
         )
 
     async def _claim_until_drained(self, runs: TaskGroup) -> None:
