@@ -270,7 +270,7 @@ def test_every_key_is_in_the_table_of_keys():
     texts = {"run": "<run>", "log": "<run>", "inbox": "<run>", "ready": "<agent>", "notify_agent": "<agent>"}
     texts |= {"notify_worker": "<worker>", "claimed": "<token>", "messages": "<session>", "worker": "<worker>"}
     texts |= {"session": "<session>", "waiting": "<session>", "suspects": "<agent>", "definition": "<digest>"}
-    texts |= {"importing": "<run>"}
+    texts |= {"importing": "<run>", "doctor": "<token>"}
     methods = {name for name, value in vars(Keys).items() if callable(value) and not name.startswith("_")}
     assert methods == {*texts, "of_run"}
     properties = [name for name, value in vars(Keys).items() if isinstance(value, property)]
@@ -282,7 +282,7 @@ def test_every_key_is_in_the_table_of_keys():
 def test_every_key_and_field_of_the_scripts_is_in_the_table_and_no_other():
     used = {(access.key, access.field) for accesses in SCRIPTS.values() for access in accesses}
     named = [(row.kind, row.field) for row in stored_form()]
-    without_scripts = {("shards", ""), ("durability_marker", "")}
+    without_scripts = {("shards", ""), ("durability_marker", ""), ("doctor", "")}
     assert sorted(named) == sorted(used | without_scripts)
     assert {("run", name) for name in INFO_FIELDS} <= used, "what `info` reads is written by scripts"
 

@@ -33,7 +33,7 @@ def test_a_file_is_read_as_the_run_is_without_a_server(fleet: Fleet, commands: C
         assert call("show", "run.jsonl", *options, *NOWHERE).out == call("show", run, *options, "--url", fleet.url).out
     checked = call("doctor", "run.jsonl", "--json", *NOWHERE)
     assert checked.code == 0
-    assert checked.lines[0]["text"].startswith(f"run {run}: completed, ")
+    assert checked.lines[0]["what"].startswith(f"run {run}: completed, ")
 
 
 def test_an_import_gives_the_run_back_and_a_second_one_says_that_it_is_there(

@@ -67,7 +67,7 @@ COMMANDS: Final[Mapping[str, Home]] = {
     "diff": Home(f"{_CLI}.compare", "diff", "Compare two runs."),
     "workers": Home(f"{_CLI}.look", "workers", "List the live workers and what they serve."),
     "doctor": Home(
-        f"{_CLI}.doctor", "doctor", "Check the server, its settings, the user's rights and the fleet, or a run."
+        f"{_CLI}.doctor", "doctor", "Check the servers, their settings, the user's rights and the fleet, or a run."
     ),
     "export": Home(f"{_CLI}.files", "export", "Write runs to a file."),
     "import": Home(f"{_CLI}.files", "import_file", "Store the runs of a file in Redis."),

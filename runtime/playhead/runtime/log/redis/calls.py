@@ -17,6 +17,7 @@ from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.rights import Role, missing_rights
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.redis.server_check import check_server
+from playhead.runtime.log.redis.trials import try_message, try_write
 
 __all__ = ["RedisCalls"]
 
@@ -78,6 +79,26 @@ class RedisCalls:
                 f"Redis at {address_of(self.client)}: the user {user!r} lacks rights that a {role} needs. Give them to it: "
                 f"ACL SETUSER {user} {' '.join(missing)}"
             )
+
+    async def try_write(self) -> float:
+        """Write a key, as safe as `durability` says, and read it back. Returns the seconds that the write took.
+
+        Raises:
+            WriteRefusedError: If the server refuses writes.
+            LogUnavailableError: If it does not answer, or the write is not as safe as it must be in time.
+            PlayheadError: If another value is read than was written.
+        """
+        with translate_errors(self.client):
+            return await try_write(self.client, self._writes, self.keys)
+
+    async def try_message(self) -> float:
+        """Publish a message and receive it. Returns the seconds from the call to the receipt.
+
+        Raises:
+            LogUnavailableError: If the message does not arrive.
+        """
+        with translate_errors(self.client):
+            return await try_message(self.client, self._commands, self.keys)
 
     async def settled_shards(self) -> int | None:
         """The number of shards that the deployment has, as stored on shard 0; None if there is neither a number nor a run.

@@ -89,6 +89,10 @@ class Keys:
         """String: a live worker's description, JSON."""
         return f"{self.root}worker:{worker}"
 
+    def doctor(self, token: str) -> str:
+        """String that `playhead doctor` writes, reads back and deletes."""
+        return f"{self.root}doctor:{token}"
+
     @property
     def durability_marker(self) -> str:
         """String that is written after a write whose durability is waited for; its value means nothing."""

@@ -10,7 +10,7 @@ from typing import Final
 from playhead.runtime.core.checks import check_count
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
-from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.errors import ForeignRecordError, LogUnavailableError, PlayheadError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
@@ -48,6 +48,12 @@ def _listed(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
     except ForeignRecordError as error:
         logger.warning("%s", error)
         return None
+
+
+def _ms(time: Sequence[bytes]) -> int:
+    """The reply of `TIME`, in milliseconds."""
+    seconds, microseconds = map(int, time)
+    return seconds * 1000 + microseconds // 1000
 
 
 class RedisReads(RedisCalls):
@@ -134,6 +140,35 @@ class RedisReads(RedisCalls):
         names = [text(name) for name in await self._call("ZRANGE", self.keys.workers, 0, -1)]
         rows = await self._calls([("GET", self.keys.worker(name)) for name in names])
         return [worker_of(row) for row in rows if row]
+
+    async def now(self) -> int:
+        """The time by the server's clock, in unix milliseconds."""
+        return _ms(await self._call("TIME"))
+
+    async def expired_leases(self, *, limit: int = 100) -> dict[str, int]:
+        """The runs whose lease has ended and that are still held by it: run id → milliseconds since then, longest first.
+
+        Each worker looks for them twice a second, so one that stays is of a fleet that has died.
+        """
+        now = await self.now()
+        held = (self.keys.leases, "-inf", now, "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+        reply = [text(one) for one in await self._call("ZRANGE", *held)]
+        return {run_id: now - int(float(ends)) for run_id, ends in zip(reply[::2], reply[1::2], strict=True)}
+
+    async def without_lease(self, run_ids: Sequence[str]) -> list[str]:
+        """Those of these runs that have no lease."""
+        found = await self._calls([("ZSCORE", self.keys.leases, run_id) for run_id in run_ids])
+        return [run_id for run_id, ends in zip(run_ids, found, strict=True) if ends is None]
+
+    async def memory_of(self, run_id: str) -> int | None:
+        """The bytes that a run's log takes in the server's memory; None if it is gone, or the user may not ask."""
+        try:
+            size = await self._call("MEMORY", "USAGE", self.keys.log(run_id))
+        except LogUnavailableError:
+            raise
+        except PlayheadError:
+            return None
+        return None if size is None else int(size)
 
     async def stored(self, run_id: str) -> StoredRun:
         """Everything that is stored of a run, as it is, for `inspection.faults_of`. A run that moves meanwhile is read again."""

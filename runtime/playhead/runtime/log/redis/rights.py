@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
-import anyio
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 
 from playhead.runtime.log.redis.commands import Commands
 from playhead.runtime.log.redis.keys import Keys
+from playhead.runtime.log.redis.trials import own_connection
 
 __all__ = ["ROLES", "Role", "acl_rules", "commands_for", "missing_rights", "refused_right"]
 
@@ -212,10 +212,8 @@ async def _waiting(client: Redis, keys: Keys) -> list[str]:
 
 async def _on_one_connection(client: Redis, tried: Iterable[tuple[Any, ...]]) -> list[str]:
     """Like `_done`, for commands that the shared connection must not be given, on one that is then closed."""
-    pool: Any = client.connection_pool
-    connection = await pool.get_connection()
     missing: list[str] = []
-    try:
+    async with own_connection(client) as connection:
         for command in tried:
             try:
                 await connection.send_command(*command)
@@ -223,10 +221,6 @@ async def _on_one_connection(client: Redis, tried: Iterable[tuple[Any, ...]]) ->
             except redis_errors.ResponseError as error:
                 if (right := refused_right(error, str(command[0]), "".join(map(str, command[1:2])))) is not None:
                     missing.append(right)
-    finally:
-        with anyio.CancelScope(shield=True):
-            await connection.disconnect()
-            await pool.release(connection)
     return missing
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -14,7 +14,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.link import hello_of
 from playhead.runtime.log.redis.located_connection import finder_of
 
-__all__ = ["check_server", "redis_info", "tell_topology"]
+__all__ = ["Weakness", "check_server", "redis_info", "refuse_unusable", "tell_topology", "weaknesses_of"]
 
 _MINIMUM: Final = (6, 2)
 
@@ -80,6 +80,20 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
         if durability != "memory":
             raise UnusableServerError(f"durability `{durability}`: {address_of(client)} is a stand-in in memory")
         return []
+    refuse_unusable(client, info)
+    if durability == "replicated":
+        await _check_replica(client)
+    warnings = await _check_fsync(client) if durability == "fsynced" else []
+    return [*warnings, *map(str, weaknesses_of(client, info))]
+
+
+def refuse_unusable(client: Redis, info: Mapping[str, Any]) -> None:
+    """Refuse a server that can keep no log, whatever its settings. `info` is its `INFO`.
+
+    Raises:
+        RedisTooOldError: If it is older than Redis 6.2.
+        UnusableServerError: If it is a sentinel.
+    """
     version = str(info.get("redis_version", "0.0"))
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < _MINIMUM:
         raise RedisTooOldError(f"Redis at {address_of(client)} is {version}; playhead needs 6.2 or newer")
@@ -87,28 +101,43 @@ async def check_server(client: Redis, *, durability: Durability = "memory") -> l
         raise UnusableServerError(
             f"{address_of(client)} is a sentinel, which has no data; use redis+sentinel://host:port/SERVICE"
         )
-    if durability == "replicated":
-        await _check_replica(client)
-    warnings = await _check_fsync(client) if durability == "fsynced" else []
-    return warnings + _weaknesses(client, info)
 
 
-def _weaknesses(client: Redis, info: Mapping[str, Any]) -> list[str]:
-    """Settings with which an accepted server may still lose runs, one line each."""
-    warnings: list[str] = []
+class Weakness(NamedTuple):
+    """A setting with which an accepted server may still lose runs.
+
+    Attributes:
+        name: The part of the server that it is about.
+        what: The setting, and what follows from it.
+        do: What to do about it; empty if nothing can be done at the server.
+    """
+
+    name: Literal["server", "memory", "persistence"]
+    what: str
+    do: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.do}".rstrip()
+
+
+def weaknesses_of(client: Redis, info: Mapping[str, Any]) -> list[Weakness]:
+    """The settings of an accepted server with which it may still lose runs. `info` is its `INFO`."""
+    found: list[Weakness] = []
     if finder_of(client) is None and str(info.get("cluster_enabled", "0")) == "1":
-        warnings.append("this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover.")
+        one = "this is one node of a cluster: only redis+cluster://host:port,host:port follows a failover"
+        found.append(Weakness("server", one))
     if "maxmemory_policy" not in info:
-        warnings.append("the user may not ask for the server's settings (+info): they were not checked.")
+        found.append(
+            Weakness("server", "the user may not ask for the server's settings (+info): they were not checked")
+        )
     policy = str(info.get("maxmemory_policy", "noeviction"))
     if policy != "noeviction":
-        warnings.append(
-            f"maxmemory-policy is {policy}: under memory pressure Redis may delete the logs of live runs. "
-            "Set it to noeviction."
-        )
+        evicts = f"maxmemory-policy is {policy}: under memory pressure Redis may delete the logs of live runs"
+        found.append(Weakness("memory", evicts, "Set it to noeviction."))
     if str(info.get("aof_enabled", "1")) == "0":
-        warnings.append("appendonly is off: a restart of Redis may lose runs. Set appendonly yes.")
-    return warnings
+        volatile = "appendonly is off: a restart of Redis may lose runs"
+        found.append(Weakness("persistence", volatile, "Set appendonly yes."))
+    return found
 
 
 async def _check_replica(client: Redis) -> None:
