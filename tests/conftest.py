@@ -17,7 +17,10 @@ from tests.support.commands import Commands
 from tests.support.models import HeldModel, Steps
 
 EXEMPT = {
-    "runs": "the index of runs; an entry goes with its run",
+    "runs": "all runs in order; an entry goes when its run has",
+    "ids": "all runs by id; an entry goes when its run has",
+    "index": "the runs of an agent, a state, a session or a tag; an entry goes when its run has",
+    "expiring": "when entries of indexes go; submissions remove what is due",
     "session": "which run holds a conversation; it goes with the last one",
     "messages": "the messages of a conversation while a run holds it; else they have a TTL",
     "waiting": "runs that wait for their conversation; the last one to leave removes it",

@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any, Final
 
 from playhead.runtime.core.codec import decode_record, pack
+from playhead.runtime.core.metadata import tags_of
 from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.log.endings import deadline_failure
+from playhead.runtime.log.listing import RunFilter
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_state import LogRun
 from playhead.runtime.log.values import RunEnd, WriteResult
@@ -29,7 +31,8 @@ def by_rules(rules: Rules) -> dict[str, Any]:
     """All that the rules hold."""
     return {
         "runs": {run_id: _run_of_rules(run) for run_id, run in rules.runs.items()},
-        "index": list(rules.runs),
+        "index": [run.run_id for run in sorted(rules.runs.values(), key=lambda run: run.position)],
+        "indexes": _indexes_of_rules(rules),
         "queue": rules.queue.all(),
         "suspects": rules.suspects.all(),
         "emptying": rules.emptying and rules.emptying[0],
@@ -58,6 +61,7 @@ def by_server(held: Held) -> dict[str, Any]:
     return {
         "runs": {run_id: _run_of_server(run) for run_id, run in held.runs.items()},
         "index": [run_id for run_id in held.index if run_id in held.runs],
+        "indexes": {name: there for name in held.indexes if (there := _index_of_server(name, held))},
         "queue": {agent: list(queue) for agent, queue in held.ready.items()},
         "suspects": {agent: list(queue) for agent, queue in held.suspects.items()},
         "emptying": held.emptying,
@@ -72,6 +76,28 @@ def by_server(held: Held) -> dict[str, Any]:
         "hours kept": {name: _hours(ttl) if ttl > 0 else None for name, ttl in held.kept_ms.items()},
         "messages": held.messages,
     }
+
+
+def _indexes_of_rules(rules: Rules) -> dict[str, list[str]]:
+    """The runs of each index, in order."""
+    found: dict[str, list[str]] = {}
+    for run in sorted(rules.runs.values(), key=lambda run: run.position):
+        filters = RunFilter(agent=run.agent, state=run.state, session=run.session, tags=tags_of(run.metadata))
+        for name in filters.indexes:
+            found.setdefault(name, []).append(run.run_id)
+    return found
+
+
+def _index_of_server(name: str, held: Held) -> list[str]:
+    """The runs of an index, without entries of former runs that had the same id, if these have a time at which they go."""
+    kind, _, value = name.partition(":")
+    found: list[str] = []
+    for run_id in held.indexes[name]:
+        fields: Mapping[str, str] = held.runs[run_id].fields if run_id in held.runs else {}
+        own = value in (fields.get("tags", "").split("\n") if kind == "tag" else [fields.get(kind)])
+        if own or (run_id in held.runs and (name, run_id) not in held.leaving):
+            found.append(run_id)
+    return found
 
 
 def _run_of_rules(run: LogRun) -> dict[str, Any]:

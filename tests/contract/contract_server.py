@@ -69,6 +69,9 @@ class Held:
     leases: Mapping[str, float]
     deadlines: Mapping[str, float]
     index: Mapping[str, float]
+    indexes: Mapping[str, Mapping[str, float]]
+    ids: set[str]
+    expiring: Mapping[str, float]
     holders: Mapping[str, str]
     waiting: Mapping[str, list[str]]
     messages: Mapping[str, list[tuple[str, bytes]]]
@@ -80,6 +83,12 @@ class Held:
     @property
     def kept(self) -> set[str]:
         return {session for session, ttl in self.kept_ms.items() if ttl == -1}
+
+    @property
+    def leaving(self) -> set[tuple[str, str]]:
+        """The entries of indexes that have a time at which they go: the name of the index, and the run."""
+        parts = [one.partition("\n\n") for one in self.expiring]
+        return {(name, run_id) for names, _, run_id in parts for name in names.split("\n")}
 
     @property
     def queued(self) -> set[str]:
@@ -134,6 +143,9 @@ def hold(client: redis.Redis, root: str) -> Held:
         leases=scores("leases"),
         deadlines=scores("deadlines"),
         index=scores("runs"),
+        indexes={name: scores("index", name) for name in found.get("index", {})},
+        ids=set(scores("ids")),
+        expiring=scores("expiring"),
         holders={name: dict(_pairs(fields))[b"holder"].decode() for name, fields in found.get("session", {}).items()},
         waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
         messages={name: [_message(*item) for item in items] for name, items in found.get("messages", {}).items()},
@@ -228,6 +240,7 @@ def broken_promises(held: Held) -> list[str]:
             run.fields["session"] == session and run.ttls[0] > ttl + 1000 for run in held.runs.values() if ttl != -1
         ):
             found.append(f"messages of {session} go before a run that began from some of them")
+    found += _misfiled(held)
     known = held.runs.keys()
     found += [f"{place} names {names}" for place, names in _places(held) if not names <= known]
     return found
@@ -261,6 +274,20 @@ def _misplaced(run_id: str, run: HeldRun, held: Held) -> Iterable[str]:
         yield f"{run.state}, found in {actual}"
     if run.state in ENDED and run_id in held.deadlines:
         yield f"{run.state}, with a deadline left"
+
+
+def _misfiled(held: Held) -> Iterable[str]:
+    """A run has one position in all indexes; what is not there any longer has a time at which its entries go."""
+    leaving = {run_id for _, run_id in held.leaving}
+    ended = {run_id for run_id, run in held.runs.items() if run.state in ENDED}
+    if not ended <= leaving or not held.index.keys() - held.runs.keys() <= leaving:
+        yield f"ended {ended} and in the index {set(held.index)}, with times to leave it {leaving}"
+    if held.ids != set(held.index) or not held.runs.keys() <= held.ids:
+        yield f"runs {set(held.runs)}, by id {held.ids}, in order {set(held.index)}"
+    for name, index in held.indexes.items():
+        for run_id, position in index.items():
+            if held.index.get(run_id) != position and (name, run_id) not in held.leaving:
+                yield f"index {name} has {run_id} at {position}, and the order of all at {held.index.get(run_id)}"
 
 
 def _busy(run_id: str, run: HeldRun, held: Held, session: str) -> bool:

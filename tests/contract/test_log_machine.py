@@ -55,7 +55,7 @@ __all__: list[str] = []
 
 RUNS, AGENTS, SESSIONS, ASKED = ("r1", "r2", "r3", "r4", "r5"), ("a", "b"), ("ada", "bob"), ("i1", "i2")
 MESSAGE: Any = {"role": "user", "content": [{"text": "Hi"}]}
-SUBMITTED = RunSubmitted(at=0, agent="a")
+SUBMITTED = [RunSubmitted(at=0, agent="a", metadata=tags) for tags in ({}, {"of": "ada"}, {"of": "ada", "night": True})]
 CLAIMED = encode_record(RunClaimed(at=0, worker="w"))
 DEFINED: list[Any] = [None, *(AgentDefinition("a", {"version": version}).stored() for version in (1, 1, 2))]
 PAUSED = encode_record(RunPaused(at=0, interrupts=[], result={}))
@@ -116,8 +116,8 @@ class LogMachine(RuleBasedStateMachine):
             self.asked(lambda log: log.reap())
             held = self.held()
             assert broken_promises(held) == []
-            assert held.forever <= {"runs", "queue_position"}, (
-                "nothing but the index and the last position outlives the last run"
+            assert held.forever <= {"runs", "ids", "index", "expiring", "queue_position"}, (
+                "nothing but the indexes and the last position outlives the last run"
             )
         finally:
             self.listener.close()
@@ -176,7 +176,8 @@ class LogMachine(RuleBasedStateMachine):
         deadline=st.booleans(),
     )
     def submit(self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool) -> None:
-        new = NewRun(run_id, agent, SUBMITTED, session, HOUR if deadline else None)
+        record = data.draw(st.sampled_from(SUBMITTED), "record")
+        new = NewRun(run_id, agent, record, session, HOUR if deadline else None)
         self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, now=NOW)[0])
 
     @initialize(data=st.data(), deadlines=st.tuples(st.booleans(), st.booleans(), st.booleans()))
@@ -369,6 +370,12 @@ class LogMachine(RuleBasedStateMachine):
             lambda log: log.should_empty(agents, worker=worker, for_ms=HOUR),
             lambda rules: rules.should_empty(agents, worker=worker, for_ms=HOUR, now=NOW),
         )
+
+    @precondition(any_run(*ALL))
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        run_id = self.one(data, *ALL)
+        self.does(data, lambda log: log.delete_run(run_id), lambda rules: rules.delete_run(run_id))
 
     def maybe_reap(self, data: st.DataObject) -> None:
         if data.draw(st.booleans(), "reap"):

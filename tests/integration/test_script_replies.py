@@ -217,6 +217,11 @@ async def adopt(log: RedisLog) -> tuple[Call, Any]:
     return lambda far: far.adopt(["r1"]), []  # by then it has its lease
 
 
+async def delete_run(log: RedisLog) -> tuple[Call, Any]:
+    await log.finish(RunEnd(await owned(log, COMPLETED, signals=False), "completed"))
+    return lambda far: far.delete_run("r1"), None  # by then it is gone
+
+
 async def calls_of_import(log: RedisLog, run: ImportedRun, entries: Sequence[EncodedEntry]) -> list[Call]:
     """The calls of one import, each to be made by itself."""
     calls: list[Call] = []
@@ -294,6 +299,7 @@ CASES = [
     import_part_of_records,
     import_an_ended_run,
     import_a_fork,
+    delete_run,
 ]
 
 

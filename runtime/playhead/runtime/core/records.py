@@ -94,7 +94,7 @@ class RunSubmitted(CheckedRecord):
     `options` holds `history` (messages before the first session message; in-process agents put theirs here) and, in a
     fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`, and `model` and
     `system_prompt` if it has others than its agent. `invocation_state` holds the
-    caller's serialisable keys, and `trace` a W3C
+    caller's serialisable keys, `metadata` what the run is found by (see `metadata`), and `trace` a W3C
     trace context.
     """
 
@@ -104,6 +104,7 @@ class RunSubmitted(CheckedRecord):
     session: str | None = None
     invocation_state: dict[str, Any] = {}
     options: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     trace: dict[str, str] = {}
 
 

@@ -9,6 +9,7 @@ from playhead.runtime.core.checks import check_agent, check_session
 from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.core.intake import checked_prompt
+from playhead.runtime.core.metadata import Metadata, checked_metadata
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.storable import ANY_SIZE
 
@@ -23,7 +24,13 @@ class Submission(NamedTuple):
 
 
 def submission(
-    agent: str, prompt: object, *, session: str | None = None, invocation_state: Mapping[str, Any], limit: int
+    agent: str,
+    prompt: object,
+    *,
+    session: str | None = None,
+    invocation_state: Mapping[str, Any],
+    metadata: Metadata | None = None,
+    limit: int,
 ) -> Submission:
     """Check a caller's values, and encode record 1 of the run.
 
@@ -32,10 +39,11 @@ def submission(
         prompt: Any value that `checked_prompt` accepts.
         session: The session's name.
         invocation_state: Plain data.
+        metadata: What the run is found by.
         limit: The largest size of the record, in bytes.
 
     Raises:
-        ValueError: If a name is invalid, or the prompt has no known form.
+        ValueError, TypeError: If a name or the metadata is invalid, or the prompt has no known form.
         InvalidMessageError: If a part of the prompt cannot be sent to a model.
         EncodingError: If something in it is not plain data.
         RecordTooLargeError: If it is over the limit.
@@ -49,6 +57,7 @@ def submission(
         prompt=checked_prompt(prompt),
         session=session,
         invocation_state=dict(invocation_state),
+        metadata=checked_metadata(metadata or {}),
     )
     try:
         data = encode_record(record, limit=ANY_SIZE)

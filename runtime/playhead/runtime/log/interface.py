@@ -18,6 +18,7 @@ from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.listing import EVERY_RUN, Place, RunFilter, RunPage
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -72,8 +73,16 @@ class LogReader(Protocol):
         """The lease of the run's owner, renewed or not; None if the run has no owner or does not exist."""
         ...
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """The runs, newest first."""
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
+        """Up to `limit` of the runs that fit, newest first: those after a place, which stays while runs come and go.
+
+        The time that it takes does not depend on how many runs there are; with several filters it grows with the runs
+        that the narrowest of them fits.
+        """
+        ...
+
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """Up to `limit` of the ids that begin so, in alphabetical order. Some may be of runs whose retention has ended."""
         ...
 
     async def messages(self, session: str) -> list[Message]:
@@ -151,6 +160,16 @@ class LogSubmitter(Protocol):
             ValueError: If the kind is unknown, or a `respond` has no responses.
             InterruptNotOpenError: If it responds to an interrupt that is not open, or already has a response; nothing
                 is changed.
+        """
+        ...
+
+    async def delete_run(self, run_id: str) -> RunStateName | None:
+        """Delete a run that has ended, as the end of its retention does; the messages of its session stay.
+
+        Sent again, it finds no run.
+
+        Returns:
+            The state that it had; if that is not a terminal one, nothing was changed. None if the run does not exist.
         """
         ...
 

@@ -22,6 +22,7 @@ from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
 from playhead.runtime.log.endings import cancel_ending, deadline_failure
+from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, page_of
 from playhead.runtime.log.memory_waiters import Waiters
 from playhead.runtime.log.rules import Rules
 from playhead.runtime.log.rules_run_states import Notifications
@@ -101,6 +102,11 @@ class MemoryLog:
         stored, ending = pack(asdict(signal)), cancel_ending(signal)
         return self._notify(self._rules.signal(run_id, signal, stored, ending=ending, now=self._now()))
 
+    async def delete_run(self, run_id: str) -> RunStateName | None:
+        """See `Log.delete_run`."""
+        self._now()
+        return self._rules.delete_run(run_id)
+
     async def adopt(self, run_ids: Sequence[str]) -> list[str]:
         """See `Log.adopt`: no lease can be missing."""
         return []
@@ -171,11 +177,18 @@ class MemoryLog:
         now = self._now()
         return self._rules.lease(run_id, now=now)
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
         """See `Log.runs`."""
         check_count("limit", limit, least=1)
         self._now()
-        return [run.info() for run in itertools.islice(reversed(self._rules.runs.values()), limit)]
+        listed = [ListedRun(Place(run.position, run.run_id), run.info()) for run in self._rules.runs.values()]
+        return page_of(listed, filters, limit=limit, after=after)
+
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """See `Log.find_ids`."""
+        check_count("limit", limit, least=1)
+        self._now()
+        return sorted(run_id for run_id in self._rules.runs if run_id.startswith(beginning))[:limit]
 
     async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
         """See `Log.run_pages`."""

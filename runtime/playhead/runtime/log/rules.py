@@ -53,6 +53,7 @@ class Rules(RunStates):
         if new.run_id in self.runs:
             return False, ()
         run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[new.data])
+        run.metadata, run.position = new.metadata, self.next_position(now)
         self.runs[new.run_id] = run
         if new.deadline_ms is not None:
             run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
@@ -70,6 +71,7 @@ class Rules(RunStates):
         self.runs[run.info.run_id] = stored = LogRun.imported(run.info, entries, retention_ms=run.retention_ms)
         for definition in run.definitions:
             self.definitions.name(stored, definition)
+        stored.position = self.position_at(stored.created) if stored.ended else self.next_position(now)
         if not stored.ended:
             stored.created = stored.updated = now
             if run.info.session is not None:
@@ -80,6 +82,15 @@ class Rules(RunStates):
         if run.info.session is not None:
             self.sessions.keep(run.info.session, messages, until=until)
         return True, ()
+
+    def delete_run(self, run_id: str) -> RunStateName | None:
+        """Delete a run if it has ended. Returns the state that it had; None if the run does not exist."""
+        run = self.runs.get(run_id)
+        if run is None:
+            return None
+        if run.ended:
+            del self.runs[run_id]
+        return run.state
 
     def signal(
         self, run_id: str, signal: Signal, stored: bytes, *, ending: Sequence[bytes], now: int

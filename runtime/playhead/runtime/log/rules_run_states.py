@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from playhead.runtime.core.records import RunStateName
+from playhead.runtime.log.listing import first_position
 from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions
 from playhead.runtime.log.values import Batch, WriteResult, WriteStatus
 
@@ -53,13 +55,23 @@ class RunStates:
         self.definitions: Definitions = Definitions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
-        self._position = 0  # the last position in a queue
+        self._position = 0  # the last position that was given
         self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
+
+    def next_position(self, now: int) -> int:
+        """A position above all that were given: the present in microseconds, or the next one."""
+        self._position = max(now * 1000, self._position + 1)
+        return self._position
+
+    def position_at(self, created: int) -> int:
+        """The place in the list of a run that was submitted elsewhere, at that time."""
+        taken = {run.position for run in self.runs.values()}
+        return next(position for position in itertools.count(first_position(created)) if position not in taken)
 
     def enqueue(self, run: LogRun) -> Notifications:
         """Put a run at the end of its queue."""
-        self._position += 1
         queue = self.suspects if run.is_suspect else self.queue
+        self._position += 1
         queue.put(run.run_id, run.agent, position=self._position)
         return [RunQueued(run.agent)]
 

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Literal
 
 from playhead.runtime.core.definition import StoredDefinition
+from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
@@ -47,6 +48,7 @@ class LogRun:
         cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
             takes that signal in.
         definitions: The digests of the definitions that its `run.claimed` name.
+        position: Its place in the list of all runs, in microseconds.
     """
 
     run_id: str
@@ -77,6 +79,8 @@ class LogRun:
     open_interrupts: set[str] = field(default_factory=set[str])
     cancel: tuple[bytes, Sequence[bytes]] | None = None
     definitions: list[str] = field(default_factory=list[str])
+    metadata: Metadata = field(default_factory=dict[str, str | int | float | bool])
+    position: int = 0
 
     @classmethod
     def imported(cls, info: RunInfo, entries: Sequence[EncodedEntry], *, retention_ms: int) -> LogRun:
@@ -99,6 +103,7 @@ class LogRun:
             deadline=info.deadline,
             worker=info.worker,
             retention_ms=retention_ms,
+            metadata=info.metadata,
         )
 
     @property
@@ -183,6 +188,7 @@ class LogRun:
             handovers=self.handovers,
             errors=self.errors,
             deadline=self.deadline,
+            metadata=self.metadata,
         )
 
 

@@ -14,7 +14,8 @@ from playhead.runtime.core.checks import check_agent, check_duration, check_name
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName
+from playhead.runtime.core.metadata import Metadata, checked_metadata
+from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName, RunSubmitted
 from playhead.runtime.core.storable import ANY_SIZE
 
 __all__ = [
@@ -93,7 +94,8 @@ class NewRun:
     `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
 
     Raises:
-        ValueError: If a name is malformed, or the deadline is not a positive number of milliseconds.
+        ValueError, TypeError: If a name or the metadata is malformed, or the deadline is not a positive number of
+            milliseconds.
         EncodingError: If the record holds something that is not plain data.
     """
 
@@ -111,8 +113,14 @@ class NewRun:
             check_session(self.session)
         if self.deadline_ms is not None:
             check_duration("deadline_ms", self.deadline_ms)
+        checked_metadata(self.metadata)
         if not self.data:
             object.__setattr__(self, "data", encode_record(self.record, limit=ANY_SIZE))
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the run is found by, as its record 1 has it."""
+        return self.record.metadata if isinstance(self.record, RunSubmitted) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +212,8 @@ class ImportedRun:
     name. A run that has ended is kept for `retention_ms`.
 
     Raises:
-        ValueError: If a name is malformed, the run is neither ended nor queued, it has messages but no session, or
-            the retention is not a positive number of milliseconds.
+        ValueError, TypeError: If a name or the metadata is malformed, the run is neither ended nor queued, it has messages
+            but no session, or the retention is not a positive number of milliseconds.
     """
 
     info: RunInfo
@@ -216,6 +224,7 @@ class ImportedRun:
     def __post_init__(self) -> None:
         check_name("run_id", self.info.run_id)
         check_agent(self.info.agent)
+        checked_metadata(self.info.metadata)
         if self.info.session is not None:
             check_session(self.info.session)
         elif self.messages:
@@ -254,7 +263,7 @@ class RunInfo:
     """The state of a run, without its log. Times are in unix milliseconds by the log's clock.
 
     Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner released it), `errors` (an owner ended
-    it as failed). `deadline` is None if the caller set none.
+    it as failed). `deadline` is None if the caller set none. `metadata` is what the caller noted of the run.
     """
 
     run_id: str
@@ -270,6 +279,7 @@ class RunInfo:
     handovers: int = 0
     errors: int = 0
     deadline: int | None = None
+    metadata: Metadata = field(default_factory=dict[str, str | int | float | bool])
 
     @property
     def ended(self) -> bool:

@@ -110,10 +110,10 @@ async def test_the_newest_runs_come_first_over_days_and_times(archive: Archive) 
     times = {"first": -5, "b": 0, "a": 0, "next": 86_400_000, "last": 10**17}
     runs = [replace(ended_run(name), info=replace(ended_run(name).info, created=at)) for name, at in times.items()]
     assert len(await archived(await log_of(*runs), archive)) == 5
-    listed = await archive.infos(limit=10)
+    listed = await archive.runs(limit=10)
     assert [info.run_id for info in listed] == ["last", "next", "first", "b", "a"]
     assert [info.created for info in listed] == [10**17, 86_400_000, -5, 0, 0]
-    assert await archive.infos(limit=2) == listed[:2]
+    assert await archive.runs(limit=2) == listed[:2]
 
 
 @pytest.mark.parametrize("run_id", ["..", ".hidden", "a/../../b", "Ä ö", "%2E", "x" * 200])
@@ -130,7 +130,7 @@ async def test_another_run_of_an_id_that_was_archived_does_not_replace_it(archiv
     for run in (ended_run("a"), late):
         assert await archived(await log_of(run), archive) == ["a"]
     assert len(files_of(archive)) == 4
-    assert await archive.infos(limit=9) == [late.info]
+    assert await archive.runs(limit=9) == [late.info]
     assert await archive.info("a") == late.info
 
 

@@ -32,6 +32,7 @@ from playhead.runtime.log.file.export import Exported, export_lines
 from playhead.runtime.log.file.lines import held_of_info, info_of_line
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, page_of, place_by_time
 from playhead.runtime.log.values import RunInfo
 
 __all__ = ["Archive", "entry_name"]
@@ -44,6 +45,7 @@ _FORMAT: Final = "playhead-archived-run"
 _VERSION: Final = 1
 _OPEN: Final = 16  # files: opening one reads it whole
 _SESSIONS: Final = 1000
+_DAY_MS: Final = 24 * 3600 * 1000
 _PAGE: Final = 100  # records: what a worker does beside is held up for a millisecond or two
 _ENTRIES_AT_ONCE: Final = 100
 _LAST_MS: Final = 10**13 - 1  # in the year 2286: an imported run may have any time
@@ -68,6 +70,14 @@ def entry_name(run_id: str, created: int) -> str:
     """The name of a run's entry: the names of a day are in the order in which the runs were submitted."""
     day = datetime.fromtimestamp(_named(created) / 1000, UTC).date()
     return f"index/{day}/{_named(created):013d}-{_quoted(run_id)}.json"
+
+
+def _may_have(day: str, filters: RunFilter, after: Place | None) -> bool:
+    """Whether a run that fits, and comes after a place, may have been submitted on the day of this folder."""
+    began = datetime.fromisoformat(f"{day.rpartition('/')[2]}T00:00:00+00:00").timestamp() * 1000
+    too_late = filters.until is not None and began >= filters.until
+    too_early = filters.since is not None and began + _DAY_MS <= filters.since
+    return not (too_late or too_early or (after is not None and began * 1000 > after.position))
 
 
 class Archive:
@@ -145,21 +155,31 @@ class Archive:
         """The names of the entries of these days (`index/2026-11-27`)."""
         return {name for day in days for name in await self._names(day, _ENTRY)}
 
-    async def infos(self, *, limit: int) -> list[RunInfo]:
-        """The newest runs first, as they were when they ended. Reads their entries, and no file of a run.
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int, after: Place | None = None) -> RunPage:
+        """As `Log.runs`: the runs as they were when they ended. Reads their entries, and no file of a run.
 
-        A damaged entry is left out, and named by a warning in the log.
+        Without a filter it reads as many entries as it gives; with one, those of the days that may have fitting runs. A
+        damaged entry is left out, and named by a warning in the log.
         """
-        found: dict[str, RunInfo] = {}
+        found: dict[str, ListedRun] = {}
         for day in sorted(await self._names("index", _DAY), reverse=True):
+            if len(found) > limit or not _may_have(day, filters, after):
+                continue
             names = sorted(await self._names(day, _ENTRY), reverse=True)
-            while names and len(found) < limit:
-                size = min(_ENTRIES_AT_ONCE, limit - len(found))
+            while names and len(found) <= limit:
+                size = min(_ENTRIES_AT_ONCE, limit + 1 - len(found))
                 batch, names = names[:size], names[size:]
                 for name, data in zip(batch, await self._in_thread(self._store.read, batch), strict=True):
-                    if (info := self._listed(name, data)) is not None:
-                        found.setdefault(info.run_id, info)
-        return list(found.values())
+                    if (info := self._listed(name, data)) is not None and filters.fits(info):
+                        place = place_by_time(info)
+                        if after is None or place < after:
+                            found.setdefault(info.run_id, ListedRun(place, info))
+        return page_of(found.values(), filters, limit=limit, after=after)
+
+    async def find_ids(self, beginning: str) -> list[str]:
+        """The ids that begin so. Reads the names of all runs."""
+        ids = map(unquote, await self._in_thread(self._store.names, "runs"))
+        return sorted(run_id for run_id in ids if run_id.startswith(beginning))
 
     def _listed(self, name: str, data: bytes | None) -> RunInfo | None:
         try:

@@ -9,6 +9,7 @@ from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, merged
 from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
 
 __all__ = ["ArchivedLog"]
@@ -62,12 +63,27 @@ class ArchivedLog:
         found = await self._log.info(run_id)
         return await self._archive.info(run_id) if found is None else found
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """See `Log.runs`; of both."""
-        found = {info.run_id: info for info in await self._log.runs(limit=limit)}
-        for info in await self._archive.infos(limit=limit):
-            found.setdefault(info.run_id, info)
-        return sorted(found.values(), key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
+        """See `Log.runs`; of both. A run that both have is at its place in the log."""
+        found: list[ListedRun] = []
+        seen: set[str] = set()
+        while True:
+            kept = await self._log.runs(filters, limit=limit, after=after)
+            archived = await self._archive.runs(filters, limit=limit, after=after)
+            both = merged([kept, archived], limit=limit)
+            ours = {info.run_id for info in kept}
+            for one in both.listed:
+                run_id = one.info.run_id
+                if run_id not in seen and (run_id in ours or await self._log.info(run_id) is None):
+                    seen.add(run_id)
+                    found.append(one)
+            if len(found) >= limit or not both.more:
+                return RunPage(found[:limit], more=both.more or len(found) > limit)
+            after = both.places[-1]
+
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """See `Log.find_ids`; of the archive only if the log has none, because its names are many."""
+        return await self._log.find_ids(beginning, limit=limit) or (await self._archive.find_ids(beginning))[:limit]
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`: those of the log, or those from which an archived run began if they are more."""

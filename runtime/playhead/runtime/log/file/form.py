@@ -85,10 +85,12 @@ class Redacted:
     def info(self, info: RunInfo) -> RunInfo:
         """The run, with the same id, state, numbers and times."""
         names = {name: value for name in ("agent", "session", "worker") if (value := getattr(info, name)) is not None}
-        kept = self._redaction.apply("run", names)
+        # Record 1 has the metadata too, so what is taken out of it there must not be left here.
+        noted = {"metadata": dict(info.metadata)} if info.metadata else {}
+        kept = self._redaction.apply("run", {**names, **self._redaction.by_rules("run.submitted", noted)})
         if info.session is not None:
             kept["session"] = self._session(info.session, str(kept["session"]))
-        return replace(info, **{name: str(kept[name]) for name in names})
+        return replace(info, metadata=kept.get("metadata", {}), **{name: str(kept[name]) for name in names})
 
     def _session(self, name: str, redacted: str) -> str:
         if name not in self._sessions:

@@ -16,6 +16,7 @@ from typing import Any, Final, cast, get_args
 from playhead.runtime.core.codec import encode_chunk, pack, unpack
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.json_lines import bytes_as_json
+from playhead.runtime.core.metadata import Metadata, checked_metadata
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import REASONING, TEXT
 from playhead.runtime.log.values import RunInfo
@@ -196,7 +197,7 @@ def info_of_line(held: dict[str, Any]) -> RunInfo:
         ValueError: If a field is missing or has the wrong type.
     """
     given: dict[str, Any] = {**held, "run_id": held["run"]}
-    for field in fields(RunInfo):
+    for field in (one for one in fields(RunInfo) if one.name != "metadata"):
         value = given.get(field.name)
         kind = str if field.name in ("run_id", "session", "worker", *_TEXTS) else int
         if not (isinstance(value, kind) or (value is None and field.name in _OPTIONAL)) or isinstance(value, bool):
@@ -204,4 +205,13 @@ def info_of_line(held: dict[str, Any]) -> RunInfo:
     if given["state"] not in get_args(RunStateName):
         raise ValueError(f"a run has no state {given['state']!r:.100}")
     known: dict[str, Any] = {field.name: given.get(field.name) for field in fields(RunInfo)}
+    known["metadata"] = _metadata_of_line(given)
     return RunInfo(**known)
+
+
+def _metadata_of_line(held: dict[str, Any]) -> Metadata:
+    """A run's metadata; none in a file of an earlier version. Raises ValueError if it is malformed."""
+    try:
+        return checked_metadata(held.get("metadata", {}))
+    except TypeError as error:
+        raise ValueError(f"the run's {error}") from error

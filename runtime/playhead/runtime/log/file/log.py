@@ -17,6 +17,7 @@ from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.log.file.compression import uncompressed
 from playhead.runtime.log.file.index import EVERY, Line, RunPlaces, lines_of, read_index
 from playhead.runtime.log.file.lines import data_of, parse
+from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, page_of, place_by_time
 from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
 
 __all__ = ["FileLog"]
@@ -189,11 +190,17 @@ class FileLog:
         """See `Log.lease`: a run in a file has no owner."""
         return None
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
         """See `Log.runs`."""
         check_count("limit", limit, least=1)
-        found = [places.info for places in self._index.runs.values()]
-        return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+        infos = [places.info for places in self._index.runs.values()]
+        listed = [ListedRun(place_by_time(info), info) for info in infos]
+        return page_of(listed, filters, limit=limit, after=after)
+
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """See `Log.find_ids`."""
+        check_count("limit", limit, least=1)
+        return sorted(run_id for run_id in self._index.runs if run_id.startswith(beginning))[:limit]
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`: those that the runs of this session in the file began from."""

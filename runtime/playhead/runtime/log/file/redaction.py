@@ -61,14 +61,19 @@ class Redaction:
 
     def apply(self, kind: str, value: dict[str, Any]) -> dict[str, Any]:
         """The value to write instead of this one, which is not changed. Raises whatever the function raises."""
+        redacted = self.by_rules(kind, value)
+        redacted = {**redacted, **{name: value[name] for name in _KEPT if name in value and kind in RECORD_TYPES}}
+        return redacted if self._function is None else self._function(kind, redacted)
+
+    def by_rules(self, kind: str, value: dict[str, Any]) -> dict[str, Any]:
+        """The value as the paths and the patterns leave it."""
         redacted: Any = value
         for rule in self._rules:
             if rule.kind in ("*", kind):
                 redacted = _masked_at(redacted, rule.path)
         for pattern in self.patterns:
             redacted = _without(redacted, pattern)
-        redacted = {**redacted, **{name: value[name] for name in _KEPT if name in value and kind in RECORD_TYPES}}
-        return redacted if self._function is None else self._function(kind, redacted)
+        return redacted
 
 
 def patterns_of(texts: Iterable[str]) -> list[re.Pattern[str]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.ids import new_token
+from playhead.runtime.core.metadata import Metadata, tags_of
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.script import Script
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, EncodedEntry, ImportedRun
 
-__all__ = ["import_run"]
+__all__ = ["import_run", "index_arguments"]
 
 _PART, _IMPORT = Script("import_part"), Script("import")
 
@@ -41,7 +43,7 @@ async def import_run(
         if not await write(_PART, part_keys, [token, stored, said, len(part), *places, 0]):
             return False
         stored += len(part)
-    whole = [keys.run(run_id), keys.log(run_id), keys.importing(run_id), keys.runs, messages]
+    whole = [keys.run(run_id), keys.log(run_id), keys.importing(run_id), messages]
     return bool(await write(_IMPORT, whole, [keys.root, run_id, token, stored, said, *_rest(run)]))
 
 
@@ -51,7 +53,13 @@ def _rest(run: ImportedRun) -> list[Any]:
     facts = (info.state, info.agent, info.session or "", info.epoch, info.crashes, info.handovers, info.errors)
     times = (info.created, info.updated, info.worker or "", "" if info.deadline is None else info.deadline)
     defined = [item for one in run.definitions for item in (one.digest, one.data)]
-    return [run.retention_ms, *facts, *times, DEFAULT_CRASH_LIMIT, len(run.definitions), *defined]
+    more = (DEFAULT_CRASH_LIMIT, *index_arguments(info.metadata), len(run.definitions))
+    return [run.retention_ms, *facts, *times, *more, *defined]
+
+
+def index_arguments(metadata: Metadata) -> tuple[str, str]:
+    """A run's metadata as JSON, empty if there is none, and its tags, one a line."""
+    return (json.dumps(metadata) if metadata else ""), "\n".join(tags_of(metadata))
 
 
 def _parts(items: Sequence[bytes]) -> Iterator[list[bytes]]:

@@ -81,6 +81,10 @@ class Keys:
         """Hash: an agent's definition, and which runs keep it."""
         return f"{self.root}definition:{digest}"
 
+    def index(self, name: str) -> str:
+        """Sorted set: like `runs`, for the runs of one agent, state, session or tag; `RunFilter.indexes` has the names."""
+        return f"{self.root}index:{name}"
+
     def importing(self, run_id: str) -> str:
         """Hash: which import of the run is in progress, and how far it is."""
         return f"{self.root}importing:{run_id}"
@@ -125,8 +129,18 @@ class Keys:
 
     @property
     def runs(self) -> str:
-        """Sorted set: run id → position in the order of submission; what `playhead runs` lists."""
+        """Sorted set: run id → position in the order of submission, unix microseconds; what `playhead runs` lists."""
         return f"{self.root}runs"
+
+    @property
+    def ids(self) -> str:
+        """Sorted set: all run ids in alphabetical order, to find one by its beginning."""
+        return f"{self.root}ids"
+
+    @property
+    def expiring(self) -> str:
+        """Sorted set: an ended run's id with the names of its indexes → when it is gone, unix milliseconds."""
+        return f"{self.root}expiring"
 
     @property
     def workers(self) -> str:

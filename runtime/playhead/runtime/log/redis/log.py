@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterable, Awaitable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import pack
@@ -18,7 +18,7 @@ from playhead.runtime.log.arguments import check_claim, check_pause, check_signa
 from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.log.redis.commands import Later
 from playhead.runtime.log.redis.connection import translate_errors
-from playhead.runtime.log.redis.importing import import_run
+from playhead.runtime.log.redis.importing import import_run, index_arguments
 from playhead.runtime.log.redis.reads import RedisReads
 from playhead.runtime.log.redis.replies import (
     SignalReply,
@@ -49,6 +49,7 @@ _SUBMIT, _CLAIM, _APPEND, _RENEW = Script("submit"), Script("claim"), Script("ap
 _FINISH, _RELEASE, _REAP, _SIGNAL = Script("finish"), Script("release"), Script("reap"), Script("signal")
 _ANNOUNCE, _PAUSE, _ADOPT = Script("announce"), Script("pause"), Script("adopt")
 _GIVE_UP, _GOT_ON, _BURY, _SHOULD_EMPTY = Script("give_up"), Script("got_on"), Script("bury"), Script("should_empty")
+_DELETE_RUN = Script("delete_run")
 
 _RUNS_PER_CALL: Final = 64  # a script blocks the server: this many runs keep one call well below a millisecond
 _RENEWALS_PER_CALL: Final = 256
@@ -79,13 +80,17 @@ class RedisLog(RedisReads):
     """
 
     async def submit(self, run: NewRun) -> bool:
-        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.runs, self.keys.deadlines]
+        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.deadlines]
         args = [self.keys.root, run.run_id, run.agent, run.session or "", run.data]
-        args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS]
+        args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, *index_arguments(run.metadata)]
         return bool(await self._write(_SUBMIT, keys, args))
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
         return await import_run(self._write, self.keys, run, records)
+
+    async def delete_run(self, run_id: str) -> RunStateName | None:
+        state = await self._write(_DELETE_RUN, self.keys.of_run(run_id), [self.keys.root, run_id])
+        return cast("RunStateName", text(state)) if state else None
 
     async def claim(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 from playhead.runtime.core.checks import check_count
 from playhead.runtime.core.converse import Message
@@ -14,6 +14,7 @@ from playhead.runtime.core.errors import ForeignRecordError, LogUnavailableError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage
 from playhead.runtime.log.redis.calls import RedisCalls
 from playhead.runtime.log.redis.inspection import FIELDS, StoredRun
 from playhead.runtime.log.redis.replies import (
@@ -39,6 +40,7 @@ __all__ = ["RedisReads"]
 logger: logging.Logger = logging.getLogger(__name__)
 
 _LISTED_PER_CALL: Final = 200  # a page takes a caller's event loop a few milliseconds
+_COMPARED_PER_CALL: Final = 1000  # entries of one index that are looked for in others
 
 
 def _listed(run_id: str, values: Sequence[bytes | None]) -> RunInfo | None:
@@ -91,31 +93,73 @@ class RedisReads(RedisCalls):
         ask = [("ZSCORE", self.keys.leases, run_id), ("HGET", self.keys.run(run_id), "lease_ms"), ("TIME",)]
         return lease_of(*await self._calls(ask))
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
         check_count("limit", limit, least=1)
-        found: list[RunInfo] = []
-        async with aclosing(self._run_pages(min(limit, _LISTED_PER_CALL))) as pages:
-            async for page in pages:
-                found += page
-                if len(found) >= limit:
+        found: list[ListedRun] = []
+        async with aclosing(self._places(filters, after, min(limit + 1, _LISTED_PER_CALL))) as pages:
+            async for places in pages:
+                found += [one for one in await self._listed(places) if filters.fits(one.info)]
+                if len(found) > limit:
                     break
-        return found[:limit]
+        return RunPage(found[:limit], more=len(found) > limit)
 
-    def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
-        return self._run_pages(_LISTED_PER_CALL)
+    async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
+        async with aclosing(self._places(EVERY_RUN, None, _LISTED_PER_CALL)) as pages:
+            async for places in pages:
+                yield [info for _, info in await self._listed(places)]
 
-    async def _run_pages(self, size: int) -> AsyncGenerator[list[RunInfo], None]:
-        """By their positions, which stay: the index changes, and also names runs whose retention has ended."""
-        after = "+inf"
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        check_count("limit", limit, least=1)
+        first = beginning.encode("utf-8", "surrogatepass")
+        place = (b"[" + first, b"(" + first + b"\xff", "BYLEX", "LIMIT", 0, limit)
+        return [text(one) for one in await self._call("ZRANGE", self.keys.ids, *place)]
+
+    async def _places(self, filters: RunFilter, after: Place | None, size: int) -> AsyncGenerator[list[Place], None]:
+        """The places of the runs that the indexes name, newest first; also of runs whose retention has ended.
+
+        By positions, which stay, because the indexes change. Of several indexes the smallest is read.
+        """
+        last = "-inf" if filters.since is None else str(filters.since * 1000)
+        first = "+inf" if filters.until is None else f"({filters.until * 1000}"
+        if after is not None and (filters.until is None or after.position < filters.until * 1000):
+            first = str(after.position)  # inclusive, because a run of another shard may have the same one
+        index, others = await self._smallest(filters, first, last)
+        size = max(size, _COMPARED_PER_CALL) if others else size
         while True:
-            place = (self.keys.runs, after, "-inf", "BYSCORE", "REV", "LIMIT", 0, size, "WITHSCORES")
+            place = (index, first, last, "BYSCORE", "REV", "LIMIT", 0, size, "WITHSCORES")
             reply = [text(one) for one in await self._call("ZRANGE", *place)]
-            ids = reply[::2]
-            rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for run_id in ids])
-            yield [info for run_id, values in zip(ids, rows, strict=True) if (info := _listed(run_id, values))]
-            if len(ids) < size:
+            read = [Place(int(float(score)), run_id) for run_id, score in zip(reply[::2], reply[1::2], strict=True)]
+            yield await self._in_all(others, [one for one in read if after is None or one < after])
+            if len(read) < size:
                 return
-            after = f"({reply[-1]}"
+            first = f"({read[-1].position}"
+
+    async def _smallest(self, filters: RunFilter, first: str, last: str) -> tuple[str, list[str]]:
+        """The index with the fewest runs, and the others."""
+        keys = [self.keys.index(name) for name in filters.indexes]
+        if len(keys) < 2:
+            return (keys or [self.keys.runs])[0], []
+        counts: list[int] = await self._calls([("ZCOUNT", key, last, first) for key in keys])
+        smallest = min(zip(counts, keys, strict=True))[1]
+        return smallest, [key for key in keys if key != smallest]
+
+    async def _in_all(self, indexes: Sequence[str], places: Sequence[Place]) -> list[Place]:
+        """Those of the places whose runs are in all of the indexes."""
+        if not indexes or not places:
+            return list(places)
+        ids = [run_id for _, run_id in places]
+        rows: list[list[Any]] = await self._calls([("ZMSCORE", index, *ids) for index in indexes])
+        return [one for one, scores in zip(places, zip(*rows, strict=True), strict=True) if None not in scores]
+
+    async def _listed(self, places: Sequence[Place]) -> list[ListedRun]:
+        """The runs at these places that exist."""
+        found: list[ListedRun] = []
+        for start in range(0, len(places), _LISTED_PER_CALL):
+            some = places[start : start + _LISTED_PER_CALL]
+            rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for _, run_id in some])
+            pairs = zip(some, rows, strict=True)
+            found += [ListedRun(one, info) for one, row in pairs if (info := _listed(one.run_id, row))]
+        return found
 
     async def messages(self, session: str) -> list[Message]:
         items = await self._call("XRANGE", self.keys.messages(session), "-", "+")

@@ -47,7 +47,7 @@ __all__ = [
 
 INFO_FIELDS: Final = (
     *("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker"),
-    *("handovers", "errors", "deadline"),
+    *("handovers", "errors", "deadline", "metadata"),
 )
 """The fields of a run's hash that `info_of` takes, in this order."""
 
@@ -240,4 +240,5 @@ def _info_of(run_id: str, field: Mapping[str, str]) -> RunInfo:
         handovers=int(field["handovers"] or 0),
         errors=int(field["errors"] or 0),
         deadline=int(float(field["deadline"])) if field["deadline"] else None,
+        metadata=json.loads(field["metadata"] or "{}"),
     )

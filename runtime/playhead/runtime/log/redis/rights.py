@@ -30,14 +30,14 @@ ROLES: Final[tuple[Role, ...]] = ("worker", "client", "viewer")
 
 _VIEWER_READS: Final = (
     *("EXISTS", "GET", "HGET", "HMGET", "LRANGE", "TIME", "XRANGE", "XREVRANGE"),
-    *("ZRANGE", "ZSCORE"),
+    *("ZCOUNT", "ZMSCORE", "ZRANGE", "ZSCORE"),
 )
 _WORKER_READS: Final = ("EXISTS", "GET", "HGET", "HMGET", "LRANGE", "TIME", "XRANGE", "ZRANGE")
 _SCRIPTS: Final = {
     *("DEL", "GET", "HDEL", "HGET", "HINCRBY", "HMGET", "HSET", "LPOP", "LRANGE", "LREM", "LTRIM", "PEXPIRE", "RPUSH"),
-    *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM"),
+    *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM", "ZSCORE"),
 }
-_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANDMEMBER", "ZRANGE", "ZSCORE"}
+_CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANGE"}
 _WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZCARD", "ZRANGE", "ZREMRANGEBYSCORE"}
 _CALLING: Final = ("EVAL", "EVALSHA")
 
@@ -146,6 +146,8 @@ def _reads(keys: Keys, role: Role) -> list[tuple[Any, ...]]:
         ("ZRANGE", keys.workers, 0, 0),
         ("ZRANGE", keys.runs, "+inf", "-inf", "BYSCORE", "REV", "LIMIT", 0, 1),
         ("ZSCORE", keys.leases, _NONE),
+        ("ZCOUNT", keys.index(_NONE), 0, 0),
+        ("ZMSCORE", keys.index(_NONE), _NONE),
     ]
     needed = {"PING", *(_WORKER_READS if role == "worker" else _VIEWER_READS)}
     return [command for command in used if command[0] in needed]
@@ -188,12 +190,13 @@ async def _asked(commands: Commands, keys: Keys, role: Role) -> list[str]:
 def _written(keys: Keys, role: Role) -> list[str]:
     """A key of each kind that scripts write."""
     workers = [keys.claimed(_NONE), keys.worker(_NONE), keys.workers, keys.emptying]
-    own = workers if role == "worker" else [keys.runs, keys.shards]
+    own = workers if role == "worker" else [keys.ids, keys.shards]
     return [
         *keys.of_run(_NONE),
         *(keys.ready(_NONE), keys.suspects(_NONE), keys.notify_agent(_NONE), keys.notify_worker(_NONE)),
         *(keys.session(_NONE), keys.messages(_NONE), keys.waiting(_NONE)),
         *(keys.leases, keys.deadlines, keys.queue_position),
+        *(keys.runs, keys.index(_NONE), keys.expiring),
         *own,
     ]
 

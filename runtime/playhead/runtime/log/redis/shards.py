@@ -23,6 +23,7 @@ from playhead.runtime.core.errors import PlayheadError, ShardsError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.listing import EVERY_RUN, Place, RunFilter, RunPage, merged
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import EncodedEntry, ImportedRun, LeaseInfo, NewRun, RunInfo, WorkerInfo
 
@@ -224,6 +225,10 @@ class ShardedLog:
         """See `Log.signal`."""
         return await (await self._to_write(run_id)).signal(run_id, signal)
 
+    async def delete_run(self, run_id: str) -> RunStateName | None:
+        """See `Log.delete_run`."""
+        return await (await self._to_write(run_id)).delete_run(run_id)
+
     async def adopt(self, run_ids: Sequence[str]) -> list[str]:
         """See `Log.adopt`."""
         return [adopted for run_id in run_ids for adopted in await self._of(run_id).adopt([run_id])]
@@ -260,10 +265,16 @@ class ShardedLog:
         """See `Log.lease`."""
         return await self._of(run_id).lease(run_id)
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """See `Log.runs`; the newest of all shards."""
-        found = [info for infos in await self._all(lambda log: log.runs(limit=limit)) for info in infos]
-        return sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)[:limit]
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
+        """See `Log.runs`; of all shards, or of that of the session."""
+        if filters.session is not None:
+            return await (await self._of_session(filters.session)).runs(filters, limit=limit, after=after)
+        return merged(await self._all(lambda log: log.runs(filters, limit=limit, after=after)), limit=limit)
+
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        """See `Log.find_ids`; of all shards."""
+        found = await self._all(lambda log: log.find_ids(beginning, limit=limit))
+        return sorted(one for ids in found for one in ids)[:limit]
 
     async def run_pages(self) -> AsyncGenerator[list[RunInfo], None]:
         """See `Log.run_pages`; one shard after the other."""

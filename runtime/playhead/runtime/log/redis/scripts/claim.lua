@@ -73,6 +73,7 @@ while true do
         'crash_limit', ARGV[5], 'retention_ms', retention, 'lease_ms', ARGV[3])
       pcall(name_definition, run, h[5] or '', digest, data) -- refused if another program wrote to its key: the run goes on
       advance_head(run, log, tonumber(h[3]), epoch, {record})
+      move_to_state(prefix, id, 'queued', 'running')
       redis.call('ZADD', leases, now + lease, id)
       redis.call('SET', memo, id, 'PX', math.max(lease, 60000))
       return answer(id)

@@ -19,5 +19,6 @@ elseif status == STATUS.OK then
   for _, interrupt in ipairs(interrupts) do redis.call('HSET', run, 'interrupt:' .. interrupt, 1) end
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('HSET', run, 'state', 'paused', 'worker', '', 'updated', now_ms())
+  move_to_state(prefix, id, 'running', 'paused')
 end
 return {status, head, waiting}

@@ -11,7 +11,8 @@
 --   that has held it, because the first of them are the history from which that run began. Queue positions grow and each is given
 --   once: runs are claimed in the order in which they were queued, whatever the clock does. A definition's `live` is the
 --   number of runs that name it and have not ended. It has a TTL if and only if that is 0, and then stays as long as the
---   ended run among them that is kept longest.
+--   ended run among them that is kept longest. A run is in `runs`, in `ids` and in each of its indexes from its first moment
+--   on, under the same position, and in no other; `expiring` names them all until the run is gone, and then they go, too.
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay for ever
 
@@ -51,6 +52,39 @@ local function next_position(prefix)
   local position = string.format('%.0f', math.max(now_us(), last_position(prefix) + 1))
   redis.call('SET', prefix .. 'queue_position', position)
   return position
+end
+
+-- The names of a run's indexes, one a line. None of them has a line end in it: names and tags are printable.
+local function index_names(agent, state, session, tags)
+  local names = 'agent:' .. agent .. '\nstate:' .. state
+  if session ~= '' then names = names .. '\nsession:' .. session end
+  for tag in tags:gmatch('[^\n]+') do names = names .. '\ntag:' .. tag end
+  return names
+end
+
+local function add_to_indexes(prefix, id, names, position)
+  redis.call('ZADD', prefix .. 'runs', position, id)
+  redis.call('ZADD', prefix .. 'ids', 0, id)
+  for name in names:gmatch('[^\n]+') do redis.call('ZADD', prefix .. 'index:' .. name, position, id) end
+end
+
+local function remove_from_indexes(prefix, id, names)
+  redis.call('ZREM', prefix .. 'runs', id)
+  redis.call('ZREM', prefix .. 'ids', id)
+  for name in names:gmatch('[^\n]+') do redis.call('ZREM', prefix .. 'index:' .. name, id) end
+end
+
+local function move_to_state(prefix, id, former, state)
+  local position = redis.call('ZSCORE', prefix .. 'runs', id)
+  local leaves, enters = 'state:' .. (former or ''), 'state:' .. state
+  redis.call('ZREM', prefix .. 'index:' .. leaves, id)
+  if position then redis.call('ZADD', prefix .. 'index:' .. enters, position, id) end
+end
+
+-- The run is gone at `until_ms`, and its entries in the indexes may go. By then its hash, which names them, does not exist,
+-- so they are named here.
+local function expire_from_indexes(prefix, id, names, until_ms)
+  redis.call('ZADD', prefix .. 'expiring', string.format('%.0f', until_ms), names .. '\n\n' .. id)
 end
 
 -- A run whose owners crashed twice in a row is a suspect: it is queued apart, for a worker that holds no other run. Past
@@ -107,7 +141,9 @@ end
 -- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
 local function end_run(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions')
+  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions', 'state', 'tags')
+  move_to_state(prefix, id, h[5], state)
+  expire_from_indexes(prefix, id, index_names(h[1], state, h[2] or '', h[6] or ''), now + retention)
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
@@ -132,6 +168,7 @@ local function requeue(prefix, id, now)
   local run = prefix .. 'run:' .. id
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
+  move_to_state(prefix, id, 'running', 'queued')
   local h = redis.call('HMGET', run, 'cancel_signal', 'cancel_records')
   for _, signal in ipairs(h[1] and redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1) or {}) do
     if signal == h[1] then

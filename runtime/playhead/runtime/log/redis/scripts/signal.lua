@@ -44,6 +44,7 @@ if state == 'running' then notify(prefix .. 'notify_worker:' .. h[2], id) end
 if state == 'paused' and kind == 'respond' then
   state = 'queued'
   redis.call('HSET', run, 'state', state, 'updated', now)
+  move_to_state(prefix, id, 'paused', state)
   enqueue(prefix, id)
 end
 return {state}

@@ -1,33 +1,39 @@
 -- Creates a run with its record 1 and queues it, or lets it wait for its session if another run holds that.
 --
--- Keys: 1 run hash, 2 log stream, 3 runs index, 4 deadlines
+-- Keys: 1 run hash, 2 log stream, 3 deadlines
 -- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1, 6 deadline in ms from now or 0, 7 crash limit,
---   8 retention in ms; the last two hold until a worker brings its own
+--   8 retention in ms; these two hold until a worker brings its own; 9 metadata as JSON or '', 10 its tags, one a line
 -- Answers: 1 created; 0 the id exists already, nothing was changed
--- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The index and the queue
---   have runs in the order of their submission.
+-- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The indexes and the queue
+--   have runs in the order of their submission. `created` is the time of the position, so it never goes back either.
 
-local run, log, runs, deadlines = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local run, log, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
 append_records(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
+local position = next_position(prefix)
+local created = string.format('%.0f', math.floor(position / 1000))
 redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'crash_streak', 0, 'idle_owners', 0,
   'handovers', 0, 'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
-  'created', now, 'updated', now)
+  'created', created, 'updated', created)
+if ARGV[9] ~= '' then redis.call('HSET', run, 'metadata', ARGV[9], 'tags', ARGV[10]) end
 local deadline = tonumber(ARGV[6])
 if deadline > 0 then
   redis.call('HSET', run, 'deadline', now + deadline)
   redis.call('ZADD', deadlines, now + deadline, id)
 end
--- Index entries of runs whose retention has ended go as new ones come: a few at each submit keep the index bounded. Some of
--- them are taken anywhere, because old runs that are kept longer may come before all that are not.
-for _, some in ipairs({redis.call('ZRANGE', runs, 0, 1), redis.call('ZRANDMEMBER', runs, 4)}) do
-  for _, old in ipairs(some) do
-    if redis.call('EXISTS', prefix .. 'run:' .. old) == 0 then redis.call('ZREM', runs, old) end
+add_to_indexes(prefix, id, index_names(agent, 'queued', session, ARGV[10]), position)
+-- Entries of runs that are gone go as new ones come: more than a submission adds, so that the indexes stay bounded.
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'expiring', '-inf', '(' .. now, 'LIMIT', 0, 4)) do
+  local names, old = gone:match('^(.-)\n\n(.*)$')
+  if redis.call('EXISTS', prefix .. 'run:' .. old) == 1 then -- a new run has the same id
+    redis.call('ZADD', prefix .. 'expiring', string.format('%.0f', now + 60000), gone)
+  else
+    redis.call('ZREM', prefix .. 'expiring', gone)
+    remove_from_indexes(prefix, old, names)
   end
 end
-redis.call('ZADD', runs, next_position(prefix), id)
 if session ~= '' then
   local key = prefix .. 'session:' .. session
   local left = redis.call('PTTL', prefix .. 'messages:' .. session)
