@@ -23,6 +23,8 @@ EXEMPT = {
     "expiring": "when entries of indexes go; submissions remove what is due",
     "session": "which run holds a conversation; it goes with the last one",
     "messages": "the messages of a conversation while a run holds it; else they have a TTL",
+    "about": "what else is known of a conversation while a run holds it; else it has the TTL of the messages",
+    "sessions": "the index of conversations; an entry goes with its conversation, or when others are used",
     "waiting": "runs that wait for their conversation; the last one to leave removes it",
     "ready": "runs that wait for a worker",
     "suspects": "runs that wait for a worker that holds no other",

@@ -45,6 +45,11 @@ def by_rules(rules: Rules) -> dict[str, Any]:
         "claimed": {token: run_id for token, (_, run_id) in rules.claims.items()},
         "holders": {name: one.holder for name, one in rules.sessions.all.items() if one.holder},
         "waiting": {name: list(one.waiting) for name, one in rules.sessions.all.items() if one.waiting},
+        "sessions": [info.session for info in rules.sessions.listed(before=None, limit=100)],
+        "about": {
+            name: (one.cut, len(one.messages), one.created is not None) for name, one in rules.sessions.all.items()
+        },
+        "hours about": {name: one.expires and _hours(one.expires - NOW) for name, one in rules.sessions.all.items()},
         "hours kept": {
             name: one.expires and _hours(one.expires - NOW) for name, one in rules.sessions.all.items() if one.messages
         },
@@ -73,6 +78,12 @@ def by_server(held: Held) -> dict[str, Any]:
         "claimed": held.claimed,
         "holders": held.holders,
         "waiting": held.waiting,
+        "sessions": sorted(held.sessions, key=lambda name: held.sessions[name], reverse=True),
+        "about": {
+            name: (int(one.get("cut", 0)), int(one.get("messages", 0)), "created" in one)
+            for name, one in held.about.items()
+        },
+        "hours about": {name: _hours(ttl) if ttl > 0 else None for name, ttl in held.about_ms.items()},
         "hours kept": {name: _hours(ttl) if ttl > 0 else None for name, ttl in held.kept_ms.items()},
         "messages": held.messages,
     }

@@ -58,8 +58,7 @@ class Held:
     """All keys of a prefix; what has an order is in it.
 
     `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none, `kept_ms` the TTLs of all
-    sessions' messages. `claimed` is the run that
-    each token claimed.
+    sessions' messages, `about_ms` those of what else is known of them. `claimed` is the run that each token claimed.
     """
 
     runs: Mapping[str, HeldRun]
@@ -75,10 +74,13 @@ class Held:
     holders: Mapping[str, str]
     waiting: Mapping[str, list[str]]
     messages: Mapping[str, list[tuple[str, bytes]]]
+    about: Mapping[str, Mapping[str, str]]
+    sessions: Mapping[str, float]
     definitions: Mapping[str, HeldDefinition]
     claimed: Mapping[str, str]
     forever: set[str]
     kept_ms: Mapping[str, int]
+    about_ms: Mapping[str, int]
 
     @property
     def kept(self) -> set[str]:
@@ -149,10 +151,16 @@ def hold(client: redis.Redis, root: str) -> Held:
         holders={name: dict(_pairs(fields))[b"holder"].decode() for name, fields in found.get("session", {}).items()},
         waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
         messages={name: [_message(*item) for item in items] for name, items in found.get("messages", {}).items()},
+        about={
+            name: {field.decode(): value.decode() for field, value in _pairs(fields)}
+            for name, fields in found.get("about", {}).items()
+        },
+        sessions=scores("sessions"),
         definitions={digest: definition(digest) for digest in found.get("definition", {})},
         claimed={token: run_id.decode() for token, run_id in found.get("claimed", {}).items()},
         forever={kind for (kind, _), ttl in ttls.items() if ttl == -1},
         kept_ms={name: ttl for (kind, name), ttl in ttls.items() if kind == "messages"},
+        about_ms={name: ttl for (kind, name), ttl in ttls.items() if kind == "about"},
     )
 
 
@@ -226,6 +234,8 @@ def broken_promises(held: Held) -> list[str]:
             found.append(f"session {session}: held by {holder}, busy in {live}")
     if held.kept != held.messages.keys() & held.holders.keys():
         found.append(f"messages of {sorted(held.kept)} have no TTL, sessions {sorted(held.holders)} are held")
+    if forever := {name for name, ttl in held.about_ms.items() if ttl == -1} ^ held.holders.keys():
+        found.append(f"sessions {sorted(forever)} are held and may end, or are free and stay")
     for digest, kept in held.definitions.items():
         naming = [run for run in held.runs.values() if digest in run.fields.get("definitions", "").split()]
         if kept.live != sum(run.state in LIVE for run in naming) or (kept.ttl == -1) != (kept.live > 0):

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from playhead.runtime.core.codec import encode_record, pack, unpack
 from playhead.runtime.core.definition import AgentDefinition
-from playhead.runtime.core.errors import InterruptNotOpenError
+from playhead.runtime.core.errors import InterruptNotOpenError, SessionHeldError
 from playhead.runtime.core.records import (
     CycleStarted,
     RunCancelled,
@@ -116,7 +116,7 @@ class LogMachine(RuleBasedStateMachine):
             self.asked(lambda log: log.reap())
             held = self.held()
             assert broken_promises(held) == []
-            assert held.forever <= {"runs", "ids", "index", "expiring", "queue_position"}, (
+            assert held.forever <= {"runs", "ids", "index", "expiring", "sessions", "queue_position"}, (
                 "nothing but the indexes and the last position outlives the last run"
             )
         finally:
@@ -131,6 +131,8 @@ class LogMachine(RuleBasedStateMachine):
                 return await call(self.log)
             except InterruptNotOpenError as error:
                 return error.ids
+            except SessionHeldError as error:
+                return error.run_id, error.state
 
         return self.portal.call(ask)
 
@@ -149,6 +151,8 @@ class LogMachine(RuleBasedStateMachine):
             expected = said(self.oracle)
         except InterruptNotOpenError as error:
             expected = error.ids
+        except SessionHeldError as error:
+            expected = error.run_id, error.state
         assert reply == expected
         return reply
 
@@ -381,6 +385,26 @@ class LogMachine(RuleBasedStateMachine):
         if data.draw(st.booleans(), "reap"):
             self.reap(data, 32)
 
+    @rule(data=st.data(), session=st.sampled_from(SESSIONS), part=st.sampled_from([1, 2, 3, None]))
+    def cut(self, data: st.DataObject, session: str, part: int | None) -> None:
+        """Of a session that is free, or is held: then it is refused."""
+        held = self.oracle.sessions.all.get(session)
+        upto = None if part is None else part + (held.cut if held else 0)
+        self.does(
+            data,
+            lambda log: log.cut_session(session, upto=upto),
+            lambda rules: rules.cut_session(session, upto=upto),
+        )
+
+    @rule(data=st.data(), session=st.sampled_from(SESSIONS))
+    def store(self, data: st.DataObject, session: str) -> None:
+        """Only a session without messages and without a run can be made."""
+        self.does(
+            data,
+            lambda log: log.store_session(session, [MESSAGE]),
+            lambda rules: rules.store_session(session, [pack(MESSAGE)], now=NOW),
+        )
+
     @precondition(lambda self: self.calls)
     @rule(data=st.data())
     def again(self, data: st.DataObject) -> None:
@@ -466,14 +490,26 @@ class LogMachine(RuleBasedStateMachine):
                 [{**dict(entry.record), "at": 0} for entry in entries],
                 await log.inbox(run.run_id),
                 (await log.holder(session), await log.messages(session)),
+                await log.stored_messages(session),
+                [
+                    (one.session, one.messages, one.run)
+                    for one in [await log.session_info(session), *await log.sessions()]
+                    if one
+                ],
             ]
 
+        listed = self.oracle.sessions.listed(before=None, limit=len(SESSIONS))
         infos = [run.info(), *(one.info() for one in reversed(self.oracle.runs.values()))]
         assert self.asked(look) == [
             [replace(info, created=0, updated=0, deadline=None) for info in infos],
             [timeless(record) for record in run.records],
             [Signal(**unpack(stored)) for stored in run.inbox],
             (held.holder, list(map(unpack, held.messages))) if held else (None, []),
+            (held.cut, list(map(unpack, held.messages))) if held else (0, []),
+            [
+                (one.session, one.messages, one.run)
+                for one in [*(one for one in listed if one.session == session), *listed]
+            ],
         ]
 
 

@@ -98,6 +98,11 @@ CASES: dict[str, Call] = {
     },
     **{f"read before {n!r}": lambda log, n=n: log.read_back("r1", before=n) for n in (-1, 10**30)},
     **{f"list {limit!r}": lambda log, limit=limit: log.runs(limit=limit) for limit in (0, -1)},
+    **{f"list {limit!r} sessions": lambda log, limit=limit: log.sessions(limit=limit) for limit in (0, -1)},
+    **{f"cut {name[:9]!a}": lambda log, name=name: log.cut_session(name, upto=1) for name in ("", HALF, "a\nb")},
+    **{f"cut to {upto!r}": lambda log, upto=upto: log.cut_session("ada", upto=upto) for upto in (-1, True, 10**30)},
+    **{f"make {name[:9]!a}": lambda log, name=name: log.store_session(name, [MESSAGE]) for name in ("", HALF, "a\nb")},
+    "make a session of nothing": lambda log: log.store_session("eve", []),
 }
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import LogUnavailableError
 from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
@@ -58,6 +59,7 @@ IMPORTED = ImportedRun(
     [DEFINED],
     [{"role": "user", "content": []}],
 )
+SAID: Message = {"role": "user", "content": []}
 STEER = Signal("s1", "steer", "left")
 MOVING: Final = ("leases", "workers")
 """Sorted sets whose scores count from the call: a repeat may move them on."""
@@ -271,6 +273,28 @@ async def import_a_fork(log: RedisLog) -> tuple[Call, Any]:
     return last, 1
 
 
+async def session(log: RedisLog) -> None:
+    """A free session with two messages."""
+    batch = replace(await owned(log, COMPLETED), ack=2)
+    await log.signal("r2", Signal("s3", "cancel"))
+    await log.finish(RunEnd(batch, "completed", "ada", [SAID, SAID]))
+
+
+async def cut_session(log: RedisLog) -> tuple[Call, Any]:
+    await session(log)
+    return lambda far: far.cut_session("ada", upto=1), True
+
+
+async def cut_session_whole(log: RedisLog) -> tuple[Call, Any]:
+    await session(log)
+    return lambda far: far.cut_session("ada", upto=None), False
+
+
+async def store_session(log: RedisLog) -> tuple[Call, Any]:
+    await session(log)
+    return lambda far: far.store_session("copy", [SAID]), False
+
+
 CASES = [
     submit,
     claim,
@@ -299,7 +323,10 @@ CASES = [
     import_part_of_records,
     import_an_ended_run,
     import_a_fork,
+    cut_session,
+    cut_session_whole,
     delete_run,
+    store_session,
 ]
 
 

@@ -18,6 +18,7 @@ from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import Entry, RunSubmitted
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
 
@@ -142,6 +143,10 @@ class KeptLog:
     async def messages(self, session: str) -> list[Message]:
         await checkpoint()
         return self._session
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
+        await checkpoint()
+        return self._session[: began.count]
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         await checkpoint()

@@ -9,12 +9,13 @@ from typing import Any, Final
 from playhead.client.requests import session_messages
 from playhead.client.tails.notice import run_not_found
 from playhead.runtime.core.codec import decode_stored, encode_record
-from playhead.runtime.core.converse import Chunk, Message
+from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import RequestNotFoundError, RunConflictError, RunExistsError
 from playhead.runtime.core.fork import Fork, check_effects, differing, first_record, next_records
 from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, Record, RunClaimed, now_ms
 from playhead.runtime.core.segments import changes_state, expanded, record_of
+from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.interface import ClientLog, LogReader
 from playhead.runtime.log.reading import encoded_pages
@@ -79,7 +80,7 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
     parent = await _read(log, parent_id, fork)
     check_effects(parent.entries, fork, parent=parent_id)
     said = await _began_from(log, parent)
-    more = next_records(parent.entries, fork, parent=parent_id, history=said, chunks=parent.chunks)
+    more = next_records(parent.entries, fork, parent=parent_id, history=said.messages, chunks=parent.chunks)
     own_session = None if parent.info.session is None else session
     first = first_record(parent.entries[0].record, fork, parent=parent_id, session=own_session)
     records = [parent.encoded[0]._replace(data=encode_record(first, limit=ANY_SIZE)), *parent.encoded[1:]]
@@ -87,7 +88,8 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
     records += [EncodedEntry(seq, epoch, encode_record(record)) for seq, record in enumerate(more, fork.at + 1)]
     now = now_ms()  # until the log knows better
     info = RunInfo(run_id, "queued", first.agent, own_session, len(records), epoch, 0, created=now, updated=now)
-    return NewFork(ImportedRun(info, await _definitions(log, parent), said), records, [first, *more])
+    run = ImportedRun(info, await _definitions(log, parent), said.messages, session_cut=said.cut)
+    return NewFork(run, records, [first, *more])
 
 
 async def store_fork(log: ClientLog, fork: NewFork) -> None:
@@ -135,17 +137,18 @@ async def _read(log: LogReader, run_id: str, fork: Fork) -> _Parent:
     return _Parent(info, encoded, entries, chunks)
 
 
-async def _began_from(log: LogReader, parent: _Parent) -> Sequence[Message]:
-    """The messages of its session that the parent began from; its first `cycle.started` tells how many they were."""
+async def _began_from(log: LogReader, parent: _Parent) -> StoredMessages:
+    """The messages of its session that the parent began from; its first `cycle.started` tells which they were."""
     info = parent.info
     if info.session is None:
-        return []
+        return StoredMessages()
     page, after = parent.entries, parent.encoded[-1].seq
     while page:
         for _, _, record in page:
             if isinstance(record, CycleStarted):
                 try:
-                    return await session_messages(log, info, record.session_messages)
+                    began = BeganFrom.of(record)
+                    return StoredMessages(began.cut, await session_messages(log, info, began))
                 except RequestNotFoundError as error:
                     raise ValueError(f"{error}: it cannot be forked") from error
         if page := await log.read(info.run_id, after=after, limit=_PAGE):

@@ -11,6 +11,7 @@ from playhead.runtime.core.errors import RequestNotFoundError
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import ModelStarted
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.reading import pages, read_all
 from playhead.runtime.log.values import RunInfo
@@ -65,17 +66,18 @@ async def _no_call(log: LogReader, run: RunInfo, seq: int) -> str:
     return f"record {seq} of run {run.run_id} {what}. Give the number of a model.started; {found}."
 
 
-async def session_messages(log: LogReader, run: RunInfo, count: int) -> list[Message]:
-    """The first `count` messages of the run's session.
+async def session_messages(log: LogReader, run: RunInfo, began: BeganFrom) -> list[Message]:
+    """The messages of its session that the run began from.
 
     Raises:
-        RequestNotFoundError: If the session no longer has them.
+        RequestNotFoundError: If the log no longer has all of them: the session was trimmed or deleted since.
     """
-    if not count or run.session is None:
+    if not began.count or run.session is None:
         return []
-    said = await log.messages(run.session)
-    if len(said) < count:
+    said = await log.history(run.run_id, began)
+    if len(said) < began.count:
         raise RequestNotFoundError(
-            f"run {run.run_id} began from {count} messages of the session {run.session!r}, of which {len(said)} are left"
+            f"run {run.run_id} began from {began.count} messages of the session {run.session!r}, of which {len(said)} are "
+            "left: the session was trimmed or deleted since"
         )
-    return said[:count]
+    return said

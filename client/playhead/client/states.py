@@ -17,6 +17,7 @@ from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestN
 from playhead.runtime.core.open_calls import OpenCall, open_calls
 from playhead.runtime.core.records import CycleStarted, Entry, Record, RunClaimed
 from playhead.runtime.core.segments import Segment, record_of
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial, open_chunks
 from playhead.runtime.core.steps import Step
 from playhead.runtime.log.interface import LogReader
@@ -65,7 +66,7 @@ class States:
         self._checkpoints = Checkpoints()
         self._first: Record | None = None
         self._claims: list[tuple[int, str]] = []
-        self._session_count: int | None = None
+        self._began: BeganFrom | None = None
         self._definitions: dict[str, AgentDefinition | None] = {}
         self._block: list[Entry] = []
 
@@ -122,9 +123,9 @@ class States:
             self._first = record_of(segment.values[0])
         if isinstance(claim := segment.values[0], RunClaimed):
             self._claims.append((segment.first, claim.definition))
-        if self._session_count is None:
-            begun = (one.session_messages for one in segment.values if isinstance(one, CycleStarted))
-            self._session_count = next(begun, None)
+        if self._began is None:
+            begun = (BeganFrom.of(one) for one in segment.values if isinstance(one, CycleStarted))
+            self._began = next(begun, None)
 
     async def _block_of(self, seq: int) -> list[Entry]:
         """The records of the block of `seq`, at least up to it."""
@@ -157,7 +158,7 @@ class States:
         if definition is None:
             return None
         try:
-            session = await session_messages(self._log, info, self._session_count or 0)
+            session = await session_messages(self._log, info, self._began or BeganFrom())
         except RequestNotFoundError:
             return None
         return [*definition.messages, *session]

@@ -27,6 +27,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import Batch, EncodedEntry, LeaseInfo, NewRun, RunEnd, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
@@ -89,6 +90,9 @@ class Archive:
         return [info for info in found if info is not None]
 
     async def messages(self, session: str) -> list[Message]:
+        return []
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
         return []
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:

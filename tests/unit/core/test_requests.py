@@ -25,6 +25,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
 from playhead.runtime.core.segments import record_of
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import open_chunks
 from playhead.runtime.loop.control import Control
@@ -77,7 +78,7 @@ class Walk:
             epoch=self.epoch,
             control=self.control,
             partial=open_chunks(state, self.log),
-            session_messages=len(self.session),
+            began_from=BeganFrom(count=len(self.session)),
         )
         async with aclosing(loop.records()) as items:
             async for item in items:
@@ -107,7 +108,7 @@ async def test_a_run_without_a_session_began_from_none_of_its_messages() -> None
     model = ScriptedModel(["Hello."])
     walk = Walk(model)
     await walk.owned()
-    assert (began_from(walk.log), walk.requests(said_later=SESSION)) == (0, model.requests)
+    assert (began_from(walk.log), walk.requests(said_later=SESSION)) == (BeganFrom(), model.requests)
 
 
 async def test_a_history_with_open_calls_was_sent_repaired() -> None:
@@ -143,7 +144,7 @@ async def test_a_call_after_a_takeover_is_known_wherever_its_owner_died(on_parti
         announced = walk.requests(said_later=SESSION)
         assert [one for one in announced if one in model.requests] == announced, f"died after {until}"
         assert announced[-1] == model.requests[-1]
-        assert began_from(walk.log) == 2
+        assert began_from(walk.log) == BeganFrom(count=2)
 
 
 def played(messages: Sequence[Message]) -> Any:
@@ -183,4 +184,4 @@ def test_the_definition_of_a_call_is_that_of_its_owner() -> None:
     ]
     entries = [Entry(seq, 1, record) for seq, record in enumerate(records, 1)]
     assert [claimed_definition(entries[:count]) for count in range(1, 5)] == ["", "d1", "d1", "d2"]
-    assert [began_from(entries[:count]) for count in range(1, 6)] == [0, 0, 3, 3, 3]
+    assert [began_from(entries[:count]) for count in range(1, 6)] == [*[BeganFrom()] * 2, *[BeganFrom(count=3)] * 3]

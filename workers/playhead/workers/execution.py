@@ -11,11 +11,11 @@ import anyio
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.concurrency import is_being_cancelled
-from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import FencedError, PlayheadError
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import TERMINAL_TYPES, MessageAdded, Record, RunPaused
 from playhead.runtime.core.segments import Encoded
+from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.state import RunState, open_chunks
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.reading import read_all
@@ -161,12 +161,12 @@ class Execution:
         await self.writer.flush()
         head = self.writer.head
         entries = await retry_until_answered(lambda: read_all(self._log, claim.run_id, head=head), "read")
-        said: list[Message] = []
+        said = StoredMessages()
         if (session := claim.session) is not None:
-            said = await retry_until_answered(lambda: self._log.messages(session), "messages")
+            said = await retry_until_answered(lambda: self._log.stored_messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
         agent = self._agent.of_run(entries[0].record)
-        state = fold(entries, history=[*agent.messages, *said])
+        state = fold(entries, history=[*agent.messages, *said.messages])
         if claim.idle_owners and head == claim.head:
             self._standstill = Standstill(state, entries)
         return Loop(
@@ -179,7 +179,7 @@ class Execution:
             ownership=self.lease,
             driver=asyncio.current_task(),
             partial=open_chunks(state, entries),
-            session_messages=len(said),
+            began_from=said.began_from,
         )
 
     async def _follow(self, loop: Loop) -> Progress:

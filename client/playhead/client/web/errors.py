@@ -25,6 +25,9 @@ from playhead.runtime.core.errors import (
     RunExistsError,
     RunFailedError,
     RunNotFoundError,
+    SessionExistsError,
+    SessionHeldError,
+    SessionNotFoundError,
 )
 
 __all__ = ["error_response", "refusal", "told"]
@@ -36,10 +39,13 @@ _STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (RunNotFoundError, 404),
     (RecordNotFoundError, 404),
     (RequestNotFoundError, 404),
+    (SessionNotFoundError, 404),
     (GapError, 409),
     (RunConflictError, 409),
     (RunEndedError, 409),
     (RunExistsError, 409),
+    (SessionExistsError, 409),
+    (SessionHeldError, 409),
     (InterruptNotOpenError, 409),
     (AgentPausedError, 409),
     (ForkAfterEffectsError, 409),

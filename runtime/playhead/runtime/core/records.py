@@ -130,14 +130,16 @@ class RunHandedOver(CheckedRecord):
 class CycleStarted(CheckedRecord):
     """Cycle number `cycle` (1, 2, …) of the event loop began.
 
-    `session_messages` is how many messages of its session the run began from, the same in all its cycles. The session
-    cannot grow while the run holds it, so every owner of the run finds the same number. It is not in `run.claimed`,
-    because that record is encoded before the claim picks its run.
+    `session_messages` is how many messages of its session the run began from, and `session_cut` how many older ones had
+    been cut from the session before; both are the same in all its cycles. The session cannot grow or be cut while the run
+    holds it, so every owner of the run finds the same numbers. They are not in `run.claimed`, because that record is
+    encoded before the claim picks its run.
     """
 
     type: str = "cycle.started"
     cycle: int
     session_messages: int = 0
+    session_cut: int = 0
 
 
 class ModelStarted(CheckedRecord):

@@ -15,6 +15,7 @@ from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, RunClaimed
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import open_chunks
 
 __all__ = ["began_from", "claimed_definition", "request_of"]
@@ -22,9 +23,9 @@ __all__ = ["began_from", "claimed_definition", "request_of"]
 _DIFFERING: Final = ("messages", "tool_specs", "system_prompt", "tool_choice")
 
 
-def began_from(entries: Sequence[Entry]) -> int:
-    """How many messages of its session the run began from; 0 if it has not begun."""
-    return next((one.record.session_messages for one in entries if isinstance(one.record, CycleStarted)), 0)
+def began_from(entries: Sequence[Entry]) -> BeganFrom:
+    """The messages of its session that the run began from; none if it has not begun."""
+    return next((BeganFrom.of(one.record) for one in entries if isinstance(one.record, CycleStarted)), BeganFrom())
 
 
 def claimed_definition(entries: Sequence[Entry]) -> str:
@@ -40,11 +41,11 @@ def request_of(
     Args:
         entries: The records of the run up to a `model.started`, from record 1 on.
         definition: The definition that `claimed_definition` names.
-        session: The session's messages: at least the first `began_from`.
+        session: The messages of its session that the run began from; more may follow.
     """
     *before, last = entries
     started = cast("ModelStarted", last.record)
-    state = fold(before, history=[*definition.messages, *session[: began_from(before)]])
+    state = fold(before, history=[*definition.messages, *session[: began_from(before).count]])
     request = model_request(
         state.messages,
         tool_specs=definition.tool_specs,

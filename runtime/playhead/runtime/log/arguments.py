@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name
+from playhead.runtime.core.checks import check_agents, check_count, check_duration, check_name, check_session
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.signals import Signal
 
-__all__ = ["check_claim", "check_pause", "check_signal"]
+__all__ = ["check_claim", "check_cut", "check_new_session", "check_pause", "check_signal"]
 
 SIGNAL_KINDS: Final = ("cancel", "respond", "steer")
 
@@ -63,6 +64,28 @@ def check_pause(interrupts: Sequence[str]) -> None:
     if not interrupts:
         raise ValueError("a run that waits for nothing cannot be paused: no interrupt is open")
     _check_interrupts(interrupts)
+
+
+def check_cut(session: str, upto: int | None) -> None:
+    """Refuse a cut that is not one of a session's oldest messages.
+
+    Raises:
+        ValueError: If the name is malformed, or `upto` is neither a whole number nor None.
+    """
+    check_session(session)
+    if upto is not None:
+        check_count("upto", upto)
+
+
+def check_new_session(session: str, messages: Sequence[Message]) -> None:
+    """Refuse to make a session without messages.
+
+    Raises:
+        ValueError: If the name is malformed, or there is no message.
+    """
+    check_session(session)
+    if not messages:
+        raise ValueError("a session is made of messages, and none was given")
 
 
 def _check_interrupts(ids: Iterable[object]) -> None:

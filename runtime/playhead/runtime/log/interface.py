@@ -1,7 +1,7 @@
 """The log interface, which every backend implements. One contract suite (`tests/contract`) tests all of them.
 
-`Log` is three interfaces, one for each kind of caller: `LogReader` for tails and other readers, `LogSubmitter` for
-clients that start and control runs, `LogOwner` for workers. All writes are safe to send twice: the second call returns
+`Log` is several interfaces, one for each kind of caller: `LogReader` for tails and other readers, `LogSubmitter` for
+clients that start and control runs, `SessionLog` for those that manage conversations, `LogOwner` for workers. All writes are safe to send twice: the second call returns
 the first one's answer.
 
 `DUP` is sound because every caller keeps three invariants: one writer per token; one write in flight per run; no retries
@@ -17,6 +17,7 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.listing import EVERY_RUN, Place, RunFilter, RunPage
 from playhead.runtime.log.values import (
@@ -31,11 +32,12 @@ from playhead.runtime.log.values import (
     Renewal,
     RunEnd,
     RunInfo,
+    SessionInfo,
     WorkerInfo,
     WriteResult,
 )
 
-__all__ = ["ClientLog", "ListedLog", "Log", "LogOwner", "LogReader", "LogSubmitter"]
+__all__ = ["ClientLog", "ListedLog", "Log", "LogOwner", "LogReader", "LogSubmitter", "SessionLog"]
 
 
 class LogReader(Protocol):
@@ -87,6 +89,13 @@ class LogReader(Protocol):
 
     async def messages(self, session: str) -> list[Message]:
         """The session's messages, oldest first; empty for an unknown session."""
+        ...
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
+        """The messages of its session that the run began from, as far as the log still has them.
+
+        They are gone if the session was trimmed or deleted since; see `SessionLog.cut_session`.
+        """
         ...
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
@@ -200,7 +209,48 @@ class LogSubmitter(Protocol):
         ...
 
 
-class ClientLog(ListedLog, LogSubmitter, Protocol):
+class SessionLog(Protocol):
+    """The part of a log that is about sessions.
+
+    Errors are those of `LogSubmitter`.
+    """
+
+    async def stored_messages(self, session: str) -> StoredMessages:
+        """The session's messages, and how many were cut before them; none for an unknown session."""
+        ...
+
+    async def session_info(self, session: str) -> SessionInfo | None:
+        """The session's present state; None if it has neither messages nor a run that holds it."""
+        ...
+
+    async def sessions(self, *, limit: int = 50, before: tuple[int, str] | None = None) -> list[SessionInfo]:
+        """The sessions, the one that was used last first.
+
+        `before` is the position and the name of the last one of the page before. A session that is used meanwhile moves to
+        the front, and may be in no later page.
+        """
+        ...
+
+    async def cut_session(self, session: str, *, upto: int | None) -> bool:
+        """Cut the session's oldest messages up to number `upto`; all of them, which deletes the session, if it is None.
+
+        Messages are numbered over the life of a session. The numbers go on after a cut, also after a deletion while the log
+        of a run is kept that began from a message which was cut: see `history`.
+
+        Returns:
+            False if there is no such session, and nothing was changed.
+
+        Raises:
+            SessionHeldError: A run holds the session; nothing was changed.
+        """
+        ...
+
+    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
+        """Make a session with these messages. Returns False, and changes nothing, if it has messages or a run already."""
+        ...
+
+
+class ClientLog(ListedLog, LogSubmitter, SessionLog, Protocol):
     """The part of a log that clients need."""
 
 
@@ -339,5 +389,5 @@ class LogOwner(Protocol):
         ...
 
 
-class Log(ListedLog, LogSubmitter, LogOwner, Protocol):
+class Log(ListedLog, LogSubmitter, SessionLog, LogOwner, Protocol):
     """The fenced logs of all runs of one deployment: the interface that every backend implements."""

@@ -19,8 +19,9 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
+from playhead.runtime.log.arguments import check_claim, check_cut, check_new_session, check_pause, check_signal
 from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, page_of
 from playhead.runtime.log.memory_waiters import Waiters
@@ -38,6 +39,7 @@ from playhead.runtime.log.values import (
     Renewal,
     RunEnd,
     RunInfo,
+    SessionInfo,
     WorkerInfo,
     WriteResult,
 )
@@ -196,9 +198,44 @@ class MemoryLog:
 
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""
+        return list((await self.stored_messages(session)).messages)
+
+    async def stored_messages(self, session: str) -> StoredMessages:
+        """See `Log.stored_messages`."""
         self._now()
         found = self._rules.sessions.all.get(session)
-        return [unpack(data) for data in found.messages] if found else []
+        return StoredMessages(found.cut, [unpack(data) for data in found.messages]) if found else StoredMessages(0, [])
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
+        """See `Log.history`."""
+        self._now()
+        run = self._rules.runs.get(run_id)
+        if run is None or run.session is None:
+            return []
+        return (await self.stored_messages(run.session)).part(began)
+
+    async def session_info(self, session: str) -> SessionInfo | None:
+        """See `Log.session_info`."""
+        self._now()
+        found = self._rules.sessions.all.get(session)
+        return found.info(session) if found and (found.messages or found.holder) else None
+
+    async def sessions(self, *, limit: int = 50, before: tuple[int, str] | None = None) -> list[SessionInfo]:
+        """See `Log.sessions`."""
+        check_count("limit", limit, least=1)
+        self._now()
+        return self._rules.sessions.listed(before=before, limit=limit)
+
+    async def cut_session(self, session: str, *, upto: int | None) -> bool:
+        """See `Log.cut_session`."""
+        check_cut(session, upto)
+        self._now()
+        return self._rules.cut_session(session, upto=upto)
+
+    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
+        """See `Log.store_session`. Raises `EncodingError` if a message is not plain data."""
+        check_new_session(session, messages)
+        return self._rules.store_session(session, [pack(message) for message in messages], now=self._now())
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError
+from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError, SessionHeldError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.rules_run_states import Notifications, RunQueued, RunSignalled, RunStates
@@ -57,8 +57,10 @@ class Rules(RunStates):
         self.runs[new.run_id] = run
         if new.deadline_ms is not None:
             run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
-        if new.session is not None and not self.sessions.join(new.session, new.run_id):
-            return True, ()
+        if new.session is not None:
+            position = self.next_position()
+            if not self.sessions.join(new.session, new.run_id, now=now, position=position):
+                return True, ()
         return True, self.enqueue(run)
 
     def import_run(
@@ -74,13 +76,14 @@ class Rules(RunStates):
         stored.position = self.position_at(stored.created) if stored.ended else self.next_position(now)
         if not stored.ended:
             stored.created = stored.updated = now
-            if run.info.session is not None:
-                self.sessions.hold(run.info.session, messages, run_id=stored.run_id)
+            if (session := run.info.session) is not None:
+                place = {"cut": run.session_cut, "now": now, "position": self.next_position()}
+                self.sessions.hold(session, messages, run_id=stored.run_id, **place)
             return True, self.enqueue(stored)
         self.keep_until(stored, until)
         self.definitions.end(stored, until=until)
         if run.info.session is not None:
-            self.sessions.keep(run.info.session, messages, until=until)
+            self.sessions.keep(run.info.session, messages, cut=run.session_cut, until=until)
         return True, ()
 
     def delete_run(self, run_id: str) -> RunStateName | None:
@@ -124,6 +127,23 @@ class Rules(RunStates):
             run.state, run.updated = "queued", now
             return run.state, self.enqueue(run)
         return run.state, () if run.worker is None else [RunSignalled(run.worker, run_id)]
+
+    # ------------------------------------------------------------------ sessions
+
+    def cut_session(self, session: str, *, upto: int | None) -> bool:
+        """Cut the session's messages up to number `upto`, or all. Returns whether it has any.
+
+        Raises:
+            SessionHeldError: If a run holds it.
+        """
+        held = self.sessions.all.get(session)
+        if held is not None and held.holder is not None:
+            raise SessionHeldError(session, held.holder, state=self.runs[held.holder].state)
+        return self.sessions.cut(session, upto=upto)
+
+    def store_session(self, session: str, messages: Sequence[bytes], *, now: int) -> bool:
+        """Make a session with these messages. Returns False if it has messages or a run."""
+        return self.sessions.store(session, messages, now=now, position=self.next_position())
 
     # ------------------------------------------------------------------ owners
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.listing import first_position
-from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue, Sessions
+from playhead.runtime.log.rules_sessions import Sessions
+from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue
 from playhead.runtime.log.values import Batch, WriteResult, WriteStatus
 
 __all__ = ["Notifications", "RunQueued", "RunSignalled", "RunStates"]
@@ -55,11 +56,11 @@ class RunStates:
         self.definitions: Definitions = Definitions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
-        self._position = 0  # the last position that was given
+        self._position = 0  # the last position that was given, in a queue or in the list of sessions
         self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
 
-    def next_position(self, now: int) -> int:
-        """A position above all that were given: the present in microseconds, or the next one."""
+    def next_position(self, now: int = 0) -> int:
+        """A position above all that were given: the present in microseconds, if it is known, or the next one."""
         self._position = max(now * 1000, self._position + 1)
         return self._position
 
@@ -71,8 +72,7 @@ class RunStates:
     def enqueue(self, run: LogRun) -> Notifications:
         """Put a run at the end of its queue."""
         queue = self.suspects if run.is_suspect else self.queue
-        self._position += 1
-        queue.put(run.run_id, run.agent, position=self._position)
+        queue.put(run.run_id, run.agent, position=self.next_position())
         return [RunQueued(run.agent)]
 
     def drop(self, run: LogRun) -> None:
@@ -129,7 +129,10 @@ class RunStates:
         until = now + retention_ms
         self.keep_until(run, until)
         self.definitions.end(run, until=until)
-        follower = None if run.session is None else self.sessions.leave(run.session, run.run_id, now=now, until=until)
+        if run.session is None:
+            return ()
+        position = self.next_position()
+        follower = self.sessions.leave(run.session, run.run_id, now=now, until=until, position=position)
         return () if follower is None else self.enqueue(self.runs[follower])
 
     def sweep(self, now: int) -> None:

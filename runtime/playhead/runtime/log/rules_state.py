@@ -1,9 +1,9 @@
-"""The state that the log's rules act on: runs, their queues, and sessions. Pure."""
+"""The state that the log's rules act on: runs, their queues, and definitions; `rules_sessions` has the sessions. Pure."""
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -15,7 +15,6 @@ from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
-    SESSION_RETENTION_MS,
     Batch,
     Claim,
     EncodedEntry,
@@ -25,7 +24,7 @@ from playhead.runtime.log.values import (
     is_suspect,
 )
 
-__all__ = ["Definitions", "LogDefinition", "LogRun", "LogSession", "RunQueue", "Sessions", "first_of", "passed"]
+__all__ = ["Definitions", "LogDefinition", "LogRun", "RunQueue", "first_of", "passed"]
 
 
 @dataclass(slots=True)
@@ -220,77 +219,6 @@ class RunQueue:
     def all(self) -> dict[str, list[str]]:
         """Every agent's runs, in order."""
         return {agent: list(queue) for agent, queue in self._queues.items()}
-
-
-@dataclass(slots=True)
-class LogSession:
-    """A conversation: the run that holds it, the runs that wait for it, and its messages, encoded.
-
-    While a run holds it, `kept_until` is until when the runs that have held it are kept; else `expires` is when it ends.
-    """
-
-    holder: str | None = None
-    waiting: deque[str] = field(default_factory=deque[str])
-    messages: list[bytes] = field(default_factory=list[bytes])
-    kept_until: int = 0
-    expires: int | None = None
-
-
-class Sessions:
-    """All conversations. One is kept while a run holds it; its messages thirty days more, and as long as each of its runs."""
-
-    def __init__(self) -> None:
-        self.all: dict[str, LogSession] = {}
-        self._expiring: list[tuple[int, str]] = []  # heap of (when, name)
-
-    def join(self, name: str, run_id: str) -> bool:
-        """Give the session to a new run, or make the run wait for it. Returns whether the run holds it now."""
-        session = self.all.setdefault(name, LogSession())
-        if session.expires is not None:
-            session.kept_until, session.expires = session.expires, None
-        if session.holder is None:
-            session.holder = run_id
-            return True
-        session.waiting.append(run_id)
-        return False
-
-    def keep(self, name: str, messages: Sequence[bytes], *, until: int) -> None:
-        """Make a session with these messages, of a run that has ended and is kept until `until`."""
-        if messages:
-            self.all[name] = LogSession(messages=list(messages), expires=until)
-            heapq.heappush(self._expiring, (until, name))
-
-    def hold(self, name: str, messages: Sequence[bytes], *, run_id: str) -> None:
-        """Make a session with these messages, which a fork holds."""
-        self.all[name] = LogSession(holder=run_id, messages=list(messages))
-
-    def leave(self, name: str, run_id: str, *, now: int, until: int) -> str | None:
-        """Remove a run that ends, and is kept until `until`, from its session.
-
-        Returns:
-            The run that holds the session from now on, if it is a different one.
-        """
-        session = self.all[name]
-        if session.holder != run_id:
-            session.waiting.remove(run_id)
-            return None
-        session.holder = session.waiting.popleft() if session.waiting else None
-        session.kept_until = max(session.kept_until, until)
-        if session.holder is None:
-            if session.messages:
-                session.expires = max(session.kept_until, now + SESSION_RETENTION_MS)
-                heapq.heappush(self._expiring, (session.expires, name))
-            else:
-                del self.all[name]
-        return session.holder
-
-    def sweep(self, now: int) -> None:
-        """Forget the sessions whose retention is over."""
-        while self._expiring and self._expiring[0][0] <= now:
-            when, name = heapq.heappop(self._expiring)
-            session = self.all.get(name)
-            if session is not None and session.expires == when:
-                del self.all[name]
 
 
 @dataclass(slots=True)

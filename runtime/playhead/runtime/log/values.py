@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from playhead.runtime.core.checks import check_agent, check_duration, check_name, check_session
+from playhead.runtime.core.checks import check_agent, check_count, check_duration, check_name, check_session
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import StoredDefinition
@@ -33,6 +33,7 @@ __all__ = [
     "Renewal",
     "RunEnd",
     "RunInfo",
+    "SessionInfo",
     "WorkerInfo",
     "WriteResult",
     "WriteStatus",
@@ -209,7 +210,8 @@ class ImportedRun:
 
     `info` is what `Log.info` will answer, except that the session is one of its own: it has the `messages` that the run
     began from, and no other run; and that the log gives a fork its times. `definitions` are those that its `run.claimed`
-    name. A run that has ended is kept for `retention_ms`.
+    name. A run that has ended is kept for `retention_ms`. `session_cut` is how many messages had been cut from its session
+    before the first of `messages`.
 
     Raises:
         ValueError, TypeError: If a name or the metadata is malformed, the run is neither ended nor queued, it has messages
@@ -220,8 +222,10 @@ class ImportedRun:
     definitions: Sequence[StoredDefinition] = ()
     messages: Sequence[Message] = ()
     retention_ms: int = DEFAULT_RETENTION_MS
+    session_cut: int = 0
 
     def __post_init__(self) -> None:
+        check_count("session_cut", self.session_cut)
         check_name("run_id", self.info.run_id)
         check_agent(self.info.agent)
         checked_metadata(self.info.metadata)
@@ -285,6 +289,27 @@ class RunInfo:
     def ended(self) -> bool:
         """Whether the run has a terminal record."""
         return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session. Times are in unix milliseconds by the log's clock.
+
+    Attributes:
+        session: Its id.
+        messages: How many messages it has, of runs that have ended.
+        run: The run that holds it; None if it is free.
+        created: When its first run was submitted, or it was made by a fork; None if that was before the log kept it.
+        used: When a run of it was last submitted or ended.
+        position: Its position among all sessions: the one that was used last has the highest.
+    """
+
+    session: str
+    messages: int
+    run: str | None
+    created: int | None
+    used: int
+    position: int
 
 
 @dataclass(frozen=True, slots=True)

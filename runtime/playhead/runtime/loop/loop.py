@@ -37,6 +37,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.core.segments import Encoded, Stored, changes_state, record_of
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import (
     AddMessage,
@@ -74,7 +75,7 @@ class Loop:
         driver: The task that takes all records, if there is one such task: see `breaking_off`.
         invocation_state: Passed to tools; None for that of the submitted run.
         partial: `state.open_chunks` of the records, for an agent that continues partial messages.
-        session_messages: How many of the messages before the run are from its session.
+        began_from: The messages of its session that the run began from; None for none.
 
     Attributes:
         run_id: The run. The effect keys of the calls that begin next begin with it.
@@ -95,7 +96,7 @@ class Loop:
         driver: asyncio.Task[Any] | None = None,
         invocation_state: dict[str, Any] | None = None,
         partial: Sequence[Chunk] = (),
-        session_messages: int = 0,
+        began_from: BeganFrom | None = None,
     ) -> None:
         self.spec = spec
         self.run_id: str = run_id
@@ -106,7 +107,7 @@ class Loop:
         self.ownership: Ownership = ownership or Ownership(run_id)
         self._driver = driver
         self._call: ModelCall | None = None
-        self._session_messages = session_messages
+        self._began_from = began_from or BeganFrom()
         self._partial = partial if spec.on_partial == "continue" else ()
         self._tools = ToolBatch(
             spec,
@@ -206,7 +207,8 @@ class Loop:
             case AddMessage():
                 return [MessageAdded(at=at, message=tracked(step.message), origin=cast("Any", step.origin))]
             case StartCycle():
-                return [CycleStarted(at=at, cycle=step.cycle, session_messages=self._session_messages)]
+                began = self._began_from
+                return [CycleStarted(at=at, cycle=step.cycle, session_messages=began.count, session_cut=began.cut)]
             case SayCancelled():
                 assembler = MessageAssembler()
                 message = tracked({**assembler.message(), "content": [{"text": step.text}]})

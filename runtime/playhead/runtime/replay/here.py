@@ -14,6 +14,7 @@ from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import Entry, Record, RunClaimed, RunPaused, RunStateName, now_ms
 from playhead.runtime.core.segments import Encoded
+from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.state import open_chunks
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.reading import read_all
@@ -72,8 +73,8 @@ class OwnerHere:
             self.on_entry(entry)
         last = entries[-1].record
         agent = self.agent.of_run(entries[0].record)
-        said = await self.log.messages(claim.session) if claim.session is not None else []
-        state = fold(entries, history=[*agent.messages, *said])
+        said = StoredMessages() if claim.session is None else await self.log.stored_messages(claim.session)
+        state = fold(entries, history=[*agent.messages, *said.messages])
         control = Control()
         control.deliver(signals := await self.log.inbox(claim.run_id))
         loop = Loop(
@@ -84,7 +85,7 @@ class OwnerHere:
             epoch=claim.epoch,
             control=control,
             partial=open_chunks(state, entries),
-            session_messages=len(said),
+            began_from=said.began_from,
         )
         kept: list[bytes] = []
         async with aclosing(self._made(loop, limit=agent.max_record_bytes)) as made:

@@ -93,7 +93,7 @@ class Owner:
             control=control,
             driver=asyncio.current_task(),
             partial=past.open_chunks,
-            session_messages=past.began_from,
+            began_from=past.began_from,
         )
 
     def _differs(self, name: str) -> bool:

@@ -9,6 +9,7 @@ from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.records import CycleStarted, Entry, ModelFailed, ModelStarted, RunSubmitted
 from playhead.runtime.core.segments import changes_state, record_of
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.replay.recording import Recording
 from playhead.runtime.replay.tape import Tape
@@ -23,7 +24,7 @@ class Past:
         tape: The records; `advance` takes them.
         state: Their fold. A wait before a model call counts as over, so that it is not waited again.
         records: How many were taken.
-        began_from: How many messages of its session the run began from.
+        began_from: The messages of its session that the run began from.
         missing: How many of these messages are gone.
     """
 
@@ -32,7 +33,7 @@ class Past:
         self.tape: Tape = Tape(recording)
         self.state: RunState = initial()
         self.records: int = 0
-        self.began_from: int = 0
+        self.began_from: BeganFrom = BeganFrom()
         self.missing: int = 0
         self._call: list[list[Any]] = []
 
@@ -75,11 +76,11 @@ class Past:
         while (spot := await self.tape.peek(ahead)) is not None and not isinstance(spot.stored, CycleStarted):
             ahead += 1
         if spot is not None:
-            self.began_from = cast("CycleStarted", spot.stored).session_messages
-            if not self.began_from:
+            self.began_from = BeganFrom.of(cast("CycleStarted", spot.stored))
+            if not self.began_from.count:
                 return []
-        messages = await self._recording.messages(submitted.session)
         if spot is None:
-            return messages
-        self.missing = max(0, self.began_from - len(messages))
-        return messages[: self.began_from]
+            return await self._recording.messages(submitted.session)
+        messages = await self._recording.history(self.began_from)
+        self.missing = max(0, self.began_from.count - len(messages))
+        return messages

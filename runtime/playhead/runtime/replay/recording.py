@@ -11,6 +11,7 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.records import Entry, ModelChunk
 from playhead.runtime.core.segments import Segment, Stored, compact
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.interface import LogReader
 
 __all__ = ["EntriesRecording", "LogRecording", "Recorded", "Recording", "recording_of"]
@@ -34,7 +35,11 @@ class Recording(Protocol):
         ...
 
     async def messages(self, session: str) -> Sequence[Message]:
-        """The messages of the run's session, at least those that the run began from."""
+        """The messages of the run's session."""
+        ...
+
+    async def history(self, began: BeganFrom) -> Sequence[Message]:
+        """The messages of its session that the run began from; fewer if some are gone."""
         ...
 
 
@@ -72,6 +77,10 @@ class LogRecording:
         info = await self.log.info(self.run_id)
         return await self.log.messages(info.session if info is not None and info.session is not None else session)
 
+    async def history(self, began: BeganFrom) -> Sequence[Message]:
+        """The messages in the log."""
+        return await self.log.history(self.run_id, began)
+
 
 @dataclass(frozen=True, slots=True)
 class EntriesRecording:
@@ -94,6 +103,10 @@ class EntriesRecording:
     async def messages(self, session: str) -> Sequence[Message]:
         """The given messages."""
         return self.session
+
+    async def history(self, began: BeganFrom) -> Sequence[Message]:
+        """The given messages, which may be more than the run began from."""
+        return self.session[: began.count]
 
 
 def _stored(entry: Entry) -> Stored:

@@ -48,6 +48,9 @@ from playhead.runtime.core.errors.requests import (
     RunEndedError,
     RunExistsError,
     RunNotFoundError,
+    SessionExistsError,
+    SessionHeldError,
+    SessionNotFoundError,
 )
 from playhead.runtime.core.errors.root import PlayheadError
 
@@ -87,6 +90,9 @@ __all__ = [
     "RunFailedError",
     "RunFileError",
     "RunNotFoundError",
+    "SessionExistsError",
+    "SessionHeldError",
+    "SessionNotFoundError",
     "ShardsError",
     "UnusableServerError",
     "WriteRefusedError",

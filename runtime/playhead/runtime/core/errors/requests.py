@@ -21,6 +21,9 @@ __all__ = [
     "RunEndedError",
     "RunExistsError",
     "RunNotFoundError",
+    "SessionExistsError",
+    "SessionHeldError",
+    "SessionNotFoundError",
 ]
 
 
@@ -165,3 +168,54 @@ class InvalidMessageError(PlayheadError, ValueError):
     """A prompt, steer or message cannot be sent to any model; nothing was stored. The message names the value."""
 
     exit_code = 65
+
+
+class SessionNotFoundError(PlayheadError):
+    """There is no such session: no run of it was ever submitted, or it was deleted, or its retention has ended.
+
+    Attributes:
+        session_id: The session.
+    """
+
+    exit_code = 66
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"no session {session_id!r}: it never had a run under this prefix, or it was deleted, or its retention has ended"
+        )
+
+
+class SessionHeldError(PlayheadError):
+    """A run holds the session, which therefore cannot be changed. Nothing was changed.
+
+    Attributes:
+        session_id: The session.
+        run_id: The run.
+        state: The run's state.
+    """
+
+    exit_code = 65
+
+    def __init__(self, session_id: str, run_id: str, *, state: str) -> None:
+        self.session_id = session_id
+        self.run_id = run_id
+        self.state = state
+        super().__init__(
+            f"run {run_id} ({state}) holds the session {session_id!r}, so nothing was changed: wait until the run has "
+            "ended, or cancel it"
+        )
+
+
+class SessionExistsError(PlayheadError, ValueError):
+    """A session cannot be made under this id, because it has messages or a run already. Nothing was changed.
+
+    Attributes:
+        session_id: The session.
+    """
+
+    exit_code = 64
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"there is a session {session_id!r} already; nothing was changed. Choose another id.")

@@ -6,6 +6,7 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.interface import LogReader
@@ -88,6 +89,13 @@ class ArchivedLog:
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`: those of the log, or those from which an archived run began if they are more."""
         return max(await self._log.messages(session), await self._archive.messages(session), key=len)
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
+        """See `Log.history`; those of the archive if the session of the log was trimmed or deleted since."""
+        found = await self._log.history(run_id, began)
+        if len(found) >= began.count or (file := await self._archive.file_of(run_id)) is None:
+            return found
+        return max(found, await file.history(run_id, began), key=len)
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.errors import GapError, RunFileError, RunNotFoundError
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.file.form import AsItIs, Redacted, RunForm
 from playhead.runtime.log.file.lines import (
     definition_line,
@@ -194,7 +195,7 @@ class _Run:
                     entry = entry._replace(data=pack(value))
             elif record.get("type") == "cycle.started" and not self._said:
                 self._said = True
-                lines += await self._messages(record.get("session_messages"))
+                lines += await self._messages(record)
         lines.append(record_line(*entry, value))
         return lines
 
@@ -208,9 +209,10 @@ class _Run:
         self._defined[digest] = stored.digest
         return [definition_line(*stored)]
 
-    async def _messages(self, count: Any) -> list[str]:
-        session = self._info.session
-        if not isinstance(count, int) or count < 1 or session is None:
+    async def _messages(self, record: Mapping[str, Any]) -> list[str]:
+        """The messages that the run began from, of which the file has what the log has."""
+        cut, count = record.get("session_cut", 0), record.get("session_messages")
+        if not isinstance(count, int) or not isinstance(cut, int) or count < 1 or self._info.session is None:
             return []
-        said = (await self._log.messages(session))[:count]
+        said = await self._log.history(self._info.run_id, BeganFrom(cut, count))
         return [message_line(number, pack(self._form.message(one))) for number, one in enumerate(said, start=1)]

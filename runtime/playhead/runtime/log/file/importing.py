@@ -59,19 +59,24 @@ async def _imported(file: FileLog, info: RunInfo, run_id: str, *, retention_ms: 
     ended = replace(info, run_id=run_id, session=session)
     if not info.ended:
         ended = replace(ended, state="failed", head=info.head + 1, worker=None)
-    return ImportedRun(ended, await _definitions(file, info), messages, retention_ms)
+    definitions, cut = await _named(file, info)
+    return ImportedRun(ended, definitions, messages, retention_ms, cut)
 
 
-async def _definitions(file: FileLog, info: RunInfo) -> Sequence[StoredDefinition]:
-    """The definitions that the run's claims name. Also checks the run's records, before any is stored."""
+async def _named(file: FileLog, info: RunInfo) -> tuple[Sequence[StoredDefinition], int]:
+    """The definitions that the run's claims name, and how many messages had been cut from its session before.
+
+    Also checks the run's records, before any is stored.
+    """
     found: dict[str, StoredDefinition] = {}
-    kind = ""
+    cut, kind = 0, ""
     async for page in encoded_pages(file, info.run_id, head=info.head):
         for entry in page:
             value = value_of(entry.data)
             kind = str(cast("dict[str, Any]", value).get("type")) if isinstance(value, dict) else "model.chunk"
             if (entry.seq == 1) != (kind == "run.submitted"):
                 raise RunFileError(file.path, 0, f"record {entry.seq} of run {info.run_id} is a {kind}")
+            cut = value.get("session_cut", 0) if kind == "cycle.started" else cut
             digest = value.get("definition") if kind == "run.claimed" else None
             if digest and (stored := await file.stored_definition(info.run_id, digest)) is not None:
                 if AgentDefinition.digest_of(stored.data) != digest:
@@ -79,7 +84,7 @@ async def _definitions(file: FileLog, info: RunInfo) -> Sequence[StoredDefinitio
                 found[digest] = stored
     if TERMINAL_TYPE_OF_STATE.get(info.state, "") != (kind if kind in TERMINAL_TYPES else ""):
         raise RunFileError(file.path, 0, f"run {info.run_id} is {info.state}, and its last record is a {kind}")
-    return list(found.values())
+    return list(found.values()), cut if isinstance(cut, int) else 0
 
 
 async def _records(file: FileLog, info: RunInfo) -> AsyncIterator[Sequence[EncodedEntry]]:

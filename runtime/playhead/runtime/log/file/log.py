@@ -14,6 +14,7 @@ from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import ForeignRecordError, RunFileError, RunNotFoundError
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import Segment, segments
+from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.file.compression import uncompressed
 from playhead.runtime.log.file.index import EVERY, Line, RunPlaces, lines_of, read_index
 from playhead.runtime.log.file.lines import data_of, parse
@@ -206,6 +207,10 @@ class FileLog:
         """See `Log.messages`: those that the runs of this session in the file began from."""
         known = [run.messages for run in self._index.runs.values() if run.info.session == session]
         return self._messages(max(known, key=len, default=[]))
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
+        """See `Log.history`."""
+        return (await self.messages_of(run_id))[: began.count] if run_id in self._index.runs else []
 
     async def messages_of(self, run_id: str) -> list[Message]:
         """The messages that the run began from."""

@@ -53,7 +53,7 @@ def _rest(run: ImportedRun) -> list[Any]:
     facts = (info.state, info.agent, info.session or "", info.epoch, info.crashes, info.handovers, info.errors)
     times = (info.created, info.updated, info.worker or "", "" if info.deadline is None else info.deadline)
     defined = [item for one in run.definitions for item in (one.digest, one.data)]
-    more = (DEFAULT_CRASH_LIMIT, *index_arguments(info.metadata), len(run.definitions))
+    more = (DEFAULT_CRASH_LIMIT, *index_arguments(info.metadata), run.session_cut, len(run.definitions))
     return [run.retention_ms, *facts, *times, *more, *defined]
 
 

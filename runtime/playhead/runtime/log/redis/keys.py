@@ -77,6 +77,10 @@ class Keys:
         """Stream of a session's messages, ids 1-0, 2-0, …"""
         return f"{self.root}messages:{session}"
 
+    def about(self, session: str) -> str:
+        """Hash: what else is known of a session that has messages, or had some and was cut."""
+        return f"{self.root}about:{session}"
+
     def definition(self, digest: str) -> str:
         """Hash: an agent's definition, and which runs keep it."""
         return f"{self.root}definition:{digest}"
@@ -141,6 +145,11 @@ class Keys:
     def expiring(self) -> str:
         """Sorted set: an ended run's id with the names of its indexes → when it is gone, unix milliseconds."""
         return f"{self.root}expiring"
+
+    @property
+    def sessions(self) -> str:
+        """Sorted set: session → position in the order of their last use; what `playhead sessions` lists."""
+        return f"{self.root}sessions"
 
     @property
     def workers(self) -> str:

@@ -19,7 +19,6 @@ from playhead.runtime.log.endings import cancel_ending, deadline_failure
 from playhead.runtime.log.redis.commands import Later
 from playhead.runtime.log.redis.connection import translate_errors
 from playhead.runtime.log.redis.importing import import_run, index_arguments
-from playhead.runtime.log.redis.reads import RedisReads
 from playhead.runtime.log.redis.replies import (
     SignalReply,
     claim_of,
@@ -29,6 +28,7 @@ from playhead.runtime.log.redis.replies import (
     write_results_of,
 )
 from playhead.runtime.log.redis.script import Script
+from playhead.runtime.log.redis.sessions import RedisSessions
 from playhead.runtime.log.values import (
     DEFAULT_CRASH_LIMIT,
     DEFAULT_RETENTION_MS,
@@ -67,7 +67,7 @@ def _offer(record: bytes, definition: StoredDefinition | None, missing: Collecti
     return record, definition.digest, definition.data if definition.digest in missing else b""
 
 
-class RedisLog(RedisReads):
+class RedisLog(RedisSessions):
     """The logs of one shard of one deployment, over `client` (see `connect` for the options it needs).
 
     All calls share one connection, in the order in which they are made; `wait_for_work`, which blocks, has another.
@@ -80,7 +80,7 @@ class RedisLog(RedisReads):
     """
 
     async def submit(self, run: NewRun) -> bool:
-        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.deadlines]
+        keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.deadlines, self.keys.sessions]
         args = [self.keys.root, run.run_id, run.agent, run.session or "", run.data]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, *index_arguments(run.metadata)]
         return bool(await self._write(_SUBMIT, keys, args))
@@ -164,7 +164,9 @@ class RedisLog(RedisReads):
     async def finish(self, end: RunEnd) -> WriteResult:
         batch = end.batch
         log = self.keys.log(batch.run_id)
-        keys = [self.keys.run(batch.run_id), log, self.keys.messages(end.session) if end.session else log]
+        session = end.session
+        keys = [self.keys.run(batch.run_id), log]
+        keys += [self.keys.messages(session), self.keys.about(session)] if session else [log, log]
         messages = [pack(dict(message)) for message in end.messages]
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, end.state, end.retention_ms]
         args += [len(batch.records), *batch.records, len(messages), *messages]

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from typing import Any, Final
 
 from playhead.runtime.core.checks import check_count
-from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import ForeignRecordError, LogUnavailableError, PlayheadError
 from playhead.runtime.core.records import Entry
@@ -22,7 +21,6 @@ from playhead.runtime.log.redis.replies import (
     encoded_of,
     info_of,
     lease_of,
-    messages_of,
     segments_of,
     signal_of,
     text,
@@ -161,10 +159,6 @@ class RedisReads(RedisCalls):
             found += [ListedRun(one, info) for one, row in pairs if (info := _listed(one.run_id, row))]
         return found
 
-    async def messages(self, session: str) -> list[Message]:
-        items = await self._call("XRANGE", self.keys.messages(session), "-", "+")
-        return messages_of(items)
-
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         stored = await self.stored_definition(run_id, digest)
         return None if stored is None else AgentDefinition.of(stored.data)
@@ -172,9 +166,6 @@ class RedisReads(RedisCalls):
     async def stored_definition(self, run_id: str, digest: str) -> StoredDefinition | None:
         data = await self._call("HGET", self.keys.definition(digest), "definition")
         return None if data is None else StoredDefinition(digest, data)
-
-    async def holder(self, session: str) -> str | None:
-        return text(await self._call("HGET", self.keys.session(session), "holder")) or None
 
     async def inbox(self, run_id: str) -> list[Signal]:
         key = self.keys.inbox(run_id)

@@ -23,12 +23,14 @@ from playhead.runtime.log.values import (
     LeaseInfo,
     Renewal,
     RunInfo,
+    SessionInfo,
     WorkerInfo,
     WriteResult,
     WriteStatus,
 )
 
 __all__ = [
+    "ABOUT_FIELDS",
     "INFO_FIELDS",
     "SignalReply",
     "claim_of",
@@ -38,6 +40,7 @@ __all__ = [
     "messages_of",
     "renewals_of",
     "segments_of",
+    "session_of",
     "signal_of",
     "text",
     "worker_of",
@@ -50,6 +53,9 @@ INFO_FIELDS: Final = (
     *("handovers", "errors", "deadline", "metadata"),
 )
 """The fields of a run's hash that `info_of` takes, in this order."""
+
+ABOUT_FIELDS: Final = ("created", "used", "messages")
+"""The fields of a session's `about` hash that `session_of` takes, in this order."""
 
 _STATUSES: Final = tuple(WriteStatus)
 """The statuses by number, as in `STATUS` of `common.lua`."""
@@ -178,6 +184,16 @@ def _record(log: str, entry_id: bytes, pairs: Sequence[bytes]) -> bytes:
 def _place(entry_id: bytes) -> tuple[int, int]:
     seq, _, epoch = entry_id.partition(b"-")
     return int(seq), int(epoch)
+
+
+def session_of(
+    session: str, values: Sequence[bytes | None], *, holder: bytes | None, position: int
+) -> SessionInfo | None:
+    """Read one session of the index, from its `ABOUT_FIELDS` and its holder; None if it is no longer there."""
+    created, used, messages = (int(value) if value else None for value in values)
+    if used is None and holder is None:
+        return None
+    return SessionInfo(session, messages or 0, text(holder) or None, created, used or position // 1000, position)
 
 
 def messages_of(items: Items) -> list[Message]:

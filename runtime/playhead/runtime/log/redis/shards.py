@@ -22,10 +22,11 @@ from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import PlayheadError, ShardsError
 from playhead.runtime.core.records import Entry, RunStateName
 from playhead.runtime.core.segments import Segment
+from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.listing import EVERY_RUN, Place, RunFilter, RunPage, merged
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import EncodedEntry, ImportedRun, LeaseInfo, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.values import EncodedEntry, ImportedRun, LeaseInfo, NewRun, RunInfo, SessionInfo, WorkerInfo
 
 __all__ = [
     "MAX_SHARDS",
@@ -166,8 +167,10 @@ class ShardedLog:
         return self.at(self.shard_of(run_id))
 
     async def _to_write(self, run_id: str) -> RedisLog:
-        """The log of a run, once the user is known to have a client's rights: a viewer is refused before anything changes."""
-        log = self._of(run_id)
+        return await self._with_rights(self._of(run_id))
+
+    async def _with_rights(self, log: RedisLog) -> RedisLog:
+        """The log, once the user is known to have a client's rights: a viewer is refused before anything changes."""
         if log.keys.shard not in self._writable:
             await log.check_rights("client")
             self._writable.add(log.keys.shard)
@@ -286,6 +289,32 @@ class ShardedLog:
     async def messages(self, session: str) -> list[Message]:
         """See `Log.messages`."""
         return await (await self._of_session(session)).messages(session)
+
+    async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
+        """See `Log.history`."""
+        return await self._of(run_id).history(run_id, began)
+
+    async def stored_messages(self, session: str) -> StoredMessages:
+        """See `Log.stored_messages`."""
+        return await (await self._of_session(session)).stored_messages(session)
+
+    async def session_info(self, session: str) -> SessionInfo | None:
+        """See `Log.session_info`."""
+        return await (await self._of_session(session)).session_info(session)
+
+    async def sessions(self, *, limit: int = 50, before: tuple[int, str] | None = None) -> list[SessionInfo]:
+        """See `Log.sessions`; of all shards, by their servers' clocks."""
+        each = await self._all(lambda log: log.sessions(limit=limit, before=before))
+        found = [info for infos in each for info in infos]
+        return sorted(found, key=lambda info: (info.position, info.session), reverse=True)[:limit]
+
+    async def cut_session(self, session: str, *, upto: int | None) -> bool:
+        """See `Log.cut_session`."""
+        return await (await self._with_rights(await self._of_session(session))).cut_session(session, upto=upto)
+
+    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
+        """See `Log.store_session`."""
+        return await (await self._with_rights(await self._of_session(session))).store_session(session, messages)
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""

@@ -1,6 +1,7 @@
 -- Ends a run: last records, state, session messages, lease, retention and the next run of the session, all at once.
 --
--- Keys: 1 run hash, 2 log stream, 3 messages stream of the session (the run's log again if it has no session)
+-- Keys: 1 run hash, 2 log stream, 3 messages stream and 4 about hash of the session (both the run's log again if it has no
+--   session)
 -- Arguments: 1 prefix, 2 run id, 3 token, 4 head expected, 5 signals acknowledged, 6 state, 7 retention in ms,
 --   8 number of records, records, number of messages, messages
 -- Answers: {status, head, signals waiting} as append; WAITING: a run that is to complete has signals that its owner has
@@ -8,7 +9,7 @@
 -- Invariant: a run is in a terminal state if and only if its last record is terminal, and from then on its keys have a
 --   TTL. The session's messages are stored with the end or not at all. No signal sent before a completion is lost in it.
 
-local run, log, messages = KEYS[1], KEYS[2], KEYS[3]
+local run, log, messages, about = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, id, token, expected, acknowledged = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local state, retention, count = ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8])
 local status, head, waiting, epoch = fence(run, token, expected, count, state)
@@ -25,6 +26,7 @@ if messages ~= log then
   for m = 1, tonumber(ARGV[9 + count]) do
     redis.call('XADD', messages, string.format('%.0f-0', length + m), 'm', ARGV[9 + count + m])
   end
+  redis.call('HSET', about, 'messages', length + tonumber(ARGV[9 + count]))
 end
 if state == 'failed' then redis.call('HINCRBY', run, 'errors', 1) end
 end_run(prefix, id, state, retention, now_ms())

@@ -4,8 +4,8 @@
 --   none)
 -- Arguments: 1 prefix, 2 run id, 3 token of this import, 4 its records, 5 its messages, 6 retention in ms, 7 state,
 --   8 agent, 9 session or '', 10 epoch, 11 crashes, 12 handovers, 13 errors, 14 created, 15 updated, 16 worker or '',
---   17 deadline or '', 18 crash limit, 19 metadata as JSON or '', 20 its tags, one a line, 21 number of definitions, then of
---   each its digest and the definition
+--   17 deadline or '', 18 crash limit, 19 metadata as JSON or '', 20 its tags, one a line, 21 messages that had been cut
+--   from the session before, 22 number of definitions, then of each its digest and the definition
 -- Answers: 1 the run exists, by this call or by an earlier try of it, unless that is a fork which was claimed since; 0
 --   another run has this id, or another import of it has begun, and nothing was changed
 -- Invariant: an imported run is in a terminal state from its first moment, so it is in no queue and has no lease; its keys
@@ -32,8 +32,8 @@ end
 local now, queued, digests = now_ms(), ARGV[7] == 'queued', {}
 local position = queued and next_position(prefix) or position_at(math.max(0, math.min(tonumber(ARGV[14]), LAST_MS)))
 local created = string.format('%.0f', queued and math.floor(position / 1000) or ARGV[14])
-for d = 1, tonumber(ARGV[21]) do
-  local digest, data = ARGV[20 + 2 * d], ARGV[21 + 2 * d]
+for d = 1, tonumber(ARGV[22]) do
+  local digest, data = ARGV[21 + 2 * d], ARGV[22 + 2 * d]
   local definition = prefix .. 'definition:' .. digest
   redis.call('HSET', definition, 'definition', data)
   redis.call('HINCRBY', definition, 'live', 1)
@@ -48,10 +48,16 @@ redis.call('HSET', run, 'state', ARGV[7], 'agent', ARGV[8], 'session', ARGV[9], 
 if ARGV[19] ~= '' then redis.call('HSET', run, 'metadata', ARGV[19], 'tags', ARGV[20]) end
 if ARGV[17] ~= '' then redis.call('HSET', run, 'deadline', ARGV[17]) end
 local names = index_names(ARGV[8], ARGV[7], ARGV[9], ARGV[20])
+local about = prefix .. 'about:' .. ARGV[9]
+if ARGV[21] ~= '0' then redis.call('HSET', about, 'cut', ARGV[21]) end
 if queued then
   redis.call('PERSIST', log)
   redis.call('PERSIST', messages)
-  if ARGV[9] ~= '' then redis.call('HSET', prefix .. 'session:' .. ARGV[9], 'holder', id) end
+  if ARGV[9] ~= '' then
+    redis.call('HSET', prefix .. 'session:' .. ARGV[9], 'holder', id)
+    redis.call('HSET', about, 'created', now, 'used', now, 'messages', ARGV[5])
+    redis.call('ZADD', prefix .. 'sessions', next_position(prefix), ARGV[9])
+  end
 else
   local last = string.format('%.0f', now + retention)
   keep_definitions(prefix, table.concat(digests, ' '), now + retention)
@@ -59,6 +65,7 @@ else
   redis.call('PEXPIREAT', log, last)
   redis.call('PEXPIREAT', messages, last)
   expire_from_indexes(prefix, id, names, now + retention)
+  redis.call('PEXPIREAT', about, last)
 end
 redis.call('DEL', importing)
 add_to_indexes(prefix, id, names, position)

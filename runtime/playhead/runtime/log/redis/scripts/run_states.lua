@@ -8,7 +8,8 @@
 -- Answers: none.
 -- Invariant: a session is held by at most one run that has not ended, and a run that waits for its session is in no
 --   ready set. A session's messages have a TTL if and only if no run holds it; they stay at least as long as each run
---   that has held it, because the first of them are the history from which that run began. Queue positions grow and each is given
+--   that has held it, because the first of them are the history from which that run began. What is stored about a session has
+--   the TTL of its messages. The index has the sessions that have messages or a holder. Queue positions grow and each is given
 --   once: runs are claimed in the order in which they were queued, whatever the clock does. A definition's `live` is the
 --   number of runs that name it and have not ended. It has a TTL if and only if that is 0, and then stays as long as the
 --   ended run among them that is kept longest. A run is in `runs`, in `ids` and in each of its indexes from its first moment
@@ -104,6 +105,13 @@ local function enqueue(prefix, id)
   notify(prefix .. 'notify_agent:' .. h[1], id)
 end
 
+-- A session has neither messages nor a run: only the number of its messages that were cut stays, until its TTL.
+local function forget_session(prefix, session)
+  local about = prefix .. 'about:' .. session
+  redis.call('ZREM', prefix .. 'sessions', session)
+  if redis.call('HGET', about, 'cut') then redis.call('HDEL', about, 'created', 'used', 'messages') else redis.call('DEL', about) end
+end
+
 -- The run `id` gives up its session, or stops waiting for it; the first waiting run that is still queued takes the session.
 -- The run is kept until `until_ms`, and so are the messages of a session that it held.
 local function pass_session_on(prefix, session, id, now, until_ms)
@@ -111,6 +119,8 @@ local function pass_session_on(prefix, session, id, now, until_ms)
   local key, waiting = prefix .. 'session:' .. session, prefix .. 'waiting:' .. session
   redis.call('LREM', waiting, 0, id)
   if redis.call('HGET', key, 'holder') ~= id then return end
+  redis.call('HSET', prefix .. 'about:' .. session, 'used', now)
+  redis.call('ZADD', prefix .. 'sessions', next_position(prefix), session)
   local kept = math.max(tonumber(redis.call('HGET', key, 'kept_until') or 0), until_ms)
   local next_id = redis.call('LPOP', waiting)
   while next_id do
@@ -124,6 +134,8 @@ local function pass_session_on(prefix, session, id, now, until_ms)
   redis.call('HDEL', key, 'holder', 'kept_until')
   local last = string.format('%.0f', math.max(kept, now + SESSION_RETENTION_MS))
   redis.call('PEXPIREAT', prefix .. 'messages:' .. session, last)
+  redis.call('PEXPIREAT', prefix .. 'about:' .. session, last)
+  if redis.call('EXISTS', prefix .. 'messages:' .. session) == 0 then forget_session(prefix, session) end
 end
 
 -- A run that names these definitions has ended, and is kept until `until_ms`: so are they, if no other run keeps them longer.

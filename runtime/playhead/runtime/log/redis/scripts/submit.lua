@@ -1,13 +1,14 @@
 -- Creates a run with its record 1 and queues it, or lets it wait for its session if another run holds that.
 --
--- Keys: 1 run hash, 2 log stream, 3 deadlines
+-- Keys: 1 run hash, 2 log stream, 3 deadlines, 4 sessions index
 -- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1, 6 deadline in ms from now or 0, 7 crash limit,
 --   8 retention in ms; these two hold until a worker brings its own; 9 metadata as JSON or '', 10 its tags, one a line
 -- Answers: 1 created; 0 the id exists already, nothing was changed
 -- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The indexes and the queue
---   have runs in the order of their submission. `created` is the time of the position, so it never goes back either.
+--   have runs in the order of their submission, and the index of sessions the one that was used last at its end.
+--   `created` is the time of the position, so it never goes back either.
 
-local run, log, deadlines = KEYS[1], KEYS[2], KEYS[3]
+local run, log, deadlines, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
 local now = now_ms()
@@ -35,10 +36,23 @@ for _, gone in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'expiring', '-inf', 
   end
 end
 if session ~= '' then
-  local key = prefix .. 'session:' .. session
-  local left = redis.call('PTTL', prefix .. 'messages:' .. session)
+  -- Index entries of sessions that are gone go in the same way; some of them are taken anywhere, because old ones that are
+  -- kept longer may come before all that are not.
+  for _, some in ipairs({redis.call('ZRANGE', sessions, 0, 1), redis.call('ZRANDMEMBER', sessions, 4)}) do
+    for _, old in ipairs(some) do
+      if redis.call('EXISTS', prefix .. 'about:' .. old) == 0 then redis.call('ZREM', sessions, old) end
+    end
+  end
+  local key, about, messages = prefix .. 'session:' .. session, prefix .. 'about:' .. session, prefix .. 'messages:' .. session
+  local left = math.max(redis.call('PTTL', messages), redis.call('PTTL', about))
   if left > 0 then redis.call('HSET', key, 'kept_until', string.format('%.0f', now + left)) end
-  redis.call('PERSIST', prefix .. 'messages:' .. session)
+  redis.call('PERSIST', messages)
+  redis.call('PERSIST', about)
+  if redis.call('EXISTS', messages) == 0 and redis.call('HEXISTS', about, 'created') == 0 then
+    redis.call('HSET', about, 'created', now)
+  end
+  redis.call('HSET', about, 'used', now)
+  redis.call('ZADD', sessions, position, session)
   local holder = redis.call('HGET', key, 'holder')
   local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
   if state and not ended(state) then

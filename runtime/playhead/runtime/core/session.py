@@ -1,0 +1,85 @@
+"""The messages of a session: which of them a run began from, and where they can be cut. Pure.
+
+Messages are numbered 1, 2, 3, … over the life of a session. Its oldest messages can be cut, and the numbers of the
+others stay, so that the log of an old run never gets messages that the run did not begin from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.history_repair import blocks_of, lacks_results
+from playhead.runtime.core.records import CycleStarted
+
+__all__ = ["BeganFrom", "StoredMessages", "check_fork_place", "first_kept"]
+
+
+@dataclass(frozen=True, slots=True)
+class BeganFrom:
+    """The messages of its session that a run began from.
+
+    Attributes:
+        cut: The messages that had been cut from the session before.
+        count: The messages after those, which the run began from.
+    """
+
+    cut: int = 0
+    count: int = 0
+
+    @classmethod
+    def of(cls, record: CycleStarted) -> BeganFrom:
+        """What the record tells of its run."""
+        return cls(record.session_cut, record.session_messages)
+
+
+class StoredMessages(NamedTuple):
+    """What a log has of the messages of a session.
+
+    Attributes:
+        cut: How many have been cut: the first of `messages` has the number `cut + 1`.
+        messages: The others, oldest first.
+    """
+
+    cut: int = 0
+    messages: Sequence[Message] = ()
+
+    @property
+    def began_from(self) -> BeganFrom:
+        """What a run began from that begins from all of them."""
+        return BeganFrom(self.cut, len(self.messages))
+
+    def part(self, began: BeganFrom) -> list[Message]:
+        """Those of the messages that a run began from which are here."""
+        first = began.cut - self.cut
+        return list(self.messages[max(0, first) : max(0, first + began.count)])
+
+
+def first_kept(messages: Sequence[Message], keep_last: int) -> int:
+    """The index from which messages are kept, so that at least the last `keep_last` are, and whole turns.
+
+    A turn begins with a user's message that has no result of a tool. So the rest never begins with a result whose call was
+    cut, nor with the assistant.
+    """
+    wanted = max(0, len(messages) - keep_last)
+    return next((index for index in range(wanted, 0, -1) if _begins_turn(messages[index])), 0)
+
+
+def _begins_turn(message: Message) -> bool:
+    return message.get("role") == "user" and not any("toolResult" in block for block in blocks_of(message))
+
+
+def check_fork_place(messages: Sequence[Message], at: int) -> None:
+    """Refuse to copy the first `at` messages if there are fewer, or if the last of them calls tools and the next has the results.
+
+    Raises:
+        ValueError: The message names the places that are possible.
+    """
+    if not 1 <= at <= len(messages):
+        raise ValueError(f"at must be from 1 to {len(messages)}, the number of messages of the session, not {at!r}")
+    calls = any("toolUse" in block for block in blocks_of(messages[at - 1]))
+    if calls and at < len(messages) and not lacks_results(messages[at - 1 : at + 1]):
+        places = f"{at - 1} or {at + 1}" if at > 1 else f"{at + 1}"
+        raise ValueError(f"message {at} calls tools, and message {at + 1} has their results: fork at {places}")

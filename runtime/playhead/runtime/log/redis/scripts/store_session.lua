@@ -1,0 +1,24 @@
+-- Makes a session with messages, which are copied from another one.
+--
+-- Keys: 1 session hash, 2 messages stream, 3 about hash, 4 sessions index
+-- Arguments: 1 prefix, 2 session, then the messages
+-- Answers: 1 stored; 0 the session has messages or a run that has not ended, and nothing was changed
+-- Invariant: the messages are stored at once or not at all, and no other session is changed. If the session was deleted before,
+--   the numbers of its messages go on, see cut_session.lua.
+
+local session, messages, about, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local prefix, name = ARGV[1], ARGV[2]
+if redis.call('EXISTS', messages) == 1 then return 0 end
+local holder = redis.call('HGET', session, 'holder')
+local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
+if state and not ended(state) then return 0 end
+local now, count = now_ms(), #ARGV - 2
+local left = math.max(redis.call('PTTL', about), SESSION_RETENTION_MS)
+for number = 1, count do
+  redis.call('XADD', messages, string.format('%.0f-0', number), 'm', ARGV[number + 2])
+end
+redis.call('HSET', about, 'created', now, 'used', now, 'messages', count)
+redis.call('PEXPIRE', messages, left)
+redis.call('PEXPIRE', about, left)
+redis.call('ZADD', sessions, next_position(prefix), name)
+return 1
