@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chaos.evidence import Evidence, Violation
-from playhead.runtime.core.records import CycleStarted, Entry, MessageAdded, ModelChunk, ModelRetried, ModelStarted
+from playhead.runtime.core.left_call import whole_answer
+from playhead.runtime.core.records import (
+    CALL_FAILED,
+    CycleStarted,
+    Entry,
+    MessageAdded,
+    ModelChunk,
+    ModelRetried,
+    ModelStarted,
+)
 
 __all__ = ["ModelCall", "check_model", "model_calls", "text_of"]
 
@@ -90,6 +99,8 @@ def check_model(evidence: Evidence) -> list[Violation]:
         elif isinstance(record, ModelRetried):
             if what := _retraction_flaw(record, call, spoken=spoken, seq=entry.seq):
                 found.append(Violation("retraction", run, entry.seq, what))
+            elif call is not None and _is_whole(evidence.entries[call.seq : entry.seq], record):
+                found.append(Violation("paid_again", run, entry.seq, "an answer that is whole is withdrawn"))
             call = None
         elif isinstance(record, ModelChunk):
             if call is None or speaker != entry.epoch:
@@ -98,6 +109,12 @@ def check_model(evidence: Evidence) -> list[Violation]:
         elif isinstance(record, MessageAdded) and record.origin == "model":
             call, answered = None, True
     return found
+
+
+def _is_whole(entries: Sequence[Entry], retried: ModelRetried) -> bool:
+    """Whether the chunks of a call that broke off are its whole answer; a call that failed may have sent all of them."""
+    chunks = [entry.record.chunk for entry in entries if isinstance(entry.record, ModelChunk)]
+    return retried.reason != CALL_FAILED and whole_answer(chunks) is not None
 
 
 def _retraction_flaw(record: ModelRetried, call: Entry | None, *, spoken: int, seq: int) -> str | None:

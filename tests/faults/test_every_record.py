@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from playhead.runtime.core.records import ModelRetried, ToolFinished, ToolStarted
+from playhead.runtime.core.left_call import whole_answer
+from playhead.runtime.core.records import ModelChunk, ModelRetried, ToolFinished, ToolStarted
 
 if TYPE_CHECKING:
     from playhead.client import Run
@@ -52,6 +53,9 @@ async def assert_whole(programs: Programs, run: Run, *, text: str, ran: Counter[
     for call, times in starts.items():
         assert 1 <= ran[call[1:]] <= times <= 2
     assert sum(isinstance(record, ModelRetried) for record in records) <= 1
+    for first, last in [record.supersedes for record in records if isinstance(record, ModelRetried)]:
+        sent = [record.chunk for record in records[first - 1 : last] if isinstance(record, ModelChunk)]
+        assert whole_answer(sent) is None, "a whole answer is never withdrawn"
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

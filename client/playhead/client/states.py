@@ -14,6 +14,7 @@ from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestNotFoundError
+from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.open_calls import OpenCall, open_calls
 from playhead.runtime.core.records import CycleStarted, Entry, Record, RunClaimed
 from playhead.runtime.core.segments import Segment, record_of
@@ -164,9 +165,9 @@ class States:
         return [*definition.messages, *session]
 
     async def _step(self, state: RunState, definition: AgentDefinition | None) -> Step | None:
-        partial: list[Chunk] = []
+        left: list[Chunk] = []
+        if state.call_open is not None and state.call_end is not None:
+            left = open_chunks(state, await self._read(state.call_open, state.call_end, least=state.call_end))
         goes_on = definition is not None and definition.on_partial == "continue"
-        if goes_on and state.call_open is not None and state.call_end is not None:
-            partial = open_chunks(state, await self._read(state.call_open, state.call_end, least=state.call_end))
         in_turn = definition is not None and definition.tool_executor == "sequential"
-        return decide(state, in_turn=in_turn, partial=partial)
+        return decide(state, in_turn=in_turn, partial=left if goes_on else (), answer=whole_answer(left))

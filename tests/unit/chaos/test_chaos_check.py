@@ -269,6 +269,16 @@ async def test_a_call_that_went_on_is_held_to_every_word(tmp_path: Path) -> None
     assert "retraction" in kinds(instead(ModelStarted, 0, continues=True)(whole))
 
 
+async def test_a_whole_answer_that_is_withdrawn_is_found(tmp_path: Path) -> None:
+    evidence = await made(plan(), folder=tmp_path)
+    call, added = place(evidence, ModelStarted), place(evidence, MessageAdded, 1)
+    entries, epoch = evidence.entries, evidence.entries[added].epoch
+    again = [RunClaimed(at=0, worker="w2"), ModelRetried(at=0, supersedes=(call + 1, added), reason="it died")]
+    withdrawn = [Entry(0, epoch + 1, record) for record in again]
+    repeated = [entry._replace(epoch=epoch + 1) for entry in entries[call:]]
+    assert "paid_again" in kinds(numbered(evidence, [*entries[:added], *withdrawn, *repeated]))
+
+
 async def test_the_tally_counts_what_takeovers_cost(tmp_path: Path) -> None:
     evidence = await made(plan(), 8, folder=tmp_path)
     tally = Tally()

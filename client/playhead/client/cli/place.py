@@ -16,6 +16,7 @@ from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.open_calls import OpenCall
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import (
+    AddAnswer,
     AddMessage,
     CallModel,
     CancelTools,
@@ -107,6 +108,8 @@ def next_step(step: Step | None) -> str:
         case RunTools(calls) | CancelTools(calls):
             verb = "run" if isinstance(step, RunTools) else "cancel"
             return f"{verb} {', '.join(short(call['name'], longest=40) for _, call in calls)}"
+        case AddAnswer():
+            return "add the model's message, all of which a former owner stored"
         case AddMessage(origin="tools"):
             return "add the results of the tools to the history"
         case AddMessage(message, origin):

@@ -17,6 +17,7 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.core.state import RunState, Totals, tool_uses
 from playhead.runtime.core.steps import (
+    AddAnswer,
     AddMessage,
     CallModel,
     CancelTools,
@@ -39,13 +40,16 @@ MAX_TOKENS_TEXT: Final = (
 )
 
 
-def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = ()) -> Step | None:
+def decide(
+    state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = (), answer: AddAnswer | None = None
+) -> Step | None:
     """The next step of the run, or None if it has ended or waits for responses.
 
     Args:
         state: The fold of its records.
         in_turn: Whether the agent runs the calls of a message one after the other.
         partial: The chunks of a model call that broke off, if the model can continue after them.
+        answer: The `whole_answer` of a model call that broke off.
     """
     if state.status in ENDED_STATES or state.status == "paused":
         return None
@@ -53,7 +57,7 @@ def decide(state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] =
         case "opening":
             return _open(state)
         case "cycle":
-            return _await_message(state, in_turn=in_turn, partial=partial)
+            return _await_message(state, in_turn=in_turn, partial=partial, answer=answer)
         case "answered":
             return _after_message(state, in_turn=in_turn)
         case "between":
@@ -84,9 +88,11 @@ def _interrupted(calls: list[ToolUse]) -> Message:
     return {"role": "user", "content": [block(call) for call in calls]}
 
 
-def _await_message(state: RunState, *, in_turn: bool, partial: Sequence[Chunk]) -> Step:
+def _await_message(state: RunState, *, in_turn: bool, partial: Sequence[Chunk], answer: AddAnswer | None) -> Step:
     if state.messages and tool_uses(state.messages[-1]):
         return _tools(state, in_turn=in_turn)
+    if answer is not None and state.call_end is not None:  # a cancel that comes later does not undo it
+        return answer
     if state.cancelled:
         return SayCancelled()
     if state.call_open is None or state.call_end is None:

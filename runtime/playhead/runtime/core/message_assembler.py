@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message
 from playhead.runtime.core.tool_input import KEPT_CHARS, UNREAD, read_tool_input
 
-__all__ = ["MessageAssembler", "partial_text"]
+__all__ = ["MessageAssembler", "partial_text", "starts_text"]
 
 _NO_USAGE: Final = MappingProxyType({"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
 _NO_METRICS: Final = MappingProxyType({"latencyMs": 0})
@@ -34,13 +34,14 @@ def partial_text(chunks: Iterable[Chunk]) -> str | None:
         delta = (chunk.get("contentBlockDelta") or {}).get("delta")
         if delta is not None and delta.keys() == {"text"}:
             text.append(delta["text"])
-        elif not ("messageStart" in chunk or _starts_text(chunk)):
+        elif not ("messageStart" in chunk or starts_text(chunk)):
             return None
     said = "".join(text)
     return said if said.strip() and said == said.rstrip() else None
 
 
-def _starts_text(chunk: Chunk) -> bool:
+def starts_text(chunk: Chunk) -> bool:
+    """Whether a chunk begins a block of text."""
     return "contentBlockStart" in chunk and not chunk["contentBlockStart"].get("start")
 
 
@@ -117,7 +118,7 @@ class MessageAssembler:
         elif "contentBlockStart" in chunk:
             if self._goes_on:
                 self._goes_on = False
-                if _starts_text(chunk):
+                if starts_text(chunk):
                     self.repeated = chunk
                     return None
                 self._close_block()  # the text has ended: the call goes on with a tool call

@@ -9,10 +9,12 @@ from typing import Any, Literal, cast
 
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 from playhead.runtime.core.intake import mended
+from playhead.runtime.core.left_call import joined
 from playhead.runtime.core.records import (
     Entry,
     ModelChunk,
     ModelFailed,
+    ModelStarted,
     RunStateName,
 )
 
@@ -107,11 +109,19 @@ def initial(history: Iterable[Message] = ()) -> RunState:
 
 
 def open_chunks(state: RunState, entries: Sequence[Entry]) -> list[Chunk]:
-    """The chunks of the open model call among `entries`; `state` is the fold of `entries`."""
+    """The chunks of the open model call among `entries`; `state` is the fold of `entries`.
+
+    If calls continue each other, they are as the chunks of one call.
+    """
     if state.call_open is None:
         return []
-    rest = itertools.dropwhile(lambda entry: entry.seq < cast("int", state.call_open), entries)
-    return [entry.record.chunk for entry in rest if isinstance(entry.record, ModelChunk)]
+    calls: list[list[Chunk]] = []
+    for entry in itertools.dropwhile(lambda entry: entry.seq < cast("int", state.call_open), entries):
+        if isinstance(entry.record, ModelStarted):
+            calls.append([])
+        elif isinstance(entry.record, ModelChunk):
+            calls[-1].append(entry.record.chunk)
+    return joined(calls)
 
 
 def tool_uses(message: Message) -> list[ToolUse]:

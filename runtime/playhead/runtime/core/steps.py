@@ -9,6 +9,7 @@ from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.records import ModelFailed
 
 __all__ = [
+    "AddAnswer",
     "AddMessage",
     "CallModel",
     "CancelTools",
@@ -35,6 +36,14 @@ class AddMessage:
 
     message: Message
     origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddAnswer:
+    """Put the model's message into the history whose chunks a former owner stored, all of them."""
+
+    message: Message
+    stop_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,4 +119,16 @@ class Fail:
     message: str
 
 
-Step = AddMessage | StartCycle | CallModel | SayCancelled | RunTools | CancelTools | Pause | Resume | Finish | Fail
+Step = (
+    AddAnswer
+    | AddMessage
+    | StartCycle
+    | CallModel
+    | SayCancelled
+    | RunTools
+    | CancelTools
+    | Pause
+    | Resume
+    | Finish
+    | Fail
+)

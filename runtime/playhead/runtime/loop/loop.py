@@ -19,6 +19,7 @@ import anyio
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.evolve import evolve
+from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
@@ -40,6 +41,7 @@ from playhead.runtime.core.segments import Encoded, Stored, changes_state, recor
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import (
+    AddAnswer,
     AddMessage,
     CallModel,
     CancelTools,
@@ -54,7 +56,7 @@ from playhead.runtime.core.steps import (
 )
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.model_call import Failed, ModelCall, tracked
+from playhead.runtime.loop.model_call import Failed, ModelCall, answered, tracked
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
 
@@ -74,13 +76,14 @@ class Loop:
         ownership: Checked before each model call and each tool's body; None for one that cannot be lost.
         driver: The task that takes all records, if there is one such task: see `breaking_off`.
         invocation_state: Passed to tools; None for that of the submitted run.
-        partial: `state.open_chunks` of the records, for an agent that continues partial messages.
+        partial: `state.open_chunks` of the records: what is left of a model call that broke off.
         began_from: The messages of its session that the run began from; None for none.
 
     Attributes:
         run_id: The run. The effect keys of the calls that begin next begin with it.
         state: The fold of all records yielded so far.
         head: The `seq` of the last record yielded.
+        answer: The message of the call that broke off, if it is whole; None to withdraw it.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Loop:
         self._driver = driver
         self._call: ModelCall | None = None
         self._began_from = began_from or BeganFrom()
+        self.answer: AddAnswer | None = whole_answer(partial)
         self._partial = partial if spec.on_partial == "continue" else ()
         self._tools = ToolBatch(
             spec,
@@ -166,7 +170,8 @@ class Loop:
         return not stop.is_set()
 
     def _next_step(self) -> Step | None:
-        return decide(self.state, in_turn=self.spec.tool_executor == "sequential", partial=self._partial)
+        in_turn = self.spec.tool_executor == "sequential"
+        return decide(self.state, in_turn=in_turn, partial=self._partial, answer=self.answer)
 
     def _count(self, stored: Stored | Encoded) -> None:
         self.head += 1
@@ -206,6 +211,8 @@ class Loop:
         match step:
             case AddMessage():
                 return [MessageAdded(at=at, message=tracked(step.message), origin=cast("Any", step.origin))]
+            case AddAnswer(message, reason):
+                return [answered(message, reason)]
             case StartCycle():
                 began = self._began_from
                 return [CycleStarted(at=at, cycle=step.cycle, session_messages=began.count, session_cut=began.cut)]

@@ -28,7 +28,17 @@ from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
 
-__all__ = ["Answered", "Cancelled", "Ending", "Failed", "ModelCall", "Postponed", "WouldNotContinue", "tracked"]
+__all__ = [
+    "Answered",
+    "Cancelled",
+    "Ending",
+    "Failed",
+    "ModelCall",
+    "Postponed",
+    "WouldNotContinue",
+    "answered",
+    "tracked",
+]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -219,10 +229,7 @@ class ModelCall:
         assembler = self._assembler
         if first_byte_ms:
             assembler.metrics = {"timeToFirstByteMs": first_byte_ms, **assembler.metrics}
-        message = model_message(assembler.message())
-        if assembler.stop_reason != "max_tokens":
-            message = tracked(message)
-        return MessageAdded(at=now_ms(), message=message, origin="model", stop_reason=assembler.stop_reason)
+        return answered(model_message(assembler.message()), assembler.stop_reason)
 
 
 def _announcement(step: CallModel) -> list[Record]:
@@ -231,6 +238,12 @@ def _announcement(step: CallModel) -> list[Record]:
     if step.supersedes is None:
         return [started]
     return [ModelRetried(at=at, supersedes=step.supersedes, reason="its worker stopped half-way"), started]
+
+
+def answered(message: Message, stop_reason: str) -> MessageAdded:
+    """The record of a model's message."""
+    kept = message if stop_reason == "max_tokens" else tracked(message)
+    return MessageAdded(at=now_ms(), message=kept, origin="model", stop_reason=stop_reason)
 
 
 def tracked(message: Message) -> Message:

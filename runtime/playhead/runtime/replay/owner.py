@@ -116,6 +116,8 @@ class Owner:
 
     async def difference(self) -> Difference | None:
         """Compare this owner's records, which are then in the past; the first that differs stays before the place."""
+        if self._loop.answer is not None and not await self._playback.keeps_answer():
+            self._loop.answer = None
         async with aclosing(self._loop.records()) as items:
             while True:
                 spot = await self._playback.peek()

@@ -7,8 +7,9 @@ from typing import Any, cast
 
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.evolve import evolve
+from playhead.runtime.core.left_call import joined
 from playhead.runtime.core.records import CycleStarted, Entry, ModelFailed, ModelStarted, RunSubmitted
-from playhead.runtime.core.segments import changes_state, record_of
+from playhead.runtime.core.segments import changes_state, expanded, record_of
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.replay.recording import Recording
@@ -35,14 +36,14 @@ class Past:
         self.records: int = 0
         self.began_from: BeganFrom = BeganFrom()
         self.missing: int = 0
-        self._call: list[list[Any]] = []
+        self._calls: list[list[list[Any]]] = []  # the open call, and those that continue it
 
     @property
     def open_chunks(self) -> list[Chunk]:
-        """The chunks of the model call that is open."""
+        """The chunks of the model call that is open, as `state.open_chunks` gives them."""
         if self.state.call_open is None:
             return []
-        return [cast("Chunk", record_of(stored).chunk) for stored in self._call]  # pyright: ignore[reportAttributeAccessIssue]
+        return joined([[expanded(stored) for stored in call] for call in self._calls])
 
     async def begin(self, messages: Sequence[Message]) -> None:
         """Begin before record 1, with an agent's own messages and those of the run's session."""
@@ -53,18 +54,18 @@ class Past:
         spot = self.tape.take()
         self.records += 1
         stored = spot.stored
-        if type(stored) is list:
-            self._call.append(stored)
+        if type(stored) is list and self._calls:
+            self._calls[-1].append(stored)
         if not changes_state(stored):
             return
         record = record_of(stored)
-        if isinstance(record, ModelStarted) and not record.continues:
-            self._call.clear()
+        if isinstance(record, ModelStarted):
+            self._calls = [*(self._calls if record.continues else ()), []]
         if isinstance(record, ModelFailed):
             record = record.model_copy(update={"at": 0})
         self.state = evolve(self.state, Entry(spot.seq, spot.epoch, record))
         if self.state.call_open is None:
-            self._call.clear()
+            self._calls = []
 
     async def _session(self) -> Sequence[Message]:
         """The messages of the session that the run began from; all, if it never began a cycle."""

@@ -104,6 +104,14 @@ class Playback:
             ahead += 1
         return spot.record if spot is not None else None
 
+    async def keeps_answer(self) -> bool:
+        """Whether this owner added the message of the call that broke off before it. Version 0.1 withdrew a whole one too."""
+        ahead = 0
+        while (spot := await self.peek(ahead)) is not None and isinstance(spot.stored, SignalReceived):
+            ahead += 1
+        record = spot.stored if spot is not None else None
+        return isinstance(record, MessageAdded) and record.origin == "model" and record.stop_reason != "cancelled"
+
     async def outcome(self, index: int) -> ToolRecord | None:
         """The record that ended the call at `index`, if this owner wrote it."""
         ahead = 0

@@ -15,10 +15,11 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.evolve import evolve
 from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.plain import plain_text
 from playhead.runtime.core.records import Entry, ModelChunk
-from playhead.runtime.core.state import RunState, initial
+from playhead.runtime.core.state import RunState, initial, open_chunks
 from playhead.runtime.core.timeline import Drawing, Timeline
 from playhead.runtime.core.transcript import Item, Transcript
 
@@ -151,11 +152,16 @@ class _States:
         self._places: dict[str, int] = {}
         self._in_turn = in_turn
         self._state = initial(history)
+        self._call: list[Entry] = []  # the records of the model call that is open
         self._shown: list[Any] | None = None
 
     def add(self, entry: Entry) -> None:
         """Take the next record."""
         before, self._state = self._state, evolve(self._state, entry)
+        if self._state.call_open is None:
+            self._call.clear()
+        else:
+            self._call.append(entry)
         if self._state is before and self._shown is not None:
             return  # nearly all records are chunks, which change nothing
         if (now := self._row(self._state)) != self._shown:
@@ -170,7 +176,8 @@ class _States:
         asked = [
             self._place(f"{short(one.get('name'))}: {short(one.get('reason'))}") for one in state.interrupts.values()
         ]
-        step = self._place(next_step(decide(state, in_turn=self._in_turn)))
+        answer = whole_answer(open_chunks(state, self._call)) if state.call_end is not None else None
+        step = self._place(next_step(decide(state, in_turn=self._in_turn, answer=answer)))
         usage = state.totals.usage
         tokens = f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)}"
         return [state.status, state.cycle, len(state.messages), calls, asked, step, tokens, state.call_open]
