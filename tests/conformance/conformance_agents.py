@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio.lowlevel
 
-from playhead.runtime import Agent, RetryPolicy
+from playhead.runtime import Agent, ModelRetryStrategy
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
 from playhead.runtime.core.model_input import ModelRequest
@@ -84,6 +84,6 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
         system_prompt=options.get("system_prompt"),
         messages=decode(options.get("messages", [])),
         tool_executor=options.get("tool_executor", "concurrent"),
-        retry=RetryPolicy(max_attempts=(options.get("retry") or {}).get("max_attempts", 6), initial_delay=0),
+        retry_strategy=ModelRetryStrategy(**(options.get("retry") or {})),
         callback_handler=None,
     )

@@ -21,7 +21,9 @@ from tests.support.fleet import Fleet
 __all__ = ["Recording", "drive_fleet", "drive_here"]
 
 _DEAD_WORKER_S: Final = 1.0
-_MERGING: Final = ("init_event_loop", "delta")
+_MERGING: Final = ("init_event_loop", "delta", "event_loop_throttled_delay")
+_OURS: Final = frozenset({"retrying", "retracted"})
+"""Keys of the events that only playhead has."""
 
 
 @dataclass
@@ -73,6 +75,8 @@ class _Turn:
         try:
             async with aclosing(self.events) as events:
                 async for event in events:
+                    if not _OURS.isdisjoint(event):
+                        continue
                     recording.note(self.number, **_line(event, self.step))
                     for key in event:
                         counts[key] = counts.get(key, 0) + 1

@@ -91,7 +91,6 @@ _NAMES: Final = {
 }
 """Readable names of what we know and lack; whatever else a scenario asks for is named by its key."""
 
-_DEFAULT_ATTEMPTS: Final = 6
 _DEFAULT_WINDOW: Final = 40
 
 
@@ -129,11 +128,8 @@ def _behaviours(scenario: Scenario) -> Iterator[str]:
 
 def _model_errors(scenario: Scenario) -> Iterator[str]:
     agent: dict[str, Any] = scenario.get("agent", {})
-    attempts: int = (agent.get("retry") or {}).get("max_attempts", _DEFAULT_ATTEMPTS)
     for index, call in enumerate(scenario["model_calls"]):
         kind = (call.get("error") or {}).get("kind")
-        if kind == "throttled" and attempts > 1:
-            yield "the event of a throttled call"
         # Strands raises at once, as we do, where there is nothing to cut: no history but the first prompt.
         if kind == "context_overflow" and _window(agent) is not None and (index or agent.get("messages")):
             yield "context reduction"

@@ -226,6 +226,7 @@ def sample() -> Iterable[Event]:
         delta(citation={}),
         ModelRetried(at=0, supersedes=(4, 9)),
         ModelFailed(at=0, error_type="ConnectionError", message="reset", delay=1.5),
+        ModelStarted(at=0, attempt=2, delay=1.5),
         MessageAdded(at=0, message={"role": "assistant", "content": []}, origin="model"),
         ToolProgressed(at=0, index=0, tool_use=call),
         ToolInterrupted(at=0, index=0, tool_use=call, interrupts=[]),

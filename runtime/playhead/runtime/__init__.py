@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from playhead.runtime.core.interrupts import Interrupt
     from playhead.runtime.core.result import AgentResult
     from playhead.runtime.core.retry import RetryPolicy
+    from playhead.runtime.core.retry_strategy import ModelRetryStrategy
     from playhead.runtime.tools.context import ToolContext
     from playhead.runtime.tools.decorator import tool
     from playhead.runtime.tools.tool import Tool
@@ -76,6 +77,7 @@ __all__ = [
     "MaxTokensReachedException",
     "ModelConfigurationError",
     "ModelResponseError",
+    "ModelRetryStrategy",
     "ModelThrottledException",
     "ModelUnavailableError",
     "NoWorkerError",
@@ -146,6 +148,7 @@ import_at_first_use(
         "Interrupt": "playhead.runtime.core.interrupts",
         "AgentResult": "playhead.runtime.core.result",
         "RetryPolicy": "playhead.runtime.core.retry",
+        "ModelRetryStrategy": "playhead.runtime.core.retry_strategy",
         "ToolContext": "playhead.runtime.tools.context",
         "tool": "playhead.runtime.tools.decorator",
         "Tool": "playhead.runtime.tools.tool",

@@ -1,4 +1,4 @@
-"""`RetryPolicy`: when a model call is made again, and how long that waits."""
+"""`RetryPolicy` and `ModelRetryStrategy`: when a model call is made again, and how long that waits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from playhead.runtime import RetryPolicy
-from playhead.runtime.core.retry import check_retry, rest_of_wait
+from playhead.runtime import Agent, ModelRetryStrategy, RetryPolicy
+from playhead.runtime.core.retry import rest_of_wait
+from playhead.runtime.core.retry_strategy import Waits, recorded_waits
 
 __all__: list[str] = []
 
@@ -17,7 +18,7 @@ FOUR = RetryPolicy(max_attempts=6, initial_delay=4.0, max_delay=240.0, max_total
 DELAYS = st.floats(0, 1e6)
 
 
-def delays(policy: RetryPolicy, *, draw: float = 1.0, asked: float | None = None) -> list[float]:
+def delays(policy: Waits, *, draw: float = 1.0, asked: float | None = None) -> list[float]:
     """The waits of a call that always fails."""
     found: list[float] = []
     while (delay := policy.delay(failures=len(found) + 1, waited=sum(found), asked=asked, draw=draw)) is not None:
@@ -80,13 +81,57 @@ def test_a_delay_keeps_every_limit_whatever_they_are(
 def test_a_policy_that_makes_no_sense_is_refused_with_the_value(options: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         RetryPolicy(**options)
+    if "max_total_delay" not in options:
+        with pytest.raises(ValueError, match=named):
+            ModelRetryStrategy(**options)
 
 
-def test_what_is_not_a_policy_is_refused_with_the_value() -> None:
-    check_retry(None)
-    check_retry(RetryPolicy())
-    with pytest.raises(TypeError, match="retry must be a RetryPolicy, or None for no retries, not 3"):
-        check_retry(3)
+DEFAULT = ModelRetryStrategy()
+
+
+def test_the_default_schedule_is_that_of_strands() -> None:
+    assert delays(DEFAULT) == delays(DEFAULT, draw=0.0) == [4, 8, 16, 32, 64]
+    assert delays(ModelRetryStrategy(max_attempts=9)) == [4, 8, 16, 32, 64, 128, 240, 240]
+    assert Agent().retry == DEFAULT
+
+
+def test_a_strategy_waits_as_long_as_the_provider_asks_up_to_its_longest_wait() -> None:
+    assert delays(DEFAULT, asked=20.0) == [20.0, 20.0, 20.0, 32, 64]
+    assert DEFAULT.delay(failures=1, waited=0.0, asked=240.1, draw=0.0) is None
+
+
+@pytest.mark.parametrize("argument", ["retry", "retry_strategy"])
+def test_an_agent_takes_a_policy_under_both_names_and_refuses_what_is_none(argument: str) -> None:
+    for policy in (None, RetryPolicy(), ModelRetryStrategy(max_attempts=2)):
+        assert Agent(**{argument: policy}).retry == policy  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=f"{argument} must be a ModelRetryStrategy or a RetryPolicy, .* not 3"):
+        Agent(**{argument: 3})  # pyright: ignore[reportArgumentType]
+
+
+def test_a_policy_under_both_names_is_refused() -> None:
+    with pytest.raises(ValueError, match="give retry or retry_strategy, not both"):
+        Agent(retry=None, retry_strategy=ModelRetryStrategy())
+
+
+def test_an_object_of_strands_counts_with_its_numbers_and_what_it_calls_retryable() -> None:
+    class Strategy:
+        """As Strands' `ModelRetryStrategy` has them."""
+
+        _max_attempts, _initial_delay, _max_delay = 3, 1, 100
+
+        def is_retryable(self, exception: Exception) -> bool:
+            return isinstance(exception, LookupError)
+
+    taken = Agent(retry_strategy=Strategy()).retry
+    assert isinstance(taken, ModelRetryStrategy)
+    assert delays(taken) == [1, 2]
+    assert [taken.is_retryable(error) for error in (KeyError(), ConnectionError(), ValueError())] == [True, True, False]
+
+
+@pytest.mark.parametrize("policy", [None, RetryPolicy(max_attempts=3), ModelRetryStrategy(max_attempts=3)])
+def test_a_definition_tells_the_policy(policy: Any) -> None:
+    recorded = recorded_waits(Agent(retry=policy).definition.retry)
+    assert recorded == (policy or ModelRetryStrategy(max_attempts=1))
 
 
 @pytest.mark.parametrize(

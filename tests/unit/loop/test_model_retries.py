@@ -9,7 +9,14 @@ from typing import Any
 import anyio
 import pytest
 
-from playhead.runtime import Agent, Event, ModelThrottledException, ModelUnavailableError, RetryPolicy
+from playhead.runtime import (
+    Agent,
+    Event,
+    ModelRetryStrategy,
+    ModelThrottledException,
+    ModelUnavailableError,
+    RetryPolicy,
+)
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.evolve import fold
@@ -53,7 +60,9 @@ ASKS_FOR_AN_HOUR = ScriptedCall(error=ModelThrottledException("slow down", retry
 HALF = [*text_call("Half an answer")[:4]]
 
 
-def agent_of(*calls: Any, retry: RetryPolicy | None = AT_ONCE, **options: Any) -> tuple[Agent, ScriptedModel]:
+def agent_of(
+    *calls: Any, retry: RetryPolicy | ModelRetryStrategy | None = AT_ONCE, **options: Any
+) -> tuple[Agent, ScriptedModel]:
     model = ScriptedModel(list(calls), **options)
     return Agent(model, name="a", callback_handler=None, retry=retry), model
 
@@ -88,6 +97,37 @@ async def test_a_call_that_failed_before_its_first_chunk_is_made_again(error: Ex
     assert not any("retracted" in event for event in events), "nothing was streamed"
     first, second = model.requests
     assert first == second
+
+
+async def test_the_throttle_event_comes_after_the_wait_with_the_callers_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("playhead.runtime.loop.loop.rest_of_wait", lambda delay, **_: 0.0)
+    busy = ScriptedCall(error=ModelThrottledException("slow down"))
+    agent, _ = agent_of(busy, busy, "Hello", retry=ModelRetryStrategy())
+    events = [event async for event in agent.stream_async("Hi", invocation_state={"user": "ada"})]
+    told = [
+        event for event in events if "retrying" in event or "event_loop_throttled_delay" in event or "data" in event
+    ]
+    assert [next(iter(event)) for event in told[:5]] == [
+        "retrying",
+        "event_loop_throttled_delay",
+        "retrying",
+        "event_loop_throttled_delay",
+        "data",
+    ]
+    assert told[1] == {"event_loop_throttled_delay": 4, "user": "ada"}
+    assert told[3] == {"event_loop_throttled_delay": 8, "user": "ada"}
+
+
+async def test_a_strategy_says_which_errors_count() -> None:
+    class Stubborn(ModelRetryStrategy):
+        def is_retryable(self, exception: Exception) -> bool:
+            return isinstance(exception, LookupError)
+
+    agent, model = agent_of(ScriptedCall(error=KeyError("a bug")), "Hello", retry=Stubborn(initial_delay=0))
+    assert str(await agent.invoke_async("Hi")) == "Hello\n"
+    agent, model = agent_of(ScriptedCall(error=ConnectionResetError("reset")), retry=Stubborn(initial_delay=0))
+    assert isinstance((await played(agent))[1], ConnectionResetError)
+    assert len(model.requests) == 1
 
 
 async def test_the_text_of_a_stream_that_was_cut_is_withdrawn_before_the_wait() -> None:

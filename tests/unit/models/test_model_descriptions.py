@@ -153,7 +153,7 @@ def test_a_definition_has_all_that_determines_a_request():
         tool_executor="sequential",
         on_partial="retract",
         messages=greeting,
-        retry={"max_attempts": 5, "initial_delay": 0.5, "max_delay": 60.0, "max_total_delay": 300.0},
+        retry={"strategy": "ModelRetryStrategy", "max_attempts": 6, "initial_delay": 4, "max_delay": 240},
     )
     assert AgentDefinition.of(defined.stored().data) == defined
 

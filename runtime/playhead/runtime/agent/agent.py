@@ -9,7 +9,6 @@ import inspect
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import asdict
 from typing import Any, Final, Literal, Never, cast, get_args
 
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
@@ -28,7 +27,8 @@ from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import Record, RunSubmitted
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.retry import RetryPolicy, check_retry
+from playhead.runtime.core.retry import RetryPolicy
+from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry, described
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
@@ -38,7 +38,7 @@ from playhead.runtime.tools.tool import Tool
 
 __all__ = ["Agent"]
 
-_RETRY: Final = RetryPolicy()
+_RETRY: Final = ModelRetryStrategy()
 
 
 class Agent:
@@ -60,8 +60,9 @@ class Agent:
         on_partial: What to do after a takeover with the text of a model call that broke off. `retract` withdraws
             it and makes the call again. `continue` keeps it, if it is text only, and lets the model continue after it;
             the model must support that (its attribute `continues_partial` is true).
-        retry: How often, and after which waits, a model call that failed with a transient error is made again; None
-            for never. See `RetryPolicy`.
+        retry: How often, and after which waits, a model call that failed with a transient error is made again: a
+            `ModelRetryStrategy`, the default, or a `RetryPolicy`; None for never.
+        retry_strategy: The same under Strands' name; an object of Strands' own class counts too. Give one of the two.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
@@ -87,7 +88,8 @@ class Agent:
         callback_handler: CallbackHandler | None = print_text,
         tool_executor: Literal["concurrent", "sequential"] = "concurrent",
         on_partial: OnPartial = "retract",
-        retry: RetryPolicy | None = _RETRY,
+        retry: RetryPolicy | ModelRetryStrategy | None = _RETRY,
+        retry_strategy: object = _RETRY,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -100,7 +102,6 @@ class Agent:
         check_text("description", description, optional=True, empty=True)
         check_items("messages", messages or [], Mapping, each="a message with role and content")
         check_callable("callback_handler", callback_handler, optional=True)
-        check_retry(retry)
         check_whole("max_record_bytes", max_record_bytes, least=1)
         self.name = name
         self.description = description
@@ -109,7 +110,7 @@ class Agent:
         self.callback_handler = callback_handler
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
         self.on_partial: OnPartial = on_partial
-        self.retry: RetryPolicy | None = retry
+        self.retry: RetryPolicy | ModelRetryStrategy | None = chosen_retry(retry, retry_strategy, default=_RETRY)
         self.max_record_bytes = max_record_bytes
         self.tools: dict[str, Tool] = tool_index(tools)
         self.defined_at: str = _caller()
@@ -181,7 +182,7 @@ class Agent:
             tool_executor=self.tool_executor,
             on_partial=self.on_partial,
             messages=plain(self.messages),
-            retry=asdict(self.retry or RetryPolicy(max_attempts=1)),
+            retry=described(self.retry),
         )
 
     def snapshot(self) -> Agent:

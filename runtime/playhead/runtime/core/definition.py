@@ -41,7 +41,7 @@ class AgentDefinition:
         tool_executor: `concurrent` or `sequential`.
         on_partial: What happens to the text of a model call that broke off: `retract` or `continue`.
         messages: The agent's own messages, which come before those of the session.
-        retry: The fields of its `RetryPolicy`; without one, `max_attempts` is 1. Empty in a definition written by a
+        retry: The fields of its `RetryPolicy` or `ModelRetryStrategy`; without one, `max_attempts` is 1. Empty in a definition written by a
             version that did not store them.
     """
 

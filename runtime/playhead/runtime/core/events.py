@@ -185,10 +185,8 @@ class Projection:
                 ]
             case CycleStarted():  # Strands' recursion emits "start" once more
                 return [Event(start=True), Event(start=True), Event(start_event_loop=True)]
-            case ModelStarted(continues=True):
-                self._message.go_on()
             case ModelStarted():
-                self._forget()
+                return self._call_begins(record)
             case ModelRetried() | ModelFailed():
                 return self._call_again(record)
             case MessageAdded(origin="model" | "tools"):
@@ -219,6 +217,16 @@ class Projection:
         if self.invocation_state:
             derived.update(self.invocation_state)
         return [Event(event=chunk), Event(derived)]
+
+    def _call_begins(self, record: ModelStarted) -> list[Event]:
+        if record.continues:
+            self._message.go_on()
+            return []
+        self._forget()
+        if (delay := record.delay) is None:
+            return []
+        throttled = int(delay) if delay == int(delay) else delay  # the wait is over, as where Strands tells of it
+        return [Event({"event_loop_throttled_delay": throttled, **self.invocation_state})]
 
     def _forget(self) -> None:
         """End the model call."""

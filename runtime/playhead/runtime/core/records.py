@@ -146,13 +146,15 @@ class ModelStarted(CheckedRecord):
     """A model call began; the chunks that follow are its message until `message.added`.
 
     `continues`: it continues the text of the chunks before it, which belong to the call that broke off. `differs`
-    has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give.
+    has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give. `delay`: the
+    wait before it, in seconds, if it repeats a call that failed; None in logs of version 0.1.
     """
 
     type: str = "model.started"
     attempt: int = 1
     continues: bool = False
     differs: dict[str, Any] = {}
+    delay: float | None = None
 
 
 class ModelChunk(Record):

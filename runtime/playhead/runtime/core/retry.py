@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["RetryPolicy", "check_retry", "rest_of_wait"]
+__all__ = ["RetryPolicy", "check_attempts", "check_seconds", "doubled", "rest_of_wait"]
 
 _MOST_DOUBLINGS: Final = 60  # far beyond any longest wait; more could overflow a float
 
@@ -36,9 +36,9 @@ class RetryPolicy:
     max_total_delay: float = 300.0
 
     def __post_init__(self) -> None:
-        _check_attempts(self.max_attempts)
+        check_attempts(self.max_attempts)
         for name in ("initial_delay", "max_delay", "max_total_delay"):
-            _check_seconds(name, getattr(self, name))
+            check_seconds(name, getattr(self, name))
 
     def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None:
         """Seconds to wait before the call is made again; None if it is not made again.
@@ -49,10 +49,15 @@ class RetryPolicy:
             asked: Seconds that the provider asked to wait, if it did.
             draw: A random number from 0 to 1. The caller stores the delay, so that no other process draws again.
         """
-        doublings = min(failures - 1, _MOST_DOUBLINGS)
-        delay = round(max(draw * min(self.initial_delay * 2**doublings, self.max_delay), asked or 0.0), 3)
+        longest = min(doubled(self.initial_delay, times=failures - 1), self.max_delay)
+        delay = round(max(draw * longest, asked or 0.0), 3)
         longest = min(self.max_delay, self.max_total_delay - waited)
         return delay if failures < self.max_attempts and delay <= longest else None
+
+
+def doubled(delay: float, *, times: int) -> float:
+    """A delay in seconds, doubled so many times."""
+    return delay * 2 ** min(times, _MOST_DOUBLINGS)
 
 
 def rest_of_wait(delay: float, *, since: int, now: int) -> float:
@@ -64,21 +69,13 @@ def rest_of_wait(delay: float, *, since: int, now: int) -> float:
     return min(delay, max(0.0, delay - (now - since) / 1000))
 
 
-def check_retry(value: object) -> None:
-    """Refuse what is neither a `RetryPolicy` nor None.
-
-    Raises:
-        TypeError: The message names the value.
-    """
-    if value is not None and not isinstance(value, RetryPolicy):
-        raise TypeError(f"retry must be a RetryPolicy, or None for no retries, not {value!r}")
-
-
-def _check_attempts(value: object) -> None:
+def check_attempts(value: object) -> None:
+    """Refuse what is not a number of attempts. Raises ValueError; the message names the value."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"max_attempts must be a whole number from 1 on, not {value!r}")
 
 
-def _check_seconds(name: str, value: object) -> None:
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is not a number of seconds from 0 on. Raises ValueError; the message names the value."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise ValueError(f"{name} must be a number of seconds from 0 on, not {value!r}")

@@ -196,7 +196,7 @@ class ModelCall:
     def _delay_after(self, error: Exception | None) -> float | None:
         """Seconds after which to make the call again; None if it is not made again."""
         policy = self._spec.retry
-        if error is None or policy is None or not is_transient(error):
+        if error is None or policy is None or not getattr(policy, "is_retryable", is_transient)(error):
             return None
         return policy.delay(
             failures=self._state.failures + 1,
@@ -234,7 +234,8 @@ class ModelCall:
 
 def _announcement(step: CallModel) -> list[Record]:
     at = now_ms()
-    started = ModelStarted(at=at, attempt=step.attempt, continues=step.partial is not None)
+    delay = step.failed.delay if step.failed is not None else None
+    started = ModelStarted(at=at, attempt=step.attempt, continues=step.partial is not None, delay=delay)
     if step.supersedes is None:
         return [started]
     return [ModelRetried(at=at, supersedes=step.supersedes, reason="its worker stopped half-way"), started]

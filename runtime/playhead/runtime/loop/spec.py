@@ -9,13 +9,13 @@ from typing import Final, Literal, Protocol
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import ToolSpec, ToolUse
-from playhead.runtime.core.retry import RetryPolicy
+from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
 from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
 
-__all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "OnPartial", "Waits"]
+__all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "OnPartial"]
 
 
 OnPartial = Literal["retract", "continue"]
@@ -47,12 +47,6 @@ class CallableTool(Protocol):
     ) -> AsyncGenerator[Progress | Outcome | Interruption, None]: ...
 
 
-class Waits(Protocol):
-    """The part of a retry policy that the loop needs: see `RetryPolicy.delay`."""
-
-    def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """The part of an agent that the loop needs."""
@@ -64,7 +58,7 @@ class AgentSpec:
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     max_record_bytes: int = MAX_RECORD_BYTES
     on_partial: OnPartial = "retract"
-    retry: Waits | None = field(default_factory=RetryPolicy)
+    retry: Waits | None = field(default_factory=ModelRetryStrategy)
 
 
 LoopOutput = Stored | Encoded | Flush

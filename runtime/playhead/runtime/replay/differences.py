@@ -17,6 +17,7 @@ from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import (
     MessageAdded,
     ModelFailed,
+    ModelStarted,
     Record,
     RunFailed,
     ToolFinished,
@@ -160,6 +161,9 @@ def essence(record: Record, *, live: bool = False) -> dict[str, Any]:
             metrics = {key: value for key, value in given["metrics"].items() if key != "timeToFirstByteMs"}
             message["metadata"] = {**given, "metrics": metrics}
         kept["message"] = message
+    kept.pop(
+        "delay" if isinstance(record, ModelStarted) else "", None
+    )  # that of the model.failed; 0.1 did not store it
     return kept
 
 

@@ -21,7 +21,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.core.retry import RetryPolicy
+from playhead.runtime.core.retry_strategy import NEVER, recorded_waits
 from playhead.runtime.core.segments import WHOLE, record_of
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
@@ -197,7 +197,7 @@ class Owner:
         if not isinstance(recorded, ModelFailed) or not self._playback.other_policy or self._definition is None:
             return None
         state = self._past.state
-        policies = RetryPolicy(**self._definition.retry), agent.retry or RetryPolicy(max_attempts=1)
+        policies = recorded_waits(self._definition.retry), agent.retry or NEVER
         before, after = (
             policy.delay(failures=state.failures + 1, waited=state.waited, asked=None, draw=1.0) for policy in policies
         )

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec, ToolUse
-from playhead.runtime.core.faults import recorded_error
+from playhead.runtime.core.faults import is_transient, recorded_error
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
     MessageAdded,
@@ -24,11 +24,12 @@ from playhead.runtime.core.records import (
     ToolProgressed,
     ToolStarted,
 )
+from playhead.runtime.core.retry_strategy import Waits
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.spec import CallableTool, Waits
+from playhead.runtime.loop.spec import CallableTool
 from playhead.runtime.models.model import Model
 from playhead.runtime.replay.tape import Spot, Tape
 from playhead.runtime.tools.body import STOPPED_TEXT
@@ -301,6 +302,10 @@ class RecordedWaits:
     def __init__(self, policy: Waits, playback: Playback) -> None:
         self._policy = policy
         self._playback = playback
+
+    def is_retryable(self, exception: Exception) -> bool:
+        """Whether the policy of today may make the call again after this error."""
+        return getattr(self._policy, "is_retryable", is_transient)(exception)
 
     def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None:
         """The recorded wait, in seconds; None if the policy would not make the call again."""
