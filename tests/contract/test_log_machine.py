@@ -190,7 +190,7 @@ class LogMachine(RuleBasedStateMachine):
         for run_id, agent, session, deadline in zip(RUNS[:3], "aab", ("ada", "ada", "bob"), deadlines, strict=True):
             self.submit(data, run_id, agent, session, deadline)
 
-    @precondition(lambda self: first_of([self.oracle.queue, self.oracle.suspects], AGENTS) is not None)
+    @precondition(lambda self: first_of([self.oracle.queue, self.oracle.suspects], AGENTS, now=NOW) is not None)
     @rule(
         data=st.data(),
         agents=st.sampled_from([("a", "b"), ("a",), ("b",)]),
@@ -215,7 +215,7 @@ class LogMachine(RuleBasedStateMachine):
         terms["retentions"] = {"b": HOUR * (20 + crash_limit)}
         terms["definitions"] = {agent: one for agent, one in zip("ab", defined, strict=True) if one}
         queues = [self.oracle.queue, self.oracle.suspects] if suspects else [self.oracle.queue]
-        first = first_of(queues, agents)
+        first = first_of(queues, agents, now=NOW)
         call: tuple[Call, Said] = (
             lambda log: log.claim(wanted, **terms),
             lambda rules: rules.claim(wanted, **terms, now=NOW),
@@ -256,10 +256,26 @@ class LogMachine(RuleBasedStateMachine):
         self.does(data, lambda log: log.append([batch]), lambda rules: [rules.append(batch)])
 
     @precondition(any_run("running"))
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), delay_ms=st.sampled_from([0, 0, HOUR]))
+    def release(self, data: st.DataObject, delay_ms: int) -> None:
         batch = self.batch(data)
-        self.does(data, lambda log: log.release(batch), lambda rules: rules.release(batch, now=NOW)[0])
+        self.does(
+            data,
+            lambda log: log.release(batch, delay_ms=delay_ms),
+            lambda rules: rules.release(batch, now=NOW, delay_ms=delay_ms)[0],
+        )
+
+    @precondition(lambda self: self.waiting)
+    @rule(data=st.data())
+    def delay_passes(self, data: st.DataObject) -> None:
+        run, when = self.oracle.runs[data.draw(st.sampled_from(self.waiting), "run")], next(self.past)
+        for queue, key in (
+            (self.oracle.queue, self.log.keys.ready(run.agent)),
+            (self.oracle.suspects, self.log.keys.suspects(run.agent)),
+        ):
+            if self.client.zscore(key, run.run_id) is not None:
+                self.client.zadd(key, {run.run_id: when})
+                queue.put_due(run.run_id, run.agent, position=when)
 
     @precondition(any_run("running"))
     @rule(data=st.data(), ids=some_asked)
@@ -366,7 +382,7 @@ class LogMachine(RuleBasedStateMachine):
         token = data.draw(st.sampled_from([self.owner(run_id), *self.tokens[run_id]]), "token")
         self.does(data, lambda log: log.got_on(run_id, token), lambda rules: rules.got_on(run_id, token))
 
-    @precondition(lambda self: self.oracle.suspects.first(AGENTS) is not None or self.oracle.emptying is None)
+    @precondition(lambda self: self.oracle.suspects.first(AGENTS, now=NOW) is not None or self.oracle.emptying is None)
     @rule(data=st.data(), agents=st.sampled_from([("a", "b"), ("a",)]), worker=workers)
     def should_empty(self, data: st.DataObject, agents: tuple[str, ...], worker: str) -> None:
         self.does(
@@ -412,6 +428,11 @@ class LogMachine(RuleBasedStateMachine):
         self.compare(*data.draw(st.sampled_from(self.calls), "call"))
 
     # ---------------------------------------------------------------- time and the server
+
+    @property
+    def waiting(self) -> list[str]:
+        """Runs that were released with a delay."""
+        return [run_id for run_id in self.in_state("queued") if self.oracle.runs[run_id].due is not None]
 
     @property
     def silent(self) -> list[tuple[str, str]]:
@@ -486,7 +507,7 @@ class LogMachine(RuleBasedStateMachine):
             infos = [await log.info(run.run_id), *await log.runs()]
             entries = await log.read(run.run_id)
             return [
-                [replace(info, created=0, updated=0, deadline=None) for info in infos if info],
+                [replace(info, created=0, updated=0, deadline=None, due=None) for info in infos if info],
                 [{**dict(entry.record), "at": 0} for entry in entries],
                 await log.inbox(run.run_id),
                 (await log.holder(session), await log.messages(session)),
@@ -501,7 +522,7 @@ class LogMachine(RuleBasedStateMachine):
         listed = self.oracle.sessions.listed(before=None, limit=len(SESSIONS))
         infos = [run.info(), *(one.info() for one in reversed(self.oracle.runs.values()))]
         assert self.asked(look) == [
-            [replace(info, created=0, updated=0, deadline=None) for info in infos],
+            [replace(info, created=0, updated=0, deadline=None, due=None) for info in infos],
             [timeless(record) for record in run.records],
             [Signal(**unpack(stored)) for stored in run.inbox],
             (held.holder, list(map(unpack, held.messages))) if held else (None, []),

@@ -137,7 +137,7 @@ async def _waits_for(client: Client, info: RunInfo) -> str:
     run = client.run(info.run_id)
     if info.state == "paused" and (pause := await run.pause()):
         return f": {', '.join(names_of(pause.interrupts).values())}"
-    if info.state == "running" and (failed := await run.failed_call()):
+    if (info.state == "running" or info.due) and (failed := await run.failed_call()):
         rest = rest_of_wait(failed.delay, since=failed.at, now=now_ms())
         return f": {failed.error_type}, calls the model again in {rest:.0f} s"
     return ""

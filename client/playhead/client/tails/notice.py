@@ -13,7 +13,18 @@ from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import now_ms
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, LeaseInfo, RunInfo, WorkerInfo
 
-__all__ = ["Notice", "NoticeKind", "OnNotice", "no_worker", "queued", "refused", "rewound", "run_not_found", "silent"]
+__all__ = [
+    "Notice",
+    "NoticeKind",
+    "OnNotice",
+    "no_worker",
+    "postponed",
+    "queued",
+    "refused",
+    "rewound",
+    "run_not_found",
+    "silent",
+]
 
 NoticeKind = Literal["no_worker", "queued", "paused", "silent", "unreachable", "refused", "rewound"]
 
@@ -23,8 +34,8 @@ class Notice:
     """What a tail waits for; sent while it waits.
 
     Attributes:
-        kind: `no_worker` (no live worker serves the agent), `queued` (after other runs, or after the current run of its
-            session), `paused` (until its questions have responses), `silent` (the run's worker does not renew its
+        kind: `no_worker` (no live worker serves the agent), `queued` (after other runs, after the current run of its
+            session, or until its model is called again), `paused` (until its questions have responses), `silent` (the run's worker does not renew its
             lease), `unreachable` (Redis does not reply; the tail continues when it does), `refused` (Redis accepts no
             writes, so no run goes on until it does) or `rewound` (Redis lost the end of the log; the run's owner may
             send it again).
@@ -98,6 +109,12 @@ def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
     does = f"is {info.state}" if info is not None else "has just ended"
     asks = f" and waits for a response: playhead show {holder}" if does == "is paused" else ""
     return f"run {run_id} is queued: its session is with run {holder}, which {does}{asks}."
+
+
+def postponed(run_id: str, due: int) -> str:
+    """The message that a queued run waits until the time `due`, in unix milliseconds, before its model is called again."""
+    until = datetime.fromtimestamp(due / 1000).astimezone().isoformat(timespec="seconds")
+    return f"run {run_id} is queued: it waits until {until} before its model is called again, because the last call failed."
 
 
 def refused(run_id: str, state: str, reason: str) -> str:

@@ -24,7 +24,7 @@ from playhead.client.tails.actions import (
     Rest,
     Rewound,
 )
-from playhead.client.tails.notice import Notice, no_worker, queued, refused, rewound, run_not_found
+from playhead.client.tails.notice import Notice, no_worker, postponed, queued, refused, rewound, run_not_found
 from playhead.client.tails.phases import CAN_WAIT, LOOKS, READS, UNSURE, Phase
 from playhead.client.tails.published import new_part
 from playhead.client.tails.seen import Seen
@@ -32,7 +32,7 @@ from playhead.client.tails.waiting import Waiting
 from playhead.runtime.core.arguments import check_choice, check_number
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import ForeignRecordError, GapError, NoWorkerError, PlayheadError, RewindError
-from playhead.runtime.core.records import TERMINAL_TYPES, Entry
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry, now_ms
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.log.values import LeaseInfo, RunInfo, WorkerInfo
 
@@ -301,6 +301,8 @@ class TailState:
             reason = self._refusal  # empty if it accepts them again, and the owner has had no time to renew
             said = self._waiting.notice("refused", refused(self.run_id, info.state, reason)) if reason else None
             return self._listen(said)
+        if info.due is not None and info.due > now_ms():
+            return self._listen(self._waiting.notice("queued", postponed(self.run_id, info.due)))
         if info.state == "queued":
             self._info = info
             return self._to(Phase.QUEUED)

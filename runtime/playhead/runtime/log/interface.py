@@ -294,7 +294,8 @@ class LogOwner(Protocol):
     ) -> Claim | None:
         """Become the owner of the run that is first in the queue among `agents` (name → encoded `run.claimed` record).
 
-        Runs are in the order in which they were queued: submitted, given their session, released or taken from an owner.
+        Runs are in the order in which they were queued: submitted, given their session, released (with a delay: when it
+        was over) or taken from an owner.
 
         The run's state becomes `running`, its epoch goes up by one, the record is appended, the lease starts. The same
         token gives the same claim again, and its lease starts anew. None if no run is queued. `crash_limit` and
@@ -368,8 +369,12 @@ class LogOwner(Protocol):
         """
         ...
 
-    async def release(self, batch: Batch) -> WriteResult:
-        """Append records, end the ownership and queue the run again. Not a crash. A cancel that was not received ends the run now."""
+    async def release(self, batch: Batch, *, delay_ms: int = 0) -> WriteResult:
+        """Append records, end the ownership and queue the run again. Not a crash. A cancel that was not received ends the run now.
+
+        With `delay_ms` no claim gets the run before so many milliseconds have passed by the log's clock; it does not count
+        as an idle owner. The run stays queued: a cancel or a deadline ends it at once.
+        """
         ...
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:

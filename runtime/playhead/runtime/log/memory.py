@@ -317,9 +317,10 @@ class MemoryLog:
         messages = [pack(message) for message in end.messages]
         return self._notify(self._rules.finish(end, messages, now=self._now()))
 
-    async def release(self, batch: Batch) -> WriteResult:
+    async def release(self, batch: Batch, *, delay_ms: int = 0) -> WriteResult:
         """See `Log.release`."""
-        return self._notify(self._rules.release(batch, now=self._now()))
+        check_count("delay_ms", delay_ms)
+        return self._notify(self._rules.release(batch, now=self._now(), delay_ms=delay_ms))
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         """See `Log.pause`."""
@@ -362,4 +363,4 @@ class MemoryLog:
 
     async def wait_for_work(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
         """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call."""
-        return await self._waiters.wait(agents, worker=worker, timeout=timeout)
+        return await self._waiters.wait(agents, worker=worker, timeout=timeout, now=self._now())

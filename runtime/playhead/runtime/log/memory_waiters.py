@@ -56,10 +56,10 @@ class Waiters:
         """Drop the notifications of a worker."""
         self._signalled.pop(worker, None)
 
-    async def wait(self, agents: Sequence[str], *, worker: str, timeout: float) -> str | None:
-        """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call."""
+    async def wait(self, agents: Sequence[str], *, worker: str, timeout: float, now: int) -> str | None:
+        """See `Log.wait_for_work`. Returns at once if there was work or a signal before the call, at the time `now`."""
         queues = (self._rules.queue, self._rules.suspects)
-        if worker in self._signalled or first_of(queues, agents) is not None:
+        if worker in self._signalled or first_of(queues, agents, now=now) is not None:
             await anyio.lowlevel.checkpoint()
         else:
             waiter = _Waiter(frozenset(agents), worker)

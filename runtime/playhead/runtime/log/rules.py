@@ -58,10 +58,10 @@ class Rules(RunStates):
         if new.deadline_ms is not None:
             run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
         if new.session is not None:
-            position = self.next_position()
+            position = self.next_position(now)
             if not self.sessions.join(new.session, new.run_id, now=now, position=position):
                 return True, ()
-        return True, self.enqueue(run)
+        return True, self.enqueue(run, now=now)
 
     def import_run(
         self, run: ImportedRun, entries: Sequence[EncodedEntry], messages: Sequence[bytes], *, now: int
@@ -77,9 +77,9 @@ class Rules(RunStates):
         if not stored.ended:
             stored.created = stored.updated = now
             if (session := run.info.session) is not None:
-                place = {"cut": run.session_cut, "now": now, "position": self.next_position()}
+                place = {"cut": run.session_cut, "now": now, "position": self.next_position(now)}
                 self.sessions.hold(session, messages, run_id=stored.run_id, **place)
-            return True, self.enqueue(stored)
+            return True, self.enqueue(stored, now=now)
         self.keep_until(stored, until)
         self.definitions.end(stored, until=until)
         if run.info.session is not None:
@@ -125,7 +125,7 @@ class Rules(RunStates):
             run.cancel = stored, ending
         if run.state == "paused" and signal.responds_to:
             run.state, run.updated = "queued", now
-            return run.state, self.enqueue(run)
+            return run.state, self.enqueue(run, now=now)
         return run.state, () if run.worker is None else [RunSignalled(run.worker, run_id)]
 
     # ------------------------------------------------------------------ sessions
@@ -143,7 +143,7 @@ class Rules(RunStates):
 
     def store_session(self, session: str, messages: Sequence[bytes], *, now: int) -> bool:
         """Make a session with these messages. Returns False if it has messages or a run."""
-        return self.sessions.store(session, messages, now=now, position=self.next_position())
+        return self.sessions.store(session, messages, now=now, position=self.next_position(now))
 
     # ------------------------------------------------------------------ owners
 
@@ -174,7 +174,8 @@ class Rules(RunStates):
                 return None
         else:
             self._forget_claims(now)
-            first = first_of([self.queue, self.suspects] if suspects else [self.queue], agents)
+            queues = [self.queue, self.suspects] if suspects else [self.queue]
+            first = first_of(queues, agents, now=now)
             if first is None:
                 return None
             run = self.runs[first]
@@ -182,6 +183,7 @@ class Rules(RunStates):
             run.starts.append(run.head + 1)
             run.records.append(agents[run.agent])
             run.state, run.token, run.worker, run.updated = "running", token, worker, now
+            run.due = None
             run.crash_limit, run.lease_ms = crash_limit, lease_ms
             run.retention_ms = retentions.get(run.agent, retention_ms)
             if (definition := definitions.get(run.agent)) is not None:
@@ -239,13 +241,16 @@ class Rules(RunStates):
         notifications = self.end_run(run, end.state, retention_ms=end.retention_ms, now=now)
         return run.result(WriteStatus.OK), notifications
 
-    def release(self, batch: Batch, *, now: int) -> tuple[WriteResult, Notifications]:
-        """Store the owner's last records, end its ownership and queue the run again."""
+    def release(self, batch: Batch, *, now: int, delay_ms: int = 0) -> tuple[WriteResult, Notifications]:
+        """Store the owner's last records, end its ownership and queue the run again, after `delay_ms` milliseconds."""
         run, result = self.append_and_release(batch)
         if run is None:
             return result, ()
         run.handovers += 1
-        run.idle_owners += 1
+        if delay_ms:
+            run.due = now + delay_ms
+        else:
+            run.idle_owners += 1
         return result, self.requeue(run, now=now)
 
     def pause(self, batch: Batch, interrupts: Iterable[str], *, now: int) -> tuple[WriteResult, Notifications]:
@@ -316,7 +321,7 @@ class Rules(RunStates):
 
     def should_empty(self, agents: Iterable[str], *, worker: str, for_ms: int, now: int) -> bool:
         """Whether `worker` should hand its runs over, because a suspect waits for a worker that holds none."""
-        if self.suspects.first(agents) is None:
+        if self.suspects.first(agents, now=now) is None:
             return False
         if self.emptying is not None and self.emptying[1] > now and self.emptying[0] != worker:
             return False

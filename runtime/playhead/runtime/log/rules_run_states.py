@@ -56,11 +56,11 @@ class RunStates:
         self.definitions: Definitions = Definitions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
-        self._position = 0  # the last position that was given, in a queue or in the list of sessions
+        self._position = 0  # the last position that was given, in microseconds or above them
         self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
 
-    def next_position(self, now: int = 0) -> int:
-        """A position above all that were given: the present in microseconds, if it is known, or the next one."""
+    def next_position(self, now: int) -> int:
+        """A position above all that were given: the present in microseconds, or the next one."""
         self._position = max(now * 1000, self._position + 1)
         return self._position
 
@@ -69,10 +69,13 @@ class RunStates:
         taken = {run.position for run in self.runs.values()}
         return next(position for position in itertools.count(first_position(created)) if position not in taken)
 
-    def enqueue(self, run: LogRun) -> Notifications:
-        """Put a run at the end of its queue."""
+    def enqueue(self, run: LogRun, *, now: int) -> Notifications:
+        """Put a run at the end of its queue; or, if it waits until a later time, at the place that it has then."""
         queue = self.suspects if run.is_suspect else self.queue
-        queue.put(run.run_id, run.agent, position=self.next_position())
+        if run.due is not None:
+            queue.put_due(run.run_id, run.agent, position=run.due * 1000)
+            return ()
+        queue.put(run.run_id, run.agent, position=self.next_position(now))
         return [RunQueued(run.agent)]
 
     def drop(self, run: LogRun) -> None:
@@ -98,7 +101,7 @@ class RunStates:
         run.state, run.token, run.worker, run.updated = "queued", None, None, now
         if run.cancel is not None and run.cancel[0] in run.inbox:
             return self.end_cancelled(run, run.cancel[1], now=now)
-        return self.enqueue(run)
+        return self.enqueue(run, now=now)
 
     def take_from_owner(self, run: LogRun, *, ended: str, now: int) -> Notifications:
         """Queue the run again, and count a crash until its owner, recognised by its token, makes another call."""
@@ -131,9 +134,9 @@ class RunStates:
         self.definitions.end(run, until=until)
         if run.session is None:
             return ()
-        position = self.next_position()
+        position = self.next_position(now)
         follower = self.sessions.leave(run.session, run.run_id, now=now, until=until, position=position)
-        return () if follower is None else self.enqueue(self.runs[follower])
+        return () if follower is None else self.enqueue(self.runs[follower], now=now)
 
     def sweep(self, now: int) -> None:
         """Remove the runs, sessions and definitions whose retention is over."""

@@ -43,6 +43,7 @@ class LogRun:
         idle_owners: The owners that ended in any way since the run last got on.
         inbox: Encoded signals that no owner has acknowledged, oldest first.
         signal_ids: The ids of all signals ever sent to the run.
+        due: Until when the run waits before it may be claimed, unix milliseconds; None if it need not.
         open_interrupts: The ids of the interrupts without a response.
         cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
             takes that signal in.
@@ -71,6 +72,7 @@ class LogRun:
     retention_ms: int = DEFAULT_RETENTION_MS
     lease_ms: int = 0
     deadline: int | None = None
+    due: int | None = None
     worker: str | None = None
     expires: int | None = None
     inbox: list[bytes] = field(default_factory=list[bytes])
@@ -188,37 +190,53 @@ class LogRun:
             errors=self.errors,
             deadline=self.deadline,
             metadata=self.metadata,
+            due=self.due if self.state == "queued" else None,
         )
 
 
 class RunQueue:
     """Runs that wait for an owner, by agent, in the order in which they were queued.
 
-    Positions grow, and each is given once over all queues, so exactly one run is the first.
+    Positions grow, and each is given once over all queues, so exactly one run is the first. A run that waits has the
+    position of the time, in microseconds, at which it is due; it is in the queue from then on only.
     """
 
     def __init__(self) -> None:
         self._queues: dict[str, OrderedDict[str, int]] = {}  # agent -> run id -> position; a dict is slow at its front
+        self._due: dict[str, dict[str, int]] = {}  # the same for the runs that wait
 
     def put(self, run_id: str, agent: str, *, position: int) -> None:
         """Queue a run after every run that was queued before it: `position` is above theirs."""
         self._queues.setdefault(agent, OrderedDict())[run_id] = position
 
+    def put_due(self, run_id: str, agent: str, *, position: int) -> None:
+        """Queue a run that waits until the time of its position."""
+        self._due.setdefault(agent, {})[run_id] = position
+
     def drop(self, run_id: str, agent: str) -> None:
-        """Remove a run, if it is in the queue."""
+        """Remove a run, if it is in the queue or waits for it."""
+        self._due.get(agent, {}).pop(run_id, None)
         if queue := self._queues.get(agent):
             queue.pop(run_id, None)
             if not queue:
                 del self._queues[agent]
 
-    def first(self, agents: Iterable[str]) -> tuple[str, int] | None:
-        """The run that a worker of `agents` gets next, and its position."""
-        queues = [self._queues[agent] for agent in agents if agent in self._queues]  # none of them is empty
-        return min((next(iter(queue.items())) for queue in queues), key=itemgetter(1), default=None)
+    def first(self, agents: Iterable[str], *, now: int) -> tuple[str, int] | None:
+        """The run that a worker of `agents` gets next, and its position; `now` is the present in unix milliseconds."""
+        wanted = list(agents)
+        queues = [self._queues[agent] for agent in wanted if agent in self._queues]  # none of them is empty
+        found = [next(iter(queue.items())) for queue in queues]
+        for agent in wanted:
+            found += [one for one in self._due.get(agent, {}).items() if one[1] <= now * 1000]
+        return min(found, key=itemgetter(1), default=None)
 
     def all(self) -> dict[str, list[str]]:
-        """Every agent's runs, in order."""
-        return {agent: list(queue) for agent, queue in self._queues.items()}
+        """Every agent's runs, in order, with those that wait."""
+        agents = {agent: {**self._queues.get(agent, {}), **self._due.get(agent, {})} for agent in self._agents()}
+        return {agent: sorted(runs, key=runs.__getitem__) for agent, runs in agents.items() if runs}
+
+    def _agents(self) -> list[str]:
+        return list({**self._queues, **self._due})
 
 
 @dataclass(slots=True)
@@ -260,9 +278,9 @@ class Definitions:
                 del self.all[digest]
 
 
-def first_of(queues: Iterable[RunQueue], agents: Collection[str]) -> str | None:
-    """The run that a worker of `agents` gets next of several queues."""
-    found = [first for queue in queues if (first := queue.first(agents)) is not None]
+def first_of(queues: Iterable[RunQueue], agents: Collection[str], *, now: int) -> str | None:
+    """The run that a worker of `agents` gets next of several queues; `now` is the present in unix milliseconds."""
+    found = [first for queue in queues if (first := queue.first(agents, now=now)) is not None]
     return min(found, key=itemgetter(1))[0] if found else None
 
 

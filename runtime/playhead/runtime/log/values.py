@@ -267,7 +267,8 @@ class RunInfo:
     """The state of a run, without its log. Times are in unix milliseconds by the log's clock.
 
     Three counters, kept apart: `crashes` (an owner died), `handovers` (an owner released it), `errors` (an owner ended
-    it as failed). `deadline` is None if the caller set none. `metadata` is what the caller noted of the run.
+    it as failed). `deadline` is None if the caller set none. `due` is the time before which a queued run is not claimed,
+    because its owner released it with a delay; None without one. `metadata` is what the caller noted of the run.
     """
 
     run_id: str
@@ -283,6 +284,7 @@ class RunInfo:
     handovers: int = 0
     errors: int = 0
     deadline: int | None = None
+    due: int | None = None
     metadata: Metadata = field(default_factory=dict[str, str | int | float | bool])
 
     @property

@@ -187,7 +187,7 @@ def data_of(held: dict[str, Any], name: str) -> bytes:
 
 
 _TEXTS: Final = ("state", "agent")
-_OPTIONAL: Final = ("session", "worker", "deadline")
+_OPTIONAL: Final = ("session", "worker", "deadline", "due")
 
 
 def info_of_line(held: dict[str, Any]) -> RunInfo:

@@ -46,7 +46,7 @@ class Keys:
         return f"{self.root}inbox:{run_id}"
 
     def ready(self, agent: str) -> str:
-        """Sorted set: run id → its position in the queue, unix microseconds."""
+        """Sorted set: run id → its position in the queue: when it was queued, or is due, in unix microseconds."""
         return f"{self.root}ready:{agent}"
 
     def suspects(self, agent: str) -> str:

@@ -172,8 +172,9 @@ class RedisLog(RedisSessions):
         args += [len(batch.records), *batch.records, len(messages), *messages]
         return write_result_of(await self._write(_FINISH, keys, args))
 
-    async def release(self, batch: Batch) -> WriteResult:
-        return await self._append_and_release(_RELEASE, batch)
+    async def release(self, batch: Batch, *, delay_ms: int = 0) -> WriteResult:
+        check_count("delay_ms", delay_ms)
+        return await self._append_and_release(_RELEASE, batch, delay_ms)
 
     async def pause(self, batch: Batch, *, interrupts: Sequence[str]) -> WriteResult:
         check_pause(interrupts)

@@ -50,7 +50,7 @@ __all__ = [
 
 INFO_FIELDS: Final = (
     *("state", "agent", "session", "head", "epoch", "crashes", "created", "updated", "worker"),
-    *("handovers", "errors", "deadline", "metadata"),
+    *("handovers", "errors", "deadline", "due", "metadata"),
 )
 """The fields of a run's hash that `info_of` takes, in this order."""
 
@@ -257,4 +257,5 @@ def _info_of(run_id: str, field: Mapping[str, str]) -> RunInfo:
         errors=int(field["errors"] or 0),
         deadline=int(float(field["deadline"])) if field["deadline"] else None,
         metadata=json.loads(field["metadata"] or "{}"),
+        due=int(float(field["due"])) if field["due"] and field["state"] == "queued" else None,
     )

@@ -70,7 +70,7 @@ while true do
       end_run(prefix, id, 'failed', tonumber(h[4]), now)
     else
       redis.call('HSET', run, 'state', 'running', 'epoch', epoch, 'token', token, 'worker', worker, 'updated', now,
-        'crash_limit', ARGV[5], 'retention_ms', retention, 'lease_ms', ARGV[3])
+        'crash_limit', ARGV[5], 'retention_ms', retention, 'lease_ms', ARGV[3], 'due', '')
       pcall(name_definition, run, h[5] or '', digest, data) -- refused if another program wrote to its key: the run goes on
       advance_head(run, log, tonumber(h[3]), epoch, {record})
       move_to_state(prefix, id, 'queued', 'running')

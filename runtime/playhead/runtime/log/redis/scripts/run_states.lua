@@ -95,13 +95,17 @@ local function is_suspect(streak, limit)
   return streak > 0 and streak >= math.min(2, limit) and streak <= limit
 end
 
-local function enqueue(prefix, id)
+-- Queues a run after all others. One that must wait, for `delay` ms, has the position of the time at which it is due:
+-- claims take positions up to the present only, and no worker is woken now.
+local function enqueue(prefix, id, delay)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'agent', 'crash_streak', 'crash_limit')
+  local position = delay and string.format('%.0f', now_us() + delay * 1000) or next_position(prefix)
   if is_suspect(tonumber(h[2] or 0), tonumber(h[3])) then
-    redis.call('ZADD', prefix .. 'suspects:' .. h[1], next_position(prefix), id)
+    redis.call('ZADD', prefix .. 'suspects:' .. h[1], position, id)
   else
-    redis.call('ZADD', prefix .. 'ready:' .. h[1], next_position(prefix), id)
+    redis.call('ZADD', prefix .. 'ready:' .. h[1], position, id)
   end
+  if delay then return end
   notify(prefix .. 'notify_agent:' .. h[1], id)
 end
 
@@ -175,8 +179,9 @@ local function end_cancelled(prefix, id, now, records)
   end_run(prefix, id, 'cancelled', tonumber(h[3]), now)
 end
 
--- Takes the run from its owner and queues it after all others; or ends it, if it has a cancel that its owner did not take in.
-local function requeue(prefix, id, now)
+-- Takes the run from its owner and queues it after all others, or for the time when `delay` is over; or ends it, if it has
+-- a cancel that its owner did not take in.
+local function requeue(prefix, id, now, delay)
   local run = prefix .. 'run:' .. id
   redis.call('ZREM', prefix .. 'leases', id)
   redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
@@ -189,7 +194,7 @@ local function requeue(prefix, id, now)
       return end_cancelled(prefix, id, now, records)
     end
   end
-  enqueue(prefix, id)
+  enqueue(prefix, id, delay)
 end
 
 -- Takes the run from an owner that died or is silent for a lease, and queues it. It counts as a crash until that owner is

@@ -6,9 +6,11 @@
 -- Invariant: one worker at a time hands its runs over on this shard, so that the others go on with theirs.
 
 local emptying, waiting = KEYS[1], 0
+local time = redis.call('TIME')
+local now_us = string.format('%.0f', time[1] * 1000000 + time[2])
 for i = 2, #KEYS do
   local suspects = KEYS[i]
-  waiting = waiting + redis.call('ZCARD', suspects)
+  waiting = waiting + redis.call('ZCOUNT', suspects, '-inf', now_us) -- one that waits until later needs no worker yet
 end
 if waiting == 0 then return 0 end
 local chosen = redis.call('GET', emptying)
