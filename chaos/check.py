@@ -20,9 +20,19 @@ from chaos.check_tools import check_bodies, check_tools
 from chaos.check_views import check_views
 from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, RunClaimed, RunHandedOver, RunPaused
+from playhead.runtime.core.records import (
+    TERMINAL_TYPES,
+    Entry,
+    MessageAdded,
+    Record,
+    RunClaimed,
+    RunHandedOver,
+    RunPaused,
+)
 
 __all__ = ["check_log", "check_provided", "check_run", "check_session"]
+
+_SENT_MS: Final = 1000  # how long a claim may be on its way
 
 _WITHOUT_OWNER: Final = frozenset({"signal.received", "run.cancelled", "run.failed"})
 """The records that may follow after an owner has released the run."""
@@ -109,11 +119,20 @@ def _owned(evidence: Evidence) -> list[Violation]:
     released = False
     for before, entry in pairwise(evidence.entries):
         released = released or isinstance(before.record, RunHandedOver | RunPaused)
+        if _is_early(before.record, entry.record):
+            found.append(Violation("order", evidence.plan.run, entry.seq, "is claimed before its wait is over"))
         if what := _owner_flaw(before, entry, released=released):
             found.append(Violation("fenced", evidence.plan.run, entry.seq, what))
         if isinstance(entry.record, RunClaimed):
             released = False
     return found
+
+
+def _is_early(before: Record, claim: Record) -> bool:
+    """Whether a run that waits is claimed before the wait is over. A claim is dated when it is sent."""
+    if not isinstance(before, RunHandedOver) or not isinstance(claim, RunClaimed) or not before.delay:
+        return False
+    return claim.at < before.at + before.delay * 1000 - _SENT_MS
 
 
 def _owner_flaw(before: Entry, entry: Entry, *, released: bool) -> str:

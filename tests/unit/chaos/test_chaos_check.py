@@ -269,6 +269,15 @@ async def test_a_call_that_went_on_is_held_to_every_word(tmp_path: Path) -> None
     assert "retraction" in kinds(instead(ModelStarted, 0, continues=True)(whole))
 
 
+async def test_a_run_that_is_claimed_before_its_wait_is_over_is_found(tmp_path: Path) -> None:
+    evidence = await made(plan(), 8, folder=tmp_path)
+    at = place(evidence, RunClaimed, 1)
+    for delay, found in ((3600.0, {"order"}), (0.0, set[str]())):
+        over = evidence.entries[at - 1]._replace(record=RunHandedOver(at=now_ms(), worker="w", delay=delay))
+        moved = numbered(evidence, [*evidence.entries[:at], over, *evidence.entries[at:]])
+        assert kinds(moved) - {"retraction"} == found
+
+
 async def test_a_whole_answer_that_is_withdrawn_is_found(tmp_path: Path) -> None:
     evidence = await made(plan(), folder=tmp_path)
     call, added = place(evidence, ModelStarted), place(evidence, MessageAdded, 1)

@@ -314,6 +314,35 @@ async def test_a_new_owner_waits_only_for_the_rest_of_the_delay() -> None:
     assert records[0].attempt == 2
 
 
+async def test_a_wait_longer_than_the_longest_is_left_to_the_log_with_what_remains_of_it() -> None:
+    model = ScriptedModel(["Hello"])
+    records = failed(delay=HOUR, at=now_ms() - 600_000)
+    loop = loop_after(records, model, longest_wait=5.0)
+    assert await rest_of(loop) == []
+    assert loop.rest == pytest.approx(HOUR - 600, abs=30)
+    assert model.requests == []
+
+
+async def test_a_wait_that_the_log_kept_is_over_whatever_the_clock_of_the_next_owner_says() -> None:
+    model = ScriptedModel(["Hello"])
+    records = [*failed(delay=HOUR), RunHandedOver(at=0, worker="w1", delay=HOUR)]
+    loop = loop_after(records, model, longest_wait=5.0)
+    assert loop.rest == 0
+    (started, *_) = await rest_of(loop)
+    assert isinstance(started, ModelStarted)
+    assert (started.attempt, started.delay) == (2, HOUR)
+
+
+def test_only_the_last_wait_counts_as_over() -> None:
+    again = [*failed(delay=4.0), RunHandedOver(at=0, worker="w1", delay=4.0), RunClaimed(at=0, worker="w2")]
+    assert fold(log_of(again)).rested
+    again += [ModelStarted(at=0, attempt=2), ModelRetried(at=0, supersedes=(11, 11))]
+    again += [ModelFailed(at=0, error_type="E", message="m", delay=8.0, attempt=2)]
+    assert not fold(log_of(again)).rested
+    drained = [*failed(delay=4.0), RunHandedOver(at=0, worker="w1")]
+    assert not fold(log_of(drained)).rested
+
+
 @pytest.mark.parametrize("ahead_s", [0, 24 * HOUR])
 async def test_a_drain_ends_the_wait_and_leaves_it_to_the_next_owner(ahead_s: float) -> None:
     model = ScriptedModel(["Hello"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,7 +43,12 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The loop was stopped before the run's end, or had nothing to do."""
+    """The loop was stopped before the run's end, or had nothing to do.
+
+    `rest`: the seconds that the run must still wait before its model is called again.
+    """
+
+    rest: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +143,8 @@ class Closing:
                 return await self._finish(failure(error), state)
             case Paused(record):
                 return await self._pause(record)
-            case Left():
-                return await self._hand_over()
+            case Left(rest):
+                return await self._hand_over(rest)
 
     async def _finish(self, record: Record, state: RunState | None) -> str | None:
         rest, batch = await self._last_batch(record)
@@ -168,13 +174,14 @@ class Closing:
         await self._at(Checkpoint.PAUSED)
         return "paused"
 
-    async def _hand_over(self) -> str:
-        """Queue the run again for another worker."""
-        rest, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker))
+    async def _hand_over(self, delay: float) -> str:
+        """Queue the run again for another worker, which gets it after `delay` seconds."""
+        rest, batch = await self._last_batch(RunHandedOver(at=now_ms(), worker=self._worker, delay=delay))
+        release = partial(self._log.release, delay_ms=math.ceil(delay * 1000))
         await self._at(Checkpoint.RELEASING)
-        await self._send(self._log.release, batch, rest, "release")
+        await self._send(release, batch, rest, "release")
         await self._at(Checkpoint.RELEASED)
-        return "handed_over"
+        return "postponed" if delay else "handed_over"
 
     async def _last_batch(self, record: Record) -> tuple[Batch, Batch]:
         """The records still to be stored, without and with the record that ends this ownership."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import Final
 
 import anyio
 
@@ -34,9 +35,12 @@ from playhead.workers.resend import retry_until_answered
 from playhead.workers.run_lines import RunLines
 from playhead.workers.standstill import Standstill
 
-__all__ = ["Execution"]
+__all__ = ["HELD_WAIT_S", "Execution"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+HELD_WAIT_S: Final = 5.0
+"""The longest wait for a model in which a run keeps its place in its worker; in a longer one it waits in the queue."""
 
 _ASK_S = 1.0  # how long a log line may wait for Redis
 
@@ -47,7 +51,7 @@ class Execution:
     Attributes:
         lease: The run's ownership; `stop` and `leave` end the execution.
         control: Where signals for the run are delivered.
-        outcome: `completed`, `failed`, `cancelled`, `paused`, `handed_over` or `fenced` once it has ended.
+        outcome: `completed`, `failed`, `cancelled`, `paused`, `handed_over`, `postponed` or `fenced` once it has ended.
     """
 
     def __init__(
@@ -180,6 +184,7 @@ class Execution:
             driver=asyncio.current_task(),
             partial=open_chunks(state, entries),
             began_from=said.began_from,
+            longest_wait=HELD_WAIT_S,
         )
 
     async def _follow(self, loop: Loop) -> Progress:
@@ -192,7 +197,7 @@ class Execution:
                     self._given = loop.state
                 elif (became := await self._take(item, loop)) is not None:
                     return became
-        return Left()
+        return Left(rest=loop.rest)
 
     async def _take(self, item: Record | Encoded | Flush, loop: Loop) -> Progress | None:
         if isinstance(item, Flush):

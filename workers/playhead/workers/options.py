@@ -97,7 +97,7 @@ class WorkerStatistics(NamedTuple):
     claimed: int
     """Runs claimed."""
     ended: Mapping[str, int]
-    """Executions by outcome: completed, failed, cancelled, paused, handed_over, fenced."""
+    """Executions by outcome: completed, failed, cancelled, paused, handed_over, postponed, fenced."""
     appends: int
     """Calls that appended records."""
     records: int

@@ -188,6 +188,8 @@ class RunView:
                 if change:
                     self.note(f"[{change}]", style="yellow")
                 self._waits_for = f"{record.worker} runs it"
+            case RunHandedOver(delay=delay) if delay:
+                self._waits_for = "waiting until its model is called again"
             case RunHandedOver():
                 self.note(f"[handed over by {record.worker}]", style="yellow")
                 self._waits_for = "waiting for a worker"

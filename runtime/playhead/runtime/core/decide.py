@@ -96,7 +96,7 @@ def _await_message(state: RunState, *, in_turn: bool, partial: Sequence[Chunk], 
     if state.cancelled:
         return SayCancelled()
     if state.call_open is None or state.call_end is None:
-        return CallModel(attempt=state.attempts + 1, failed=state.failed)
+        return CallModel(attempt=state.attempts + 1, failed=state.failed, rested=state.rested)
     if (said := partial_text(partial)) is not None:
         return CallModel(attempt=state.attempts + 1, partial=said)
     return CallModel(attempt=state.attempts + 1, supersedes=(state.call_open, state.call_end))

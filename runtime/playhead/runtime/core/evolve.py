@@ -59,7 +59,7 @@ def evolve(state: RunState, entry: Entry) -> RunState:
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
         opened = state.call_open if record.continues and state.call_open is not None else entry.seq
-        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1, failed=None)
+        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1, failed=None, rested=False)
     if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
         state = replace(state, call_end=entry.seq - 1)
     handler = _HANDLERS.get(type(record))
@@ -234,13 +234,14 @@ def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
 
 
 def _model_failed(state: RunState, record: ModelFailed) -> RunState:
-    return replace(state, failed=record, failures=state.failures + 1, waited=state.waited + record.delay)
+    waited = state.waited + record.delay
+    return replace(state, failed=record, failures=state.failures + 1, waited=waited, rested=False)
 
 
 _HANDLERS: Final[dict[type[Record], Any]] = {
     RunSubmitted: _submitted,
     RunClaimed: lambda state, _: replace(state, status="running"),
-    RunHandedOver: lambda state, _: replace(state, status="queued"),
+    RunHandedOver: lambda state, record: replace(state, status="queued", rested=record.delay > 0),
     CycleStarted: _cycle_started,
     ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None),
     ModelFailed: _model_failed,

@@ -121,10 +121,14 @@ class RunClaimed(CheckedRecord):
 
 
 class RunHandedOver(CheckedRecord):
-    """The owner gave the run back when it drained. This is not a crash."""
+    """The owner gave the run back: it drained, or the run waits before its model is called again. This is not a crash.
+
+    `delay`: the seconds, by the log's clock, before which no owner gets the run; the wait is over then.
+    """
 
     type: str = "run.handed_over"
     worker: str
+    delay: float = 0.0
 
 
 class CycleStarted(CheckedRecord):

@@ -48,6 +48,7 @@ class RunState:
         attempts: Model calls begun in this cycle.
         failed: The transient failure of the last call, until the call is made again.
         failures, waited: Number of transient failures in this cycle, and the seconds of their waits together.
+        rested: Whether the wait after `failed` is over, because the log kept the run for so long.
         stop_reason: The stop reason of the last message.
         started, results: Calls of the current tool batch, by their index in it. `started` are those whose body began
             and did not stop at an interrupt.
@@ -78,6 +79,7 @@ class RunState:
     failed: ModelFailed | None = None
     failures: int = 0
     waited: float = 0.0
+    rested: bool = False
     stop_reason: str | None = None
     started: frozenset[int] = frozenset()
     results: Mapping[int, ToolResult] = field(default_factory=dict[int, ToolResult])

@@ -58,13 +58,14 @@ class CallModel:
     """Call the model.
 
     After a call that broke off, either withdraw its records, `supersedes[0]` to `[1]`, or let the model continue after
-    its text, `partial`. After a transient failure, `failed`, first wait for the rest of its delay.
+    its text, `partial`. After a transient failure, `failed`, first wait for the rest of its delay, unless that is over (`rested`).
     """
 
     attempt: int
     supersedes: tuple[int, int] | None = None
     partial: str | None = None
     failed: ModelFailed | None = None
+    rested: bool = False
 
 
 @dataclass(frozen=True, slots=True)

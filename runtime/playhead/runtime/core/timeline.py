@@ -200,6 +200,9 @@ class Drawing:
             return  # nearly all records: they neither begin nor end a bar
         if isinstance(record, RunClaimed):
             self._claimed(entry, record, before)
+        elif isinstance(record, RunHandedOver) and record.delay:  # the wait for the next try of a call goes on
+            self._mark(record, record.worker)
+            return
         elif self._wait is not None and not isinstance(record, RunSubmitted):
             self._end_wait()
         self._note(record)
@@ -286,7 +289,11 @@ class Drawing:
 
     def _end_wait(self, *, named: str | None = None) -> None:
         if self._wait is not None:
-            self._end(self._wait, "ok", **({"name": named} if named and self._bars[self._wait].kind != "human" else {}))
+            self._end(
+                self._wait,
+                "ok",
+                **({"name": named} if named and self._bars[self._wait].kind not in ("human", "retry") else {}),
+            )
             self._wait = None
 
     def _break_off(self, last: int, ended: int) -> None:

@@ -160,7 +160,8 @@ class Transcript:
     def _remark(self, seq: int, record: Record) -> None:
         match record:
             case RunHandedOver():
-                self._put(seq, "note", f"handed over by {record.worker}")
+                wait = f"; it waits {record.delay:.1f} s for the next one" if record.delay else ""
+                self._put(seq, "note", f"handed over by {record.worker}{wait}")
             case ModelFailed():
                 what = f"model call {record.attempt} failed: {record.error_type}: {record.message}"
                 self._put(seq, "note", f"{what}; it is made again in {record.delay:.1f} s")

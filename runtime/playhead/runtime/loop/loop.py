@@ -10,6 +10,7 @@ to store everything before it: a tool's body starts only after that.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
@@ -26,7 +27,6 @@ from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
     MessageAdded,
-    ModelFailed,
     Record,
     RunCancelled,
     RunCompleted,
@@ -78,6 +78,7 @@ class Loop:
         invocation_state: Passed to tools; None for that of the submitted run.
         partial: `state.open_chunks` of the records: what is left of a model call that broke off.
         began_from: The messages of its session that the run began from; None for none.
+        longest_wait: The longest wait before a model is called again that is waited here, in seconds.
 
     Attributes:
         run_id: The run. The effect keys of the calls that begin next begin with it.
@@ -100,6 +101,7 @@ class Loop:
         invocation_state: dict[str, Any] | None = None,
         partial: Sequence[Chunk] = (),
         began_from: BeganFrom | None = None,
+        longest_wait: float = math.inf,
     ) -> None:
         self.spec = spec
         self.run_id: str = run_id
@@ -111,6 +113,7 @@ class Loop:
         self._driver = driver
         self._call: ModelCall | None = None
         self._began_from = began_from or BeganFrom()
+        self._longest_wait = longest_wait
         self.answer: AddAnswer | None = whole_answer(partial)
         self._partial = partial if spec.on_partial == "continue" else ()
         self._tools = ToolBatch(
@@ -125,8 +128,8 @@ class Loop:
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
         """Yield the run's further records, in order, up to the terminal one or `run.paused`.
 
-        It also ends if the ownership is leaving while it waits to call the model again: the next owner waits for the
-        rest. Close it to stop at a record boundary.
+        It also ends before a wait of more than `longest_wait`, and if the ownership is leaving during a wait: `rest`
+        then tells what remains of it. Close it to stop at a record boundary.
         """
         while True:
             for signal in self.control.take():  # before any new work, so that `decide` sees a cancel
@@ -136,7 +139,7 @@ class Loop:
             step = self._next_step()
             if step is None:
                 return
-            if isinstance(step, CallModel) and step.failed is not None and not await self._wait_after(step.failed):
+            if isinstance(step, CallModel) and not await self._waits(step):
                 if self.control.cancelling:
                     continue
                 return
@@ -161,10 +164,24 @@ class Loop:
         ending = self._call.ending if self._call is not None else None
         return ending.error if isinstance(ending, Failed) else None
 
-    async def _wait_after(self, failed: ModelFailed) -> bool:
-        """Wait before the model is called again; False if a cancel or the handover ended the wait."""
+    @property
+    def rest(self) -> float:
+        """The seconds that remain of the wait before the model is called again; 0 without a wait."""
+        step = self._next_step()
+        if not isinstance(step, CallModel) or step.failed is None or step.rested:
+            return 0.0
+        return rest_of_wait(step.failed.delay, since=step.failed.at, now=now_ms())
+
+    async def _waits(self, step: CallModel) -> bool:
+        """Wait before the model is called again. False if it is not to be called here now: the wait is too long, or a cancel
+        or the handover ended it.
+        """
+        if step.failed is None or step.rested:
+            return True
         stop = anyio.Event()
-        rest = rest_of_wait(failed.delay, since=failed.at, now=now_ms())
+        rest = rest_of_wait(step.failed.delay, since=step.failed.at, now=now_ms())
+        if rest > self._longest_wait:
+            return False
         with self.control.stopping(stop.set), self.ownership.when_leaving(stop.set), anyio.move_on_after(rest):
             await stop.wait()
         return not stop.is_set()
