@@ -109,9 +109,9 @@ async def agents(prompt: Prompt, messages: Messages) -> None:
     assert_type(agent.cancel(), None)
     Agent(tool_executor="parallel")  # pyright: ignore[reportArgumentType]
     agent(1)  # pyright: ignore[reportArgumentType]
-    agent("hi", limits=1)  # pyright: ignore[reportArgumentType]
-    agent.stream_async("hi", mood="fine")  # pyright: ignore[reportArgumentType]
-    await agent.invoke_async("hi", mood="fine")  # pyright: ignore[reportArgumentType]
+    agent("hi", limits=1)  # pyright: ignore[reportCallIssue]
+    agent.stream_async("hi", mood="fine")  # pyright: ignore[reportCallIssue]
+    await agent.invoke_async("hi", mood="fine")  # pyright: ignore[reportCallIssue]
 
 
 def results(result: AgentResult) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Never, Self, get_args
+from typing import Any, Self, Unpack, get_args
 from uuid import uuid4
 
 from playhead.client.connection import Connection
@@ -22,7 +22,7 @@ from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice, OnNotice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.client.validation import check_run_id, check_same_submission, checked_fork, deadline_in_ms
+from playhead.client.validation import check_allowed, check_run_id, check_same_submission, checked_fork, deadline_in_ms
 from playhead.runtime.core.arguments import check_callable, check_choice, check_whole
 from playhead.runtime.core.checks import check_agent, check_duration, check_session
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -31,7 +31,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
-from playhead.runtime.core.keywords import refuse_keywords
+from playhead.runtime.core.overrides import RunOverrides, checked_overrides
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.submission import submission
@@ -186,7 +186,7 @@ class Client:
         invocation_state: dict[str, Any] | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
-        **unknown: Never,
+        **overrides: Unpack[RunOverrides],
     ) -> Run:
         """Submit a run and return at once; `run.id` is enough to find it again.
 
@@ -199,12 +199,14 @@ class Client:
                 again after an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
                 `DeadlineExceeded`.
-            **unknown: Refused, so that any other keyword is an error.
+            **overrides: What the run has instead of its agent's own, if the agent's `allow_overrides` allow it: `model` (a
+                name, for which the worker has the key), `system_prompt`, `tools` (names) and `params` (of the model).
 
         Raises:
-            TypeError: If a keyword is unknown.
-            RunConflictError: If a run with this `run_id` was submitted with another agent, prompt, session or
-                invocation_state; nothing was changed.
+            TypeError: If a keyword is unknown, or an override has the wrong type.
+            OverrideRefusedError: If workers serve the agent, and none of them allows an override; nothing was changed.
+                Without a worker, the run is submitted, and fails when one refuses it.
+            RunConflictError: If another request was submitted with this `run_id`; nothing was changed.
             ValueError: If the prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
                 not on its session's shard.
             InvalidMessageError: If a part of the prompt cannot be sent to a model.
@@ -212,12 +214,15 @@ class Client:
             RecordTooLargeError: If the request is over the limit.
             LogUnavailableError: If the run may or may not have been submitted; trying again with the same `run_id` is safe.
         """
-        refuse_keywords(self.start, unknown)
+        options = checked_overrides(self.start, overrides)
         self._opened()
         deadline_ms = deadline_in_ms(deadline)
+        state = invocation_state or {}
         record, data = submission(
-            agent, prompt, session=session_id, invocation_state=invocation_state or {}, limit=self._max_record_bytes
+            agent, prompt, session=session_id, invocation_state=state, options=options, limit=self._max_record_bytes
         )
+        if options:
+            check_allowed(agent, options, await self.reader.workers())
         run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
         if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms, data)):
             check_same_submission(run.id, data, await self._log.read(run.id, limit=1))
@@ -235,7 +240,7 @@ class Client:
         wait_for_worker: float | None = None,
         on_pause: OnPause = "end",
         on_notice: OnNotice | None = None,
-        **unknown: Never,
+        **overrides: Unpack[RunOverrides],
     ) -> AsyncGenerator[Event, None]:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
@@ -244,8 +249,7 @@ class Client:
         ends the iterator, as `on_pause` says. `on_notice` is called with what this run waits for,
         instead of the client's. Raises as `start` and `Run.stream_async`.
         """
-
-        refuse_keywords(self.stream_async, unknown)
+        checked_overrides(self.stream_async, overrides)
 
         async def begin() -> tuple[RunReader, Cursor | None]:
             run = await self.start(
@@ -255,6 +259,7 @@ class Client:
                 invocation_state=invocation_state,
                 run_id=run_id,
                 deadline=deadline,
+                **overrides,
             )
             return run, None
 
@@ -271,10 +276,10 @@ class Client:
         deadline: float | None = None,
         on_pause: OnPause = "end",
         on_notice: OnNotice | None = None,
-        **unknown: Never,
+        **overrides: Unpack[RunOverrides],
     ) -> AgentResult:
         """`start` a run and wait for its result; raises as `start` and `Run.result`."""
-        refuse_keywords(self.invoke_async, unknown)
+        checked_overrides(self.invoke_async, overrides)
         run = await self.start(
             agent,
             prompt,
@@ -282,6 +287,7 @@ class Client:
             invocation_state=invocation_state,
             run_id=run_id,
             deadline=deadline,
+            **overrides,
         )
         return await run.result(on_pause=on_pause, on_notice=on_notice)
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Never, Protocol, Self
+from typing import Any, Protocol, Self, Unpack
 
 from playhead.client.event_stream import stream_events
 from playhead.client.run import Run
@@ -17,7 +17,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
-from playhead.runtime.core.keywords import refuse_keywords
+from playhead.runtime.core.overrides import RunOverrides, checked_overrides
 from playhead.runtime.core.result import AgentResult
 
 __all__ = ["Fleet", "RemoteAgent"]
@@ -37,6 +37,9 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        run_id: str | None = None,
+        deadline: float | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> Run:
         """Submit a run; see `Client.start`."""
         ...
@@ -59,7 +62,11 @@ class RemoteAgent:
         self._client = client
 
     def stream_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
@@ -70,35 +77,43 @@ class RemoteAgent:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
-            **unknown: Refused, so that any other keyword is an error.
+            **overrides: As for `Client.start`. A call that responds has those of the run that it resumes.
 
         Raises:
-            TypeError: At once, for an unknown keyword.
+            TypeError: At once, for an unknown keyword, or an override of the wrong type.
             AgentPausedError: If the conversation waits for responses and the prompt is something else.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open.
             Exception: As `Client.stream_async`.
         """
-        refuse_keywords(self.stream_async, unknown)
-        return stream_events(partial(self._begin, prompt, invocation_state or {}))
+        checked_overrides(self.stream_async, overrides)
+        return stream_events(partial(self._begin, prompt, invocation_state or {}, overrides))
 
     async def invoke_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> AgentResult:
         """Run the agent in the fleet and wait for its result, which may be an interrupt. Raises as `stream_async`."""
-        refuse_keywords(self.invoke_async, unknown)
-        run, _ = await self._begin(prompt, invocation_state or {})
+        checked_overrides(self.invoke_async, overrides)
+        run, _ = await self._begin(prompt, invocation_state or {}, overrides)
         return await run.result()
 
     def __call__(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> AgentResult:
         """Like `invoke_async`, for code that is not async: in a thread, with its own client."""
-        refuse_keywords(self.__call__, unknown)
+        checked_overrides(self.__call__, overrides)
 
         async def invoke() -> AgentResult:
             async with self._client.clone() as client:
                 remote = RemoteAgent(self.name, client=client, session_id=self.session_id)
-                return await remote.invoke_async(prompt, invocation_state=invocation_state)
+                return await remote.invoke_async(prompt, invocation_state=invocation_state, **overrides)
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
@@ -110,7 +125,9 @@ class RemoteAgent:
         if run is not None:
             await run.cancel()
 
-    async def _begin(self, prompt: Prompt, invocation_state: dict[str, Any]) -> tuple[Run, Cursor | None]:
+    async def _begin(
+        self, prompt: Prompt, invocation_state: dict[str, Any], overrides: RunOverrides
+    ) -> tuple[Run, Cursor | None]:
         """Start the run or respond to it, and return it with the cursor before its events."""
         answers = interrupt_responses(prompt)
         run = await self._client.run_of_session(self.session_id)
@@ -123,6 +140,6 @@ class RemoteAgent:
         if answers is not None:
             raise InterruptNotOpenError("", list(answers))
         started = await self._client.start(
-            self.name, prompt, session_id=self.session_id, invocation_state=invocation_state
+            self.name, prompt, session_id=self.session_id, invocation_state=invocation_state, **overrides
         )
         return started, None

@@ -11,15 +11,18 @@ from playhead.runtime.core.arguments import check_text
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import decode_record, pack
 from playhead.runtime.core.converse import Prompt
-from playhead.runtime.core.errors import RunConflictError
+from playhead.runtime.core.errors import OverrideRefusedError, RunConflictError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.intake import checked_prompt, checked_response, whole_text
+from playhead.runtime.core.overrides import OVERRIDES, refuse_overrides
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, ToolFinished, now_ms
 from playhead.runtime.core.storable import check_size
 from playhead.runtime.core.tool_results import tool_result
+from playhead.runtime.log.values import WorkerInfo
 
 __all__ = [
+    "check_allowed",
     "check_run_id",
     "check_same_submission",
     "checked_fork",
@@ -59,11 +62,31 @@ def check_same_submission(run_id: str, data: bytes, stored: Sequence[Entry]) -> 
         "prompt": (first.prompt, mine.prompt),
         "session_id": (first.session, mine.session),
         "invocation_state": (first.invocation_state, mine.invocation_state),
+        **{name: (first.options.get(name), mine.options.get(name)) for name in OVERRIDES},
     }
     # By their bytes too, because a nan is not equal to itself.
     differs = [name for name, (old, new) in pairs.items() if old != new and pack(old) != pack(new)]
     if differs:
         raise RunConflictError(run_id, differs)
+
+
+def check_allowed(agent: str, options: Mapping[str, Any], workers: Sequence[WorkerInfo]) -> None:
+    """Refuse overrides that each live worker of the agent would refuse; without such a worker the run waits for one.
+
+    Raises:
+        OverrideRefusedError: As the worker that started last would refuse them.
+    """
+    serving = sorted((one for one in workers if agent in one.agents), key=lambda one: one.started)
+    refusal: OverrideRefusedError | None = None
+    for worker in serving:
+        try:
+            refuse_overrides(agent, options, allowed=worker.extra.get("overrides", {}).get(agent, {}))
+        except OverrideRefusedError as error:
+            refusal = error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
 
 
 def checked_fork(fork: Fork, *, limit: int) -> Fork:

@@ -169,6 +169,7 @@ class Execution:
         if (session := claim.session) is not None:
             said = await retry_until_answered(lambda: self._log.stored_messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
+        self._agent.check_overrides(entries)
         agent = self._agent.of_run(entries[0].record)
         state = fold(entries, history=[*agent.messages, *said.messages])
         if claim.idle_owners and head == claim.head:

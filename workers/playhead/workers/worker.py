@@ -18,6 +18,7 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.arguments import check_callable, check_items
 from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import ENDED_STATES, now_ms
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.interface import Log
@@ -85,7 +86,12 @@ class Worker:
         if archive is not None:
             check_kept_for_the_archive(self.options)
             self._archiver = Archiver([log, *more], Archive(archive), worker=self.name)
-        self._extra = {"version": version("playhead-workers"), "durability": getattr(log, "durability", "memory")}
+        # Announced with its overrides, so that a client refuses what no worker would allow before there is a run.
+        self._extra: dict[str, Any] = {
+            "version": version("playhead-workers"),
+            "durability": getattr(log, "durability", "memory"),
+            "overrides": {name: plain(agent.allowed_overrides) for name, agent in self.agents.items()},
+        }
         if self._archiver is not None:
             self._extra["archive"] = self._archiver.where
         self._held: dict[str, Execution] = {}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
 
-from playhead.client.cli.questions import read_value
+from playhead.client.cli.questions import read_values
 from playhead.client.cli.reach import archive_in_use, file_of, opened, reach
 from playhead.client.cli.render import EXIT_FAILED, has_terminal, print_json, printable
 from playhead.client.cli.run_view import RunView
@@ -73,8 +73,8 @@ def fork(
         model=model,
         system_prompt=system_prompt,
         prompt=prompt,
-        results=_values("--result", result or ()),
-        answers=_values("--answer", answer or ()),
+        results=read_values("--result", result or ()),
+        answers=read_values("--answer", answer or ()),
         say=say,
         accept_effects=yes,
     )
@@ -150,14 +150,3 @@ async def _how_to_answer(log: LogReader, info: RunInfo, output: Path | None) -> 
 def _is_accepted(error: ForkAfterEffectsError) -> bool:
     typer.echo(printable(error.warning), err=True)
     return typer.confirm("Fork nevertheless?", err=True)
-
-
-def _values(option: str, given: Sequence[str]) -> dict[str, Any]:
-    """The values by id; one that is JSON is parsed."""
-    values: dict[str, Any] = {}
-    for one in given:
-        key, equals, text = one.partition("=")
-        if not (key and equals):
-            raise ValueError(f"{option} needs ID=VALUE, not {one!r}")
-        values[key] = read_value(text)
-    return values

@@ -9,7 +9,7 @@ from typing import Any
 from playhead.client.questions import names_of
 from playhead.runtime.core.interrupts import Interrupt
 
-__all__ = ["read_responses", "read_value"]
+__all__ = ["read_responses", "read_value", "read_values"]
 
 
 def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dict[str, Any]:
@@ -43,6 +43,21 @@ def read_responses(given: Sequence[str], interrupts: Sequence[Interrupt]) -> dic
 def read_value(text: str) -> Any:
     """Read a value from the command line: parsed if it is JSON, else the string itself."""
     return _parsed(text) if _is_json(text) else text
+
+
+def read_values(option: str, given: Sequence[str]) -> dict[str, Any]:
+    """Read the values of an option `ID=VALUE` that may be repeated, by id.
+
+    Raises:
+        ValueError: If one has no `=`, or no id before it.
+    """
+    values: dict[str, Any] = {}
+    for one in given:
+        key, equals, text = one.partition("=")
+        if not (key and equals):
+            raise ValueError(f"{option} needs ID=VALUE, not {one!r}")
+        values[key] = read_value(text)
+    return values
 
 
 def _is_json(text: str) -> bool:

@@ -15,6 +15,7 @@ import anyio
 import typer
 
 from playhead.client.cli.answering import Answering, can_ask
+from playhead.client.cli.questions import read_values
 from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, read_stdin, write_json
 from playhead.client.cli.run_view import RunView
@@ -29,6 +30,7 @@ from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.overrides import RunOverrides
 from playhead.runtime.core.records import Entry, RunResumed
 from playhead.runtime.embedded.server import EmbeddedServer
 
@@ -199,6 +201,18 @@ def ask(
     deadline: Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail the run if it has not ended by then.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Another model, if the agent allows it.")
+    ] = None,
+    system_prompt: Annotated[
+        str | None, typer.Option("--system-prompt", metavar="TEXT", help="Another system prompt, if it allows it.")
+    ] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", metavar="NAME", help="Only this tool of the agent's; repeatable.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the model; repeatable.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and leave.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
@@ -207,10 +221,12 @@ def ask(
 ) -> None:
     """Submit a run and watch it. Ctrl-C leaves; the run goes on."""
     text = read_stdin() if prompt == "-" else prompt
+    params = read_values("--param", param or ())
+    overrides: RunOverrides = {"model": model, "system_prompt": system_prompt, "tools": tool, "params": params or None}
 
     async def follow(place: Place) -> int:
         async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
-            run = await client.start(agent, text, session_id=session, deadline=deadline)
+            run = await client.start(agent, text, session_id=session, deadline=deadline, **overrides)
             if detach:
                 typer.echo(json.dumps({"run": run.id}) if as_json else run.id)
                 return 0

@@ -6,10 +6,10 @@ import asyncio
 import contextvars
 import copy
 import inspect
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Final, Literal, Never, cast, get_args
+from typing import Any, Final, Literal, Self, Unpack, cast, get_args
 
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
 from playhead.runtime.agent.in_process import InProcessRuns
@@ -23,15 +23,25 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.intake import checked_messages, whole_text
-from playhead.runtime.core.keywords import refuse_keywords
+from playhead.runtime.core.overrides import (
+    OVERRIDES,
+    Allowance,
+    RunOverrides,
+    checked_allowance,
+    checked_overrides,
+    models_in,
+    overrides_of,
+    refuse_overrides,
+)
 from playhead.runtime.core.plain import plain
-from playhead.runtime.core.records import Record, RunSubmitted
+from playhead.runtime.core.records import CycleStarted, Entry, Record, RunSubmitted
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry, described
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
+from playhead.runtime.models.params import with_params
 from playhead.runtime.models.resolve import check_model, resolve_model
 from playhead.runtime.tools.decorator import tool_index
 from playhead.runtime.tools.tool import Tool
@@ -63,6 +73,9 @@ class Agent:
         retry: How often, and after which waits, a model call that failed with a transient error is made again: a
             `ModelRetryStrategy`, the default, or a `RetryPolicy`; None for never.
         retry_strategy: The same under Strands' name; an object of Strands' own class counts too. Give one of the two.
+        allow_overrides: What a caller may replace for one run: a set of `model`, `system_prompt`, `tools` and `params`, or
+            a dict of them. There True allows any value; a list allows these models, tools or parameters. Nothing else is
+            allowed. A name of a model that is not listed may cost any price, or be a file of the worker's host.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
 
@@ -90,6 +103,7 @@ class Agent:
         on_partial: OnPartial = "retract",
         retry: RetryPolicy | ModelRetryStrategy | None = _RETRY,
         retry_strategy: object = _RETRY,
+        allow_overrides: Collection[str] | Allowance = (),
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
@@ -113,9 +127,13 @@ class Agent:
         self.retry: RetryPolicy | ModelRetryStrategy | None = chosen_retry(retry, retry_strategy, default=_RETRY)
         self.max_record_bytes = max_record_bytes
         self.tools: dict[str, Tool] = tool_index(tools)
+        self.allow_overrides: dict[str, bool | list[str]] = checked_allowance(allow_overrides, tools=self.tools)
+        for allowed in models_in(self.allow_overrides):
+            check_model(allowed)
         self.defined_at: str = _caller()
         self._model = model
         self._resolved: Model | None = None
+        self._params: dict[str, Any] = {}  # of the run that it is for
         self._runs = InProcessRuns()
 
     def __repr__(self) -> str:
@@ -131,6 +149,8 @@ class Agent:
         """
         if self._resolved is None:
             model = resolve_model(self._model)
+            if self._params:
+                model = with_params(model, self._params)
             if self.on_partial == "continue" and not getattr(model, "continues_partial", False):
                 raise ModelConfigurationError(
                     f"agent {self.name!r} has on_partial='continue', but {model!r} cannot go on from a partial message. "
@@ -183,25 +203,46 @@ class Agent:
             on_partial=self.on_partial,
             messages=plain(self.messages),
             retry=described(self.retry),
+            allow_overrides=plain(self.allow_overrides),
         )
 
-    def snapshot(self) -> Agent:
+    def snapshot(self) -> Self:
         """A copy of the agent that later changes to this object do not affect; the model and the tools are shared."""
         taken = copy.copy(self)
         taken.messages, taken.tools = list(self.messages), dict(self.tools)
         taken._runs = InProcessRuns()
         return taken
 
-    def of_run(self, first: Record) -> Agent:
-        """The agent that runs the run with this record 1: a fork may have a model or a system prompt of its own."""
+    def of_run(self, first: Record) -> Self:
+        """The agent that runs the run with this record 1, with what the run has instead of the agent's own."""
         options = first.options if isinstance(first, RunSubmitted) else {}
-        if not options.keys() & {"model", "system_prompt"}:
+        if not options.keys() & {*OVERRIDES}:
             return self
         taken = self.snapshot()
         taken.system_prompt = options.get("system_prompt", taken.system_prompt)
-        if "model" in options:
-            taken._model, taken._resolved = options["model"], None
+        if (names := options.get("tools")) is not None:
+            taken.tools = {name: tool for name, tool in self.tools.items() if name in names}
+        if options.keys() & {"model", "params"}:  # a name is resolved once: without a key each time warns of it
+            taken._model, taken._resolved = options.get("model", self._resolved or self._model), None
+            taken._params = options.get("params", {})
         return taken
+
+    def check_overrides(self, entries: Sequence[Entry]) -> None:
+        """Refuse what a run has instead of the agent's own, unless the agent allows it. `entries` are its records so far.
+
+        A run that has begun its first cycle is not refused: an owner has allowed it, perhaps by another version of the agent.
+
+        Raises:
+            OverrideRefusedError: The message names the first that is not allowed, and what is.
+        """
+        if not any(isinstance(entry.record, CycleStarted) for entry in entries):
+            refuse_overrides(self.name, overrides_of(entries[0].record), allowed=self.allowed_overrides)
+
+    @property
+    def allowed_overrides(self) -> Allowance:
+        """What a caller may replace for one run, with the names of the tools, even if all are allowed."""
+        allowed = self.allow_overrides
+        return {**allowed, "tools": list(self.tools)} if allowed.get("tools") is True else allowed
 
     def cancel(self) -> None:
         """Ask the current invocation to stop: its next event is the "Cancelled by user" message.
@@ -211,7 +252,11 @@ class Agent:
         self._runs.cancel()
 
     def stream_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
 
@@ -222,10 +267,13 @@ class Agent:
             prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
-            **unknown: Refused, so that any other keyword is an error.
+            **overrides: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
+                `system_prompt`, `tools` (names) and `params` (of the model). A call that responds has those of the call
+                that it resumes.
 
         Raises:
-            TypeError: At once, for an unknown keyword.
+            TypeError: At once, for an unknown keyword, or an override of the wrong type.
+            OverrideRefusedError: If the agent does not allow an override.
             AgentBusyError: If an invocation is in progress on this object.
             AgentPausedError: If the last invocation waits for responses and the prompt is something else.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open; nothing is changed.
@@ -236,28 +284,36 @@ class Agent:
             InvalidMessageError: If a part of the prompt cannot be sent to a model.
             ValueError: If the prompt has no known form.
         """
-        refuse_keywords(self.stream_async, unknown)
-        return self._runs.stream(self, prompt, invocation_state or {})
+        options = checked_overrides(self.stream_async, overrides)
+        return self._runs.stream(self, prompt, invocation_state or {}, options)
 
     async def invoke_async(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> AgentResult:
         """Run the agent here to its end; raises as `stream_async`."""
-        refuse_keywords(self.invoke_async, unknown)
+        checked_overrides(self.invoke_async, overrides)
         result: AgentResult | None = None
-        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state)) as events:
+        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **overrides)) as events:
             async for event in events:
                 result = event.get("result", result)
         return cast("AgentResult", result)
 
     def __call__(
-        self, prompt: Prompt = None, *, invocation_state: dict[str, Any] | None = None, **unknown: Never
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **overrides: Unpack[RunOverrides],
     ) -> AgentResult:
         """`invoke_async` for code that is not async; works with and without a running event loop."""
-        refuse_keywords(self.__call__, unknown)
+        checked_overrides(self.__call__, overrides)
 
         async def invoke() -> AgentResult:
-            return await self.invoke_async(prompt, invocation_state=invocation_state)
+            return await self.invoke_async(prompt, invocation_state=invocation_state, **overrides)
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.

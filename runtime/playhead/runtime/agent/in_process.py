@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from uuid import uuid4
 
 from playhead.runtime.agent.callbacks import CallbackHandler
@@ -15,6 +15,7 @@ from playhead.runtime.core.errors import AgentBusyError, AgentPausedError, Inter
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.intake import checked_response
 from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.records import Entry, Record
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import storable
 from playhead.runtime.core.submission import submission
@@ -36,6 +37,14 @@ class Invoked(Protocol):
         """The part of the agent that the loop needs."""
         ...
 
+    def check_overrides(self, entries: Sequence[Entry]) -> None:
+        """Refuse what the run with these records has instead of the agent's own, unless the agent allows it."""
+        ...
+
+    def of_run(self, first: Record) -> Self:
+        """The agent with what the run with this record 1 has instead of the agent's own."""
+        ...
+
 
 class InProcessRuns:
     """Runs an agent in this process, and remembers an invocation that runs or waits for responses."""
@@ -51,15 +60,17 @@ class InProcessRuns:
         if self._running is not None:
             self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
 
-    def stream(self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any]) -> AsyncGenerator[Event, None]:
-        """The events of one invocation; raises as `Agent.stream_async`."""
+    def stream(
+        self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], options: dict[str, Any]
+    ) -> AsyncGenerator[Event, None]:
+        """The events of one invocation, with these options in its record 1; raises as `Agent.stream_async`."""
         turn = Turn()
-        stream = self._stream(turn, agent, prompt, invocation_state)
+        stream = self._stream(turn, agent, prompt, invocation_state, options)
         turn.watch(stream)
         return stream
 
     async def _stream(
-        self, turn: Turn, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any]
+        self, turn: Turn, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], options: dict[str, Any]
     ) -> AsyncGenerator[Event, None]:
         while (former := self._turn) is not None:
             if not former.is_left:
@@ -76,7 +87,7 @@ class InProcessRuns:
         now = (
             self._resume(agent.name, paused, invocation_state, responses)
             if paused is not None
-            else self._begin(agent, prompt, invocation_state, responses)
+            else self._begin(agent, prompt, invocation_state, options, responses)
         )
         with self._in_progress(now, turn, agent):
             await (now.submit() if responses is None else now.respond(responses))
@@ -106,14 +117,25 @@ class InProcessRuns:
                 self._paused = now
 
     def _begin(
-        self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], responses: dict[str, Any] | None
+        self,
+        agent: Invoked,
+        prompt: Prompt,
+        invocation_state: dict[str, Any],
+        options: dict[str, Any],
+        responses: dict[str, Any] | None,
     ) -> Invocation:
         if responses is not None:
             raise InterruptNotOpenError("", list(responses))
         submitted = submission(
-            agent.name, prompt, invocation_state=storable(invocation_state), limit=agent.max_record_bytes
+            agent.name,
+            prompt,
+            invocation_state=storable(invocation_state),
+            options=options,
+            limit=agent.max_record_bytes,
         )
-        return Invocation(agent.spec, submitted, history=agent.messages, invocation_state=invocation_state)
+        agent.check_overrides([Entry(1, 0, submitted.record)])
+        spec = agent.of_run(submitted.record).spec
+        return Invocation(spec, submitted, history=agent.messages, invocation_state=invocation_state)
 
     def _resume(
         self, name: str, paused: Invocation, invocation_state: dict[str, Any], responses: dict[str, Any] | None

@@ -10,11 +10,13 @@ from typing import Any, NamedTuple, cast
 from playhead.runtime.core.codec import pack, unpack
 from playhead.runtime.core.converse import Message, ToolSpec
 from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.overrides import options_at, with_params_in
 from playhead.runtime.core.records import Record, RunSubmitted
 
 __all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork"]
 
 _VERSION = 1
+_LATER = ("retry", "allow_overrides")  # fields that the first definitions did not have
 
 
 class StoredDefinition(NamedTuple):
@@ -43,6 +45,7 @@ class AgentDefinition:
         messages: The agent's own messages, which come before those of the session.
         retry: The fields of its `RetryPolicy` or `ModelRetryStrategy`; without one, `max_attempts` is 1. Empty in a definition written by a
             version that did not store them.
+        allow_overrides: What a caller may replace for one run: see `overrides.Allowance`. Empty if nothing.
     """
 
     agent: str
@@ -53,6 +56,7 @@ class AgentDefinition:
     on_partial: str = "retract"
     messages: Sequence[Message] = field(default_factory=list[Message])
     retry: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    allow_overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def stored(self) -> StoredDefinition:
         """The encoded definition with its digest; equal definitions have equal digests.
@@ -60,26 +64,32 @@ class AgentDefinition:
         Raises:
             EncodingError: If the definition holds something that is not plain data.
         """
-        held = {one.name: getattr(self, one.name) for one in fields(self)}
-        if not self.retry:  # an older definition keeps its digest
-            del held["retry"]
-        data = pack({"v": _VERSION, **held})
+        data = pack({"v": _VERSION, **self.held})
         return StoredDefinition(self.digest_of(data), data)
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """The definition as plain data, without the later fields that are empty: so an older definition keeps its digest."""
+        held = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in held.items() if value or name not in _LATER}
 
     def of_run(self, first: Record, *, seq: int) -> AgentDefinition:
         """The definition by which the run with this record 1 is run at record `seq`.
 
-        A fork may have a model or a system prompt of its own, which its parent did not have when it wrote the first
-        records. Such a model is known by its name only: `{"name": …}`.
+        The run may have a model, a system prompt, tools or parameters of its own, and the first records of a fork those of
+        its parent. Such a model is known by its name only: `{"name": …}`.
         """
-        options = first.options if isinstance(first, RunSubmitted) else {}
-        if seq <= place_of_fork(first):
-            return self
+        options = options_at(first, seq)
         changes: dict[str, Any] = {}
         if "system_prompt" in options:
             changes["system_prompt"] = options["system_prompt"]
-        if "model" in options:
-            changes["model"] = {"name": options["model"]}
+        if "tools" in options:
+            changes["tool_specs"] = [spec for spec in self.tool_specs if spec["name"] in options["tools"]]
+        model: Mapping[str, Any] = {"name": options["model"]} if "model" in options else self.model
+        if "params" in options:
+            model = with_params_in(model, options["params"])
+        if model is not self.model:
+            changes["model"] = model
         return replace(self, **changes) if changes else self
 
     @staticmethod

@@ -18,6 +18,7 @@ from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.intake import model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.open_calls import open_calls
+from playhead.runtime.core.overrides import OVERRIDES
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
@@ -34,10 +35,9 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.tool_results import tool_result
 
-__all__ = ["OF_AGENT", "Fork", "check_effects", "differing", "first_record", "next_records"]
+__all__ = ["Fork", "check_effects", "differing", "first_record", "next_records"]
 
-OF_AGENT: Final = ("model", "system_prompt")
-"""The options of `run.submitted` that replace something of the agent."""
+_OWN: Final = ("model", "system_prompt")  # the overrides that a fork may have besides those of its parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +81,17 @@ def check_effects(entries: Sequence[Entry], fork: Fork, *, parent: str) -> None:
 def first_record(first: Record, fork: Fork, *, parent: str, session: str | None) -> RunSubmitted:
     """Record 1 of the fork, made of its parent's: it names the parent and the place.
 
-    A model and a system prompt that the parent has as a fork itself are those of its agent: another agent does not get them.
+    What the parent has instead of its agent's own is for that agent: another agent does not get it.
     """
     if not isinstance(first, RunSubmitted):
         raise ValueError(f"run {parent} cannot be forked: its record 1 is a {first.type}")
     agent = first.agent if fork.agent is None else fork.agent
-    kept = {name: value for name, value in first.options.items() if agent == first.agent or name not in OF_AGENT}
-    own = {name: value for name in OF_AGENT if (value := getattr(fork, name)) is not None}
-    options = {**kept, "fork": {"run": parent, "at": fork.at}, **own}
+    kept = {name: value for name, value in first.options.items() if agent == first.agent or name not in OVERRIDES}
+    own = {name: value for name in _OWN if (value := getattr(fork, name)) is not None}
+    place: dict[str, Any] = {"run": parent, "at": fork.at}
+    if first.options.keys() & {*OVERRIDES} or "of" in first.options.get("fork", {}):
+        place["of"] = {name: value for name, value in first.options.items() if name in ("fork", *OVERRIDES)}
+    options = {**kept, "fork": place, **own}
     prompt = first.prompt if fork.prompt is None else fork.prompt
     return first.model_copy(update={"agent": agent, "prompt": prompt, "session": session, "options": options})
 
@@ -191,7 +194,7 @@ def differing(asked: Sequence[Record], stored: Sequence[Record]) -> list[str]:
         "at": (place["at"], other["at"]),
         "agent": (mine.agent, theirs.agent),
         "prompt": (mine.prompt, theirs.prompt),
-        **{name: (mine.options.get(name), theirs.options.get(name)) for name in OF_AGENT},
+        **{name: (mine.options.get(name), theirs.options.get(name)) for name in OVERRIDES},
     }
     found = [name for name, (left, right) in pairs.items() if left != right]
     return found or ([] if _told(asked) == _told(stored) else ["results, answers or say"])

@@ -14,8 +14,8 @@ _STRANDS_ONLY: Final = frozenset(
 """Keywords of Strands' calls that playhead does not support yet."""
 
 
-def refuse_keywords(function: Callable[..., object], given: Iterable[str]) -> None:
-    """Refuse the keywords that ended up in the `**unknown` of `function`.
+def refuse_keywords(function: Callable[..., object], given: Iterable[str], *, also: Iterable[str] = ()) -> None:
+    """Refuse the keywords that ended up in the `**unknown` of `function`; `also` are those that it accepts there.
 
     Raises:
         TypeError: If there is such a keyword; the message lists the accepted arguments.
@@ -25,6 +25,7 @@ def refuse_keywords(function: Callable[..., object], given: Iterable[str]) -> No
         return
     parameters = inspect.signature(function).parameters.values()
     known = [one.name for one in parameters if one.name != "self" and one.kind is not one.VAR_KEYWORD]
+    known += list(also)
     later = [name for name in names if name in _STRANDS_ONLY]
     told = f" Strands has {', '.join(later)}; playhead does not support that yet." if later else ""
     shown = ", ".join(f"{name!r}" for name in names)

@@ -92,10 +92,9 @@ class RunSubmitted(CheckedRecord):
     """The run was submitted; always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
     `options` holds `history` (messages before the first session message; in-process agents put theirs here) and, in a
-    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's}`, and `model` and
-    `system_prompt` if it has others than its agent. `invocation_state` holds the
-    caller's serialisable keys, `metadata` what the run is found by (see `metadata`), and `trace` a W3C
-    trace context.
+    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's, "of": the parent's options}`. By the
+    names of `overrides.OVERRIDES` they hold what the run has instead of its agent's own. `invocation_state` holds the
+    caller's serialisable keys, `metadata` what the run is found by (see `metadata`), and `trace` a W3C trace context.
     """
 
     type: str = "run.submitted"

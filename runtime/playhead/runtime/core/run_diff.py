@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from playhead.runtime.core.fork import OF_AGENT
+from playhead.runtime.core.overrides import OVERRIDES
 from playhead.runtime.core.records import Entry, Record, RunSubmitted
 from playhead.runtime.core.run_acts import Acts, RunAct
 
@@ -24,7 +24,7 @@ class RunSummary:
 
     Attributes:
         agent: The agent's name.
-        model, system_prompt: Those that a fork has instead of the agent's; None for the agent's own.
+        model, system_prompt: Those that the run has instead of the agent's; None for the agent's own.
         state: The state in which it ended; `unfinished` if its records have no end.
         records: How many records it has.
         took_ms: From the first record to the last, in milliseconds.
@@ -171,7 +171,7 @@ class _Side:
 
 
 def _same_record(left: Record, right: Record) -> bool:
-    """Whether a fork has this record of its parent; its record 1 has an agent, a model, a system prompt and a session."""
+    """Whether a fork has this record of its parent; its record 1 has an agent, overrides and a session."""
     if isinstance(left, RunSubmitted) and isinstance(right, RunSubmitted):
         return _inherited(left) == _inherited(right)
     return left == right
@@ -179,7 +179,7 @@ def _same_record(left: Record, right: Record) -> bool:
 
 def _inherited(record: RunSubmitted) -> dict[str, Any]:
     """What a fork takes over from its parent's record 1."""
-    options = {name: value for name, value in record.options.items() if name not in ("fork", *OF_AGENT)}
+    options = {name: value for name, value in record.options.items() if name not in ("fork", *OVERRIDES)}
     return {**dict(record), "agent": "", "session": None, "options": options}
 
 

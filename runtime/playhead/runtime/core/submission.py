@@ -29,6 +29,7 @@ def submission(
     *,
     session: str | None = None,
     invocation_state: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
     metadata: Metadata | None = None,
     limit: int,
 ) -> Submission:
@@ -39,6 +40,7 @@ def submission(
         prompt: Any value that `checked_prompt` accepts.
         session: The session's name.
         invocation_state: Plain data.
+        options: Those that record 1 has.
         metadata: What the run is found by.
         limit: The largest size of the record, in bytes.
 
@@ -57,6 +59,7 @@ def submission(
         prompt=checked_prompt(prompt),
         session=session,
         invocation_state=dict(invocation_state),
+        options=dict(options or {}),
         metadata=checked_metadata(metadata or {}),
     )
     try:

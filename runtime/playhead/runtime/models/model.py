@@ -26,6 +26,9 @@ class Model(Protocol):
     parameters, is stored with the runs as part of the agent's definition, so it should not contain a secret; see
     `description.describe`.
 
+    A model may have a method `with_params(params)`, which returns a model with these parameters besides its own: then a run
+    may have `params` of its own.
+
     A model may have a method `check_ready()` without arguments, which raises `ModelConfigurationError` if a key, file
     or package that it needs is missing. A worker calls it at its start.
     """

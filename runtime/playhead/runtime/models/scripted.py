@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -106,6 +106,11 @@ class ScriptedModel:
         """
         entries = run.entries if isinstance(run, HasEntries) else run
         return cls(recorded_calls(entries), delay=delay)
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """This model: a script does not depend on parameters."""
+        del params
+        return self
 
     async def stream(
         self,

@@ -65,6 +65,7 @@ class OwnerHere:
 
         Raises:
             ModelConfigurationError: If the agent's model cannot be used.
+            OverrideRefusedError: If the run is to have what the agent does not allow.
             Exception: What `on_entry` raises; then nothing of this ownership is stored.
         """
         claim = await self.claim()
@@ -72,6 +73,7 @@ class OwnerHere:
         for entry in entries:
             self.on_entry(entry)
         last = entries[-1].record
+        self.agent.check_overrides(entries)
         agent = self.agent.of_run(entries[0].record)
         said = StoredMessages() if claim.session is None else await self.log.stored_messages(claim.session)
         state = fold(entries, history=[*agent.messages, *said.messages])

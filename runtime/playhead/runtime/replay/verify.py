@@ -104,7 +104,7 @@ async def verify(
     places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
     runs = {**used.tools, **replaced} if tools == "live" else replaced
     subject = Subject(
-        used, used.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)
+        used, agent.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)
     )
     return await _verification(recording, past, subject, first=first, after=forked if after is None else after)
 

@@ -14,7 +14,7 @@ from playhead.runtime.core.errors.models import (
     ModelThrottledException,
     ModelUnavailableError,
 )
-from playhead.runtime.core.errors.requests import InvalidMessageError
+from playhead.runtime.core.errors.requests import InvalidMessageError, OverrideRefusedError
 from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = ["RunFailedError", "remote_error"]
@@ -49,6 +49,7 @@ _OURS: dict[str, type[PlayheadError]] = {
         GapError,
         ModelConfigurationError,
         ModelResponseError,
+        OverrideRefusedError,
     )
 }
 

@@ -15,6 +15,7 @@ __all__ = [
     "InterruptNotOpenError",
     "InvalidMessageError",
     "NoWorkerError",
+    "OverrideRefusedError",
     "RecordNotFoundError",
     "RequestNotFoundError",
     "RunConflictError",
@@ -81,6 +82,27 @@ class InterruptNotOpenError(PlayheadError, ValueError):
         super().__init__(
             f"{where} for a response to {', '.join(self.ids)}: never asked, or already answered. Nothing was changed; "
             "respond to the interrupts of the result whose stop_reason is 'interrupt'."
+        )
+
+
+class OverrideRefusedError(PlayheadError, ValueError):
+    """A run is to have something else than its agent's own, which the agent does not allow.
+
+    Attributes:
+        agent: The agent's name.
+        refused: What it does not allow, such as `model='openai/gpt-5'`.
+        allowed: What it allows in its place; empty if nothing.
+    """
+
+    exit_code = 64
+
+    def __init__(self, agent: str, refused: str, *, allowed: Sequence[str]) -> None:
+        self.agent = agent
+        self.refused = refused
+        self.allowed: list[str] = list(allowed)
+        told = f"it allows {', '.join(self.allowed)}" if self.allowed else "it allows none"
+        super().__init__(
+            f"agent {agent!r} does not allow {refused} for a run: {told}. The agent's allow_overrides say what it allows."
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator
-from typing import Any
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from typing import Any, Self
 
 import anyio
 
@@ -33,7 +34,8 @@ class DemoModel:
 
     If the latest user text contains arithmetic, it calls the tool `calculator` with `{"expression": …}`, once per
     expression, and then reports the results. Without that tool it says that it has none; without arithmetic it explains
-    itself. Every final message says that this is the demo model. Tool choice and system prompt are ignored.
+    itself. Every final message says that this is the demo model. Tool choice, system prompt
+    and parameters are ignored.
 
     Args:
         delay: Seconds before each piece of output, which is about half a word.
@@ -44,13 +46,21 @@ class DemoModel:
     def __init__(self, *, delay: float = 0.03) -> None:
         check_number("delay", delay)
         self._delay = delay
+        self._params: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"DemoModel(delay={self._delay})"
 
     def get_config(self) -> dict[str, Any]:
         """The description of this model that is stored with the runs."""
-        return {"model_id": "demo", "delay": self._delay}
+        config = {"model_id": "demo", "delay": self._delay}
+        return {**config, "params": self._params} if self._params else config
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """This model with parameters, which it ignores."""
+        taken = copy.copy(self)
+        taken._params = {**self._params, **params}
+        return taken
 
     async def stream(
         self,

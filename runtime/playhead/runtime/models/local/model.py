@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import copy
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import anyio.to_thread
 
@@ -75,6 +76,12 @@ class LocalModel:
         options = self._options
         config = {"model_id": Path(options.path).name, "params": self._params or {}}
         return {**config, "context_tokens": options.context_tokens, "threads": options.threads}
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """This model, in the same process, with these `params` besides its own."""
+        taken = copy.copy(self)
+        taken._params = {**(self._params or {}), **params}
+        return taken
 
     async def stream(
         self,

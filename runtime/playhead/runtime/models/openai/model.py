@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
 from playhead.runtime.core.arguments import check_mapping, check_text
@@ -113,6 +114,12 @@ class OpenAIModel:
         """The description of this model that is stored with the runs: its id, parameters and server, without the key."""
         config = {"model_id": self.model_id, "params": self._params, "continue_params": self._continue_params}
         return {**config, "base_url": str(self._server)} if self._server else config
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """This model with these `params` besides its own."""
+        taken = copy.copy(self)
+        taken._params = {**self._params, **params}
+        return taken
 
     def check_ready(self) -> None:
         """Check that there is a key, or a server that may need none; makes no call.
