@@ -137,4 +137,3 @@ async def test_a_worker_announces_its_version_and_the_durability_that_the_server
             assert "a key was written, fsynced and read back" in of(found, "write")[0].what
             await there.ask("CONFIG", "SET", "appendfsync", "everysec")
             assert "durability" in failed(await examined(there))
-        await log.aclose()

@@ -99,9 +99,9 @@ def test_a_server_is_held_to_the_durability_of_the_workers(
 
 def test_a_clock_that_is_seconds_off_is_a_warning_that_says_by_how_much() -> None:
     assert bad(server({}, ahead_ms=1500)) == []
-    (_, ahead, *_), (_, behind, *_) = server({}, ahead_ms=61_000), server({}, ahead_ms=-2500)
-    assert "61.0 s ahead of" in ahead.what
-    assert "2.5 s behind" in behind.what
+    (_, early, *_), (_, late, *_) = server({}, ahead_ms=61_000), server({}, ahead_ms=-2500)
+    assert "Redis' clock is 61.0 s ahead of this machine's" in early.what
+    assert "this machine's clock is 2.5 s ahead of that of Redis" in late.what
 
 
 def test_a_user_who_may_not_ask_for_the_server_s_state_gets_no_wrong_answer() -> None:
@@ -185,7 +185,7 @@ def test_a_run_that_waits_for_its_session_is_not_said_to_wait_for_a_worker() -> 
     assert of(fleet(held, run("0-2", "queued", session="s"), workers=(worker("w", running=1),)), "queue") == []
 
 
-def test_a_session_that_a_running_run_holds_is_no_reason_for_a_warning() -> None:
+def test_a_session_is_a_warning_only_if_a_paused_run_holds_it() -> None:
     held = run("0-1", "running", session="s", since=70_000)
     assert of(fleet(held, run("0-2", "queued", session="s")), "sessions") == []
     (found,) = of(fleet(replace(held, state="paused"), run("0-2", "queued", session="s")), "sessions")

@@ -146,11 +146,11 @@ def _unserved(fleet: Fleet) -> Iterator[Check]:
 
 def _crowded(fleet: Fleet) -> Iterator[Check]:
     """Runs that wait because every worker that serves their agent is full."""
-    behind = _behind_in_session(fleet)
+    waits_for = _waiting_for_session(fleet)
     waiting: dict[str, list[RunInfo]] = defaultdict(list)
     for run in fleet.open:
         late = run.state == "queued" and fleet.now - run.updated >= _WAITS_MS
-        if late and run.run_id not in behind and run.agent in _served(fleet):
+        if late and run.run_id not in waits_for and run.agent in _served(fleet):
             waiting[run.agent].append(run)
     for agent, runs in sorted(waiting.items()):
         serving = [worker for worker in fleet.workers if agent in worker.agents]
@@ -168,17 +168,17 @@ def _crowded(fleet: Fleet) -> Iterator[Check]:
         )
 
 
-def _behind_in_session(fleet: Fleet) -> dict[str, str]:
+def _waiting_for_session(fleet: Fleet) -> dict[str, str]:
     """Queued runs that wait for their session: run id → the run that holds the session, which was submitted first."""
     holders: dict[str, str] = {}
-    behind: dict[str, str] = {}
+    waits_for: dict[str, str] = {}
     for run in reversed(fleet.open):
         if run.session is None:
             continue
         holder = holders.setdefault(run.session, run.run_id)
         if holder != run.run_id:
-            behind[run.run_id] = holder
-    return behind
+            waits_for[run.run_id] = holder
+    return waits_for
 
 
 def _ownerless(fleet: Fleet) -> Iterator[Check]:
@@ -211,7 +211,7 @@ def _sessions(fleet: Fleet) -> Iterator[Check]:
     """Sessions that a paused run holds while others wait for them."""
     by_id = {run.run_id: run for run in fleet.open}
     waiting: dict[str, list[RunInfo]] = defaultdict(list)
-    for run_id, holder in _behind_in_session(fleet).items():
+    for run_id, holder in _waiting_for_session(fleet).items():
         if by_id[holder].state == "paused":
             waiting[holder].append(by_id[run_id])
     for holder, runs in waiting.items():

@@ -31,7 +31,7 @@ class Server:
         info: Its `INFO`; empty for a stand-in in memory.
         fsync: Its `appendfsync`; None if the user may not ask.
         trip_ms: A round trip.
-        ahead_ms: How far its clock is ahead of this machine's; below 0 it is behind.
+        ahead_ms: How far its clock is ahead of this machine's; below 0 it is late.
         weaknesses: Its settings with which it may lose runs.
         durabilities: Those that the live workers announce; empty without one.
     """
@@ -72,11 +72,12 @@ def _clock(server: Server) -> Check:
     apart = abs(server.ahead_ms)
     if apart < _CLOCK_MS:
         return Check(check="clock", state="ok", what="this machine and Redis agree about the time, to a second or two")
-    where = "ahead of" if server.ahead_ms > 0 else "behind"
+    redis_s, here = "Redis' clock", "this machine's"
+    first, second = (redis_s, here) if server.ahead_ms > 0 else (f"{here} clock", "that of Redis")
     return Check(
         check="clock",
         state="warning",
-        what=f"Redis' clock is {apart / 1000:,.1f} s {where} this machine's: the times and ages that commands show are off "
+        what=f"{first} is {apart / 1000:,.1f} s ahead of {second}: the times and ages that commands show are off "
         "by that; leases and deadlines are not, because only Redis' clock counts for them",
         do="Set the clocks of both by NTP.",
     )
@@ -94,13 +95,13 @@ def _memory(server: Server) -> Iterator[Check]:
             do="Set maxmemory-policy noeviction, and look for damaged runs: playhead doctor RUN.",
         )
     used, limit = _number(info, "used_memory"), _number(info, "maxmemory")
-    room = limit or _number(info, "total_system_memory")
-    if not room:
+    size = limit or _number(info, "total_system_memory")
+    if not size:
         return
     what = (
-        f"{used / _MB:,.1f} MB used of {room / _MB:,.1f} MB ({'maxmemory' if limit else 'the machine; no maxmemory'})"
+        f"{used / _MB:,.1f} MB used of {size / _MB:,.1f} MB ({'maxmemory' if limit else 'the machine; no maxmemory'})"
     )
-    if used < _NEARLY_FULL * room:
+    if used < _NEARLY_FULL * size:
         yield Check(check="memory", state="ok", what=what)
         return
     follows = "a full server refuses all writes" if limit else "without memory the system ends Redis"
