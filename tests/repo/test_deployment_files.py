@@ -28,7 +28,7 @@ import redis
 import yaml
 from redis.connection import parse_url
 
-from playhead.client.cli.commands import COMMANDS, load
+from playhead.client.cli.commands import load
 from playhead.runtime.embedded.binary import find_server_binary
 
 __all__: list[str] = []
@@ -304,13 +304,21 @@ def test_the_image_starts_the_playhead_command():
 
 @pytest.mark.parametrize("where", ["Dockerfile", "docker-compose.yml"])
 def test_the_default_command_is_a_worker_of_agents_that_are_in_the_image(where: str):
-    command, *targets = dockerfile("CMD")[-1] if where == "Dockerfile" else compose()["services"]["worker"]["command"]
-    assert command == "worker"
-    assert command in COMMANDS
+    command = dockerfile("CMD")[-1] if where == "Dockerfile" else compose()["services"]["worker"]["command"]
+    assert command[0] == "worker"
+    targets = load("worker").make_context("worker", list(command[1:])).params["targets"]
     assert targets
     for target in targets:
         source = source_of(target.partition(":")[0])
         assert "Agent(" in read(source)
+
+
+def test_the_health_check_of_the_workers_reads_the_file_that_they_write():
+    worker = compose()["services"]["worker"]
+    written = load("worker").make_context("worker", worker["command"][1:]).params["health_file"]
+    kind, program, name, *arguments = worker["healthcheck"]["test"]
+    assert (kind, program, name) == ("CMD", "playhead", "health")
+    assert str(load("health").make_context("health", arguments).params["file"]) == written
 
 
 def test_a_path_that_no_copy_provides_is_refused():

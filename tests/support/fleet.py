@@ -145,6 +145,7 @@ class Fleet:
         more: Sequence[RedisLog] = (),
         visit: Visit | None = None,
         archive: Path | None = None,
+        health_file: Path | None = None,
         **options: Any,
     ) -> AsyncGenerator[Worker]:
         """A worker that serves `agents`; at the end of the block it is drained, with no grace unless one is given.
@@ -153,7 +154,15 @@ class Fleet:
         """
         log = log or self.log("worker")
         settings: dict[str, Any] = {"grace_s": 0.0, **options}
-        worker = Worker(agents, log=log, more=more, options=WorkerOptions(**settings), visit=visit, archive=archive)
+        worker = Worker(
+            agents,
+            log=log,
+            more=more,
+            options=WorkerOptions(**settings),
+            visit=visit,
+            archive=archive,
+            health_file=health_file,
+        )
         try:
             with anyio.fail_after(LIMIT_S):
                 async with anyio.create_task_group() as tasks:

@@ -27,6 +27,7 @@ from playhead.runtime.messages import yield_to_configuration
 from playhead.runtime.targets import load_agents
 from playhead.workers.archiver import check_kept_for_the_archive
 from playhead.workers.exit import take_over_stdin
+from playhead.workers.health import HealthOfProcesses, prepare
 from playhead.workers.log_output import LogFormat, LogLevel, print_lines
 from playhead.workers.options import WorkerOptions
 from playhead.workers.process import bury, run_worker
@@ -83,6 +84,12 @@ ArchivePlace = Annotated[
         "--archive", envvar="PLAYHEAD_ARCHIVE", help="Archive ended runs: a folder, or a URL such as s3://bucket/runs."
     ),
 ]
+HealthPath = Annotated[
+    str | None,
+    typer.Option(
+        "--health-file", metavar="FILE", help="File to write for health checks: as old as the last answer for work."
+    ),
+]
 Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
 
 
@@ -101,6 +108,7 @@ def worker(
     retention: Retention = None,
     archive: ArchivePlace = None,
     shards: Shards = None,
+    health_file: HealthPath = None,
     stop_with_stdin: Annotated[bool, typer.Option("--stop-with-stdin", hidden=True)] = False,
     mark: Annotated[str | None, typer.Option("--mark", hidden=True, help="The end of the worker's name.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log errors only; as --log-level error.")] = False,
@@ -114,6 +122,8 @@ def worker(
     parent = take_over_stdin() if stop_with_stdin else None  # before any code of the agents can start a child
     kept = retention_of_texts(retention or ())
     _check_archive(archive, kept)
+    if health_file is not None:
+        prepare(health_file)
     agents = _loaded(targets, show_traceback=show_traceback)
     if processes == 1:
         options = WorkerOptions(
@@ -129,6 +139,7 @@ def worker(
             parent=parent,
             mark=mark,
             archive=archive,
+            health_file=health_file,
         )
         return
     os.environ["PLAYHEAD_URL"] = url  # not among the arguments, which every user of the machine can read
@@ -147,7 +158,8 @@ def worker(
         *_logging_options(level, log_format),
     ]
     died = partial(bury, url=url, prefix=prefix)
-    anyio.run(_supervise, Supervisor(arguments, processes=processes, died=died))
+    health = None if health_file is None else HealthOfProcesses(health_file, processes=processes)
+    anyio.run(_supervise, Supervisor(arguments, processes=processes, died=died, health=health))
 
 
 def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, Agent]:

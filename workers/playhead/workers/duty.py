@@ -17,6 +17,7 @@ from playhead.runtime.core.records import RunClaimed, now_ms
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
 from playhead.workers.appends.group_commit import GroupCommit
+from playhead.workers.asking import Asking
 from playhead.workers.checkpoints import Visit
 from playhead.workers.leases.leases import Leases
 from playhead.workers.leases.watchdog import now_s
@@ -42,6 +43,7 @@ class Duty:
     Attributes:
         log: The shard's log.
         outage: Whether the shard answers.
+        asking: When it last answered for work.
         mailbox: The signals of runs held there.
         commit: The appends of runs held there.
         leases: The leases of runs held there.
@@ -51,6 +53,7 @@ class Duty:
     def __init__(self, log: Log, *, worker: str, options: WorkerOptions, visit: Visit | None) -> None:
         self.log = log
         self.outage: Outage = Outage()
+        self.asking: Asking = Asking()
         self.mailbox: Mailbox = Mailbox(log, outage=self.outage)
         signals_wait = self.mailbox.signals_wait
         self.commit: GroupCommit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
@@ -150,6 +153,7 @@ class Duty:
                 await anyio.sleep(0.2)
                 continue
             self.outage.answered()
+            self.asking.heard()
             if signalled is not None:
                 self.mailbox.signals_wait(signalled)
             self.may_claim.set()

@@ -108,3 +108,6 @@ class WorkerStatistics(NamedTuple):
     """Successful renewals, each of all runs held."""
     archived: int = 0
     """Runs archived, if the worker has an archive."""
+    asked_ago_s: float | None = None
+    """Seconds since the worker last asked for work and was answered, on the shard where that is longest ago: it claimed,
+    or it had no free slot and waited for notifications. None before the first answers."""

@@ -42,6 +42,7 @@ def run_worker(
     shards: int | None = None,
     mark: str | None = None,
     archive: str | None = None,
+    health_file: str | None = None,
 ) -> None:
     """Run a worker until SIGTERM, SIGINT or the end of the pipe `parent`, if it has one; then drain it.
 
@@ -54,14 +55,15 @@ def run_worker(
         LeaseTooShortError: If a round trip to the server takes too long for the lease.
         ShardsError: If the deployment has another number of shards than `shards`.
         ModelConfigurationError: If an agent's model cannot be used; raised at the start.
-        ArchiveError, ValueError: The archive cannot be used, or a retention is too short for it; raised at the start.
+        ArchiveError, ValueError: The archive or the health file cannot be used, or a retention is too short for an archive;
+            raised at the start.
     """
     reset_signals_in_forked_children()
     uvloop = importlib.util.find_spec("uvloop") is not None
     make = partial(_shard, url, prefix=prefix, durability=durability)
     end = ProcessExit(drain_s=options.grace_s + options.lease_ms / 1000 + _DISCONNECT_S)
     name = worker_name(os.getpid(), mark or uuid4().hex[:6])
-    serve = partial(Worker, agents, options=options, name=name, archive=archive)
+    serve = partial(Worker, agents, options=options, name=name, archive=archive, health_file=health_file)
     main = partial(_main, agents, serve, make, shards, redact(url), end=end, parent=parent)
     anyio.run(main, backend_options={"use_uvloop": uvloop})
 

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 from uuid import uuid4
 
 import anyio
 from anyio.abc import Process
 
+from playhead.workers.health import HealthOfProcesses
 from playhead.workers.options import worker_name
 
 __all__ = ["Supervisor", "SupervisorStatistics", "how_it_ended"]
@@ -65,7 +67,13 @@ class Supervisor:
     """
 
     def __init__(
-        self, arguments: Sequence[str], *, processes: int, died: Died | None = None, reloads: bool = False
+        self,
+        arguments: Sequence[str],
+        *,
+        processes: int,
+        died: Died | None = None,
+        reloads: bool = False,
+        health: HealthOfProcesses | None = None,
     ) -> None:
         """Make a supervisor that has started nothing yet.
 
@@ -74,7 +82,9 @@ class Supervisor:
             processes: The number of processes.
             died: Called with the name of each worker whose process ended without being asked to, and how it ended.
             reloads: `restart` will be called, so an error of the agents' files is not the end: a change may mend it.
+            health: The health file of all processes together.
         """
+        self._health = health
         self._died = died
         self._command = [sys.executable, "-m", "playhead.workers", *arguments, "--stop-with-stdin"]
         self._processes = processes
@@ -105,16 +115,20 @@ class Supervisor:
             None, or the exit code of a child that a restart cannot fix, after the others have drained.
         """
         hopeless: list[int] = []
-        async with anyio.create_task_group() as tasks:
-            for _ in range(self._processes):
-                tasks.start_soon(self._keep_one, hopeless)
+        async with anyio.create_task_group() as background:
+            if self._health is not None:
+                background.start_soon(partial(self._health.run, is_draining=self._draining.is_set))
+            async with anyio.create_task_group() as tasks:
+                for number in range(self._processes):
+                    tasks.start_soon(self._keep_one, number, hopeless)
+            background.cancel_scope.cancel()
         return hopeless[0] if hopeless else None
 
-    async def _keep_one(self, hopeless: list[int]) -> None:
+    async def _keep_one(self, number: int, hopeless: list[int]) -> None:
         pause = _FIRST_PAUSE_S
         while not self._draining.is_set():
             began, changed = time.monotonic(), self._changed
-            pid, code = await self._run_one(mark := uuid4().hex[:6], changed)
+            pid, code = await self._run_one(number, mark := uuid4().hex[:6], changed)
             if self._draining.is_set():
                 return
             if changed.is_set():
@@ -150,10 +164,14 @@ class Supervisor:
             for event in events:
                 tasks.start_soon(wait, event)
 
-    async def _run_one(self, mark: str, changed: anyio.Event) -> tuple[int, int]:
+    def _command_of(self, number: int, mark: str) -> list[str]:
+        own = [] if self._health is None else ["--health-file", str(self._health.part(number))]
+        return [*self._command, "--mark", mark, *own]
+
+    async def _run_one(self, number: int, mark: str, changed: anyio.Event) -> tuple[int, int]:
         """Run one child to its end, or until the files have changed. Returns its process id and its exit code."""
         child = await anyio.open_process(
-            [*self._command, "--mark", mark], stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
+            self._command_of(number, mark), stdin=subprocess.PIPE, stdout=None, stderr=None, start_new_session=True
         )
         self._children[child.pid] = None
         try:

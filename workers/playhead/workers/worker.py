@@ -29,6 +29,8 @@ from playhead.workers.blocked_loop import watch_for_a_blocked_loop
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
+from playhead.workers.health import Health, HealthFile
+from playhead.workers.leases.watchdog import now_s
 from playhead.workers.options import WorkerOptions, WorkerStatistics, worker_name
 
 __all__ = ["Worker"]
@@ -49,9 +51,13 @@ class Worker:
     With an `archive`, a folder or a URL that fsspec knows, the worker archives the runs that end on it, and one of the live
     workers with that archive also those that end otherwise. A folder must be the same one on all hosts.
 
+    With a `health_file`, it writes that file once a second; the file's time of modification is when the worker last asked
+    for work and was answered. It is removed when `run` ends.
+
     Raises:
         ArchiveError: The archive is not a folder, or its URL needs an extra that is not installed.
-        ValueError, TypeError: An argument is invalid, or a retention is too short for an archive.
+        ValueError, TypeError: An argument is invalid, a retention is too short for an archive, or the health file cannot be
+            written.
     """
 
     def __init__(
@@ -64,6 +70,7 @@ class Worker:
         name: str | None = None,
         visit: Visit | None = None,
         archive: str | Path | None = None,
+        health_file: str | Path | None = None,
     ) -> None:
         check_items("agents", agents, Agent, each="an Agent")
         for one in (log, *more):
@@ -94,6 +101,7 @@ class Worker:
         }
         if self._archiver is not None:
             self._extra["archive"] = self._archiver.where
+        self._health_file = None if health_file is None else HealthFile(health_file)
         self._held: dict[str, Execution] = {}
         self._apart = Apart(self._held)
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
@@ -116,6 +124,24 @@ class Worker:
             reaped=sum(duty.leases.reaped for duty in self._duties),
             renewals=sum(duty.leases.renewals for duty in self._duties),
             archived=self._archiver.archived if self._archiver else 0,
+            asked_ago_s=self._asked_ago_s(),
+        )
+
+    def _asked_ago_s(self) -> float | None:
+        answers = [duty.asking.answered_at(draining=self._draining.is_set()) for duty in self._duties]
+        known = [one for one in answers if one is not None]
+        return now_s() - min(known) if len(known) == len(answers) else None
+
+    def _health(self) -> Health | None:
+        ago = self._asked_ago_s()
+        if ago is None:
+            return None
+        return Health(
+            worker=self.name,
+            state="draining" if self._draining.is_set() else "serving",
+            running=len(self._held),
+            concurrency=self.options.concurrency,
+            asked=now_ms() - round(ago * 1000),
         )
 
     def drain(self) -> None:
@@ -166,6 +192,8 @@ class Worker:
                 background.start_soon(self._empty_for_suspects, duty)
             if self._archiver is not None:
                 background.start_soon(self._archiver.run)
+            if self._health_file is not None:
+                background.start_soon(self._health_file.run, self._health)
             async with anyio.create_task_group() as runs:
                 runs.start_soon(self._claim_until_drained, runs)
                 await self._draining.wait()
@@ -215,7 +243,11 @@ class Worker:
 
     async def _claim_one(self, runs: TaskGroup, duty: Duty) -> bool:
         """Wait for a free slot and claim a run for it. Returns False if none is queued, or if the worker drains."""
-        await self._slots.acquire()
+        try:
+            self._slots.acquire_nowait()
+        except anyio.WouldBlock:
+            with duty.asking.full():
+                await self._slots.acquire()
         taken = False
         try:
             if not self._draining.is_set() and self._apart.may_claim(duty):
@@ -224,6 +256,7 @@ class Worker:
                 if found:
                     self._begin(runs, duty, *found)
                     taken = True
+            duty.asking.claimed()
         finally:
             if not taken:
                 self._slots.release()

@@ -54,6 +54,7 @@ COMMANDS: Final[Mapping[str, Home]] = {
         f"{_WORKERS}.cli", "dev", "Develop: a server that keeps its data in .playhead/, and workers.", _WORKERS
     ),
     "worker": Home(f"{_WORKERS}.cli", "worker", "Run agents until SIGTERM or Ctrl-C.", _WORKERS),
+    "health": Home(f"{_WORKERS}.probe", "health", "Tell whether a worker asked for work recently.", _WORKERS),
     "ask": Home(f"{_CLI}.watch", "ask", "Submit a run and watch it."),
     "tail": Home(f"{_CLI}.watch", "tail", "Rejoin a run after a cursor and watch it to its end."),
     "replay": Home(f"{_CLI}.play", "replay", "Play a past run again on its recorded clock."),

@@ -19,7 +19,7 @@ def test_the_list_says_of_a_command_what_the_command_says_of_itself(name: str):
     assert command.help.startswith(COMMANDS[name].help.removesuffix("."))
 
 
-@pytest.mark.parametrize("name", ["demo", "dev", "worker"])
+@pytest.mark.parametrize("name", ["demo", "dev", "worker", "health"])
 def test_a_command_of_a_distribution_that_is_not_installed_says_what_to_install(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -32,7 +32,7 @@ def test_a_command_of_a_distribution_that_is_not_installed_says_what_to_install(
             main()
         told = capsys.readouterr()
         if arguments == ["--help"]:
-            assert told.out.count("Not installed: pip install playhead-workers") == 3
+            assert told.out.count("Not installed: pip install playhead-workers") == 4
         else:
             assert (ended.value.code, told.out) == (78, "")
             assert told.err == (
