@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from playhead.client import Client
 from playhead.client.cli.checks.check import Check
 from playhead.client.cli.checks.gather import Examined, examine
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.embedded.server import EmbeddedServer
+from playhead.runtime.embedded.topology import EmbeddedCluster
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.rights import acl_rules
@@ -87,6 +89,18 @@ async def test_a_user_who_may_only_read_is_told_that_no_write_was_tried(fleet: F
     assert of(found, "runs")[0].state == "ok"
 
 
+async def test_a_user_with_only_the_rights_of_a_worker_is_told_that_no_run_was_looked_at(fleet: Fleet) -> None:
+    rules = acl_rules("worker", prefix=fleet.prefix).split()
+    await fleet.ask("ACL", "SETUSER", "hand", "reset", "on", ">pw", *rules)
+    try:
+        found = await examined(fleet, url=fleet.url.replace("redis://", "redis://hand:pw@"))
+    finally:
+        await fleet.ask("ACL", "DELUSER", "hand")
+    assert (found.code, of(found, "write")[0].state, of(found, "messages")) == (0, "ok", [])
+    (runs,) = of(found, "runs")
+    assert (runs.state, "the user lacks the rights of a viewer" in runs.what) == ("warning", True)
+
+
 async def test_the_runs_of_a_worker_that_died_are_found_when_no_worker_is_left(fleet: Fleet) -> None:
     async with fleet.owner() as owner:
         assert of(await examined(fleet), "leases") == []
@@ -137,3 +151,18 @@ async def test_a_worker_announces_its_version_and_the_durability_that_the_server
             assert "a key was written, fsynced and read back" in of(found, "write")[0].what
             await there.ask("CONFIG", "SET", "appendfsync", "everysec")
             assert "durability" in failed(await examined(there))
+
+
+async def test_shards_on_several_servers_are_checked_each_and_one_that_is_away_is_named(prefix: str) -> None:
+    with EmbeddedCluster(node_timeout_ms=60_000) as cluster:
+        async with Client(cluster.url, prefix=prefix, shards=4) as client:
+            await client.start("absent", "Hi")
+        found = await examine(cluster.url, prefix=prefix, limit=None, strict=False)
+        assert len({one.shard for one in of(found, "server")}) == len(of(found, "server")) > 1
+        assert "on each of 4 shards" in of(found, "write")[0].what
+        away = next(shard for shard in range(1, 4) if cluster.owner(prefix, shard=shard) is not cluster.owner(prefix))
+        cluster.owner(prefix, shard=away).stop_sync()
+        found = await examine(cluster.url, prefix=prefix, limit=None, strict=False)
+    assert found.code == 1
+    assert away in {one.shard for one in of(found, "server") if one.state == "failed"}
+    assert of(found, "runs")[0].what.endswith("a shard cannot be reached")

@@ -136,12 +136,16 @@ def test_a_user_who_may_not_wait_for_a_replica_is_a_warning() -> None:
     assert bad(trial_checks([trial])) == [("write", "warning")]
 
 
-def test_a_user_without_the_rights_of_any_role_fails_and_one_with_some_is_warned() -> None:
+def test_a_user_without_the_rights_of_any_role_fails_and_one_with_those_of_a_role_does_not() -> None:
     none = rights_checks({"worker": ["+eval"], "client": ["+eval"], "viewer": ["+get"]})
     assert {one.state for one in none} == {"failed"}
+    assert none[0].do.endswith("ACL SETUSER USER +eval")
     some = rights_checks({"worker": ["+blpop"], "client": [], "viewer": []})
-    assert [one.state for one in some] == ["ok", "warning"]
-    assert some[1].do.endswith("ACL SETUSER USER +blpop")
+    assert [one.what for one in some] == [
+        "the user has the rights of a client, a viewer",
+        "as a worker the user lacks +blpop",
+    ]
+    assert bad(some) == []
 
 
 def run(

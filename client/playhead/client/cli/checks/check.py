@@ -24,7 +24,7 @@ class Check:
         state: How it is.
         what: What was found, in one line.
         do: What to do about it, in one line; empty if it is ok.
-        shard: The shard that it is about; None for the whole deployment, or if there is only one shard.
+        shard: The shard that it is about, the first one of a server; None for the whole deployment, or if there is one server.
         runs: The ids of the runs that it is about, all of them.
     """
 

@@ -104,9 +104,8 @@ def _versions(fleet: Fleet) -> Iterator[Check]:
     for worker in fleet.workers:
         by_version[str(worker.extra.get("version", "0.1.0 or older"))].append(worker.worker)
     if not set(by_version) - {fleet.version}:
-        yield Check(
-            check="versions", state="ok", what=f"this client is playhead {fleet.version}, and so is each worker"
-        )
+        same = ", and so is each worker" if fleet.workers else ""
+        yield Check(check="versions", state="ok", what=f"this client is playhead {fleet.version}{same}")
         return
     told = "; ".join(f"{version}: {named(workers)}" for version, workers in sorted(by_version.items()))
     yield Check(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple, cast
 
@@ -74,6 +75,9 @@ async def _checks(logs: ShardedLog, shards: int, *, make: Any, where: str, limit
     found += trial_checks([await _tried(make, shard, durability, missing) for shard in reports])
     if may_read:
         found += fleet_checks(await look(logs, workers=workers, limit=limit))
+    else:
+        why = "a shard cannot be reached" if unreached else "the user lacks the rights of a viewer"
+        found.append(Check(check="runs", state="warning", what=f"neither workers nor runs were looked at: {why}"))
     return found
 
 
@@ -152,11 +156,12 @@ async def _fsync(log: RedisLog) -> str | None:
 
 def _of_servers(reports: Mapping[int, _Report], *, where: str, durabilities: Collection[Durability]) -> list[Check]:
     """The checks of each server, once for all shards that it has."""
-    servers = {report.key: report for report in reports.values()}
-    return [
-        check
-        for one in servers.values()
-        for check in server_checks(
+    servers: dict[str, tuple[int, _Report]] = {}
+    for shard, report in reports.items():
+        servers.setdefault(report.key, (shard, report))
+    found: list[Check] = []
+    for shard, one in servers.values():
+        checks = server_checks(
             Server(
                 where=where,
                 topology=one.topology,
@@ -168,7 +173,8 @@ def _of_servers(reports: Mapping[int, _Report], *, where: str, durabilities: Col
                 durabilities=durabilities,
             )
         )
-    ]
+        found += checks if len(servers) == 1 else [replace(check, shard=shard) for check in checks]
+    return found
 
 
 async def _tried(make: Any, shard: int, durability: Durability, missing: Mapping[Role, Sequence[str]]) -> Trial:
