@@ -226,3 +226,27 @@ async def prepared(admin: RedisLog, log: RedisLog, call: str) -> Callable[[], Aw
         "signal": lambda: log.signal(run_id, Signal("s1", "cancel")),
         "reap": log.reap,
     }[call]
+
+
+async def test_many_first_submissions_at_once_share_one_check_of_the_rights_and_its_failure(fleet: Fleet) -> None:
+    runs: list[str] = []
+    refused: list[RedisAuthError] = []
+
+    async def submit(client: Client) -> None:
+        try:
+            runs.append((await client.start("agent", "Hi")).id)
+        except RedisAuthError as error:
+            refused.append(error)
+
+    async with fleet.client() as client, anyio.create_task_group() as tasks:
+        for _ in range(300):  # more than the connections that a client may have
+            tasks.start_soon(submit, client)
+    assert (len(set(runs)), refused) == (300, [])
+    async with (
+        user(fleet, *rules_of(fleet, "viewer")) as there,
+        Client(there.url, prefix=there.prefix) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(300):
+            tasks.start_soon(submit, client)
+    assert (len(runs), len({id(error) for error in refused}), len(refused)) == (300, 1, 300)

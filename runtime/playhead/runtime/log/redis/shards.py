@@ -118,6 +118,14 @@ async def settle(first: RedisLog, shards: int | None) -> int:
     return settled
 
 
+class _Check:
+    """One check of the user's rights, which all calls that need its result wait for."""
+
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+        self.error: PlayheadError | None = None
+
+
 class ShardedLog:
     """The logs of all shards of one deployment, as one `LogReader` and `LogSubmitter`.
 
@@ -132,6 +140,7 @@ class ShardedLog:
         self._logs: dict[int, RedisLog] = {}
         self._settled: int | None = None
         self._writable: set[int] = set()  # shards where the user has a client's rights
+        self._checks: dict[int, _Check] = {}  # in progress
 
     async def aclose(self) -> None:
         """Close all connections. A later call makes the logs again."""
@@ -170,11 +179,32 @@ class ShardedLog:
         return await self._with_rights(self._of(run_id))
 
     async def _with_rights(self, log: RedisLog) -> RedisLog:
-        """The log, once the user is known to have a client's rights: a viewer is refused before anything changes."""
-        if log.keys.shard not in self._writable:
+        """The log, once the user is known to have a client's rights: a viewer is refused before anything changes.
+
+        The check needs a connection of its own, so all calls that arrive meanwhile share it, and its failure.
+        """
+        shard = log.keys.shard
+        while shard not in self._writable:
+            check = self._checks.get(shard)
+            if check is None:
+                await self._check(log)
+            else:
+                await check.over.wait()
+                if check.error is not None:
+                    raise check.error
+        return log
+
+    async def _check(self, log: RedisLog) -> None:
+        check = self._checks[log.keys.shard] = _Check()
+        try:
             await log.check_rights("client")
             self._writable.add(log.keys.shard)
-        return log
+        except PlayheadError as error:
+            check.error = error
+            raise
+        finally:  # if this call is cancelled, the next that waits checks
+            del self._checks[log.keys.shard]
+            check.over.set()
 
     async def _of_session(self, session: str) -> RedisLog:
         return self.at(shard_of_session(session, shards=await self.settled()))
