@@ -17,6 +17,7 @@ from playhead.client.cli.checks.of_run import check_file, check_run
 from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import print_json, printable
 from playhead.client.cli.watch import Json, Prefix, Url
+from playhead.runtime.log.redis.connection import DEFAULT_URL
 
 __all__ = ["doctor"]
 
@@ -49,7 +50,8 @@ def doctor(
             async with reach(url, at_rest=True) as where:
                 if run_id is None:
                     limit = None if all_runs else _LOOKED_AT
-                    examined = await examine(where, prefix=prefix, limit=limit, strict=strict)
+                    is_default = url is None and where == DEFAULT_URL
+                    examined = await examine(where, prefix=prefix, limit=limit, strict=strict, is_default=is_default)
                 else:
                     found = await check_run(where, prefix=prefix, run_id=run_id)
                     examined = Examined(found, exit_code(found, strict=strict))

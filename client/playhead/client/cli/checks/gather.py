@@ -13,7 +13,8 @@ from playhead.client.cli.checks.fleet import fleet_checks
 from playhead.client.cli.checks.looking import look
 from playhead.client.cli.checks.server import Server, server_checks
 from playhead.client.cli.checks.trials import Trial, rights_checks, trial_checks
-from playhead.runtime.core.errors import PlayheadError, WriteRefusedError
+from playhead.client.finding import with_places
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, WriteRefusedError
 from playhead.runtime.log.redis.connection import address_of, connect, redact, translate_errors
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
@@ -42,9 +43,10 @@ class Examined(NamedTuple):
     code: int
 
 
-async def examine(url: str, *, prefix: str, limit: int | None, strict: bool) -> Examined:
+async def examine(url: str, *, prefix: str, limit: int | None, strict: bool, is_default: bool = False) -> Examined:
     """Check the servers of all shards and the fleet; `limit` is how many runs are looked at, None for all.
 
+    `is_default` if the URL is used because no other was found, which is told if it cannot be reached.
     If nothing can be checked because the first server cannot be used, the exit code is that of the error.
     """
     make = partial(_log, url, prefix=prefix)
@@ -54,7 +56,8 @@ async def examine(url: str, *, prefix: str, limit: int | None, strict: bool) -> 
         found = await _checks(logs, await logs.settled(), make=make, where=redact(url), limit=limit)
         return Examined(found, exit_code(found, strict=strict))
     except PlayheadError as error:
-        return Examined([_unusable(redact(url), error)], error.exit_code)
+        told = with_places(error) if is_default and isinstance(error, LogUnavailableError) else error
+        return Examined([_unusable(redact(url), told)], error.exit_code)
     finally:
         await logs.aclose()
 
