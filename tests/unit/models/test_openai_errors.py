@@ -18,7 +18,7 @@ from playhead.runtime.core.errors import (
     remote_error,
 )
 from playhead.runtime.core.faults import asked_to_wait, is_transient, status_of
-from playhead.runtime.models.openai.told import told
+from playhead.runtime.models.told import told
 from tests.unit.models.openai_streams import DONE, call, delta, event, read, sse
 
 __all__: list[str] = []

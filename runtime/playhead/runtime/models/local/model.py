@@ -14,7 +14,7 @@ from playhead.runtime.core.arguments import check_mapping, check_number, check_t
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.models.local.process import LocalOptions, shared_process
 from playhead.runtime.models.openai.model import OpenAIModel
-from playhead.runtime.models.openai.sdk import load_sdk
+from playhead.runtime.models.sdk import load_sdk
 
 __all__ = ["LocalModel"]
 
@@ -101,7 +101,7 @@ class LocalModel:
         model = _LoopbackModel(
             Path(self._options.path).stem, base_url=endpoint.base_url, api_key=endpoint.api_key, params=self._params
         )
-        await load_sdk()
+        await load_sdk("openai")
         import openai
 
         stream = model.stream(messages, tool_specs, system_prompt, tool_choice=tool_choice)

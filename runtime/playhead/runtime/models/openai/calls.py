@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from playhead.runtime.core.plain import plain, plain_text
 from playhead.runtime.core.tool_input import read_tool_input
 from playhead.runtime.models.openai.blocks import BlockQueue, CallBlock
-from playhead.runtime.models.openai.server_errors import not_understood
+from playhead.runtime.models.server_errors import not_understood
 
 __all__ = ["CallTable"]
 

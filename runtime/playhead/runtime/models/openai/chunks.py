@@ -13,13 +13,13 @@ from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import ModelResponseError
 from playhead.runtime.core.tool_input import read_tool_input
 from playhead.runtime.models import chunks as c
+from playhead.runtime.models.finish import finish_word, is_failure, stop_reason
 from playhead.runtime.models.openai.blocks import BlockQueue, TextBlock
 from playhead.runtime.models.openai.calls import CallTable
 from playhead.runtime.models.openai.deltas import calls_of, details_of, merged_details, reasoning_of, text_of
-from playhead.runtime.models.openai.finish import finish_word, is_failure, stop_reason
-from playhead.runtime.models.openai.server_errors import broken_off, not_understood, server_error
 from playhead.runtime.models.openai.usage import metadata, usage_of
 from playhead.runtime.models.openai.whole_message import Said, differs, says
+from playhead.runtime.models.server_errors import broken_off, not_understood, server_error
 
 __all__ = ["ChunkTranslator"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
-from playhead.runtime.models.openai.server_errors import not_understood
+from playhead.runtime.models.server_errors import not_understood
 
 __all__ = ["REASONING_FIELDS", "Piece", "calls_of", "details_of", "merged_details", "reasoning_of", "text_of"]
 

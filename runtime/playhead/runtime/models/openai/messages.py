@@ -13,8 +13,10 @@ from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSp
 from playhead.runtime.core.history_repair import NO_REPLY_TEXT, in_order
 from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.plain import plain
+from playhead.runtime.models.content import blocks as content_blocks
+from playhead.runtime.models.content import fields_of, json_text
 from playhead.runtime.models.openai.deltas import REASONING_FIELDS
-from playhead.runtime.models.openai.media import json_text, part
+from playhead.runtime.models.openai.media import part
 
 __all__ = ["SendBack", "chat_messages", "chat_request", "chat_tool_choice", "chat_tools"]
 
@@ -82,9 +84,9 @@ def chat_messages(
 
 def _chat_message(message: Message, *, provider: str, send_back: SendBack) -> list[dict[str, Any]]:
     role = message.get("role")
-    blocks = _blocks(message.get("content"))
-    results = [_fields(block["toolResult"]) for block in blocks if "toolResult" in block]
-    calls = [_tool_call(_fields(block["toolUse"]), provider) for block in blocks if "toolUse" in block]
+    blocks = content_blocks(message.get("content"))
+    results = [fields_of(block["toolResult"]) for block in blocks if "toolResult" in block]
+    calls = [_tool_call(fields_of(block["toolUse"]), provider) for block in blocks if "toolUse" in block]
     others = [block for block in blocks if "toolUse" not in block and "toolResult" not in block]
     parts = [made for block in others if (made := part(block, media=role != "assistant"))]
     own: dict[str, Any] = {"role": role if role in _ROLES else "user"}
@@ -104,39 +106,27 @@ def _chat_message(message: Message, *, provider: str, send_back: SendBack) -> li
     return sent
 
 
-def _blocks(content: Any) -> list[dict[str, Any]]:
-    """The blocks of a message; text alone counts as one."""
-    if content is None:
-        return []
-    given = cast("list[Any]", content) if isinstance(content, list | tuple) else [content]
-    return [_fields(block) if isinstance(block, Mapping) else {"text": block} for block in given]
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, Mapping) else {}
-
-
 def _tool_call(tool_use: dict[str, Any], provider: str) -> dict[str, Any]:
     given = tool_use.get("input")
     arguments = given if isinstance(given, Mapping) else {} if given is None else {"input": given}
     function = {"name": str(tool_use.get("name")), "arguments": json_text(arguments)}
     call = {"id": str(tool_use.get("toolUseId")), "type": "function", "function": function}
-    kept = _fields(tool_use.get("providerFields"))
+    kept = fields_of(tool_use.get("providerFields"))
     if not provider or kept.get("provider") != provider:
         return call
-    call["function"] = {**_fields(plain(kept.get("function"))), **function}
-    return {**_fields(plain(kept.get("fields"))), **call}
+    call["function"] = {**fields_of(plain(kept.get("function"))), **function}
+    return {**fields_of(plain(kept.get("fields"))), **call}
 
 
 def _reasoning(blocks: list[dict[str, Any]], provider: str) -> dict[str, Any]:
     """The reasoning that the provider itself sent, under its own names."""
     sent: dict[str, Any] = {}
     for block in blocks:
-        reasoning = _fields(block.get("reasoningContent"))
-        kept = _fields(reasoning.get("providerFields"))
+        reasoning = fields_of(block.get("reasoningContent"))
+        kept = fields_of(reasoning.get("providerFields"))
         if kept.get("provider") != provider:
             continue
-        text, field = str(_fields(reasoning.get("reasoningText")).get("text") or ""), kept.get("field")
+        text, field = str(fields_of(reasoning.get("reasoningText")).get("text") or ""), kept.get("field")
         if field == "content" and text:
             thought = {"type": "thinking", "thinking": [{"type": "text", "text": text}]}
             sent["content"] = [*sent.get("content", []), thought]
@@ -156,7 +146,7 @@ def _result_messages(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     sent: list[dict[str, Any]] = []
     media: list[dict[str, Any]] = []
     for result in results:
-        parts = [made for block in _blocks(result.get("content")) if (made := part(block))]
+        parts = [made for block in content_blocks(result.get("content")) if (made := part(block))]
         texts = [each["text"] for each in parts if each["type"] == "text"]
         moved = [each for each in parts if each["type"] != "text"]
         if result.get("status") == "error" and not any("error" in text.lower() for text in texts):

@@ -17,8 +17,8 @@ from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.chunks import ChunkTranslator
 from playhead.runtime.models.openai.messages import SendBack, chat_request
 from playhead.runtime.models.openai.response import ResponseReader
-from playhead.runtime.models.openai.sdk import NO_KEY, check_installed, closing, load_sdk, request_errors, ssl_context
-from playhead.runtime.models.openai.told import told
+from playhead.runtime.models.sdk import NO_KEY, check_installed, client_of, closing, load_sdk, response_of
+from playhead.runtime.models.told import told
 
 __all__ = ["OpenAIModel"]
 
@@ -95,7 +95,7 @@ class OpenAIModel:
         check_mapping("params", params, optional=True)
         check_mapping("client_args", client_args, optional=True)
         check_mapping("continue_params", continue_params, optional=True)
-        check_installed(model_id)
+        check_installed(model_id, package="openai")
         self.model_id = model_id
         self._send_back: SendBack = send_back
         self.continues_partial: bool = continue_params is not None
@@ -148,7 +148,7 @@ class OpenAIModel:
         conversation = chat_request(
             messages, tool_specs, system_prompt, tool_choice=tool_choice, provider=provider, send_back=self._send_back
         )
-        await load_sdk()
+        await load_sdk("openai")
         import openai
 
         started = time.monotonic()
@@ -190,20 +190,12 @@ class OpenAIModel:
     @asynccontextmanager
     async def _response(self, request: dict[str, Any]) -> AsyncGenerator[Any]:
         """Yield the SDK's unread response to one request. The client and the connection are closed in every case."""
-        import openai
-
         async with AsyncExitStack() as stack:
             client = self._client()
             if "http_client" not in self._client_args:
                 await stack.enter_async_context(closing(client))
-            create = client.chat.completions.with_streaming_response.create
-            response: Any = await stack.enter_async_context(create(**request))
-            await stack.enter_async_context(closing(response))
-            try:
-                yield response
-            except request_errors() as error:
-                message = f"The stream of model {self.model_id} broke: {str(error) or type(error).__name__}"
-                raise openai.APIConnectionError(message=message, request=response.http_request) from error
+            asked = client.chat.completions.with_streaming_response.create(**request)
+            yield await stack.enter_async_context(response_of("openai", asked, model_id=self.model_id))
 
     def _key(self) -> str:
         key = self._client_args.get("api_key") or os.environ.get("OPENAI_API_KEY")
@@ -215,15 +207,11 @@ class OpenAIModel:
         return f"{base.hostname}:{base.port}" if base.port else str(base.hostname or "")
 
     def _client(self) -> Any:
-        import openai
-
         args = dict(self._client_args)
-        if "http_client" not in args:
-            args["http_client"] = openai.DefaultAsyncHttpxClient(verify=ssl_context(), trust_env=self._trust_env)
         if self._server:
             args["api_key"] = args.get("api_key") or os.environ.get("OPENAI_API_KEY") or NO_KEY
         with self._told_of_no_key():
-            return openai.AsyncOpenAI(**args)
+            return client_of("openai", args, trust_env=self._trust_env)
 
     @property
     def _server(self) -> Any:

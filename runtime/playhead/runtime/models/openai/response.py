@@ -8,8 +8,8 @@ from typing import Any
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import ModelResponseError
 from playhead.runtime.models.openai.chunks import ChunkTranslator
-from playhead.runtime.models.openai.server_errors import error_words
-from playhead.runtime.models.openai.sse import EventDecoder, ServerEvent
+from playhead.runtime.models.server_errors import error_words
+from playhead.runtime.models.sse import EventDecoder, ServerEvent
 
 __all__ = ["ResponseReader"]
 

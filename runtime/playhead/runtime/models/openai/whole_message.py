@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from playhead.runtime.core.errors import ModelResponseError
 from playhead.runtime.core.plain import plain_text
 from playhead.runtime.models.openai.deltas import REASONING_FIELDS, Piece, reasoning_of, text_of
-from playhead.runtime.models.openai.server_errors import not_understood
+from playhead.runtime.models.server_errors import not_understood
 
 __all__ = ["Kind", "Said", "differs", "says"]
 

@@ -11,7 +11,7 @@ from playhead.runtime.core.errors import (
     ModelThrottledException,
 )
 from playhead.runtime.core.faults import status_of
-from playhead.runtime.models.openai.server_errors import error_words
+from playhead.runtime.models.server_errors import error_words
 
 __all__ = ["told"]
 
@@ -22,7 +22,7 @@ _OVERFLOW = re.compile(
         (
             r"context[_ ]length",
             r"exceed_context_size",
-            r"exceeds? (?:the )?(?:(?:model's|available) )?context (?:size|window|limit)",
+            r"exceeds? (?:(?:the|your) )?(?:(?:model's|available) )?context (?:size|window|limit)",
             r"exceeds the max_model_len",
             r"exceed(?:s|ed)?(?: customer)? model maximum",
             r"exceeds the maximum number of tokens allowed",
@@ -40,7 +40,7 @@ _THROTTLED: Final = re.compile(r"rate.?limit|too.?many.?requests|throttl|resourc
 
 
 def told(error: Any, *, model_id: str, key: str) -> Exception:
-    """The exception to raise for an `openai.APIError` or a `ModelResponseError`.
+    """The exception to raise for an `APIError` of an SDK or a `ModelResponseError`.
 
     Args:
         error: The error. Its message is changed in place, because its class says what went wrong.
@@ -79,7 +79,7 @@ def _complete(error: Any, key: str) -> None:
 
 def _overload(error: Any) -> type[Exception] | None:
     """The exception that tells the loop to wait or to cut the history, if the error means one of these."""
-    status, code = status_of(error), str(error.code or "")
+    status, code = status_of(error), str(getattr(error, "code", None) or "")
     if status == 429 or _THROTTLED.search(code):
         return None if code == "insufficient_quota" else ModelThrottledException  # a quota does not pass
     return ContextWindowOverflowException if _OVERFLOW.search(f"{code} {error}") else None
