@@ -22,6 +22,7 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 from playhead.runtime.models import (
+    AnthropicModel,
     DemoModel,
     LocalModel,
     ModelRequest,
@@ -151,7 +152,11 @@ def models() -> list[Model]:
     assert_type(scripted.requests, list[ModelRequest])
     scripted = ScriptedModel([lambda messages: str(len(messages))], delay=0.1, repeat=True)
     Agent(model=Mute())  # pyright: ignore[reportArgumentType]
-    return [scripted, DemoModel(), OpenAIModel("gpt-5-mini", params={"temperature": 0}), LocalModel("m.gguf"), Parrot()]
+    vendors: list[Model] = [
+        OpenAIModel("gpt-5-mini", params={"temperature": 0}),
+        AnthropicModel("claude-sonnet-4-5", cache="1h"),
+    ]
+    return [scripted, DemoModel(), *vendors, LocalModel("m.gguf"), Parrot()]
 
 
 def stream_of(model: Model) -> AsyncIterable[Chunk]:

@@ -15,7 +15,7 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.models import DemoModel, LocalModel, OpenAIModel, ScriptedModel
+from playhead.runtime.models import AnthropicModel, DemoModel, LocalModel, OpenAIModel, ScriptedModel
 from playhead.runtime.toolbox import make_http_request
 from playhead.workers import Worker, WorkerOptions
 
@@ -46,6 +46,11 @@ def worker(**options: Any) -> Worker:
 def openai_model(**options: Any) -> OpenAIModel:
     given: dict[str, Any] = {"model_id": "m", **options}
     return OpenAIModel(**given)
+
+
+def anthropic_model(**options: Any) -> AnthropicModel:
+    given: dict[str, Any] = {"model_id": "m", **options}
+    return AnthropicModel(**given)
 
 
 def local_model(**options: Any) -> LocalModel:
@@ -110,6 +115,15 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "params": [[], "temperature=0", {5: 1}],
         "client_args": [[], 5],
         "continue_params": [[], True],
+    },
+    anthropic_model: {
+        "model_id": ["", " ", None, 5],
+        "max_tokens": [0, "9", 1.5, None, True],
+        "base_url": ["", "localhost:8000", 5],
+        "api_key": ["", 5],
+        "params": [[], "temperature=0", {5: 1}],
+        "client_args": [[], 5],
+        "cache": ["2h", True, 5],
     },
     local_model: {
         "path": ["", None, 5],

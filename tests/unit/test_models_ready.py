@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from playhead.runtime import Agent, ModelConfigurationError, toolbox
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.models import LocalModel, OpenAIModel, ScriptedModel
+from playhead.runtime.models import AnthropicModel, LocalModel, OpenAIModel, ScriptedModel
 from playhead.workers import Worker
 
 __all__: list[str] = []
@@ -63,14 +64,17 @@ async def test_a_worker_does_not_start_with_a_model_that_is_not_ready() -> None:
         await Worker(agents, log=MemoryLog()).run()
 
 
-@pytest.mark.parametrize("missing", ["openai", "httpx"])
+@pytest.mark.parametrize(
+    ("missing", "provider", "make"),
+    [("openai", "openai", OpenAIModel), ("httpx", "openai", OpenAIModel), ("anthropic", "anthropic", AnthropicModel)],
+)
 def test_a_model_whose_extra_is_not_installed_is_refused_when_it_is_made(
-    missing: str, monkeypatch: pytest.MonkeyPatch
+    missing: str, provider: str, make: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    for make in (lambda: OpenAIModel("gpt-5-mini"), lambda: Agent("openai/gpt-5-mini")):
-        with pytest.raises(ModelConfigurationError, match=r"pip install 'playhead-runtime\[openai\]'"):
-            make()
+    for made in (lambda: make("m"), lambda: Agent(f"{provider}/m")):
+        with pytest.raises(ModelConfigurationError, match=rf"pip install 'playhead-runtime\[{provider}\]'"):
+            made()
 
 
 def test_the_tool_whose_extra_is_not_installed_is_refused_when_it_is_imported(monkeypatch: pytest.MonkeyPatch) -> None:

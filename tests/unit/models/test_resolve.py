@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.errors import ModelConfigurationError
-from playhead.runtime.models import DemoModel, LocalModel, OpenAIModel, ScriptedModel, resolve_model
+from playhead.runtime.models import AnthropicModel, DemoModel, LocalModel, OpenAIModel, ScriptedModel, resolve_model
 
-FORMS = r'"openai/<model id>", "local/<path to a .gguf file>" or "demo"'
+FORMS = r'"openai/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +25,9 @@ def test_names_give_their_providers() -> None:
     openai_model = resolve_model("openai/org/some-model")
     assert isinstance(openai_model, OpenAIModel)
     assert openai_model.model_id == "org/some-model"
+    claude = resolve_model("anthropic/claude-sonnet-4-5")
+    assert isinstance(claude, AnthropicModel)
+    assert claude.model_id == "claude-sonnet-4-5"
     assert isinstance(resolve_model("demo"), DemoModel)
     assert repr(resolve_model("local//models/m.gguf")).startswith("LocalModel('/models/m.gguf'")
 
@@ -67,7 +70,7 @@ def test_a_model_that_was_asked_for_logs_nothing(caplog: pytest.LogCaptureFixtur
     assert not caplog.records
 
 
-@pytest.mark.parametrize("name", ["gpt-5-mini", "anthropic/x", "openai/", "local/", "openai", "Demo", ""])
+@pytest.mark.parametrize("name", ["gpt-5-mini", "vendor/x", "openai/", "anthropic/", "local/", "openai", "Demo", ""])
 def test_an_unknown_name_is_told_with_the_accepted_forms(name: str) -> None:
     with pytest.raises(ModelConfigurationError) as caught:
         resolve_model(name)

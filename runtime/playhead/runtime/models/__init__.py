@@ -1,4 +1,4 @@
-"""Model providers: OpenAI-compatible servers, a local GGUF file, an offline demo, and a scripted model for tests."""
+"""Model providers: OpenAI-compatible servers, Anthropic, a local GGUF file, an offline demo, and a scripted model for tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.core.model_input import ModelRequest
+    from playhead.runtime.models.anthropic.model import AnthropicModel
     from playhead.runtime.models.demo.model import DemoModel
     from playhead.runtime.models.local.model import LocalModel
     from playhead.runtime.models.openai.model import OpenAIModel
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from playhead.runtime.models.scripted import ScriptedCall, ScriptedModel, text_call, tool_call
 
 __all__ = [
+    "AnthropicModel",
     "DemoModel",
     "LocalModel",
     "ModelRequest",
@@ -30,6 +32,7 @@ __all__ = [
 import_at_first_use(
     __name__,
     {
+        "AnthropicModel": "playhead.runtime.models.anthropic.model",
         "DemoModel": "playhead.runtime.models.demo.model",
         "LocalModel": "playhead.runtime.models.local.model",
         "OpenAIModel": "playhead.runtime.models.openai.model",

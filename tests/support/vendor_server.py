@@ -1,0 +1,133 @@
+"""An HTTP server on loopback that responds as a vendor's API does, and keeps what it was asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.abc import SocketAttribute, SocketStream
+
+__all__ = ["Asked", "Server", "events_of", "refusing", "saying", "serving"]
+
+
+@dataclass
+class Asked:
+    """One request as the server sees it, and what sends the response.
+
+    Attributes:
+        path: Such as `/v1/messages`.
+        raw: The bytes of the body.
+    """
+
+    socket: SocketStream
+    path: str
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def body(self) -> Any:
+        """The body's JSON."""
+        return json.loads(self.raw)
+
+    async def begin(self, content_type: str = "text/event-stream") -> None:
+        """Start a response of status 200 whose body ends with `end`."""
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await self.socket.send(head.encode())
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the body."""
+        await self.socket.send(b"%x\r\n%s\r\n" % (len(data), data))
+
+    async def end(self) -> None:
+        """End the body."""
+        await self.socket.send(b"0\r\n\r\n")
+
+    async def refuse(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        """Respond with a whole body."""
+        lines = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+        head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        await self.socket.send(head.encode() + b"\r\n" + body)
+
+
+@dataclass
+class Server:
+    """Attributes:
+    url: The address, without a path.
+    asked: The requests, in order.
+    left: Set when a client closes its connection.
+    """
+
+    url: str
+    asked: list[Asked] = field(default_factory=list[Asked])
+    left: anyio.Event = field(default_factory=anyio.Event)
+
+
+Respond = Callable[[Asked], Awaitable[None]]
+
+
+@asynccontextmanager
+async def serving(respond: Respond) -> AsyncGenerator[Server, None]:
+    """A server that gives every request to `respond`; a connection is open until the client or `respond` closes it."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    server = Server(f"http://127.0.0.1:{listener.extra(SocketAttribute.local_port)}")
+
+    async def serve_connection(socket: SocketStream) -> None:
+        async with socket:
+            asked = await _read(socket)
+            server.asked.append(asked)
+            try:
+                await respond(asked)
+                await socket.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                server.left.set()
+
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve_connection)
+        yield server
+        tasks.cancel_scope.cancel()
+
+
+async def _read(socket: SocketStream) -> Asked:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await socket.receive()
+    head, _, rest = data.partition(b"\r\n\r\n")
+    request_line, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    while len(rest) < int(headers.get("content-length", "0")):
+        rest += await socket.receive()
+    return Asked(socket, request_line.split(" ")[1], headers, rest)
+
+
+def events_of(*events: dict[str, Any]) -> bytes:
+    """Server-sent events, each named by its `type`, as Anthropic and OpenAI's Responses API send them."""
+    return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+
+
+def saying(*pieces: bytes, content_type: str = "text/event-stream", cut: bool = False) -> Respond:
+    """A response of these pieces; with `cut` the connection drops in the middle of the body."""
+
+    async def respond(asked: Asked) -> None:
+        await asked.begin(content_type)
+        for piece in pieces:
+            await asked.send(piece)
+        if cut:
+            await asked.socket.aclose()
+        else:
+            await asked.end()
+
+    return respond
+
+
+def refusing(status: int, body: object, **headers: str) -> Respond:
+    """A response with an error."""
+
+    async def respond(asked: Asked) -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        await asked.refuse(status, json.dumps(body).encode(), named)
+
+    return respond
