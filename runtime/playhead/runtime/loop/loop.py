@@ -59,6 +59,7 @@ from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.model_call import Failed, ModelCall, answered, tracked
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
+from playhead.runtime.models.calling import CallContext
 
 __all__ = ["Loop"]
 
@@ -75,7 +76,7 @@ class Loop:
         control: Where signals are delivered.
         ownership: Checked before each model call and each tool's body; None for one that cannot be lost.
         driver: The task that takes all records, if there is one such task: see `breaking_off`.
-        invocation_state: Passed to tools; None for that of the submitted run.
+        invocation_state: Passed to tools and to the model; None for that of the submitted run.
         partial: `state.open_chunks` of the records: what is left of a model call that broke off.
         began_from: The messages of its session that the run began from; None for none.
         longest_wait: The longest wait before a model is called again that is waited here, in seconds.
@@ -116,12 +117,16 @@ class Loop:
         self._longest_wait = longest_wait
         self.answer: AddAnswer | None = whole_answer(partial)
         self._partial = partial if spec.on_partial == "continue" else ()
+        values = dict(state.invocation_state) if invocation_state is None else invocation_state
+        self._context = CallContext(
+            invocation_state=values, cancel_signal=self.control.cancel_signal, session_id=state.session
+        )
         self._tools = ToolBatch(
             spec,
             run_id=lambda: self.run_id,
             control=self.control,
             ownership=self.ownership,
-            invocation_state=dict(state.invocation_state) if invocation_state is None else invocation_state,
+            invocation_state=values,
             state=lambda: self.state,
         )
 
@@ -213,6 +218,7 @@ class Loop:
             state=self.state,
             head=lambda: self.head,
             control=self.control,
+            context=self._context,
             partial=partial,
             driver=self._driver,
         )

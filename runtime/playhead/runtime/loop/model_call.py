@@ -27,6 +27,7 @@ from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
+from playhead.runtime.models.calling import CallContext, open_stream
 
 __all__ = [
     "Answered",
@@ -116,6 +117,7 @@ class ModelCall:
         state: RunState,
         head: Callable[[], int],
         control: Control,
+        context: CallContext,
         partial: Sequence[Chunk],
         driver: asyncio.Task[Any] | None,
     ) -> None:
@@ -127,6 +129,7 @@ class ModelCall:
         self._head = head
         self._asked_at = head() + len(self._announced)
         self._control = control
+        self._context = context
         self._driver = driver
         self._assembler = MessageAssembler()
         if step.partial is not None:
@@ -181,7 +184,7 @@ class ModelCall:
             system_prompt=self._spec.system_prompt,
             partial=self._step.partial,
         )
-        return aiter(self._spec.model.stream(asked.messages, asked.tool_specs, asked.system_prompt))
+        return open_stream(self._spec.model, asked, self._context)
 
     def _ended(self, error: Exception | None, *, said: bool) -> Ending:
         """How the call ended; `said` is whether it has yielded a chunk."""

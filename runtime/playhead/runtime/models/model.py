@@ -19,6 +19,11 @@ class Model(Protocol):
     connection. After a transient error (see `core.faults.is_transient`) `stream` is called again. `messages` carry
     neither `metadata` nor `tracking_id`.
 
+    The loop passes what Strands' loop passes, as far as `stream` accepts it: `tool_choice`, `system_prompt_content` (the
+    system prompt as blocks), `invocation_state` (the caller's values), `cancel_signal` (a `threading.Event`),
+    `agent_metadata` (with `session_id`), and `model_state`, a dict of the model's own, which is not in the log and so
+    is empty after a takeover.
+
     A model that can continue a partial message (an assistant message at the end of `messages`) has an attribute
     `continues_partial` that is true. It then yields only the text that follows.
 

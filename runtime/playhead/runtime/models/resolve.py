@@ -21,7 +21,8 @@ _FORMS = '"openai/<model id>", "anthropic/<model id>", "local/<path to a .gguf f
 
 
 def check_model(model: object) -> None:
-    """Refuse a value that `resolve_model` can never resolve: a name of an unknown form, or an object that is not a model.
+    """Refuse a value that is not a usable model: a name of an unknown form, an object without `stream`, or a model that
+    keeps the conversation on its server.
 
     Raises:
         ModelConfigurationError: The message names it, with the accepted forms.
@@ -31,6 +32,11 @@ def check_model(model: object) -> None:
     elif model is not None and (isinstance(model, type) or not callable(getattr(model, "stream", None))):
         raise ModelConfigurationError(
             f"model must be {_FORMS}, or an object with a stream method, not {_described(model)}."
+        )
+    elif getattr(model, "stateful", False) is True:
+        raise ModelConfigurationError(
+            f"the {type(model).__name__} given as model keeps the conversation on its server (stateful=True). "
+            "Each call here sends the conversation from the log, so the server would have it twice: use stateful=False."
         )
 
 

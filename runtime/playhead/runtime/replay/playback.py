@@ -30,6 +30,7 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import CallableTool
+from playhead.runtime.models.calling import accepted
 from playhead.runtime.models.model import Model
 from playhead.runtime.replay.tape import Spot, Tape
 from playhead.runtime.tools.body import STOPPED_TEXT
@@ -217,7 +218,8 @@ class RecordedModel:
         playback = self._playback
         if self._live is not None and isinstance(await playback.after_call(), MessageAdded):
             playback.live_call = True
-            live = self._live.stream(messages, tool_specs, system_prompt, tool_choice=tool_choice)
+            more = accepted(self._live.stream, {**kwargs, "tool_choice": tool_choice})
+            live = self._live.stream(messages, tool_specs, system_prompt, **more)
             async for chunk in live:
                 yield chunk
             return
