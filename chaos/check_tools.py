@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 
 from chaos.evidence import Begun, Evidence, Violation
 from playhead.runtime.core.converse import ToolUse
-from playhead.runtime.core.records import Entry, MessageAdded, RunClaimed, ToolFinished, ToolInterrupted, ToolStarted
+from playhead.runtime.core.records import (
+    Entry,
+    MessageAdded,
+    RunClaimed,
+    RunSubmitted,
+    ToolFinished,
+    ToolInterrupted,
+    ToolStarted,
+)
+from playhead.runtime.core.terms import Terms
 
 __all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
 
@@ -52,6 +61,7 @@ def _name(effect_key: str) -> str:
 def check_tools(evidence: Evidence) -> list[Violation]:
     """Check that each owner starts a call at most once, never after its result, and that the message has one result per call, in order."""
     run, found = evidence.plan.run, list[Violation]()
+    by_loop = _checked_by_loop(evidence.entries)
     for name, call in tool_calls(evidence.entries).items():
         owners: set[int] = set()
         for start in call.starts:
@@ -62,13 +72,22 @@ def check_tools(evidence: Evidence) -> list[Violation]:
             owners.add(start.epoch)
         found += [Violation("result", run, one.seq, f"call {name} already has a result") for one in call.results[1:]]
         for result in call.results:
-            if _succeeded(result) and not any(start.seq < result.seq for start in call.starts):
+            if _ran(result, by_loop) and not any(start.seq < result.seq for start in call.starts):
                 found.append(Violation("unstarted", run, result.seq, f"call {name} has a result but no start"))
     return [*found, *_batches(evidence)]
 
 
-def _succeeded(result: Entry) -> bool:
-    return isinstance(result.record, ToolFinished) and result.record.result["status"] == "success"
+def _checked_by_loop(entries: Sequence[Entry]) -> str:
+    """The tool of the structured output, whose calls have no body; empty if the run is asked for none."""
+    first = entries[0].record if entries else None
+    output = Terms.read(first.options).output if isinstance(first, RunSubmitted) else None
+    return "" if output is None else output.name
+
+
+def _ran(result: Entry, by_loop: str) -> bool:
+    """Whether a body gave this result."""
+    record = result.record
+    return isinstance(record, ToolFinished) and record.result["status"] == "success" and record.name != by_loop
 
 
 def _batches(evidence: Evidence) -> list[Violation]:
@@ -118,7 +137,7 @@ def _ownerships(entries: Sequence[Entry]) -> list[_Ownership]:
 def check_bodies(evidence: Evidence) -> list[Violation]:
     """Compare the bodies' own traces with the log: all ran on one machine, with one clock."""
     calls = tool_calls(evidence.entries)
-    owners = _ownerships(evidence.entries)
+    owners, by_loop = _ownerships(evidence.entries), _checked_by_loop(evidence.entries)
     bodies: dict[str, list[Begun]] = defaultdict(list)
     for begun in evidence.begun:
         bodies[_name(begun.key)].append(begun)
@@ -127,7 +146,7 @@ def check_bodies(evidence: Evidence) -> list[Violation]:
         found += _check_call(evidence.plan.run, name, calls.get(name) or ToolCall(), begun, owners)
     for name, call in calls.items():
         told = bool(call.interruptions)  # by a human, if its worker died before the body started
-        if any(map(_succeeded, call.results)) and name not in bodies and not told:
+        if any(_ran(result, by_loop) for result in call.results) and name not in bodies and not told:
             what = f"call {name} has a result, but no body ran"
             found.append(Violation("result", evidence.plan.run, call.results[0].seq, what))
     return found

@@ -13,9 +13,11 @@ from playhead.runtime import Agent, AgentResult
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.records import ModelStarted
+from playhead.runtime.core.terms import TermArguments
 from tests.conformance.conformance_agents import Request, build_agent, request_as_noted
 from tests.conformance.conformance_scenarios import Scenario, decode, encode
 from tests.conformance.conformance_serving import serving
+from tests.conformance.conformance_tools import output_class
 from tests.support.fleet import Fleet
 
 __all__ = ["Recording", "drive_fleet", "drive_here"]
@@ -116,7 +118,9 @@ async def drive_here(scenario: Scenario) -> Recording:
         turn = _Turn(
             number,
             step,
-            events=agent.stream_async(prompt, invocation_state=decode(step.get("invocation_state", {}))),
+            events=agent.stream_async(
+                prompt, invocation_state=decode(step.get("invocation_state", {})), **_terms(step)
+            ),
             cancel=lambda: _cancel(agent),
             ask_twice=lambda: _ask_twice(agent),
         )
@@ -197,7 +201,11 @@ class _Remote:
         if interrupt_responses(prompt) is None:
             try:
                 run = await self._client.start(
-                    self._remote.name, prompt, session_id=self._remote.session_id, invocation_state=state
+                    self._remote.name,
+                    prompt,
+                    session_id=self._remote.session_id,
+                    invocation_state=state,
+                    **_terms(step),
                 )
             except Exception as error:  # refused here already: no run, and no history
                 self._recording.note_raised(number, error)
@@ -213,9 +221,16 @@ async def _wait_queued() -> None:
 def _check_turns(scenario: Scenario) -> None:
     """Raise NotImplementedError if a turn needs what playhead does not have."""
     for step in scenario["turns"]:
-        for key in ("resume_checkpoint", "limits", "structured_output"):
+        for key in ("resume_checkpoint", "limits"):
             if step.get(key) or (key in step and "prompt" not in step):
                 raise NotImplementedError(f"a turn with {key}")
+
+
+def _terms(step: dict[str, Any]) -> TermArguments:
+    """The terms of a turn; its structured output as a class, as the one that Strands was given."""
+    if (wanted := step.get("structured_output")) is None:
+        return {}
+    return {"structured_output_model": output_class(wanted["name"], wanted["schema"])}
 
 
 def _prompt(step: dict[str, Any], recording: Recording) -> Any:

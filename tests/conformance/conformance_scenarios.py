@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from pydantic import BaseModel
+
 __all__ = ["HERE", "Folder", "Scenario", "decode", "encode", "folders", "missing_features"]
 
 HERE: Final = Path(__file__).resolve().parent
@@ -65,7 +67,9 @@ def decode(value: Any) -> Any:
 
 
 def encode(value: Any) -> Any:
-    """A copy of plain data as JSON can hold it, with `{"$bytes": base64}` for bytes."""
+    """A copy of plain data as JSON can hold it: `{"$bytes": base64}` for bytes, an instance of a class as its fields."""
+    if isinstance(value, BaseModel):
+        return {"$live": type(value).__name__, "$base": "BaseModel", "value": encode(value.model_dump(mode="json"))}
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, dict):
@@ -78,14 +82,16 @@ def encode(value: Any) -> Any:
 
 _TOP_KEYS: Final = {"id", "title", "group", "agent", "tools", "model_calls", "turns", "compare"}
 _AGENT_KEYS: Final = {"system_prompt", "messages", "tool_executor", "retry", "conversation_manager"}
-_TURN_KEYS: Final = {"prompt", "resume", "invocation_state", "cancel_after", "close_after", "second_prompt_after"}
+_TURN_KEYS: Final = {
+    *("prompt", "resume", "invocation_state", "structured_output"),
+    *("cancel_after", "close_after", "second_prompt_after"),
+}
 _BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt"}
 _NAMES: Final = {
     "approvals": "before-tool hooks",
     "resume_checkpoint": "checkpoints",
     "checkpointing": "checkpoints",
     "limits": "limits",
-    "structured_output": "structured output",
     "stop": "cooperative stop by a tool",
     "agent": "agents as tools",
 }

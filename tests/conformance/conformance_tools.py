@@ -9,11 +9,12 @@ from functools import reduce
 from typing import Annotated, Any, Final, Literal, cast
 
 import anyio
+from pydantic import BaseModel, create_model
 
 from playhead.runtime import Tool, ToolContext, tool
 from tests.conformance.conformance_scenarios import Scenario, decode
 
-__all__ = ["build_tools"]
+__all__ = ["build_tools", "output_class"]
 
 _GIVE_UP_S: Final = 5.0
 _TYPES: Final[dict[str, Any]] = {
@@ -87,6 +88,16 @@ def _signature(schema: dict[str, Any]) -> inspect.Signature:
     ]
     context = inspect.Parameter("tool_context", inspect.Parameter.KEYWORD_ONLY, annotation=ToolContext)
     return inspect.Signature([*parameters, context])
+
+
+def output_class(name: str, schema: dict[str, Any]) -> type[BaseModel]:
+    """The pydantic class of a turn's structured output."""
+    required: list[str] = schema.get("required", [])
+    fields: dict[str, Any] = {
+        key: (_annotation(item, optional=key not in required), ... if key in required else item.get("default"))
+        for key, item in schema.get("properties", {}).items()
+    }
+    return create_model(name, __doc__=schema.get("description"), **fields)
 
 
 def _annotation(item: dict[str, Any], *, optional: bool) -> Any:

@@ -30,6 +30,7 @@ from playhead.runtime.core.records import (
     RunCompleted,
     RunFailed,
     RunSubmitted,
+    StructuredOutputProduced,
     ToolInterrupted,
     ToolProgressed,
 )
@@ -230,6 +231,7 @@ def sample() -> Iterable[Event]:
         MessageAdded(at=0, message={"role": "assistant", "content": []}, origin="model"),
         ToolProgressed(at=0, index=0, tool_use=call),
         ToolInterrupted(at=0, index=0, tool_use=call, interrupts=[]),
+        StructuredOutputProduced(at=0, name="x", value={}),
         RunCompleted(at=0, result={}),
         RunFailed(at=0, error_type="ValueError", message="", force_stop=True),
     ]

@@ -1,4 +1,5 @@
-"""Records the logs of one version into a new folder here: `uv run python tests/golden/record.py 0.2.0`.
+"""Records the logs of one version into a new folder here: `uv run python tests/golden/record.py 0.2.0`, of all scenarios or
+of those that are named after the version.
 
 Real workers run the scenarios on a real server. A file that exists is never written again: what a user's Redis holds does
 not change either. `tests/unit/core/test_old_logs.py` reads all of them, and says what a file has;
@@ -58,6 +59,12 @@ def pay(euros: int, context: ToolContext) -> str:
 
 
 TOOLS: Final = (steps, broken, pay)
+PERSON: Final = {
+    "title": "Person",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+    "required": ["name", "age"],
+}
 PLAIN: Final[Sequence[Chunk]] = text_call("Hello there, Größe 🌞.")
 
 
@@ -251,6 +258,12 @@ async def forked(stage: Stage) -> Run:
         return await stage.ended(fork)
 
 
+async def structured(stage: Stage) -> Run:
+    wrong, right = tool_call("Person", {"age": "old"}, "t2"), tool_call("Person", {"name": "Ada", "age": 36}, "t3")
+    served = agent(tool_call("steps", {"n": 1}, "t1"), "Ada is 36.", wrong, right)
+    return await stage.alone(served, "Who?", structured_output_model=PERSON, structured_output_prompt="Fill it in.")
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -266,6 +279,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     taken_over_and_continued,
     crashed_too_often,
     forked,
+    structured,
 ]
 
 
@@ -335,11 +349,11 @@ async def _record(scenario: Scenario, file: Path) -> None:
         out.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-async def main(version: str) -> None:
-    """Record every scenario that the version has no file of."""
+async def main(version: str, *names: str) -> None:
+    """Record every scenario that the version has no file of, or those of them that are named."""
     folder = Path(__file__).parent / version
     folder.mkdir(exist_ok=True)
-    for scenario in SCENARIOS:
+    for scenario in [one for one in SCENARIOS if not names or one.__name__ in names]:
         file = folder / f"{scenario.__name__}.jsonl"
         if not file.exists():
             await _record(scenario, file)
@@ -347,6 +361,7 @@ async def main(version: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: record.py VERSION, such as 0.2.0")
-    anyio.run(main, sys.argv[1])
+    if len(sys.argv) < 2:
+        sys.exit("usage: record.py VERSION [SCENARIO…], such as 0.2.0")
+    version, *names = sys.argv[1:]
+    anyio.run(main, version, *names)

@@ -220,23 +220,26 @@ async def test_a_keyword_that_an_agent_does_not_know_is_a_type_error_that_lists_
             for keyword in ("invocation_stat", "mood", "session_id"):
                 text = await refused(call, keyword, "Hi")
                 assert f"no argument {keyword!r}" in text
-                assert "It has: prompt, invocation_state." in text
+                assert "It has: prompt, invocation_state, structured_output_model," in text
                 assert "invocation_state={…}" in text
-            text = await refused(call, "limits", "Hi")
-            assert "Strands has limits; playhead does not support that yet" in text
+            text = await refused(call, "cancel_signal", "Hi")
+            assert "Strands has cancel_signal; here cancel from anywhere with agent.cancel()" in text
+            assert "Strands has idempotency_token; here" in await refused(call, "idempotency_token", "Hi")
         assert await client.runs() == []
 
 
 async def test_a_keyword_that_a_client_does_not_know_is_a_type_error_that_lists_what_there_is(fleet: Fleet) -> None:
     async with fleet.client() as client:
         for call in (client.start, client.stream_async, client.invoke_async):
-            text = await refused(call, "structured_output_model", "echo", "Hi")
+            text = await refused(call, "idempotency_token", "echo", "Hi")
             assert "It has: agent, prompt, session_id, invocation_state, run_id, deadline" in text
-            assert "does not support that yet" in text
+            assert "here choose a run_id for client.start()" in text
         assert await client.runs() == []
 
 
 def test_the_keywords_are_refused_before_a_client_is_open() -> None:
     client: Any = Client()
-    with pytest.raises(TypeError, match="no argument 'limits'"):
-        client.stream_async("echo", "Hi", limits=1)
+    with pytest.raises(TypeError, match="no argument 'cancel_signal'"):
+        client.stream_async("echo", "Hi", cancel_signal=1)
+    with pytest.raises(TypeError, match="structured_output_model must be a pydantic class or a JSON schema, not 1"):
+        client.stream_async("echo", "Hi", structured_output_model=1)

@@ -185,7 +185,7 @@ def works(want: str, folder: Path) -> None:
     there = done.stdout.splitlines()[-1]
     if "from Python" in want:
         assert there == "[]"
-        assert len(uv("pip", "list", "--quiet", "--python", scripts / "python").splitlines()) < 2 + 16
+        assert len(uv("pip", "list", "--quiet", "--python", scripts / "python").splitlines()) < 2 + 20
     elif "without workers" in want:
         assert there == "['typer', 'rich']"
         refused = in_a_shell(f"{scripts}/playhead worker agents.py", folder)

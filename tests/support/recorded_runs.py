@@ -39,7 +39,7 @@ from playhead.runtime.replay import EntriesRecording
 __all__ = ["TOOLS", "Call", "Plan", "Play", "agent_of", "played"]
 
 RUN = "0-run"
-TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang")
+TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang", "note")
 
 Fault = Literal["", "busy", "bug", "busy half-way", "bug half-way"]
 
@@ -53,9 +53,11 @@ class Call:
     fault: Fault = ""
     stop_reason: str = "end_turn"
     cancel_at: int | None = None  # a cancel comes before this chunk
+    says_object: bool = False  # in place of the words
 
     def chunks(self) -> list[Chunk]:
-        said = text_call(" ".join(["word"] * self.words))[1:-2] if self.words else []
+        text = "{}" if self.says_object else " ".join(["word"] * self.words)
+        said = text_call(text)[1:-2] if text else []
         calls = [
             chunk
             for number, name in enumerate(self.tools)
@@ -80,6 +82,7 @@ class Plan:
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     on_partial: Literal["retract", "continue"] = "retract"
     attempts: int = 3
+    output: bool = False  # the run is to give a structured output, whose tool is called note
 
 
 class PlannedModel:
@@ -281,6 +284,7 @@ def agent_of(play: Play) -> Agent:
         on_partial=play.plan.on_partial,
         retry=RetryPolicy(max_attempts=play.plan.attempts, initial_delay=0),
         callback_handler=None,
+        structured_output_model={"title": "note", "type": "object"} if play.plan.output else None,
     )
 
 

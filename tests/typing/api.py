@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal, assert_type
 
+from pydantic import BaseModel
+
 from playhead.client import Client, Notice, RemoteAgent, Run
 from playhead.runtime import Agent, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt, ToolSpec, ToolUse
@@ -89,6 +91,12 @@ async def tools(context: ToolContext) -> None:
 # Agents in this process.
 
 
+class Person(BaseModel):
+    """A structured output."""
+
+    name: str
+
+
 async def agents(prompt: Prompt, messages: Messages) -> None:
     agent = Agent(name="a", model="openai/gpt-5-mini", tools=[count, [calculator]], messages=messages)
     agent = Agent(DemoModel(), callback_handler=None, tool_executor="sequential")
@@ -111,6 +119,13 @@ async def agents(prompt: Prompt, messages: Messages) -> None:
     Agent(tool_executor="parallel")  # pyright: ignore[reportArgumentType]
     agent(1)  # pyright: ignore[reportArgumentType]
     agent("hi", limits=1)  # pyright: ignore[reportCallIssue]
+    Agent(structured_output_model=Person, structured_output_prompt="Fill it in.")
+    agent("hi", structured_output_model=Person)
+    await agent.invoke_async("hi", structured_output_model={"type": "object"})
+    assert_type(await agent.structured_output_async(Person, "hi"), Person)
+    assert_type(agent.structured_output(Person), Person)
+    agent("hi", structured_output_model=1)  # pyright: ignore[reportArgumentType]
+    agent("hi", cancel_signal=1)  # pyright: ignore[reportCallIssue]
     agent.stream_async("hi", mood="fine")  # pyright: ignore[reportCallIssue]
     await agent.invoke_async("hi", mood="fine")  # pyright: ignore[reportCallIssue]
 

@@ -24,6 +24,7 @@ from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
 from playhead.client.validation import check_allowed, check_run_id, check_same_submission, checked_fork, deadline_in_ms
 from playhead.runtime.core.arguments import check_callable, check_choice, check_whole
+from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.checks import check_agent, check_duration, check_session
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Prompt
@@ -31,9 +32,9 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
-from playhead.runtime.core.overrides import RunOverrides, checked_overrides
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.structured_output import OutputModel, output_class
 from playhead.runtime.core.submission import submission
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.archive.archiving import Archived, archive_runs
@@ -186,7 +187,7 @@ class Client:
         invocation_state: dict[str, Any] | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> Run:
         """Submit a run and return at once; `run.id` is enough to find it again.
 
@@ -199,31 +200,37 @@ class Client:
                 again after an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
                 `DeadlineExceeded`.
-            **overrides: What the run has instead of its agent's own, if the agent's `allow_overrides` allow it: `model` (a
-                name, for which the worker has the key), `system_prompt`, `tools` (names) and `params` (of the model).
+            **keywords: What the run has instead of its agent's own, if the agent's `allow_overrides` allow it: `model` (a
+                name, for which the worker has the key), `system_prompt`, `tools` (names) and `params` (of the model). And
+                what the run is to give, see `Agent.stream_async`; else what its agent's own terms say.
 
         Raises:
-            TypeError: If a keyword is unknown, or an override has the wrong type.
+            TypeError: If a keyword is unknown or has the wrong type.
             OverrideRefusedError: If workers serve the agent, and none of them allows an override; nothing was changed.
                 Without a worker, the run is submitted, and fails when one refuses it.
             RunConflictError: If another request was submitted with this `run_id`; nothing was changed.
-            ValueError: If the prompt has an unknown form; a name, the run id or the deadline is invalid; or the run id is
-                not on its session's shard.
+            ValueError: If the prompt has an unknown form; a name, the run id, the deadline or a keyword is invalid; or the
+                run id is not on its session's shard.
             InvalidMessageError: If a part of the prompt cannot be sent to a model.
             EncodingError: If something in the request is not plain data.
             RecordTooLargeError: If the request is over the limit.
             LogUnavailableError: If the run may or may not have been submitted; trying again with the same `run_id` is safe.
         """
-        options = checked_overrides(self.start, overrides)
+        asked = call_options(self.start, keywords)
         self._opened()
         deadline_ms = deadline_in_ms(deadline)
-        state = invocation_state or {}
         record, data = submission(
-            agent, prompt, session=session_id, invocation_state=state, options=options, limit=self._max_record_bytes
+            agent,
+            prompt,
+            session=session_id,
+            invocation_state=invocation_state or {},
+            options=asked.stored,
+            limit=self._max_record_bytes,
         )
-        if options:
-            check_allowed(agent, options, await self.reader.workers())
+        if asked.overrides:
+            check_allowed(agent, asked.overrides, await self.reader.workers())
         run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
+        run.output_class = asked.terms.output_class
         if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms, data)):
             check_same_submission(run.id, data, await self._log.read(run.id, limit=1))
         return run
@@ -240,7 +247,7 @@ class Client:
         wait_for_worker: float | None = None,
         on_pause: OnPause = "end",
         on_notice: OnNotice | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """`start` a run and yield its events, the `result` last. Leaving the iterator does not stop the run.
 
@@ -249,7 +256,7 @@ class Client:
         ends the iterator, as `on_pause` says. `on_notice` is called with what this run waits for,
         instead of the client's. Raises as `start` and `Run.stream_async`.
         """
-        checked_overrides(self.stream_async, overrides)
+        call_options(self.stream_async, keywords)
 
         async def begin() -> tuple[RunReader, Cursor | None]:
             run = await self.start(
@@ -259,7 +266,7 @@ class Client:
                 invocation_state=invocation_state,
                 run_id=run_id,
                 deadline=deadline,
-                **overrides,
+                **keywords,
             )
             return run, None
 
@@ -276,10 +283,10 @@ class Client:
         deadline: float | None = None,
         on_pause: OnPause = "end",
         on_notice: OnNotice | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """`start` a run and wait for its result; raises as `start` and `Run.result`."""
-        checked_overrides(self.invoke_async, overrides)
+        call_options(self.invoke_async, keywords)
         run = await self.start(
             agent,
             prompt,
@@ -287,12 +294,12 @@ class Client:
             invocation_state=invocation_state,
             run_id=run_id,
             deadline=deadline,
-            **overrides,
+            **keywords,
         )
         return await run.result(on_pause=on_pause, on_notice=on_notice)
 
-    def run(self, run_id: str) -> Run:
-        """A handle on an existing run. Makes no call to the server.
+    def run(self, run_id: str, *, structured_output_model: OutputModel | None = None) -> Run:
+        """A handle on an existing run, whose structured output is read as an instance of the class. Calls no server.
 
         Raises:
             ValueError: If it cannot be a run id.
@@ -305,6 +312,7 @@ class Client:
             open_tail=self.tail,
             max_record_bytes=self._max_record_bytes,
             make_fork=self.fork,
+            output_class=output_class(structured_output_model),
         )
 
     async def fork(self, parent: RunReader, fork: Fork, *, run_id: str | None = None) -> Run:

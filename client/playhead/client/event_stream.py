@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
+from pydantic import BaseModel
+
 from playhead.client.tails.interface import OpenTail
 from playhead.client.tails.notice import OnNotice, run_not_found
 from playhead.client.tails.state import OnPause
@@ -31,6 +33,11 @@ class Streamed(Protocol):
         ...
 
     @property
+    def output_class(self) -> type[BaseModel] | None:
+        """The reader's class of the structured output; None for a dict."""
+        ...
+
+    @property
     def log(self) -> LogReader:
         """The log that has the run."""
         ...
@@ -49,7 +56,7 @@ async def stream_events(
     """
     run, after = await begin()
     del begin
-    projection = Projection(run.id, after=after)
+    projection = Projection(run.id, after=after, output_class=run.output_class)
     seen: Cursor | Entry | None = 0
     for seen in await prelude(run, parse_cursor(after)):
         for event in projection.feed(seen):

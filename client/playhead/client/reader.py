@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import BaseModel
+
 from playhead.client.event_stream import Streamed, stream_events
 from playhead.client.replay import check_playback, played
 from playhead.client.requests import RecordedRequest, recorded_request
@@ -71,10 +73,14 @@ class RunReader:
     Attributes:
         id: The run id, which is enough to find the run again.
         open_tail: Makes a tail of a run.
+        output_class: The class of which the structured output is read as an instance; None for a dict.
     """
 
-    def __init__(self, run_id: str, *, log: LogReader, open_tail: OpenTail) -> None:
+    def __init__(
+        self, run_id: str, *, log: LogReader, open_tail: OpenTail, output_class: type[BaseModel] | None = None
+    ) -> None:
         self.id = run_id
+        self.output_class = output_class
         self.open_tail = open_tail
         self._log = log
 
@@ -150,6 +156,7 @@ class RunReader:
 
         Raises:
             RunFailedError: If the run failed, after its last event; a subclass with the name of the worker's exception.
+            StructuredOutputException: If the class refuses the run's structured output.
             ValueError: If `after` is not a cursor.
             RewindError, GapError, RunNotFoundError, ForeignRecordError, NoWorkerError, RedisAuthError: As their messages
                 say.
@@ -169,6 +176,7 @@ class RunReader:
 
         Raises:
             RunFailedError: If the run failed; the subclass has the name of the worker's exception.
+            StructuredOutputException: If the class refuses the run's structured output.
             GapError, RunNotFoundError, ForeignRecordError, RedisAuthError: As their messages say.
         """
         while True:
@@ -182,7 +190,7 @@ class RunReader:
     async def _result(self, on_pause: OnPause, on_notice: OnNotice | None) -> AgentResult | None:
         info = await self.info()
         said = info.ended or info.state == "paused"  # by the last record, which is already stored
-        projection = Projection(self.id)
+        projection = Projection(self.id, output_class=self.output_class)
         result: AgentResult | None = None
         place = info.head - 1 if said else f"{info.head}-{info.epoch}"
         async with self.open_tail(self.id, after=place, on_pause=on_pause, on_notice=on_notice) as tail:

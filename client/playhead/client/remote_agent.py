@@ -8,19 +8,24 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Protocol, Self, Unpack
+from typing import Any, Protocol, Self, TypeVar, Unpack
+
+from pydantic import BaseModel
 
 from playhead.client.event_stream import stream_events
 from playhead.client.run import Run
+from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
-from playhead.runtime.core.overrides import RunOverrides, checked_overrides
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.structured_output import output_class, requested_output
 
 __all__ = ["Fleet", "RemoteAgent"]
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
@@ -39,7 +44,7 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         invocation_state: dict[str, Any] | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> Run:
         """Submit a run; see `Client.start`."""
         ...
@@ -66,7 +71,7 @@ class RemoteAgent:
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
@@ -77,43 +82,52 @@ class RemoteAgent:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
-            **overrides: As for `Client.start`. A call that responds has those of the run that it resumes.
+            **keywords: As for `Client.start`. A call that responds keeps those of the run that it resumes.
 
         Raises:
-            TypeError: At once, for an unknown keyword, or an override of the wrong type.
+            TypeError, ValueError: At once, for a keyword that is unknown or invalid.
             AgentPausedError: If the conversation waits for responses and the prompt is something else.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open.
             Exception: As `Client.stream_async`.
         """
-        checked_overrides(self.stream_async, overrides)
-        return stream_events(partial(self._begin, prompt, invocation_state or {}, overrides))
+        call_options(self.stream_async, keywords)
+        return stream_events(partial(self._begin, prompt, invocation_state or {}, keywords))
 
     async def invoke_async(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Run the agent in the fleet and wait for its result, which may be an interrupt. Raises as `stream_async`."""
-        checked_overrides(self.invoke_async, overrides)
-        run, _ = await self._begin(prompt, invocation_state or {}, overrides)
+        call_options(self.invoke_async, keywords)
+        run, _ = await self._begin(prompt, invocation_state or {}, keywords)
         return await run.result()
+
+    async def structured_output_async(self, output_model: type[T], prompt: Prompt = None) -> T:
+        """Run the agent in the fleet, and return its structured output; as `Agent.structured_output_async`."""
+        result = await self.invoke_async(prompt, structured_output_model=output_model)
+        return requested_output(output_model, result)
+
+    def structured_output(self, output_model: type[T], prompt: Prompt = None) -> T:
+        """`structured_output_async` for code that is not async."""
+        return requested_output(output_model, self(prompt, structured_output_model=output_model))
 
     def __call__(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Like `invoke_async`, for code that is not async: in a thread, with its own client."""
-        checked_overrides(self.__call__, overrides)
+        call_options(self.__call__, keywords)
 
         async def invoke() -> AgentResult:
             async with self._client.clone() as client:
                 remote = RemoteAgent(self.name, client=client, session_id=self.session_id)
-                return await remote.invoke_async(prompt, invocation_state=invocation_state, **overrides)
+                return await remote.invoke_async(prompt, invocation_state=invocation_state, **keywords)
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
@@ -126,7 +140,7 @@ class RemoteAgent:
             await run.cancel()
 
     async def _begin(
-        self, prompt: Prompt, invocation_state: dict[str, Any], overrides: RunOverrides
+        self, prompt: Prompt, invocation_state: dict[str, Any], keywords: CallKeywords
     ) -> tuple[Run, Cursor | None]:
         """Start the run or respond to it, and return it with the cursor before its events."""
         answers = interrupt_responses(prompt)
@@ -136,10 +150,11 @@ class RemoteAgent:
             if answers is None:
                 raise AgentPausedError(self.name, [one.id for one in pause.interrupts])
             await run.respond(answers)
+            run.output_class = output_class(keywords.get("structured_output_model"))
             return run, pause.cursor
         if answers is not None:
             raise InterruptNotOpenError("", list(answers))
         started = await self._client.start(
-            self.name, prompt, session_id=self.session_id, invocation_state=invocation_state, **overrides
+            self.name, prompt, session_id=self.session_id, invocation_state=invocation_state, **keywords
         )
         return started, None

@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 from uuid import uuid4
 
+from pydantic import BaseModel
+
 from playhead.client.reader import RunReader
 from playhead.client.tails.interface import OpenTail
 from playhead.client.validation import checked_responses, checked_steer
@@ -49,8 +51,9 @@ class Run(RunReader):
         open_tail: OpenTail,
         max_record_bytes: int,
         make_fork: MakeFork,
+        output_class: type[BaseModel] | None = None,
     ) -> None:
-        super().__init__(run_id, log=log, open_tail=open_tail)
+        super().__init__(run_id, log=log, open_tail=open_tail, output_class=output_class)
         self._submitter = submitter
         self._max_record_bytes = max_record_bytes
         self._make_fork = make_fork

@@ -21,6 +21,7 @@ from playhead.runtime.core.segments import Segment, record_of
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial, open_chunks
 from playhead.runtime.core.steps import Step
+from playhead.runtime.core.terms import NO_TERMS, Terms
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.values import RunInfo
 
@@ -170,4 +171,6 @@ class States:
             left = open_chunks(state, await self._read(state.call_open, state.call_end, least=state.call_end))
         goes_on = definition is not None and definition.on_partial == "continue"
         in_turn = definition is not None and definition.tool_executor == "sequential"
-        return decide(state, in_turn=in_turn, partial=left if goes_on else (), answer=whole_answer(left))
+        terms = NO_TERMS if definition is None else Terms.read(definition.terms)
+        partial = left if goes_on else ()
+        return decide(state, in_turn=in_turn, partial=partial, answer=whole_answer(left), terms=terms)

@@ -18,6 +18,7 @@ from playhead.runtime.core.overrides import OVERRIDES, refuse_overrides
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, ToolFinished, now_ms
 from playhead.runtime.core.storable import check_size
+from playhead.runtime.core.terms import TERM_OPTIONS
 from playhead.runtime.core.tool_results import tool_result
 from playhead.runtime.log.values import WorkerInfo
 
@@ -62,7 +63,7 @@ def check_same_submission(run_id: str, data: bytes, stored: Sequence[Entry]) -> 
         "prompt": (first.prompt, mine.prompt),
         "session_id": (first.session, mine.session),
         "invocation_state": (first.invocation_state, mine.invocation_state),
-        **{name: (first.options.get(name), mine.options.get(name)) for name in OVERRIDES},
+        **{name: (first.options.get(name), mine.options.get(name)) for name in (*OVERRIDES, *TERM_OPTIONS)},
     }
     # By their bytes too, because a nan is not equal to itself.
     differs = [name for name, (old, new) in pairs.items() if old != new and pack(old) != pack(new)]

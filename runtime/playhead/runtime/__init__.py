@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SessionHeldError,
         SessionNotFoundError,
         ShardsError,
+        StructuredOutputException,
         UnusableServerError,
         WriteRefusedError,
     )
@@ -98,6 +99,7 @@ __all__ = [
     "SessionHeldError",
     "SessionNotFoundError",
     "ShardsError",
+    "StructuredOutputException",
     "Tool",
     "ToolContext",
     "UnusableServerError",
@@ -144,6 +146,7 @@ import_at_first_use(
         "SessionHeldError": "playhead.runtime.core.errors",
         "SessionNotFoundError": "playhead.runtime.core.errors",
         "ShardsError": "playhead.runtime.core.errors",
+        "StructuredOutputException": "playhead.runtime.core.errors",
         "UnusableServerError": "playhead.runtime.core.errors",
         "WriteRefusedError": "playhead.runtime.core.errors",
         "Event": "playhead.runtime.core.events",

@@ -240,6 +240,14 @@ async def test_a_careful_tool_may_fail_after_a_takeover_and_not_otherwise(tmp_pa
     assert "result" in kinds(result_changed(await made(careful, folder=tmp_path / ".."), status="error"))
 
 
+async def test_a_call_of_the_structured_output_has_neither_a_start_nor_a_body(tmp_path: Path) -> None:
+    whole = await made(plan(batches=(("swift",),)), folder=tmp_path)
+    bare = replace(without(ToolStarted)(whole), begun=[])
+    assert kinds(bare) == {"unstarted", "result"}
+    output = {"name": "swift", "schema": {"type": "object"}}
+    assert kinds(instead(RunSubmitted, 0, options={"structured_output": output})(bare)) == set()
+
+
 async def test_a_body_that_begins_when_another_owner_has_the_run_is_found(tmp_path: Path) -> None:
     whole = await made(plan(batches=(("swift",),)), folder=tmp_path)
     start = place(whole, ToolStarted)

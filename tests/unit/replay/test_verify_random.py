@@ -26,6 +26,7 @@ CALLS = st.builds(
     fault=st.sampled_from(["", "", "", "", "", "", "busy", "busy half-way", "bug half-way"]),
     stop_reason=st.sampled_from(["end_turn", "end_turn", "max_tokens", "stop_sequence"]),
     cancel_at=st.sampled_from([None, None, None, None, None, None, None, 0, 1, 3, 6, 8]),
+    says_object=st.booleans(),
 )
 PLANS = st.builds(
     Plan,
@@ -37,6 +38,7 @@ PLANS = st.builds(
     tool_executor=st.sampled_from(["concurrent", "sequential"]),
     on_partial=st.sampled_from(["retract", "continue"]),
     attempts=st.integers(1, 3),
+    output=st.booleans(),
 )
 
 EXAMPLES = [
@@ -50,6 +52,8 @@ EXAMPLES = [
     Plan(calls=(Call(words=0, cancel_at=0), Call(words=0)), owners=((6, False),), steers=frozenset({2, 7})),
     Plan(owners=((4, True),), end="deadline"),
     Plan(owners=((4, False),), end="cancel"),
+    Plan(calls=(Call(), Call(tools=("look", "note"))), owners=((13, False),), output=True),
+    Plan(calls=(Call(), Call(says_object=True)), owners=((16, False),), steers=frozenset({19}), output=True),
 ]
 """Each kind of owner, signal, failure and end at least once."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -23,6 +23,8 @@ from playhead.runtime.core.steps import (
     Fail,
     Finish,
     Pause,
+    ProduceOutput,
+    ReadOutput,
     Resume,
     RunTools,
     SayCancelled,
@@ -95,6 +97,15 @@ def doing(state: RunState, calls: Sequence[OpenCall]) -> str:
     return " · ".join(parts)
 
 
+_STEPS: Final[Mapping[type[Step], str]] = {
+    AddAnswer: "add the model's message, all of which a former owner stored",
+    Pause: "pause, and wait for a response",
+    Resume: "go on after the pause",
+    SayCancelled: "add a message that says that the run was cancelled",
+    ReadOutput: "read the structured output from the answer's text",
+}
+
+
 def next_step(step: Step | None) -> str:
     """The step that `decide` returns at that record, in words."""
     match step:
@@ -108,20 +119,16 @@ def next_step(step: Step | None) -> str:
         case RunTools(calls) | CancelTools(calls):
             verb = "run" if isinstance(step, RunTools) else "cancel"
             return f"{verb} {', '.join(short(call['name'], longest=40) for _, call in calls)}"
-        case AddAnswer():
-            return "add the model's message, all of which a former owner stored"
         case AddMessage(origin="tools"):
             return "add the results of the tools to the history"
         case AddMessage(message, origin):
             return f"add to the history, as {origin}: {short(shown_content(message.get('content', [])))}"
         case StartCycle(cycle):
             return f"begin cycle {cycle}"
-        case Pause():
-            return "pause, and wait for a response"
-        case Resume():
-            return "go on after the pause"
-        case SayCancelled():
-            return "add a message that says that the run was cancelled"
+        case ProduceOutput(name, value):
+            return f"store the structured output {name}: {short(value)}"
+        case AddAnswer() | Pause() | Resume() | SayCancelled() | ReadOutput():
+            return _STEPS[type(step)]
         case Finish(result, cancelled):
             return "end as cancelled" if cancelled else f"end as completed: {result.get('stop_reason')}"
         case Fail(error_type, message):

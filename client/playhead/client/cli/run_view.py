@@ -38,6 +38,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunSubmitted,
     SignalReceived,
+    StructuredOutputProduced,
     ToolFinished,
     ToolProgressed,
     ToolStarted,
@@ -225,6 +226,8 @@ class RunView:
                 mark, style = ("✓", "green") if record.result["status"] == "success" else ("✗", "red")
                 what = short(shown_content(record.result["content"]))
                 self.note(f"{mark} {record.name}: {what} ({seconds(record.duration_ms)})", style=style)
+            case StructuredOutputProduced():
+                self.note(f"= {record.name}: {short(record.value)}", style="green")
             case _:
                 pass
 

@@ -9,26 +9,26 @@ import inspect
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Final, Literal, Self, Unpack, cast, get_args
+from typing import Any, Final, Literal, Self, TypeVar, Unpack, cast, get_args
+
+from pydantic import BaseModel
 
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
 from playhead.runtime.agent.in_process import InProcessRuns
 from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
+from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages, Prompt
 from playhead.runtime.core.definition import AgentDefinition
-from playhead.runtime.core.errors import (
-    ModelConfigurationError,
-)
+from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.intake import checked_messages, whole_text
+from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.overrides import (
     OVERRIDES,
     Allowance,
-    RunOverrides,
     checked_allowance,
-    checked_overrides,
     models_in,
     overrides_of,
     refuse_overrides,
@@ -38,6 +38,8 @@ from playhead.runtime.core.records import CycleStarted, Entry, Record, RunSubmit
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry, described
+from playhead.runtime.core.structured_output import requested_output
+from playhead.runtime.core.terms import TermArguments, Terms, check_no_clash, terms_of
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
@@ -49,6 +51,8 @@ from playhead.runtime.tools.tool import Tool
 __all__ = ["Agent"]
 
 _RETRY: Final = ModelRetryStrategy()
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class Agent:
@@ -78,13 +82,16 @@ class Agent:
             allowed. A name of a model that is not listed may cost any price, or be a file of the worker's host.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
+        **terms: `structured_output_model` and `structured_output_prompt`, for calls without their own; see `stream_async`.
 
     Attributes:
+        terms: What its calls are asked for, unless they ask for something else.
         defined_at: `file:line` of the code that made it.
 
     Raises:
         ModelConfigurationError: If the model is neither a model object nor a name of a known form.
-        ValueError: If an argument is out of its range, the name or a tool's name is invalid, or two tools share one.
+        ValueError: If an argument is out of its range, the name or a tool's name is invalid, two tools share one, or the
+            structured output is not an object or has the name of a tool.
         TypeError: If an argument has the wrong type, or an item of `tools` is not a tool.
         InvalidMessageError: If one of `messages` cannot be sent to a model.
         EncodingError: If one of `messages` is not plain data.
@@ -106,7 +113,10 @@ class Agent:
         allow_overrides: Collection[str] | Allowance = (),
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        **terms: Unpack[TermArguments],
     ) -> None:
+        refuse_keywords(type(self), terms, accepted=TermArguments.__annotations__)
+        self.terms: Terms = terms_of(terms)
         check_agent(name)
         check_model(model)
         check_choice("tool_executor", tool_executor, ("concurrent", "sequential"))
@@ -130,6 +140,7 @@ class Agent:
         self.allow_overrides: dict[str, bool | list[str]] = checked_allowance(allow_overrides, tools=self.tools)
         for allowed in models_in(self.allow_overrides):
             check_model(allowed)
+        check_no_clash(self.terms, self.tools)
         self.defined_at: str = _caller()
         self._model = model
         self._resolved: Model | None = None
@@ -182,6 +193,7 @@ class Agent:
             max_record_bytes=self.max_record_bytes,
             on_partial=self.on_partial,
             retry=self.retry,
+            terms=self.terms,
         )
 
     @property
@@ -204,6 +216,7 @@ class Agent:
             messages=plain(self.messages),
             retry=described(self.retry),
             allow_overrides=plain(self.allow_overrides),
+            terms=plain(self.terms.options),
         )
 
     def snapshot(self) -> Self:
@@ -256,7 +269,7 @@ class Agent:
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
 
@@ -267,13 +280,16 @@ class Agent:
             prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
-            **overrides: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
-                `system_prompt`, `tools` (names) and `params` (of the model). A call that responds has those of the call
-                that it resumes.
+            **keywords: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
+                `system_prompt`, `tools` (names) and `params` (of the model). And its terms: `structured_output_model`, a
+                pydantic class, of which `result.structured_output` is then an instance, or the JSON schema of an object,
+                for a dict; `structured_output_prompt`, the user message to a model that ended its turn without it. A call
+                that responds keeps those of the call that it resumes.
 
         Raises:
-            TypeError: At once, for an unknown keyword, or an override of the wrong type.
+            TypeError, ValueError: At once, for a keyword that is unknown or invalid.
             OverrideRefusedError: If the agent does not allow an override.
+            StructuredOutputException: If the model did not give the structured output, although it was asked for it.
             AgentBusyError: If an invocation is in progress on this object.
             AgentPausedError: If the last invocation waits for responses and the prompt is something else.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open; nothing is changed.
@@ -284,36 +300,53 @@ class Agent:
             InvalidMessageError: If a part of the prompt cannot be sent to a model.
             ValueError: If the prompt has no known form.
         """
-        options = checked_overrides(self.stream_async, overrides)
-        return self._runs.stream(self, prompt, invocation_state or {}, options)
+        asked = call_options(self.stream_async, keywords)
+        check_no_clash(asked.terms, self.tools)
+        return self._runs.stream(self, prompt, invocation_state or {}, asked)
 
     async def invoke_async(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Run the agent here to its end; raises as `stream_async`."""
-        checked_overrides(self.invoke_async, overrides)
+        call_options(self.invoke_async, keywords)
         result: AgentResult | None = None
-        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **overrides)) as events:
+        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **keywords)) as events:
             async for event in events:
                 result = event.get("result", result)
         return cast("AgentResult", result)
+
+    async def structured_output_async(self, output_model: type[T], prompt: Prompt = None) -> T:
+        """Run the agent here, and return its structured output: `invoke_async` with `structured_output_model`.
+
+        Unlike in Strands, the prompt and the answer stay in the conversation, and the agent may use its tools.
+
+        Raises:
+            StructuredOutputException: Also if the run ended, or paused, before the model gave it.
+            Exception: As `stream_async`.
+        """
+        result = await self.invoke_async(prompt, structured_output_model=output_model)
+        return requested_output(output_model, result)
+
+    def structured_output(self, output_model: type[T], prompt: Prompt = None) -> T:
+        """`structured_output_async` for code that is not async."""
+        return requested_output(output_model, self(prompt, structured_output_model=output_model))
 
     def __call__(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
-        **overrides: Unpack[RunOverrides],
+        **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """`invoke_async` for code that is not async; works with and without a running event loop."""
-        checked_overrides(self.__call__, overrides)
+        call_options(self.__call__, keywords)
 
         async def invoke() -> AgentResult:
-            return await self.invoke_async(prompt, invocation_state=invocation_state, **overrides)
+            return await self.invoke_async(prompt, invocation_state=invocation_state, **keywords)
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any, Protocol, Self
 from uuid import uuid4
 
 from playhead.runtime.agent.callbacks import CallbackHandler
 from playhead.runtime.agent.invocation import Invocation
 from playhead.runtime.agent.turn import Turn
+from playhead.runtime.core.call_keywords import CallOptions
 from playhead.runtime.core.converse import Messages, Prompt
 from playhead.runtime.core.errors import AgentBusyError, AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
@@ -61,16 +63,16 @@ class InProcessRuns:
             self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
 
     def stream(
-        self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], options: dict[str, Any]
+        self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], asked: CallOptions
     ) -> AsyncGenerator[Event, None]:
-        """The events of one invocation, with these options in its record 1; raises as `Agent.stream_async`."""
+        """The events of one invocation; raises as `Agent.stream_async`."""
         turn = Turn()
-        stream = self._stream(turn, agent, prompt, invocation_state, options)
+        stream = self._stream(turn, agent, prompt, invocation_state, asked)
         turn.watch(stream)
         return stream
 
     async def _stream(
-        self, turn: Turn, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], options: dict[str, Any]
+        self, turn: Turn, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], asked: CallOptions
     ) -> AsyncGenerator[Event, None]:
         while (former := self._turn) is not None:
             if not former.is_left:
@@ -85,9 +87,9 @@ class InProcessRuns:
         responses = given and {key: checked_response(key, one) for key, one in given.items()}
         paused = self._paused
         now = (
-            self._resume(agent.name, paused, invocation_state, responses)
+            self._resume(agent.name, paused, invocation_state, responses, asked)
             if paused is not None
-            else self._begin(agent, prompt, invocation_state, options, responses)
+            else self._begin(agent, prompt, invocation_state, responses, asked)
         )
         with self._in_progress(now, turn, agent):
             await (now.submit() if responses is None else now.respond(responses))
@@ -121,8 +123,8 @@ class InProcessRuns:
         agent: Invoked,
         prompt: Prompt,
         invocation_state: dict[str, Any],
-        options: dict[str, Any],
         responses: dict[str, Any] | None,
+        asked: CallOptions,
     ) -> Invocation:
         if responses is not None:
             raise InterruptNotOpenError("", list(responses))
@@ -130,19 +132,26 @@ class InProcessRuns:
             agent.name,
             prompt,
             invocation_state=storable(invocation_state),
-            options=options,
+            options=asked.stored,
             limit=agent.max_record_bytes,
         )
         agent.check_overrides([Entry(1, 0, submitted.record)])
         spec = agent.of_run(submitted.record).spec
+        spec = replace(spec, terms=asked.terms.over(spec.terms))  # with the class, which a record cannot hold
         return Invocation(spec, submitted, history=agent.messages, invocation_state=invocation_state)
 
     def _resume(
-        self, name: str, paused: Invocation, invocation_state: dict[str, Any], responses: dict[str, Any] | None
+        self,
+        name: str,
+        paused: Invocation,
+        invocation_state: dict[str, Any],
+        responses: dict[str, Any] | None,
+        asked: CallOptions,
     ) -> Invocation:
         if responses is None:
             raise AgentPausedError(name, list(paused.state.interrupts))
         if invocation_state:
             paused.projection.invocation_state = storable(invocation_state)
             paused.invocation_state = invocation_state
+        paused.projection.output_class = asked.terms.output_class or paused.projection.output_class
         return paused

@@ -80,7 +80,7 @@ class Invocation:
         self._submitted = submitted
         self._history = list(history)
         self.state: RunState = initial(self._history)
-        self.projection: Projection = Projection(self.run_id)
+        self.projection: Projection = Projection(self.run_id, output_class=spec.terms.output_class)
         self._log = MemoryLog()
         self.head: int = 0
         self.epoch: int = 0

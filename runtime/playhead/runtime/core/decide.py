@@ -13,6 +13,7 @@ from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.history_repair import INTERRUPTED_TEXT
 from playhead.runtime.core.message_assembler import partial_text
+from playhead.runtime.core.output_rules import output_after_answer, output_of_batch
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.core.state import RunState, Totals, tool_uses
@@ -30,6 +31,7 @@ from playhead.runtime.core.steps import (
     StartCycle,
     Step,
 )
+from playhead.runtime.core.terms import NO_TERMS, Terms
 from playhead.runtime.core.tool_results import error_result
 
 __all__ = ["decide"]
@@ -41,7 +43,12 @@ MAX_TOKENS_TEXT: Final = (
 
 
 def decide(
-    state: RunState, *, in_turn: bool = False, partial: Sequence[Chunk] = (), answer: AddAnswer | None = None
+    state: RunState,
+    *,
+    in_turn: bool = False,
+    partial: Sequence[Chunk] = (),
+    answer: AddAnswer | None = None,
+    terms: Terms = NO_TERMS,
 ) -> Step | None:
     """The next step of the run, or None if it has ended or waits for responses.
 
@@ -50,23 +57,27 @@ def decide(
         in_turn: Whether the agent runs the calls of a message one after the other.
         partial: The chunks of a model call that broke off, if the model can continue after them.
         answer: The `whole_answer` of a model call that broke off.
+        terms: Those of the agent; the call's own are in the state.
     """
     if state.status in ENDED_STATES or state.status == "paused":
         return None
+    terms = state.terms.over(terms)
     match state.phase:
         case "opening":
             return _open(state)
         case "cycle":
-            return _await_message(state, in_turn=in_turn, partial=partial, answer=answer)
+            return _await_message(state, in_turn=in_turn, partial=partial, answer=answer, terms=terms)
         case "answered":
-            return _after_message(state, in_turn=in_turn)
+            return _after_message(state, in_turn=in_turn, terms=terms)
         case "between":
             return _finish(state, "cancelled") if state.cancelled else _next_cycle(state)
 
 
 def _next_cycle(state: RunState) -> Step:
-    """Add the queued steers to the history, or start the next cycle."""
-    return AddMessage(state.steers[0], "steer") if state.steers else StartCycle(state.cycle + 1)
+    """Add the queued steers to the history, end the run if it has what it was asked for, or start the next cycle."""
+    if state.steers:
+        return AddMessage(state.steers[0], "steer")
+    return StartCycle(state.cycle + 1) if state.output is None else _finish(state, "tool_use")
 
 
 def _open(state: RunState) -> Step:
@@ -88,9 +99,11 @@ def _interrupted(calls: list[ToolUse]) -> Message:
     return {"role": "user", "content": [block(call) for call in calls]}
 
 
-def _await_message(state: RunState, *, in_turn: bool, partial: Sequence[Chunk], answer: AddAnswer | None) -> Step:
+def _await_message(
+    state: RunState, *, in_turn: bool, partial: Sequence[Chunk], answer: AddAnswer | None, terms: Terms
+) -> Step:
     if state.messages and tool_uses(state.messages[-1]):
-        return _tools(state, in_turn=in_turn)
+        return _tools(state, in_turn=in_turn, terms=terms)
     if answer is not None and state.call_end is not None:  # a cancel that comes later does not undo it
         return answer
     if state.cancelled:
@@ -102,21 +115,23 @@ def _await_message(state: RunState, *, in_turn: bool, partial: Sequence[Chunk], 
     return CallModel(attempt=state.attempts + 1, supersedes=(state.call_open, state.call_end))
 
 
-def _after_message(state: RunState, *, in_turn: bool) -> Step:
+def _after_message(state: RunState, *, in_turn: bool, terms: Terms) -> Step:
     stop_reason = state.stop_reason or "end_turn"
     if stop_reason == "tool_use":
-        return _tools(state, in_turn=in_turn)
+        return _tools(state, in_turn=in_turn, terms=terms)
     if stop_reason == "max_tokens":
         return Fail("MaxTokensReachedException", MAX_TOKENS_TEXT)
     if state.steers and not state.cancelled:
         return _next_cycle(state)
-    return _finish(state, stop_reason)
+    return output_after_answer(state, terms) or _finish(state, stop_reason)
 
 
-def _tools(state: RunState, *, in_turn: bool) -> Step:
+def _tools(state: RunState, *, in_turn: bool, terms: Terms) -> Step:
     batch = list(enumerate(tool_uses(state.messages[-1])))
     open_calls = tuple((index, call) for index, call in batch if index not in state.results)
     if not open_calls:
+        if (output := output_of_batch(state, terms)) is not None:
+            return output
         content: list[ContentBlock] = [{"toolResult": state.results[index]} for index, _ in batch]
         return AddMessage({"role": "user", "content": content}, "tools")
     if state.cancelled:
@@ -159,6 +174,7 @@ def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
         "message": messages[-1] if messages else {"role": "assistant", "content": []},
         "metrics": metrics,
         "state": {},
+        **({} if state.output is None else {"structured_output": state.output}),
     }
 
 

@@ -16,7 +16,7 @@ from playhead.runtime.core.records import Record, RunSubmitted
 __all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork"]
 
 _VERSION = 1
-_LATER = ("retry", "allow_overrides")  # fields that the first definitions did not have
+_LATER = ("retry", "allow_overrides", "terms")  # fields that the first definitions did not have
 
 
 class StoredDefinition(NamedTuple):
@@ -46,6 +46,7 @@ class AgentDefinition:
         retry: The fields of its `RetryPolicy` or `ModelRetryStrategy`; without one, `max_attempts` is 1. Empty in a definition written by a
             version that did not store them.
         allow_overrides: What a caller may replace for one run: see `overrides.Allowance`. Empty if nothing.
+        terms: The agent's own `Terms`, in the form of `run.submitted.options`; empty if it has none.
     """
 
     agent: str
@@ -57,6 +58,7 @@ class AgentDefinition:
     messages: Sequence[Message] = field(default_factory=list[Message])
     retry: Mapping[str, Any] = field(default_factory=dict[str, Any])
     allow_overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    terms: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def stored(self) -> StoredDefinition:
         """The encoded definition with its digest; equal definitions have equal digests.

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pydantic import BaseModel
+
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
 from playhead.runtime.core.interrupts import Interrupt
@@ -33,11 +35,13 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunResumed,
     RunSubmitted,
+    StructuredOutputProduced,
     ToolInterrupted,
     ToolProgressed,
 )
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.segments import TEXT, Segment, Stored, record_of
+from playhead.runtime.core.structured_output import typed_output
 from playhead.runtime.core.tool_input import without_unread
 
 __all__ = ["Event", "Projection"]
@@ -72,9 +76,16 @@ class Event(dict[str, Any]):
         """The event as one line of JSON that every parser accepts.
 
         Bytes become `{"__bytes_encoded__": true, "data": base64}`, Strands' form; a number that JSON does not have
-        becomes the string `NaN`, `Infinity` or `-Infinity`; characters that end a line for some readers are escaped.
+        becomes the string `NaN`, `Infinity` or `-Infinity`; characters that end a line for some readers are escaped. An
+        instance of a pydantic class is its own JSON.
         """
-        return json_line(self)
+        return json_line(self, other=_dumped)
+
+
+def _dumped(value: object) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
 
 
 class Projection:
@@ -83,18 +94,24 @@ class Projection:
     Feed it record 1, then consecutive records from the start of a model call (or from record 2) on. The events do not
     depend on the record at which it starts. Events at or before `after` are computed but not returned.
 
+    A structured output is an instance of `output_class`, if there is one, else a dict.
+
     Attributes:
         ended: Whether the terminal record has been read.
         error: The exception that the reader must raise if the run failed.
         invocation_state: The caller's values that appear in the events.
+        output_class: The reader's class of the structured output.
     """
 
-    __slots__ = ("_after", "_chunks", "_message", "ended", "error", "invocation_state", "run_id")
+    __slots__ = ("_after", "_chunks", "_message", "ended", "error", "invocation_state", "output_class", "run_id")
 
-    def __init__(self, run_id: str, *, after: Cursor | None = None) -> None:
+    def __init__(
+        self, run_id: str, *, after: Cursor | None = None, output_class: type[BaseModel] | None = None
+    ) -> None:
         self.run_id: str = run_id
         self.ended: bool = False
         self.error: RunFailedError | None = None
+        self.output_class: type[BaseModel] | None = output_class
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
         self._message = MessageAssembler()
@@ -198,8 +215,18 @@ class Projection:
             case ToolInterrupted():
                 asked = [Interrupt(interrupt) for interrupt in record.interrupts]
                 return [Event(tool_interrupt_event={"tool_use": record.tool_use, "interrupts": asked})]
+            case _:
+                return self._outcome(record)
+        return []
+
+    def _outcome(self, record: Record) -> list[Event]:
+        """The events of what a run gives: its structured output, its result or its failure."""
+        match record:
+            case StructuredOutputProduced():
+                return [Event(structured_output=typed_output(self.output_class, record.value, run_id=self.run_id))]
             case RunCompleted() | RunCancelled() | RunPaused():
-                return [Event(result=AgentResult(record.result))]
+                output = typed_output(self.output_class, record.result.get("structured_output"), run_id=self.run_id)
+                return [Event(result=AgentResult(record.result).with_output(output))]
             case RunFailed():
                 self.error = remote_error(record.error_type, record.message, run_id=self.run_id)
                 if record.force_stop:

@@ -33,11 +33,13 @@ from playhead.runtime.core.records import (
     RunResumed,
     RunSubmitted,
     SignalReceived,
+    StructuredOutputProduced,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
 )
 from playhead.runtime.core.state import Phase, RunState, Totals, initial
+from playhead.runtime.core.terms import Terms
 
 __all__ = ["evolve", "fold"]
 
@@ -73,6 +75,7 @@ def _submitted(state: RunState, record: RunSubmitted) -> RunState:
         session=record.session,
         prompt=record.prompt,
         invocation_state=record.invocation_state,
+        terms=Terms.read(record.options),
     )
 
 
@@ -82,7 +85,10 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         return replace(state, messages=(*state.messages, message), opened=state.opened + 1)
     if record.origin == "steer":
         phase: Phase = "between" if state.phase == "answered" else state.phase
+        state = replace(state, forced=False, output=None)
         return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
+    if record.origin == "structured_output":
+        return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
         return replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
     if record.stop_reason == "max_tokens":
@@ -249,6 +255,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,
     ToolInterrupted: _tool_interrupted,
+    StructuredOutputProduced: lambda state, record: replace(state, output=record.value),
     RunPaused: lambda state, _: replace(state, status="paused", paused=True),
     RunResumed: lambda state, _: replace(state, status="running", paused=False, resumed=(state.totals, state.cycle)),
     SignalReceived: _signal,

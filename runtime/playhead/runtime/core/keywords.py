@@ -8,27 +8,32 @@ from typing import Final
 
 __all__ = ["refuse_keywords"]
 
-_STRANDS_ONLY: Final = frozenset(
-    {"structured_output_model", "structured_output_prompt", "limits", "idempotency_token", "cancel_signal"}
-)
-"""Keywords of Strands' calls that playhead does not support yet."""
+_INSTEAD: Final = {
+    "cancel_signal": "cancel from anywhere with agent.cancel(), or run.cancel() in a fleet",
+    "idempotency_token": "choose a run_id for client.start(): one id is one run, however often it is submitted",
+}
+"""Keywords of Strands that playhead does not have, and what to use in their place."""
 
 
-def refuse_keywords(function: Callable[..., object], given: Iterable[str], *, also: Iterable[str] = ()) -> None:
-    """Refuse the keywords that ended up in the `**unknown` of `function`; `also` are those that it accepts there.
+def refuse_keywords(function: Callable[..., object], given: Iterable[str], *, accepted: Iterable[str] = ()) -> None:
+    """Refuse the keywords that ended up in the `**keywords` of `function`.
+
+    Args:
+        function: The called function.
+        given: The names.
+        accepted: Those of them that it takes.
 
     Raises:
-        TypeError: If there is such a keyword; the message lists the accepted arguments.
+        TypeError: If another keyword is given; the message lists the accepted arguments.
     """
-    names = list(given)
+    accepted = list(accepted)
+    names = [name for name in given if name not in accepted]
     if not names:
         return
     parameters = inspect.signature(function).parameters.values()
     known = [one.name for one in parameters if one.name != "self" and one.kind is not one.VAR_KEYWORD]
-    known += list(also)
-    later = [name for name in names if name in _STRANDS_ONLY]
-    told = f" Strands has {', '.join(later)}; playhead does not support that yet." if later else ""
+    told = "".join(f" Strands has {name}; here {_INSTEAD[name]}." for name in names if name in _INSTEAD)
     shown = ", ".join(f"{name!r}" for name in names)
     values = " Values for the tools go into invocation_state={…}." if "invocation_state" in known else ""
     call = "an agent's call" if function.__name__ == "__call__" else f"{function.__name__}()"
-    raise TypeError(f"{call} has no argument {shown}.{told} It has: {', '.join(known)}.{values}")
+    raise TypeError(f"{call} has no argument {shown}.{told} It has: {', '.join([*known, *accepted])}.{values}")

@@ -41,13 +41,18 @@ class ModelRequest:
 
 
 def model_request(
-    history: Sequence[Message], *, tool_specs: Sequence[ToolSpec], system_prompt: str | None, partial: str | None = None
+    history: Sequence[Message],
+    *,
+    tool_specs: Sequence[ToolSpec],
+    system_prompt: str | None,
+    partial: str | None = None,
+    tool_choice: ToolChoice | None = None,
 ) -> ModelRequest:
     """The request of a model call after `history`; `partial` is the text for the model to continue, if any."""
     messages = for_model(history)
     if partial is not None:
         messages.append({"role": "assistant", "content": [{"text": partial}]})
-    return ModelRequest(messages, list(tool_specs) or None, system_prompt)
+    return ModelRequest(messages, list(tool_specs) or None, system_prompt, tool_choice)
 
 
 def for_model(messages: Sequence[Message]) -> Messages:

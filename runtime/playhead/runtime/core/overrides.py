@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, TypedDict, cast
 
 from playhead.runtime.core.arguments import check_items, check_mapping, check_text
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.errors import EncodingError, OverrideRefusedError
 from playhead.runtime.core.intake import whole_text
-from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import Record, RunSubmitted
 
@@ -51,15 +50,14 @@ class RunOverrides(TypedDict, total=False):
     params: Mapping[str, Any] | None
 
 
-def checked_overrides(function: Callable[..., object], given: Mapping[str, object]) -> dict[str, Any]:
-    """The overrides among the further keywords of a call, as the options of `run.submitted`; those that are None are left out.
+def checked_overrides(given: Mapping[str, object]) -> dict[str, Any]:
+    """The overrides among the keywords of a call, as the options of `run.submitted`; those that are None are left out.
 
     Raises:
-        TypeError: If another keyword is among them, or a value has the wrong type.
+        TypeError: If a value has the wrong type.
         ValueError: If the name of a model or a tool is empty.
         EncodingError: If a parameter is not plain data.
     """
-    refuse_keywords(function, [name for name in given if name not in OVERRIDES], also=OVERRIDES)
     found = {name: given[name] for name in OVERRIDES if given.get(name) is not None}
     check_text("model", found.get("model"), optional=True)
     check_text("system_prompt", found.get("system_prompt"), optional=True, empty=True)

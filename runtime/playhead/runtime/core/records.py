@@ -40,6 +40,7 @@ __all__ = [
     "RunStateName",
     "RunSubmitted",
     "SignalReceived",
+    "StructuredOutputProduced",
     "ToolFinished",
     "ToolInterrupted",
     "ToolProgressed",
@@ -93,8 +94,9 @@ class RunSubmitted(CheckedRecord):
 
     `options` holds `history` (messages before the first session message; in-process agents put theirs here) and, in a
     fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's, "of": the parent's options}`. By the
-    names of `overrides.OVERRIDES` they hold what the run has instead of its agent's own. `invocation_state` holds the
-    caller's serialisable keys, `metadata` what the run is found by (see `metadata`), and `trace` a W3C trace context.
+    names of `overrides.OVERRIDES` they hold what the run has instead of its agent's own, and by those of
+    `terms.TERM_OPTIONS` the `Terms` of the call. `invocation_state` holds the caller's serialisable keys, `metadata` what
+    the run is found by (see `metadata`), and `trace` a W3C trace context.
     """
 
     type: str = "run.submitted"
@@ -218,12 +220,13 @@ class MessageAdded(CheckedRecord):
     """A message entered the history.
 
     `origin` says why: `prompt` (the caller's), `repair` (results for calls without one), `steer` (a user message to the
-    running run), `model`, `tools`. Only the last two have an event. `stop_reason` is set for `model`.
+    running run), `structured_output` (asks for it), `model`, `tools`. Only the last two have an event. `stop_reason` is
+    set for `model`.
     """
 
     type: str = "message.added"
     message: Annotated[Message, SkipValidation]
-    origin: Literal["prompt", "repair", "steer", "model", "tools"]
+    origin: Literal["prompt", "repair", "steer", "structured_output", "model", "tools"]
     stop_reason: str | None = None
 
 
@@ -270,6 +273,17 @@ class ToolInterrupted(CheckedRecord):
     index: int
     tool_use: Annotated[ToolUse, SkipValidation]
     interrupts: list[dict[str, Any]]
+
+
+class StructuredOutputProduced(CheckedRecord):
+    """The run has the structured output that it was asked for: `value`, as the model gave it, of the schema called `name`.
+
+    It is in the log before the message that has the results of its batch, or after the message whose text it is.
+    """
+
+    type: str = "structured_output.produced"
+    name: str
+    value: Any
 
 
 class RunPaused(CheckedRecord):
@@ -346,6 +360,7 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             ToolProgressed,
             ToolFinished,
             ToolInterrupted,
+            StructuredOutputProduced,
             RunPaused,
             RunResumed,
             SignalReceived,

@@ -17,6 +17,7 @@ from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, RunClaimed
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import open_chunks
+from playhead.runtime.core.terms import Terms
 
 __all__ = ["began_from", "claimed_definition", "request_of"]
 
@@ -46,9 +47,12 @@ def request_of(
     *before, last = entries
     started = cast("ModelStarted", last.record)
     state = fold(before, history=[*definition.messages, *session[: began_from(before).count]])
+    terms = state.terms.over(Terms.read(definition.terms))
+    tool_specs, tool_choice = terms.offered(definition.tool_specs, forced=state.forced)
     request = model_request(
         state.messages,
-        tool_specs=definition.tool_specs,
+        tool_specs=tool_specs,
+        tool_choice=tool_choice,
         system_prompt=definition.system_prompt,
         partial=partial_text(open_chunks(state, before)) if started.continues else None,
     )

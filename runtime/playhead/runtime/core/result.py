@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import json
+from typing import Any, Self, cast
+
+from pydantic import BaseModel
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.interrupts import Interrupt
@@ -50,9 +53,16 @@ class RunMetrics(dict[str, Any]):
 class AgentResult(dict[str, Any]):
     """The value of a run's last event: plain data with the attributes of Strands' `AgentResult`.
 
-    `str(result)` is the text of the final message, each text block followed by a newline; for a run that waits for
-    responses it is its interrupts.
+    `str(result)` is the text of the final message, each text block followed by a newline; the JSON of the structured output,
+    if there is one; for a run that waits for responses its interrupts.
     """
+
+    _instance: BaseModel | None = None
+
+    def with_output(self, instance: Any) -> Self:
+        """This result, whose attribute `structured_output` is an instance of the caller's class. The item stays plain data."""
+        self._instance = instance if isinstance(instance, BaseModel) else None
+        return self
 
     @property
     def stop_reason(self) -> str:
@@ -87,12 +97,16 @@ class AgentResult(dict[str, Any]):
 
     @property
     def structured_output(self) -> Any:
-        """The structured output, if one was requested."""
-        return self.get("structured_output")
+        """The structured output: an instance of the class that was asked for, a dict for a schema; None if there is none."""
+        return self.get("structured_output") if self._instance is None else self._instance
 
     def __str__(self) -> str:
         if self.get("interrupts"):
             return str(self["interrupts"])
+        if self._instance is not None:
+            return self._instance.model_dump_json()
+        if (output := self.structured_output) is not None:
+            return json.dumps(output, ensure_ascii=False, separators=(",", ":"))
         return "".join(f"{text}\n" for block in self.message.get("content", []) for text in _texts(block))
 
 

@@ -199,7 +199,8 @@ class Acts:
                 self._add("end", "failed", entry, {"error_type": kind, "message": text})
             case RunCompleted(result=result) | RunCancelled(result=result):
                 state = "completed" if isinstance(entry.record, RunCompleted) else "cancelled"
-                self._add("end", state, entry, {"stop_reason": result.get("stop_reason")})
+                told = {name: result[name] for name in ("stop_reason", "structured_output") if name in result}
+                self._add("end", state, entry, told)
             case _:
                 pass
 

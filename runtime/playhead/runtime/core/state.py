@@ -17,6 +17,7 @@ from playhead.runtime.core.records import (
     ModelStarted,
     RunStateName,
 )
+from playhead.runtime.core.terms import NO_TERMS, Terms
 
 __all__ = ["Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
 
@@ -39,6 +40,7 @@ class RunState:
     Attributes:
         messages: The history before the run, then the messages that the run has added.
         history: How many of `messages` were there before the run.
+        terms: The terms of the call, without those of its agent.
         opened: How many opening messages (repair and prompt) are in.
         phase: `opening` until the first cycle, `cycle` until the model's message is in, `answered` once it is in,
             `between` after the tools' results are in.
@@ -60,6 +62,8 @@ class RunState:
         paused: Whether the run waits, or waited, for responses and has not resumed yet.
         steers: The steers, as messages, that are not in the history yet.
         cancelled: Whether a cancel is in force.
+        forced: Whether the model was asked for the structured output, and is offered its tool alone.
+        output: The structured output, once it is produced; a steer asks for another.
         resumed: `totals` when the run last resumed after a pause, and the cycle it paused in.
     """
 
@@ -70,6 +74,7 @@ class RunState:
     session: str | None = None
     prompt: Any = None
     invocation_state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    terms: Terms = NO_TERMS
     opened: int = 0
     phase: Phase = "opening"
     cycle: int = 0
@@ -91,6 +96,8 @@ class RunState:
     paused: bool = False
     steers: tuple[Message, ...] = ()
     cancelled: bool = False
+    forced: bool = False
+    output: Any = None
     totals: Totals = Totals()
     resumed: tuple[Totals, int] | None = None
 

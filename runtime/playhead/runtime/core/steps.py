@@ -16,6 +16,8 @@ __all__ = [
     "Fail",
     "Finish",
     "Pause",
+    "ProduceOutput",
+    "ReadOutput",
     "Resume",
     "RunTools",
     "SayCancelled",
@@ -105,6 +107,21 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class ProduceOutput:
+    """Store the structured output, which a call of its tool gave."""
+
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOutput:
+    """Read the structured output from the text of `message`, or fail."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """End the run as completed, or as cancelled; `result` is the `AgentResult` as a dict."""
 
@@ -130,6 +147,8 @@ Step = (
     | CancelTools
     | Pause
     | Resume
+    | ProduceOutput
+    | ReadOutput
     | Finish
     | Fail
 )

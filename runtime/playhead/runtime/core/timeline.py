@@ -27,6 +27,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunSubmitted,
     SignalReceived,
+    StructuredOutputProduced,
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
@@ -78,12 +79,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that took no time: a signal, the first record of another owner, the end.
+    """Something that took no time: a signal, the structured output, the first record of another owner, the end.
 
     Attributes:
         kind: The record's type.
         seq, at: The record, and when it was made, unix milliseconds.
-        name: The signal's kind, the worker, or the error.
+        name: The signal's kind, the name of the output, the worker, or the error.
     """
 
     kind: str
@@ -245,8 +246,8 @@ class Drawing:
                 self._break_off(self._seq, self._at)
                 self._mark(record, record.worker)
                 self._wait = self._begin("handover", record.worker)
-            case SignalReceived():
-                self._mark(record, record.kind)
+            case SignalReceived(kind=name) | StructuredOutputProduced(name=name):
+                self._mark(record, name)
             case _ if record.type in TERMINAL_TYPES:
                 self._run_ended(record)
             case _:

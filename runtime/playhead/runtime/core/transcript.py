@@ -26,6 +26,7 @@ from playhead.runtime.core.records import (
     RunHandedOver,
     RunPaused,
     SignalReceived,
+    StructuredOutputProduced,
     ToolFinished,
     ToolProgressed,
     ToolStarted,
@@ -125,9 +126,9 @@ class Transcript:
         open_item.seqs.append(seq)
 
     def _message(self, seq: int, record: MessageAdded) -> None:
-        """Add a message that was not streamed: the prompt, a steer, or a message without chunks."""
+        """Add a message that was not streamed: the prompt, a steer, what asks for the structured output, or a message without chunks."""
         content = record.message.get("content", [])
-        if record.origin in ("prompt", "steer"):
+        if record.origin in ("prompt", "steer", "structured_output"):
             self._put(seq, "user", record.origin, content_text(content))
         elif record.origin == "model" and not self._streamed:
             texts = [block["text"] for block in content if "text" in block]
@@ -146,6 +147,8 @@ class Transcript:
             case ToolFinished():
                 kind: ItemKind = "result" if record.result["status"] == "success" else "error"
                 self._put(seq, kind, record.name, content_text(record.result["content"]))
+            case StructuredOutputProduced():
+                self._put(seq, "result", f"structured output {record.name}", json_line(record.value, other=str))
             case RunPaused():
                 for one in record.interrupts:
                     reason = one.get("reason")

@@ -34,6 +34,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunResumed,
     SignalReceived,
+    StructuredOutputProduced,
     now_ms,
 )
 from playhead.runtime.core.retry import rest_of_wait
@@ -48,15 +49,19 @@ from playhead.runtime.core.steps import (
     Fail,
     Finish,
     Pause,
+    ProduceOutput,
+    ReadOutput,
     Resume,
     RunTools,
     SayCancelled,
     StartCycle,
     Step,
 )
+from playhead.runtime.core.terms import Terms, check_no_clash
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.model_call import Failed, ModelCall, answered, tracked
+from playhead.runtime.loop.output_check import read_output
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
 from playhead.runtime.models.calling import CallContext
@@ -116,6 +121,7 @@ class Loop:
         self._began_from = began_from or BeganFrom()
         self._longest_wait = longest_wait
         self.answer: AddAnswer | None = whole_answer(partial)
+        self._terms: Terms = state.terms.over(spec.terms)
         self._partial = partial if spec.on_partial == "continue" else ()
         values = dict(state.invocation_state) if invocation_state is None else invocation_state
         self._context = CallContext(
@@ -128,6 +134,7 @@ class Loop:
             ownership=self.ownership,
             invocation_state=values,
             state=lambda: self.state,
+            terms=self._terms,
         )
 
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
@@ -135,7 +142,11 @@ class Loop:
 
         It also ends before a wait of more than `longest_wait`, and if the ownership is leaving during a wait: `rest`
         then tells what remains of it. Close it to stop at a record boundary.
+
+        Raises:
+            ValueError: If the structured output that the call asks for has the name of one of the agent's tools.
         """
+        check_no_clash(self._terms, self.spec.tools)  # only here, because a client does not know the agent's tools
         while True:
             for signal in self.control.take():  # before any new work, so that `decide` sees a cancel
                 received = SignalReceived(at=now_ms(), signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
@@ -193,7 +204,7 @@ class Loop:
 
     def _next_step(self) -> Step | None:
         in_turn = self.spec.tool_executor == "sequential"
-        return decide(self.state, in_turn=in_turn, partial=self._partial, answer=self.answer)
+        return decide(self.state, in_turn=in_turn, partial=self._partial, answer=self.answer, terms=self._terms)
 
     def _count(self, stored: Stored | Encoded) -> None:
         self.head += 1
@@ -221,6 +232,7 @@ class Loop:
             context=self._context,
             partial=partial,
             driver=self._driver,
+            terms=self._terms,
         )
         return self._call.records()
 
@@ -249,6 +261,11 @@ class Loop:
                 return [RunPaused(at=at, interrupts=step.interrupts, result=step.result)]
             case Resume():
                 return [RunResumed(at=at)]
+            case ProduceOutput(name, value):
+                return [StructuredOutputProduced(at=at, name=name, value=value)]
+            case ReadOutput(message):
+                assert self._terms.output is not None, "a step of a run that is asked for one"
+                return [read_output(self._terms.output, message)]
             case Finish():
                 return [(RunCancelled if step.cancelled else RunCompleted)(at=at, result=step.result)]
             case Fail():

@@ -25,6 +25,7 @@ from playhead.runtime.core.records import CALL_FAILED, MessageAdded, ModelRetrie
 from playhead.runtime.core.segments import TEXT, WHOLE, Stored, compact
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import CallModel
+from playhead.runtime.core.terms import Terms
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
 from playhead.runtime.models.calling import CallContext, open_stream
@@ -120,6 +121,7 @@ class ModelCall:
         context: CallContext,
         partial: Sequence[Chunk],
         driver: asyncio.Task[Any] | None,
+        terms: Terms,
     ) -> None:
         self.ending: Ending = Cancelled()
         self._step = step
@@ -131,6 +133,7 @@ class ModelCall:
         self._control = control
         self._context = context
         self._driver = driver
+        self._terms = terms
         self._assembler = MessageAssembler()
         if step.partial is not None:
             for chunk in partial:
@@ -178,9 +181,12 @@ class ModelCall:
             yield record
 
     def _open(self) -> AsyncIterator[Chunk]:
+        specs = [tool.spec for tool in self._spec.tools.values()]
+        specs, choice = self._terms.offered(specs, forced=self._state.forced)
         asked = model_request(
             self._state.messages,
-            tool_specs=[tool.spec for tool in self._spec.tools.values()],
+            tool_specs=specs,
+            tool_choice=choice,
             system_prompt=self._spec.system_prompt,
             partial=self._step.partial,
         )

@@ -11,6 +11,7 @@ from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import ToolSpec, ToolUse
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
 from playhead.runtime.core.segments import Encoded, Stored
+from playhead.runtime.core.terms import NO_TERMS, Terms
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
@@ -59,6 +60,7 @@ class AgentSpec:
     max_record_bytes: int = MAX_RECORD_BYTES
     on_partial: OnPartial = "retract"
     retry: Waits | None = field(default_factory=ModelRetryStrategy)
+    terms: Terms = NO_TERMS
 
 
 LoopOutput = Stored | Encoded | Flush

@@ -24,9 +24,11 @@ from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted,
 from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import RunTools
+from playhead.runtime.core.terms import Terms
 from playhead.runtime.core.tool_input import unread_input, unread_result
 from playhead.runtime.core.tool_results import error_result, exception_result, tool_result, unknown_tool_result
 from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.output_check import checked_call
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, CallableTool, LoopOutput
 from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress
@@ -82,6 +84,7 @@ class ToolBatch:
         ownership: Ownership,
         invocation_state: dict[str, Any],
         state: Callable[[], RunState],
+        terms: Terms,
     ) -> None:
         self._spec = spec
         self._run_id = run_id
@@ -89,6 +92,7 @@ class ToolBatch:
         self._ownership = ownership
         self._invocation_state = invocation_state
         self._state = state
+        self._output = terms.output
 
     async def run(self, step: RunTools) -> AsyncGenerator[LoopOutput, None]:
         """Yield the records of the calls. Ends early for a cancel, or at an interrupt if calls run in turn.
@@ -139,6 +143,10 @@ class ToolBatch:
 
     def _settled(self, call: ToolCall) -> Record | Encoded | None:
         """The result of a call without running it, or None if it must run."""
+        if self._output is not None and call.use["name"] == self._output.name:
+            message = self._state().messages[-1]
+            result = checked_call(self._output, call.use, index=call.index, message=message)
+            return finished(call.index, call.use, result)
         if call.tool is None:
             return finished(call.index, call.use, unknown_tool_result(call.use))
         if (text := unread_input(self._state().messages[-1], call.index)) is not None:

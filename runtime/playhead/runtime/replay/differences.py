@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from playhead.runtime.core.converse import ToolChoice, ToolSpec
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.model_input import ModelRequest
@@ -257,6 +258,7 @@ def request_changes(
     now: AgentDefinition,
     *,
     sent: ModelRequest,
+    offered: tuple[Sequence[ToolSpec], ToolChoice | None],
     differs: Mapping[str, Any],
     places: Mapping[str, str],
 ) -> Iterator[Change]:
@@ -269,6 +271,7 @@ def request_changes(
         recorded: The definition that the owner used for the call.
         now: Today's definition of the agent.
         sent: The request that is made now.
+        offered: The tools and the tool choice of the recorded request.
         differs: The values that were sent instead, by the recorded `model.started`.
         places: `file:line` of each tool by its name, and of the agent under an empty name.
     """
@@ -278,14 +281,14 @@ def request_changes(
     prompt = differs.get("system_prompt", recorded.system_prompt)
     if prompt != plain(sent.system_prompt):
         yield Change("system_prompt", "the system prompt", prompt, sent.system_prompt, agent)
-    specs = differs.get("tool_specs", recorded.tool_specs)
+    specs, choice = differs.get("tool_specs", offered[0]), differs.get("tool_choice", offered[1])
     yield from _tool_changes(specs or [], plain(sent.tool_specs or []), places)
     if "messages" in differs and differs["messages"] != plain(sent.messages):
         yield Change("history", "the messages that are sent", differs["messages"], sent.messages, agent)
     elif list(recorded.messages) != list(now.messages):
         yield Change("history", "the agent's own messages", list(recorded.messages), list(now.messages), agent)
-    if differs.get("tool_choice") != plain(sent.tool_choice):
-        yield Change("tool_choice", "the tool choice", differs.get("tool_choice"), sent.tool_choice, agent)
+    if choice != plain(sent.tool_choice):
+        yield Change("tool_choice", "the tool choice", choice, sent.tool_choice, agent)
     if dict(recorded.model) != dict(now.model):
         yield Change("model", "the model or its parameters", dict(recorded.model), dict(now.model), agent)
 

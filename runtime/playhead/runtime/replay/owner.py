@@ -23,6 +23,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.retry_strategy import NEVER, recorded_waits
 from playhead.runtime.core.segments import WHOLE, record_of
+from playhead.runtime.core.terms import Terms
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
@@ -112,6 +113,7 @@ class Owner:
             max_record_bytes=agent.max_record_bytes,
             on_partial=agent.on_partial,
             retry=None if agent.retry is None else RecordedWaits(agent.retry, playback),
+            terms=agent.terms,
         )
 
     async def difference(self) -> Difference | None:
@@ -232,9 +234,13 @@ class Owner:
         """
         if self._definition is None:
             return
+        state = self._past.state
         changes = request_changes(
             self._definition,
             self._subject.definition,
+            offered=state.terms.over(Terms.read(self._definition.terms)).offered(
+                self._definition.tool_specs, forced=state.forced
+            ),
             sent=request,
             differs=dict(self._call.record).get("differs") or {},
             places=self._subject.places,

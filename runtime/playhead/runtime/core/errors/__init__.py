@@ -31,6 +31,7 @@ from playhead.runtime.core.errors.models import (
     ModelResponseError,
     ModelThrottledException,
     ModelUnavailableError,
+    StructuredOutputException,
 )
 from playhead.runtime.core.errors.remote import RunFailedError, remote_error
 from playhead.runtime.core.errors.requests import (
@@ -96,6 +97,7 @@ __all__ = [
     "SessionHeldError",
     "SessionNotFoundError",
     "ShardsError",
+    "StructuredOutputException",
     "UnusableServerError",
     "WriteRefusedError",
     "remote_error",

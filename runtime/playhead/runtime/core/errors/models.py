@@ -13,6 +13,7 @@ __all__ = [
     "ModelResponseError",
     "ModelThrottledException",
     "ModelUnavailableError",
+    "StructuredOutputException",
 ]
 
 
@@ -81,3 +82,7 @@ class ContextWindowOverflowException(PlayheadError):
 
 class MaxTokensReachedException(PlayheadError):
     """The model stopped at its token limit; the partial message is in the history (Strands' name)."""
+
+
+class StructuredOutputException(PlayheadError):
+    """The model did not give the structured output, or the reader's class refuses it (Strands' name)."""

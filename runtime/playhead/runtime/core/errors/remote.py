@@ -13,6 +13,7 @@ from playhead.runtime.core.errors.models import (
     ModelResponseError,
     ModelThrottledException,
     ModelUnavailableError,
+    StructuredOutputException,
 )
 from playhead.runtime.core.errors.requests import InvalidMessageError, OverrideRefusedError
 from playhead.runtime.core.errors.root import PlayheadError
@@ -50,6 +51,7 @@ _OURS: dict[str, type[PlayheadError]] = {
         ModelConfigurationError,
         ModelResponseError,
         OverrideRefusedError,
+        StructuredOutputException,
     )
 }
 
