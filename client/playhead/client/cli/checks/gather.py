@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, get_args
 
 from playhead.client.cli.checks.check import Check, exit_code
 from playhead.client.cli.checks.fleet import fleet_checks
@@ -66,7 +66,9 @@ def _log(url: str, shard: int, *, prefix: str, durability: Durability = "memory"
     return RedisLog(connect(url, timeout=_TIMEOUT_S), prefix=prefix, shard=shard, durability=durability)
 
 
-async def _checks(logs: ShardedLog, shards: int, *, make: Any, where: str, limit: int | None) -> list[Check]:
+async def _checks(
+    logs: ShardedLog, shards: int, *, make: Callable[..., RedisLog], where: str, limit: int | None
+) -> list[Check]:
     missing: dict[Role, list[str]] = {role: await logs.at(0).missing_rights(role) for role in ROLES}
     reports, unreached = await _reports(logs, shards, where=where)
     may_read = not missing["viewer"] and not unreached
@@ -74,7 +76,7 @@ async def _checks(logs: ShardedLog, shards: int, *, make: Any, where: str, limit
     durabilities = _durabilities(workers)
     found = [*unreached, *_of_servers(reports, where=where, durabilities=durabilities)]
     found += rights_checks(missing)
-    durability = durabilities.pop() if len(durabilities) == 1 else "memory"
+    durability = next(iter(durabilities)) if len(durabilities) == 1 else "memory"
     found += trial_checks([await _tried(make, shard, durability, missing) for shard in reports])
     if may_read:
         found += fleet_checks(await look(logs, workers=workers, limit=limit))
@@ -85,7 +87,9 @@ async def _checks(logs: ShardedLog, shards: int, *, make: Any, where: str, limit
 
 
 def _durabilities(workers: Sequence[WorkerInfo]) -> set[Durability]:
-    return {cast("Durability", str(worker.extra.get("durability", "memory"))) for worker in workers}
+    """Those that the live workers announce, as far as this version knows them."""
+    announced = {str(worker.extra.get("durability", "memory")) for worker in workers}
+    return {known for known in get_args(Durability) if known in announced}
 
 
 def _unusable(where: str, error: PlayheadError, *, shard: int | None = None) -> Check:
@@ -180,10 +184,12 @@ def _of_servers(reports: Mapping[int, _Report], *, where: str, durabilities: Col
     return found
 
 
-async def _tried(make: Any, shard: int, durability: Durability, missing: Mapping[Role, Sequence[str]]) -> Trial:
+async def _tried(
+    make: Callable[..., RedisLog], shard: int, durability: Durability, missing: Mapping[Role, Sequence[str]]
+) -> Trial:
     """Try a write, as safe as the workers' are, and a message, as far as the user may."""
     trial = Trial(shard=shard, durability=durability)
-    log: RedisLog = make(shard, durability=durability)
+    log = make(shard, durability=durability)
     try:
         if not missing["worker"] or not missing["client"]:
             try:
