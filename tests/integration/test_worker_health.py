@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from playhead.runtime import Agent
+from playhead.runtime import Agent, tool
 from playhead.runtime.embedded.server import EmbeddedServer
-from playhead.runtime.models import ScriptedModel
+from playhead.runtime.log.redis.connection import connect
+from playhead.runtime.log.redis.log import RedisLog
+from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.workers.health import read_health
 from playhead.workers.leases.watchdog import now_s
 
@@ -105,3 +107,23 @@ async def test_a_worker_whose_claims_fail_grows_silent_though_the_server_answers
         await silent(fleet, worker)
         await fleet.ask("DEL", ready)
         await answered(fleet, worker)
+
+
+async def test_a_tool_that_blocks_the_loop_is_not_told_as_a_server_that_is_away(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    @tool
+    async def block() -> str:
+        """Block the event loop for longer than the server may take to reply."""
+        time.sleep(2)  # noqa: ASYNC251 - code of a user that blocks
+        return "done"
+
+    agent = Agent(ScriptedModel([tool_call("block", {}), "Done."]), name="blocks", tools=[block], callback_handler=None)
+    log = RedisLog(connect(f"{fleet.url}?socket_timeout=1"), prefix=fleet.prefix)
+    async with fleet.worker(agent, log=log) as worker, fleet.client() as client:
+        await answered(fleet, worker)
+        began = now_s()
+        assert str(await client.invoke_async("blocks", "Hi")) == "Done.\n"
+        await answered(fleet, worker, after=began + 2.0)
+    assert "has been blocked" in caplog.text
+    assert [record.message for record in caplog.records if "cannot reach" in record.message] == []

@@ -146,9 +146,12 @@ class Duty:
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
         """Wait for notifications until cancelled: those of the agents that are wanted at the time, and always those of this worker."""
         while True:
+            sent = now_s()
             try:
                 signalled = await self.log.wait_for_work(wanted(), worker=self._worker, timeout=WORK_WAIT_S)
             except PlayheadError as error:
+                if type(error) is LogUnavailableError and self.leases.stall(since=sent):
+                    continue  # the reply may have come while nothing here could read it
                 self.outage.refused("wait for work", error)
                 await anyio.sleep(0.2)
                 continue

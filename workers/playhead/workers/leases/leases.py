@@ -107,6 +107,10 @@ class Leases:
         """The number of successful renewals, each of all held runs."""
         return self._renewer.renewals
 
+    def stall(self, *, since: float) -> str:
+        """How the event loop or the process was stalled since then, in words; empty if neither was."""
+        return self._watchdog.explain(since=since)
+
     def hold(self, run_id: str, token: str, *, sent: float) -> Lease:
         """Make and maintain the lease of a claimed run; `sent` is when the claim was sent.
 
