@@ -119,13 +119,15 @@ async def test_the_runs_of_a_worker_that_died_are_found_when_no_worker_is_left(f
 async def test_a_session_that_a_paused_run_holds_is_told_with_the_runs_that_wait(fleet: Fleet) -> None:
     async with fleet.worker(asks()), fleet.client() as client:
         first = await client.start("asks", "Hi", session_id="ada")
+        for _ in range(200):  # a page of runs, after which the first is not looked at
+            await client.start("absent", "Hi")
         second = await client.start("asks", "Hi", session_id="ada")
 
         async def paused() -> bool:
             return (await first.info()).state == "paused"
 
         await fleet.until(paused)
-        (session,) = of(await examined(fleet), "sessions")
+        (session,) = of(await examined(fleet, limit=200), "sessions")
         assert (session.state, session.runs) == ("warning", [first.id, second.id])
         assert f"playhead respond {first.id} ID=RESPONSE" in session.do
 

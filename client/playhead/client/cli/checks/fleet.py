@@ -35,6 +35,7 @@ class Fleet:
         looked_at: How many runs were looked at, newest first.
         all_seen: Whether these were all.
         expired: Runs whose lease has ended: milliseconds since then.
+        holders: The runs that hold the sessions of queued runs, by the session.
         without_lease: Running runs that have no lease.
         last: The last records of the slowest runs.
         largest: The runs with the most records, among those looked at.
@@ -48,6 +49,7 @@ class Fleet:
     looked_at: int
     all_seen: bool
     expired: Mapping[str, int] = field(default_factory=dict[str, int])
+    holders: Mapping[str, RunInfo] = field(default_factory=dict[str, RunInfo])
     without_lease: Sequence[str] = ()
     last: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
     largest: Sequence[RunInfo] = ()
@@ -167,17 +169,10 @@ def _crowded(fleet: Fleet) -> Iterator[Check]:
         )
 
 
-def _waiting_for_session(fleet: Fleet) -> dict[str, str]:
-    """Queued runs that wait for their session: run id → the run that holds the session, which was submitted first."""
-    holders: dict[str, str] = {}
-    waits_for: dict[str, str] = {}
-    for run in reversed(fleet.open):
-        if run.session is None:
-            continue
-        holder = holders.setdefault(run.session, run.run_id)
-        if holder != run.run_id:
-            waits_for[run.run_id] = holder
-    return waits_for
+def _waiting_for_session(fleet: Fleet) -> dict[str, RunInfo]:
+    """Queued runs that wait for their session: run id → the run that holds it."""
+    queued = {run.run_id: fleet.holders.get(run.session or "") for run in fleet.open if run.state == "queued"}
+    return {run_id: holder for run_id, holder in queued.items() if holder is not None and holder.run_id != run_id}
 
 
 def _ownerless(fleet: Fleet) -> Iterator[Check]:
@@ -211,18 +206,18 @@ def _sessions(fleet: Fleet) -> Iterator[Check]:
     by_id = {run.run_id: run for run in fleet.open}
     waiting: dict[str, list[RunInfo]] = defaultdict(list)
     for run_id, holder in _waiting_for_session(fleet).items():
-        if by_id[holder].state == "paused":
-            waiting[holder].append(by_id[run_id])
-    for holder, runs in waiting.items():
-        run, ids = by_id[holder], _ids(runs)
+        if holder.state == "paused" and holder.session is not None:
+            waiting[holder.session].append(by_id[run_id])
+    for session, runs in waiting.items():
+        holder, ids = fleet.holders[session], _ids(runs)
         yield Check(
             check="sessions",
             state="warning",
-            what=f"session {run.session!r} is held by run {holder}, paused for {age(fleet.now - run.updated)}: "
+            what=f"session {session!r} is held by run {holder.run_id}, paused for {age(fleet.now - holder.updated)}: "
             f"{_wait(runs)} for it: {named(ids)}",
-            do=f"Answer it: playhead respond {holder} ID=RESPONSE (playhead show {holder} asks the questions); or end it: "
-            f"playhead cancel {holder}.",
-            runs=[holder, *ids],
+            do=f"Answer it: playhead respond {holder.run_id} ID=RESPONSE (playhead show {holder.run_id} asks the questions); "
+            f"or end it: playhead cancel {holder.run_id}.",
+            runs=[holder.run_id, *ids],
         )
 
 

@@ -28,6 +28,7 @@ async def look(logs: ShardedLog, *, workers: Sequence[WorkerInfo], limit: int | 
         looked_at=looked_at,
         all_seen=all_seen,
         expired=expired,
+        holders=await _holders(logs, open_runs),
         without_lease=await _without_lease(logs, open_runs),
         last=await _last_records(logs, slowest_of(open_runs)),
         largest=largest,
@@ -66,6 +67,22 @@ async def _without_lease(logs: ShardedLog, runs: Sequence[RunInfo]) -> list[str]
             now = await logs.at(shard).info(run_id)
             if now is not None and (now.state, now.epoch) == ("running", epochs[run_id]):
                 found.append(run_id)
+    return found
+
+
+async def _holders(logs: ShardedLog, runs: Sequence[RunInfo]) -> dict[str, RunInfo]:
+    """The runs that hold the sessions of queued runs. They may be older than the runs that were looked at."""
+    known = {info.run_id: info for info in runs}
+    sessions: dict[int, set[str]] = defaultdict(set)
+    for info in runs:
+        if info.state == "queued" and info.session is not None:
+            sessions[logs.shard_of(info.run_id)].add(info.session)
+    found: dict[str, RunInfo] = {}
+    for shard, names in sessions.items():
+        for session, run_id in (await logs.at(shard).holders(sorted(names))).items():
+            holder = known.get(run_id) or await logs.at(shard).info(run_id)
+            if holder is not None and not holder.ended:
+                found[session] = holder
     return found
 
 

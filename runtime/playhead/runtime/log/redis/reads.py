@@ -167,6 +167,11 @@ class RedisReads(RedisCalls):
         data = await self._call("HGET", self.keys.definition(digest), "definition")
         return None if data is None else StoredDefinition(digest, data)
 
+    async def holders(self, sessions: Sequence[str]) -> dict[str, str]:
+        """The run that holds each of these sessions, of those that are held."""
+        found = await self._calls([("HGET", self.keys.session(session), "holder") for session in sessions])
+        return {session: text(holder) for session, holder in zip(sessions, found, strict=True) if holder}
+
     async def inbox(self, run_id: str) -> list[Signal]:
         key = self.keys.inbox(run_id)
         return [signal_of(key, item) for item in await self._call("LRANGE", key, 0, -1)]
