@@ -115,6 +115,7 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "params": [[], "temperature=0", {5: 1}],
         "client_args": [[], 5],
         "continue_params": [[], True],
+        "api": ["completions", None, 5],
     },
     anthropic_model: {
         "model_id": ["", " ", None, 5],
@@ -195,6 +196,11 @@ def test_what_is_not_a_model_is_refused_when_the_agent_is_made(model: Any) -> No
         (WorkerOptions, {"grace_s": -1}, "grace_s must be at least 0, not -1"),
         (Agent, {"max_record_bytes": 0}, "max_record_bytes must be at least 1, not 0"),
         (openai_model, {"base_url": "host:1"}, "base_url must begin with http:// or https://, and is 'host:1'"),
+        (
+            openai_model,
+            {"api": "responses", "continue_params": {}},
+            "continue_params must be None with api='responses'",
+        ),
         (Client, {"durability": "safe"}, "durability must be 'memory' or 'replicated' or 'fsynced', not 'safe'"),
         (Agent, {"tools": "x"}, "tools must be a list, each item a function, not 'x' of type str"),
         (worker, {"agents": [Agent]}, r"agents\[0\] must be an Agent, not the class Agent of type type"),

@@ -12,7 +12,7 @@ import pytest
 from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.models import AnthropicModel, DemoModel, LocalModel, OpenAIModel, ScriptedModel, resolve_model
 
-FORMS = r'"openai/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
+FORMS = '"openai/<model id>", "openai-responses/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +25,9 @@ def test_names_give_their_providers() -> None:
     openai_model = resolve_model("openai/org/some-model")
     assert isinstance(openai_model, OpenAIModel)
     assert openai_model.model_id == "org/some-model"
+    responses = resolve_model("openai-responses/gpt-5-mini")
+    assert isinstance(responses, OpenAIModel)
+    assert responses.get_config()["api"] == "responses"
     claude = resolve_model("anthropic/claude-sonnet-4-5")
     assert isinstance(claude, AnthropicModel)
     assert claude.model_id == "claude-sonnet-4-5"

@@ -17,7 +17,7 @@ __all__ = ["check_model", "resolve_model"]
 
 _log = logging.getLogger("playhead.models")
 _DEFAULT = "openai/gpt-5-mini"
-_FORMS = '"openai/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
+_FORMS = '"openai/<model id>", "openai-responses/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
 
 
 def check_model(model: object) -> None:
@@ -46,6 +46,7 @@ def resolve_model(model: str | Model | None) -> Model:
     * None: the model that the environment variable `PLAYHEAD_MODEL` names; else `openai/gpt-5-mini` if
       `OPENAI_API_KEY` is set; else the offline `DemoModel`, with one warning on the logger `playhead.models`.
     * `"openai/<id>"`: an `OpenAIModel`; the server is OpenAI's, or the one in `OPENAI_BASE_URL`.
+    * `"openai-responses/<id>"`: an `OpenAIModel` with `api="responses"`.
     * `"anthropic/<id>"`: an `AnthropicModel`; the server is Anthropic's, or the one in `ANTHROPIC_BASE_URL`.
     * `"local/<path>"`: a `LocalModel`; `local//models/m.gguf` is an absolute path, `~` is the home directory.
     * `"demo"`: a `DemoModel`.
@@ -84,6 +85,8 @@ def _from_name(name: str, *, source: str) -> Model:
     if slash and rest:
         if kind == "openai":
             return OpenAIModel(rest)
+        if kind == "openai-responses":
+            return OpenAIModel(rest, api="responses")
         if kind == "anthropic":
             return AnthropicModel(rest)
         if kind == "local":

@@ -1,8 +1,9 @@
-"""OpenAI and servers with its Chat Completions API: vLLM, Ollama, llama.cpp and gateways, by `base_url`."""
+"""OpenAI, by either of its APIs, and servers that have one of them: vLLM, Ollama, llama.cpp, gateways, by `base_url`."""
 
 from __future__ import annotations
 
 import copy
+import operator
 import os
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
@@ -10,13 +11,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, ClassVar, Final, Self
 from urllib.parse import urlsplit
 
-from playhead.runtime.core.arguments import check_mapping, check_text
+from playhead.runtime.core.arguments import check_choice, check_mapping, check_text
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ModelConfigurationError, ModelResponseError
 from playhead.runtime.models import chunks as c
-from playhead.runtime.models.openai.chunks import ChunkTranslator
-from playhead.runtime.models.openai.messages import SendBack, chat_request
+from playhead.runtime.models.openai.messages import SendBack
 from playhead.runtime.models.openai.response import ResponseReader
+from playhead.runtime.models.openai.wires import WIRES, Api
 from playhead.runtime.models.sdk import NO_KEY, check_installed, client_of, closing, load_sdk, response_of
 from playhead.runtime.models.told import told
 
@@ -35,9 +36,13 @@ class OpenAIModel:
         model_id: The server's name of the model, such as `gpt-5-mini`.
         base_url: The API's address; None means `OPENAI_BASE_URL`, else OpenAI itself.
         api_key: None means `OPENAI_API_KEY`. Not needed for a server given by `base_url` that requires none.
+        api: `"chat"` for Chat Completions, which nearly all servers have; `"responses"` for OpenAI's Responses API, where
+            a reasoning model gets its own reasoning back and so need not think again after each tool call. Nothing is
+            stored on the server.
         params: Additional keys of each request, including the server's own, such as `{"temperature": 0, "top_k": 20}`;
             `timeout` (seconds), `extra_headers`, `extra_query` and `extra_body` have the SDK's meaning.
             `{"stream_options": None}` omits that key, for servers that refuse it; they may report no usage then.
+            `tools` are sent before those of the agent, such as `[{"type": "web_search"}]` with `api="responses"`.
         client_args: Additional arguments of `openai.AsyncOpenAI`, such as `timeout` in seconds. The caller must close an
             `http_client` given here.
         continue_params: Additional keys of a request that ends in a partial message, for servers that can continue it;
@@ -46,6 +51,7 @@ class OpenAIModel:
         send_back: What a server gets back of its own words with later requests: with `"calls"` the fields that it added
             to tool calls, such as thought signatures, and the reasoning before them, which DeepSeek, Kimi and Gemini
             require; with `"all"` the reasoning of every message; with `"nothing"` neither, for servers that refuse them.
+            By the Responses API these are whole reasoning items.
             Fields that another server sent are never sent.
 
     Attributes:
@@ -53,7 +59,8 @@ class OpenAIModel:
 
     Raises:
         ModelConfigurationError: The extra `openai` is not installed.
-        TypeError, ValueError: An argument is wrong.
+        TypeError, ValueError: An argument is wrong, or `continue_params` are given with `api="responses"`, which cannot
+            continue a message.
 
     `stream` delivers text, reasoning and tool input as they arrive. Everything that it understands arrives whole;
     anything else is an error with the server's words (docs/providers.md). It raises:
@@ -80,6 +87,7 @@ class OpenAIModel:
         self,
         model_id: str,
         *,
+        api: Api = "chat",
         base_url: str | None = None,
         api_key: str | None = None,
         params: dict[str, Any] | None = None,
@@ -92,11 +100,16 @@ class OpenAIModel:
         check_text("base_url", base_url, optional=True)
         if base_url is not None and not base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url must begin with http:// or https://, and is {base_url!r}")
+        check_choice("api", api, tuple(WIRES))
+        if api == "responses" and continue_params is not None:
+            raise ValueError("continue_params must be None with api='responses', which cannot continue a message")
         check_mapping("params", params, optional=True)
         check_mapping("client_args", client_args, optional=True)
         check_mapping("continue_params", continue_params, optional=True)
         check_installed(model_id, package="openai")
         self.model_id = model_id
+        self._api: Api = api
+        self._wire = WIRES[api]
         self._send_back: SendBack = send_back
         self.continues_partial: bool = continue_params is not None
         self._continue_params = dict(continue_params or {})
@@ -113,6 +126,8 @@ class OpenAIModel:
     def get_config(self) -> dict[str, Any]:
         """The description of this model that is stored with the runs: its id, parameters and server, without the key."""
         config = {"model_id": self.model_id, "params": self._params, "continue_params": self._continue_params}
+        if self._api != "chat":
+            config["api"] = self._api
         return {**config, "base_url": str(self._server)} if self._server else config
 
     def with_params(self, params: Mapping[str, Any]) -> Self:
@@ -145,7 +160,7 @@ class OpenAIModel:
     ) -> AsyncGenerator[Chunk, None]:
         """Call the model and yield its chunks; see the class for the errors. `kwargs` are not used."""
         provider = self._provider()
-        conversation = chat_request(
+        conversation = self._wire.request(
             messages, tool_specs, system_prompt, tool_choice=tool_choice, provider=provider, send_back=self._send_back
         )
         await load_sdk("openai")
@@ -155,7 +170,7 @@ class OpenAIModel:
         try:
             async with self._response(self._request(conversation)) as response:
                 yield c.message_start()
-                translator = ChunkTranslator(tools=[spec["name"] for spec in tool_specs or ()], provider=provider)
+                translator = self._wire.translator(tools=[spec["name"] for spec in tool_specs or ()], provider=provider)
                 reader = ResponseReader(content_type=response.headers.get("content-type", ""), translator=translator)
                 async for data in response.iter_bytes():
                     for chunk in reader.feed(data):
@@ -178,12 +193,13 @@ class OpenAIModel:
     def _request(self, conversation: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the SDK's `create`. It refuses unknown keys, so `params` are passed in `extra_body`."""
         options = {key: value for key, value in self._params.items() if key in _SDK_OPTIONS}
-        ours = {**conversation, "model": self.model_id, "stream": True}
-        body = {"stream_options": {"include_usage": True}, **self._params, **options.pop("extra_body", {})}
-        if conversation["messages"][-1:] and conversation["messages"][-1]["role"] == "assistant":
+        ours: dict[str, Any] = {**conversation, "model": self.model_id, "stream": True}
+        body: dict[str, Any] = {**self._wire.defaults, **self._params, **options.pop("extra_body", {})}
+        if any(message["role"] == "assistant" for message in conversation.get("messages", [])[-1:]):
             body |= self._continue_params
-        if body["stream_options"] is None:
-            del body["stream_options"]
+        if "tools" in ours and body.get("tools"):
+            ours["tools"] = [*body["tools"], *ours["tools"]]
+        body = {key: value for key, value in body.items() if value is not None or key not in self._wire.defaults}
         body = {key: value for key, value in body.items() if key not in ours and key not in _SDK_OPTIONS}
         return {**options, **ours, "extra_body": body}
 
@@ -194,7 +210,8 @@ class OpenAIModel:
             client = self._client()
             if "http_client" not in self._client_args:
                 await stack.enter_async_context(closing(client))
-            asked = client.chat.completions.with_streaming_response.create(**request)
+            api = operator.attrgetter(self._wire.resource)(client)
+            asked = api.with_streaming_response.create(**request)
             yield await stack.enter_async_context(response_of("openai", asked, model_id=self.model_id))
 
     def _key(self) -> str:

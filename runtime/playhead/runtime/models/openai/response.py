@@ -1,17 +1,32 @@
-"""Converts the bytes of a response to a chat completion request to Converse-shaped chunks. Pure."""
+"""Converts the bytes of a response to Converse-shaped chunks. Pure."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import ModelResponseError
-from playhead.runtime.models.openai.chunks import ChunkTranslator
 from playhead.runtime.models.server_errors import error_words
 from playhead.runtime.models.sse import EventDecoder, ServerEvent
 
-__all__ = ["ResponseReader"]
+__all__ = ["ResponseReader", "Translator"]
+
+
+class Translator(Protocol):
+    """Converts the events of one streamed message to chunks.
+
+    Attributes:
+        finished: Whether the server said how the message ended.
+    """
+
+    finished: bool
+
+    def feed(self, event: Any, *, name: str = "") -> list[Chunk]: ...
+
+    def finish(self) -> list[Chunk]: ...
+
+    def metadata(self, latency_ms: int) -> Chunk: ...
 
 
 class ResponseReader:
@@ -25,7 +40,7 @@ class ResponseReader:
         done: Whether the server has sent `[DONE]` or a whole body, so that there is nothing more to read.
     """
 
-    def __init__(self, *, content_type: str, translator: ChunkTranslator) -> None:
+    def __init__(self, *, content_type: str, translator: Translator) -> None:
         self.done: bool = False
         self._translator = translator
         self._decoder = EventDecoder()

@@ -1,0 +1,3 @@
+"""OpenAI's Responses API, the second wire of `OpenAIModel`."""
+
+__all__: list[str] = []
