@@ -220,7 +220,7 @@ async def test_a_keyword_that_an_agent_does_not_know_is_a_type_error_that_lists_
             for keyword in ("invocation_stat", "mood", "session_id"):
                 text = await refused(call, keyword, "Hi")
                 assert f"no argument {keyword!r}" in text
-                assert "It has: prompt, invocation_state, structured_output_model," in text
+                assert "It has: prompt, invocation_state" in text
                 assert "invocation_state={…}" in text
             text = await refused(call, "cancel_signal", "Hi")
             assert "Strands has cancel_signal; here cancel from anywhere with agent.cancel()" in text
@@ -232,7 +232,7 @@ async def test_a_keyword_that_a_client_does_not_know_is_a_type_error_that_lists_
     async with fleet.client() as client:
         for call in (client.start, client.stream_async, client.invoke_async):
             text = await refused(call, "idempotency_token", "echo", "Hi")
-            assert "It has: agent, prompt, session_id, invocation_state, run_id, deadline" in text
+            assert "It has: agent, prompt, session_id, invocation_state, metadata, run_id, deadline" in text
             assert "here choose a run_id for client.start()" in text
         assert await client.runs() == []
 

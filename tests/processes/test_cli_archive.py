@@ -40,8 +40,9 @@ def test_an_archive_is_written_once_and_read_by_every_command(
     assert sorted(line["run_id"] for line in call("runs", "--json", "--limit", "100", *empty).lines) == sorted(written)
     narrow = ("--agent", "assistant", "--state", "completed", "--since", "1d")
     assert run in [line["run_id"] for line in call("runs", "--json", *narrow, *empty).lines]
-    for other in (("--agent", "other"), ("--state", "paused"), ("--since", "0s")):
-        assert call("runs", *other, *empty).err == "no such runs"
+    for other in (("--agent", "other"), ("--state", "paused")):
+        assert call("runs", *other, *empty).err == f"playhead: no run fits {' '.join(other)}"
+    assert call("runs", "--since", "0s", *empty).err == "playhead: no run was submitted in that time"
     (file,) = Path("kept/runs", run).iterdir()
     assert call("replay", str(file), "--fast", "--json").lines == events
     assert call("archive", "nowhere://x", *here).code == 69

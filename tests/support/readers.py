@@ -20,6 +20,7 @@ from playhead.runtime.core.records import Entry, RunSubmitted
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.listing import EVERY_RUN, Place, RunFilter, RunPage
 from playhead.runtime.log.values import EncodedEntry, LeaseInfo, RunInfo, WorkerInfo
 
 __all__ = ["KeptLog", "reader_of"]
@@ -137,8 +138,11 @@ class KeptLog:
     async def lease(self, run_id: str) -> LeaseInfo | None:
         return None
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
         return []
+
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
+        return RunPage()
 
     async def messages(self, session: str) -> list[Message]:
         await checkpoint()

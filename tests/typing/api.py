@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
 
-from playhead.client import Client, Notice, RemoteAgent, Run
+from playhead.client import Client, Notice, RemoteAgent, Run, RunPage
 from playhead.runtime import Agent, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
-from playhead.runtime.core.records import Entry, ModelChunk, Record
+from playhead.runtime.core.records import Entry, ModelChunk, Record, RunStateName
 from playhead.runtime.core.result import RunMetrics
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import connect
@@ -192,7 +193,13 @@ async def client() -> None:
         assert_type(opened.stream_async("assistant", wait_for_worker=1), AsyncGenerator[Event, None])
         assert_type(run.stream_async(on_notice=notices.append), AsyncGenerator[Event, None])
         assert_type(await opened.invoke_async("assistant", "hi"), AgentResult)
-        assert_type(await opened.runs(limit=1), list[RunInfo])
+        page = await opened.runs(limit=1, state="failed", tag=["customer=ada"], since=datetime.now(), cursor=None)
+        assert_type(page, RunPage)
+        assert_type(page[0], RunInfo)
+        assert_type(page.cursor, str | None)
+        assert_type(await opened.find_run("0-1m8"), Run)
+        assert_type(await run.delete(), RunStateName)
+        await opened.start("assistant", metadata={"customer": "ada", "attempt": 2, "nightly": True})
         assert_type(await opened.workers(), list[WorkerInfo])
         remote = opened.agent("assistant", session_id="ada")
         assert_type(remote, RemoteAgent)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from playhead.client.tails.notice import Notice
     from playhead.runtime.core.fork import Fork
     from playhead.runtime.log.file.redaction import Redaction
+    from playhead.runtime.log.listing import RunPage
 
 __all__ = [
     "Client",
@@ -30,6 +31,7 @@ __all__ = [
     "RemoteAgent",
     "Run",
     "RunFile",
+    "RunPage",
     "RunReader",
     "StateAt",
     "States",
@@ -53,5 +55,6 @@ import_at_first_use(
         "Notice": "playhead.client.tails.notice",
         "Fork": "playhead.runtime.core.fork",
         "Redaction": "playhead.runtime.log.file.redaction",
+        "RunPage": "playhead.runtime.log.listing",
     },
 )

@@ -14,6 +14,7 @@ from uuid import uuid4
 from playhead.client.connection import Connection
 from playhead.client.event_stream import stream_events
 from playhead.client.forking import new_fork, store_fork
+from playhead.client.listing import Listing
 from playhead.client.reader import RunReader
 from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
@@ -32,6 +33,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
+from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.structured_output import OutputModel, output_class
@@ -45,7 +47,7 @@ from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.shards import ShardedLog, session_of_its_own, shard_of_session
-from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun, RunInfo, WorkerInfo
+from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun
 
 __all__ = ["Client"]
 
@@ -56,7 +58,7 @@ def _log_notice(notice: Notice) -> None:
     logger.warning("%s", notice.message)
 
 
-class Client:
+class Client(Listing):
     """A connection to a fleet; use it as an async context manager.
 
         async with Client() as client:
@@ -185,6 +187,7 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
         **keywords: Unpack[CallKeywords],
@@ -196,6 +199,7 @@ class Client:
             prompt: Text, content blocks, messages, or None to continue from the session.
             session_id: The conversation to read and extend. Its runs run one at a time, in order of submission.
             invocation_state: Plain data for the tools; it comes back in the events.
+            metadata: What `runs` finds the run by: up to 16 texts, numbers and bools, by key.
             run_id: The run's id. Choose it (with `client.new_run_id`, which knows the session's shard) to submit
                 again after an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
@@ -209,8 +213,8 @@ class Client:
             OverrideRefusedError: If workers serve the agent, and none of them allows an override; nothing was changed.
                 Without a worker, the run is submitted, and fails when one refuses it.
             RunConflictError: If another request was submitted with this `run_id`; nothing was changed.
-            ValueError: If the prompt has an unknown form; a name, the run id, the deadline or a keyword is invalid; or the
-                run id is not on its session's shard.
+            ValueError: If the prompt has an unknown form; a name, the metadata, the run id, the deadline or a keyword is
+                invalid; or the run id is not on its session's shard.
             InvalidMessageError: If a part of the prompt cannot be sent to a model.
             EncodingError: If something in the request is not plain data.
             RecordTooLargeError: If the request is over the limit.
@@ -225,6 +229,7 @@ class Client:
             session=session_id,
             invocation_state=invocation_state or {},
             options=asked.stored,
+            metadata=metadata,
             limit=self._max_record_bytes,
         )
         if asked.overrides:
@@ -242,6 +247,7 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
         wait_for_worker: float | None = None,
@@ -264,6 +270,7 @@ class Client:
                 prompt,
                 session_id=session_id,
                 invocation_state=invocation_state,
+                metadata=metadata,
                 run_id=run_id,
                 deadline=deadline,
                 **keywords,
@@ -279,6 +286,7 @@ class Client:
         *,
         session_id: str | None = None,
         invocation_state: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
         on_pause: OnPause = "end",
@@ -292,6 +300,7 @@ class Client:
             prompt,
             session_id=session_id,
             invocation_state=invocation_state,
+            metadata=metadata,
             run_id=run_id,
             deadline=deadline,
             **keywords,
@@ -412,14 +421,6 @@ class Client:
         if session_id is not None:
             check_session(session_id)
         return RemoteAgent(name, client=self, session_id=session_id or f"agent-{uuid4().hex}")
-
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        """The runs, newest first, archived ones too if the client has an archive."""
-        return await self.reader.runs(limit=limit)
-
-    async def workers(self) -> list[WorkerInfo]:
-        """The live workers."""
-        return await self.reader.workers()
 
     def tail(
         self,

@@ -87,7 +87,18 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
     epoch = records[-1].epoch
     records += [EncodedEntry(seq, epoch, encode_record(record)) for seq, record in enumerate(more, fork.at + 1)]
     now = now_ms()  # until the log knows better
-    info = RunInfo(run_id, "queued", first.agent, own_session, len(records), epoch, 0, created=now, updated=now)
+    info = RunInfo(
+        run_id,
+        "queued",
+        first.agent,
+        own_session,
+        len(records),
+        epoch,
+        crashes=0,
+        created=now,
+        updated=now,
+        metadata=first.metadata,
+    )
     run = ImportedRun(info, await _definitions(log, parent), said.messages, session_cut=said.cut)
     return NewFork(run, records, [first, *more])
 

@@ -20,6 +20,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.structured_output import output_class, requested_output
 
@@ -44,6 +45,7 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         invocation_state: dict[str, Any] | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> Run:
         """Submit a run; see `Client.start`."""
@@ -71,17 +73,20 @@ class RemoteAgent:
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
         If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes, even from
-        another process with the same session. The run keeps the `invocation_state` that it was started with.
+        another process with the same session. The run keeps the `invocation_state` and the `metadata` that it was
+        started with.
 
         Args:
             prompt: As for `Client.start`. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
+            metadata: As for `Client.start`.
             **keywords: As for `Client.start`. A call that responds keeps those of the run that it resumes.
 
         Raises:
@@ -91,18 +96,19 @@ class RemoteAgent:
             Exception: As `Client.stream_async`.
         """
         call_options(self.stream_async, keywords)
-        return stream_events(partial(self._begin, prompt, invocation_state or {}, keywords))
+        return stream_events(partial(self._begin, prompt, invocation_state or {}, metadata, keywords))
 
     async def invoke_async(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Run the agent in the fleet and wait for its result, which may be an interrupt. Raises as `stream_async`."""
         call_options(self.invoke_async, keywords)
-        run, _ = await self._begin(prompt, invocation_state or {}, keywords)
+        run, _ = await self._begin(prompt, invocation_state or {}, metadata, keywords)
         return await run.result()
 
     async def structured_output_async(self, output_model: type[T], prompt: Prompt = None) -> T:
@@ -119,6 +125,7 @@ class RemoteAgent:
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Like `invoke_async`, for code that is not async: in a thread, with its own client."""
@@ -127,7 +134,9 @@ class RemoteAgent:
         async def invoke() -> AgentResult:
             async with self._client.clone() as client:
                 remote = RemoteAgent(self.name, client=client, session_id=self.session_id)
-                return await remote.invoke_async(prompt, invocation_state=invocation_state, **keywords)
+                return await remote.invoke_async(
+                    prompt, invocation_state=invocation_state, metadata=metadata, **keywords
+                )
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
@@ -140,7 +149,7 @@ class RemoteAgent:
             await run.cancel()
 
     async def _begin(
-        self, prompt: Prompt, invocation_state: dict[str, Any], keywords: CallKeywords
+        self, prompt: Prompt, invocation_state: dict[str, Any], metadata: Metadata | None, keywords: CallKeywords
     ) -> tuple[Run, Cursor | None]:
         """Start the run or respond to it, and return it with the cursor before its events."""
         answers = interrupt_responses(prompt)
@@ -155,6 +164,11 @@ class RemoteAgent:
         if answers is not None:
             raise InterruptNotOpenError("", list(answers))
         started = await self._client.start(
-            self.name, prompt, session_id=self.session_id, invocation_state=invocation_state, **keywords
+            self.name,
+            prompt,
+            session_id=self.session_id,
+            invocation_state=invocation_state,
+            metadata=metadata,
+            **keywords,
         )
         return started, None

@@ -11,9 +11,10 @@ from pydantic import BaseModel
 
 from playhead.client.reader import RunReader
 from playhead.client.tails.interface import OpenTail
+from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
-from playhead.runtime.core.errors import RunEndedError
+from playhead.runtime.core.errors import RunEndedError, RunNotEndedError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.core.signals import Signal
@@ -37,7 +38,7 @@ def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
 
 
 class Run(RunReader):
-    """One run of a fleet; `client.run(id)` makes it. Only `cancel`, `respond` and `steer` change the run.
+    """One run of a fleet; `client.run(id)` makes it. Only `cancel`, `respond`, `steer` and `delete` change the run.
 
     `fork` starts another run.
     """
@@ -70,6 +71,27 @@ class Run(RunReader):
             RunNotFoundError: If the run does not exist.
         """
         return await self._send(Signal(signal_id or uuid4().hex, "cancel"))
+
+    async def delete(self) -> RunStateName:
+        """Delete the run from Redis, before its retention ends. It cannot be undone.
+
+        The messages that it added to its session stay, and so does its copy in an archive. A reader of the run gets
+        `RunNotFoundError`.
+
+        Returns:
+            The state in which it had ended.
+
+        Raises:
+            RunNotEndedError: If it has not ended: cancel it first; nothing was changed.
+            RunNotFoundError: If Redis does not have the run.
+            LogUnavailableError: If it may or may not be deleted; try again.
+        """
+        state = await self._submitter.delete_run(self.id)
+        if state is None:
+            raise run_not_found(self.id)
+        if state not in ENDED_STATES:
+            raise RunNotEndedError(self.id, state)
+        return state
 
     async def respond(self, responses: Mapping[str, Any], *, signal_id: str | None = None) -> RunStateName:
         """Respond to questions that the run waits for, by interrupt id. The first response to a question counts.

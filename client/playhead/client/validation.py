@@ -63,6 +63,7 @@ def check_same_submission(run_id: str, data: bytes, stored: Sequence[Entry]) -> 
         "prompt": (first.prompt, mine.prompt),
         "session_id": (first.session, mine.session),
         "invocation_state": (first.invocation_state, mine.invocation_state),
+        "metadata": (first.metadata, mine.metadata),
         **{name: (first.options.get(name), mine.options.get(name)) for name in (*OVERRIDES, *TERM_OPTIONS)},
     }
     # By their bytes too, because a nan is not equal to itself.

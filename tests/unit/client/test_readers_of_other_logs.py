@@ -28,6 +28,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.segments import Segment, segments
 from playhead.runtime.core.session import BeganFrom
+from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, page_of, place_by_time
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import Batch, EncodedEntry, LeaseInfo, NewRun, RunEnd, RunInfo, WorkerInfo
 from playhead.runtime.models import text_call
@@ -85,9 +86,13 @@ class Archive:
     async def lease(self, run_id: str) -> LeaseInfo | None:
         return None
 
-    async def runs(self, *, limit: int = 50) -> list[RunInfo]:
-        found = [await self.info(path.name) for path in sorted(self._directory.iterdir())[:limit]]
-        return [info for info in found if info is not None]
+    async def find_ids(self, beginning: str, *, limit: int = 10) -> list[str]:
+        return sorted(path.name for path in self._directory.iterdir() if path.name.startswith(beginning))[:limit]
+
+    async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
+        found = [await self.info(run_id) for run_id in await self.find_ids("")]
+        listed = [ListedRun(place_by_time(info), info) for info in found if info is not None]
+        return page_of(listed, filters, limit=limit, after=after)
 
     async def messages(self, session: str) -> list[Message]:
         return []

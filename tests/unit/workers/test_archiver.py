@@ -49,7 +49,7 @@ async def running(*logs: MemoryLog, archive: Archive, **options: Any) -> AsyncGe
 
 
 async def kept(archive: Archive) -> list[str]:
-    return sorted(info.run_id for info in await archive.infos(limit=100))
+    return sorted(info.run_id for info in await archive.runs(limit=100))
 
 
 def announced(name: str, where: str) -> WorkerInfo:

@@ -12,9 +12,9 @@ import anyio
 import typer
 
 from playhead.client.cli.questions import read_responses
-from playhead.client.cli.reach import with_client
+from playhead.client.cli.reach import run_named, with_client
 from playhead.client.cli.render import print_json, printable, read_stdin
-from playhead.client.cli.watch import Json, Prefix, RunId, Url
+from playhead.client.cli.watch import Json, Last, Prefix, RunId, RunOrLast, Url, run_or_last
 from playhead.client.client import Client
 from playhead.client.questions import names_of
 from playhead.client.run import Run, run_ended
@@ -26,13 +26,16 @@ __all__ = ["cancel", "respond", "steer"]
 _PATIENCE_S: Final = 5.0
 
 
-def cancel(run_id: RunId, as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
+def cancel(
+    run_id: RunOrLast = None, last: Last = False, as_json: Json = False, url: Url = None, prefix: Prefix = "ph"
+) -> None:
     """Stop a run. A queued or paused run ends at once; a running one stops at its next word, with its tools."""
-    with_client(url, prefix, partial(_cancel, run_id=run_id, as_json=as_json))
+    with_client(url, prefix, partial(_cancel, named=run_or_last(run_id, last), as_json=as_json))
 
 
-async def _cancel(client: Client, *, run_id: str, as_json: bool) -> int:
-    run = client.run(run_id)
+async def _cancel(client: Client, *, named: str, as_json: bool) -> int:
+    run = await run_named(client, named)
+    run_id = run.id
     before = await run.info()
     state = await run.cancel()
     if as_json:
@@ -71,11 +74,12 @@ def respond(
     prefix: Prefix = "ph",
 ) -> None:
     """Respond to the questions of a paused run. The first response to a question counts."""
-    with_client(url, prefix, partial(_respond, run_id=run_id, given=responses, as_json=as_json))
+    with_client(url, prefix, partial(_respond, named=run_id, given=responses, as_json=as_json))
 
 
-async def _respond(client: Client, *, run_id: str, given: Sequence[str], as_json: bool) -> int:
-    run = client.run(run_id)
+async def _respond(client: Client, *, named: str, given: Sequence[str], as_json: bool) -> int:
+    run = await run_named(client, named)
+    run_id = run.id
     pause = await run.pause()
     if pause is None:
         info = await run.info()
@@ -108,11 +112,12 @@ def steer(
 ) -> None:
     """Send a message to a running run. The run receives it before its next model call."""
     said = read_stdin() if text == "-" else text
-    with_client(url, prefix, partial(_steer, run_id=run_id, text=said, as_json=as_json))
+    with_client(url, prefix, partial(_steer, named=run_id, text=said, as_json=as_json))
 
 
-async def _steer(client: Client, *, run_id: str, text: str, as_json: bool) -> int:
-    run = client.run(run_id)
+async def _steer(client: Client, *, named: str, text: str, as_json: bool) -> int:
+    run = await run_named(client, named)
+    run_id = run.id
     before = await run.info()
     signal_id = uuid4().hex
     state = await run.steer(text, signal_id=signal_id)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from playhead.client.cli.look import counted
-from playhead.client.cli.reach import with_client
+from playhead.client.cli.reach import run_named, with_client
 from playhead.client.cli.render import print_json
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
@@ -85,7 +85,8 @@ async def _export(
             raise _FoundError(found)
 
     try:
-        told = await export_runs(client.reader, run_ids, output, redaction=redaction, check=look)
+        named = [(await run_named(client, one)).id for one in run_ids]
+        told = await export_runs(client.reader, named, output, redaction=redaction, check=look)
     except _FoundError as error:
         _print_found(error.found, as_json=as_json)
         typer.echo(f"playhead: found in {counted(len(error.found), 'place')}; no file was written", err=True)

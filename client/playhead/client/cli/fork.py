@@ -13,7 +13,7 @@ import anyio
 import typer
 
 from playhead.client.cli.questions import read_values
-from playhead.client.cli.reach import archive_in_use, file_of, opened, reach
+from playhead.client.cli.reach import archive_in_use, file_of, opened, reach, run_named
 from playhead.client.cli.render import EXIT_FAILED, has_terminal, print_json, printable
 from playhead.client.cli.run_view import RunView
 from playhead.client.cli.verifying import agent_for
@@ -98,7 +98,7 @@ async def _on_the_fleet(run: str, change: Fork, *, url: str | None, prefix: str,
     """Queue the fork, and print its id."""
     async with reach(url) as where, Client(where, prefix=prefix, archive=archive_in_use()) as client:
         if (named := file_of(run)) is None:
-            made = await client.fork(client.run(run), change)
+            made = await client.fork(await run_named(client, run), change)
         else:
             with open_log(named[0]) as file:
                 made = await client.fork(file.run(named[1]), change)

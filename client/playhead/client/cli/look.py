@@ -1,10 +1,12 @@
-"""Commands that inspect: `runs`, `show`, `workers`."""
+"""Commands that inspect: `show`, `workers`."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,49 +15,43 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from playhead.client.cli.filters import filters_of, fitting
 from playhead.client.cli.page.files import write_pictures
 from playhead.client.cli.page.terminal import COSTS, cost_rows, timeline_lines, transcript_lines
 from playhead.client.cli.place import show_at
 from playhead.client.cli.reach import with_client, with_run
-from playhead.client.cli.render import failed_call, print_json, printable, record_line, seconds, short
+from playhead.client.cli.render import (
+    STATE_STYLES,
+    age,
+    counters,
+    date,
+    failed_call,
+    preview,
+    print_json,
+    printable,
+    record_line,
+    seconds,
+    short,
+    tags_text,
+)
 from playhead.client.cli.tables import Column, print_table
-from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
+from playhead.client.cli.watch import Json, Last, Prefix, RunOrLast, Url, run_or_last
 from playhead.client.client import Client
-from playhead.client.questions import how_to_respond, names_of
+from playhead.client.questions import how_to_respond
 from playhead.client.reader import RunReader
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
-from playhead.runtime.core.records import now_ms
-from playhead.runtime.core.retry import rest_of_wait
+from playhead.runtime.core.records import Entry, RunSubmitted
 from playhead.runtime.core.timeline import Drawing
 from playhead.runtime.core.transcript import Transcript
 from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
-__all__ = ["counted", "runs", "show", "workers"]
-
-_STATE_STYLES = {
-    "completed": "green",
-    "failed": "red",
-    "running": "cyan",
-    "queued": "yellow",
-    "cancelled": "magenta",
-    "paused": "bright_yellow",
-}
+__all__ = ["counted", "show", "workers"]
 
 
 def counted(number: int, what: str) -> str:
     """`1 run`, `2 runs`."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _ago(at_ms: int) -> str:
-    passed = max(0, time.time_ns() // 1_000_000 - at_ms)
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if passed >= size:
-            return f"{passed // size} {unit} ago"
-    return f"{passed // 1000} s ago"
 
 
 def _until(at_ms: int) -> str:
@@ -64,25 +60,6 @@ def _until(at_ms: int) -> str:
     return f"in {left:,.0f} s" if left > 0 else "passed"
 
 
-def _counters(info: RunInfo) -> str:
-    """How the run's ownerships ended, except the one that completed it."""
-    counts = [(info.crashes, "died"), (info.handovers, "handed it over"), (info.errors, "failed")]
-    return ", ".join(f"{number} {what}" for number, what in counts if number)
-
-
-def _state(info: RunInfo) -> Text:
-    return Text(info.state, style=_STATE_STYLES.get(info.state, ""))
-
-
-_RUNS: Final = (
-    Column("run"),
-    Column("agent", 1),
-    Column("state"),
-    Column("records", 4, right=True),
-    Column("owners", 3),
-    Column("session", 5),
-    Column("submitted", 2),
-)
 _WORKERS: Final = (
     Column("worker"),
     Column("agents"),
@@ -93,59 +70,14 @@ _WORKERS: Final = (
 )
 
 
-def runs(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of runs, newest first.")] = 20,
-    agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Only runs of this agent.")] = None,
-    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Only runs in this state.")] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="AGE", help="Only runs submitted within 7d, 12h, 30m, 90s.")
-    ] = None,
-    as_json: Json = False,
-    url: Url = None,
-    prefix: Prefix = "ph",
-) -> None:
-    """List the newest runs; archived ones too, with PLAYHEAD_ARCHIVE."""
-    filters = filters_of(agents=None if agent is None else [agent], state=state, since=since)
-
-    async def act(client: Client) -> int:
-        found = await fitting(client, filters, limit=limit)
-        if as_json:
-            for info in found:
-                print_json(asdict(info))
-            return 0
-        if not found:
-            none = "no runs yet; start one: playhead ask AGENT PROMPT" if filters.all_fit else "no such runs"
-            typer.echo(none, err=True)
-            return 0
-        rows: list[list[str | Text]] = []
-        for info in found:
-            state = _state(info)
-            state.append(printable(await _waits_for(client, info)))
-            told = _counters(info)
-            owners = f"{info.epoch} ({told})" if told else str(info.epoch)
-            rows.append(
-                [info.run_id, info.agent, state, str(info.head), owners, info.session or "", _ago(info.created)]
-            )
-        print_table(_RUNS, rows)
-        return 0
-
-    with_client(url, prefix, act)
-
-
-async def _waits_for(client: Client, info: RunInfo) -> str:
-    """What a run waits for, to append to its state; empty if it does not wait."""
-    run = client.run(info.run_id)
-    if info.state == "paused" and (pause := await run.pause()):
-        return f": {', '.join(names_of(pause.interrupts).values())}"
-    if (info.state == "running" or info.due) and (failed := await run.failed_call()):
-        rest = rest_of_wait(failed.delay, since=failed.at, now=now_ms())
-        return f": {failed.error_type}, calls the model again in {rest:.0f} s"
-    return ""
-
-
 def show(
-    run_id: RunOrFile,
+    run_id: RunOrLast = None,
+    last: Last = False,
     records: Annotated[bool, typer.Option("--records", help="List every record of the log.")] = False,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", metavar="TYPE", help="List the records of this type, such as tool.finished or tool.*."),
+    ] = None,
     request: Annotated[
         int | None,
         typer.Option("--request", metavar="SEQ", help="Only what the model was asked at record SEQ, as JSON."),
@@ -162,14 +94,16 @@ def show(
     prefix: Prefix = "ph",
 ) -> None:
     """Show what a run did: its state, its transcript, its timeline, its result."""
+    run = run_or_last(run_id, last)
     if html is not None or svg is not None:
-        with_run(run_id, url, prefix, partial(write_pictures, html=html, svg=svg))
+        with_run(run, url, prefix, partial(write_pictures, html=html, svg=svg))
     elif at is not None:
-        with_run(run_id, url, prefix, partial(show_at, seq=at, as_json=as_json))
+        with_run(run, url, prefix, partial(show_at, seq=at, as_json=as_json))
     elif request is not None:
-        with_run(run_id, url, prefix, partial(_show_request, seq=request, as_json=as_json))
+        with_run(run, url, prefix, partial(_show_request, seq=request, as_json=as_json))
     else:
-        with_run(run_id, url, prefix, partial(_show, records=records, as_json=as_json))
+        wanted = types or (["*"] if records else [])
+        with_run(run, url, prefix, partial(_show, types=wanted, as_json=as_json))
 
 
 async def _show_request(run: RunReader, *, seq: int, as_json: bool) -> int:
@@ -183,7 +117,7 @@ async def _show_request(run: RunReader, *, seq: int, as_json: bool) -> int:
     return 0
 
 
-async def _show(run: RunReader, *, records: bool, as_json: bool) -> int:
+async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
     info = await run.info()
     console = Console(highlight=False, soft_wrap=True)
     pause = await run.pause() if info.state == "paused" else None
@@ -192,9 +126,9 @@ async def _show(run: RunReader, *, records: bool, as_json: bool) -> int:
         waits_for = {"interrupts": pause.interrupts} if pause else {"failed_call": dict(failed)} if failed else {}
         print_json(asdict(info) | waits_for)
     else:
-        _print_info(console, info)
-    if records:
-        await _print_records(console, run, info, as_json=as_json)
+        _print_info(console, info, await run.log.read(run.id, limit=1))
+    if types:
+        await _print_records(console, run, info, types, as_json=as_json)
     elif not as_json:
         await _print_course(run, info)
     if pause is not None and not as_json:
@@ -212,18 +146,24 @@ async def _show(run: RunReader, *, records: bool, as_json: bool) -> int:
     return 0
 
 
-def _print_info(console: Console, info: RunInfo) -> None:
-    took = seconds(info.updated - info.created) if info.ended else f"submitted {_ago(info.created)}"
+def _print_info(console: Console, info: RunInfo, first: Sequence[Entry]) -> None:
+    asked = preview(first[0].record.prompt) if first and isinstance(first[0].record, RunSubmitted) else ""
     rows: list[tuple[str, str | Text]] = [
         ("run", info.run_id),
         ("agent", info.agent),
-        ("state", _state(info)),
+        ("state", Text(info.state, style=STATE_STYLES.get(info.state, ""))),
+        ("prompt", printable(asked) or "none"),
+        ("submitted", date(info.created) if info.ended else f"{date(info.created)} ({age(info.created)} ago)"),
         ("session", info.session or "none"),
         ("records", str(info.head)),
-        ("owners", ", ".join(filter(None, [str(info.epoch), _counters(info)]))),
+        ("owners", ", ".join(filter(None, [str(info.epoch), counters(info)]))),
         ("worker", info.worker or "none"),
-        ("took" if info.ended else "since", took),
     ]
+    if info.ended:
+        took = seconds(max(0, info.updated - info.created))
+        rows.insert(5, ("ended", f"{date(info.updated)} (after {took})"))
+    if info.metadata:
+        rows.append(("tags", printable(tags_text(info.metadata))))
     if info.deadline is not None and not info.ended:
         rows.append(("deadline", _until(info.deadline)))
     widest = max(len(name) for name, _ in rows)
@@ -259,15 +199,23 @@ async def _print_course(run: RunReader, info: RunInfo) -> None:
         print_table(COSTS, cost_rows(drawn))
 
 
-async def _print_records(console: Console, run: RunReader, info: RunInfo, *, as_json: bool) -> None:
-    after = 0
-    while after < info.head and (page := await run.log.read(run.id, after=after)):
+async def _print_records(
+    console: Console, run: RunReader, info: RunInfo, types: Sequence[str], *, as_json: bool
+) -> None:
+    """Print the records of these types, which are patterns of the shell. Raises ValueError if the run has none."""
+    there: Counter[str] = Counter()
+    async for page in pages(run.log, run.id, head=info.head):
+        there.update(entry.record.type for entry in page)
         for entry in page:
-            after = entry.seq
+            if not any(fnmatchcase(entry.record.type, one) for one in types):
+                continue
             if as_json:
                 print_json({"seq": entry.seq, "epoch": entry.epoch, **dict(entry.record)})
             else:
                 console.print(Text(printable(record_line(entry))))
+    if not any(fnmatchcase(kind, one) for kind in there for one in types):
+        has = ", ".join(f"{kind} ({count})" for kind, count in there.items())
+        raise ValueError(f"run {run.id} has no record of type {' or '.join(types)}; it has {has}")
 
 
 def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) -> None:
@@ -289,7 +237,7 @@ def _print_outcome(console: Console, outcome: dict[str, Any], *, as_json: bool) 
 
 def _worker_row(worker: WorkerInfo) -> list[str]:
     load = f"{worker.running} of {worker.concurrency}"
-    return [worker.worker, ", ".join(worker.agents), load, worker.host, str(worker.pid), _ago(worker.started)]
+    return [worker.worker, ", ".join(worker.agents), load, worker.host, str(worker.pid), f"{age(worker.started)} ago"]
 
 
 def workers(as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:

@@ -11,11 +11,22 @@ from typing import Annotated, Any, Final
 import typer
 
 from playhead.client.cli.place import message_lines
-from playhead.client.cli.reach import opened
+from playhead.client.cli.reach import file_of, opened
 from playhead.client.cli.render import seconds
 from playhead.client.cli.run_view import RunView
 from playhead.client.cli.stepping import keys_of_stdin, step_through
-from playhead.client.cli.watch import Json, Place, Prefix, RunOrFile, Url, print_events, print_run, watching
+from playhead.client.cli.watch import (
+    Json,
+    Last,
+    Place,
+    Prefix,
+    RunOrLast,
+    Url,
+    print_events,
+    print_run,
+    run_or_last,
+    watching,
+)
 from playhead.client.reader import RunReader
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RecordNotFoundError
@@ -151,7 +162,8 @@ class _Asked:
 
 
 def replay(
-    run_id: RunOrFile,
+    run_id: RunOrLast = None,
+    last: Last = False,
     speed: Annotated[float, typer.Option("--speed", help="2 is twice as fast as it ran.")] = 1.0,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait at all.")] = False,
     first: Annotated[int, typer.Option("--from", metavar="SEQ", min=1, help="The first record to play.")] = 1,
@@ -173,11 +185,12 @@ def replay(
         raise ValueError(f"--until {until} is before --from {first}")
     if step and (as_json or only is not None or until is not None):
         raise ValueError("--step shows each record to a person; leave out --json, --only and --until")
+    named = run_or_last(run_id, last)
     asked = _Asked(None if fast else speed, first, until, max_gap, only)
 
     async def follow(place: Place) -> int:
-        async with opened(run_id, url, prefix, on_notice=place.tell) as run:
-            place.run_id = run_id
+        async with opened(named, url, prefix, on_notice=place.tell) as run:
+            place.run_id = run.id if file_of(named) is None else named
             head, ends_at = await _end(run, asked)
             if step:
                 with keys_of_stdin() as key:

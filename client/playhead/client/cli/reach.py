@@ -16,12 +16,14 @@ from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.client.finding import DATA_DIRECTORY, data_folder, folder_named, listening, running_in, with_places
 from playhead.client.reader import RunReader
+from playhead.client.run import Run
 from playhead.client.tails.notice import Notice
-from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.core.errors import LogUnavailableError, RunNotFoundError
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 
 __all__ = [
+    "NEWEST",
     "PREFIX_HELP",
     "URL_HELP",
     "archive_in_use",
@@ -29,6 +31,7 @@ __all__ = [
     "kept_here",
     "opened",
     "reach",
+    "run_named",
     "with_client",
     "with_run",
 ]
@@ -37,6 +40,9 @@ URL_HELP: Final = (
     "Redis to use, or a folder of `playhead dev`. Default: the nearest .playhead/, here or above, else "
     "redis://localhost:6379."
 )
+NEWEST: Final = "@last"
+"""The RUN that names the newest run; not the id of a run, because no id has an `@`."""
+
 PREFIX_HELP: Final = "Prefix of all keys; client and workers must agree."
 
 
@@ -99,7 +105,16 @@ async def opened(
     async with reach(url, at_rest=True) as where:
         unopened = partial(Client, where, prefix=prefix, archive=archive_in_use())
         async with unopened() if on_notice is None else unopened(on_notice=on_notice) as client:
-            yield client.run(run)
+            yield await run_named(client, run)
+
+
+async def run_named(client: Client, run: str) -> Run:
+    """The run of a RUN that is not a file: an id, the beginning of one, or `NEWEST`."""
+    if run != NEWEST:
+        return await client.find_run(run)
+    for info in await client.runs(limit=1):
+        return client.run(info.run_id)
+    raise RunNotFoundError("no runs yet; start one: playhead ask AGENT PROMPT")
 
 
 def with_run(run: str, url: str | None, prefix: str, act: Callable[[RunReader], Awaitable[int]]) -> None:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Any, Final
 
+from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.json_lines import json_line, json_ready
-from playhead.runtime.core.records import Entry, ModelFailed
+from playhead.runtime.core.metadata import Metadata, tags_of
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import Entry, ModelFailed, now_ms
+from playhead.runtime.log.values import RunInfo
 
 __all__ = [
     "EXIT_CANCELLED",
     "EXIT_DIFFERS",
     "EXIT_FAILED",
+    "STATE_STYLES",
+    "age",
+    "counters",
+    "date",
     "failed_call",
     "has_terminal",
+    "preview",
     "print_json",
     "printable",
     "read_stdin",
@@ -22,8 +32,18 @@ __all__ = [
     "seconds",
     "short",
     "shown_content",
+    "tags_text",
     "write_json",
 ]
+
+STATE_STYLES: Final = {
+    "completed": "green",
+    "failed": "red",
+    "running": "cyan",
+    "queued": "yellow",
+    "cancelled": "magenta",
+    "paused": "bright_yellow",
+}
 
 EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
@@ -81,6 +101,44 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 def seconds(milliseconds: float) -> str:
     """A duration for people."""
     return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+
+
+def age(at_ms: int) -> str:
+    """How long ago a time was, in its largest unit, by this machine's clock."""
+    passed = max(0, now_ms() - at_ms)
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if passed >= size:
+            return f"{passed // size} {unit}"
+    return f"{passed // 1000} s"
+
+
+def date(at_ms: int) -> str:
+    """A time as a date, in local time; a number that is not one as it is."""
+    try:
+        return f"{datetime.fromtimestamp(at_ms / 1000):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        return str(at_ms)
+
+
+def counters(info: RunInfo) -> str:
+    """How the run's ownerships ended, except the one that completed it."""
+    counts = [(info.crashes, "died"), (info.handovers, "handed it over"), (info.errors, "failed")]
+    return ", ".join(f"{number} {what}" for number, what in counts if number)
+
+
+def preview(prompt: Any, *, longest: int = _LONGEST) -> str:
+    """What a run was asked, on one line: the last message of its prompt."""
+    try:
+        messages = prompt_messages(prompt)
+    except (ValueError, PlayheadError):  # not a prompt of this version
+        return short(prompt, longest=longest)
+    said = messages[-1].get("content", []) if messages else []
+    return short(shown_content([dict(block) for block in said]), longest=longest)
+
+
+def tags_text(metadata: Metadata) -> str:
+    """A run's metadata on one line."""
+    return " ".join(tags_of(metadata))
 
 
 def record_line(entry: Entry) -> str:

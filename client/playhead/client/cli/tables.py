@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Column", "fitting", "print_table"]
+__all__ = ["Column", "fitting", "print_table", "table_lines"]
 
 _GAP: Final = 2
 
@@ -45,17 +45,24 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]])
     a program reads them.
     """
     console = Console(highlight=False, soft_wrap=True)
+    for line in table_lines(columns, rows, width=console.width if sys.stdout.isatty() else None):
+        console.print(line)
+
+
+def table_lines(
+    columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], *, width: int | None
+) -> Iterator[Text]:
+    """The lines of a table, at most so wide; None for as wide as they are."""
     cells = [[one if isinstance(one, Text) else Text(one) for one in row] for row in rows]
     lines = [[Text(column.name, style="bold") for column in columns], *cells]
     widths = [max(row[at].cell_len for row in lines) for at in range(len(columns))]
-    limited = sys.stdout.isatty()
-    shown = fitting(columns, widths, width=console.width) if limited else list(range(len(columns)))
+    shown = list(range(len(columns))) if width is None else fitting(columns, widths, width=width)
     for row in lines:
         line = Text(" " * _GAP).join(_aligned(row[at], widths[at], right=columns[at].right) for at in shown)
         line.rstrip()
-        if limited:
-            line.truncate(console.width, overflow="ellipsis")
-        console.print(line)
+        if width is not None:
+            line.truncate(width, overflow="ellipsis")
+        yield line
 
 
 def _aligned(cell: Text, width: int, *, right: bool) -> Text:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
 
-from playhead.client.cli.filters import RunFilters, filters_of, fitting
+from playhead.client.cli.filters import Since, State, filters_of, fitting
 from playhead.client.cli.reach import archive_in_use, file_of, reach
 from playhead.client.cli.render import EXIT_DIFFERS, EXIT_FAILED, print_json, printable
 from playhead.client.cli.tables import Column, print_table
@@ -26,6 +26,7 @@ from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.runtime.core.arguments import check_choice
+from playhead.runtime.log.listing import RunFilter
 from playhead.runtime.replay.differences import KINDS
 from playhead.runtime.replay.verify import Half
 from playhead.runtime.targets import load_agents, load_tools
@@ -45,12 +46,8 @@ def verify(
     agent: Annotated[
         str | None, typer.Option("--agent", metavar="NAME", help="Without RUN: runs of this agent.")
     ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="AGE", help="Without RUN: runs submitted within 7d, 12h, 30m, 90s.")
-    ] = None,
-    state: Annotated[
-        str | None, typer.Option("--state", metavar="STATE", help="Without RUN: runs in this state.")
-    ] = None,
+    since: Since = None,
+    state: State = None,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=1, help="Without RUN: at most so many, newest first.")
     ] = 1000,
@@ -72,7 +69,8 @@ def verify(
     """Check today's code of an agent against recorded runs. Nothing is called, and nothing is written to the log."""
     *runs, target = names
     agents = load_agents([target])
-    filters = filters_of(agents=list(agents) if agent is None else [agent], state=state, since=since)
+    wanted = list(agents) if agent is None else [agent]
+    filters = [filters_of(agent=one, state=state, since=since) for one in wanted]
     job = Job(None, prefix, target, **_checked(tools=tools, model=model, ignore=ignore or ()))
     done = anyio.run(
         _outcomes, job, url, list(_named(runs)), partial(_fitting, filters, limit), processes or os.cpu_count() or 1
@@ -82,9 +80,11 @@ def verify(
     raise typer.Exit(_tell(done, as_json=as_json, whole=bool(runs)))
 
 
-async def _fitting(filters: RunFilters, limit: int, url: str, prefix: str) -> list[str]:
+async def _fitting(filters: Sequence[RunFilter], limit: int, url: str, prefix: str) -> list[str]:
     async with Client(url, prefix=prefix, archive=archive_in_use()) as client:
-        return [info.run_id for info in await fitting(client, filters, limit=limit)]
+        found = [info for one in filters for info in await fitting(client, one, limit=limit)]
+    newest = sorted(found, key=lambda info: (info.created, info.run_id), reverse=True)
+    return [info.run_id for info in newest[:limit]]
 
 
 async def _outcomes(

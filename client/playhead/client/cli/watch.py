@@ -15,8 +15,9 @@ import anyio
 import typer
 
 from playhead.client.cli.answering import Answering, can_ask
+from playhead.client.cli.filters import metadata_of
 from playhead.client.cli.questions import read_values
-from playhead.client.cli.reach import PREFIX_HELP, URL_HELP, kept_here, opened, reach
+from playhead.client.cli.reach import NEWEST, PREFIX_HELP, URL_HELP, kept_here, opened, reach
 from playhead.client.cli.render import EXIT_CANCELLED, EXIT_FAILED, printable, read_stdin, write_json
 from playhead.client.cli.run_view import RunView
 from playhead.client.client import Client
@@ -36,15 +37,19 @@ from playhead.runtime.embedded.server import EmbeddedServer
 
 __all__ = [
     "Json",
+    "Last",
     "Place",
     "Prefix",
     "RunId",
     "RunOrFile",
+    "RunOrLast",
+    "Tags",
     "Url",
     "ask",
     "demo",
     "print_events",
     "print_run",
+    "run_or_last",
     "tail",
     "watching",
 ]
@@ -52,10 +57,30 @@ __all__ = [
 Url = Annotated[str | None, typer.Option("--url", envvar="PLAYHEAD_URL", help=URL_HELP, show_default=False)]
 Prefix = Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of text, for programs.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, as `ask` and `runs` print it.")]
+_ID_HELP = "The run's id, as `ask` and `runs` print it, or the beginning of it"
+RunId = Annotated[str, typer.Argument(metavar="RUN", help=f"{_ID_HELP}.")]
 RunOrFile = Annotated[
-    str, typer.Argument(metavar="RUN", help="The run's id; or a file that `export` wrote, as FILE or FILE#RUN.")
+    str, typer.Argument(metavar="RUN", help=f"{_ID_HELP}; or a file that `export` wrote, as FILE or FILE#RUN.")
 ]
+RunOrLast = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help=f"{_ID_HELP}; or a file that `export` wrote, as FILE or FILE#RUN."),
+]
+Last = Annotated[bool, typer.Option("--last", help="The newest run, in place of RUN.")]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="KEY=VALUE", help="An item of the run's metadata; KEY alone is KEY=true. Repeatable."
+    ),
+]
+
+
+def run_or_last(run: str | None, last: bool) -> str:
+    """The RUN that is meant. Raises ValueError unless there is either RUN or `--last`."""
+    if (run is None) != last:
+        raise ValueError("name one run: RUN, or --last for the newest one" + (", not both" if last else ""))
+    return NEWEST if run is None else run
+
 
 _DEMO_PROMPT = "What is 17 * 23?"
 
@@ -213,6 +238,7 @@ def ask(
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the model; repeatable.")
     ] = None,
+    tag: Tags = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and leave.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
@@ -223,10 +249,11 @@ def ask(
     text = read_stdin() if prompt == "-" else prompt
     params = read_values("--param", param or ())
     overrides: RunOverrides = {"model": model, "system_prompt": system_prompt, "tools": tool, "params": params or None}
+    metadata = metadata_of(tag or ())
 
     async def follow(place: Place) -> int:
         async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
-            run = await client.start(agent, text, session_id=session, deadline=deadline, **overrides)
+            run = await client.start(agent, text, session_id=session, deadline=deadline, metadata=metadata, **overrides)
             if detach:
                 typer.echo(json.dumps({"run": run.id}) if as_json else run.id)
                 return 0
@@ -236,7 +263,8 @@ def ask(
 
 
 def tail(
-    run_id: RunOrFile,
+    run_id: RunOrLast = None,
+    last: Last = False,
     after: Annotated[str, typer.Option("--after", help="Cursor: the last record (or event) already seen.")] = "0",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
@@ -245,9 +273,10 @@ def tail(
 ) -> None:
     """Rejoin a run after a cursor and watch it to its end."""
     parse_cursor(after)
+    named = run_or_last(run_id, last)
 
     async def follow(place: Place) -> int:
-        async with opened(run_id, url, prefix, on_notice=place.tell) as run:
+        async with opened(named, url, prefix, on_notice=place.tell) as run:
             await run.info()
             return await _show(run, place, after=after, as_json=as_json, wait=_no_wait(wait))
 

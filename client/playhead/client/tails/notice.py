@@ -70,11 +70,11 @@ def run_not_found(run_id: str, *, seen: int = 0) -> RunNotFoundError:
 
 
 def _why(seen: int, made: int | None) -> str:
-    elsewhere = "it was submitted to another server or under another prefix"
+    elsewhere = "it was deleted, or submitted to another server or under another prefix"
     if seen:
         return (
             f"it was there, and its records up to {seen} were read; since then Redis was emptied or lost its data, or the "
-            "run was removed because its retention ended"
+            "run was deleted, or removed because its retention ended"
         )
     if made is None:
         return f"it was never submitted here, {elsewhere}, or it was removed because its retention ended"

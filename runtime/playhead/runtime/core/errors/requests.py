@@ -21,6 +21,7 @@ __all__ = [
     "RunConflictError",
     "RunEndedError",
     "RunExistsError",
+    "RunNotEndedError",
     "RunNotFoundError",
     "SessionExistsError",
     "SessionHeldError",
@@ -112,12 +113,29 @@ class RunEndedError(PlayheadError):
     exit_code = 65
 
 
+class RunNotEndedError(PlayheadError):
+    """A run cannot be deleted because it has not ended. Nothing was changed.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    exit_code = 65
+
+    def __init__(self, run_id: str, state: str) -> None:
+        self.run_id = run_id
+        super().__init__(
+            f"run {run_id} is {state}, and only a run that has ended can be deleted: stop it first, with "
+            f"`playhead cancel {run_id}`"
+        )
+
+
 class RunConflictError(PlayheadError, ValueError):
     """A run id was submitted again with a different request. Nothing was changed.
 
     Attributes:
         run_id: The run.
-        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`; of a fork those of `fork`,
+        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`, `metadata`; of a fork those of `fork`,
             and `parent`.
     """
 

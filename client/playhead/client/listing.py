@@ -1,0 +1,105 @@
+"""The part of a client that finds runs, by what they are and by the beginning of their ids."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+
+from playhead.client.run import Run
+from playhead.client.tails.notice import run_not_found
+from playhead.client.validation import check_run_id
+from playhead.runtime.core.records import RunStateName
+from playhead.runtime.log.interface import LogReader
+from playhead.runtime.log.listing import RunFilter, RunPage, place_of
+from playhead.runtime.log.values import WorkerInfo
+
+__all__ = ["Listing"]
+
+_SHOWN = 5
+
+
+class Listing(ABC):
+    """Lists the runs and the workers of a fleet."""
+
+    @property
+    @abstractmethod
+    def reader(self) -> LogReader:
+        """The log that is read."""
+
+    @abstractmethod
+    def run(self, run_id: str) -> Run:
+        """A handle on an existing run."""
+
+    async def runs(
+        self,
+        *,
+        agent: str | None = None,
+        state: RunStateName | None = None,
+        session: str | None = None,
+        since: datetime | int | None = None,
+        until: datetime | int | None = None,
+        tag: str | Sequence[str] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """The runs that fit all that is given, newest first; archived ones too if the client has an archive.
+
+            page = await client.runs(agent="support", state="failed", tag="customer=ada")
+            older = await client.runs(agent="support", state="failed", tag="customer=ada", cursor=page.cursor)
+
+        The time that a page takes does not depend on how many runs there are. A run that is submitted while you read
+        page by page comes before all pages; none is listed twice, and none is left out.
+
+        Args:
+            agent, state, session: Those of the run.
+            since: When it was submitted at the earliest: a datetime, which is in local time if it names no zone, or unix
+                milliseconds.
+            until: Before when it was submitted.
+            tag: An item of its metadata as `key=value`, or `key` for `key=true`; of several tags the run has all.
+            limit: The number of runs of a page.
+            cursor: The `cursor` of the page before, which was made with the same filters; None for the first page.
+
+        Returns:
+            A list of `RunInfo`; its `cursor` is None if there are no more.
+
+        Raises:
+            ValueError: If no run can be so: an unknown state, a malformed name or tag, `since` after `until`; or if
+                `cursor` is not one.
+        """
+        filters = RunFilter(
+            agent=agent,
+            state=state,
+            session=session,
+            tags=[] if tag is None else [tag] if isinstance(tag, str) else tag,
+            since=_in_ms(since),
+            until=_in_ms(until),
+        )
+        return await self.reader.runs(filters, limit=limit, after=None if cursor is None else place_of(cursor))
+
+    async def find_run(self, beginning: str) -> Run:
+        """The run of this id, or the only one whose id begins so.
+
+        Raises:
+            RunNotFoundError: If there is none.
+            ValueError: If there are several, or no id can begin so.
+        """
+        check_run_id(beginning)
+        if await self.reader.info(beginning) is not None:
+            return self.run(beginning)
+        ids = await self.reader.find_ids(beginning, limit=2 * _SHOWN)
+        found = [one for one in ids if await self.reader.info(one) is not None]
+        if len(found) > 1:
+            shown = ", ".join(found[:_SHOWN]) + (", …" if len(found) > _SHOWN else "")
+            raise ValueError(f"several runs have an id that begins with {beginning!r}: {shown}. Give more of it")
+        if not found:
+            raise run_not_found(beginning)
+        return self.run(found[0])
+
+    async def workers(self) -> list[WorkerInfo]:
+        """The live workers."""
+        return await self.reader.workers()
+
+
+def _in_ms(time: datetime | int | None) -> int | None:
+    return round(time.timestamp() * 1000) if isinstance(time, datetime) else time
