@@ -19,7 +19,8 @@ from typing import Any, Final
 import anyio
 
 from playhead.client import Client, Run
-from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, ToolContext, tool
+from playhead.runtime import Agent, AgentFactory, ModelThrottledException, RetryPolicy, RunContext, ToolContext, tool
+from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.definition import AgentDefinition
@@ -135,7 +136,7 @@ class Stage:
         self.client = client
 
     @asynccontextmanager
-    async def worker(self, served: Agent, *, dies: bool = False) -> AsyncGenerator[None]:
+    async def worker(self, served: AgentSource, *, dies: bool = False) -> AsyncGenerator[None]:
         """A worker; at the end of the block it is drained, or stops as one that is killed."""
         log = RedisLog(connect(self.url), prefix=_PREFIX)
         worker = Worker([served], log=log, name="worker", options=WorkerOptions(lease_ms=2000, grace_s=0))
@@ -264,6 +265,28 @@ async def structured(stage: Stage) -> Run:
     return await stage.alone(served, "Who?", structured_output_model=PERSON, structured_output_prompt="Fill it in.")
 
 
+def factory(system_prompt: str) -> AgentFactory:
+    """Makes the agent of a run by its session."""
+
+    def answer(messages: Messages) -> Any:
+        return "Paid." if "toolResult" in str(messages[-1]) else tool_call("pay", {"euros": 5})
+
+    def make(ctx: RunContext) -> Agent:
+        prompt = f"{system_prompt} You help {ctx.session_id}."
+        return agent(answer, answer, system_prompt=prompt, allow_overrides={"tools"})
+
+    return AgentFactory(make, name="agent")
+
+
+async def made_by_a_factory(stage: Stage) -> Run:
+    async with stage.worker(factory("Be brief.")):
+        run = await stage.asked("Pay.", tools=["pay"])
+        interrupts = (await run.result(on_pause="end")).interrupts
+    async with stage.worker(factory("Be kind.")):  # it has what the log has
+        await run.respond({one.id: "yes" for one in interrupts or ()}, signal_id="s1")
+        return await stage.ended(run)
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -279,11 +302,12 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     taken_over_and_continued,
     crashed_too_often,
     forked,
+    made_by_a_factory,
     structured,
 ]
 
 
-def owners(scenario: str) -> list[Agent]:
+def owners(scenario: str) -> Sequence[AgentSource]:
     """The agents of a scenario's owners, one after the other; the last also of all later ones."""
     hanging = agent(model=Hanging())
     match scenario:
@@ -300,6 +324,8 @@ def owners(scenario: str) -> list[Agent]:
         case "taken_over_and_continued":
             options: dict[str, Any] = {"on_partial": "continue"}
             return [agent(model=Hanging(), **options), agent(system_prompt="Be kind.", **options)]
+        case "made_by_a_factory":
+            return [factory("Be brief.")]
         case _:
             return [agent()]
 
@@ -315,7 +341,7 @@ async def _lines(stage: Stage, run: Run) -> list[dict[str, Any]]:
     entries = await stage.client.log.read(run.id, limit=info.head)
     lines = [{"id": place.decode(), "record": _text(fields[b"r"])} for place, fields in raw]
     digests = {one.record.definition for one in entries if isinstance(one.record, RunClaimed)}
-    for digest in sorted(digests):
+    for digest in sorted(digests - {""}):
         definition = await stage.client.log.definition(run.id, digest)
         assert isinstance(definition, AgentDefinition)
         lines.append({"definition": digest, "data": _text(definition.stored().data)})

@@ -10,13 +10,13 @@ from typing import Any
 
 import anyio
 
-from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, ToolContext, tool
+from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, RunContext, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.models import DemoModel, ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.toolbox import calculator
 
-__all__ = ["asks", "assistant", "boom", "hostile", "slow", "steps", "stuck", "throttled", "waits"]
+__all__ = ["asks", "assistant", "boom", "desk", "hostile", "slow", "steps", "stuck", "throttled", "waits"]
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\x08"
 
@@ -94,7 +94,21 @@ def _results(messages: Messages) -> str:
     return ", ".join(block["content"][0]["text"] for block in blocks)
 
 
-assistant = Agent(name="assistant", model=DemoModel(delay=0.0), tools=[calculator])
+assistant = Agent(
+    name="assistant",
+    model=DemoModel(delay=0.0),
+    tools=[calculator],
+    allow_overrides={"tools", "params", "system_prompt"},
+)
+
+
+def desk(ctx: RunContext) -> Agent:
+    """An agent for each session."""
+    if ctx.session_id is None:
+        raise ValueError("the desk needs a session")
+    return Agent(DemoModel(delay=0.0), tools=[calculator, escape], system_prompt=f"You help {ctx.session_id}.")
+
+
 slow = Agent(name="slow", model=ScriptedModel([" ".join(f"word{n}" for n in range(40))], delay=0.04, repeat=True))
 boom = Agent(
     name="boom",

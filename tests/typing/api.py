@@ -15,7 +15,7 @@ from typing import Any, Literal, assert_type
 from pydantic import BaseModel
 
 from playhead.client import Client, Notice, RemoteAgent, Run, RunPage
-from playhead.runtime import Agent, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
+from playhead.runtime import Agent, AgentFactory, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.core.records import Entry, ModelChunk, Record, RunStateName
@@ -276,7 +276,7 @@ async def workers(agents: Sequence[Agent]) -> None:
         assert_type(worker.drain(), None)
         assert_type(worker.statistics(), WorkerStatistics)
         assert_type(worker.statistics().ended, Mapping[str, int])
-    assert_type(load_agents(["agents.py"]), dict[str, Agent])
+    assert_type(load_agents(["agents.py"]), dict[str, Agent | AgentFactory])
     WorkerOptions(1)  # pyright: ignore[reportCallIssue]
 
 

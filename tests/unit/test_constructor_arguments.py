@@ -203,7 +203,11 @@ def test_what_is_not_a_model_is_refused_when_the_agent_is_made(model: Any) -> No
         ),
         (Client, {"durability": "safe"}, "durability must be 'memory' or 'replicated' or 'fsynced', not 'safe'"),
         (Agent, {"tools": "x"}, "tools must be a list, each item a function, not 'x' of type str"),
-        (worker, {"agents": [Agent]}, r"agents\[0\] must be an Agent, not the class Agent of type type"),
+        (
+            worker,
+            {"agents": [Agent]},
+            r"agents\[0\] must be an Agent, or a function that makes one, not the class Agent",
+        ),
     ],
 )
 def test_the_text_names_the_argument_what_is_accepted_and_the_value(

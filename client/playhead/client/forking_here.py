@@ -8,6 +8,7 @@ from dataclasses import replace
 from playhead.client.forking import new_fork
 from playhead.client.validation import checked_fork
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.records import Entry
@@ -22,7 +23,7 @@ async def run_here(
     log: LogReader,
     parent_id: str,
     fork: Fork,
-    agent: Agent,
+    agent: AgentSource,
     *,
     run_id: str,
     on_entry: Callable[[Entry], object] | None = None,
@@ -33,13 +34,14 @@ async def run_here(
         log: The log of the parent.
         parent_id: The run to fork.
         fork: What the fork is to be. The agent given runs it, whatever its name is.
-        agent: The agent.
+        agent: The agent, or the factory that makes it.
         run_id: The id of the fork.
         on_entry: Called with each record, those of the parent first; None to give the events of the fork's own records to
             the agent's callback handler.
 
     Raises:
         ModelConfigurationError: If the agent's model cannot be used.
+        AgentFactoryError: If the factory raises, takes too long, or returns no Agent.
         Exception: As `new_fork`, and as `checked_fork`.
     """
     change = checked_fork(replace(fork, agent=agent.name), limit=agent.max_record_bytes)
@@ -50,9 +52,9 @@ async def run_here(
     return here
 
 
-def _events(run_id: str, agent: Agent, *, after: int) -> Callable[[Entry], None]:
+def _events(run_id: str, agent: AgentSource, *, after: int) -> Callable[[Entry], None]:
     """Gives the events after a record to the agent's callback handler."""
-    projection, handler = Projection(run_id, after=after), agent.callback_handler
+    projection, handler = Projection(run_id, after=after), agent.callback_handler if isinstance(agent, Agent) else None
 
     def feed(entry: Entry) -> None:
         for event in projection.feed(entry):

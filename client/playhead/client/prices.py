@@ -66,7 +66,7 @@ async def cost_of(run: RunReader, did: RunSummary, prices: Prices) -> float | No
     """
     cost = 0.0
     for digest, usage in did.usage_by.items():
-        definition = await run.log.definition(run.id, digest) if digest else None
+        definition = did.made.get(digest) or (await run.log.definition(run.id, digest) if digest else None)
         model = did.model or (_id_of(definition.model) if definition is not None else "")
         price = prices.get(model) or prices.get(model.partition("/")[2])
         if price is None:

@@ -36,7 +36,7 @@ from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo
 
 if TYPE_CHECKING:
-    from playhead.runtime.agent.agent import Agent
+    from playhead.runtime.agent.factory import AgentSource
 
 __all__ = ["PausedAt", "RunReader", "side_by_side"]
 
@@ -260,7 +260,7 @@ class RunReader:
 
     async def fork_here(
         self,
-        agent: Agent,
+        agent: AgentSource,
         *,
         at: int,
         prompt: Prompt = None,
@@ -276,7 +276,8 @@ class RunReader:
         last record, with `answers`.
 
         Args:
-            agent: The agent: that of the run as it is today, or one with another model, system prompt or tools.
+            agent: The agent: that of the run as it is today, or one with another model, system prompt or tools; or the
+                factory that makes it.
             at: How many records of this run it begins with: the number of the last of them.
             prompt, results, answers, say, accept_effects: As for `Run.fork`.
 

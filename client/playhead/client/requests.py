@@ -8,6 +8,7 @@ from typing import Any
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RequestNotFoundError
+from playhead.runtime.core.made import made_agent
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import ModelStarted
 from playhead.runtime.core.requests import began_from, claimed_definition, request_of
@@ -26,7 +27,8 @@ class RecordedRequest:
     Attributes:
         run_id: The run.
         seq: The number of the call's `model.started`.
-        definition: The digest of the definition that the run's owner used.
+        definition: The digest of the definition that the run's owner used, without what the run has instead of the agent's
+            own.
         model: The model's description: its class, id and parameters, without secrets.
         request: The messages, the tools, the system prompt and the tool choice.
     """
@@ -47,14 +49,15 @@ async def recorded_request(log: LogReader, run: RunInfo, seq: int) -> RecordedRe
     if not 0 < seq <= run.head or not isinstance(entries[-1].record, ModelStarted):
         raise RequestNotFoundError(await _no_call(log, run, seq))
     digest = claimed_definition(entries)
-    definition = await log.definition(run.run_id, digest) if digest else None
+    made = None if digest else made_agent(entries)
+    definition = await log.definition(run.run_id, digest) if digest else made and made.definition
     if definition is None:
         which = f"definition {digest!r}, which its owner named, is not in the log" if digest else "its owner named none"
         raise RequestNotFoundError(f"run {run.run_id}: what the model was asked is not known, because {which}")
     definition = definition.of_run(entries[0].record, seq=seq)
     session = await session_messages(log, run, began_from(entries))
     request = request_of(entries, definition=definition, session=session)
-    return RecordedRequest(run.run_id, seq, digest, definition.model, request)
+    return RecordedRequest(run.run_id, seq, made.digest if made else digest, definition.model, request)
 
 
 async def _no_call(log: LogReader, run: RunInfo, seq: int) -> str:

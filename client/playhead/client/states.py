@@ -15,8 +15,9 @@ from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestNotFoundError
 from playhead.runtime.core.left_call import whole_answer
+from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.open_calls import OpenCall, open_calls
-from playhead.runtime.core.records import CycleStarted, Entry, Record, RunClaimed
+from playhead.runtime.core.records import AgentMade, CycleStarted, Entry, Record, RunClaimed
 from playhead.runtime.core.segments import Segment, record_of
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import RunState, initial, open_chunks
@@ -120,11 +121,16 @@ class States:
             self._checkpoints.extend(page)
 
     def _note(self, segment: Segment) -> None:
-        """Note record 1, the claim with which the segment begins, if it begins an ownership, and the run's first cycle."""
+        """Note record 1, the definitions that owners name or have from a factory, and the run's first cycle."""
         if segment.first == 1:
             self._first = record_of(segment.values[0])
-        if isinstance(claim := segment.values[0], RunClaimed):
-            self._claims.append((segment.first, claim.definition))
+        for seq, value in enumerate(segment.values[:2], segment.first):  # an ownership begins with them
+            if isinstance(value, RunClaimed) and value.definition:
+                self._claims.append((seq, value.definition))
+            elif isinstance(value, AgentMade):
+                made = MadeAgent.of(value)
+                self._claims.append((seq, made.digest))
+                self._definitions[made.digest] = made.definition
         if self._began is None:
             begun = (BeganFrom.of(one) for one in segment.values if isinstance(one, CycleStarted))
             self._began = next(begun, None)
@@ -148,7 +154,7 @@ class States:
         return found
 
     async def _definition(self, seq: int) -> AgentDefinition | None:
-        """The definition that the owner at `seq` uses, if it named one and the log has it."""
+        """The definition that the owner at `seq` uses, if the log has it."""
         digest = next((named for claim, named in reversed(self._claims) if claim <= seq), "")
         if digest and digest not in self._definitions:
             self._definitions[digest] = await self._log.definition(self._run_id, digest)

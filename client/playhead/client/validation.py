@@ -81,8 +81,11 @@ def check_allowed(agent: str, options: Mapping[str, Any], workers: Sequence[Work
     serving = sorted((one for one in workers if agent in one.agents), key=lambda one: one.started)
     refusal: OverrideRefusedError | None = None
     for worker in serving:
+        allowed = worker.extra.get("overrides", {}).get(agent, {})
+        if allowed is None:  # not known before a factory has made the agent
+            return
         try:
-            refuse_overrides(agent, options, allowed=worker.extra.get("overrides", {}).get(agent, {}))
+            refuse_overrides(agent, options, allowed=allowed)
         except OverrideRefusedError as error:
             refusal = error
         else:

@@ -11,8 +11,10 @@ from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.agent.agent import Agent
+    from playhead.runtime.agent.factory import AgentFactory, RunContext
     from playhead.runtime.core.errors import (
         AgentBusyError,
+        AgentFactoryError,
         AgentNotFoundError,
         AgentPausedError,
         BadTargetError,
@@ -62,6 +64,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "AgentBusyError",
+    "AgentFactory",
+    "AgentFactoryError",
     "AgentNotFoundError",
     "AgentPausedError",
     "AgentResult",
@@ -92,6 +96,7 @@ __all__ = [
     "RetryPolicy",
     "RewindError",
     "RunConflictError",
+    "RunContext",
     "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
@@ -113,7 +118,10 @@ import_at_first_use(
     __name__,
     {
         "Agent": "playhead.runtime.agent.agent",
+        "AgentFactory": "playhead.runtime.agent.factory",
+        "RunContext": "playhead.runtime.agent.factory",
         "AgentBusyError": "playhead.runtime.core.errors",
+        "AgentFactoryError": "playhead.runtime.core.errors",
         "AgentNotFoundError": "playhead.runtime.core.errors",
         "AgentPausedError": "playhead.runtime.core.errors",
         "BadTargetError": "playhead.runtime.core.errors",

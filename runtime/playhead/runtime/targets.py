@@ -1,4 +1,4 @@
-"""Loads agents from TARGETs: `module:attribute` or `path/to/file.py:attribute`; without an attribute, every Agent."""
+"""Loads agents and factories from TARGETs: `module:attribute` or `path/to/file.py:attribute`; without an attribute, all."""
 
 from __future__ import annotations
 
@@ -8,30 +8,35 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory, source_of
 from playhead.runtime.core.errors import BadTargetError, ModelConfigurationError, PlayheadError
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["file_of", "load_agents", "load_tools"]
 
 
-def load_agents(targets: Sequence[str]) -> dict[str, Agent]:
-    """Load the agents of all targets, by name.
+def load_agents(targets: Sequence[str]) -> dict[str, AgentSource]:
+    """Load the agents of all targets, by name, and the factories that make agents.
+
+    An attribute may be an Agent, an AgentFactory, or a function of one argument, which becomes a factory. Without an
+    attribute these are every Agent, every AgentFactory, and every function that is annotated as a factory, `(ctx: RunContext)
+    -> Agent`, unless its name begins with `_`.
 
     Raises:
         ModelConfigurationError: If an agent names a model of an unknown form.
         BadTargetError: If a target does not import, has no such attribute or no Agent, or two agents share a name.
     """
-    agents: dict[str, Agent] = {}
+    agents: dict[str, AgentSource] = {}
     origin: dict[str, str] = {}
     for target in targets:
         for agent in _agents_of(target):
-            if agents.get(agent.name, agent) is not agent:
+            if agents.get(agent.name, agent) != agent:
                 where = {origin[agent.name]: None, target: None}
                 raise BadTargetError(
                     f"two agents are named {agent.name!r}, in {' and '.join(where)}. Give one of them another name=."
@@ -47,17 +52,21 @@ def file_of(target: str) -> tuple[str, bool]:
     return where, _is_file(where)
 
 
-def _agents_of(target: str) -> list[Agent]:
+def _agents_of(target: str) -> list[AgentSource]:
     where, is_file = file_of(target)
     attribute = target[len(where) + 1 :]
     module = _load_file(target, Path(where)) if is_file else _load_module(target, where)
     if attribute:
         value = getattr(module, attribute, None)
-        if isinstance(value, Agent):
-            return [value]
-        what = "no such attribute" if value is None else f"it is a {type(value).__name__}"
+        try:
+            return [source_of(value)]
+        except TypeError as error:
+            what = str(error) if inspect.isfunction(value) else f"it is a {type(value).__name__}"
+        except ValueError as error:
+            what = str(error)
+        what = "no such attribute" if value is None else what
         raise BadTargetError(f"{target}: {attribute} is not an Agent ({what}). Agents there: {_names(module)}")
-    found = list(_agents_in(module))
+    found = list(_agents_in(module).values())
     if not found:
         raise BadTargetError(f"{target}: no Agent in it; define one at module level: assistant = Agent(name=...)")
     return found
@@ -72,12 +81,21 @@ def _is_file(where: str) -> bool:
     return where.endswith(".py") or "/" in where
 
 
-def _agents_in(module: ModuleType) -> Iterable[Agent]:
-    return {id(value): value for value in vars(module).values() if isinstance(value, Agent)}.values()
+def _agents_in(module: ModuleType) -> dict[str, AgentSource]:
+    """The agents and factories of a module by the names of their first attributes."""
+    values = vars(module).items()
+    made = {name: value for name, value in values if isinstance(value, AgentFactory)}
+    found: dict[int, tuple[str, AgentSource]] = {}
+    for name, value in values:
+        if isinstance(value, Agent | AgentFactory):
+            found.setdefault(id(value), (name, value))
+        elif not name.startswith("_") and is_factory(value) and not any(one.makes_by(value) for one in made.values()):
+            found.setdefault(id(value), (name, source_of(value)))
+    return dict(found.values())
 
 
 def _names(module: ModuleType) -> str:
-    return ", ".join(name for name, value in vars(module).items() if isinstance(value, Agent)) or "none"
+    return ", ".join(_agents_in(module)) or "none"
 
 
 def _load_module(target: str, name: str) -> ModuleType:

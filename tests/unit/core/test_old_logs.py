@@ -16,6 +16,7 @@ import pytest
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import evolve, fold
+from playhead.runtime.core.made import made_agent
 from playhead.runtime.core.records import RECORD_TYPES, ModelStarted
 from playhead.runtime.core.requests import claimed_definition, request_of
 from playhead.runtime.core.state import initial
@@ -59,8 +60,9 @@ def test_an_old_log_tells_what_its_model_was_asked(old: OldRun) -> None:
     calls = [entry.seq for entry in old.entries if isinstance(entry.record, ModelStarted)]
     assert list(old.requests) == calls
     for seq, sent in old.requests.items():
-        stored = old.definitions[claimed_definition(old.entries[:seq])]
-        definition = AgentDefinition.of(stored).of_run(old.entries[0].record, seq=seq)
+        made, digest = made_agent(old.entries[:seq]), claimed_definition(old.entries[:seq])
+        stored = AgentDefinition.of(old.definitions[digest]) if made is None else made.definition
+        definition = stored.of_run(old.entries[0].record, seq=seq)
         request = request_of(old.entries[:seq], definition=definition, session=old.session)
         assert [request.messages, request.tool_specs, request.system_prompt, request.tool_choice] == sent
 

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import anyio
 import typer
 
-from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.embedded.binary import PortTakenError
 from playhead.runtime.embedded.server import EmbeddedServer
@@ -44,7 +44,8 @@ DEV_PORT: Final = 7379
 Targets = Annotated[
     list[str],
     typer.Argument(
-        metavar="TARGET", help="module:attribute or path/to/file.py:attribute; without an attribute, every Agent."
+        metavar="TARGET",
+        help="module:attribute or path/to/file.py:attribute; without an attribute, every Agent and factory.",
     ),
 ]
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs held at once, per process.")]
@@ -162,7 +163,7 @@ def worker(
     anyio.run(_supervise, Supervisor(arguments, processes=processes, died=died, health=health))
 
 
-def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, Agent]:
+def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, AgentSource]:
     """The agents, by name; from now on the logging that their files configure counts."""
     try:
         return load_agents(targets)

@@ -111,8 +111,12 @@ class Duty:
         """Make a call that changes nothing. Raises PlayheadError if the shard does not reply."""
         await self.log.info(_NO_RUN)
 
-    async def claim(self, definitions: Mapping[str, StoredDefinition], *, suspects: bool) -> tuple[Claim, float] | None:
+    async def claim(
+        self, definitions: Mapping[str, StoredDefinition | None], *, suspects: bool
+    ) -> tuple[Claim, float] | None:
         """Claim the first queued run of the agents (name → definition), if there is one; with `suspects`, even a suspect.
+
+        An agent that a factory makes has no definition before the claim.
 
         Returns:
             The claim, and the time by `now_s` at which it was sent.
@@ -124,7 +128,9 @@ class Duty:
         # Until its reply a claim is sent again with the same token: a run that it took would else be lost for a lease.
         token = self._pending_token = self._pending_token or new_token()
         notes = {
-            name: encode_record(RunClaimed(at=now_ms(), worker=self._worker, definition=definition.digest))
+            name: encode_record(
+                RunClaimed(at=now_ms(), worker=self._worker, definition=definition.digest if definition else "")
+            )
             for name, definition in definitions.items()
         }
         sent = now_s()
@@ -135,7 +141,7 @@ class Duty:
             lease_ms=self._options.lease_ms,
             crash_limit=self._options.crash_limit,
             retentions={name: self._options.retention_without_owner(name) for name in definitions},
-            definitions=definitions,
+            definitions={name: one for name, one in definitions.items() if one is not None},
             suspects=suspects,
         )
         self._pending_token = None

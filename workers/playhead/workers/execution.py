@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Final
 
 import anyio
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.of_run import agent_of_run
 from playhead.runtime.concurrency import is_being_cancelled
-from playhead.runtime.core.errors import FencedError, PlayheadError
+from playhead.runtime.core.errors import AgentFactoryError, FencedError, PlayheadError
 from playhead.runtime.core.evolve import fold
-from playhead.runtime.core.records import TERMINAL_TYPES, MessageAdded, Record, RunPaused
+from playhead.runtime.core.made import MadeAgent
+from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, Record, RunPaused
 from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.state import RunState, open_chunks
@@ -57,7 +60,7 @@ class Execution:
     def __init__(
         self,
         claim: Claim,
-        agent: Agent,
+        source: AgentSource,
         *,
         log: Log,
         commit: GroupCommit,
@@ -73,7 +76,7 @@ class Execution:
         self.control: Control = Control()
         self.outcome: str | None = None
         self.writer: RunWriter = commit.writer(
-            ownership=lease, token=claim.token, head=claim.head, limit=agent.max_record_bytes
+            ownership=lease, token=claim.token, head=claim.head, limit=source.max_record_bytes
         )
         self._scope = anyio.CancelScope()
         self._fenced: FencedError | None = None
@@ -82,7 +85,8 @@ class Execution:
         self._standstill: Standstill | None = None  # until the run gets on
         self._options = options
         self._got_on = got_on
-        self._agent = agent
+        self._source = source
+        self._agent: Agent | None = None  # until it is made
         self._lines = RunLines(claim)
         self._log = log
         self._mailbox = mailbox
@@ -145,40 +149,46 @@ class Execution:
         """
         try:
             self.lease.check()
-            loop = await self._loop()
-            limit = self._options.crash_limit
-            if self._standstill and (end := self._standstill.verdict(self.claim, crash_limit=limit)):
+            entries = await self._entries()
+            if (end := self._verdict(entries)) is not None:  # before any of the agent's code runs
                 return Ended(end)
-            return await self._follow(loop)
+            return await self._follow(await self._loop(entries))
         except FencedError:  # also raised for an ownership that is stopping, which may still be handed over
             self.lease.check(closing=True)
             return Left()
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
                 raise  # others come from the agent's code, and must not end this worker
-            self._raised = error
+            self._raised = (error.__cause__ or error) if isinstance(error, AgentFactoryError) else error
             return Raised(error)
 
-    async def _loop(self) -> Loop:
-        """Make the loop that continues after the last stored record: after the claim, and again if signals prevented the run's end."""
-        claim = self.claim
+    async def _entries(self) -> list[Entry]:
+        """The records up to the last stored one: the claim, or a later one if signals prevented the run's end."""
         await self.writer.flush()
         head = self.writer.head
-        entries = await retry_until_answered(lambda: read_all(self._log, claim.run_id, head=head), "read")
+        return await retry_until_answered(lambda: read_all(self._log, self.claim.run_id, head=head), "read")
+
+    def _verdict(self, entries: Sequence[Entry]) -> Record | None:
+        """The end of the run, if its owners end one after the other."""
+        if not self.claim.idle_owners or entries[-1].seq != self.claim.head:
+            return None
+        self._standstill = Standstill(fold(entries), entries)
+        return self._standstill.verdict(self.claim, crash_limit=self._options.crash_limit)
+
+    async def _loop(self, entries: Sequence[Entry]) -> Loop:
+        """Make the loop that continues after these records, the stored ones."""
+        claim = self.claim
+        agent = self._agent = self._agent or await self._made(entries)
         said = StoredMessages()
         if (session := claim.session) is not None:
             said = await retry_until_answered(lambda: self._log.stored_messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
-        self._agent.check_overrides(entries)
-        agent = self._agent.of_run(entries[0].record)
         state = fold(entries, history=[*agent.messages, *said.messages])
-        if claim.idle_owners and head == claim.head:
-            self._standstill = Standstill(state, entries)
         return Loop(
             agent.spec,
             run_id=claim.run_id,
             state=state,
-            head=head,
+            head=self.writer.head,
             epoch=claim.epoch,
             control=self.control,
             ownership=self.lease,
@@ -187,6 +197,22 @@ class Execution:
             began_from=said.began_from,
             longest_wait=HELD_WAIT_S,
         )
+
+    async def _made(self, entries: Sequence[Entry]) -> Agent:
+        """The agent of this ownership; what a factory made is stored before anything of it is used.
+
+        Raises:
+            AgentFactoryError, OverrideRefusedError: As `agent_of_run`.
+        """
+        agent, record, former = await agent_of_run(self._source, self.claim.run_id, entries)
+        self.writer.limit = agent.max_record_bytes
+        if record is not None:
+            await self.writer.put(record)
+            await self.writer.flush()
+        if record is not None and former is not None:
+            told = MadeAgent.of(record).definition
+            self._lines.changed(self.writer.head, former, told)
+        return agent
 
     async def _follow(self, loop: Loop) -> Progress:
         """Write what the loop yields, until it has an outcome."""

@@ -14,6 +14,7 @@ from uuid import uuid4
 import anyio
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.durability import Durability
@@ -32,7 +33,7 @@ _DISCONNECT_S: Final = 5.0
 
 
 def run_worker(
-    agents: Sequence[Agent],
+    agents: Sequence[AgentSource],
     *,
     url: str,
     prefix: str,
@@ -89,7 +90,7 @@ def _shard(url: str, shard: int, *, prefix: str, durability: Durability) -> Redi
 
 
 async def _main(
-    agents: Sequence[Agent],
+    agents: Sequence[AgentSource],
     serve: Callable[..., Worker],
     make: Callable[[int], RedisLog],
     shards: int | None,
@@ -99,7 +100,8 @@ async def _main(
     parent: int | None,
 ) -> None:
     for agent in agents:
-        agent.check_ready()  # before anything is claimed that no model could run
+        if isinstance(agent, Agent):
+            agent.check_ready()  # before anything is claimed that no model could run
     async with AsyncExitStack() as stack:
         logs, warnings = await _open_shards(make, shards, stack)
         for warning in warnings:

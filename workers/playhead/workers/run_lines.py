@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import Record, RunFailed
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.tracebacks import exc_info
 from playhead.runtime.log.values import Claim
+from playhead.runtime.replay.differences import request_changes
 
 __all__ = ["RunLines"]
 
@@ -29,6 +32,20 @@ class RunLines:
         claim = self._claim
         what = "begins" if claim.epoch <= 1 else f"goes on after record {claim.head - 1}"
         logger.info("run %s of %s %s", claim.run_id, claim.agent, what, extra=self._fields())
+
+    def changed(self, seq: int, recorded: AgentDefinition, now: AgentDefinition) -> None:
+        """The factory no longer makes what the log has, so that this owner has another agent than the former one."""
+        sent = ModelRequest([], list(now.tool_specs), now.system_prompt)
+        changes = "\n".join(one.text for one in request_changes(recorded, now, sent=sent, differs={}, places={}))
+        logger.warning(
+            "run %s of %s: its factory makes another agent now than the log has; the run goes on with this one, which the "
+            "log has as record %d (- before, + now)\n%s",
+            self._claim.run_id,
+            self._claim.agent,
+            seq,
+            changes,
+            extra=self._fields(),
+        )
 
     def end(
         self, outcome: str, written: Record | None, *, state: RunState | None, raised: BaseException | None

@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import SOURCES, AgentSource, Make, source_of
 from playhead.runtime.core.arguments import check_callable, check_items
 from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
@@ -39,7 +40,7 @@ _CLAIM_AGAIN_S = 0.3
 
 
 class Worker:
-    """Runs the given agents' runs from `log` until it is asked to drain.
+    """Runs the given agents' runs from `log` until it is asked to drain. A function makes the agent of each of its runs.
 
     Run `run` in a task, and call `drain` to end it: the worker stops claiming, lets runs reach a boundary, hands over
     the rest, and only then stops renewing leases. `visit` is for tests: see `checkpoints`.
@@ -62,7 +63,7 @@ class Worker:
 
     def __init__(
         self,
-        agents: Sequence[Agent],
+        agents: Sequence[AgentSource | Make],
         *,
         log: Log,
         more: Sequence[Log] = (),
@@ -72,7 +73,8 @@ class Worker:
         archive: str | Path | None = None,
         health_file: str | Path | None = None,
     ) -> None:
-        check_items("agents", agents, Agent, each="an Agent")
+        check_items("agents", agents, SOURCES, each="an Agent, or a function that makes one")
+        sources = [source_of(one) for one in agents]
         for one in (log, *more):
             if not callable(getattr(one, "claim", None)):
                 raise TypeError(f"log must be a log such as RedisLog(connect(url)), not {one!r}")
@@ -82,12 +84,15 @@ class Worker:
             raise TypeError(f"options must be WorkerOptions, not {options!r}")
         check_callable("visit", visit, optional=True)
         self.name: str = name or worker_name(os.getpid(), uuid4().hex[:6])
-        self.agents: dict[str, Agent] = {agent.name: agent.snapshot() for agent in agents}
+        self.agents: dict[str, AgentSource] = {
+            one.name: one.snapshot() if isinstance(one, Agent) else one for one in sources
+        }
         if not agents or len(self.agents) != len(agents):
             raise ValueError("a worker needs at least one agent, each with a name of its own")
         self.options: WorkerOptions = options or WorkerOptions()
         # Stored with the runs: so it must not differ from the agents that run them, which are snapshots for this reason.
-        self._definitions = {name: agent.definition.stored() for name, agent in self.agents.items()}
+        own = {name: one if isinstance(one, Agent) else None for name, one in self.agents.items()}
+        self._definitions = {name: one and one.definition.stored() for name, one in own.items()}
         self._duties = [Duty(one, worker=self.name, options=self.options, visit=visit) for one in (log, *more)]
         self._archiver: Archiver | None = None
         if archive is not None:
@@ -97,7 +102,7 @@ class Worker:
         self._extra: dict[str, Any] = {
             "version": version("playhead-workers"),
             "durability": getattr(log, "durability", "memory"),
-            "overrides": {name: plain(agent.allowed_overrides) for name, agent in self.agents.items()},
+            "overrides": {name: one and plain(one.allowed_overrides) for name, one in own.items()},
         }
         if self._archiver is not None:
             self._extra["archive"] = self._archiver.where
@@ -165,7 +170,8 @@ class Worker:
             RedisAuthError: If Redis refuses the credentials, or the user lacks a right that a worker needs.
         """
         for agent in self.agents.values():
-            agent.check_ready()
+            if isinstance(agent, Agent):
+                agent.check_ready()
         try:
             await self._for_each_shard(Duty.check)
             await self._run()

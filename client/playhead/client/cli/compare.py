@@ -21,7 +21,7 @@ from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.prices import Prices, cost_of, read_prices
 from playhead.client.reader import RunReader, side_by_side
 from playhead.runtime.core.run_acts import RunAct
-from playhead.runtime.core.run_diff import ActPair, Differ, RunDiff
+from playhead.runtime.core.run_diff import ActPair, Differ, RunDiff, RunSummary
 from playhead.runtime.core.timeline import Drawing, Timeline
 
 __all__ = ["diff"]
@@ -98,12 +98,16 @@ async def _compared(left: RunReader, right: RunReader, prices: Prices, *, drawn:
 def _print_json(compared: _Compared) -> None:
     found = compared.found
     sides = [
-        asdict(side) | {"cost": cost} for side, cost in zip((found.left, found.right), compared.costs, strict=True)
+        _summary(side) | {"cost": cost} for side, cost in zip((found.left, found.right), compared.costs, strict=True)
     ]
     print_json({"common": found.common, "same": found.same, "left": sides[0], "right": sides[1]})
     for pair in found.pairs:
         acts = {"left": pair.left and _plain(pair.left), "right": pair.right and _plain(pair.right)}
         print_json({"cycle": pair.either.cycle, "kind": pair.either.kind, "same": pair.same, **acts})
+
+
+def _summary(side: RunSummary) -> dict[str, Any]:
+    return {name: value for name, value in asdict(side).items() if name != "made"}
 
 
 def _plain(act: RunAct) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from playhead.client.cli.watch import Json, Prefix, RunOrFile, Url
 from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.client.forking_here import run_here
-from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
@@ -112,7 +112,7 @@ async def _on_the_fleet(run: str, change: Fork, *, url: str | None, prefix: str,
 async def _here(
     run: str,
     change: Fork,
-    agent_of: Callable[[str], Agent],
+    agent_of: Callable[[str], AgentSource],
     *,
     url: str | None,
     prefix: str,

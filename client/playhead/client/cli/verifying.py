@@ -11,7 +11,8 @@ import anyio
 from anyio import CapacityLimiter, to_process
 
 from playhead.client.cli.reach import opened
-from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.of_run import agent_of_today
 from playhead.runtime.core.errors import BadTargetError, PlayheadError
 from playhead.runtime.replay.differences import Difference
 from playhead.runtime.replay.verify import Half, verify
@@ -90,7 +91,7 @@ class Outcome:
         return {**told, "difference": place, "notes": list(self.notes), "error": self.error}
 
 
-def agent_for(name: str, agents: dict[str, Agent], *, target: str) -> Agent:
+def agent_for(name: str, agents: dict[str, AgentSource], *, target: str) -> AgentSource:
     """The agent for a run. If the target has only one agent, it is used even if its name has changed.
 
     Raises:
@@ -101,13 +102,14 @@ def agent_for(name: str, agents: dict[str, Agent], *, target: str) -> Agent:
     return agents.get(name) or next(iter(agents.values()))
 
 
-async def verified(run: str, job: Job, agents: dict[str, Agent]) -> Outcome:
+async def verified(run: str, job: Job, agents: dict[str, AgentSource]) -> Outcome:
     """Verify one run, which may be in a file. An error that prevents it is an outcome too."""
     began = time.monotonic()
     try:
         async with opened(run, job.url, job.prefix) as found:
             name = (await found.info()).agent
-            agent = agent_for(name, agents, target=job.target)
+            (first,) = await found.log.read(found.id, limit=1)
+            agent = await agent_of_today(agent_for(name, agents, target=job.target), found.id, first.record)
             stubs = [stub for stub in job.stubs if as_tool(stub).name in agent.tools]
             tools: Half = "live" if job.tools == "live" else "recorded"
             told = await verify(found, agent, tools=tools, model=job.model, stubs=stubs, ignore=job.ignore)

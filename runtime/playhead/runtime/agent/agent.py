@@ -9,9 +9,10 @@ import inspect
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Final, Literal, Self, TypeVar, Unpack, cast, get_args
 
+from dataclasses import asdict, fields
 from pydantic import BaseModel
+from typing import Any, Final, Literal, Self, TypeVar, Unpack, cast, get_args
 
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
 from playhead.runtime.agent.in_process import InProcessRuns
@@ -238,6 +239,28 @@ class Agent:
         if options.keys() & {"model", "params"}:  # a name is resolved once: without a key each time warns of it
             taken._model, taken._resolved = options.get("model", self._resolved or self._model), None
             taken._params = options.get("params", {})
+        return taken
+
+    @property
+    def model_name(self) -> str | None:
+        """The name by which it has its model; None if it has an object, or that of the environment."""
+        return self._model if isinstance(self._model, str) else None
+
+    def as_recorded(self, definition: AgentDefinition, *, model: str | None) -> Self:
+        """This agent with what the log has of it: texts, executor, retries, its tools by their names, its model by a name.
+
+        What is code stays as it is here: the functions of the tools with their schemas, and a model object.
+        """
+        taken = self.snapshot()
+        taken.system_prompt, taken.messages = definition.system_prompt, list(definition.messages)
+        taken.tool_executor = cast("Any", definition.tool_executor)
+        known = {one.name for one in fields(RetryPolicy)}  # a newer version may have stored others
+        taken.retry = RetryPolicy(**{name: value for name, value in definition.retry.items() if name in known})
+        names = [spec["name"] for spec in definition.tool_specs]
+        taken.tools = {name: self.tools[name] for name in names if name in self.tools}
+        taken.allow_overrides = dict(definition.allow_overrides)
+        if model is not None:
+            taken._model, taken._resolved = model, None
         return taken
 
     def check_overrides(self, entries: Sequence[Entry]) -> None:

@@ -94,8 +94,8 @@ def check_mapping(what: str, value: object, *, optional: bool = False) -> None:
             raise _refuse_type(f"each key of {what}", key, "a text")
 
 
-def check_items(what: str, value: object, kind: type, *, each: str) -> None:
-    """Refuse a value that is not a list or tuple of `kind`; `each` describes one item for the error."""
+def check_items(what: str, value: object, kind: type | tuple[type, ...], *, each: str) -> None:
+    """Refuse a value that is not a list or tuple of `kind`, one or several; `each` describes one item for the error."""
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise _refuse_type(what, value, f"a list, each item {each}")
     items: Sequence[Any] = value  # pyright: ignore[reportUnknownVariableType]

@@ -106,12 +106,20 @@ class AgentDefinition:
         Raises:
             ForeignRecordError: If `data` is not an encoded definition.
         """
-        given = unpack(data)
+        return cls.of_held(unpack(data))
+
+    @classmethod
+    def of_held(cls, given: object) -> AgentDefinition:
+        """The definition whose `held` this is; fields added by a newer version are dropped.
+
+        Raises:
+            ForeignRecordError: If it is not that of a definition.
+        """
         known = {one.name for one in fields(cls)}
         try:
             return cls(**{name: value for name, value in cast("dict[str, Any]", given).items() if name in known})
         except (AttributeError, TypeError) as error:
-            raise ForeignRecordError(f"not an agent's definition: {error} in {data[:40]!r}") from error
+            raise ForeignRecordError(f"not an agent's definition: {error} in {given!r:.40}") from error
 
 
 def place_of_fork(first: Record) -> int:

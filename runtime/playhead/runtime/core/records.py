@@ -21,6 +21,7 @@ __all__ = [
     "RECORD_TYPES",
     "TERMINAL_TYPES",
     "TERMINAL_TYPE_OF_STATE",
+    "AgentMade",
     "CheckedRecord",
     "CycleStarted",
     "Entry",
@@ -112,13 +113,25 @@ class RunSubmitted(CheckedRecord):
 class RunClaimed(CheckedRecord):
     """A worker became the owner; the entry's epoch is the ordinal of the new ownership.
 
-    `definition` is the digest of the agent's definition that this owner uses, see `StoredDefinition`; empty for an
-    in-process run, whose log is not kept.
+    `definition` is the digest of the agent's definition that this owner uses, see `StoredDefinition`; empty if a factory
+    makes the agent, see `AgentMade`, and for an in-process run, whose log is not kept.
     """
 
     type: str = "run.claimed"
     worker: str
     definition: str = ""
+
+
+class AgentMade(CheckedRecord):
+    """The owner had its agent from a factory; written right after its claim, unless the log has the same already.
+
+    `definition` has the fields of the agent's definition, without what the run has instead of the agent's own.
+    `model_name` is the name by which the agent has its model; None if it has an object, or that of the environment.
+    """
+
+    type: str = "agent.made"
+    definition: dict[str, Any]
+    model_name: str | None = None
 
 
 class RunHandedOver(CheckedRecord):
@@ -350,6 +363,7 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
         for cls in (
             RunSubmitted,
             RunClaimed,
+            AgentMade,
             RunHandedOver,
             CycleStarted,
             ModelStarted,

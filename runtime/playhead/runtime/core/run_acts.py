@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from playhead.runtime.core.converse import Message, ToolUse
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.records import (
+    AgentMade,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -105,7 +108,11 @@ class _OpenAct:
 
 
 class Acts:
-    """Makes acts of records, of which it holds none but those that began what is open."""
+    """Makes acts of records, of which it holds none but those that began what is open.
+
+    Attributes:
+        made: By their digests, the definitions of agents that a factory made, which are in the records.
+    """
 
     def __init__(self) -> None:
         self._acts: list[RunAct] = []
@@ -113,6 +120,8 @@ class Acts:
         self._began_at = 0
         self._cycle = 0
         self._definition = ""
+        self._made = ""  # the digest of what a factory made, until an owner has its agent from its worker
+        self.made: dict[str, AgentDefinition] = {}
         self._last = 0
         self._model: _OpenAct | None = None
         self._tools: dict[int, Entry] = {}
@@ -133,7 +142,12 @@ class Acts:
             case CycleStarted():
                 self._cycle = record.cycle
             case RunClaimed():
-                self._definition = record.definition
+                self._made = "" if record.definition else self._made
+                self._definition = record.definition or self._made
+            case AgentMade():
+                made = MadeAgent.of(record)
+                self._made = self._definition = made.digest
+                self.made[made.digest] = made.definition
             case ToolStarted():
                 self._tools.setdefault(record.index, entry)
             case RunSubmitted():

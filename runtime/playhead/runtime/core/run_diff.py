@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.overrides import OVERRIDES
 from playhead.runtime.core.records import Entry, Record, RunSubmitted
 from playhead.runtime.core.run_acts import Acts, RunAct
@@ -31,6 +32,7 @@ class RunSummary:
         cycles, model_calls, tool_calls: How many.
         usage: The tokens of all its answers, with those that a fork has of its parent.
         usage_by: The same by the digest of the definition by which its owner got them.
+        made: By their digests, those of the definitions that are in its records, because a factory made the agent.
     """
 
     agent: str
@@ -44,6 +46,7 @@ class RunSummary:
     tool_calls: int
     usage: dict[str, int]
     usage_by: dict[str, dict[str, int]]
+    made: dict[str, AgentDefinition] = field(default_factory=dict[str, AgentDefinition])
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ class _Side:
             tool_calls=sum(act.kind == "tool" for act in did),
             usage=dict(usage),
             usage_by={definition: dict(tokens) for definition, tokens in usage_by.items()},
+            made=self.acts.made,
         )
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.of_run import agent_of_run
 from playhead.runtime.core.codec import decode_record, encode_chunk, encode_record, limit_of
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.failures import failure
@@ -38,24 +40,26 @@ class OwnerHere:
 
     Attributes:
         log: The log. Nothing else writes to it.
-        agent: The agent.
+        agent: The agent, or the factory that makes it.
         on_entry: Called with each record of a run: first those that are stored, then each new one as it is made.
     """
 
     log: MemoryLog
-    agent: Agent
+    agent: AgentSource
     on_entry: Callable[[Entry], object] = _ignore
 
     async def claim(self) -> Claim:
         """Claim the run that is queued."""
-        name, definition = self.agent.name, self.agent.definition.stored()
-        record = encode_record(RunClaimed(at=now_ms(), worker=_WORKER, definition=definition.digest))
+        name = self.agent.name
+        definitions = {name: self.agent.definition.stored()} if isinstance(self.agent, Agent) else {}
+        digest = definitions[name].digest if definitions else ""
+        record = encode_record(RunClaimed(at=now_ms(), worker=_WORKER, definition=digest))
         claim = await self.log.claim(
             {name: record},
             worker=_WORKER,
             token=new_token(),
             lease_ms=DEFAULT_LEASE_MS,
-            definitions={name: definition},
+            definitions=definitions,
         )
         assert claim is not None, "the run is queued, and nothing else claims it"
         return claim
@@ -65,7 +69,7 @@ class OwnerHere:
 
         Raises:
             ModelConfigurationError: If the agent's model cannot be used.
-            OverrideRefusedError: If the run is to have what the agent does not allow.
+            AgentFactoryError, OverrideRefusedError: As `agent_of_run`.
             Exception: What `on_entry` raises; then nothing of this ownership is stored.
         """
         claim = await self.claim()
@@ -73,25 +77,26 @@ class OwnerHere:
         for entry in entries:
             self.on_entry(entry)
         last = entries[-1].record
-        self.agent.check_overrides(entries)
-        agent = self.agent.of_run(entries[0].record)
+        agent, made, _ = await agent_of_run(self.agent, claim.run_id, entries)
         said = StoredMessages() if claim.session is None else await self.log.stored_messages(claim.session)
         state = fold(entries, history=[*agent.messages, *said.messages])
         control = Control()
         control.deliver(signals := await self.log.inbox(claim.run_id))
+        kept = [] if made is None else [encode_record(made, limit=agent.max_record_bytes)]
         loop = Loop(
             agent.spec,
             run_id=claim.run_id,
             state=state,
-            head=claim.head,
+            head=claim.head + len(kept),
             epoch=claim.epoch,
             control=control,
             partial=open_chunks(state, entries),
             began_from=said.began_from,
         )
-        kept: list[bytes] = []
-        async with aclosing(self._made(loop, limit=agent.max_record_bytes)) as made:
-            async for data in made:
+        if made is not None:
+            self.on_entry(Entry(claim.head + 1, claim.epoch, made))
+        async with aclosing(self._encoded(loop, limit=agent.max_record_bytes)) as stored:
+            async for data in stored:
                 kept.append(data)
                 last = decode_record(data)
                 self.on_entry(Entry(claim.head + len(kept), claim.epoch, last))
@@ -103,7 +108,7 @@ class OwnerHere:
             await self.log.finish(RunEnd(batch, ended, claim.session, loop.state.added))
         return last
 
-    async def _made(self, loop: Loop, *, limit: int) -> AsyncGenerator[bytes, None]:
+    async def _encoded(self, loop: Loop, *, limit: int) -> AsyncGenerator[bytes, None]:
         """What the loop yields, encoded; the last is the end of the run, its failure if a record cannot be stored, or a pause."""
         try:
             async with aclosing(loop.records()) as items:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.failures import failure
@@ -20,7 +20,7 @@ from playhead.runtime.replay.recording import Recorded, recording_of
 __all__ = ["rerun"]
 
 
-async def rerun(run: Recorded, agent: Agent) -> tuple[MemoryLog, str]:
+async def rerun(run: Recorded, agent: AgentSource) -> tuple[MemoryLog, str]:
     """Run the agent for real on what a recorded run was given: its prompt, its session's messages, its responses.
 
     Returns:
@@ -53,7 +53,7 @@ async def rerun(run: Recorded, agent: Agent) -> tuple[MemoryLog, str]:
 class _Rerun:
     """A run of an agent in a memory log, as a client and a worker make one."""
 
-    def __init__(self, agent: Agent, answers: dict[str, Any]) -> None:
+    def __init__(self, agent: AgentSource, answers: dict[str, Any]) -> None:
         self._name = agent.name
         self._answers = answers
         self._log = MemoryLog()

@@ -11,11 +11,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.of_run import agent_of_today
 from playhead.runtime.core.arguments import check_choice
-from playhead.runtime.core.definition import place_of_fork
+from playhead.runtime.core.definition import AgentDefinition, place_of_fork
 from playhead.runtime.core.errors import RunNotFoundError
-from playhead.runtime.core.records import Record, RunClaimed
+from playhead.runtime.core.made import MadeAgent
+from playhead.runtime.core.records import AgentMade, Record, RunClaimed
+from playhead.runtime.core.segments import Stored
 from playhead.runtime.replay.differences import KINDS, Difference, place_of
 from playhead.runtime.replay.owner import Owner, Subject
 from playhead.runtime.replay.past import Past
@@ -61,7 +64,7 @@ class Verification:
 
 async def verify(
     run: Recorded,
-    agent: Agent,
+    agent: AgentSource,
     *,
     tools: Half = "recorded",
     model: Half = "recorded",
@@ -75,7 +78,7 @@ async def verify(
 
     Args:
         run: A handle on a run, such as `client.run(id)`, a `Recording`, or the entries of a run.
-        agent: The agent.
+        agent: The agent, or the factory, which makes it as it does today for what the run was submitted with.
         tools: `live` runs each tool that ran to its own end, with the recorded input and under the recorded effect key.
         model: `live` calls the agent's model for each message in the log, and compares the messages.
         stubs: Tools or functions that run in place of the agent's tools of their names.
@@ -86,25 +89,27 @@ async def verify(
     Raises:
         RunNotFoundError: If the run has no records.
         GapError: If a record is missing.
+        AgentFactoryError: If the factory raises, takes too long, or returns no Agent.
         ValueError: If an argument is out of its range, or a stub has the name of none of the agent's tools.
     """
     check_choice("tools", tools, ("recorded", "live"))
     check_choice("model", model, ("recorded", "live"))
     for kind in ignore:
         check_choice("ignore", kind, KINDS)
-    replaced = {one.name: one for one in map(as_tool, stubs)}
-    if unknown := sorted(replaced.keys() - agent.tools.keys()):
-        raise ValueError(f"a stub is named {unknown[0]!r}; the agent has the tools {', '.join(agent.tools) or 'none'}")
     recording = recording_of(run)
     past = Past(recording)
     if (spot := await past.tape.peek()) is None:
         raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
-    used = agent.snapshot().of_run(first := spot.record)
+    today = await agent_of_today(agent, recording.run_id, first := spot.record)
+    replaced = {one.name: one for one in map(as_tool, stubs)}
+    if unknown := sorted(replaced.keys() - today.tools.keys()):
+        raise ValueError(f"a stub is named {unknown[0]!r}; the agent has the tools {', '.join(today.tools) or 'none'}")
+    used = today.snapshot().of_run(first)
     forked = place_of_fork(first)
     places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
     runs = {**used.tools, **replaced} if tools == "live" else replaced
     subject = Subject(
-        used, agent.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)
+        used, today.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)
     )
     return await _verification(recording, past, subject, first=first, after=forked if after is None else after)
 
@@ -113,19 +118,32 @@ async def _verification(
     recording: Recording, past: Past, subject: Subject, *, first: Record, after: int
 ) -> Verification:
     difference, notes = None, dict[str, None]()
+    made: AgentDefinition | None = None  # that of the last owner with an agent that a factory made
     await past.begin(subject.agent.messages)
     if past.missing:
         notes[f"{past.missing} messages of the session that the run began from are gone"] = None
     while difference is None and (spot := await past.tape.peek()) is not None:
         past.advance()
-        if isinstance(spot.stored, RunClaimed) and spot.seq > after:
-            digest = spot.stored.definition
-            definition = await recording.definition(digest) if digest else None
-            if definition is None:
-                why = f"definition {digest} is not in the log" if digest else "the log names no definition"
-                notes[f"what the model was asked is not compared, because {why}"] = None
-            else:
-                definition = definition.of_run(first, seq=spot.seq)
-            owner = Owner(subject, past, run_id=recording.run_id, claimed=spot, definition=definition)
-            difference = await owner.difference()
+        made = _made_by(spot.stored, before=made)
+        if not isinstance(spot.stored, RunClaimed) or spot.seq <= after:
+            continue
+        digest = spot.stored.definition
+        if (following := await past.tape.peek()) is not None and isinstance(following.stored, AgentMade):
+            spot, made = following, _made_by(following.stored, before=made)
+            past.advance()
+        definition = await recording.definition(digest) if digest else made
+        if definition is None:
+            why = f"definition {digest} is not in the log" if digest else "the log names no definition"
+            notes[f"what the model was asked is not compared, because {why}"] = None
+        else:
+            definition = definition.of_run(first, seq=spot.seq)
+        owner = Owner(subject, past, run_id=recording.run_id, claimed=spot, definition=definition)
+        difference = await owner.difference()
     return Verification(recording.run_id, past.state.agent, past.records, difference, tuple(notes))
+
+
+def _made_by(stored: Stored, *, before: AgentDefinition | None) -> AgentDefinition | None:
+    """The definition that a factory made, after one more record."""
+    if isinstance(stored, AgentMade):
+        return MadeAgent.of(stored).definition
+    return None if isinstance(stored, RunClaimed) and stored.definition else before

@@ -36,6 +36,7 @@ from playhead.runtime.core.errors.models import (
 from playhead.runtime.core.errors.remote import RunFailedError, remote_error
 from playhead.runtime.core.errors.requests import (
     AgentBusyError,
+    AgentFactoryError,
     AgentNotFoundError,
     AgentPausedError,
     BadTargetError,
@@ -59,6 +60,7 @@ from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = [
     "AgentBusyError",
+    "AgentFactoryError",
     "AgentNotFoundError",
     "AgentPausedError",
     "ArchiveError",

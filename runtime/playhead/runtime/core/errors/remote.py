@@ -15,7 +15,7 @@ from playhead.runtime.core.errors.models import (
     ModelUnavailableError,
     StructuredOutputException,
 )
-from playhead.runtime.core.errors.requests import InvalidMessageError, OverrideRefusedError
+from playhead.runtime.core.errors.requests import AgentFactoryError, InvalidMessageError, OverrideRefusedError
 from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = ["RunFailedError", "remote_error"]
@@ -51,8 +51,7 @@ _OURS: dict[str, type[PlayheadError]] = {
         ModelConfigurationError,
         ModelResponseError,
         OverrideRefusedError,
-        StructuredOutputException,
-    )
+B    )
 }
 
 

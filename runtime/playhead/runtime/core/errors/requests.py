@@ -8,6 +8,7 @@ from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = [
     "AgentBusyError",
+    "AgentFactoryError",
     "AgentNotFoundError",
     "AgentPausedError",
     "BadTargetError",
@@ -39,6 +40,10 @@ class AgentNotFoundError(PlayheadError):
     """No agent with that name is known here."""
 
     exit_code = 64
+
+
+class AgentFactoryError(PlayheadError):
+    """A factory raised, took too long or returned no Agent, so the run has no agent. Its cause is what the factory raised."""
 
 
 class NoWorkerError(PlayheadError):
