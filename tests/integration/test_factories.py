@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import AgentMade, ModelStarted, RunClaimed, RunSubmitted
 from playhead.runtime.log.values import NewRun
-from playhead.runtime.models import ScriptedModel, tool_call
+from playhead.runtime.models import DemoModel, ScriptedModel, resolve, tool_call
 from playhead.runtime.replay import verify
 from tests.support.fleet import Owner
 
@@ -155,7 +156,9 @@ async def test_a_model_object_or_a_tool_that_is_no_longer_made_is_told_and_recor
         assert found.epoch == 1
 
 
-async def test_a_model_by_name_is_the_same_for_the_next_owner(fleet: Fleet) -> None:
+async def test_a_model_by_name_is_the_same_for_the_next_owner(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "DemoModel", partial(DemoModel, delay=0))
+
     def one(ctx: RunContext) -> Agent:
         return Agent("demo", tools=[ask], callback_handler=None)
 
@@ -190,6 +193,9 @@ async def test_a_fork_goes_on_with_the_agent_of_its_parent_and_another_agent_wit
         early = await run.fork(at=2)
         await early.result()
         assert desk.prompts == ["For bank.", "For bank.", "Changed."]
+        again = await fork.fork(at=call)
+        await again.result()
+        assert {context.session_id for context in desk.contexts} == {"ada"}, "a fork has a session of its own"
         away = await run.fork(at=call, agent="other")
         assert str(await away.result()) == "Two.\n"
         assert (await away.request((await calls_of(away))[-1])).request.system_prompt == "Other."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Self
 
 import pytest
 
 from playhead.runtime import Agent, OverrideRefusedError, tool
 from playhead.runtime.core.errors import ModelConfigurationError
-from playhead.runtime.models import DemoModel, OpenAIModel, ScriptedModel, tool_call
+from playhead.runtime.models import DemoModel, OpenAIModel, ScriptedModel, resolve, tool_call
 from playhead.runtime.models.local.model import LocalModel
 from playhead.runtime.models.params import with_params
 
@@ -56,7 +57,8 @@ async def test_a_call_has_its_overrides_and_the_next_one_has_not() -> None:
     assert len(agent.messages) == 4
 
 
-async def test_another_model_is_named() -> None:
+async def test_another_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolve, "DemoModel", partial(DemoModel, delay=0))
     agent = walker(ScriptedModel(["Mine."]))
     assert "offline demo model" in str(await agent.invoke_async("Go", model="demo"))
     assert str(await agent.invoke_async("Go")) == "Mine.\n"

@@ -20,6 +20,7 @@ from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.arguments import check_callable
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.definition import session_of_submission
 from playhead.runtime.core.errors import AgentFactoryError
 from playhead.runtime.core.records import Record, RunSubmitted
 
@@ -39,7 +40,7 @@ class RunContext:
     Attributes:
         run_id: The run.
         agent_name: The name of the agent that it was submitted to, which is the factory's.
-        session_id: Its session, or None. A fork has a session of its own.
+        session_id: Its session, or None. Of a fork, which has a session of its own, that of its parent.
         metadata: What the caller passed as the run's metadata.
         invocation_state: The caller's values for the tools, as plain data: a copy.
     """
@@ -59,7 +60,7 @@ class RunContext:
         return cls(
             run_id=run_id,
             agent_name=first.agent,
-            session_id=first.session,
+            session_id=session_of_submission(first),
             metadata=dict(metadata),
             invocation_state=copy.deepcopy(first.invocation_state),
         )

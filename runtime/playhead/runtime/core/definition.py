@@ -13,7 +13,7 @@ from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.overrides import options_at, with_params_in
 from playhead.runtime.core.records import Record, RunSubmitted
 
-__all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork"]
+__all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork", "session_of_submission"]
 
 _VERSION = 1
 _LATER = ("retry", "allow_overrides", "terms")  # fields that the first definitions did not have
@@ -120,6 +120,13 @@ class AgentDefinition:
             return cls(**{name: value for name, value in cast("dict[str, Any]", given).items() if name in known})
         except (AttributeError, TypeError) as error:
             raise ForeignRecordError(f"not an agent's definition: {error} in {given!r:.40}") from error
+
+
+def session_of_submission(first: Record) -> str | None:
+    """The session in which the run with this record 1 was submitted; of a fork, which has another, that of its parent."""
+    if not isinstance(first, RunSubmitted):
+        return None
+    return first.options.get("fork", {}).get("session", first.session)
 
 
 def place_of_fork(first: Record) -> int:

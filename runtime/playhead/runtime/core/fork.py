@@ -13,6 +13,7 @@ from typing import Any, Final, cast
 from uuid import uuid4
 
 from playhead.runtime.core.converse import Chunk, Message, Prompt
+from playhead.runtime.core.definition import session_of_submission
 from playhead.runtime.core.errors import ForkAfterEffectsError
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.intake import model_message
@@ -91,6 +92,8 @@ def first_record(first: Record, fork: Fork, *, parent: str, session: str | None)
     place: dict[str, Any] = {"run": parent, "at": fork.at}
     if first.options.keys() & {*OVERRIDES} or "of" in first.options.get("fork", {}):
         place["of"] = {name: value for name, value in first.options.items() if name in ("fork", *OVERRIDES)}
+    if (submitted_in := session_of_submission(first)) is not None:
+        place["session"] = submitted_in
     options = {**kept, "fork": place, **own}
     prompt = first.prompt if fork.prompt is None else fork.prompt
     return first.model_copy(update={"agent": agent, "prompt": prompt, "session": session, "options": options})

@@ -94,7 +94,8 @@ class RunSubmitted(CheckedRecord):
     """The run was submitted; always record 1. `prompt` is what the caller passed: text, content blocks, messages or None.
 
     `options` holds `history` (messages before the first session message; in-process agents put theirs here) and, in a
-    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's, "of": the parent's options}`. By the
+    fork, `fork`: `{"run": its parent, "at": how many of its records are the parent's, "session": the
+    parent's session, "of": the parent's options}`, the last two if it has such. By the
     names of `overrides.OVERRIDES` they hold what the run has instead of its agent's own, and by those of
     `terms.TERM_OPTIONS` the `Terms` of the call. `invocation_state` holds the caller's serialisable keys, `metadata` what
     the run is found by (see `metadata`), and `trace` a W3C trace context.
