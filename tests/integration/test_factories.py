@@ -125,7 +125,7 @@ async def test_the_next_owner_has_what_the_log_has_though_its_factory_makes_anot
                 same = await verify(kept, AgentFactory(Desk().desk), tools="live")
                 assert same.same, same.text
                 assert same.notes == ()
-                other = (await verify(kept, AgentFactory(after.desk))).difference
+                other = (await verify(kept, after.desk)).difference
                 assert other is not None
                 assert [one.kind for one in other.changes] == ["system_prompt", "tool_order"]
         did = (await run.diff(run)).left
@@ -151,7 +151,7 @@ async def test_a_model_object_or_a_tool_that_is_no_longer_made_is_told_and_recor
         first, second = await calls_of(run)
         assert (await run.request(first)).request.tool_names == ["ask", "look"]
         assert (await run.request(second)).request.tool_names == ["ask"]
-        found = (await verify(run, AgentFactory(after.desk))).difference
+        found = (await verify(run, after.desk)).difference
         assert found is not None
         assert found.epoch == 1
 
@@ -199,7 +199,7 @@ async def test_a_fork_goes_on_with_the_agent_of_its_parent_and_another_agent_wit
         away = await run.fork(at=call, agent="other")
         assert str(await away.result()) == "Two.\n"
         assert (await away.request((await calls_of(away))[-1])).request.system_prompt == "Other."
-        here = await run.fork_here(AgentFactory(desk.desk), at=call)
+        here = await run.fork_here(desk.desk, at=call)
         assert str(await here.result()) == "One.\n"
         assert desk.prompts[-1] == "For bank."
 

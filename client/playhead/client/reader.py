@@ -36,7 +36,7 @@ from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo
 
 if TYPE_CHECKING:
-    from playhead.runtime.agent.factory import AgentSource
+    from playhead.runtime.agent.factory import AgentSource, Make
 
 __all__ = ["PausedAt", "RunReader", "side_by_side"]
 
@@ -260,7 +260,7 @@ class RunReader:
 
     async def fork_here(
         self,
-        agent: AgentSource,
+        agent: AgentSource | Make,
         *,
         at: int,
         prompt: Prompt = None,
@@ -277,7 +277,7 @@ class RunReader:
 
         Args:
             agent: The agent: that of the run as it is today, or one with another model, system prompt or tools; or the
-                factory that makes it.
+                factory that makes it, a function too.
             at: How many records of this run it begins with: the number of the last of them.
             prompt, results, answers, say, accept_effects: As for `Run.fork`.
 

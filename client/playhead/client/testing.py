@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.factory import AgentSource, Make
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.file.export import export_runs
 from playhead.runtime.log.file.log import FileLog
@@ -82,7 +82,7 @@ class RecordedRun:
 
 
 def assert_replays(
-    agent: AgentSource,
+    agent: AgentSource | Make,
     run: RecordedRun,
     *,
     tools: Half = "recorded",
@@ -107,7 +107,7 @@ def assert_replays(
         raise AssertionError(found.text)
 
 
-async def _record_again(agent: AgentSource, run: RecordedRun) -> None:
+async def _record_again(agent: AgentSource | Make, run: RecordedRun) -> None:
     if len(run.log.run_ids) != 1:
         raise ValueError(f"{run.path} has {len(run.log.run_ids)} runs; only a file of one run is recorded again")
     log, run_id = await rerun(run, agent)

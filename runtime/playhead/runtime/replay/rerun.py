@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.factory import AgentSource, Make, source_of
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.failures import failure
@@ -20,7 +20,7 @@ from playhead.runtime.replay.recording import Recorded, recording_of
 __all__ = ["rerun"]
 
 
-async def rerun(run: Recorded, agent: AgentSource) -> tuple[MemoryLog, str]:
+async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, str]:
     """Run the agent for real on what a recorded run was given: its prompt, its session's messages, its responses.
 
     Returns:
@@ -47,7 +47,7 @@ async def rerun(run: Recorded, agent: AgentSource) -> tuple[MemoryLog, str]:
         past.advance()
     if submitted is None:
         raise ValueError(f"run {recording.run_id} does not begin with a run.submitted, so its prompt is not known")
-    return await _Rerun(agent, answers).begin(submitted, session)
+    return await _Rerun(source_of(agent), answers).begin(submitted, session)
 
 
 class _Rerun:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.factory import AgentSource, Make, source_of
 from playhead.runtime.agent.of_run import agent_of_today
 from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.core.definition import AgentDefinition, place_of_fork
@@ -64,7 +64,7 @@ class Verification:
 
 async def verify(
     run: Recorded,
-    agent: AgentSource,
+    agent: AgentSource | Make,
     *,
     tools: Half = "recorded",
     model: Half = "recorded",
@@ -78,7 +78,7 @@ async def verify(
 
     Args:
         run: A handle on a run, such as `client.run(id)`, a `Recording`, or the entries of a run.
-        agent: The agent, or the factory, which makes it as it does today for what the run was submitted with.
+        agent: The agent; or the factory, a function too, which makes it as it does today for what the run was submitted with.
         tools: `live` runs each tool that ran to its own end, with the recorded input and under the recorded effect key.
         model: `live` calls the agent's model for each message in the log, and compares the messages.
         stubs: Tools or functions that run in place of the agent's tools of their names.
@@ -100,7 +100,7 @@ async def verify(
     past = Past(recording)
     if (spot := await past.tape.peek()) is None:
         raise RunNotFoundError(f"run {recording.run_id} has no records; it does not exist, or was removed")
-    today = await agent_of_today(agent, recording.run_id, first := spot.record)
+    today = await agent_of_today(source_of(agent), recording.run_id, first := spot.record)
     replaced = {one.name: one for one in map(as_tool, stubs)}
     if unknown := sorted(replaced.keys() - today.tools.keys()):
         raise ValueError(f"a stub is named {unknown[0]!r}; the agent has the tools {', '.join(today.tools) or 'none'}")
