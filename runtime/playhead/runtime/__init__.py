@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from playhead.runtime.core.events import Event
     from playhead.runtime.core.ids import new_run_id
     from playhead.runtime.core.interrupts import Interrupt
+    from playhead.runtime.core.overrides import RunOverrides
     from playhead.runtime.core.result import AgentResult
     from playhead.runtime.core.retry import RetryPolicy
     from playhead.runtime.core.retry_strategy import ModelRetryStrategy
@@ -100,6 +101,7 @@ __all__ = [
     "RunEndedError",
     "RunFailedError",
     "RunNotFoundError",
+    "RunOverrides",
     "SessionExistsError",
     "SessionHeldError",
     "SessionNotFoundError",
@@ -160,6 +162,7 @@ import_at_first_use(
         "Event": "playhead.runtime.core.events",
         "new_run_id": "playhead.runtime.core.ids",
         "Interrupt": "playhead.runtime.core.interrupts",
+        "RunOverrides": "playhead.runtime.core.overrides",
         "AgentResult": "playhead.runtime.core.result",
         "RetryPolicy": "playhead.runtime.core.retry",
         "ModelRetryStrategy": "playhead.runtime.core.retry_strategy",
