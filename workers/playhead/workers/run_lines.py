@@ -36,7 +36,9 @@ class RunLines:
     def changed(self, seq: int, recorded: AgentDefinition, now: AgentDefinition) -> None:
         """The factory no longer makes what the log has, so that this owner has another agent than the former one."""
         sent = ModelRequest([], list(now.tool_specs), now.system_prompt)
-        changes = "\n".join(one.text for one in request_changes(recorded, now, sent=sent, differs={}, places={}))
+        offered = recorded.tool_specs, None
+        found = request_changes(recorded, now, sent=sent, offered=offered, differs={}, places={})
+        changes = "\n".join(one.text for one in found)
         logger.warning(
             "run %s of %s: its factory makes another agent now than the log has; the run goes on with this one, which the "
             "log has as record %d (- before, + now)\n%s",

@@ -9,10 +9,10 @@ import inspect
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-
-from dataclasses import asdict, fields
-from pydantic import BaseModel
+from dataclasses import fields
 from typing import Any, Final, Literal, Self, TypeVar, Unpack, cast, get_args
+
+from pydantic import BaseModel
 
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
 from playhead.runtime.agent.in_process import InProcessRuns

@@ -13,9 +13,8 @@ from playhead.runtime.core.errors.models import (
     ModelResponseError,
     ModelThrottledException,
     ModelUnavailableError,
-    StructuredOutputException,
 )
-from playhead.runtime.core.errors.requests import AgentFactoryError, InvalidMessageError, OverrideRefusedError
+from playhead.runtime.core.errors.requests import InvalidMessageError, OverrideRefusedError
 from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = ["RunFailedError", "remote_error"]
@@ -51,7 +50,9 @@ _OURS: dict[str, type[PlayheadError]] = {
         ModelConfigurationError,
         ModelResponseError,
         OverrideRefusedError,
-B    )
+        StructuredOutputException,
+        AgentFactoryError,
+    )
 }
 
 
