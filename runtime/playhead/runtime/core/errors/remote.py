@@ -13,8 +13,9 @@ from playhead.runtime.core.errors.models import (
     ModelResponseError,
     ModelThrottledException,
     ModelUnavailableError,
+    StructuredOutputException,
 )
-from playhead.runtime.core.errors.requests import InvalidMessageError, OverrideRefusedError
+from playhead.runtime.core.errors.requests import AgentFactoryError, InvalidMessageError, OverrideRefusedError
 from playhead.runtime.core.errors.root import PlayheadError
 
 __all__ = ["RunFailedError", "remote_error"]

@@ -138,10 +138,10 @@ class RunNotEndedError(PlayheadError):
 class RunConflictError(PlayheadError, ValueError):
     """A run id was submitted again with a different request. Nothing was changed.
 
-        Attributes:
-            run_id: The run.
-            differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`, `metadata`, overrides and
-            terms; of a fork those of `fork`, and `parent`.
+    Attributes:
+        run_id: The run.
+        differs: The arguments that differ: `agent`, `prompt`, `session_id`, `invocation_state`, `metadata`, overrides and
+        terms; of a fork those of `fork`, and `parent`.
     """
 
     exit_code = 64
