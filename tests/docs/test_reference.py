@@ -37,7 +37,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.embedded.binary import EmbeddedServerError
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.log.redis.replies import INFO_FIELDS
-from playhead.runtime.log.values import RunInfo, WorkerInfo
+from playhead.runtime.log.values import RunInfo, SessionInfo, WorkerInfo
 from tests.docs.docs_markdown import ROOT, anchors, links, pages, section, table
 from tests.docs.lua_scripts import accesses_of_scripts, calls
 
@@ -150,6 +150,22 @@ def test_a_command_has_a_section_with_all_its_options_and_their_defaults(name: s
     assert wrong(section(read("docs/cli.md"), f"`playhead {name}`"), COMMANDS[name]) == []
 
 
+GROUPS = {name: command for name, command in COMMANDS.items() if hasattr(command, "commands")}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_the_section_of_a_group_has_each_of_its_commands_with_its_options(name: str):
+    text = section(read("docs/cli.md"), f"`playhead {name}`")
+    usages = {words.split()[2]: words for words in code(text) if words.startswith(f"playhead {name} ")}
+    commands: dict[str, Any] = GROUPS[name].commands
+    assert usages.keys() == commands.keys()
+    rows = {words.split()[0]: row[1] for row in table(text) for words in code(row[0])}
+    for verb, command in commands.items():
+        own = {option: one for option, one in options(command).items() if option not in SHARED}
+        assert set(re.findall(r"--[a-z-]+", usages[verb])) == own.keys()
+        assert {option: rows.get(option) for option in own} == {option: default(one) for option, one in own.items()}
+
+
 def test_the_check_of_options_finds_what_is_missing_gone_or_changed():
     head = "`playhead import FILE [--as ID] [--keep DAYS] [--nope] [--json] [--url URL]`\n| option | default | |\n|---|---|---|\n"
     assert wrong(f"{head}| `--as ID` | | |\n| `--keep DAYS` | `9` | |", COMMANDS["import"]) == [
@@ -172,9 +188,11 @@ def test_every_command_is_in_the_overview_and_no_other():
     assert sorted(named) == sorted(COMMANDS)
 
 
-def test_the_json_of_runs_and_workers_is_named_key_by_key():
+def test_the_json_of_runs_sessions_and_workers_is_named_key_by_key():
     text = section(read("docs/cli.md"), "What --json prints")
-    assert {field.name for info in (RunInfo, WorkerInfo) for field in fields(info)} <= set(re.findall(r'"(\w+)"', text))
+    assert {field.name for info in (RunInfo, SessionInfo, WorkerInfo) for field in fields(info)} <= set(
+        re.findall(r'"(\w+)"', text)
+    )
 
 
 def all_errors() -> list[type[PlayheadError]]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, assert_type
 
 from pydantic import BaseModel
 
-from playhead.client import Client, Notice, RemoteAgent, Run, RunPage
+from playhead.client import Client, Notice, RemoteAgent, Run, RunPage, Session
 from playhead.runtime import Agent, AgentFactory, AgentResult, Event, Interrupt, PlayheadError, Tool, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
@@ -23,7 +23,7 @@ from playhead.runtime.core.result import RunMetrics
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.log.values import RunInfo, WorkerInfo
+from playhead.runtime.log.values import RunInfo, SessionInfo, WorkerInfo
 from playhead.runtime.models import (
     AnthropicModel,
     DemoModel,
@@ -207,7 +207,16 @@ async def client() -> None:
         assert_type(await remote.invoke_async("hi"), AgentResult)
         assert_type(remote("hi"), AgentResult)
         assert_type(await remote.cancel(), None)
+        assert_type(await remote.messages(), list[Message])
         assert_type(await opened.run_of_session("ada"), Run | None)
+        session = opened.session("ada")
+        assert_type(session, Session)
+        assert_type(await session.info(), SessionInfo)
+        assert_type((await session.conversation()).run, Run | None)
+        assert_type(await session.trim(keep_last=20), int)
+        assert_type(await session.fork("bob", at=2), Session)
+        assert_type(await session.delete(), bool)
+        assert_type((await opened.sessions(limit=1)).cursor, str | None)
         await opened.start("assistant", deadline=60)
         await opened.start(prompt="hi")  # pyright: ignore[reportCallIssue]
     assert_type(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from playhead.client.remote_agent import RemoteAgent
     from playhead.client.requests import RecordedRequest
     from playhead.client.run import Run
+    from playhead.client.session import Conversation, Session, SessionPage
     from playhead.client.states import StateAt, States
     from playhead.client.tails.notice import Notice
     from playhead.runtime.core.fork import Fork
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Conversation",
     "Fork",
     "Notice",
     "RecordedRequest",
@@ -33,6 +35,8 @@ __all__ = [
     "RunFile",
     "RunPage",
     "RunReader",
+    "Session",
+    "SessionPage",
     "StateAt",
     "States",
     "open_log",
@@ -47,6 +51,9 @@ import_at_first_use(
         "RemoteAgent": "playhead.client.remote_agent",
         "RecordedRequest": "playhead.client.requests",
         "Run": "playhead.client.run",
+        "Conversation": "playhead.client.session",
+        "Session": "playhead.client.session",
+        "SessionPage": "playhead.client.session",
         "RunFile": "playhead.client.files",
         "open_log": "playhead.client.files",
         "RunReader": "playhead.client.reader",

@@ -19,6 +19,7 @@ from playhead.client.reader import RunReader
 from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
 from playhead.client.service import Service
+from playhead.client.session import Sessions
 from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice, OnNotice
 from playhead.client.tails.state import OnPause
@@ -58,7 +59,7 @@ def _log_notice(notice: Notice) -> None:
     logger.warning("%s", notice.message)
 
 
-class Client(Listing):
+class Client(Listing, Sessions):
     """A connection to a fleet; use it as an async context manager.
 
         async with Client() as client:
@@ -151,6 +152,12 @@ class Client(Listing):
     def log(self) -> RedisLog:
         """The log of shard 0, for tools that need more than the client offers."""
         return self._log.at(0)
+
+    @property
+    def logs(self) -> ShardedLog:
+        """The logs of all shards, for tools that need more than the client offers."""
+        self._opened()
+        return self._log
 
     def log_of(self, run_id: str) -> RedisLog:
         """The log of the shard that has a run."""
@@ -394,11 +401,6 @@ class Client(Listing):
             async with aclosing(archive_runs(self._log, archive)) as runs:
                 async for one in runs:
                     yield one
-
-    async def run_of_session(self, session_id: str) -> Run | None:
-        """The current run of the session: queued, running or paused. None if there is none."""
-        run_id = await self.reader.holder(session_id)
-        return None if run_id is None else self.run(run_id)
 
     def clone(self) -> Self:
         """An unopened client with the same options, for another event loop."""

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from playhead.client.event_stream import stream_events
 from playhead.client.run import Run
+from playhead.client.session import Session
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
-from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.converse import Message, Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
@@ -53,6 +54,10 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
 
     async def run_of_session(self, session_id: str) -> Run | None:
         """The current run of the session."""
+        ...
+
+    def session(self, session_id: str) -> Session:
+        """A handle on a session."""
         ...
 
 
@@ -141,6 +146,13 @@ class RemoteAgent:
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
             return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
+
+    async def messages(self) -> list[Message]:
+        """The conversation up to now, oldest first, also what its current run has said so far.
+
+        It is what `messages`, a list, is of an in-process `Agent`; here it has to be asked for: `await agent.messages()`.
+        """
+        return list((await self._client.session(self.session_id).conversation()).messages)
 
     async def cancel(self) -> None:
         """Cancel the conversation's current run, if there is one: queued, running or paused."""

@@ -30,7 +30,7 @@ class Home(NamedTuple):
 
     Attributes:
         module: The module that has its function.
-        function: The function's name.
+        function: The function's name, or that of a group of commands.
         help: How its docstring begins, which the list of commands shows.
         needs: The package of another distribution that it needs; empty for none.
     """
@@ -64,6 +64,8 @@ COMMANDS: Final[Mapping[str, Home]] = {
     "runs": Home(f"{_CLI}.runs", "runs", "List the newest runs."),
     "show": Home(f"{_CLI}.look", "show", "Show what a run did."),
     "rm": Home(f"{_CLI}.remove", "rm", "Delete runs that have ended."),
+    "sessions": Home(f"{_CLI}.sessions", "sessions", "List the sessions, the last used first."),
+    "session": Home(f"{_CLI}.sessions", "session", "Show, delete, trim or copy a conversation."),
     "verify": Home(f"{_CLI}.verify", "verify", "Check today's code of an agent against recorded runs."),
     "fork": Home(f"{_CLI}.fork", "fork", "Start a new run with the first records of another one."),
     "diff": Home(f"{_CLI}.compare", "diff", "Compare two runs."),
@@ -90,8 +92,11 @@ def load(name: str) -> Any:
         raise NotInstalledError(
             f"`playhead {name}` is a command of {missing}, which is not installed: pip install {missing}"
         )
+    found = getattr(import_module(home.module), home.function)
+    if isinstance(found, typer.Typer):  # a group of commands
+        return typer.main.get_command(found)
     alone = typer.Typer(rich_markup_mode=None, add_completion=False)
-    alone.command(name)(getattr(import_module(home.module), home.function))
+    alone.command(name)(found)
     return typer.main.get_command(alone)
 
 

@@ -23,7 +23,7 @@ local left = redis.call('PTTL', messages)
 if left < 0 then left = SESSION_RETENTION_MS end -- its run was deleted by another program
 redis.call('DEL', messages)
 for number, message in ipairs(kept) do
-  redis.call('XADD', messages, string.format('%.0f-0', number), 'm', message[2][2])
+  redis.call('XADD', messages, string.format('%d-0', number), 'm', message[2][2])
 end
 redis.call('PEXPIRE', messages, left)
 redis.call('HSET', about, 'cut', string.format('%.0f', cut + drop), 'messages', #kept)

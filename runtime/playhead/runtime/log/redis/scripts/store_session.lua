@@ -15,7 +15,7 @@ if state and not ended(state) then return 0 end
 local now, count = now_ms(), #ARGV - 2
 local left = math.max(redis.call('PTTL', about), SESSION_RETENTION_MS)
 for number = 1, count do
-  redis.call('XADD', messages, string.format('%.0f-0', number), 'm', ARGV[number + 2])
+  redis.call('XADD', messages, string.format('%d-0', number), 'm', ARGV[number + 2])
 end
 redis.call('HSET', about, 'created', now, 'used', now, 'messages', count)
 redis.call('PEXPIRE', messages, left)
