@@ -62,13 +62,10 @@ async def page() -> Response:
 
 @app.get("/sessions/{session}")
 async def conversation(session: Id) -> dict[str, Any]:
-    """The messages of the conversation, and the run that extends it now with its prompt."""
-    run = await client.run_of_session(session)
-    messages = [shown for one in await client.reader.messages(session) if (shown := show_message(one))]
-    if run is None:
-        return {"messages": messages, "run": None}
-    (submitted,) = await client.reader.read(run.id, limit=1)
-    return {"messages": messages, "run": run.id, "prompt": dict(submitted.record)["prompt"]}
+    """The messages of the conversation, the run that extends it now, and where the page goes on with its events."""
+    found = await client.session(session).conversation()
+    messages = [shown for one in found.messages if (shown := show_message(one))]
+    return {"messages": messages, "run": found.run and found.run.id, "after": found.cursor}
 
 
 @app.post("/sessions/{session}/runs")

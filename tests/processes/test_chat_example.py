@@ -64,7 +64,15 @@ def test_a_conversation_asks_goes_on_at_a_cursor_and_is_kept(http: httpx.Client)
     first = stream(http, run, until="stop_reason")
     (question,) = first[-1][1]["interrupts"]
     assert (first[-1][1]["stop_reason"], question["reason"]) == ("interrupt", "Work out 17 * 23?")
-    assert http.get("/sessions/ada").json() == {"messages": [], "run": run, "prompt": "What is 17 * 23?"}
+    shown = http.get("/sessions/ada").json()
+    assert [(one["role"], one["text"]) for one in shown["messages"]] == [
+        ("user", "What is 17 * 23?"),
+        ("assistant", "Let me ask the calculator."),
+    ]
+    assert shown["run"] == run
+    assert stream(http, run, after=shown["after"], until="stop_reason")[-1] == first[-1], (
+        "a reloaded page is asked, too"
+    )
     assert http.post(f"/runs/{run}/responses", json={question["id"]: "yes"}).status_code == 200
     rest = stream(http, run, after=first[-1][0])
     assert rest[-1][1] == {"error": None}
