@@ -10,7 +10,7 @@ import pytest
 
 from playhead.client import Run
 from playhead.runtime import Agent
-from playhead.runtime.core.errors import RunEndedError, RunNotFoundError
+from playhead.runtime.core.errors import RequestNotFoundError, RunEndedError, RunNotFoundError
 from playhead.runtime.core.records import ModelStarted
 from playhead.runtime.models import ScriptedModel
 
@@ -39,6 +39,23 @@ async def removed(fleet: Fleet, client: Client, run: Run) -> None:
     digests = [str(dict(entry.record).get("definition", "none")) for entry in entries[:3]]
     own = [keys.run(run.id), keys.log(run.id), keys.messages(info.session or "")]
     await fleet.ask("DEL", *own, *map(keys.definition, digests))
+
+
+async def test_the_history_of_an_archived_run_is_in_the_archive_after_its_session_is_deleted(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    agent = Agent(ScriptedModel(["Hello."], repeat=True), name="greeter", callback_handler=None)
+    async with fleet.worker(agent), fleet.client(archive=tmp_path) as client, fleet.client() as without:
+        await client.invoke_async("greeter", "Hi", session_id="ada")
+        run = await client.start("greeter", "Hi again", session_id="ada")
+        await run.result()
+        before = await all_of(run)
+        assert [error async for _, error in client.archive_runs(tmp_path)] == [None, None]
+        assert await client.session("ada").delete()
+        assert await client.session("ada").messages() == [], "what is deleted does not come back from the archive"
+        assert await all_of(run) == before
+        with pytest.raises(RequestNotFoundError, match="of which 0 are left"):
+            await all_of(without.run(run.id))
 
 
 async def test_a_run_that_redis_has_removed_is_read_from_the_archive(fleet: Fleet, tmp_path: Path) -> None:
