@@ -44,13 +44,13 @@ if session ~= '' then
     end
   end
   local key, about, messages = prefix .. 'session:' .. session, prefix .. 'about:' .. session, prefix .. 'messages:' .. session
-  local left = math.max(redis.call('PTTL', messages), redis.call('PTTL', about))
-  if left > 0 then redis.call('HSET', key, 'kept_until', string.format('%.0f', now + left)) end
-  redis.call('PERSIST', messages)
-  redis.call('PERSIST', about)
-  if redis.call('EXISTS', messages) == 0 and redis.call('HEXISTS', about, 'created') == 0 then
-    redis.call('HSET', about, 'created', now)
+  local said, known = redis.call('PTTL', messages), redis.call('PTTL', about) -- -2 if there is none, -1 without a TTL
+  if said >= 0 then redis.call('PERSIST', messages) end
+  if known >= 0 then redis.call('PERSIST', about) end
+  if math.max(said, known) > 0 then
+    redis.call('HSET', key, 'kept_until', string.format('%.0f', now + math.max(said, known)))
   end
+  if said == -2 and redis.call('HEXISTS', about, 'created') == 0 then redis.call('HSET', about, 'created', now) end
   redis.call('HSET', about, 'used', now)
   redis.call('ZADD', sessions, position, session)
   local holder = redis.call('HGET', key, 'holder')
