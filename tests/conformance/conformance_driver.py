@@ -115,12 +115,17 @@ async def drive_here(scenario: Scenario) -> Recording:
     agent = build_agent(scenario, note=recording.requests.append)
     for number, step in enumerate(scenario["turns"]):
         prompt = _prompt(step, recording)
+        state = decode(step.get("invocation_state", {}))
+        try:
+            events = agent.stream_async(prompt, invocation_state=state, **_terms(step))
+        except TypeError as error:  # refused before its iterator is used
+            recording.note_raised(number, error)
+            recording.histories.append(encode(agent.messages))
+            continue
         turn = _Turn(
             number,
             step,
-            events=agent.stream_async(
-                prompt, invocation_state=decode(step.get("invocation_state", {})), **_terms(step)
-            ),
+            events=events,
             cancel=lambda: _cancel(agent),
             ask_twice=lambda: _ask_twice(agent),
         )
@@ -221,16 +226,18 @@ async def _wait_queued() -> None:
 def _check_turns(scenario: Scenario) -> None:
     """Raise NotImplementedError if a turn needs what playhead does not have."""
     for step in scenario["turns"]:
-        for key in ("resume_checkpoint", "limits"):
-            if step.get(key) or (key in step and "prompt" not in step):
-                raise NotImplementedError(f"a turn with {key}")
+        if "resume_checkpoint" in step:
+            raise NotImplementedError("a turn that resumes from a checkpoint")
 
 
 def _terms(step: dict[str, Any]) -> TermArguments:
     """The terms of a turn; its structured output as a class, as the one that Strands was given."""
-    if (wanted := step.get("structured_output")) is None:
-        return {}
-    return {"structured_output_model": output_class(wanted["name"], wanted["schema"])}
+    terms: TermArguments = {}
+    if (wanted := step.get("structured_output")) is not None:
+        terms["structured_output_model"] = output_class(wanted["name"], wanted["schema"])
+    if "limits" in step:
+        terms["limits"] = step["limits"]
+    return terms
 
 
 def _prompt(step: dict[str, Any], recording: Recording) -> Any:

@@ -83,7 +83,7 @@ def encode(value: Any) -> Any:
 _TOP_KEYS: Final = {"id", "title", "group", "agent", "tools", "model_calls", "turns", "compare"}
 _AGENT_KEYS: Final = {"system_prompt", "messages", "tool_executor", "retry", "conversation_manager"}
 _TURN_KEYS: Final = {
-    *("prompt", "resume", "invocation_state", "structured_output"),
+    *("prompt", "resume", "invocation_state", "structured_output", "limits"),
     *("cancel_after", "close_after", "second_prompt_after"),
 }
 _BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt"}
@@ -91,7 +91,6 @@ _NAMES: Final = {
     "approvals": "before-tool hooks",
     "resume_checkpoint": "checkpoints",
     "checkpointing": "checkpoints",
-    "limits": "limits",
     "stop": "cooperative stop by a tool",
     "agent": "agents as tools",
 }

@@ -39,7 +39,7 @@ def with_tool(**behaviour: Any) -> Scenario:
         (scenario(agent={"checkpointing": True}), ["checkpoints"]),
         (scenario(agent={"novelty": 1}), ["novelty"]),
         (scenario(approvals=[{"tool": "t"}]), ["before-tool hooks"]),
-        (scenario(turns=[{"prompt": "hi", "limits": {"turns": 1}}]), ["limits"]),
+        (scenario(turns=[{"prompt": "hi", "limits": {"turns": 1}}]), []),
         (scenario(turns=[{"prompt": "hi", "structured_output": {"name": "P"}}]), []),
         (scenario(turns=[{"prompt": "hi"}, {"resume": [{"interrupt": 0}]}]), []),
         (scenario(turns=[{"resume_checkpoint": 0}]), ["checkpoints"]),

@@ -287,6 +287,11 @@ async def made_by_a_factory(stage: Stage) -> Run:
         return await stage.ended(run)
 
 
+async def limited(stage: Stage) -> Run:
+    served = agent(tool_call("steps", {"n": 1}, "t1"), tool_call("broken", {}, "t2"), limits={"turns": 2})
+    return await stage.alone(served, "Step.", limits={"total_tokens": 10_000})
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -304,6 +309,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     forked,
     made_by_a_factory,
     structured,
+    limited,
 ]
 
 
@@ -315,6 +321,8 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [agent(retry=None)]
         case "guarded_and_repaired":
             return [agent(messages=dangling())]
+        case "limited":
+            return [agent(limits={"turns": 2})]
         case "retried":
             return [agent(retry=RetryPolicy(initial_delay=0))]
         case "cancelled" | "crashed_too_often":

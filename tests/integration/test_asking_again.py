@@ -241,5 +241,7 @@ def test_the_keywords_are_refused_before_a_client_is_open() -> None:
     client: Any = Client()
     with pytest.raises(TypeError, match="no argument 'cancel_signal'"):
         client.stream_async("echo", "Hi", cancel_signal=1)
+    with pytest.raises(TypeError, match=r"limits\['turns'\] must be a whole number above 0, not 0"):
+        client.stream_async("echo", "Hi", limits={"turns": 0})
     with pytest.raises(TypeError, match="structured_output_model must be a pydantic class or a JSON schema, not 1"):
         client.stream_async("echo", "Hi", structured_output_model=1)

@@ -82,6 +82,7 @@ class Plan:
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     on_partial: Literal["retract", "continue"] = "retract"
     attempts: int = 3
+    turns: int | None = None  # the limit of its cycles
     output: bool = False  # the run is to give a structured output, whose tool is called note
 
 
@@ -284,6 +285,7 @@ def agent_of(play: Play) -> Agent:
         on_partial=play.plan.on_partial,
         retry=RetryPolicy(max_attempts=play.plan.attempts, initial_delay=0),
         callback_handler=None,
+        limits={"turns": play.plan.turns} if play.plan.turns else None,
         structured_output_model={"title": "note", "type": "object"} if play.plan.output else None,
     )
 

@@ -122,6 +122,8 @@ async def agents(prompt: Prompt, messages: Messages) -> None:
     agent("hi", limits=1)  # pyright: ignore[reportCallIssue]
     Agent(structured_output_model=Person, structured_output_prompt="Fill it in.")
     agent("hi", structured_output_model=Person)
+    agent("hi", limits={"turns": 3, "total_tokens": 1000, "output_tokens": 10})
+    agent("hi", limits={"cycles": 3})  # pyright: ignore[reportArgumentType]
     await agent.invoke_async("hi", structured_output_model={"type": "object"})
     assert_type(await agent.structured_output_async(Person, "hi"), Person)
     assert_type(agent.structured_output(Person), Person)

@@ -38,6 +38,7 @@ PLANS = st.builds(
     tool_executor=st.sampled_from(["concurrent", "sequential"]),
     on_partial=st.sampled_from(["retract", "continue"]),
     attempts=st.integers(1, 3),
+    turns=st.sampled_from([None, None, None, 1, 2]),
     output=st.booleans(),
 )
 
@@ -52,6 +53,7 @@ EXAMPLES = [
     Plan(calls=(Call(words=0, cancel_at=0), Call(words=0)), owners=((6, False),), steers=frozenset({2, 7})),
     Plan(owners=((4, True),), end="deadline"),
     Plan(owners=((4, False),), end="cancel"),
+    Plan(calls=(Call(tools=("look",)), Call(tools=("look",))), owners=((9, False),), turns=2),
     Plan(calls=(Call(), Call(tools=("look", "note"))), owners=((13, False),), output=True),
     Plan(calls=(Call(), Call(says_object=True)), owners=((16, False),), steers=frozenset({19}), output=True),
 ]

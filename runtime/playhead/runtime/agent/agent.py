@@ -83,7 +83,8 @@ class Agent:
             allowed. A name of a model that is not listed may cost any price, or be a file of the worker's host.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
-        **terms: `structured_output_model` and `structured_output_prompt`, for calls without their own; see `stream_async`.
+        **terms: `structured_output_model`, `structured_output_prompt` and `limits`, for calls without their own; see
+            `stream_async`.
 
     Attributes:
         terms: What its calls are asked for, unless they ask for something else.
@@ -306,8 +307,10 @@ class Agent:
             **keywords: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
                 `system_prompt`, `tools` (names) and `params` (of the model). And its terms: `structured_output_model`, a
                 pydantic class, of which `result.structured_output` is then an instance, or the JSON schema of an object,
-                for a dict; `structured_output_prompt`, the user message to a model that ended its turn without it. A call
-                that responds keeps those of the call that it resumes.
+                for a dict; `structured_output_prompt`, the user message to a model that ended its turn without it. `limits`: after how many `turns` (cycles), `total_tokens` or `output_tokens` the
+                run ends, with the stop reason `limit_turns` and so on. A call
+                that responds keeps those of the call
+                that it resumes.
 
         Raises:
             TypeError, ValueError: At once, for a keyword that is unknown or invalid.

@@ -12,6 +12,7 @@ from typing import Any, Final
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.history_repair import INTERRUPTED_TEXT
+from playhead.runtime.core.limits import is_limit_reason, limit_reached
 from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.output_rules import output_after_answer, output_of_batch
 from playhead.runtime.core.prompts import prompt_messages
@@ -64,23 +65,26 @@ def decide(
     terms = state.terms.over(terms)
     match state.phase:
         case "opening":
-            return _open(state)
+            return _open(state, terms)
         case "cycle":
             return _await_message(state, in_turn=in_turn, partial=partial, answer=answer, terms=terms)
         case "answered":
             return _after_message(state, in_turn=in_turn, terms=terms)
         case "between":
-            return _finish(state, "cancelled") if state.cancelled else _next_cycle(state)
+            return _finish(state, "cancelled") if state.cancelled else _next_cycle(state, terms)
 
 
-def _next_cycle(state: RunState) -> Step:
-    """Add the queued steers to the history, end the run if it has what it was asked for, or start the next cycle."""
+def _next_cycle(state: RunState, terms: Terms) -> Step:
+    """Add the queued steers to the history, end the run if it has what it was asked for or may, or start the next cycle."""
     if state.steers:
         return AddMessage(state.steers[0], "steer")
-    return StartCycle(state.cycle + 1) if state.output is None else _finish(state, "tool_use")
+    if state.output is not None:
+        return _finish(state, "tool_use")
+    reached = limit_reached(terms.limits, cycles=state.cycle, usage=state.totals.usage)
+    return StartCycle(state.cycle + 1) if reached is None else _finish(state, reached)
 
 
-def _open(state: RunState) -> Step:
+def _open(state: RunState, terms: Terms) -> Step:
     before = state.messages[: state.history]
     try:
         prompted = prompt_messages(state.prompt)
@@ -89,7 +93,7 @@ def _open(state: RunState) -> Step:
     opening: list[AddMessage] = [AddMessage(message, "prompt") for message in prompted or ()]
     if prompted is not None and before and (dangling := tool_uses(before[-1])):
         opening.insert(0, AddMessage(_interrupted(dangling), "repair"))
-    return opening[state.opened] if state.opened < len(opening) else _next_cycle(state)
+    return opening[state.opened] if state.opened < len(opening) else _next_cycle(state, terms)
 
 
 def _interrupted(calls: list[ToolUse]) -> Message:
@@ -122,7 +126,7 @@ def _after_message(state: RunState, *, in_turn: bool, terms: Terms) -> Step:
     if stop_reason == "max_tokens":
         return Fail("MaxTokensReachedException", MAX_TOKENS_TEXT)
     if state.steers and not state.cancelled:
-        return _next_cycle(state)
+        return _next_cycle(state, terms)
     return output_after_answer(state, terms) or _finish(state, stop_reason)
 
 
@@ -159,7 +163,8 @@ def _finish(state: RunState, stop_reason: str) -> Finish:
 
 
 def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
-    messages = [message for message in state.messages if message.get("role") == "assistant"]
+    limited = is_limit_reason(stop_reason)  # such a result has the last message, of any role, as in Strands
+    messages = [message for message in state.messages if limited or message.get("role") == "assistant"]
     totals = state.totals
     metrics: dict[str, Any] = {
         "cycles": state.cycle,

@@ -18,6 +18,7 @@ from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
@@ -226,7 +227,8 @@ class Projection:
                 return [Event(structured_output=typed_output(self.output_class, record.value, run_id=self.run_id))]
             case RunCompleted() | RunCancelled() | RunPaused():
                 output = typed_output(self.output_class, record.result.get("structured_output"), run_id=self.run_id)
-                return [Event(result=AgentResult(record.result).with_output(output))]
+                begun = [Event(start=True)] if is_limit_reason(record.result.get("stop_reason")) else []
+                return [*begun, Event(result=AgentResult(record.result).with_output(output))]
             case RunFailed():
                 self.error = remote_error(record.error_type, record.message, run_id=self.run_id)
                 if record.force_stop:

@@ -66,12 +66,12 @@ class AgentResult(dict[str, Any]):
 
     @property
     def stop_reason(self) -> str:
-        """Why the run ended: `end_turn`, `cancelled`, `max_tokens`, …; or `interrupt`: it waits for responses."""
+        """Why the run ended: `end_turn`, `cancelled`, `limit_turns`, …; or `interrupt`: it waits for responses."""
         return str(self.get("stop_reason", ""))
 
     @property
     def message(self) -> Message:
-        """The last assistant message, `metadata` included."""
+        """The last assistant message, `metadata` included; of a run that reached a limit the last of any role."""
         return cast("Message", self.get("message", {}))
 
     @property
