@@ -86,12 +86,11 @@ _TURN_KEYS: Final = {
     *("prompt", "resume", "invocation_state", "structured_output", "limits"),
     *("cancel_after", "close_after", "second_prompt_after"),
 }
-_BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt"}
+_BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt", "stop"}
 _NAMES: Final = {
     "approvals": "before-tool hooks",
     "resume_checkpoint": "checkpoints",
     "checkpointing": "checkpoints",
-    "stop": "cooperative stop by a tool",
     "agent": "agents as tools",
 }
 """Readable names of what we know and lack; whatever else a scenario asks for is named by its key."""

@@ -64,7 +64,7 @@ def _build_tool(spec: dict[str, Any], finished: _Finished, *, together: bool) ->
     behaviour: dict[str, Any] = spec["behaviour"]
     if behaviour["kind"] == "stream":
         body = _streaming(behaviour, name=spec["name"], finished=finished)
-    elif behaviour["kind"] not in ("return", "template", "sum", "tool_result", "raise", "interrupt"):
+    elif behaviour["kind"] not in ("return", "template", "sum", "tool_result", "raise", "interrupt", "stop"):
         raise NotImplementedError(f"a tool with the behaviour {behaviour['kind']!r}")
     else:
         body = _in_turn(behaviour, name=spec["name"], finished=finished) if together else _at_once(behaviour)
@@ -143,6 +143,9 @@ def _outcome(behaviour: dict[str, Any], values: dict[str, Any], context: ToolCon
         case "interrupt":
             response = context.interrupt(behaviour["name"], decode(behaviour.get("reason")))
             return _outcome(behaviour["then"], {**values, "response": response}, context)
+        case "stop":
+            context.agent.cancel(message=behaviour["message"], after_current_tools=True)
+            return behaviour["message"]
         case "tool_result":
             return {"status": behaviour["status"], "content": decode(behaviour["content"])}
         case _:

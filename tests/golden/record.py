@@ -287,6 +287,18 @@ async def made_by_a_factory(stage: Stage) -> Run:
         return await stage.ended(run)
 
 
+@tool
+def leave(context: ToolContext) -> str:
+    """Leave."""
+    context.stop_run("Goodbye.")
+    return "left"
+
+
+async def stopped_by_a_tool(stage: Stage) -> Run:
+    both = [*tool_call("leave", {}, "t1")[:-2], *tool_call("broken", {}, "t2")[1:]]
+    return await stage.alone(agent(both, tools=[leave, broken]), "Leave.")
+
+
 async def limited(stage: Stage) -> Run:
     served = agent(tool_call("steps", {"n": 1}, "t1"), tool_call("broken", {}, "t2"), limits={"turns": 2})
     return await stage.alone(served, "Step.", limits={"total_tokens": 10_000})
@@ -310,6 +322,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     made_by_a_factory,
     structured,
     limited,
+    stopped_by_a_tool,
 ]
 
 
@@ -323,6 +336,8 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [agent(messages=dangling())]
         case "limited":
             return [agent(limits={"turns": 2})]
+        case "stopped_by_a_tool":
+            return [agent(tools=[leave, broken])]
         case "retried":
             return [agent(retry=RetryPolicy(initial_delay=0))]
         case "cancelled" | "crashed_too_often":

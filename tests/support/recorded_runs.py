@@ -39,7 +39,7 @@ from playhead.runtime.replay import EntriesRecording
 __all__ = ["TOOLS", "Call", "Plan", "Play", "agent_of", "played"]
 
 RUN = "0-run"
-TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang", "note")
+TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang", "note", "stops", "flags")
 
 Fault = Literal["", "busy", "bug", "busy half-way", "bug half-way"]
 
@@ -272,10 +272,22 @@ def agent_of(play: Play) -> Agent:
         await anyio.sleep_forever()
         return ""
 
+    @tool
+    async def stops(context: ToolContext) -> str:
+        """End the run, with a text."""
+        context.stop_run("Enough.")
+        return "stopping"
+
+    @tool
+    async def flags(context: ToolContext) -> str:
+        """End the run, as tools of Strands do."""
+        context.invocation_state["request_state"]["stop_event_loop"] = True
+        return "stopping"
+
     return Agent(
         PlannedModel(play),
         name="planned",
-        tools=[look, steps, broken, pay, once, asks, hang],
+        tools=[look, steps, broken, pay, once, asks, hang, stops, flags],
         system_prompt="Be brief.",
         messages=[
             {"role": "user", "content": [{"text": "Before."}]},

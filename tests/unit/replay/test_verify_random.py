@@ -54,6 +54,7 @@ EXAMPLES = [
     Plan(owners=((4, True),), end="deadline"),
     Plan(owners=((4, False),), end="cancel"),
     Plan(calls=(Call(tools=("look",)), Call(tools=("look",))), owners=((9, False),), turns=2),
+    Plan(calls=(Call(tools=("stops", "pay", "flags")),), owners=((14, False),), steers=frozenset({20})),
     Plan(calls=(Call(), Call(tools=("look", "note"))), owners=((13, False),), output=True),
     Plan(calls=(Call(), Call(says_object=True)), owners=((16, False),), steers=frozenset({19}), output=True),
 ]

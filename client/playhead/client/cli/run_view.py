@@ -217,6 +217,10 @@ class RunView:
                 self._waits_for = f"waiting {record.delay:.1f} s to call the model again"
             case MessageAdded(origin="model") if record.stop_reason != "cancelled":
                 self._finish(record.message)
+            case MessageAdded(origin="stop"):
+                self._say(
+                    "".join(f"{block['text']}\n" for block in record.message.get("content", []) if "text" in block)
+                )
             case ToolStarted():
                 self.note(f"→ {record.tool_use['name']} {short(record.tool_use['input'])}", style="cyan")
                 self._waits_for = f"running {short(record.tool_use['name'], longest=40)}"

@@ -75,9 +75,12 @@ def decide(
 
 
 def _next_cycle(state: RunState, terms: Terms) -> Step:
-    """Add the queued steers to the history, end the run if it has what it was asked for or may, or start the next cycle."""
+    """Add the queued steers to the history, end the run if a tool, its output or a limit ends it, or start the next cycle."""
     if state.steers:
         return AddMessage(state.steers[0], "steer")
+    if state.stop is not None:
+        words = state.stop.message
+        return _finish(state, state.stop.reason) if words is None else AddMessage(words, "stop")
     if state.output is not None:
         return _finish(state, "tool_use")
     reached = limit_reached(terms.limits, cycles=state.cycle, usage=state.totals.usage)
@@ -159,7 +162,8 @@ def _pause(state: RunState) -> Pause:
 
 
 def _finish(state: RunState, stop_reason: str) -> Finish:
-    return Finish(_result(state, stop_reason), cancelled=stop_reason == "cancelled")
+    cancelled = state.cancelled and stop_reason == "cancelled"  # a tool that stops the run completes it
+    return Finish(_result(state, stop_reason), cancelled=cancelled)
 
 
 def _result(state: RunState, stop_reason: str) -> dict[str, Any]:

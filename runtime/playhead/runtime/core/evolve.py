@@ -39,6 +39,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 from playhead.runtime.core.state import Phase, RunState, Totals, initial
+from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.terms import Terms
 
 __all__ = ["evolve", "fold"]
@@ -87,6 +88,8 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         phase: Phase = "between" if state.phase == "answered" else state.phase
         state = replace(state, forced=False, output=None)
         return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
+    if record.origin == "stop":
+        return replace(state, messages=(*state.messages, message), stop=state.stop and state.stop.said)
     if record.origin == "structured_output":
         return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
@@ -221,6 +224,8 @@ def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
     counts["calls"] += 1
     counts["ok" if record.result["status"] == "success" else "errors"] += 1
     totals = replace(state.totals, tools={**state.totals.tools, record.name: counts})
+    if (stop := Stop.read(record.stop)) is not None:
+        state = replace(state, stop=stop.after(state.stop))
     return replace(state, results={**state.results, record.index: record.result}, totals=totals)
 
 

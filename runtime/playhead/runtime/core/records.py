@@ -234,13 +234,13 @@ class MessageAdded(CheckedRecord):
     """A message entered the history.
 
     `origin` says why: `prompt` (the caller's), `repair` (results for calls without one), `steer` (a user message to the
-    running run), `structured_output` (asks for it), `model`, `tools`. Only the last two have an event. `stop_reason` is
-    set for `model`.
+    running run), `structured_output` (asks for it), `stop` (with which a tool ends the run), `model`, `tools`. Only the
+    last two have an event. `stop_reason` is set for `model`.
     """
 
     type: str = "message.added"
     message: Annotated[Message, SkipValidation]
-    origin: Literal["prompt", "repair", "steer", "structured_output", "model", "tools"]
+    origin: Literal["prompt", "repair", "steer", "structured_output", "stop", "model", "tools"]
     stop_reason: str | None = None
 
 
@@ -267,13 +267,17 @@ class ToolProgressed(CheckedRecord):
 
 
 class ToolFinished(CheckedRecord):
-    """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran."""
+    """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran.
+
+    `stop` is a `Stop` in its stored form, if the body asked that the run ends after this batch.
+    """
 
     type: str = "tool.finished"
     index: int
     name: str
     result: Annotated[ToolResult, SkipValidation]
     duration_ms: int = 0
+    stop: dict[str, Any] | None = None
 
 
 class ToolInterrupted(CheckedRecord):

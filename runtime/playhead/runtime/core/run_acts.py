@@ -158,6 +158,7 @@ class Acts:
                 self._add_message(entry, record)
             case ToolFinished():
                 result = {"status": record.result["status"], "content": record.result["content"]}
+                result |= {} if record.stop is None else {"stop": record.stop}
                 self._add_call("tool", record.index, record.name, entry, result)
             case ToolInterrupted():
                 asked = [{"name": one.get("name"), "reason": one.get("reason")} for one in record.interrupts]

@@ -17,6 +17,7 @@ from playhead.runtime.core.records import (
     ModelStarted,
     RunStateName,
 )
+from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.terms import NO_TERMS, Terms
 
 __all__ = ["Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
@@ -63,6 +64,7 @@ class RunState:
         steers: The steers, as messages, that are not in the history yet.
         cancelled: Whether a cancel is in force.
         forced: Whether the model was asked for the structured output, and is offered its tool alone.
+        stop: The end that tools asked for.
         output: The structured output, once it is produced; a steer asks for another.
         resumed: `totals` when the run last resumed after a pause, and the cycle it paused in.
     """
@@ -97,6 +99,7 @@ class RunState:
     steers: tuple[Message, ...] = ()
     cancelled: bool = False
     forced: bool = False
+    stop: Stop | None = None
     output: Any = None
     totals: Totals = Totals()
     resumed: tuple[Totals, int] | None = None

@@ -130,7 +130,7 @@ class Transcript:
         content = record.message.get("content", [])
         if record.origin in ("prompt", "steer", "structured_output"):
             self._put(seq, "user", record.origin, content_text(content))
-        elif record.origin == "model" and not self._streamed:
+        elif record.origin == "stop" or (record.origin == "model" and not self._streamed):
             texts = [block["text"] for block in content if "text" in block]
             if texts:
                 self._put(seq, "text", "", "\n".join(texts))

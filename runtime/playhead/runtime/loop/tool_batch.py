@@ -9,8 +9,8 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
@@ -91,6 +91,7 @@ class ToolBatch:
         self._control = control
         self._ownership = ownership
         self._invocation_state = invocation_state
+        self._request_state: dict[str, Any] = {}
         self._state = state
         self._output = terms.output
 
@@ -118,9 +119,22 @@ class ToolBatch:
                 return
             runs = [self._run_one(call) for call in batch]
             async with aclosing(runs[0] if len(runs) == 1 else merge(runs)) as records:
-                async for record in records:
-                    yield record
+                with self._request_state_there():
+                    async for record in records:
+                        yield record
             self._ownership.check()
+
+    @contextmanager
+    def _request_state_there(self) -> Generator[None]:
+        """Put Strands' `request_state` into the caller's values for the block, unless they have one."""
+        if "request_state" in self._invocation_state:
+            yield
+            return
+        self._invocation_state["request_state"] = self._request_state
+        try:
+            yield
+        finally:
+            self._invocation_state.pop("request_state", None)
 
     def _calls(self, step: RunTools) -> list[ToolCall]:
         state, calls = self._state(), list[ToolCall]()
@@ -192,7 +206,7 @@ class ToolBatch:
             with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it after the batch
                 async for item in items:
                     took = (time.monotonic_ns() - began) // 1_000_000
-                    yield self._fitting(_record(item, call, took), call)
+                    yield self._fitting(_record(item, call, took, context), call)
 
     def _fitting(self, record: Record, call: ToolCall) -> Record | Encoded:
         """The record or, if it cannot be stored, an error in its place that tells the model what is wrong."""
@@ -211,14 +225,14 @@ def _unknown(call: ToolCall) -> Record:
     return finished(call.index, call.use, error_result(call.use["toolUseId"], OUTCOME_UNKNOWN))
 
 
-def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int) -> Record:
+def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int, context: ToolContext) -> Record:
     match item:
         case Progress():
             return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=item.value)
         case Interruption():
             return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=item.interrupts)
         case Outcome():
-            return finished(call.index, call.use, item.result, duration_ms=took)
+            return finished(call.index, call.use, item.result, duration_ms=took, stop=context.stop_request())
 
 
 async def _surviving(
@@ -250,6 +264,8 @@ def _may_be_the_users(error: BaseException) -> bool:
     )
 
 
-def finished(index: int, call: ToolUse, result: ToolResult, *, duration_ms: int = 0) -> ToolFinished:
+def finished(
+    index: int, call: ToolUse, result: ToolResult, *, duration_ms: int = 0, stop: dict[str, Any] | None = None
+) -> ToolFinished:
     """The record of a call's result."""
-    return ToolFinished(at=now_ms(), index=index, name=call["name"], result=result, duration_ms=duration_ms)
+    return ToolFinished(at=now_ms(), index=index, name=call["name"], result=result, duration_ms=duration_ms, stop=stop)

@@ -27,6 +27,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.retry_strategy import Waits
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import CallableTool
@@ -282,6 +283,8 @@ class RecordedTool:
             if isinstance(record, ToolProgressed):
                 yield Progress(record.data)
                 continue
+            if isinstance(record, ToolFinished):
+                context.stopping = Stop.read(record.stop)
             yield Outcome(record.result) if isinstance(record, ToolFinished) else _interruption(record)
             return
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+from playhead.runtime.core.arguments import check_text
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.interrupts import tool_interrupt_id
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.plain import plain, plain_text
+from playhead.runtime.core.stopping import STOP_FLAG, Stop
 
-__all__ = ["BodyInterrupted", "NotBegunError", "ToolContext"]
+__all__ = ["BodyInterrupted", "CallingAgent", "NotBegunError", "ToolContext"]
 
 
 class NotBegunError(FencedError):
@@ -28,6 +30,23 @@ class BodyInterrupted(BaseException):
         super().__init__(interrupt["name"])
 
 
+@dataclass(frozen=True, slots=True)
+class CallingAgent:
+    """The agent that runs a tool, as far as a tool of Strands may need it.
+
+    Attributes:
+        name: Its name.
+    """
+
+    name: str
+    _context: ToolContext = field(repr=False, compare=False)
+
+    def cancel(self, *, message: str | None = None, after_current_tools: bool = False) -> None:
+        """As `ToolContext.stop_run`, with Strands' arguments. The other calls of the message always run to their end."""
+        del after_current_tools
+        self._context.stop_run(message)
+
+
 @dataclass(slots=True, kw_only=True)
 class ToolContext:
     """One attempt at one tool call; made by the runtime, usable from any thread.
@@ -35,13 +54,15 @@ class ToolContext:
     Attributes:
         tool_use: The model's request.
         run_id: The run.
-        invocation_state: The caller's own values for this invocation; never sent to a model.
+        invocation_state: The caller's own values for this invocation; never sent to a model. While tools run, it also has
+            `request_state`, a dict, as in Strands.
         agent_name: The agent that runs the tool.
         cancel_signal: Set when the run is being cancelled. Read-only for tools.
         attempt: 1 for the first start of this call, 2 if a former owner of the run had started it.
         effect_key: The same across retries and takeovers, and different for every call, so it can be an idempotency key:
             `<run id>/<toolUseId>`, with `~2`, `~3`, … appended where the model uses an id again in one run.
         responses: The humans' responses to this call's interrupts, by id.
+        stopping: Internal: what the body asked for by `stop_run`.
         ownership: Internal: checked right before the body begins; None for a call outside of any run.
     """
 
@@ -54,6 +75,7 @@ class ToolContext:
     effect_key: str = ""
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
+    stopping: Stop | None = field(default=None, init=False, repr=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _stop: Callable[[], None] | None = field(default=None, init=False, repr=False, compare=False)
     _stopped: bool = field(default=False, init=False, repr=False, compare=False)
@@ -73,6 +95,32 @@ class ToolContext:
         if interrupt_id in self.responses:
             return self.responses[interrupt_id]
         raise BodyInterrupted({"id": interrupt_id, "name": plain_text(name), "reason": plain(reason), "response": None})
+
+    @property
+    def agent(self) -> CallingAgent:
+        """The agent that runs the tool, with Strands' `cancel`."""
+        return CallingAgent(self.agent_name, self)
+
+    def stop_run(self, message: str | None = None) -> None:
+        """Ask that the run ends after the calls of this message: the model is not called again, and the run has completed.
+
+        Its stop reason is `cancelled`, as in Strands. The body goes on, and the other calls run to their end.
+
+        Args:
+            message: The text of the run's last message; None for none. If several calls give one, the last counts.
+
+        Raises:
+            TypeError: If it is not a text.
+        """
+        check_text("message", message, optional=True, empty=True)
+        self.stopping = Stop(text=plain_text(message) if message else None).after(self.stopping)
+
+    def stop_request(self) -> dict[str, Any] | None:
+        """Internal: what the body asked for, also by Strands' flag in `request_state`, which is taken away; None for nothing."""
+        state: Any = self.invocation_state.get("request_state")
+        flagged = isinstance(state, dict) and bool(cast("dict[str, Any]", state).pop(STOP_FLAG, False))
+        stop = Stop("tool_use").after(self.stopping) if flagged else self.stopping
+        return None if stop is None else stop.stored
 
     @property
     def cancel_requested(self) -> bool:
@@ -105,7 +153,7 @@ class ToolContext:
             self._stop()
 
     def stops_by(self, stop: Callable[[], None]) -> None:
-        """Internal: set the action of `stop`, and perform it if `stop` was already called."""
+        """Internal: set the action of `stop`, and perform it if that was already called."""
         self._stop = stop
         if self._stopped:
             stop()
