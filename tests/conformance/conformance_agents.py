@@ -11,7 +11,7 @@ from playhead.runtime import Agent, ModelRetryStrategy
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
 from playhead.runtime.core.model_input import ModelRequest
-from tests.conformance.conformance_scenarios import Scenario, decode, encode
+from tests.conformance.conformance_scenarios import Scenario, asks_for_checkpoints, decode, encode
 from tests.conformance.conformance_tools import build_tools
 
 __all__ = ["Request", "build_agent", "request_as_noted"]
@@ -72,11 +72,12 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
 
     Raises:
         NotImplementedError: It needs what playhead's `Agent` does not have.
+        TypeError: It asks for checkpoints, which playhead's `Agent` refuses.
     """
     options: dict[str, Any] = scenario.get("agent", {})
-    for key in ("approvals", "checkpointing"):
-        if scenario.get(key) or options.get(key):
-            raise NotImplementedError(f"an agent with {key}")
+    if scenario.get("approvals"):
+        raise NotImplementedError("an agent with approvals")
+    refused: dict[str, Any] = {"checkpointing": True} if asks_for_checkpoints(scenario) else {}
     return Agent(
         _Model(scenario["model_calls"], note),
         name=scenario["id"],
@@ -86,4 +87,5 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
         tool_executor=options.get("tool_executor", "concurrent"),
         retry_strategy=ModelRetryStrategy(**(options.get("retry") or {})),
         callback_handler=None,
+        **refused,
     )

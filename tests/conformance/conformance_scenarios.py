@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
-__all__ = ["HERE", "Folder", "Scenario", "decode", "encode", "folders", "missing_features"]
+__all__ = ["HERE", "Folder", "Scenario", "asks_for_checkpoints", "decode", "encode", "folders", "missing_features"]
 
 HERE: Final = Path(__file__).resolve().parent
 """This folder."""
@@ -96,6 +96,11 @@ _NAMES: Final = {
 """Readable names of what we know and lack; whatever else a scenario asks for is named by its key."""
 
 _DEFAULT_WINDOW: Final = 40
+
+
+def asks_for_checkpoints(scenario: Scenario) -> bool:
+    """Whether its agent is to make checkpoints: a decided difference, see `README.md`."""
+    return bool(scenario.get("agent", {}).get("checkpointing"))
 
 
 def missing_features(scenario: Scenario) -> list[str]:

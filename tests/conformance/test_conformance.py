@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from tests.conformance.conformance_agents import build_agent
 from tests.conformance.conformance_driver import drive_fleet, drive_here
 from tests.conformance.conformance_judge import differences
-from tests.conformance.conformance_scenarios import Folder, Scenario, folders, missing_features
+from tests.conformance.conformance_scenarios import Folder, Scenario, asks_for_checkpoints, folders, missing_features
 from tests.support.fleet import Fleet
 
 __all__: list[str] = []
@@ -18,10 +19,12 @@ pytestmark = pytest.mark.anyio
 
 
 def _parameters() -> list[Any]:
-    """One parameter set per scenario; those that need what playhead lacks are expected to differ, and named."""
+    """One parameter set per scenario that is not refused; those that need what playhead lacks are expected to differ, and named."""
     found: list[Any] = []
     for folder in folders():
         for scenario in folder.scenarios():
+            if asks_for_checkpoints(scenario):
+                continue
             missing = missing_features(scenario)
             reason = f"playhead has no {', no '.join(missing)}"
             expected = (AssertionError, NotImplementedError)
@@ -47,3 +50,11 @@ async def test_a_fleet_does_what_strands_does(fleet: Fleet, folder: Folder, scen
     assert not problems, "\n".join(problems)
     if recording.left_in is None:  # else the run goes on meanwhile
         assert recording.recorded_requests == recording.requests, "the records tell what the model was asked"
+
+
+def test_an_agent_that_is_to_make_checkpoints_is_refused_because_every_record_is_one():
+    asking = [scenario for folder in folders() for scenario in folder.scenarios() if asks_for_checkpoints(scenario)]
+    for scenario in asking:
+        with pytest.raises(TypeError, match="Strands has checkpointing; here every record is a checkpoint"):
+            build_agent(scenario, note=lambda _: None)
+    assert asking or not folders()[0].ours

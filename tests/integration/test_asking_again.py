@@ -237,6 +237,14 @@ async def test_a_keyword_that_a_client_does_not_know_is_a_type_error_that_lists_
         assert await client.runs() == []
 
 
+def test_an_agent_names_what_to_use_in_place_of_an_argument_of_strands() -> None:
+    make: Any = Agent
+    with pytest.raises(
+        TypeError, match=r"Agent\(\) has no argument 'checkpointing'.*every record is a checkpoint, after"
+    ):
+        make(checkpointing=True)
+
+
 def test_the_keywords_are_refused_before_a_client_is_open() -> None:
     client: Any = Client()
     with pytest.raises(TypeError, match="no argument 'cancel_signal'"):

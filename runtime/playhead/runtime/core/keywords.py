@@ -10,6 +10,7 @@ __all__ = ["refuse_keywords"]
 
 _INSTEAD: Final = {
     "cancel_signal": "cancel from anywhere with agent.cancel(), or run.cancel() in a fleet",
+    "checkpointing": "every record is a checkpoint, after which any process goes on with the run",
     "idempotency_token": "choose a run_id for client.start(): one id is one run, however often it is submitted",
 }
 """Keywords of Strands that playhead does not have, and what to use in their place."""
