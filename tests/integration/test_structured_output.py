@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from playhead.runtime import Agent, RunConflictError, RunFailedError, StructuredOutputException, tool
+from playhead.runtime import Agent, RunConflictError, RunFailedError, StructuredOutputException, ToolContext, tool
 from playhead.runtime.models import ScriptedModel, tool_call
 
 if TYPE_CHECKING:
@@ -45,6 +45,12 @@ class Short(BaseModel):
 def other() -> str:
     """A tool."""
     return ""
+
+
+@tool
+def ask(context: ToolContext) -> str:
+    """Ask a human."""
+    return context.interrupt("sure")
 
 
 def agent(*scripts: Any, **options: Any) -> Agent:
@@ -87,6 +93,24 @@ async def test_a_validator_that_only_the_client_has_raises_there_and_the_run_has
             [event async for event in run.stream_async()]
         assert (await client.run(run.id).result()).structured_output == ADA
         assert (await run.info()).state == "completed"
+
+
+async def test_a_call_that_responds_gets_an_instance_of_the_class_that_was_asked_for(fleet: Fleet) -> None:
+    both = [*tool_call("ask", {}, "t1")[:-2], *call("Person", "t2")[1:]]
+    async with fleet.worker(agent(both, tools=[ask])), fleet.client() as client:
+        remote = client.agent("asked")
+        paused = await remote.invoke_async("Who?", structured_output_model=Person)
+        answers = [{"interruptResponse": {"interruptId": one.id, "response": "yes"}} for one in paused.interrupts or ()]
+        assert (await remote.invoke_async(answers)).structured_output == Person(**ADA)
+
+
+async def test_a_fork_is_read_with_the_class_of_its_parent(fleet: Fleet) -> None:
+    async with fleet.worker(agent(call("Person"), call("Person", name="Eve"))), fleet.client() as client:
+        run = await client.start("asked", "Who?", structured_output_model=Person)
+        assert (await run.result()).structured_output == Person(**ADA)
+        begun = [entry.seq async for entry in run.records() if entry.record.type == "cycle.started"]
+        fork = await run.fork(at=begun[0])
+        assert (await fork.result()).structured_output == Person(name="Eve", age=36)
 
 
 async def test_a_run_without_it_fails_by_the_same_name_everywhere(fleet: Fleet) -> None:

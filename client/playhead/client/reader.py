@@ -295,7 +295,7 @@ class RunReader:
         )
         run_id = new_run_id()
         log = await run_here(self.log, self.id, change, agent, run_id=run_id)
-        return RunReader(run_id, log=log, open_tail=partial(file_tail, log))
+        return RunReader(run_id, log=log, open_tail=partial(file_tail, log), output_class=self.output_class)
 
     async def diff(self, other: RunReader) -> RunDiff:
         """Compare what this run and `other` did, up to their latest records.

@@ -72,6 +72,7 @@ class RemoteAgent:
         self.name = name
         self.session_id = session_id
         self._client = client
+        self._output_class: type[BaseModel] | None = None  # of the run that was started last
 
     def stream_async(
         self,
@@ -171,7 +172,7 @@ class RemoteAgent:
             if answers is None:
                 raise AgentPausedError(self.name, [one.id for one in pause.interrupts])
             await run.respond(answers)
-            run.output_class = output_class(keywords.get("structured_output_model"))
+            run.output_class = output_class(keywords.get("structured_output_model")) or self._output_class
             return run, pause.cursor
         if answers is not None:
             raise InterruptNotOpenError("", list(answers))
@@ -183,4 +184,5 @@ class RemoteAgent:
             metadata=metadata,
             **keywords,
         )
+        self._output_class = started.output_class
         return started, None

@@ -197,7 +197,9 @@ class Run(RunReader):
             say=say,
             accept_effects=accept_effects,
         )
-        return await self._make_fork(self, change, run_id=run_id)
+        fork = await self._make_fork(self, change, run_id=run_id)
+        fork.output_class = self.output_class
+        return fork
 
     async def _tell(self, signal: Signal) -> RunStateName:
         """Send a signal that only a run that has not ended accepts."""

@@ -100,7 +100,7 @@ async def test_the_callers_values_are_left_as_they_were() -> None:
     assert (await agent("polite").invoke_async("go", invocation_state={"request_state": 5})).stop_reason == "cancelled"
 
 
-async def test_the_request_is_in_the_log_and_the_run_has_completed_whoever_takes_it_over() -> None:
+async def test_the_request_is_in_the_log_and_the_run_completes_after_a_takeover() -> None:
     plan = Plan(calls=(Call(tools=("stops", "look")),) * 5)
     whole = await played(plan)
     stops = [record.stop for record in whole.records if isinstance(record, ToolFinished)]

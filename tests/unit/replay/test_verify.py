@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, field_validator
 
 from playhead.runtime import Agent, RetryPolicy, RunNotFoundError, tool
 from playhead.runtime.core.converse import Messages
@@ -228,6 +229,31 @@ async def test_a_stub_runs_in_place_of_a_tool_and_the_others_are_played(run: Ent
     assert (found.difference.kind, found.difference.seq) == ("tool_result", seq_of(run, "tool.finished"))
     with pytest.raises(ValueError, match="a stub is named 'other_error'; the agent has the tools weather, cost"):
         await verify(run, agent(), stubs=[other_error])
+
+
+async def test_another_check_of_the_structured_output_is_found_at_its_call() -> None:
+    class Person(BaseModel):
+        name: str
+
+    class Strict(Person):
+        @field_validator("name")
+        @classmethod
+        def _is_short(cls, name: str) -> str:
+            raise ValueError("too long")
+
+    Strict.__name__ = "Person"
+    play = Play(
+        Plan(), agent=agent(model=Configured([tool_call("Person", {"name": "Ada"})]), structured_output_model=Person)
+    )
+    await play.to_its_end()
+    assert (await verify(play.recording, agent(structured_output_model=Person))).same
+    found = (await verify(play.recording, agent(structured_output_model=Strict))).difference
+    assert found is not None
+    assert (found.kind, found.record) == ("exception", "tool.finished")
+    assert "too long" in found.text
+    found = (await verify(play.recording, agent())).difference
+    assert found is not None
+    assert (found.kind, found.record) == ("tools", "model.started")
 
 
 async def test_what_an_unknown_outcome_leads_to_is_compared() -> None:

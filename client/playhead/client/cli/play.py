@@ -41,6 +41,7 @@ from playhead.runtime.core.records import (
     RunCancelled,
     RunCompleted,
     RunFailed,
+    StructuredOutputProduced,
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
@@ -63,13 +64,13 @@ _ENDS: Final = (RunCompleted, RunCancelled, RunFailed)
 _RECORDS: Final[dict[Only, tuple[type[Record], ...]]] = {
     Only.TOOLS: (ToolStarted, ToolProgressed, ToolInterrupted, ToolFinished),
     Only.MODEL: (ModelStarted, ModelRetried, ModelFailed),
-    Only.MESSAGES: (MessageAdded,),
+    Only.MESSAGES: (MessageAdded, StructuredOutputProduced),
     Only.TEXT: (),
 }
 _EVENTS: Final[dict[Only, frozenset[str]]] = {
     Only.TOOLS: frozenset({"tool_stream_event", "tool_interrupt_event"}),
     Only.MODEL: frozenset({"event", "delta", "retracted", "retrying"}),
-    Only.MESSAGES: frozenset({"message"}),
+    Only.MESSAGES: frozenset({"message", "structured_output"}),
     Only.TEXT: frozenset({"data", "retracted"}),
 }
 """An event with one of these keys belongs to the part. For tools, the messages with their results do too."""

@@ -189,9 +189,14 @@ class Owner:
             live=live,
             executor=self._differs("tool_executor"),
             began=state.started - self._own,
-            ran=self._subject.runs.keys(),
+            ran=[*self._subject.runs, *self._checked_by_loop()],
             where=self._place(now or recorded),
         )
+
+    def _checked_by_loop(self) -> list[str]:
+        """The tool of the structured output: its calls are checked anew, and not played."""
+        output = self._past.state.terms.over(self._subject.agent.terms).output
+        return [] if output is None else [output.name]
 
     def _other_wait(self, recorded: Record) -> Change | None:
         """The change of the wait before a call is made again, if the owner's policy is known and another."""
