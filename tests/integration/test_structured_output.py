@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from anyio import to_thread
 from pydantic import BaseModel, field_validator
 
 from playhead.runtime import Agent, RunConflictError, RunFailedError, StructuredOutputException, ToolContext, tool
@@ -72,6 +73,8 @@ async def test_the_caller_gets_an_instance_wherever_it_reads_the_run(fleet: Flee
         again = client.run(run_id, structured_output_model=Person)
         assert (await again.result()).structured_output == Person(**ADA)
         assert (await client.run(run_id).result()).structured_output == ADA, "without the class a dict"
+        with pytest.raises(TypeError, match="structured_output_model must be a pydantic class or a JSON schema, not 5"):
+            client.run(run_id, structured_output_model=5)  # pyright: ignore[reportArgumentType]
         assert await remote.structured_output_async(Person, "Who?") == Person(**ADA)
 
 
@@ -102,6 +105,16 @@ async def test_a_call_that_responds_gets_an_instance_of_the_class_that_was_asked
         paused = await remote.invoke_async("Who?", structured_output_model=Person)
         answers = [{"interruptResponse": {"interruptId": one.id, "response": "yes"}} for one in paused.interrupts or ()]
         assert (await remote.invoke_async(answers)).structured_output == Person(**ADA)
+
+
+async def test_so_does_one_that_is_not_async(fleet: Fleet) -> None:
+    both = [*tool_call("ask", {}, "t1")[:-2], *call("Person", "t2")[1:]]
+    async with fleet.worker(agent(both, tools=[ask])), fleet.client() as client:
+        remote = client.agent("asked")
+        paused = await to_thread.run_sync(lambda: remote("Who?", structured_output_model=Person))
+        answers = [{"interruptResponse": {"interruptId": one.id, "response": "yes"}} for one in paused.interrupts or ()]
+        result = await to_thread.run_sync(lambda: remote(answers))
+        assert result.structured_output == Person(**ADA)
 
 
 async def test_a_fork_is_read_with_the_class_of_its_parent(fleet: Fleet) -> None:

@@ -37,7 +37,7 @@ from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
-from playhead.runtime.core.structured_output import OutputModel, output_class
+from playhead.runtime.core.structured_output import OutputModel, output_schema
 from playhead.runtime.core.submission import submission
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.archive.archiving import Archived, archive_runs
@@ -318,7 +318,7 @@ class Client(Listing, Sessions):
         """A handle on an existing run, whose structured output is read as an instance of the class. Calls no server.
 
         Raises:
-            ValueError: If it cannot be a run id.
+            ValueError, TypeError: If it cannot be a run id, or the class cannot be a structured output.
         """
         check_run_id(run_id)
         return Run(
@@ -328,7 +328,7 @@ class Client(Listing, Sessions):
             open_tail=self.tail,
             max_record_bytes=self._max_record_bytes,
             make_fork=self.fork,
-            output_class=output_class(structured_output_model),
+            output_class=None if structured_output_model is None else output_schema(structured_output_model).cls,
         )
 
     async def fork(self, parent: RunReader, fork: Fork, *, run_id: str | None = None) -> Run:

@@ -140,9 +140,13 @@ class RemoteAgent:
         async def invoke() -> AgentResult:
             async with self._client.clone() as client:
                 remote = RemoteAgent(self.name, client=client, session_id=self.session_id)
-                return await remote.invoke_async(
+                remote._output_class = self._output_class
+                try:
+                    return await remote.invoke_async(
                     prompt, invocation_state=invocation_state, metadata=metadata, **keywords
                 )
+                finally:
+                    self._output_class = remote._output_class
 
         with ThreadPoolExecutor(1) as thread:
             # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.

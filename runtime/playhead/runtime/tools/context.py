@@ -55,7 +55,7 @@ class ToolContext:
         tool_use: The model's request.
         run_id: The run.
         invocation_state: The caller's own values for this invocation; never sent to a model. While tools run, it also has
-            `request_state`, a dict, as in Strands.
+            `request_state`, a dict, as in Strands; it is not stored.
         agent_name: The agent that runs the tool.
         cancel_signal: Set when the run is being cancelled. Read-only for tools.
         attempt: 1 for the first start of this call, 2 if a former owner of the run had started it.
