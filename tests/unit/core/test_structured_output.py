@@ -99,6 +99,21 @@ def test_a_schema_is_named_by_its_class_or_its_title() -> None:
     assert "<description>A person.</description>" in output_schema(Person).tool_spec["description"]
 
 
+def test_a_schema_may_refer_to_any_part_of_itself() -> None:
+    parts: dict[str, Any] = {
+        "me": {"$ref": "#"},
+        "first": {"$ref": "#/properties/pair/prefixItems/0"},
+        "pair": {"type": "array", "prefixItems": [{"type": "string"}]},
+        "spaced": {"$ref": "#/$defs/a%20b~1c"},
+    }
+    schema = {**OBJECT, "properties": parts, "$defs": {"a b/c": {"type": "integer"}}}
+    flaws = schema_flaws(output_schema(schema).schema, {"me": {"first": 1}, "spaced": "x"})
+    assert [path for path, _ in flaws] == [("me", "first"), ("spaced",)]
+    for lost in ("#/properties/pair/prefixItems/1", "#/properties/pair/prefixItems/x", "#/properties/pair/type/x"):
+        with pytest.raises(ValueError, match="which it does not hold"):
+            output_schema({**schema, "properties": {**parts, "lost": {"$ref": lost}}})
+
+
 def test_a_class_that_refers_to_itself_is_an_object() -> None:
     output = output_schema(Node)
     assert output.schema["type"] == "object"

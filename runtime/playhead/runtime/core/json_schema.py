@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import unquote
 
 from pydantic_core import PydanticKnownError
 
@@ -72,12 +73,14 @@ def _references(schema: object) -> Iterator[str]:
 
 
 def _holds(schema: Mapping[str, Any], place: str) -> bool:
+    """Whether a JSON pointer leads somewhere; an anchor, which is not a pointer, is left to the validator."""
     found: Any = schema
-    for part in place.removeprefix("#").split("/")[1:]:
+    for part in unquote(place).removeprefix("#").split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
-        if not isinstance(found, Mapping) or key not in found:
+        try:
+            found = found[int(key)] if isinstance(found, list) else found[key]
+        except (KeyError, IndexError, TypeError, ValueError):
             return False
-        found = cast("Mapping[str, Any]", found)[key]
     return True
 
 
