@@ -132,7 +132,7 @@ def test_what_needs_records_alone_loads_neither_models_nor_redis():
 def test_importing_the_providers_imports_no_sdk() -> None:
     code = (
         "import sys, playhead.runtime.models\n"
-        "heavy = {'anthropic', 'openai', 'httpx', 'httpx2', 'xllamacpp'} & set(sys.modules)\n"
+        "heavy = {'aiobotocore', 'anthropic', 'botocore', 'openai', 'httpx', 'httpx2', 'xllamacpp'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -28,7 +28,7 @@ CORE = "playhead.runtime.core"
 DECIDING = ("playhead.runtime.log.rules", "playhead.client.tails.state")
 """Modules outside `core` that decide and do no I/O."""
 
-IMPURE = ("anthropic", "anyio", "asyncio", "httpx", "openai", "redis", "socket", "threading")
+IMPURE = ("aiobotocore", "anthropic", "anyio", "asyncio", "httpx", "openai", "redis", "socket", "threading")
 HARMLESS = ("threading.local",)
 """What may be imported of `IMPURE`: one value for each thread is not I/O."""
 

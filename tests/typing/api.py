@@ -26,6 +26,7 @@ from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import RunInfo, SessionInfo, WorkerInfo
 from playhead.runtime.models import (
     AnthropicModel,
+    BedrockModel,
     DemoModel,
     LocalModel,
     ModelRequest,
@@ -173,6 +174,7 @@ def models() -> list[Model]:
     vendors: list[Model] = [
         OpenAIModel("gpt-5-mini", params={"temperature": 0}),
         AnthropicModel("claude-sonnet-4-5", cache="1h"),
+        BedrockModel("amazon.nova-lite-v1:0", region="eu-west-1"),
     ]
     return [scripted, DemoModel(), *vendors, LocalModel("m.gguf"), Parrot()]
 

@@ -15,7 +15,7 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
-from playhead.runtime.models import AnthropicModel, DemoModel, LocalModel, OpenAIModel, ScriptedModel
+from playhead.runtime.models import AnthropicModel, BedrockModel, DemoModel, LocalModel, OpenAIModel, ScriptedModel
 from playhead.runtime.toolbox import make_http_request
 from playhead.workers import Worker, WorkerOptions
 
@@ -51,6 +51,11 @@ def openai_model(**options: Any) -> OpenAIModel:
 def anthropic_model(**options: Any) -> AnthropicModel:
     given: dict[str, Any] = {"model_id": "m", **options}
     return AnthropicModel(**given)
+
+
+def bedrock_model(**options: Any) -> BedrockModel:
+    given: dict[str, Any] = {"model_id": "m", **options}
+    return BedrockModel(**given)
 
 
 def local_model(**options: Any) -> LocalModel:
@@ -125,6 +130,12 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "params": [[], "temperature=0", {5: 1}],
         "client_args": [[], 5],
         "cache": ["2h", True, 5],
+    },
+    bedrock_model: {
+        "model_id": ["", " ", None, 5],
+        "region": ["", 5],
+        "params": [[], "temperature=0", {5: 1}],
+        "client_args": [[], 5],
     },
     local_model: {
         "path": ["", None, 5],

@@ -11,7 +11,7 @@ import pytest
 
 from playhead.runtime import Agent, ModelConfigurationError, toolbox
 from playhead.runtime.log.memory import MemoryLog
-from playhead.runtime.models import AnthropicModel, LocalModel, OpenAIModel, ScriptedModel
+from playhead.runtime.models import AnthropicModel, BedrockModel, LocalModel, OpenAIModel, ScriptedModel
 from playhead.workers import Worker
 
 __all__: list[str] = []
@@ -66,7 +66,12 @@ async def test_a_worker_does_not_start_with_a_model_that_is_not_ready() -> None:
 
 @pytest.mark.parametrize(
     ("missing", "provider", "make"),
-    [("openai", "openai", OpenAIModel), ("httpx", "openai", OpenAIModel), ("anthropic", "anthropic", AnthropicModel)],
+    [
+        ("openai", "openai", OpenAIModel),
+        ("httpx", "openai", OpenAIModel),
+        ("anthropic", "anthropic", AnthropicModel),
+        ("aiobotocore", "bedrock", BedrockModel),
+    ],
 )
 def test_a_model_whose_extra_is_not_installed_is_refused_when_it_is_made(
     missing: str, provider: str, make: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch

@@ -10,9 +10,17 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.errors import ModelConfigurationError
-from playhead.runtime.models import AnthropicModel, DemoModel, LocalModel, OpenAIModel, ScriptedModel, resolve_model
+from playhead.runtime.models import (
+    AnthropicModel,
+    BedrockModel,
+    DemoModel,
+    LocalModel,
+    OpenAIModel,
+    ScriptedModel,
+    resolve_model,
+)
 
-FORMS = '"openai/<model id>", "openai-responses/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
+FORMS = '"openai/<model id>", "openai-responses/<model id>", "anthropic/<model id>", "bedrock/<model id>", "local/<path to a .gguf file>" or "demo"'
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +39,9 @@ def test_names_give_their_providers() -> None:
     claude = resolve_model("anthropic/claude-sonnet-4-5")
     assert isinstance(claude, AnthropicModel)
     assert claude.model_id == "claude-sonnet-4-5"
+    nova = resolve_model("bedrock/arn:aws:bedrock:eu-west-1:1:inference-profile/nova")
+    assert isinstance(nova, BedrockModel)
+    assert nova.model_id == "arn:aws:bedrock:eu-west-1:1:inference-profile/nova"
     assert isinstance(resolve_model("demo"), DemoModel)
     assert repr(resolve_model("local//models/m.gguf")).startswith("LocalModel('/models/m.gguf'")
 
@@ -73,7 +84,9 @@ def test_a_model_that_was_asked_for_logs_nothing(caplog: pytest.LogCaptureFixtur
     assert not caplog.records
 
 
-@pytest.mark.parametrize("name", ["gpt-5-mini", "vendor/x", "openai/", "anthropic/", "local/", "openai", "Demo", ""])
+@pytest.mark.parametrize(
+    "name", ["gpt-5-mini", "vendor/x", "openai/", "anthropic/", "bedrock/", "local/", "openai", "Demo", ""]
+)
 def test_an_unknown_name_is_told_with_the_accepted_forms(name: str) -> None:
     with pytest.raises(ModelConfigurationError) as caught:
         resolve_model(name)

@@ -1,4 +1,4 @@
-"""Model providers: OpenAI-compatible servers, Anthropic, a local GGUF file, an offline demo, and a scripted model for tests."""
+"""Model providers: OpenAI-compatible servers, Anthropic, Bedrock, a local GGUF file, an offline demo, and a scripted model for tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from playhead.runtime.lazy import import_at_first_use
 if TYPE_CHECKING:
     from playhead.runtime.core.model_input import ModelRequest
     from playhead.runtime.models.anthropic.model import AnthropicModel
+    from playhead.runtime.models.bedrock.model import BedrockModel
     from playhead.runtime.models.demo.model import DemoModel
     from playhead.runtime.models.local.model import LocalModel
     from playhead.runtime.models.openai.model import OpenAIModel
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnthropicModel",
+    "BedrockModel",
     "DemoModel",
     "LocalModel",
     "ModelRequest",
@@ -33,6 +35,7 @@ import_at_first_use(
     __name__,
     {
         "AnthropicModel": "playhead.runtime.models.anthropic.model",
+        "BedrockModel": "playhead.runtime.models.bedrock.model",
         "DemoModel": "playhead.runtime.models.demo.model",
         "LocalModel": "playhead.runtime.models.local.model",
         "OpenAIModel": "playhead.runtime.models.openai.model",

@@ -15,7 +15,7 @@ from playhead.runtime.core.blocks import FORMATS
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.plain import plain
 
-__all__ = ["Medium", "blocks", "fields_of", "inner", "json_text", "medium", "said", "sentence", "text_of"]
+__all__ = ["Medium", "blocks", "bytes_of", "fields_of", "inner", "json_text", "medium", "said", "sentence", "text_of"]
 
 _TYPES: Final = {
     kind: {form: media_type for media_type, (of, form) in reversed(FORMATS.items()) if of == kind}
@@ -64,7 +64,7 @@ def medium(value: Any, kind: str, *, held: bool = True) -> Medium | str:
         return f"{name or 'document'}:\n{text}"
     if isinstance(source, Mapping) and any(key in source for key in _LOCATIONS):
         return sentence(what, "given by its location; this model takes it by value only")
-    data = _bytes(inner(source, "bytes"))
+    data = bytes_of(inner(source, "bytes"))
     if not data:
         return sentence(what, "without any bytes")
     media_type = _TYPES[kind].get("jpeg" if form == "jpg" else form)
@@ -130,7 +130,7 @@ def _texts(pieces: Any) -> list[str]:
     return [text for piece in found if isinstance(text := inner(piece, "text"), str)]
 
 
-def _bytes(value: Any) -> bytes:
+def bytes_of(value: Any) -> bytes:
     """The bytes of a source, which may also be in their JSON form."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(cast("bytes", value))

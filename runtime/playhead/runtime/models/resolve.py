@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.models.anthropic.model import AnthropicModel
+from playhead.runtime.models.bedrock.model import BedrockModel
 from playhead.runtime.models.demo.model import DemoModel
 from playhead.runtime.models.local.model import LocalModel
 from playhead.runtime.models.model import Model
@@ -17,7 +18,10 @@ __all__ = ["check_model", "resolve_model"]
 
 _log = logging.getLogger("playhead.models")
 _DEFAULT = "openai/gpt-5-mini"
-_FORMS = '"openai/<model id>", "openai-responses/<model id>", "anthropic/<model id>", "local/<path to a .gguf file>" or "demo"'
+_FORMS = (
+    '"openai/<model id>", "openai-responses/<model id>", "anthropic/<model id>", "bedrock/<model id>", '
+    '"local/<path to a .gguf file>" or "demo"'
+)
 
 
 def check_model(model: object) -> None:
@@ -48,6 +52,7 @@ def resolve_model(model: str | Model | None) -> Model:
     * `"openai/<id>"`: an `OpenAIModel`; the server is OpenAI's, or the one in `OPENAI_BASE_URL`.
     * `"openai-responses/<id>"`: an `OpenAIModel` with `api="responses"`.
     * `"anthropic/<id>"`: an `AnthropicModel`; the server is Anthropic's, or the one in `ANTHROPIC_BASE_URL`.
+    * `"bedrock/<id>"`: a `BedrockModel` of the region that the environment or the profile names.
     * `"local/<path>"`: a `LocalModel`; `local//models/m.gguf` is an absolute path, `~` is the home directory.
     * `"demo"`: a `DemoModel`.
     * An object with a `stream` method is returned as it is.
@@ -89,6 +94,8 @@ def _from_name(name: str, *, source: str) -> Model:
             return OpenAIModel(rest, api="responses")
         if kind == "anthropic":
             return AnthropicModel(rest)
+        if kind == "bedrock":
+            return BedrockModel(rest)
         if kind == "local":
             return LocalModel(os.path.expanduser(rest))
     raise ModelConfigurationError(f"{source}={name!r} is not a model that playhead knows: use {_FORMS}.")

@@ -13,7 +13,7 @@ from playhead.runtime.core.errors import (
 from playhead.runtime.core.faults import status_of
 from playhead.runtime.models.server_errors import error_words
 
-__all__ = ["told"]
+__all__ = ["is_overflow", "told"]
 
 _SHORTEST_SECRET: Final = 8  # a shorter key is a placeholder for a server without keys, and may occur in any text
 
@@ -28,7 +28,7 @@ _OVERFLOW = re.compile(
             r"exceeds the maximum number of tokens allowed",
             r"prompt is too long",
             r"input is too long",
-            r"too many (?:input )?tokens",
+            r"too many (?:(?:input )?tokens|total text bytes)",
         )
     ),
     re.IGNORECASE,
@@ -82,4 +82,9 @@ def _overload(error: Any) -> type[Exception] | None:
     status, code = status_of(error), str(getattr(error, "code", None) or "")
     if status == 429 or _THROTTLED.search(code):
         return None if code == "insufficient_quota" else ModelThrottledException  # a quota does not pass
-    return ContextWindowOverflowException if _OVERFLOW.search(f"{code} {error}") else None
+    return ContextWindowOverflowException if is_overflow(f"{code} {error}") else None
+
+
+def is_overflow(words: str) -> bool:
+    """Whether a server's words say that a request does not fit the context window."""
+    return bool(_OVERFLOW.search(words))

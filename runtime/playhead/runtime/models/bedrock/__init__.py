@@ -1,0 +1,3 @@
+"""Amazon Bedrock's Converse API."""
+
+__all__: list[str] = []
