@@ -283,6 +283,29 @@ async def test_leaving_the_stream_closes_the_connection(way: str) -> None:
             await server.left.wait()
 
 
+async def test_the_end_of_one_call_leaves_another_one_that_overlaps_alone() -> None:
+    held = anyio.Event()
+
+    async def respond(asked: Asked) -> None:
+        await asked.begin(STREAM)
+        await asked.send(HI[0])
+        if asked.body["messages"][0]["content"][0]["text"] == "hello":
+            await held.wait()
+        for piece in HI[1:]:
+            await asked.send(piece)
+        await asked.end()
+
+    async with serving(respond) as server:
+        model = model_of(server)
+        with anyio.fail_after(20):
+            async with aclosing(model.stream(HELLO)) as stream:
+                first = [await anext(stream)]
+                second = await ask(model, [{"role": "user", "content": [{"text": "and"}]}])
+                held.set()
+                first += [chunk async for chunk in stream]
+    assert first == second
+
+
 @pytest.mark.parametrize("cut", [False, True], ids=["clean", "cut"])
 async def test_half_a_message_never_looks_finished(cut: bool) -> None:
     error = await raised(speaking(*aws_events(START, delta(0, text="half an"), stop(0)), cut=cut))

@@ -7,31 +7,23 @@ of its runs.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 import threading
 import weakref
 from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager, closing
-from typing import Any, Final
-
-import anyio
-import anyio.to_thread
+from contextlib import aclosing, closing
+from typing import Any
 
 from playhead.runtime.core.arguments import check_mapping, check_text
 from playhead.runtime.core.converse import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ModelConfigurationError, ModelUnavailableError, PlayheadError
+from playhead.runtime.models.bedrock.client import SharedClient, load_sdk, new_session
 from playhead.runtime.models.bedrock.events import ChunkReader, told
 from playhead.runtime.models.bedrock.request import converse_request, is_claude
 
 __all__ = ["BedrockModel"]
-
-_SERVICE: Final = "bedrock-runtime"
-_CLOSE_S: Final = 5.0
-_READ_TIMEOUT_S: Final = 120
-"""A model that reasons may say nothing for longer than botocore's 60 s."""
 
 
 class BedrockModel:
@@ -44,7 +36,8 @@ class BedrockModel:
         params: Additional keys of each `ConverseStream`, in the API's own form, such as
             `{"inferenceConfig": {"maxTokens": 4000}, "additionalModelRequestFields": {"top_k": 9}}` or `guardrailConfig`.
         client_args: Additional arguments of the SDK's `create_client`, such as `endpoint_url` or `aws_access_key_id`;
-            `config` is an `aiobotocore.config.AioConfig`, in the place of the one that forbids the SDK's own retries.
+            `config` is an `aiobotocore.config.AioConfig` in the place of the one that forbids the SDK's own retries and
+            does not limit its connections.
 
     Attributes:
         continues_partial: Whether the model goes on from a partial message, so that an agent may have
@@ -95,7 +88,7 @@ class BedrockModel:
         thinks = "thinking" in (self._params.get("additionalModelRequestFields") or {})
         self.continues_partial: bool = is_claude(model_id) and not thinks
         # One for each event loop: a session caches credentials, and guards them with a lock of its loop.
-        self._sessions: weakref.WeakKeyDictionary[AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        self._clients: weakref.WeakKeyDictionary[AbstractEventLoop, SharedClient] = weakref.WeakKeyDictionary()
         self._guard = threading.Lock()
 
     def __repr__(self) -> str:
@@ -113,7 +106,7 @@ class BedrockModel:
         Raises:
             ModelConfigurationError: If there is none.
         """
-        self._region_of(_new_session())
+        self._region_of(new_session())
 
     async def stream(
         self,
@@ -139,11 +132,12 @@ class BedrockModel:
         request = converse_request(
             self.model_id, messages, tool_specs, system, tool_choice=tool_choice, params=self._params
         )
-        if not _loader.cache_info().currsize:
-            await anyio.to_thread.run_sync(_loader)
+        await load_sdk()
+        shared = self._shared()
+        args = {**self._client_args, "region_name": self._region_of(shared.session)}
         reader = ChunkReader()
         try:
-            async with self._client() as client:
+            async with shared.using(args) as client:
                 response = await client.converse_stream(**request)
                 with closing(response["stream"]) as stream:
                     async with aclosing(aiter(stream)) as events:
@@ -156,29 +150,13 @@ class BedrockModel:
         if not reader.finished:
             raise ModelUnavailableError(f"The stream of model {self.model_id} ended before the message was finished.")
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncGenerator[Any]:
-        """The SDK's client, closed after the block, even if the block is cancelled."""
-        from aiobotocore.config import AioConfig
-
-        session = self._session()
-        config = AioConfig(retries={"total_max_attempts": 1}, read_timeout=_READ_TIMEOUT_S)
-        args = {"config": config, **self._client_args, "region_name": self._region_of(session)}
-        opening = session.create_client(_SERVICE, **args)
-        client = await opening.__aenter__()
-        try:
-            yield client
-        finally:
-            # Shielded: a cancelled call must still return its connection.
-            with anyio.move_on_after(_CLOSE_S, shield=True):
-                await opening.__aexit__(None, None, None)
-
-    def _session(self) -> Any:
+    def _shared(self) -> SharedClient:
+        """The client of the running event loop."""
         loop = get_running_loop()
         with self._guard:
-            if loop not in self._sessions:
-                self._sessions[loop] = _new_session()
-            return self._sessions[loop]
+            if loop not in self._clients:
+                self._clients[loop] = SharedClient(new_session())
+            return self._clients[loop]
 
     def _region_of(self, session: Any) -> str:
         given = self._region or self._client_args.get("region_name") or os.environ.get("AWS_REGION")
@@ -187,24 +165,3 @@ class BedrockModel:
         raise ModelConfigurationError(
             f"model bedrock/{self.model_id} cannot be used: there is no region. Set AWS_REGION or pass region=."
         )
-
-
-def _new_session() -> Any:
-    from aiobotocore.session import get_session
-
-    session = get_session()
-    session.register_component("data_loader", _loader())
-    return session
-
-
-@functools.cache
-def _loader() -> Any:
-    """The SDK's descriptions of the service, read once, in a thread: importing and reading take a second."""
-    from botocore.loaders import create_loader
-
-    loader: Any = create_loader()
-    for kind in ("service-2", "endpoint-rule-set-1"):
-        loader.load_service_model(_SERVICE, kind)
-    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-        loader.load_data(name)
-    return loader
