@@ -22,6 +22,7 @@ from playhead.runtime.core.errors import (
 )
 from playhead.runtime.core.faults import asked_to_wait, is_transient
 from playhead.runtime.models import AnthropicModel
+from tests.support.fleet import Fleet
 from tests.support.vendor_server import Asked, Respond, Server, events_of, refusing, saying, serving
 
 __all__: list[str] = []
@@ -293,6 +294,38 @@ async def test_signed_and_encrypted_reasoning_goes_back_as_it_came() -> None:
             ],
         },
     ]
+
+
+async def test_the_next_owner_of_a_run_has_the_model_go_on_from_the_partial_message(fleet: Fleet) -> None:
+    async def respond(asked: Asked) -> None:
+        if len(server.asked) > 1:
+            await saying(events_of(start(), *text(0, " three"), *stop()))(asked)
+            return
+        await asked.begin()
+        await asked.send(events_of(start(), *text(0, "one", " two")[:-1]))
+        await anyio.sleep_forever()
+
+    async with serving(respond) as server, fleet.client() as client:
+        agent = Agent(model_of(server), name="agent", on_partial="continue", callback_handler=None)
+        async with fleet.worker(agent):
+            run = await client.start("agent", "Count.")
+            async with aclosing(run.stream_async()) as events:
+                async for event in events:
+                    if event.get("data") == " two":
+                        break
+        async with fleet.worker(agent):
+            assert str(await run.result()) == "one two three\n"
+    assert server.asked[1].body["messages"] == [
+        {"role": "user", "content": [{"type": "text", "text": "Count."}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "one two"}]},
+    ]
+
+
+def test_a_model_that_reasons_does_not_go_on_from_a_partial_message() -> None:
+    model = AnthropicModel("claude", params={"thinking": {"type": "enabled", "budget_tokens": 1024}})
+    with pytest.raises(ModelConfigurationError, match="on_partial='continue'"):
+        _ = Agent(model, on_partial="continue").model
+    assert AnthropicModel("claude", params={"thinking": {"type": "disabled"}}).continues_partial
 
 
 async def test_a_piece_arrives_while_the_server_still_writes() -> None:
