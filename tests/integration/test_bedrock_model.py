@@ -268,17 +268,22 @@ async def test_a_message_that_is_cut_into_bytes_is_read() -> None:
 
 @pytest.mark.parametrize("way", ["close", "cancel"])
 async def test_leaving_the_stream_closes_the_connection(way: str) -> None:
+    begun = anyio.Event()
+
     async def respond(asked: Asked) -> None:
         await asked.begin(STREAM)
         await asked.send(aws_event("messageStart", {"role": "assistant"}))
+        begun.set()
 
     async with serving(respond) as server:
         if way == "close":
             async with aclosing(model_of(server).stream(HELLO)) as stream:
                 assert await anext(stream) == START
         else:
-            with anyio.move_on_after(0.5):  # it waits for an event that never comes
-                await ask(model_of(server))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ask, model_of(server))  # it waits for an event that never comes
+                await begun.wait()
+                tasks.cancel_scope.cancel()
         with anyio.fail_after(10):
             await server.left.wait()
 

@@ -106,7 +106,8 @@ class BedrockModel:
         Raises:
             ModelConfigurationError: If there is none.
         """
-        self._region_of(new_session())
+        if self._given_region() is None:  # the SDK is imported only if it may know more
+            self._region_of(new_session())
 
     async def stream(
         self,
@@ -158,9 +159,11 @@ class BedrockModel:
                 self._clients[loop] = SharedClient(new_session())
             return self._clients[loop]
 
+    def _given_region(self) -> Any:
+        return self._region or self._client_args.get("region_name") or os.environ.get("AWS_REGION") or None
+
     def _region_of(self, session: Any) -> str:
-        given = self._region or self._client_args.get("region_name") or os.environ.get("AWS_REGION")
-        if region := given or session.get_config_variable("region"):
+        if region := self._given_region() or session.get_config_variable("region"):
             return str(region)
         raise ModelConfigurationError(
             f"model bedrock/{self.model_id} cannot be used: there is no region. Set AWS_REGION or pass region=."
