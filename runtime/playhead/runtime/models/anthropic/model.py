@@ -158,25 +158,38 @@ class AnthropicModel:
         await load_sdk("anthropic")
         import anthropic
 
-        started = time.monotonic()
         try:
-            async with self._response(self._request(conversation)) as response:
-                yield c.message_start()
-                translator = EventTranslator()
-                async with aclosing(_events(response)) as events:
-                    async for event in events:
-                        for chunk in translator.feed(event):
-                            yield chunk
-                        if translator.finished:
-                            break
-                if not translator.finished:
-                    raise anthropic.APIConnectionError(
-                        message=f"The stream of model {self.model_id} ended before the message was finished.",
-                        request=response.http_request,
-                    )
-                yield translator.metadata(round((time.monotonic() - started) * 1000))
+            async with (
+                self._response(self._request(conversation)) as response,
+                aclosing(self._chunks(response)) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
         except (anthropic.APIError, ModelResponseError) as error:
             raise told(error, model_id=self.model_id, key=self._key())  # noqa: B904 - it sets the cause itself
+
+    async def _chunks(self, response: Any) -> AsyncGenerator[Chunk]:
+        """The chunks of a response.
+
+        Raises:
+            anthropic.APIConnectionError: If it ends before the message does.
+            ModelResponseError: If it reports an error, or holds something that is not understood.
+        """
+        import anthropic
+
+        started = time.monotonic()
+        translator = EventTranslator()
+        yield c.message_start()
+        async with aclosing(_events(response)) as events:
+            async for event in events:
+                for chunk in translator.feed(event):
+                    yield chunk
+                if translator.finished:
+                    break
+        if not translator.finished:
+            message = f"The stream of model {self.model_id} ended before the message was finished."
+            raise anthropic.APIConnectionError(message=message, request=response.http_request)
+        yield translator.metadata(round((time.monotonic() - started) * 1000))
 
     def _request(self, conversation: dict[str, Any]) -> dict[str, Any]:
         """The arguments of the SDK's `create`. It refuses unknown keys, so `params` are passed in `extra_body`."""
