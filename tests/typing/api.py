@@ -120,7 +120,7 @@ async def agents(prompt: Prompt, messages: Messages) -> None:
     assert_type(agent.cancel(), None)
     Agent(tool_executor="parallel")  # pyright: ignore[reportArgumentType]
     agent(1)  # pyright: ignore[reportArgumentType]
-    agent("hi", limits=1)  # pyright: ignore[reportCallIssue]
+    agent("hi", limits=1)  # pyright: ignore[reportArgumentType]
     Agent(structured_output_model=Person, structured_output_prompt="Fill it in.")
     agent("hi", structured_output_model=Person)
     agent("hi", limits={"turns": 3, "total_tokens": 1000, "output_tokens": 10})

@@ -143,8 +143,8 @@ class RemoteAgent:
                 remote._output_class = self._output_class
                 try:
                     return await remote.invoke_async(
-                    prompt, invocation_state=invocation_state, metadata=metadata, **keywords
-                )
+                        prompt, invocation_state=invocation_state, metadata=metadata, **keywords
+                    )
                 finally:
                     self._output_class = remote._output_class
 
