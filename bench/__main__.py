@@ -11,7 +11,7 @@ from typing import Final
 
 import anyio
 
-from bench import export, fork, latency, loop_alone, memory, paced, replay, saturated, states, tails, verify
+from bench import export, fork, latency, lists, loop_alone, memory, paced, replay, saturated, states, tails, verify
 from bench.figures import Figure
 from bench.report import print_json, print_table
 from bench.server import Bench, describe_machine, running_server
@@ -33,6 +33,7 @@ _MEASUREMENTS: Final[dict[str, ModuleType]] = {
     "states": states,
     "verify": verify,
     "fork": fork,
+    "lists": lists,
 }
 _LIMIT_S: Final = 240.0
 """The time limit of one measurement: if the machine is too busy for it, the others are still reported."""

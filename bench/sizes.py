@@ -22,6 +22,7 @@ class Sizes:
         tails: Tails open at once.
         tokens: Tokens in a stream whose memory is measured.
         replay_records: Records of the log that is replayed, exported and forked.
+        listed_runs: Runs of which pages are listed.
     """
 
     rounds: int
@@ -33,6 +34,7 @@ class Sizes:
     tails: int
     tokens: int
     replay_records: int
+    listed_runs: int
 
 
 SIZES: Final = {
@@ -46,6 +48,7 @@ SIZES: Final = {
         tails=10_000,
         tokens=20_000,
         replay_records=100_000,
+        listed_runs=200_000,
     ),
     "quick": Sizes(
         rounds=2,
@@ -57,6 +60,7 @@ SIZES: Final = {
         tails=500,
         tokens=5_000,
         replay_records=20_000,
+        listed_runs=100_000,
     ),
     "smoke": Sizes(
         rounds=1,
@@ -68,6 +72,7 @@ SIZES: Final = {
         tails=5,
         tokens=300,
         replay_records=300,
+        listed_runs=300,
     ),
 }
 """By name: `full` takes about four minutes, `quick` under one, `smoke` measures nothing useful."""

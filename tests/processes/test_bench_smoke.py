@@ -15,7 +15,20 @@ import pytest
 __all__: list[str] = []
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = {"latency", "saturated", "paced", "loop", "tails", "memory", "replay", "export", "states", "verify", "fork"}
+GROUPS = {
+    "latency",
+    "saturated",
+    "paced",
+    "loop",
+    "tails",
+    "memory",
+    "replay",
+    "export",
+    "states",
+    "verify",
+    "fork",
+    "lists",
+}
 CURVES = ["runs", "workers", "tails", "readers", "records"]
 
 

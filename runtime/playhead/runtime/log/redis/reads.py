@@ -94,9 +94,13 @@ class RedisReads(RedisCalls):
     async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
         check_count("limit", limit, least=1)
         found: list[ListedRun] = []
-        async with aclosing(self._places(filters, after, min(limit + 1, _LISTED_PER_CALL))) as pages:
+        size = min(limit + 1, _LISTED_PER_CALL)  # one more tells whether there are more
+        async with aclosing(self._places(filters, after, size)) as pages:
             async for places in pages:
-                found += [one for one in await self._listed(places) if filters.fits(one.info)]
+                for start in range(0, len(places), size):
+                    if len(found) <= limit:
+                        some = await self._listed(places[start : start + size])
+                        found += [one for one in some if filters.fits(one.info)]
                 if len(found) > limit:
                     break
         return RunPage(found[:limit], more=len(found) > limit)
@@ -121,8 +125,8 @@ class RedisReads(RedisCalls):
         first = "+inf" if filters.until is None else f"({filters.until * 1000}"
         if after is not None and (filters.until is None or after.position < filters.until * 1000):
             first = str(after.position)  # inclusive, because a run of another shard may have the same one
+            size += 1  # for the run at that place
         index, others = await self._smallest(filters, first, last)
-        size = max(size, _COMPARED_PER_CALL) if others else size
         while True:
             place = (index, first, last, "BYSCORE", "REV", "LIMIT", 0, size, "WITHSCORES")
             reply = [text(one) for one in await self._call("ZRANGE", *place)]
@@ -131,6 +135,7 @@ class RedisReads(RedisCalls):
             if len(read) < size:
                 return
             first = f"({read[-1].position}"
+            size = min(2 * size, _COMPARED_PER_CALL) if others else size  # the more, the fewer fit all of them
 
     async def _smallest(self, filters: RunFilter, first: str, last: str) -> tuple[str, list[str]]:
         """The index with the fewest runs, and the others."""
@@ -151,13 +156,9 @@ class RedisReads(RedisCalls):
 
     async def _listed(self, places: Sequence[Place]) -> list[ListedRun]:
         """The runs at these places that exist."""
-        found: list[ListedRun] = []
-        for start in range(0, len(places), _LISTED_PER_CALL):
-            some = places[start : start + _LISTED_PER_CALL]
-            rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for _, run_id in some])
-            pairs = zip(some, rows, strict=True)
-            found += [ListedRun(one, info) for one, row in pairs if (info := _listed(one.run_id, row))]
-        return found
+        rows = await self._calls([("HMGET", self.keys.run(run_id), *INFO_FIELDS) for _, run_id in places])
+        pairs = zip(places, rows, strict=True)
+        return [ListedRun(one, info) for one, row in pairs if (info := _listed(one.run_id, row))]
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         stored = await self.stored_definition(run_id, digest)
