@@ -11,13 +11,13 @@
 local run, log, deadlines, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
-local now = now_ms()
 append_records(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
 local position = next_position(prefix)
-local created = string.format('%.0f', math.floor(position / 1000))
+local created = math.floor(position / 1000)
+local now = math.min(now_ms(), created) -- less only if the clock was set back
 redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'crash_streak', 0, 'idle_owners', 0,
   'handovers', 0, 'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
-  'created', created, 'updated', created)
+  'created', string.format('%.0f', created), 'updated', string.format('%.0f', created))
 if ARGV[9] ~= '' then redis.call('HSET', run, 'metadata', ARGV[9], 'tags', ARGV[10]) end
 local deadline = tonumber(ARGV[6])
 if deadline > 0 then
