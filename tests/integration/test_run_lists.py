@@ -48,19 +48,42 @@ async def test_a_client_finds_runs_by_what_they_are(fleet: Fleet) -> None:
             "session": {"session": "s"},
             "tag": {"tag": "customer=ada"},
             "tags": {"tag": ["nightly", "customer=bob"]},
+            "a dict": {"tag": {"nightly": True, "customer": "bob"}},
             "since": {"since": now - timedelta(hours=1)},
             "until": {"until": now - timedelta(hours=1)},
         }
-        found = {name: [info.run_id for info in await client.runs(**filters)] for name, filters in asked.items()}
+        found = {name: [info.run_id for info in await client.runs(**one)] for name, one in asked.items()}
         assert found == {
             "agent": [bob.id],
             "state": [ada.id],
             "session": [ada.id],
             "tag": [ada.id],
             "tags": [bob.id],
+            "a dict": [bob.id],
             "since": [bob.id, ada.id],
             "until": [],
         }
+
+
+@pytest.mark.parametrize(
+    ("filters", "told"),
+    [
+        ({"state": "done"}, "state must be 'queued' or"),
+        ({"since": "yesterday"}, "since must be a datetime, or a whole number of unix milliseconds, not 'yesterday'"),
+        ({"until": 1.5}, "until must be a datetime"),
+        ({"tag": 7}, "tag must be a text such as"),
+        ({"tag": {"key": None}}, "must be a text, a number or a bool"),
+        ({"limit": "3"}, "limit must be a whole number"),
+        ({"cursor": "x"}, "is not one of a page of runs"),
+        ({"since": 2, "until": 1}, "is not before until"),
+    ],
+)
+async def test_a_filter_that_no_run_can_fit_is_one_clear_error(
+    fleet: Fleet, filters: dict[str, Any], told: str
+) -> None:
+    async with fleet.client() as client:
+        with pytest.raises((ValueError, TypeError), match=told):
+            await client.runs(**filters)
 
 
 async def test_pages_over_shards_have_every_run_once_and_in_order(fleet: Fleet) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from playhead.client.run import Run
 from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import check_run_id
+from playhead.runtime.core.metadata import Metadata, checked_metadata, tags_of
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.interface import LogReader
 from playhead.runtime.log.listing import RunFilter, RunPage, place_of
@@ -39,7 +40,7 @@ class Listing(ABC):
         session: str | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
-        tag: str | Sequence[str] | None = None,
+        tag: str | list[str] | tuple[str, ...] | Metadata | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> RunPage:
@@ -56,7 +57,8 @@ class Listing(ABC):
             since: When it was submitted at the earliest: a datetime, which is in local time if it names no zone, or unix
                 milliseconds.
             until: Before when it was submitted.
-            tag: An item of its metadata as `key=value`, or `key` for `key=true`; of several tags the run has all.
+            tag: An item of its metadata as `key=value`, or `key` for `key=true`; or several, as a list or a dict, all of which
+                the run has.
             limit: The number of runs of a page.
             cursor: The `cursor` of the page before, which was made with the same filters; None for the first page.
 
@@ -64,16 +66,16 @@ class Listing(ABC):
             A list of `RunInfo`; its `cursor` is None if there are no more.
 
         Raises:
-            ValueError: If no run can be so: an unknown state, a malformed name or tag, `since` after `until`; or if
-                `cursor` is not one.
+            ValueError, TypeError: If no run can be so: an unknown state, a malformed name, tag or time, `since` after
+                `until`; or if `cursor` is not one.
         """
         filters = RunFilter(
             agent=agent,
             state=state,
             session=session,
-            tags=[] if tag is None else [tag] if isinstance(tag, str) else tag,
-            since=_in_ms(since),
-            until=_in_ms(until),
+            tags=_tags(tag),
+            since=_in_ms("since", since),
+            until=_in_ms("until", until),
         )
         return await self.reader.runs(filters, limit=limit, after=None if cursor is None else place_of(cursor))
 
@@ -101,5 +103,19 @@ class Listing(ABC):
         return await self.reader.workers()
 
 
-def _in_ms(time: datetime | int | None) -> int | None:
-    return round(time.timestamp() * 1000) if isinstance(time, datetime) else time
+def _tags(given: str | list[str] | tuple[str, ...] | Metadata | None) -> Sequence[str]:
+    if isinstance(given, Mapping):
+        return tags_of(checked_metadata(given))
+    if isinstance(given, str) or given is None:
+        return [] if given is None else [given]
+    if isinstance(given, list | tuple):
+        return given
+    raise TypeError(f"tag must be a text such as 'customer=ada', a list of them or a dict, not {given!r:.80}")
+
+
+def _in_ms(name: str, time: datetime | int | None) -> int | None:
+    if isinstance(time, datetime):
+        return round(time.timestamp() * 1000)
+    if time is not None and type(time) is not int:
+        raise TypeError(f"{name} must be a datetime, or a whole number of unix milliseconds, not {time!r:.80}")
+    return time

@@ -40,6 +40,9 @@ _COLUMNS: Final = (
     Column("submitted", 8),
 )
 _PROMPT: Final = 40
+_BESIDE_PROMPT: Final = 58
+"""The characters of a prompt, and of what is more important beside it."""
+
 _EVERY_S: Final = 2.0
 
 
@@ -66,7 +69,7 @@ def runs(
         raise ValueError("--watch needs a terminal to show the list in; with --json it prints each run that changes")
 
     async def act(client: Client) -> int:
-        table = _Table(client)
+        table = _Table(client, Console().width if sys.stdout.isatty() else None)
         if watch:
             await (_watch_json(client, filters, limit) if as_json else _watch(table, filters, limit))
         page = await client.reader.runs(filters, limit=limit, after=after)
@@ -120,10 +123,11 @@ async def _watch_json(client: Client, filters: RunFilter, limit: int) -> None:
 
 
 class _Table:
-    """Makes rows of runs; what it once read of a run's prompt it keeps."""
+    """Makes rows of runs, for a terminal of a width or for a pipe; what it once read of a run's prompt it keeps."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, width: int | None) -> None:
         self.client = client
+        self._longest = _PROMPT if width is None else max(12, min(_PROMPT, width - _BESIDE_PROMPT))
         self._prompts: dict[str, str] = {}
 
     async def rows(self, page: RunPage) -> list[list[str | Text]]:
@@ -161,7 +165,7 @@ class _Table:
         if run_id not in self._prompts:
             first = await self.client.log_of(run_id).read(run_id, limit=1)
             record = first[0].record if first else None
-            asked = preview(record.prompt, longest=_PROMPT) if isinstance(record, RunSubmitted) else ""
+            asked = preview(record.prompt, longest=self._longest) if isinstance(record, RunSubmitted) else ""
             self._prompts[run_id] = printable(asked)
         return self._prompts[run_id]
 

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, cast, get_args
 from playhead.runtime.core.codec import decode_batch, decode_stored, unpack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import ForeignRecordError
+from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.segments import Segment, Stored, segments
 from playhead.runtime.core.signals import Signal
@@ -256,6 +257,13 @@ def _info_of(run_id: str, field: Mapping[str, str]) -> RunInfo:
         handovers=int(field["handovers"] or 0),
         errors=int(field["errors"] or 0),
         deadline=int(float(field["deadline"])) if field["deadline"] else None,
-        metadata=json.loads(field["metadata"] or "{}"),
+        metadata=_metadata_of(field["metadata"]),
         due=int(float(field["due"])) if field["due"] and field["state"] == "queued" else None,
     )
+
+
+def _metadata_of(stored: str) -> Metadata:
+    found = json.loads(stored or "{}")
+    if not isinstance(found, dict):
+        raise ValueError(f"its metadata is {stored!r:.80}")
+    return cast("Metadata", found)

@@ -17,6 +17,7 @@ from typing import Final, Literal, TypeVar, cast
 
 import anyio
 
+from playhead.runtime.core.checks import check_count
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
 from playhead.runtime.core.errors import PlayheadError, ShardsError
@@ -300,6 +301,7 @@ class ShardedLog:
 
     async def runs(self, filters: RunFilter = EVERY_RUN, *, limit: int = 50, after: Place | None = None) -> RunPage:
         """See `Log.runs`; of all shards, or of that of the session."""
+        check_count("limit", limit, least=1)
         if filters.session is not None:
             return await (await self._of_session(filters.session)).runs(filters, limit=limit, after=after)
         return merged(await self._all(lambda log: log.runs(filters, limit=limit, after=after)), limit=limit)
