@@ -103,7 +103,12 @@ async def test_a_worker_a_client_and_a_viewer_with_the_documented_rights_do_all_
             assert [event async for event in viewer.run(run.id).stream_async()]
             assert len(await client.workers()) == len(await viewer.workers()) == 1
             assert [info.run_id for info in await viewer.runs()] == [run.id]
+            assert len(await viewer.runs(agent="agent", state="completed", session="ada", since=1)) == 1
+            assert (await viewer.find_run(run.id[:-1])).id == run.id
             await (await client.start("unserved", "Hi")).cancel()
+            unwanted = await client.start("unserved", "Hi", metadata={"customer": "ada"})
+            await unwanted.cancel()
+            await unwanted.delete()
             assert len([one async for one in viewer.archive_runs(tmp_path / "copied")]) == 2
             await fleet.ended(worker, completed=1)
         assert worker.statistics().archived

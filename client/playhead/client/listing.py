@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 from playhead.client.run import Run
 from playhead.client.tails.notice import run_not_found
@@ -40,7 +41,7 @@ class Listing(ABC):
         session: str | None = None,
         since: datetime | int | None = None,
         until: datetime | int | None = None,
-        tag: str | list[str] | tuple[str, ...] | Metadata | None = None,
+        tag: str | Sequence[str] | Metadata | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> RunPage:
@@ -103,14 +104,15 @@ class Listing(ABC):
         return await self.reader.workers()
 
 
-def _tags(given: str | list[str] | tuple[str, ...] | Metadata | None) -> Sequence[str]:
+def _tags(given: object) -> Sequence[str]:
+    """The tags, each of which the filter checks."""
     if isinstance(given, Mapping):
-        return tags_of(checked_metadata(given))
+        return tags_of(checked_metadata(cast("object", given)))
     if isinstance(given, str) or given is None:
         return [] if given is None else [given]
-    if isinstance(given, list | tuple):
-        return given
-    raise TypeError(f"tag must be a text such as 'customer=ada', a list of them or a dict, not {given!r:.80}")
+    if not isinstance(given, Sequence):
+        raise TypeError(f"tag must be a text such as 'customer=ada', a list of them or a dict, not {given!r:.80}")
+    return cast("Sequence[str]", given)
 
 
 def _in_ms(name: str, time: datetime | int | None) -> int | None:
