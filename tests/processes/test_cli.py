@@ -422,6 +422,6 @@ def test_every_command_explains_itself(command: str, call: Callable[..., Finishe
 
 
 def test_a_missing_argument_is_wrong_usage(call: Callable[..., Finished]):
-    told = call("tail")
+    told = call("steer")
     assert told.code == 2
     assert "Missing argument 'RUN'" in told.err

@@ -113,7 +113,7 @@ def test_a_run_is_named_by_the_beginning_of_its_id_or_as_the_last(started: list[
     assert (several.code, "several runs have an id that begins with" in several.err) == (64, True)
     assert discount in call("show", "--last").out
     for none in (call("show"), call("show", lost, "--last")):
-        assert (none.code, "name one run: RUN, or --last" in none.err) == (64, True)
+        assert (none.code, "RUN: name one run, or pass --last" in none.err) == (2, True)
     assert f"run {discount}: cancelled" in call("cancel", "--last").err
 
 

@@ -27,7 +27,7 @@ _AT_ONCE: Final = 100
 
 def rm(
     run_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="The runs' ids, or the beginnings of them.")
+        list[str] | None, typer.Argument(metavar="RUN", help="The runs' ids, or the beginnings of them.")
     ] = None,
     older_than: Annotated[
         str | None,

@@ -64,7 +64,7 @@ RunOrFile = Annotated[
 ]
 RunOrLast = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help=f"{_ID_HELP}; or a file that `export` wrote, as FILE or FILE#RUN."),
+    typer.Argument(metavar="RUN", help=f"{_ID_HELP}; or a file that `export` wrote, as FILE or FILE#RUN."),
 ]
 Last = Annotated[bool, typer.Option("--last", help="The newest run, in place of RUN.")]
 Tags = Annotated[
@@ -76,9 +76,10 @@ Tags = Annotated[
 
 
 def run_or_last(run: str | None, last: bool) -> str:
-    """The RUN that is meant. Raises ValueError unless there is either RUN or `--last`."""
+    """The RUN that is meant. Raises typer.BadParameter unless there is either RUN or `--last`."""
     if (run is None) != last:
-        raise ValueError("name one run: RUN, or --last for the newest one" + (", not both" if last else ""))
+        wanted = "name one run, or pass --last for the newest one" + ("; not both" if last else "")
+        raise typer.BadParameter(wanted, param_hint="RUN")
     return NEWEST if run is None else run
 
 
