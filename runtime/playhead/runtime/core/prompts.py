@@ -21,6 +21,6 @@ def prompt_messages(prompt: Any) -> list[Message] | None:
         return None
     if isinstance(given, str):
         return [{"role": "user", "content": [{"text": given}]}]
-    if all("role" in item for item in given):
+    if all("role" in item and "content" in item for item in given):  # as `checked_prompt` tells messages from blocks
         return cast("list[Message]", given)
     return [{"role": "user", "content": cast("list[Any]", given)}]
