@@ -9,7 +9,6 @@ import inspect
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import fields
 from typing import Any, Final, Literal, Self, TypeVar, Unpack, cast, get_args
 
 from pydantic import BaseModel
@@ -38,7 +37,7 @@ from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import CycleStarted, Entry, Record, RunSubmitted
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.retry import RetryPolicy
-from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry, described
+from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry, described, recorded_waits
 from playhead.runtime.core.structured_output import requested_output
 from playhead.runtime.core.terms import TermArguments, Terms, check_no_clash, terms_of
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
@@ -248,15 +247,16 @@ class Agent:
         return self._model if isinstance(self._model, str) else None
 
     def as_recorded(self, definition: AgentDefinition, *, model: str | None) -> Self:
-        """This agent with what the log has of it: texts, executor, retries, its tools by their names, its model by a name.
+        """This agent with what the log has of it: texts, executor, retries, terms, its tools by their names, its model by a name.
 
         What is code stays as it is here: the functions of the tools with their schemas, and a model object.
         """
         taken = self.snapshot()
         taken.system_prompt, taken.messages = definition.system_prompt, list(definition.messages)
         taken.tool_executor = cast("Any", definition.tool_executor)
-        known = {one.name for one in fields(RetryPolicy)}  # a newer version may have stored others
-        taken.retry = RetryPolicy(**{name: value for name, value in definition.retry.items() if name in known})
+        taken.retry = recorded_waits(definition.retry)
+        terms = Terms.read(definition.terms)
+        taken.terms = self.terms if terms.options == self.terms.options else terms  # its own may have the class
         names = [spec["name"] for spec in definition.tool_specs]
         taken.tools = {name: self.tools[name] for name in names if name in self.tools}
         taken.allow_overrides = dict(definition.allow_overrides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Protocol, cast
 
 from playhead.runtime.core.faults import is_transient
@@ -99,11 +99,11 @@ def described(retry: RetryPolicy | ModelRetryStrategy | None) -> dict[str, Any]:
     if isinstance(retry, RetryPolicy):
         return asdict(retry)
     one = retry or NEVER
-    fields = {"max_attempts": one.max_attempts, "initial_delay": one.initial_delay, "max_delay": one.max_delay}
-    return {"strategy": "ModelRetryStrategy", **fields}
+    waits = {"max_attempts": one.max_attempts, "initial_delay": one.initial_delay, "max_delay": one.max_delay}
+    return {"strategy": "ModelRetryStrategy", **waits}
 
 
-def recorded_waits(fields: Mapping[str, Any]) -> Waits:
-    """The policy of a definition, from its fields as `described` gives them."""
-    given = dict(fields)
-    return ModelRetryStrategy(**given) if given.pop("strategy", None) else RetryPolicy(**given)
+def recorded_waits(stored: Mapping[str, Any]) -> RetryPolicy | ModelRetryStrategy:
+    """The policy of a definition, from its fields as `described` gives them, without those of a newer version."""
+    kind = ModelRetryStrategy if stored.get("strategy") else RetryPolicy
+    return kind(**{one.name: stored[one.name] for one in fields(kind) if one.name in stored})
