@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chaos.check_model import text_of
-from chaos.check_tools import ToolCall, tool_calls
+from chaos.check_tools import ToolCall, checked_by_loop, tool_calls
 from chaos.evidence import Evidence, Violation
 from chaos.plan import FAIL, RETRY, TOLD, PlannedMessage, human_response, plan_in, planned_message, prompt, tool_text
 from playhead.runtime.core.converse import Message
@@ -78,11 +78,11 @@ def _expected(evidence: Evidence, messages: Sequence[Message]) -> PlannedMessage
 def _results(evidence: Evidence) -> list[Violation]:
     """Check that each result is the one that the body returns for the input, or an error that a cancel or a takeover allows."""
     found: list[Violation] = []
-    cancelled = "cancel" in evidence.signals.values()
+    cancelled, by_loop = "cancel" in evidence.signals.values(), checked_by_loop(evidence.entries)
     for name, call in tool_calls(evidence.entries).items():
         for entry in call.results:
             record = entry.record
-            if not isinstance(record, ToolFinished):
+            if not isinstance(record, ToolFinished) or record.name == by_loop:
                 continue
             allowed = _allowed(call, entry)
             given = None if record.result["status"] == "error" else record.result["content"]

@@ -19,7 +19,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.terms import Terms
 
-__all__ = ["ToolCall", "check_bodies", "check_tools", "tool_calls"]
+__all__ = ["ToolCall", "check_bodies", "check_tools", "checked_by_loop", "tool_calls"]
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ def _name(effect_key: str) -> str:
 def check_tools(evidence: Evidence) -> list[Violation]:
     """Check that each owner starts a call at most once, never after its result, and that the message has one result per call, in order."""
     run, found = evidence.plan.run, list[Violation]()
-    by_loop = _checked_by_loop(evidence.entries)
+    by_loop = checked_by_loop(evidence.entries)
     for name, call in tool_calls(evidence.entries).items():
         owners: set[int] = set()
         for start in call.starts:
@@ -77,7 +77,7 @@ def check_tools(evidence: Evidence) -> list[Violation]:
     return [*found, *_batches(evidence)]
 
 
-def _checked_by_loop(entries: Sequence[Entry]) -> str:
+def checked_by_loop(entries: Sequence[Entry]) -> str:
     """The tool of the structured output, whose calls have no body; empty if the run is asked for none."""
     first = entries[0].record if entries else None
     output = Terms.read(first.options).output if isinstance(first, RunSubmitted) else None
@@ -137,7 +137,7 @@ def _ownerships(entries: Sequence[Entry]) -> list[_Ownership]:
 def check_bodies(evidence: Evidence) -> list[Violation]:
     """Compare the bodies' own traces with the log: all ran on one machine, with one clock."""
     calls = tool_calls(evidence.entries)
-    owners, by_loop = _ownerships(evidence.entries), _checked_by_loop(evidence.entries)
+    owners, by_loop = _ownerships(evidence.entries), checked_by_loop(evidence.entries)
     bodies: dict[str, list[Begun]] = defaultdict(list)
     for begun in evidence.begun:
         bodies[_name(begun.key)].append(begun)

@@ -78,7 +78,7 @@ def test_the_folder_of_another_user_does_not_choose_the_server(
 
 @pytest.mark.anyio
 async def test_a_client_that_finds_none_says_where_it_has_looked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr("playhead.client.client.DEFAULT_URL", "redis://127.0.0.1:1")
+    monkeypatch.setattr("playhead.client.connection.DEFAULT_URL", "redis://127.0.0.1:1")
     with pytest.raises(LogUnavailableError) as caught:
         await Client().__aenter__()
     assert "127.0.0.1:1" in str(caught.value)

@@ -23,14 +23,11 @@ def test_every_command_that_shows_a_run_tells_of_the_error_and_of_the_wait(
     assert f"waits: {FAILED}" in shown.out
     (info,) = call("show", run_id, "--json", "--url", fleet.url).lines
     failed = info["failed_call"]
-    assert (info["state"], failed["error_type"], failed["message"]) == (
-        "running",
-        "ModelThrottledException",
-        "slow down",
-    )
+    assert info["state"] in ("running", "queued")  # its worker gives it back for so long a wait
+    assert (failed["error_type"], failed["message"]) == ("ModelThrottledException", "slow down")
     assert (failed["delay"], failed["attempt"]) == (3000.0, 1)
     (row,) = [line for line in commands.run("runs", "--url", fleet.url).out.splitlines() if run_id in line]
-    assert re.search(r"running: ModelThrottledException, calls the model again in (2\d{3}|3000) s", row)
+    assert re.search(r"(running|queued): ModelThrottledException, calls the model again in (2\d{3}|3000) s", row)
     events = commands.start("tail", run_id, "--json", "--url", fleet.url)
     events.until('"retrying": true')
     assert call("cancel", run_id, "--url", fleet.url).code == 0

@@ -171,7 +171,7 @@ class _Table:
 
     async def _waits_for(self, info: RunInfo) -> str:
         """What a run waits for, to append to its state; empty if it does not wait."""
-        if info.state not in ("paused", "running"):
+        if info.state not in ("paused", "running") and not info.due:
             return ""
         run = self.client.run(info.run_id)
         if info.state == "paused" and (pause := await run.pause()):
