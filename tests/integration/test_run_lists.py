@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,7 @@ async def test_a_client_finds_runs_by_what_they_are(fleet: Fleet) -> None:
         ({"tag": 7}, "tag must be a text such as"),
         ({"tag": {"key": None}}, "must be a text, a number or a bool"),
         ({"limit": "3"}, "limit must be a whole number"),
+        ({"limit": 0}, "limit must be at least 1, not 0"),
         ({"cursor": "x"}, "is not one of a page of runs"),
         ({"since": 2, "until": 1}, "is not before until"),
     ],
@@ -84,6 +86,12 @@ async def test_a_filter_that_no_run_can_fit_is_one_clear_error(
     async with fleet.client() as client:
         with pytest.raises((ValueError, TypeError), match=told):
             await client.runs(**filters)
+
+
+async def test_the_runs_of_a_session_have_pages_of_at_least_one(fleet: Fleet) -> None:
+    async with fleet.client() as client:
+        with pytest.raises(ValueError, match="limit must be at least 1, not 0"):
+            await client.session("s").runs(limit=0)
 
 
 async def test_pages_over_shards_have_every_run_once_and_in_order(fleet: Fleet) -> None:

@@ -10,6 +10,7 @@ from typing import cast
 from playhead.client.run import Run
 from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import check_run_id
+from playhead.runtime.core.arguments import check_whole
 from playhead.runtime.core.metadata import Metadata, checked_metadata, tags_of
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.interface import LogReader
@@ -68,8 +69,10 @@ class Listing(ABC):
 
         Raises:
             ValueError, TypeError: If no run can be so: an unknown state, a malformed name, tag or time, `since` after
-                `until`; or if `cursor` is not one.
+                `until`; or if `cursor` is not one, or `limit` is below 1.
+            TypeError: If `since` or `until` is neither a datetime nor unix milliseconds, or a tag is not a text.
         """
+        check_whole("limit", limit, least=1)
         filters = RunFilter(
             agent=agent,
             state=state,

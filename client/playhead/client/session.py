@@ -139,7 +139,11 @@ class Session:
         """Its runs, newest first, also those that wait for the session; those that ended are listed until their retention ends.
 
         The pages are those of `client.runs(session=…)`.
+
+        Raises:
+            ValueError: If `cursor` is not one, or `limit` is below 1.
         """
+        check_whole("limit", limit, least=1)
         after = None if cursor is None else place_of(cursor)
         return await self._log.runs(RunFilter(session=self.id), limit=limit, after=after)
 
