@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from playhead.runtime.core.owner_changes import OwnerChanges
-from playhead.runtime.core.records import RunClaimed, RunHandedOver, ToolStarted
+from playhead.runtime.core.records import RunClaimed, RunHandedOver, RunSubmitted, ToolStarted
 from tests.support.eventful import Eventful, eventful
 
 __all__: list[str] = []
@@ -47,3 +47,21 @@ def test_without_the_first_records_the_former_worker_has_no_name():
         "the former worker died or was cut off while no step ran; worker-2 takes the run over, owner 2",
         "w3 goes on with it, owner 3",
     ]
+
+
+def test_the_first_owner_of_a_fork_takes_nothing_over_and_a_later_one_does():
+    run = Eventful()
+    run.add(RunSubmitted(at=0, agent="agent", prompt="Hi", options={"fork": {"run": "0-parent", "at": 2}}))
+    for number in range(1, 4):
+        run.add(RunClaimed(at=0, worker=f"worker-{number}"))
+    assert said(run) == [
+        "forked from run 0-parent at record 2; worker-2 goes on, owner 2",
+        "worker-2 died or was cut off while no step ran; worker-3 takes the run over, owner 3",
+    ]
+
+
+def test_a_fork_of_the_submission_tells_its_parent_at_its_first_claim():
+    run = Eventful()
+    run.add(RunSubmitted(at=0, agent="agent", prompt="Hi", options={"fork": {"run": "0-parent", "at": 1}}))
+    run.add(RunClaimed(at=0, worker="worker-1"))
+    assert said(run) == ["forked from run 0-parent at record 1; worker-1 goes on, owner 1"]

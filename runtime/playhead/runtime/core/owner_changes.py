@@ -11,6 +11,7 @@ from playhead.runtime.core.records import (
     RunClaimed,
     RunHandedOver,
     RunPaused,
+    RunSubmitted,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -34,12 +35,18 @@ class OwnerChanges:
         self._worker = ""
         self._tools: dict[int, tuple[str, int]] = {}
         self._call: int | None = None
+        self._fork: tuple[str, int] | None = (
+            None  # the parent and its last record here; None after the fork's first claim
+        )
         self._left = ""  # how the present owner gave the run up; empty while it has not
 
     def feed(self, entry: Entry) -> str:
-        """Take a record in. Returns what to say of it: empty, except for the claim of a second or later owner."""
+        """Take a record in. Returns what to say of it: empty, except for the first claim of a fork and of later owners."""
         record = entry.record
         match record:
+            case RunSubmitted():
+                fork = record.options.get("fork")
+                self._fork = None if fork is None else (fork["run"], fork["at"])
             case RunClaimed():
                 return self._claimed(entry, record)
             case RunHandedOver():
@@ -63,6 +70,10 @@ class OwnerChanges:
         ran = doing(list(self._tools.values()), self._call)
         self._worker, self._left = record.worker, ""
         self._tools.clear()
+        if self._fork is not None and entry.seq > self._fork[1]:
+            parent, at = self._fork
+            self._fork = None  # a later claim is that of a pause, a hand-over or a takeover of the fork itself
+            return f"forked from run {parent} at record {at}; {record.worker} goes on, owner {entry.epoch}"
         if entry.epoch <= 1:
             return ""
         if left:
