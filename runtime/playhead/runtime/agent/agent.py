@@ -66,7 +66,7 @@ class Agent:
         model: A model object, a name (`"openai/gpt-5-mini"`, `"local/path.gguf"`, `"demo"`), or None for
             `PLAYHEAD_MODEL`, else OpenAI if its key is set, else the demo model. Resolved at first use.
         name: The name that clients use: 1 to 128 letters, digits, `_`, `-`, `.`.
-        tools: `@tool` functions, plain functions, or lists of them.
+        tools: `@tool` functions, plain functions, what Strands' `tools=` takes (extra `strands`), or lists of them.
         system_prompt: The system prompt, sent with every model call.
         messages: The history to start from.
         callback_handler: Called with each event as keywords, in this process only. None for no output.
@@ -92,7 +92,8 @@ class Agent:
     Raises:
         ModelConfigurationError: If the model is neither a model object nor a name of a known form.
         ValueError: If an argument is out of its range, the name or a tool's name is invalid, two tools share one, or the
-            structured output is not an object or has the name of a tool.
+            structured output is not an object or has the name of a tool. If a file, module or server of tools cannot be
+            loaded.
         TypeError: If an argument has the wrong type, or an item of `tools` is not a tool.
         InvalidMessageError: If one of `messages` cannot be sent to a model.
         EncodingError: If one of `messages` is not plain data.

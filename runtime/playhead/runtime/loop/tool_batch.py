@@ -198,6 +198,7 @@ class ToolBatch:
             attempt=2 if call.again else 1,
             effect_key=call.key,
             responses=self._state().responses,
+            messages=self._state().messages,
             ownership=self._ownership,
         )
         began = time.monotonic_ns()

@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, cast
 
 import anyio
@@ -19,7 +20,7 @@ from anyio.lowlevel import RunVar
 
 from playhead.runtime.tools.context import BodyInterrupted
 
-__all__ = ["END", "MAX_TOOL_THREADS", "STOPPED_TEXT", "STOP_GRACE_S", "BodyExit", "BodyStopped", "ToolBody"]
+__all__ = ["END", "MAX_TOOL_THREADS", "STOPPED_TEXT", "STOP_GRACE_S", "BodyExit", "BodyStopped", "Returned", "ToolBody"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -42,6 +43,13 @@ class _End:
 
 END: Final = _End()
 """Returned by `ToolBody.take` when there is nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Yielded by a generator as its last item: its result, which is not progress."""
+
+    value: object
 
 
 class BodyStopped(Exception):
@@ -117,6 +125,9 @@ class ToolBody:
             value = await self._next(self._values)
         else:
             value = await self._in_thread(next, self._values, END)
+        if isinstance(value, Returned):
+            self.result = value.value
+            return END
         if value is not END:
             self.result = value
         return value

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from playhead.runtime.core.arguments import check_text
-from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.interrupts import tool_interrupt_id
 from playhead.runtime.core.ownership import Ownership
@@ -62,6 +62,7 @@ class ToolContext:
         effect_key: The same across retries and takeovers, and different for every call, so it can be an idempotency key:
             `<run id>/<toolUseId>`, with `~2`, `~3`, … appended where the model uses an id again in one run.
         responses: The humans' responses to this call's interrupts, by id.
+        messages: The conversation, the message with this call included; empty outside of any run. Do not change it.
         stopping: Internal: what the body asked for by `stop_run`.
         ownership: Internal: checked right before the body begins; None for a call outside of any run.
     """
@@ -74,6 +75,7 @@ class ToolContext:
     attempt: int = 1
     effect_key: str = ""
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    messages: Sequence[Message] = field(default=(), repr=False, compare=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
     stopping: Stop | None = field(default=None, init=False, repr=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)

@@ -14,10 +14,13 @@ The decorated function can still be called as before; the runtime calls `Tool.st
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import math
 import reprlib
+import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any, cast, get_args, overload
 
 from typing_extensions import ParamSpec, TypeVar
@@ -133,22 +136,33 @@ def as_tool(obj: object) -> Tool:
         return tool(obj)
     raise TypeError(
         f"{reprlib.repr(obj)} of type {type(obj).__name__} is not a tool. "
-        "Pass a function decorated with @tool, a plain function, or a list of these."
+        "Pass a function decorated with @tool, a plain function, or a list of these. Other forms of tools of Strands need "
+        "the extra strands: pip install 'playhead-runtime[strands]'."
     )
 
 
 def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
-    """Index tools by name, in order. Nested lists and tuples are flattened.
+    """Index tools by name, in order. Nested lists, tuples and sets are flattened; Strands' tools are adapted.
 
     Raises:
         TypeError: As `as_tool`.
-        ValueError: If two tools have one name.
+        ValueError: If two tools have one name, or an item that Strands knows cannot be loaded.
     """
     index: dict[str, Tool] = {}
-    for item in tools:
-        nested = tool_index(cast(Sequence[object], item)) if isinstance(item, list | tuple) else None
-        for made in nested.values() if nested is not None else [as_tool(cast(object, item))]:
-            if made.name in index:
-                raise ValueError(f"two tools are named '{made.name}'; give one of them another name with @tool(name=…)")
-            index[made.name] = made
+    for made in _made(tools):
+        if made.name in index:
+            raise ValueError(f"two tools are named '{made.name}'; give one of them another name with @tool(name=…)")
+        index[made.name] = made
     return index
+
+
+def _made(item: object) -> list[Tool]:
+    if isinstance(item, list | tuple | set | frozenset):
+        return [made for nested in cast("Sequence[object]", item) for made in _made(nested)]
+    loadable = isinstance(item, str | dict | ModuleType)  # else it is of Strands only if Strands has been imported
+    if not isinstance(item, Tool) and (loadable or "strands" in sys.modules) and importlib.util.find_spec("strands"):
+        from playhead.runtime.tools.strands.loading import from_strands, is_of_strands
+
+        if is_of_strands(item):
+            return from_strands(item)
+    return [as_tool(item)]
