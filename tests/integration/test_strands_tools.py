@@ -119,7 +119,7 @@ async def test_an_mcp_server_over_http_serves_an_agent() -> None:
     assert results(events) == [("success", "22")]
 
 
-# When its start fails, MCPClient leaves a coroutine behind that it never runs.
+# When its start fails, MCPClient makes a coroutine that it never runs.
 @pytest.mark.filterwarnings("ignore:coroutine 'MCPClient.stop:RuntimeWarning")
 @pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <coroutine object MCPClient:pytest.PytestUnraisableExceptionWarning"

@@ -80,15 +80,15 @@ def _quiet() -> Generator[None]:
     """Keep Strands from logging a failure, with its traceback, at each level: the caller gets it as an exception."""
     loggers = [logging.getLogger(f"strands.tools.{name}") for name in ("registry", "loader", "mcp.mcp_client")]
     for each in loggers:
-        each.addFilter(_is_no_error)
+        each.addFilter(_below_error)
     try:
         yield
     finally:
         for each in loggers:
-            each.removeFilter(_is_no_error)
+            each.removeFilter(_below_error)
 
 
-def _is_no_error(record: logging.LogRecord) -> bool:
+def _below_error(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR
 
 
