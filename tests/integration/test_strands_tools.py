@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import anyio
 import pytest
 from mcp import StdioServerParameters, stdio_client
 from strands.tools.mcp import MCPClient
@@ -21,12 +18,11 @@ from playhead.runtime import Agent
 from playhead.runtime.core.events import Event
 from playhead.runtime.models import ScriptedModel, tool_call
 from tests.support.fleet import Fleet
+from tests.support.mcp_serving import PROGRAM, http_server, results
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-PROGRAM = Path(__file__).parents[1] / "support/mcp_program.py"
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +33,6 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def agent(tools: Sequence[object], *calls: tuple[str, dict[str, Any]]) -> Agent:
     said = [tool_call(name, given, f"t{number}") for number, (name, given) in enumerate(calls)]
     return Agent(ScriptedModel([*said, "Done."]), name="agent", tools=tools, callback_handler=None)
-
-
-def results(events: Sequence[Event]) -> list[tuple[str, str]]:
-    blocks = [block for event in events for block in event.get("message", {}).get("content", [])]
-    found = [block["toolResult"] for block in blocks if "toolResult" in block]
-    return [(result["status"], result["content"][0]["text"]) for result in found]
 
 
 async def until_paused_or_ended(run: Run, **options: Any) -> list[Event]:
@@ -97,18 +87,6 @@ async def test_an_mcp_server_over_stdio_serves_a_fleet_and_its_death_is_an_error
     assert added == ("success", "3")
     assert {failed[0], died[0], after[0]} == {"error"}
     assert "Connection closed" in died[1]
-
-
-@asynccontextmanager
-async def http_server() -> AsyncGenerator[str, None]:
-    """The URL of the MCP server over HTTP."""
-    async with await anyio.open_process([sys.executable, str(PROGRAM), "http"], stderr=None) as process:
-        assert process.stdout is not None
-        port = int(await process.stdout.receive())
-        try:
-            yield f"http://127.0.0.1:{port}/mcp"
-        finally:
-            process.kill()
 
 
 async def test_an_mcp_server_over_http_serves_an_agent() -> None:

@@ -37,6 +37,7 @@ OPTIONAL = (
     "anthropic",
     "fakeredis",
     "fsspec",
+    "mcp",
     "rich",
     "starlette",
     "strands",

@@ -42,16 +42,23 @@ def die() -> str:
 
 
 @server.tool()
+def note_and_die(path: str) -> str:
+    """Append to a file, then end the server's process."""
+    with open(path, "a") as file:
+        file.write("called ")
+    os._exit(3)
+
+
+@server.tool()
 def long(size: int) -> str:
     """Give a long text."""
     return "x" * size
 
 
 @server.tool()
-async def stuck(path: str) -> str:
-    """Write a file, and never return."""
-    with open(path, "w") as file:  # noqa: ASYNC230
-        file.write("begun")
+async def stuck(ctx: Context) -> str:
+    """Report progress, and never return."""
+    await ctx.report_progress(1, 2)
     await asyncio.sleep(1000)
     return "never"
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from playhead.runtime.core.retry_strategy import ModelRetryStrategy
     from playhead.runtime.tools.context import ToolContext
     from playhead.runtime.tools.decorator import tool
+    from playhead.runtime.tools.mcp.server import MCPServer
     from playhead.runtime.tools.tool import Tool
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "InterruptNotOpenError",
     "LeaseTooShortError",
     "LogUnavailableError",
+    "MCPServer",
     "MaxTokensReachedException",
     "ModelConfigurationError",
     "ModelResponseError",
@@ -167,6 +169,7 @@ import_at_first_use(
         "RetryPolicy": "playhead.runtime.core.retry",
         "ModelRetryStrategy": "playhead.runtime.core.retry_strategy",
         "ToolContext": "playhead.runtime.tools.context",
+        "MCPServer": "playhead.runtime.tools.mcp.server",
         "tool": "playhead.runtime.tools.decorator",
         "Tool": "playhead.runtime.tools.tool",
     },

@@ -28,6 +28,7 @@ from typing_extensions import ParamSpec, TypeVar
 from playhead.runtime.core.arguments import check_mapping, check_text
 from playhead.runtime.core.converse import ToolSpec
 from playhead.runtime.core.tool_results import invalid_name
+from playhead.runtime.tools.mcp.server import MCPServer
 from playhead.runtime.tools.schema import read_description, read_input
 from playhead.runtime.tools.tool import OnUnknownOutcome, Tool
 
@@ -159,6 +160,8 @@ def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
 def _made(item: object) -> list[Tool]:
     if isinstance(item, list | tuple | set | frozenset):
         return [made for nested in cast("Sequence[object]", item) for made in _made(nested)]
+    if isinstance(item, MCPServer):
+        return item.tools()
     loadable = isinstance(item, str | dict | ModuleType)  # else it is of Strands only if Strands has been imported
     if not isinstance(item, Tool) and (loadable or "strands" in sys.modules) and importlib.util.find_spec("strands"):
         from playhead.runtime.tools.strands.loading import from_strands, is_of_strands

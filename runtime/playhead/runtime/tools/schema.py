@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace, UnionType
-from typing import Annotated, Any, ClassVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Union, cast, get_args, get_origin, get_type_hints
 
 import docstring_parser
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from playhead.runtime.tools.context import ToolContext
 
-__all__ = ["ToolInput", "read_description", "read_input"]
+__all__ = ["CONTEXT_ONLY", "ToolInput", "read_description", "read_input"]
 
 _POSITIONAL_ONLY = inspect.Parameter.POSITIONAL_ONLY
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -69,6 +69,18 @@ class ToolInput:
             values |= {name: item for name, item in (checked.model_extra or {}).items() if name not in values}
         values |= dict.fromkeys(self.context_parameters, context)
         return [values.pop(name) for name in self.positional], values
+
+
+class _Unchecked(BaseModel):
+    """Any input: the tool checks its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+CONTEXT_ONLY: Final = ToolInput(
+    model=_Unchecked, parameters={}, context_parameters=("context",), positional=(), method=False, open=False
+)
+"""Of a body that is called with `context` only: it reads the model's input in `context.tool_use`."""
 
 
 def read_input(fn: Callable[..., Any], *, context: bool | str = False) -> ToolInput:

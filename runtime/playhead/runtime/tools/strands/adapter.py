@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from pydantic import BaseModel, ConfigDict
 from strands.interrupt import Interrupt, InterruptException
 from strands.types._events import AgentAsToolStreamEvent, ToolInterruptEvent, ToolResultEvent, ToolStreamEvent
 from strands.types.tools import AgentTool
@@ -20,7 +19,7 @@ from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tracebacks import exc_info
 from playhead.runtime.tools.body import Returned
 from playhead.runtime.tools.context import BodyInterrupted, ToolContext
-from playhead.runtime.tools.schema import ToolInput
+from playhead.runtime.tools.schema import CONTEXT_ONLY
 from playhead.runtime.tools.strands.facade import AgentOfCall
 from playhead.runtime.tools.tool import OnUnknownOutcome, Tool
 
@@ -46,17 +45,6 @@ _LIVE: Final = frozenset(
 _MISSING: Final = object()
 
 
-class _Unchecked(BaseModel):
-    """Any input: the tool checks its own."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-_CONTEXT_ONLY: Final = ToolInput(
-    model=_Unchecked, parameters={}, context_parameters=("context",), positional=(), method=False, open=False
-)
-
-
 def adapted(
     inner: AgentTool, spec: ToolSpec, *, holds: object, timeout: float | None, on_unknown_outcome: OnUnknownOutcome
 ) -> Tool:
@@ -76,7 +64,7 @@ def adapted(
     body.__name__ = spec["name"]
     body.__doc__ = spec["description"]
     vars(body)["holds"] = holds
-    return Tool(body, spec, reads=_CONTEXT_ONLY, timeout=timeout, on_unknown_outcome=on_unknown_outcome)
+    return Tool(body, spec, reads=CONTEXT_ONLY, timeout=timeout, on_unknown_outcome=on_unknown_outcome)
 
 
 def _blocks(inner: AgentTool) -> bool:

@@ -6,10 +6,9 @@ import inspect
 import logging
 import reprlib
 import weakref
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from strands.agent.base import AgentBase
 from strands.tools.registry import ToolRegistry
@@ -21,12 +20,16 @@ from playhead.runtime.core.converse import ToolSpec
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.tool_results import invalid_name
 from playhead.runtime.tools.hints import outcome_by_hints
+from playhead.runtime.tools.quiet import without_errors_of
 from playhead.runtime.tools.strands.adapter import adapted
 from playhead.runtime.tools.tool import OnUnknownOutcome, Tool
 
 __all__ = ["from_strands", "is_of_strands"]
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+_LOGGERS: Final = ("strands.tools.registry", "strands.tools.loader", "strands.tools.mcp.mcp_client")
+"""They log one failure at each level."""
 
 
 def is_of_strands(item: object) -> bool:
@@ -56,7 +59,7 @@ def from_strands(
         raise TypeError(f"{reprlib.repr(item)} of type {type(item).__name__} is not a tool of Strands")
     registry = ToolRegistry()
     try:
-        with _quiet():
+        with without_errors_of(*_LOGGERS):
             names = registry.process_tools([item])
     except ValueError as error:
         _release(*_providers(registry))
@@ -73,23 +76,6 @@ def from_strands(
         outcome = on_unknown_outcome or outcome_by_hints(cast("Any", inner.tool_spec).get("annotations"))
         tools.append(adapted(inner, spec, holds=registry, timeout=timeout, on_unknown_outcome=outcome))
     return tools
-
-
-@contextmanager
-def _quiet() -> Generator[None]:
-    """Keep Strands from logging a failure, with its traceback, at each level: the caller gets it as an exception."""
-    loggers = [logging.getLogger(f"strands.tools.{name}") for name in ("registry", "loader", "mcp.mcp_client")]
-    for each in loggers:
-        each.addFilter(_below_error)
-    try:
-        yield
-    finally:
-        for each in loggers:
-            each.removeFilter(_below_error)
-
-
-def _below_error(record: logging.LogRecord) -> bool:
-    return record.levelno < logging.ERROR
 
 
 def _providers(registry: ToolRegistry) -> tuple[list[ToolProvider], str]:
