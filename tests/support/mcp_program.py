@@ -64,6 +64,19 @@ async def stuck(ctx: Context) -> str:
 
 
 @server.tool()
+async def once(path: str, ctx: Context) -> str:
+    """Note the server's process and the effect key in a file; the first call never returns."""
+    with open(path, "a+") as file:  # noqa: ASYNC230
+        file.write(f"{os.getpid()} {dict(ctx.request_context.meta or {}).get('playhead/effect_key')}\n")
+        file.seek(0)
+        first = len(file.readlines()) == 1
+    await ctx.report_progress(1, 2)
+    if first:
+        await asyncio.sleep(1000)
+    return "done by the second"
+
+
+@server.tool()
 async def counted(upto: int, ctx: Context) -> str:
     """Report progress, and say what the call had in its `_meta`."""
     for number in range(upto):
