@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from playhead.client import Client
@@ -15,7 +17,7 @@ from playhead.client.finding import DATA_DIRECTORY, data_folder, find_url
 from playhead.runtime import LogUnavailableError
 from playhead.runtime.embedded.binary import PortTakenError
 from playhead.runtime.embedded.process import free_port
-from playhead.workers.cli import server_of_dev
+from playhead.workers.dev_server import server_of_dev
 
 __all__: list[str] = []
 
@@ -116,3 +118,21 @@ async def test_dev_takes_its_usual_port_if_it_is_free_and_another_one_if_not(
             assert second.port != usual
         with pytest.raises(PortTakenError):
             await server_of_dev(usual).__aenter__()
+
+
+@pytest.mark.anyio
+async def test_a_server_of_dev_that_is_killed_starts_again_at_its_url_with_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    async with server_of_dev(0) as server, Client(server.url) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(server.keep_running)
+        run = await client.start("agent", "Hi")
+        first, url = server.now, server.url
+        os.kill(first.pid, signal.SIGKILL)
+        with anyio.fail_after(20):
+            while server.now is first:  # noqa: ASYNC110 - a process that dies gives no signal to wait for
+                await anyio.sleep(0.02)
+        assert server.url == url
+        assert [info.run_id for info in await client.runs()] == [run.id]
+        tasks.cancel_scope.cancel()

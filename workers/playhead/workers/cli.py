@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import traceback
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any
 
 import anyio
 import typer
 
 from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.errors import PlayheadError
-from playhead.runtime.embedded.binary import PortTakenError
-from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 from playhead.runtime.log.redis.durability import Durability
@@ -26,6 +24,7 @@ from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS
 from playhead.runtime.messages import yield_to_configuration
 from playhead.runtime.targets import load_agents
 from playhead.workers.archiver import check_kept_for_the_archive
+from playhead.workers.dev_server import DATA, DEV_PORT, server_of_dev
 from playhead.workers.exit import take_over_stdin
 from playhead.workers.health import HealthOfProcesses, prepare
 from playhead.workers.log_output import LogFormat, LogLevel, print_lines
@@ -35,11 +34,7 @@ from playhead.workers.reload import source_changes, source_folders
 from playhead.workers.retention import RetentionOptions, retention_of_texts
 from playhead.workers.supervisor import Supervisor
 
-__all__ = ["DEV_PORT", "dev", "server_of_dev", "worker"]
-
-_DATA: Final = Path(".playhead")
-DEV_PORT: Final = 7379
-"""The port of a `dev` that names none, if it is free: a URL that stays valid when `dev` is started again."""
+__all__ = ["dev", "worker"]
 
 Targets = Annotated[
     list[str],
@@ -196,12 +191,13 @@ def _shards_option(shards: int | None) -> list[str]:
     return [] if shards is None else ["--shards", str(shards)]
 
 
-async def _supervise(supervisor: Supervisor, changes: AsyncGenerator[list[Path], None] | None = None) -> None:
+async def _supervise(supervisor: Supervisor, *beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run the supervisor until it ends, and what goes on beside it until then."""
     code: int | None = None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_drain_on_signal, supervisor, tasks.cancel_scope)
-        if changes is not None:
-            tasks.start_soon(_restart_on_changes, supervisor, changes)
+        for task in beside:
+            tasks.start_soon(task)
         code = await supervisor.run()
         tasks.cancel_scope.cancel()
     if code is not None:
@@ -262,21 +258,6 @@ def dev(
     anyio.run(partial(_dev, arguments, names=list(agents), port=port, processes=processes, changes=changes))
 
 
-@asynccontextmanager
-async def server_of_dev(port: int | None, *, usual: int = DEV_PORT) -> AsyncGenerator[EmbeddedServer]:
-    """A server on `.playhead/`: on the port that was given; without one on the usual port, or on any if that is in use."""
-    try:
-        server = await EmbeddedServer.start(directory=_DATA, port=usual if port is None else port)
-    except PortTakenError:
-        if port is not None:
-            raise
-        server = await EmbeddedServer.start(directory=_DATA)
-    try:
-        yield server
-    finally:
-        await server.stop()
-
-
 async def _dev(
     arguments: list[str],
     *,
@@ -285,10 +266,11 @@ async def _dev(
     processes: int,
     changes: AsyncGenerator[list[Path], None] | None,
 ) -> None:
-    async with server_of_dev(port) as server:
+    async with server_of_dev(port) as kept:
+        server = kept.now
         os.environ["PLAYHEAD_URL"] = server.url
-        kept = "" if server.directory is None else f", data in {_DATA}/"
-        typer.echo(f"server   {server.kind} at {server.url}{kept}")
+        place = "" if server.directory is None else f", data in {DATA}/"
+        typer.echo(f"server   {server.kind} at {server.url}{place}")
         if server.notice:
             typer.echo(f"         {server.notice}")
         typer.echo(f"workers  {processes}, serving {', '.join(names)}")
@@ -297,6 +279,7 @@ async def _dev(
         typer.echo(f"export PLAYHEAD_URL={server.url}")
         died = partial(bury, url=server.url, prefix=os.environ.get("PLAYHEAD_PREFIX") or "ph")
         supervisor = Supervisor(arguments, processes=processes, died=died, reloads=changes is not None)
-        await _supervise(supervisor, changes)
+        beside = [] if changes is None else [partial(_restart_on_changes, supervisor, changes)]
+        await _supervise(supervisor, kept.keep_running, *beside)
         if server.directory is not None:
             typer.echo("stopped; the data is kept")
