@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -156,9 +157,14 @@ def _failure(what: str, error: BaseException) -> PlayheadError:
 
 
 def _what(error: BaseException) -> str:
-    """Describes the error, with the line of the user's own file that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(("<frozen", __file__, importlib.__file__))]
+    """Describes the error, with the line of the user's own code that raised it, or that called what raised it.
+
+    What is installed is the user's own code only if there is no other, as for a target that is an installed module.
+    """
+    ours = ("<frozen", importlib.__file__, *sys.modules["playhead"].__path__)
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    own = [frame for frame in frames if not frame.filename.startswith(installed)] or frames
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
 
