@@ -105,7 +105,7 @@ def no_worker(agent: str, workers: Sequence[WorkerInfo]) -> str:
 def queued(run_id: str, holder: str | None, info: RunInfo | None) -> str:
     """The message about what a queued run waits for: the run `holder` that has its session, or else other runs."""
     if holder is None or holder == run_id:
-        return f"run {run_id} is queued: all workers are busy."
+        return f"run {run_id} is queued: all workers that serve its agent are busy, or have just ended."
     does = f"is {info.state}" if info is not None else "has just ended"
     asks = f" and waits for a response: playhead show {holder}" if does == "is paused" else ""
     return f"run {run_id} is queued: its session is with run {holder}, which {does}{asks}."

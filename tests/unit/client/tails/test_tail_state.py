@@ -544,7 +544,7 @@ def test_a_queued_run_says_once_what_it_waits_for(holder: str | None, found: Run
 
 def test_a_run_without_a_session_waits_for_other_runs() -> None:
     said = notice_of(queued().on_workers([WorkerInfo("w", ["a"])]))
-    assert said == "queued: run r is queued: all workers are busy."
+    assert said == "queued: run r is queued: all workers that serve its agent are busy, or have just ended."
 
 
 # Redis is away
