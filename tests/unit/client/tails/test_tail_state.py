@@ -524,8 +524,8 @@ def test_a_caller_that_does_not_wait_for_a_worker_is_told_when_the_time_is_over(
 @pytest.mark.parametrize(
     ("holder", "found", "said"),
     [
-        (None, None, "all workers are busy."),
-        ("r", None, "all workers are busy."),
+        (None, None, "all workers that serve its agent are busy, or have just ended."),
+        ("r", None, "all workers that serve its agent are busy, or have just ended."),
         ("h", info(), "its session is with run h, which is running."),
         ("h", None, "its session is with run h, which has just ended."),
         ("h", info("paused"), "its session is with run h, which is paused and waits for a response: playhead show h."),
