@@ -91,6 +91,6 @@ def test_a_factory_and_an_agent_of_one_name_are_refused(file: Path, tmp_path: Pa
 
 def test_an_argument_that_playhead_refuses_is_told_with_the_line_of_the_agents_file(tmp_path: Path):
     file = tmp_path / "misspelt.py"
-    file.write_text('from playhead.runtime import Agent\n\nagent = Agent(nmae="agent")\n')
-    with pytest.raises(BadTargetError, match=r"no argument 'nmae'.* \(.*misspelt\.py, line 3\)$"):
+    file.write_text('from playhead.runtime import Agent\n\nagent = Agent(label="agent")\n')
+    with pytest.raises(BadTargetError, match=r"no argument 'label'.* \(.*misspelt\.py, line 3\)$"):
         load_agents([str(file)])
