@@ -34,7 +34,7 @@ class DevServer:
 
     def __init__(self, server: EmbeddedServer) -> None:
         """Internal: use `server_of_dev`."""
-        self.now = server
+        self.now: EmbeddedServer = server
 
     @property
     def url(self) -> str:
