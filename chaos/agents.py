@@ -17,7 +17,7 @@ import msgpack
 import redis
 
 from chaos.plan import PlannedMessage, plan_in, planned_message, tool_text
-from playhead.runtime import Agent, ToolContext, tool
+from playhead.runtime import Agent, NullConversationManager, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.models import chunks as c
@@ -187,9 +187,25 @@ def _ending(said: PlannedMessage) -> list[Chunk]:
 
 _TOOLS: Final = [swift, threaded, witness, careful, talking, asking, unsure]
 
+_KEEP: Final = NullConversationManager()  # the checks follow each history from its first message on
+
 AGENTS: Final = [
-    Agent(ChainedModel(), name="together", tools=_TOOLS, callback_handler=None),
-    Agent(ChainedModel(), name="in_turn", tools=_TOOLS, callback_handler=None, tool_executor="sequential"),
-    Agent(ChainedModel(), name="continuing", tools=_TOOLS, callback_handler=None, on_partial="continue"),
+    Agent(ChainedModel(), name="together", tools=_TOOLS, callback_handler=None, conversation_manager=_KEEP),
+    Agent(
+        ChainedModel(),
+        name="in_turn",
+        tools=_TOOLS,
+        callback_handler=None,
+        conversation_manager=_KEEP,
+        tool_executor="sequential",
+    ),
+    Agent(
+        ChainedModel(),
+        name="continuing",
+        tools=_TOOLS,
+        callback_handler=None,
+        conversation_manager=_KEEP,
+        on_partial="continue",
+    ),
 ]
 """`continuing` keeps the text of a former owner's model, and continues after it; the others retract it."""

@@ -9,6 +9,7 @@ from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.records import (
     CALL_FAILED,
+    ContextReduced,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -55,7 +56,9 @@ def model_calls(entries: Sequence[Entry]) -> list[ModelCall]:
     calls: list[ModelCall] = []
     for entry in entries:
         record = entry.record
-        if isinstance(record, ModelStarted) and not (record.continues and calls):
+        if isinstance(record, ModelStarted) and not (
+            record.continues and calls
+        ):  # a summary is a call without a message
             calls.append(ModelCall(entry))
         elif not calls:
             continue
@@ -106,6 +109,8 @@ def check_model(evidence: Evidence) -> list[Violation]:
             if call is None or speaker != entry.epoch:
                 found.append(Violation("retraction", run, entry.seq, "a chunk without a call that its owner started"))
             spoken = entry.seq
+        elif isinstance(record, ContextReduced) and record.reason == "overflow":
+            call = None  # that of the summary
         elif isinstance(record, MessageAdded) and record.origin == "model":
             call, answered = None, True
     return found

@@ -15,13 +15,14 @@ import anyio
 from chaos.agents import TRACES
 from chaos.answers import result_text
 from chaos.provider import FAULTS_PER_TURN
-from playhead.runtime import Agent, RetryPolicy, ToolContext, tool
+from playhead.runtime import Agent, NullConversationManager, RetryPolicy, ToolContext, tool
 from playhead.runtime.models import OpenAIModel
 
 __all__ = ["NAMES", "provider_agents"]
 
 NAMES: Final = ("provided", "provided_in_turn")
 
+_KEEP: Final = NullConversationManager()  # the checks follow each history from its first message on
 _RETRY: Final = RetryPolicy(max_attempts=FAULTS_PER_TURN + 2, initial_delay=0.01)
 
 
@@ -56,6 +57,14 @@ def provider_agents(url: str) -> list[Agent]:
     model, tools = OpenAIModel("fake", base_url=url, api_key="sk-chaos-0123456789"), [look, add, look_up]
     together, in_turn = NAMES
     return [
-        Agent(model, name=together, tools=tools, callback_handler=None, retry=_RETRY),
-        Agent(model, name=in_turn, tools=tools, callback_handler=None, retry=_RETRY, tool_executor="sequential"),
+        Agent(model, name=together, tools=tools, callback_handler=None, conversation_manager=_KEEP, retry=_RETRY),
+        Agent(
+            model,
+            name=in_turn,
+            tools=tools,
+            callback_handler=None,
+            conversation_manager=_KEEP,
+            retry=_RETRY,
+            tool_executor="sequential",
+        ),
     ]

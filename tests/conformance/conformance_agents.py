@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import anyio.lowlevel
 
-from playhead.runtime import Agent, ModelRetryStrategy
+from playhead.runtime import Agent, ModelRetryStrategy, NullConversationManager, SlidingWindowConversationManager
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
 from playhead.runtime.core.model_input import ModelRequest
@@ -67,6 +67,14 @@ class _Model:
             raise _ERRORS[error["kind"]](error["message"])
 
 
+def _manager(options: dict[str, Any]) -> object:
+    if "conversation_manager" not in options:
+        return None
+    given: dict[str, Any] = dict(options["conversation_manager"] or {"kind": "null"})
+    kind = given.pop("kind")
+    return SlidingWindowConversationManager(**given) if kind == "sliding_window" else NullConversationManager()
+
+
 def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent:
     """The scenario's agent, named after it. `note` is called with every request to the model.
 
@@ -85,6 +93,7 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
         system_prompt=options.get("system_prompt"),
         messages=decode(options.get("messages", [])),
         tool_executor=options.get("tool_executor", "concurrent"),
+        conversation_manager=_manager(options),
         retry_strategy=ModelRetryStrategy(**(options.get("retry") or {})),
         callback_handler=None,
         **refused,

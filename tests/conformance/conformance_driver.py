@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from playhead.client import Client
 from playhead.runtime import Agent, AgentResult
+from playhead.runtime.core.context import in_context
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.records import ModelStarted
@@ -162,7 +163,8 @@ async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
             if step.get("close_after"):
                 recording.left_in = number
                 break
-            recording.histories.append(None if remote.is_paused else [*preloaded, *encode(await remote.messages())])
+            history: list[Any] = in_context([*preloaded, *encode(await remote.messages())])
+            recording.histories.append(None if remote.is_paused else history)
         recording.recorded_requests += await remote.recorded_requests()
     return recording
 

@@ -95,8 +95,6 @@ _NAMES: Final = {
 }
 """Readable names of what we know and lack; whatever else a scenario asks for is named by its key."""
 
-_DEFAULT_WINDOW: Final = 40
-
 
 def asks_for_checkpoints(scenario: Scenario) -> bool:
     """Whether its agent is to make checkpoints: a decided difference, see `README.md`."""
@@ -108,9 +106,7 @@ def missing_features(scenario: Scenario) -> list[str]:
 
     Decided on the scenario's data alone, never on its id. Unknown keys count as missing features.
     """
-    found = [*_unknown_keys(scenario), *_behaviours(scenario), *_model_errors(scenario)]
-    if _outgrows_window(scenario):
-        found.append("context reduction")
+    found = [*_unknown_keys(scenario), *_behaviours(scenario)]
     return sorted({_NAMES.get(name, name) for name in found})
 
 
@@ -133,36 +129,3 @@ def _behaviours(scenario: Scenario) -> Iterator[str]:
             if behaviour["kind"] not in _BEHAVIOURS:
                 yield behaviour["kind"]
             behaviour = behaviour.get("then")
-
-
-def _model_errors(scenario: Scenario) -> Iterator[str]:
-    agent: dict[str, Any] = scenario.get("agent", {})
-    for index, call in enumerate(scenario["model_calls"]):
-        kind = (call.get("error") or {}).get("kind")
-        # Strands raises at once, as we do, where there is nothing to cut: no history but the first prompt.
-        if kind == "context_overflow" and _window(agent) is not None and (index or agent.get("messages")):
-            yield "context reduction"
-
-
-def _window(agent: dict[str, Any]) -> int | None:
-    """Messages the conversation manager keeps; None if it never cuts."""
-    if "conversation_manager" not in agent:
-        return _DEFAULT_WINDOW
-    manager: dict[str, Any] = agent["conversation_manager"] or {"kind": "null"}
-    return manager.get("window_size", _DEFAULT_WINDOW) if manager["kind"] == "sliding_window" else None
-
-
-def _outgrows_window(scenario: Scenario) -> bool:
-    """Whether the history may come to hold more messages than the conversation manager keeps."""
-    agent: dict[str, Any] = scenario.get("agent", {})
-    window = _window(agent)
-    if window is None:
-        return False
-    messages = len(agent.get("messages", [])) + len(scenario["turns"])
-    for call in scenario["model_calls"]:
-        messages += (
-            2
-            if any("toolUse" in chunk.get("contentBlockStart", {}).get("start", {}) for chunk in call["chunks"])
-            else 1
-        )
-    return messages > window

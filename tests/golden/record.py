@@ -19,7 +19,19 @@ from typing import Any, Final
 import anyio
 
 from playhead.client import Client, Run
-from playhead.runtime import Agent, AgentFactory, ModelThrottledException, RetryPolicy, RunContext, ToolContext, tool
+from playhead.runtime import (
+    Agent,
+    AgentFactory,
+    ContextWindowOverflowException,
+    ModelRetryStrategy,
+    ModelThrottledException,
+    RetryPolicy,
+    RunContext,
+    SlidingWindowConversationManager,
+    SummarizingConversationManager,
+    ToolContext,
+    tool,
+)
 from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Chunk, Messages
@@ -304,6 +316,57 @@ async def limited(stage: Stage) -> Run:
     return await stage.alone(served, "Step.", limits={"total_tokens": 10_000})
 
 
+class LongAnswers(Hanging):
+    """Sends a whole answer, and does not end its stream."""
+
+    async def stream(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Chunk, None]:
+        """The answer."""
+        for chunk in text_call("Hello there, Ada"):
+            yield chunk
+        await anyio.sleep_forever()
+
+
+async def answered_in_full(stage: Stage) -> Run:
+    async with stage.worker(agent(model=LongAnswers()), dies=True):
+        run = await stage.asked()
+        async for entry in run.records():
+            if isinstance(entry.record, ModelChunk) and "metadata" in entry.record.chunk:
+                break
+    async with stage.worker(agent(model=LongAnswers())):
+        return await stage.ended(run)
+
+
+PATIENT: Final = ModelRetryStrategy(initial_delay=6)
+
+
+async def postponed(stage: Stage) -> Run:
+    busy = ScriptedCall(text_call("Half an")[:4], error=ModelThrottledException("too many requests"))
+    return await stage.alone(agent(busy, PLAIN, retry_strategy=PATIENT))
+
+
+TOO_LONG: Final = ScriptedCall(error=ContextWindowOverflowException("too long"))
+WINDOW: Final = SlidingWindowConversationManager(window_size=4)
+SUMMARY: Final = SummarizingConversationManager(summary_ratio=0.5, preserve_recent_messages=1)
+
+
+async def reduced(stage: Stage) -> Run:
+    """The history is shortened after an overflow, trimmed after another and at the end, also of the run after it."""
+    said = [{"toolResult": {"toolUseId": "t0", "status": "success", "content": [{"text": "word " * 200}]}}]
+    prompt: Any = [*dangling(), {"role": "user", "content": said}, {"role": "user", "content": [{"text": "And now?"}]}]
+    served = agent(TOO_LONG, TOO_LONG, tool_call("broken", {}, "t1"), PLAIN, PLAIN, conversation_manager=WINDOW)
+    async with stage.worker(served):
+        run = await stage.ended(await stage.asked(prompt))
+        await stage.ended(await stage.asked("Again."))
+        return run
+
+
+async def summarized(stage: Stage) -> Run:
+    served = agent(PLAIN, TOO_LONG, "They said hello.", PLAIN, conversation_manager=SUMMARY)
+    async with stage.worker(served):
+        await stage.ended(await stage.asked())
+        return await stage.ended(await stage.asked("Again."))
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -319,10 +382,14 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     taken_over_and_continued,
     crashed_too_often,
     forked,
-    made_by_a_factory,
-    structured,
+    answered_in_full,
     limited,
+    made_by_a_factory,
+    postponed,
+    reduced,
     stopped_by_a_tool,
+    structured,
+    summarized,
 ]
 
 
@@ -338,6 +405,12 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [agent(limits={"turns": 2})]
         case "stopped_by_a_tool":
             return [agent(tools=[leave, broken])]
+        case "answered_in_full":
+            return [agent(model=LongAnswers())]
+        case "postponed":
+            return [agent(retry_strategy=PATIENT)]
+        case "reduced" | "summarized":
+            return [agent(conversation_manager=WINDOW if scenario == "reduced" else SUMMARY)]
         case "retried":
             return [agent(retry=RetryPolicy(initial_delay=0))]
         case "cancelled" | "crashed_too_often":

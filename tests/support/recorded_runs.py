@@ -9,7 +9,16 @@ from typing import Any, Literal
 
 import anyio
 
-from playhead.runtime import Agent, ModelThrottledException, RetryPolicy, ToolContext, tool
+from playhead.runtime import (
+    Agent,
+    ContextWindowOverflowException,
+    ModelThrottledException,
+    RetryPolicy,
+    SlidingWindowConversationManager,
+    SummarizingConversationManager,
+    ToolContext,
+    tool,
+)
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.definition import AgentDefinition
@@ -39,9 +48,10 @@ from playhead.runtime.replay import EntriesRecording
 __all__ = ["TOOLS", "Call", "Plan", "Play", "agent_of", "played"]
 
 RUN = "0-run"
+PROMPT = "Be brief."
 TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang", "note", "stops", "flags")
 
-Fault = Literal["", "busy", "bug", "busy half-way", "bug half-way"]
+Fault = Literal["", "busy", "bug", "busy half-way", "bug half-way", "too long"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,8 @@ class Plan:
     attempts: int = 3
     turns: int | None = None  # the limit of its cycles
     output: bool = False  # the run is to give a structured output, whose tool is called note
+    window: int = 40
+    summarizes: bool = False
 
 
 class PlannedModel:
@@ -108,8 +120,11 @@ class PlannedModel:
         call = calls[self.made] if self.made < len(calls) else Call()
         self.made += 1
         await anyio.lowlevel.checkpoint()
+        if system_prompt != PROMPT:
+            call = Call()  # a summary
+            self.made -= 1
         chunks = call.chunks()
-        if call.fault in ("busy", "bug"):
+        if call.fault in ("busy", "bug", "too long"):
             chunks = []
         for number, chunk in enumerate(chunks):
             if number == call.cancel_at:
@@ -117,6 +132,8 @@ class PlannedModel:
             if call.fault and number == 2:
                 break
             yield chunk
+        if call.fault == "too long":
+            raise ContextWindowOverflowException("too long")
         if call.fault.startswith("busy"):
             raise ModelThrottledException("too many requests")
         if call.fault:
@@ -288,13 +305,16 @@ def agent_of(play: Play) -> Agent:
         PlannedModel(play),
         name="planned",
         tools=[look, steps, broken, pay, once, asks, hang, stops, flags],
-        system_prompt="Be brief.",
+        system_prompt=PROMPT,
         messages=[
             {"role": "user", "content": [{"text": "Before."}]},
             {"role": "assistant", "content": [{"text": "Yes."}]},
         ],
         tool_executor=play.plan.tool_executor,
         on_partial=play.plan.on_partial,
+        conversation_manager=SummarizingConversationManager(0.5, 1)
+        if play.plan.summarizes
+        else SlidingWindowConversationManager(play.plan.window),
         retry=RetryPolicy(max_attempts=play.plan.attempts, initial_delay=0),
         callback_handler=None,
         limits={"turns": play.plan.turns} if play.plan.turns else None,

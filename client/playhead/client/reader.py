@@ -238,7 +238,8 @@ class RunReader:
             return None
         for entry in await self._log.read_back(self.id, before=info.head + 1, limit=_NEAR_END):
             if not isinstance(entry.record, RunClaimed | RunHandedOver):  # the next owner goes on waiting
-                return entry.record if isinstance(entry.record, ModelFailed) else None
+                failed = entry.record if isinstance(entry.record, ModelFailed) else None
+                return None if failed is None or failed.overflow else failed
         return None
 
     async def request(self, seq: int) -> RecordedRequest:

@@ -8,6 +8,7 @@ from typing import Final
 
 from playhead.client.requests import session_messages
 from playhead.client.tails.notice import run_not_found
+from playhead.runtime.agent.conversation import recorded_manager
 from playhead.runtime.core.arguments import check_whole
 from playhead.runtime.core.checkpoints import SPACING, Checkpoints
 from playhead.runtime.core.converse import Chunk, Message
@@ -93,7 +94,8 @@ class States:
         definition = await self._definition(seq)
         history = await self._history(info, definition)
         if history is not None:
-            state = replace(state, messages=(*initial(history).messages, *state.added), history=len(history))
+            messages = initial([*history, *state.added]).messages
+            state = replace(state, messages=messages, history=len(messages) - len(state.messages) + state.history)
         step = await self._step(state, definition)
         entry = block[seq - self._checkpoints.before(seq) - 1]
         return StateAt(
@@ -178,5 +180,6 @@ class States:
         goes_on = definition is not None and definition.on_partial == "continue"
         in_turn = definition is not None and definition.tool_executor == "sequential"
         terms = NO_TERMS if definition is None else Terms.read(definition.terms)
-        partial = left if goes_on else ()
-        return decide(state, in_turn=in_turn, partial=partial, answer=whole_answer(left), terms=terms)
+        context = recorded_manager(definition.conversation_manager if definition is not None else {})
+        partial, answer = left if goes_on else (), whole_answer(left)
+        return decide(state, in_turn=in_turn, partial=partial, answer=answer, terms=terms, context=context)

@@ -11,6 +11,11 @@ from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.agent.agent import Agent
+    from playhead.runtime.agent.conversation import (
+        NullConversationManager,
+        SlidingWindowConversationManager,
+        SummarizingConversationManager,
+    )
     from playhead.runtime.agent.factory import AgentFactory, RunContext
     from playhead.runtime.core.errors import (
         AgentBusyError,
@@ -90,6 +95,7 @@ __all__ = [
     "ModelThrottledException",
     "ModelUnavailableError",
     "NoWorkerError",
+    "NullConversationManager",
     "OverrideRefusedError",
     "PlayheadError",
     "RecordTooLargeError",
@@ -109,6 +115,8 @@ __all__ = [
     "SessionNotFoundError",
     "ShardsError",
     "StructuredOutputException",
+    "SlidingWindowConversationManager",
+    "SummarizingConversationManager",
     "Tool",
     "ToolContext",
     "UnusableServerError",
@@ -124,6 +132,9 @@ import_at_first_use(
         "Agent": "playhead.runtime.agent.agent",
         "AgentFactory": "playhead.runtime.agent.factory",
         "RunContext": "playhead.runtime.agent.factory",
+        "NullConversationManager": "playhead.runtime.agent.conversation",
+        "SlidingWindowConversationManager": "playhead.runtime.agent.conversation",
+        "SummarizingConversationManager": "playhead.runtime.agent.conversation",
         "AgentBusyError": "playhead.runtime.core.errors",
         "AgentFactoryError": "playhead.runtime.core.errors",
         "AgentNotFoundError": "playhead.runtime.core.errors",

@@ -154,6 +154,13 @@ def test_a_definition_has_all_that_determines_a_request():
         on_partial="retract",
         messages=greeting,
         retry={"strategy": "ModelRetryStrategy", "max_attempts": 6, "initial_delay": 4, "max_delay": 240},
+        conversation_manager={
+            "class": "SlidingWindowConversationManager",
+            "window_size": 40,
+            "should_truncate_results": True,
+            "per_turn": False,
+            "pin_first": None,
+        },
     )
     assert AgentDefinition.of(defined.stored().data) == defined
 

@@ -23,7 +23,7 @@ CALLS = st.builds(
     Call,
     words=st.integers(0, 3),
     tools=st.just(()) | st.lists(st.sampled_from(TOOLS), min_size=1, max_size=3).map(tuple),
-    fault=st.sampled_from(["", "", "", "", "", "", "busy", "busy half-way", "bug half-way"]),
+    fault=st.sampled_from(["", "", "", "", "", "", "busy", "busy half-way", "bug half-way", "too long"]),
     stop_reason=st.sampled_from(["end_turn", "end_turn", "max_tokens", "stop_sequence"]),
     cancel_at=st.sampled_from([None, None, None, None, None, None, None, 0, 1, 3, 6, 8]),
     says_object=st.booleans(),
@@ -40,6 +40,8 @@ PLANS = st.builds(
     attempts=st.integers(1, 3),
     turns=st.sampled_from([None, None, None, 1, 2]),
     output=st.booleans(),
+    window=st.sampled_from([40, 40, 5, 3]),
+    summarizes=st.sampled_from([False, False, True]),
 )
 
 EXAMPLES = [
@@ -51,6 +53,8 @@ EXAMPLES = [
     Plan(calls=(Call(cancel_at=3),)),
     # The owner that the cancel broke off left before it recorded the cancel.
     Plan(calls=(Call(words=0, cancel_at=0), Call(words=0)), owners=((6, False),), steers=frozenset({2, 7})),
+    Plan(calls=(Call(fault="too long"), Call(tools=("look",)), Call(fault="too long")), window=3),
+    Plan(calls=(Call(fault="too long"), Call()), owners=((9, False), (4, False)), summarizes=True),
     Plan(owners=((4, True),), end="deadline"),
     Plan(owners=((4, False),), end="cancel"),
     Plan(calls=(Call(tools=("look",)), Call(tools=("look",))), owners=((9, False),), turns=2),

@@ -25,6 +25,7 @@ from playhead.runtime.core.steps import (
     Pause,
     ProduceOutput,
     ReadOutput,
+    Reduce,
     Resume,
     RunTools,
     SayCancelled,
@@ -112,7 +113,7 @@ def next_step(step: Step | None) -> str:
         case None:
             return "nothing: it has ended, or waits for a response"
         case CallModel(attempt, supersedes, partial, failed):
-            text = f"call the model, attempt {attempt}"
+            text = f"call the model{' for a summary' if step.summarizes else ''}, attempt {attempt}"
             text += f", and withdraw records {supersedes[0]} to {supersedes[1]}" if supersedes else ""
             text += ", which continues its own text" if partial is not None else ""
             return text + (f", after what remains of {failed.delay:.1f} s" if failed else "")
@@ -127,6 +128,9 @@ def next_step(step: Step | None) -> str:
             return f"begin cycle {cycle}"
         case ProduceOutput(name, value):
             return f"store the structured output {name}: {short(value)}"
+        case Reduce(reduction, reason):
+            what = "shorten tool results" if reduction.cut is not None else "leave the oldest messages out"
+            return f"reduce the history ({reason}): {what}"
         case AddAnswer() | Pause() | Resume() | SayCancelled() | ReadOutput():
             return _STEPS[type(step)]
         case Finish(result, cancelled):

@@ -32,6 +32,7 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RecordNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import (
+    ContextReduced,
     Entry,
     MessageAdded,
     ModelFailed,
@@ -63,7 +64,7 @@ class Only(StrEnum):
 _ENDS: Final = (RunCompleted, RunCancelled, RunFailed)
 _RECORDS: Final[dict[Only, tuple[type[Record], ...]]] = {
     Only.TOOLS: (ToolStarted, ToolProgressed, ToolInterrupted, ToolFinished),
-    Only.MODEL: (ModelStarted, ModelRetried, ModelFailed),
+    Only.MODEL: (ModelStarted, ModelRetried, ModelFailed, ContextReduced),
     Only.MESSAGES: (MessageAdded, StructuredOutputProduced),
     Only.TEXT: (),
 }

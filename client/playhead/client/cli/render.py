@@ -150,6 +150,8 @@ def record_line(entry: Entry) -> str:
 def failed_call(record: ModelFailed) -> str:
     """What failed and when it is tried again, in one line."""
     what = f"{record.error_type}: {short(record.message)}"
+    if record.overflow:
+        return f"model call {record.attempt} failed, because the history is too long: {what}"
     return f"model call {record.attempt} failed: {what}; it is made again in {record.delay:.1f} s"
 
 

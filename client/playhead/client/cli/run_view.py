@@ -25,6 +25,7 @@ from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
+    ContextReduced,
     Entry,
     MessageAdded,
     ModelFailed,
@@ -43,6 +44,7 @@ from playhead.runtime.core.records import (
     ToolProgressed,
     ToolStarted,
 )
+from playhead.runtime.core.transcript import reduction_text
 
 __all__ = ["RunView"]
 
@@ -210,11 +212,13 @@ class RunView:
         match record:
             case ModelStarted():
                 self._waits_for = "waiting for the model"
+            case ContextReduced():
+                self.note(f"[the history is reduced: {reduction_text(record)}]", style="yellow")
             case ModelRetried(reason=reason) if reason != CALL_FAILED:  # of that one the next record tells more
                 self.note(f"[asking the model again: {reason}]", style="yellow")
             case ModelFailed():
                 self.note(f"[{failed_call(record)}]", style="yellow")
-                self._waits_for = f"waiting {record.delay:.1f} s to call the model again"
+                self._waits_for = f"waiting {record.delay:.1f} s to call the model again" if record.delay else "running"
             case MessageAdded(origin="model") if record.stop_reason != "cancelled":
                 self._finish(record.message)
             case MessageAdded(origin="stop"):

@@ -35,7 +35,13 @@ def numbers(run: RunSummary, cost: float | None = None) -> str:
 
 
 def _what(act: RunAct) -> str:
-    names = {"submitted": "submission", "model": "model's answer", "end": "end", "question": "question"}
+    names = {
+        "submitted": "submission",
+        "model": "model's answer",
+        "end": "end",
+        "question": "question",
+        "context": "reduced history",
+    }
     return names.get(act.kind, f"{act.name} {act.kind}" if act.kind != "tool" else f"tool call {act.name}")
 
 
@@ -55,6 +61,8 @@ def act_line(act: RunAct, *, cycle: bool = True) -> str:
             text = short(text, longest=400)
         case "message":
             text = f"{act.name}: {short(' '.join(map(_block, content['content'])), longest=400)}"
+        case "context":
+            text = f"{act.name}: {short(dict(content), longest=400)}"
         case "signal":
             text = f"{act.name}: {short(content['body'])}" if content["body"] is not None else act.name
         case "end":

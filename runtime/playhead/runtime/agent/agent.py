@@ -14,6 +14,12 @@ from typing import Any, Final, Literal, Self, TypeVar, Unpack, cast, get_args
 from pydantic import BaseModel
 
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
+from playhead.runtime.agent.conversation.managers import (
+    ConversationManager,
+    conversation_manager_of,
+    described_manager,
+    recorded_manager,
+)
 from playhead.runtime.agent.in_process import InProcessRuns
 from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
@@ -81,6 +87,9 @@ class Agent:
         allow_overrides: What a caller may replace for one run: a set of `model`, `system_prompt`, `tools` and `params`, or
             a dict of them. There True allows any value; a list allows these models, tools or parameters. Nothing else is
             allowed. A name of a model that is not listed may cost any price, or be a file of the worker's host.
+        conversation_manager: How the history is kept within the context of the model: a
+            `SlidingWindowConversationManager`, which is the default and keeps 40 messages, a
+            `SummarizingConversationManager` or a `NullConversationManager`.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
         **terms: `structured_output_model`, `structured_output_prompt` and `limits`, for calls without their own; see
@@ -114,6 +123,7 @@ class Agent:
         retry: RetryPolicy | ModelRetryStrategy | None = _RETRY,
         retry_strategy: object = _RETRY,
         allow_overrides: Collection[str] | Allowance = (),
+        conversation_manager: object = None,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
         **terms: Unpack[TermArguments],
@@ -138,6 +148,7 @@ class Agent:
         self.tool_executor: Literal["concurrent", "sequential"] = tool_executor
         self.on_partial: OnPartial = on_partial
         self.retry: RetryPolicy | ModelRetryStrategy | None = chosen_retry(retry, retry_strategy, default=_RETRY)
+        self.conversation_manager: ConversationManager = conversation_manager_of(conversation_manager)
         self.max_record_bytes = max_record_bytes
         self.tools: dict[str, Tool] = tool_index(tools)
         self.allow_overrides: dict[str, bool | list[str]] = checked_allowance(allow_overrides, tools=self.tools)
@@ -195,6 +206,7 @@ class Agent:
             tool_executor=self.tool_executor,
             max_record_bytes=self.max_record_bytes,
             on_partial=self.on_partial,
+            context=self.conversation_manager,
             retry=self.retry,
             terms=self.terms,
         )
@@ -220,6 +232,7 @@ class Agent:
             retry=described(self.retry),
             allow_overrides=plain(self.allow_overrides),
             terms=plain(self.terms.options),
+            conversation_manager=described_manager(self.conversation_manager),
         )
 
     def snapshot(self) -> Self:
@@ -249,14 +262,17 @@ class Agent:
         return self._model if isinstance(self._model, str) else None
 
     def as_recorded(self, definition: AgentDefinition, *, model: str | None) -> Self:
-        """This agent with what the log has of it: texts, executor, retries, terms, its tools by their names, its model by a name.
+        """This agent with what the log has of it: texts, executor, retries, how its history is kept, terms, tools and model
+        by their names.
 
         What is code stays as it is here: the functions of the tools with their schemas, and a model object.
         """
         taken = self.snapshot()
         taken.system_prompt, taken.messages = definition.system_prompt, list(definition.messages)
         taken.tool_executor = cast("Any", definition.tool_executor)
-        taken.retry = recorded_waits(definition.retry)
+        if described(self.retry) != definition.retry:  # else it may be an object with a rule of its own, which is code
+            taken.retry = recorded_waits(definition.retry)
+        taken.conversation_manager = recorded_manager(definition.conversation_manager)
         terms = Terms.read(definition.terms)
         taken.terms = self.terms if terms.options == self.terms.options else terms  # its own may have the class
         names = [spec["name"] for spec in definition.tool_specs]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
+from playhead.runtime.core.context_steps import managed
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.history_repair import INTERRUPTED_TEXT
@@ -50,6 +52,7 @@ def decide(
     partial: Sequence[Chunk] = (),
     answer: AddAnswer | None = None,
     terms: Terms = NO_TERMS,
+    context: ContextPolicy = KEEP_ALL,
 ) -> Step | None:
     """The next step of the run, or None if it has ended or waits for responses.
 
@@ -59,10 +62,17 @@ def decide(
         partial: The chunks of a model call that broke off, if the model can continue after them.
         answer: The `whole_answer` of a model call that broke off.
         terms: Those of the agent; the call's own are in the state.
+        context: When and how the agent's history is reduced.
     """
+    terms = state.terms.over(terms)
+    return managed(state, _next_step(state, in_turn=in_turn, partial=partial, answer=answer, terms=terms), context)
+
+
+def _next_step(
+    state: RunState, *, in_turn: bool, partial: Sequence[Chunk], answer: AddAnswer | None, terms: Terms
+) -> Step | None:
     if state.status in ENDED_STATES or state.status == "paused":
         return None
-    terms = state.terms.over(terms)
     match state.phase:
         case "opening":
             return _open(state, terms)
@@ -180,7 +190,7 @@ def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
         metrics["resumed"] = _since(state.resumed, totals, state.cycle)
     return {
         "stop_reason": stop_reason,
-        "message": messages[-1] if messages else {"role": "assistant", "content": []},
+        "message": messages[-1] if messages else state.spoken or {"role": "assistant", "content": []},
         "metrics": metrics,
         "state": {},
         **({} if state.output is None else {"structured_output": state.output}),

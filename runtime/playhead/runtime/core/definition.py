@@ -16,7 +16,7 @@ from playhead.runtime.core.records import Record, RunSubmitted
 __all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork", "session_of_submission"]
 
 _VERSION = 1
-_LATER = ("retry", "allow_overrides", "terms")  # fields that the first definitions did not have
+_LATER = ("retry", "allow_overrides", "terms", "conversation_manager")  # fields that the first definitions did not have
 
 
 class StoredDefinition(NamedTuple):
@@ -47,6 +47,8 @@ class AgentDefinition:
             version that did not store them.
         allow_overrides: What a caller may replace for one run: see `overrides.Allowance`. Empty if nothing.
         terms: The agent's own `Terms`, in the form of `run.submitted.options`; empty if it has none.
+        conversation_manager: The class of its conversation manager, and its arguments; empty likewise, and then all
+            messages are kept.
     """
 
     agent: str
@@ -59,6 +61,7 @@ class AgentDefinition:
     retry: Mapping[str, Any] = field(default_factory=dict[str, Any])
     allow_overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
     terms: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    conversation_manager: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def stored(self) -> StoredDefinition:
         """The encoded definition with its digest; equal definitions have equal digests.

@@ -104,7 +104,17 @@ class Projection:
         output_class: The reader's class of the structured output.
     """
 
-    __slots__ = ("_after", "_chunks", "_message", "ended", "error", "invocation_state", "output_class", "run_id")
+    __slots__ = (
+        "_after",
+        "_chunks",
+        "_message",
+        "_quiet",
+        "ended",
+        "error",
+        "invocation_state",
+        "output_class",
+        "run_id",
+    )
 
     def __init__(
         self, run_id: str, *, after: Cursor | None = None, output_class: type[BaseModel] | None = None
@@ -116,6 +126,7 @@ class Projection:
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
         self._message = MessageAssembler()
+        self._quiet = False  # the chunks are those of a summary, which readers do not see
         self._chunks = 0  # of this call, without the text deltas that `events` appends to the message directly
 
     @staticmethod
@@ -136,15 +147,13 @@ class Projection:
     def events_at(self, first: int, epoch: int, values: Iterable[Stored]) -> Iterator[Event]:
         """Like `events`, for the segment with these fields."""
         run_id, seq, here = self.run_id, first - 1, self._after.seq < first
-        say, given = self._message.streamed.append, self.invocation_state
+        say, given, loud = self._message.streamed.append, self.invocation_state, here and not self._quiet
         for value in values:
             seq += 1
-            if type(value) is not list or value[0] != TEXT or not here:
+            if type(value) is not list or value[0] != TEXT or not loud:
                 yield from self.feed(Entry(seq, epoch, record_of(value)))
-                say, given = (
-                    self._message.streamed.append,
-                    self.invocation_state,
-                )  # feeding the record may have replaced both
+                # feeding the record may have changed all of them
+                say, given, loud = self._message.streamed.append, self.invocation_state, here and not self._quiet
                 continue
             at, text = value[1], value[2]
             say(text)
@@ -201,6 +210,8 @@ class Projection:
                     Event(start=True),
                     Event(start_event_loop=True),
                 ]
+            case CycleStarted(again=True):
+                return [Event(start=True), Event(start_event_loop=True)]
             case CycleStarted():  # Strands' recursion emits "start" once more
                 return [Event(start=True), Event(start=True), Event(start_event_loop=True)]
             case ModelStarted():
@@ -238,6 +249,8 @@ class Projection:
         return []
 
     def _chunk(self, record: ModelChunk) -> list[Event]:
+        if self._quiet:
+            return []
         self._chunks += 1
         chunk = record.chunk
         derived = self._message.feed(chunk)
@@ -252,6 +265,7 @@ class Projection:
             self._message.go_on()
             return []
         self._forget()
+        self._quiet = bool(record.summarizes)
         if (delay := record.delay) is None:
             return []
         throttled = int(delay) if delay == int(delay) else delay  # the wait is over, as where Strands tells of it
@@ -259,9 +273,11 @@ class Projection:
 
     def _forget(self) -> None:
         """End the model call."""
-        self._message, self._chunks = MessageAssembler(), 0
+        self._message, self._chunks, self._quiet = MessageAssembler(), 0, False
 
     def _call_again(self, record: ModelRetried | ModelFailed) -> list[Event]:
+        if isinstance(record, ModelFailed) and record.overflow:
+            return [Event(force_stop=True, force_stop_reason=record.message)]
         if isinstance(record, ModelFailed):
             about = {"delay": record.delay, "attempt": record.attempt, "error_type": record.error_type}
             return [Event(retrying=True, **about, error=record.message)]

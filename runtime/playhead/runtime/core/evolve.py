@@ -11,11 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
+from playhead.runtime.core.context_state import after_reduction, after_refusal, last_replaced
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
+    ContextReduced,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -62,7 +64,16 @@ def evolve(state: RunState, entry: Entry) -> RunState:
         return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
         opened = state.call_open if record.continues and state.call_open is not None else entry.seq
-        return replace(state, call_open=opened, call_end=None, attempts=state.attempts + 1, failed=None, rested=False)
+        return replace(
+            state,
+            call_open=opened,
+            call_end=None,
+            attempts=state.attempts + 1,
+            failed=None,
+            rested=False,
+            calls=state.calls + 1,
+            managed=False,
+        )
     if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
         state = replace(state, call_end=entry.seq - 1)
     handler = _HANDLERS.get(type(record))
@@ -133,7 +144,7 @@ def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
         if "toolResult" in block  # the calls before them must keep a result
     ]
     message: Message = {**last, "content": content or [{"text": text}]}
-    return replace(state, messages=(*state.messages[:-1], message))
+    return last_replaced(state, message)
 
 
 def _without_tool_uses(message: Message) -> Message:
@@ -241,10 +252,15 @@ def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
         call_open=None,
         call_end=None,
         stop_reason=None,
+        overflow=None,
+        again=False,
+        managed=False,
     )
 
 
 def _model_failed(state: RunState, record: ModelFailed) -> RunState:
+    if record.overflow:
+        return after_refusal(state, record)
     waited = state.waited + record.delay
     return replace(state, failed=record, failures=state.failures + 1, waited=waited, rested=False)
 
@@ -256,6 +272,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     CycleStarted: _cycle_started,
     ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None),
     ModelFailed: _model_failed,
+    ContextReduced: after_reduction,
     MessageAdded: _message_added,
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,

@@ -13,15 +13,15 @@ _MAX_ERROR_CHARS: Final = 10_000
 _MAX_FAULT_CHARS: Final = 1000  # of each failed call; a run may have many of them
 
 
-def failure(error: BaseException) -> RunFailed:
+def failure(error: BaseException, *, force_stop: bool = True) -> RunFailed:
     """The record of an exception that ends a run. It can always be stored."""
-    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=_text(error), force_stop=True)
+    return RunFailed(at=now_ms(), error_type=type(error).__name__, message=_text(error), force_stop=force_stop)
 
 
-def transient_failure(error: BaseException, *, delay: float, attempt: int) -> ModelFailed:
-    """The record of an exception after which a model call is made again."""
+def transient_failure(error: BaseException, *, delay: float = 0.0, attempt: int, overflow: bool = False) -> ModelFailed:
+    """The record of an exception after which a model call is made again, if need be with a shorter history."""
     name, text = type(error).__name__, _text(error)[:_MAX_FAULT_CHARS]
-    return ModelFailed(at=now_ms(), error_type=name, message=text, delay=delay, attempt=attempt)
+    return ModelFailed(at=now_ms(), error_type=name, message=text, delay=delay, attempt=attempt, overflow=overflow)
 
 
 def _text(error: BaseException) -> str:

@@ -13,12 +13,27 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
 
-__all__ = ["TRANSIENT_STATUSES", "asked_to_wait", "is_transient", "recorded_error", "status_of"]
+__all__ = ["TRANSIENT_STATUSES", "asked_to_wait", "is_overflow", "is_transient", "recorded_error", "status_of"]
 
 TRANSIENT_STATUSES: Final = frozenset({408, 409, 425, 429, *range(500, 600)})
 """HTTP statuses after which the same request may succeed later."""
 
-_LASTING_CODES: Final = frozenset({"insufficient_quota", "context_length_exceeded"})
+_OVERFLOW_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+"""Codes of a request that does not fit the context: of OpenAI, and of llama.cpp."""
+
+_OVERFLOW_NAMES: Final = frozenset({"ContextWindowOverflowException"})
+"""Ours, and Strands' own."""
+
+_OVERFLOW_TEXTS: Final = (
+    "maximum context length",  # vLLM and others that speak OpenAI's protocol
+    "input is too long",
+    "exceed context limit",
+    "too many total text bytes",
+    "prompt is too long",  # Anthropic
+)
+"""Parts of the messages of providers that have no code for it; with status 400 or 413 only."""
+
+_LASTING_CODES: Final = frozenset({"insufficient_quota", *_OVERFLOW_CODES})
 """Codes that waiting does not change, whatever the status is."""
 
 _TRANSIENT_CODES: Final = frozenset(
@@ -73,6 +88,16 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | TimeoutError) or bool(
         names & _TRANSIENT_NAMES or codes & _TRANSIENT_CODES
     )
+
+
+def is_overflow(error: BaseException) -> bool:
+    """Whether the provider refused the request because its history does not fit the context of the model."""
+    if not _OVERFLOW_NAMES.isdisjoint(cls.__name__ for cls in type(error).__mro__):
+        return True
+    if not _OVERFLOW_CODES.isdisjoint(_codes(error)):
+        return True
+    text = str(error).lower() if status_of(error) in (400, 413) else ""
+    return any(part in text for part in _OVERFLOW_TEXTS)
 
 
 def asked_to_wait(error: BaseException, *, now: int) -> float | None:

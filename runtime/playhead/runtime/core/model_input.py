@@ -15,7 +15,7 @@ from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSp
 from playhead.runtime.core.history_repair import BLANK, in_order, is_blank, lacks_results
 from playhead.runtime.core.tool_results import invalid_name
 
-__all__ = ["ModelRequest", "for_model", "model_request"]
+__all__ = ["ModelRequest", "for_model", "model_request", "summary_request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,12 @@ def model_request(
     if partial is not None:
         messages.append({"role": "assistant", "content": [{"text": partial}]})
     return ModelRequest(messages, list(tool_specs) or None, system_prompt, tool_choice)
+
+
+def summary_request(messages: Sequence[Message], *, system_prompt: str | None) -> ModelRequest:
+    """The request of a model call that is to summarize `messages`, as Strands makes it."""
+    asked: Message = {"role": "user", "content": [{"text": "Please summarize this conversation."}]}
+    return ModelRequest(for_model([*messages, asked]), None, system_prompt)
 
 
 def for_model(messages: Sequence[Message]) -> Messages:

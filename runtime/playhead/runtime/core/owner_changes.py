@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from playhead.runtime.core.records import (
+    ContextReduced,
     Entry,
     MessageAdded,
     ModelFailed,
@@ -59,7 +60,7 @@ class OwnerChanges:
                 self._tools.pop(record.index, None)
             case ModelStarted():
                 self._call = entry.seq
-            case ModelRetried() | ModelFailed() | MessageAdded():
+            case ModelRetried() | ModelFailed() | MessageAdded() | ContextReduced():
                 self._call = None
             case _:
                 pass

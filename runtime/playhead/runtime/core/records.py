@@ -23,6 +23,7 @@ __all__ = [
     "TERMINAL_TYPE_OF_STATE",
     "AgentMade",
     "CheckedRecord",
+    "ContextReduced",
     "CycleStarted",
     "Entry",
     "MessageAdded",
@@ -152,13 +153,15 @@ class CycleStarted(CheckedRecord):
     `session_messages` is how many messages of its session the run began from, and `session_cut` how many older ones had
     been cut from the session before; both are the same in all its cycles. The session cannot grow or be cut while the run
     holds it, so every owner of the run finds the same numbers. They are not in `run.claimed`, because that record is
-    encoded before the claim picks its run.
+    encoded before the claim picks its run. `again`: it repeats the cycle before, whose history did
+    not fit the context of the model.
     """
 
     type: str = "cycle.started"
     cycle: int
     session_messages: int = 0
     session_cut: int = 0
+    again: bool = False
 
 
 class ModelStarted(CheckedRecord):
@@ -166,7 +169,8 @@ class ModelStarted(CheckedRecord):
 
     `continues`: it continues the text of the chunks before it, which belong to the call that broke off. `differs`
     has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give. `delay`: the
-    wait before it, in seconds, if it repeats a call that failed; None in logs of version 0.1.
+    wait before it, in seconds, if it repeats a call that failed; None in logs of version 0.1. `summarizes`: the messages of
+    the history that the model is to summarize, as `ContextReduced` counts them; its chunks are then not the run's answer.
     """
 
     type: str = "model.started"
@@ -174,6 +178,7 @@ class ModelStarted(CheckedRecord):
     continues: bool = False
     differs: dict[str, Any] = {}
     delay: float | None = None
+    summarizes: list[tuple[int, int]] = []
 
 
 class ModelChunk(Record):
@@ -221,6 +226,9 @@ class ModelFailed(CheckedRecord):
     It is written when the wait begins, directly after the `model.retried` that withdraws the call; after a crash in
     between, the call is made again at once. If the owner changes during the wait, the next one waits for the rest by
     `at` and its own clock, and never longer than `delay`: see `retry.rest_of_wait`. `attempt` is that of the call.
+
+    `overflow`: it failed because the history does not fit the context of the model. There is no wait: `context.reduced`
+    follows, or the run fails.
     """
 
     type: str = "model.failed"
@@ -228,6 +236,27 @@ class ModelFailed(CheckedRecord):
     message: str
     delay: float = 0.0
     attempt: int = 1
+    overflow: bool = False
+
+
+class ContextReduced(CheckedRecord):
+    """The history was reduced; the messages that were left out stay in the log.
+
+    Messages are counted from the end of the history, -1 for the last. `removed` and `pinned` are ranges of them, the first
+    and the last of each: those left out, and those that no later reduction may leave out. `cut` is the message whose tool
+    results were shortened, `summary` a message in place of those left out, before the last `kept` messages, and `usage`
+    the tokens of the call that wrote it. `reason`: `overflow` (the model refused the history), `call` (before a model
+    call) or `end` (of the run).
+    """
+
+    type: str = "context.reduced"
+    reason: Literal["overflow", "call", "end"]
+    removed: list[tuple[int, int]] = []
+    pinned: list[tuple[int, int]] = []
+    cut: int | None = None
+    summary: Annotated[Message | None, SkipValidation] = None
+    kept: int = 0
+    usage: dict[str, int] = {}
 
 
 class MessageAdded(CheckedRecord):
@@ -374,6 +403,7 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             ModelStarted,
             ModelRetried,
             ModelFailed,
+            ContextReduced,
             MessageAdded,
             ToolStarted,
             ToolProgressed,

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, cast
 
+from playhead.runtime.core.context import messages_at
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.message_assembler import partial_text
-from playhead.runtime.core.model_input import ModelRequest, model_request
+from playhead.runtime.core.model_input import ModelRequest, model_request, summary_request
 from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, RunClaimed
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.state import open_chunks
@@ -47,6 +48,9 @@ def request_of(
     *before, last = entries
     started = cast("ModelStarted", last.record)
     state = fold(before, history=[*definition.messages, *session[: began_from(before).count]])
+    if started.summarizes:
+        asked = messages_at(state.messages, started.summarizes)
+        return summary_request(asked, system_prompt=started.differs.get("system_prompt"))
     terms = state.terms.over(Terms.read(definition.terms))
     tool_specs, tool_choice = terms.offered(definition.tool_specs, forced=state.forced)
     request = model_request(

@@ -17,6 +17,7 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.records import (
     AgentMade,
+    ContextReduced,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -37,7 +38,7 @@ from playhead.runtime.core.state import tool_uses
 
 __all__ = ["ActKind", "Acts", "RunAct", "acts"]
 
-ActKind = Literal["submitted", "message", "model", "tool", "question", "signal", "end"]
+ActKind = Literal["submitted", "message", "model", "tool", "question", "context", "signal", "end"]
 
 Place = tuple[int, int, int, int]
 """Cycle, order of the kind within a cycle, index of a call, ordinal among those of the same place."""
@@ -48,8 +49,9 @@ _ORDER: Mapping[ActKind, int] = {
     "model": 2,
     "question": 3,
     "tool": 4,
-    "signal": 5,
-    "end": 6,
+    "context": 5,
+    "signal": 6,
+    "end": 7,
 }
 
 
@@ -60,12 +62,13 @@ class RunAct:
     Attributes:
         kind: What it is.
         place: Where in the run it is. Acts of two runs that have the same place belong together.
-        name: Of a tool, its name; of a message, its origin; of a signal, its kind; of an end, the state; else empty.
+        name: Of a tool, its name; of a message, its origin; of a signal, its kind; of a
+            reduction of the history, its reason; of an end, the state; else empty.
         first, last: The numbers of its first and its last record.
         at_ms: When it began, in milliseconds after record 1.
         took_ms: How long it took, in milliseconds.
         content: What it was, without ids and times, which differ from run to run.
-        usage: The tokens of a model's answer.
+        usage: The tokens of a model's answer, or of its summary.
         calls: How often the model was called for its answer; 0 for the other kinds.
         definition: The digest of the definition by which the owner got a model's answer; empty for the other kinds.
     """
@@ -133,21 +136,18 @@ class Acts:
         match record:
             case ModelChunk():
                 self._hear(record)
-            case ModelStarted():
+            case ModelStarted() if not record.summarizes:
                 self._model = self._model or _OpenAct(entry)
                 self._model.calls += 1
             case ModelRetried():
                 if self._model is not None:
                     self._model.said.clear()
+            case ContextReduced():
+                self._add("context", record.reason, entry, _reduction(record), usage=record.usage)
             case CycleStarted():
                 self._cycle = record.cycle
-            case RunClaimed():
-                self._made = "" if record.definition else self._made
-                self._definition = record.definition or self._made
-            case AgentMade():
-                made = MadeAgent.of(record)
-                self._made = self._definition = made.digest
-                self.made[made.digest] = made.definition
+            case RunClaimed() | AgentMade():
+                self._define(record)
             case ToolStarted():
                 self._tools.setdefault(record.index, entry)
             case RunSubmitted():
@@ -183,6 +183,16 @@ class Acts:
                 self._add("tool", use["name"], entry, content, index=index, last=self._last)
         self._tools.clear()
         return self._acts
+
+    def _define(self, record: RunClaimed | AgentMade) -> None:
+        """Note the definition by which the owner that begins gets its answers."""
+        if isinstance(record, RunClaimed):
+            self._made = "" if record.definition else self._made
+            self._definition = record.definition or self._made
+            return
+        made = MadeAgent.of(record)
+        self._made = self._definition = made.digest
+        self.made[made.digest] = made.definition
 
     def _hear(self, record: ModelChunk) -> None:
         delta: Any = record.chunk.get("contentBlockDelta", {}).get("delta", {})
@@ -250,6 +260,11 @@ class Acts:
                 definition=self._definition if kind == "model" else "",
             )
         )
+
+
+def _reduction(record: ContextReduced) -> Mapping[str, Any]:
+    summary = None if record.summary is None else _blocks(record.summary)
+    return {"removed": record.removed, "cut": record.cut, "summary": summary}
 
 
 def _blocks(message: Message) -> list[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
+from playhead.runtime.core.context import in_context
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 from playhead.runtime.core.intake import mended
 from playhead.runtime.core.left_call import joined
@@ -40,7 +41,7 @@ class RunState:
 
     Attributes:
         messages: The history before the run, then the messages that the run has added.
-        history: How many of `messages` were there before the run.
+        history: How many of `messages` were there before the run, or right after its last reduction.
         terms: The terms of the call, without those of its agent.
         opened: How many opening messages (repair and prompt) are in.
         phase: `opening` until the first cycle, `cycle` until the model's message is in, `answered` once it is in,
@@ -66,6 +67,12 @@ class RunState:
         forced: Whether the model was asked for the structured output, and is offered its tool alone.
         stop: The end that tools asked for.
         output: The structured output, once it is produced; a steer asks for another.
+        overflow: The failure of a call whose history was too long, until the history is reduced.
+        again: Whether the next cycle repeats one whose history was too long.
+        managed: Whether the history was reduced since the last model call for the step that comes now.
+        calls: Model calls begun in the run.
+        said: What the run adds to its session up to its last reduction; see `added`.
+        spoken: The last message of the model before the last reduction.
         resumed: `totals` when the run last resumed after a pause, and the cycle it paused in.
     """
 
@@ -101,13 +108,19 @@ class RunState:
     forced: bool = False
     stop: Stop | None = None
     output: Any = None
+    overflow: ModelFailed | None = None
+    again: bool = False
+    managed: bool = False
+    calls: int = 0
+    said: tuple[Message, ...] = ()
+    spoken: Message | None = None
     totals: Totals = Totals()
     resumed: tuple[Totals, int] | None = None
 
     @property
     def added(self) -> tuple[Message, ...]:
-        """The messages that this run adds to its session, in order."""
-        return self.messages[self.history :]
+        """The messages that this run adds to its session, in order, with a marker for each reduction."""
+        return (*self.said, *self.messages[self.history :])
 
     def is_waiting(self, index: int) -> bool:
         """Whether the call at `index` waits for a response."""
@@ -116,7 +129,7 @@ class RunState:
 
 def initial(history: Iterable[Message] = ()) -> RunState:
     """The state before record 1, given the messages that the run starts from."""
-    messages = tuple(map(mended, history))  # a session may hold what an older version let pass
+    messages = tuple(map(mended, in_context(history)))  # a session may hold what an older version let pass
     return RunState(messages=messages, history=len(messages))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from playhead.runtime.core.context import Reduction, Summarizing
 from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.records import ModelFailed
 
@@ -18,6 +20,7 @@ __all__ = [
     "Pause",
     "ProduceOutput",
     "ReadOutput",
+    "Reduce",
     "Resume",
     "RunTools",
     "SayCancelled",
@@ -50,9 +53,10 @@ class AddAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StartCycle:
-    """Begin cycle number `cycle`."""
+    """Begin cycle number `cycle`; `again` if it repeats the one before, whose history was too long."""
 
     cycle: int
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,8 @@ class CallModel:
     """Call the model.
 
     After a call that broke off, either withdraw its records, `supersedes[0]` to `[1]`, or let the model continue after
-    its text, `partial`. After a transient failure, `failed`, first wait for the rest of its delay, unless that is over (`rested`).
+    its text, `partial`. After a transient failure, `failed`, first wait for the rest of its delay, unless that is over (`rested`). With `summarizes`
+    the model writes the summary of a reduction instead of an answer.
     """
 
     attempt: int
@@ -68,6 +73,16 @@ class CallModel:
     partial: str | None = None
     failed: ModelFailed | None = None
     rested: bool = False
+    summarizes: Summarizing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Reduce the history; `reason` as in `ContextReduced`, `usage` the tokens of its summary."""
+
+    reduction: Reduction
+    reason: str
+    usage: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +157,7 @@ Step = (
     | AddMessage
     | StartCycle
     | CallModel
+    | Reduce
     | SayCancelled
     | RunTools
     | CancelTools

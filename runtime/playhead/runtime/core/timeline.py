@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
+    ContextReduced,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -223,16 +224,10 @@ class Drawing:
                 self._wait = self._begin("queue", record.agent)
             case CycleStarted():
                 self._cycles.append(Cycle(record.cycle, self._seq, self._seq, self._at, self._at))
-            case ModelStarted():
-                self._end_call("withdrawn")
-                self._call = self._begin("model", f"call {record.attempt}")
+            case ModelStarted() | ModelRetried() | ModelFailed() | ContextReduced():
+                self._note_call(record)
             case MessageAdded(origin="model"):
                 self._end_call("ok", usage=record.message.get("metadata", {}).get("usage", {}))
-            case ModelRetried():
-                self._end_call("withdrawn")
-            case ModelFailed():
-                self._call_failed()
-                self._wait = self._begin("retry", record.error_type)
             case ToolStarted():
                 self._tools[record.index] = self._begin("tool", str(record.tool_use["name"]), lane=self._free_lane())
             case ToolFinished():
@@ -252,6 +247,21 @@ class Drawing:
                 self._run_ended(record)
             case _:
                 pass
+
+    def _note_call(self, record: ModelStarted | ModelRetried | ModelFailed | ContextReduced) -> None:
+        match record:
+            case ModelStarted():
+                self._end_call("withdrawn")
+                self._call = self._begin("model", "summary" if record.summarizes else f"call {record.attempt}")
+            case ModelRetried():
+                self._end_call("withdrawn")
+            case ModelFailed():
+                self._call_failed()
+                if not record.overflow:
+                    self._wait = self._begin("retry", record.error_type)
+            case ContextReduced():
+                self._end_call("ok", usage=record.usage)
+                self._mark(record, record.reason)
 
     def _begin(
         self, kind: BarKind, name: str, *, lane: int = 0, first: int | None = None, began: int | None = None

@@ -12,6 +12,7 @@ from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
+    ContextReduced,
     Entry,
     MessageAdded,
     ModelChunk,
@@ -32,7 +33,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 
-__all__ = ["Item", "ItemKind", "Transcript", "content_text", "transcript"]
+__all__ = ["Item", "ItemKind", "Transcript", "content_text", "reduction_text", "transcript"]
 
 ItemKind = Literal["user", "text", "reasoning", "call", "progress", "result", "error", "question", "note", "end"]
 
@@ -70,6 +71,14 @@ def transcript(entries: Iterable[Entry]) -> list[Item]:
     return writing.items
 
 
+def reduction_text(record: ContextReduced) -> str:
+    """What a reduction of the history did, in words."""
+    if record.cut is not None:
+        return "long tool results are shortened"
+    count = sum(last - first + 1 for first, last in record.removed)
+    return f"{count} message{'' if count == 1 else 's'} {'left out' if record.summary is None else 'summarized'}"
+
+
 def content_text(content: Sequence[ContentBlock]) -> str:
     """Content blocks as one text: their texts, and the rest as JSON."""
     return " ".join(str(block["text"]) if "text" in block else json_line(block, other=str) for block in content)
@@ -86,6 +95,7 @@ class Transcript:
         self.items: list[Item] = []
         self._call = 0  # where the items of the open model call begin
         self._streamed = False
+        self._quiet = False  # the model writes a summary, not an answer
         self._owners = OwnerChanges()
 
     def add(self, entry: Entry) -> None:
@@ -94,8 +104,10 @@ class Transcript:
         change = self._owners.feed(entry)
         match record:
             case ModelChunk():
-                self._chunk(seq, record.chunk)
+                if not self._quiet:
+                    self._chunk(seq, record.chunk)
             case ModelStarted(continues=continues):
+                self._quiet = bool(record.summarizes)
                 if not continues:
                     self._call, self._streamed = len(self.items), False
             case MessageAdded():
@@ -165,6 +177,11 @@ class Transcript:
             case RunHandedOver():
                 wait = f"; it waits {record.delay:.1f} s for the next one" if record.delay else ""
                 self._put(seq, "note", f"handed over by {record.worker}{wait}")
+            case ContextReduced():
+                said = "" if record.summary is None else content_text(record.summary.get("content", []))
+                self._put(seq, "note", f"the history is reduced: {reduction_text(record)}", said)
+            case ModelFailed(overflow=True):
+                self._put(seq, "note", f"model call {record.attempt} failed: {record.error_type}: {record.message}")
             case ModelFailed():
                 what = f"model call {record.attempt} failed: {record.error_type}: {record.message}"
                 self._put(seq, "note", f"{what}; it is made again in {record.delay:.1f} s")

@@ -51,6 +51,7 @@ from playhead.runtime.core.steps import (
     Pause,
     ProduceOutput,
     ReadOutput,
+    Reduce,
     Resume,
     RunTools,
     SayCancelled,
@@ -59,8 +60,9 @@ from playhead.runtime.core.steps import (
 )
 from playhead.runtime.core.terms import Terms, check_no_clash
 from playhead.runtime.core.tool_results import error_result
+from playhead.runtime.loop.call_endings import Failed
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.model_call import Failed, ModelCall, answered, tracked
+from playhead.runtime.loop.model_call import ModelCall, answered, reduced, tracked
 from playhead.runtime.loop.output_check import read_output
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
@@ -204,7 +206,14 @@ class Loop:
 
     def _next_step(self) -> Step | None:
         in_turn = self.spec.tool_executor == "sequential"
-        return decide(self.state, in_turn=in_turn, partial=self._partial, answer=self.answer, terms=self._terms)
+        return decide(
+            self.state,
+            in_turn=in_turn,
+            partial=self._partial,
+            answer=self.answer,
+            terms=self._terms,
+            context=self.spec.context,
+        )
 
     def _count(self, stored: Stored | Encoded) -> None:
         self.head += 1
@@ -240,6 +249,16 @@ class Loop:
         for record in self._at_once(step):
             yield record
 
+    def _cycle_started(self, step: StartCycle) -> CycleStarted:
+        began = self._began_from
+        return CycleStarted(
+            at=now_ms(),
+            cycle=step.cycle,
+            session_messages=began.count,
+            session_cut=began.cut,
+            again=step.again,
+        )
+
     def _at_once(self, step: Step) -> Sequence[Record]:
         """The records of the steps that need no I/O."""
         at = now_ms()
@@ -249,8 +268,9 @@ class Loop:
             case AddAnswer(message, reason):
                 return [answered(message, reason)]
             case StartCycle():
-                began = self._began_from
-                return [CycleStarted(at=at, cycle=step.cycle, session_messages=began.count, session_cut=began.cut)]
+                return [self._cycle_started(step)]
+            case Reduce():
+                return [reduced(step)]
             case SayCancelled():
                 assembler = MessageAssembler()
                 message = tracked({**assembler.message(), "content": [{"text": step.text}]})

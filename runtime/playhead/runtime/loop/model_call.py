@@ -8,99 +8,50 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import uuid4
 
 import anyio
 
 from playhead.runtime.concurrency import is_being_cancelled
+from playhead.runtime.core.context import Summarizing
+from playhead.runtime.core.context_steps import NO_SUMMARY, reduced_by_summary
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.failures import failure, transient_failure
-from playhead.runtime.core.faults import asked_to_wait, is_transient
+from playhead.runtime.core.faults import asked_to_wait, is_overflow, is_transient
 from playhead.runtime.core.intake import ChunkGate, model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
-from playhead.runtime.core.model_input import model_request
-from playhead.runtime.core.records import CALL_FAILED, MessageAdded, ModelRetried, ModelStarted, Record, now_ms
+from playhead.runtime.core.model_input import ModelRequest, model_request, summary_request
+from playhead.runtime.core.records import (
+    CALL_FAILED,
+    ContextReduced,
+    MessageAdded,
+    ModelRetried,
+    ModelStarted,
+    Record,
+    now_ms,
+)
 from playhead.runtime.core.segments import TEXT, WHOLE, Stored, compact
 from playhead.runtime.core.state import RunState
-from playhead.runtime.core.steps import CallModel
+from playhead.runtime.core.steps import CallModel, Reduce
 from playhead.runtime.core.terms import Terms
+from playhead.runtime.loop.call_endings import (
+    Answered,
+    Cancelled,
+    Ending,
+    Failed,
+    Overflowed,
+    Postponed,
+    WouldNotContinue,
+    ending,
+)
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
 from playhead.runtime.models.calling import CallContext, open_stream
 
-__all__ = [
-    "Answered",
-    "Cancelled",
-    "Ending",
-    "Failed",
-    "ModelCall",
-    "Postponed",
-    "WouldNotContinue",
-    "answered",
-    "tracked",
-]
+__all__ = ["ModelCall", "answered", "reduced", "tracked"]
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The message is complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """A cancel arrived before the rest of the message."""
-
-
-@dataclass(frozen=True, slots=True)
-class WouldNotContinue:
-    """The provider refused, before its first chunk, to continue a partial message."""
-
-    error: Exception
-
-
-@dataclass(frozen=True, slots=True)
-class Postponed:
-    """The provider raised a transient error; the call is made again after `delay` seconds."""
-
-    error: Exception
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The provider raised, or yielded a malformed chunk."""
-
-    error: Exception
-
-
-Ending = Answered | Cancelled | WouldNotContinue | Postponed | Failed
-"""How a model call ended."""
-
-
-def ending(
-    error: Exception | None, *, cancelling: bool, complete: bool, refusable: bool, delay: float | None
-) -> Ending:
-    """Classify the end of a call.
-
-    Args:
-        error: The error that ended it; None if the stream ended, or was left for a cancel.
-        cancelling: Whether a cancel is delivered. The provider may raise when its stream is broken off; that is a
-            cancel too.
-        complete: Whether the last chunk of the message arrived: such a message is kept in spite of a cancel.
-        refusable: Whether the call continues a partial message and has yielded nothing yet.
-        delay: Seconds after which the call is made again, if the error is transient and the agent's policy allows it.
-    """
-    if cancelling and (error is not None or not complete):
-        return Cancelled()
-    if error is None:
-        return Answered()
-    if delay is not None:
-        return Postponed(error, delay)
-    return WouldNotContinue(error) if refusable else Failed(error)
 
 
 class ModelCall:
@@ -181,16 +132,20 @@ class ModelCall:
             yield record
 
     def _open(self) -> AsyncIterator[Chunk]:
+        return open_stream(self._spec.model, self._request(), self._context)
+
+    def _request(self) -> ModelRequest:
+        if (plan := self._step.summarizes) is not None:
+            return summary_request(plan.messages, system_prompt=plan.system_prompt)
         specs = [tool.spec for tool in self._spec.tools.values()]
         specs, choice = self._terms.offered(specs, forced=self._state.forced)
-        asked = model_request(
+        return model_request(
             self._state.messages,
             tool_specs=specs,
             tool_choice=choice,
             system_prompt=self._spec.system_prompt,
             partial=self._step.partial,
         )
-        return open_stream(self._spec.model, asked, self._context)
 
     def _ended(self, error: Exception | None, *, said: bool) -> Ending:
         """How the call ended; `said` is whether it has yielded a chunk."""
@@ -200,7 +155,12 @@ class ModelCall:
             complete=self._assembler.complete,
             refusable=self._step.partial is not None and not said,
             delay=self._delay_after(error),
+            reducible=self._is_reducible(error),
         )
+
+    def _is_reducible(self, error: Exception | None) -> bool:
+        may_reduce = self._step.summarizes is None and self._spec.context.cannot is not None
+        return may_reduce and error is not None and is_overflow(error)
 
     def _delay_after(self, error: Exception | None) -> float | None:
         """Seconds after which to make the call again; None if it is not made again."""
@@ -217,6 +177,8 @@ class ModelCall:
     def _conclusion(self, *, first_byte_ms: int) -> list[Record]:
         """The records of the call's end; none for a cancelled call, because the next decision writes them."""
         match self.ending:
+            case Answered() if self._step.summarizes is not None:
+                return [self._summary(self._step.summarizes)]
             case Answered():
                 return [self._message(first_byte_ms)]
             case Cancelled():
@@ -226,8 +188,19 @@ class ModelCall:
             case Postponed(error, delay):
                 postponed = transient_failure(error, delay=delay, attempt=self._step.attempt)
                 return [self._withdrawn(CALL_FAILED), postponed]
+            case Overflowed(error):
+                refused = transient_failure(error, attempt=self._step.attempt, overflow=True)
+                return [self._withdrawn(CALL_FAILED), refused]
             case Failed(error):
-                return [failure(error)]
+                # That of a summary comes after the force_stop of the call whose history was too long.
+                return [failure(error, force_stop=self._step.summarizes is None)]
+
+    def _summary(self, plan: Summarizing) -> Record:
+        step = reduced_by_summary(plan, model_message(self._assembler.message()))
+        if isinstance(step, Reduce):
+            return reduced(step)
+        self.ending = Failed(RuntimeError(NO_SUMMARY))
+        return failure(self.ending.error, force_stop=False)
 
     def _withdrawn(self, reason: str) -> ModelRetried:
         """The record that withdraws this call, and the calls whose text it continues."""
@@ -245,9 +218,28 @@ def _announcement(step: CallModel) -> list[Record]:
     at = now_ms()
     delay = step.failed.delay if step.failed is not None else None
     started = ModelStarted(at=at, attempt=step.attempt, continues=step.partial is not None, delay=delay)
+    if (plan := step.summarizes) is not None:
+        differs = {"system_prompt": plan.system_prompt, "tool_specs": None}
+        asked = {"summarizes": list(plan.reduction.removed), "differs": differs}
+        started = started.model_copy(update=asked)
     if step.supersedes is None:
         return [started]
     return [ModelRetried(at=at, supersedes=step.supersedes, reason="its worker stopped half-way"), started]
+
+
+def reduced(step: Reduce) -> ContextReduced:
+    """The record of a reduction."""
+    one = step.reduction
+    return ContextReduced(
+        at=now_ms(),
+        reason=cast("Any", step.reason),
+        removed=list(one.removed),
+        pinned=list(one.pinned),
+        cut=one.cut,
+        summary=None if one.summary is None else tracked(one.summary),
+        kept=one.kept,
+        usage=dict(step.usage),
+    )
 
 
 def answered(message: Message, stop_reason: str) -> MessageAdded:

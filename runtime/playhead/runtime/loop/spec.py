@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final, Literal, Protocol
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
 from playhead.runtime.core.converse import ToolSpec, ToolUse
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
 from playhead.runtime.core.segments import Encoded, Stored
@@ -59,6 +60,7 @@ class AgentSpec:
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     max_record_bytes: int = MAX_RECORD_BYTES
     on_partial: OnPartial = "retract"
+    context: ContextPolicy = KEEP_ALL
     retry: Waits | None = field(default_factory=ModelRetryStrategy)
     terms: Terms = NO_TERMS
 

@@ -16,6 +16,7 @@ from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import (
+    ContextReduced,
     MessageAdded,
     ModelFailed,
     ModelStarted,
@@ -41,6 +42,7 @@ KINDS: Final = (
     "model",
     "history",
     "retry",
+    "context",
     "limit",
     "executor",
     "on_partial",
@@ -162,6 +164,8 @@ def essence(record: Record, *, live: bool = False) -> dict[str, Any]:
             metrics = {key: value for key, value in given["metrics"].items() if key != "timeToFirstByteMs"}
             message["metadata"] = {**given, "metrics": metrics}
         kept["message"] = message
+    if isinstance(record, ContextReduced) and record.summary is not None:
+        kept["summary"] = {key: value for key, value in record.summary.items() if key != "tracking_id"}
     kept.pop(
         "delay" if isinstance(record, ModelStarted) else "", None
     )  # that of the model.failed; 0.1 did not store it
@@ -206,6 +210,8 @@ def _kind(recorded: Record, now: Record | None, *, executor: bool, began: frozen
     types = {recorded.type, now.type if now is not None else ""}
     if isinstance(now, RunFailed) and now.error_type == "RecordTooLargeError" and not isinstance(recorded, RunFailed):
         return "limit"
+    if "context.reduced" in types:
+        return "context"
     if types == {"model.retried", "model.started"}:
         return "on_partial"
     if types & {"model.retried", "model.failed"}:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
+from playhead.runtime.core.context import KEEP_ALL
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.model_input import ModelRequest
@@ -102,6 +103,11 @@ class Owner:
         recorded = getattr(self._definition, name, None)
         return bool(recorded) and recorded != getattr(self._subject.definition, name)
 
+    @property
+    def _keeps_all(self) -> bool:
+        """Whether the owner was of version 0.1, which reduced no history."""
+        return self._definition is not None and not self._definition.conversation_manager
+
     def _spec(self, playback: Playback) -> AgentSpec:
         agent, runs = self._subject.agent, self._subject.runs
         return AgentSpec(
@@ -112,6 +118,7 @@ class Owner:
             tool_executor=agent.tool_executor,
             max_record_bytes=agent.max_record_bytes,
             on_partial=agent.on_partial,
+            context=KEEP_ALL if self._keeps_all else agent.conversation_manager,
             retry=None if agent.retry is None else RecordedWaits(agent.retry, playback),
             terms=agent.terms,
         )

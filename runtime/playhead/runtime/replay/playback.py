@@ -10,6 +10,7 @@ from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.faults import is_transient, recorded_error
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
+    ContextReduced,
     MessageAdded,
     ModelFailed,
     ModelRetried,
@@ -108,11 +109,16 @@ class Playback:
         return spot.record if spot is not None else None
 
     async def keeps_answer(self) -> bool:
-        """Whether this owner added the message of the call that broke off before it. Version 0.1 withdrew a whole one too."""
+        """Whether this owner used the message of the call that broke off before it, as the model's or as a summary.
+
+        Version 0.1 withdrew a whole one too.
+        """
         ahead = 0
         while (spot := await self.peek(ahead)) is not None and isinstance(spot.stored, SignalReceived):
             ahead += 1
         record = spot.stored if spot is not None else None
+        if isinstance(record, ContextReduced):
+            return record.summary is not None
         return isinstance(record, MessageAdded) and record.origin == "model" and record.stop_reason != "cancelled"
 
     async def outcome(self, index: int) -> ToolRecord | None:
@@ -172,6 +178,10 @@ class Playback:
             case ModelRetried():
                 after = await self.peek(1)
                 failed = after.record if after is not None else None
+                if isinstance(failed, ModelFailed) and failed.overflow:
+                    error = recorded_error(failed.error_type, failed.message, transient=False)
+                    error.code = "context_length_exceeded"  # pyright: ignore[reportAttributeAccessIssue] - see `is_overflow`
+                    raise error
                 if isinstance(failed, ModelFailed):
                     self.delay = failed.delay
                     raise recorded_error(failed.error_type, failed.message, transient=True)

@@ -10,6 +10,7 @@ import typer
 from playhead.client.cli.page.html import RunPage
 from playhead.client.cli.page.svg import timeline_svg
 from playhead.client.reader import RunReader
+from playhead.runtime.agent.conversation import recorded_manager
 from playhead.runtime.core.timeline import Drawing
 from playhead.runtime.log.reading import pages
 
@@ -47,7 +48,9 @@ async def _page(run: RunReader, *, head: int) -> RunPage:
     """The page of a run, without its records."""
     place = await run.states().at(min(head, _BEGINNING))
     in_turn = place.definition is not None and place.definition.tool_executor == "sequential"
-    return RunPage(run.id, history=place.state.messages[: place.state.history], in_turn=in_turn)
+    context = recorded_manager(place.definition.conversation_manager if place.definition is not None else {})
+    history = place.state.messages[: place.state.history]
+    return RunPage(run.id, history=history, in_turn=in_turn, context=context)
 
 
 def write_page(file: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from playhead.client.cli.page.filling import filled
 from playhead.client.cli.page.svg import timeline_svg
 from playhead.client.cli.place import next_step
 from playhead.client.cli.render import short
+from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.evolve import evolve
@@ -40,11 +41,14 @@ class RunPage:
         run_id: The run.
         history: The messages that it began from.
         in_turn: Whether its agent runs tools one after the other.
+        context: When and how its history is reduced.
     """
 
-    def __init__(self, run_id: str, *, history: Sequence[Message] = (), in_turn: bool = False) -> None:
+    def __init__(
+        self, run_id: str, *, history: Sequence[Message] = (), in_turn: bool = False, context: ContextPolicy = KEEP_ALL
+    ) -> None:
         self._run_id = run_id
-        self._states = _States(history, in_turn=in_turn)
+        self._states = _States(history, in_turn=in_turn, context=context)
         self._drawing = Drawing()
         self._transcript = Transcript()
         self._records: list[str] = []  # each cut to the longest that a page has
@@ -146,7 +150,8 @@ class _States:
         words: Every call and every step once, because most of them belong to several rows.
     """
 
-    def __init__(self, history: Sequence[Message], *, in_turn: bool) -> None:
+    def __init__(self, history: Sequence[Message], *, in_turn: bool, context: ContextPolicy) -> None:
+        self._context = context
         self.rows: list[list[Any]] = []
         self.words: list[str] = []
         self._places: dict[str, int] = {}
@@ -177,7 +182,8 @@ class _States:
             self._place(f"{short(one.get('name'))}: {short(one.get('reason'))}") for one in state.interrupts.values()
         ]
         answer = whole_answer(open_chunks(state, self._call)) if state.call_end is not None else None
-        step = self._place(next_step(decide(state, in_turn=self._in_turn, answer=answer)))
+        decided = decide(state, in_turn=self._in_turn, answer=answer, context=self._context)
+        step = self._place(next_step(decided))
         usage = state.totals.usage
         tokens = f"{usage.get('inputTokens', 0)} + {usage.get('outputTokens', 0)}"
         return [state.status, state.cycle, len(state.messages), calls, asked, step, tokens, state.call_open]

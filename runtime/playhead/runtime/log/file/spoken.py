@@ -12,7 +12,7 @@ __all__ = ["Piece", "Spoken", "ends_call"]
 Piece = tuple[int, str]
 """A place given by the caller, and the text of the delta there."""
 
-_ENDS: Final = {"message.added", *TERMINAL_TYPES}
+_ENDS: Final = {"message.added", "context.reduced", *TERMINAL_TYPES}
 
 
 def ends_call(value: Any) -> bool:
