@@ -19,6 +19,7 @@ from playhead.runtime.core.context import Reduction, in_context, is_marker, mark
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.faults import is_overflow
 from playhead.runtime.core.result_cuts import with_short_results
+from playhead.runtime.core.token_estimate import estimated_tokens
 
 __all__: list[str] = []
 
@@ -160,6 +161,11 @@ def test_a_summary_covers_the_oldest_share_and_whole_pairs_of_calls_and_results(
         (lambda: SlidingWindowConversationManager(per_turn=0), "per_turn must be at least 1, not 0"),
         (lambda: SlidingWindowConversationManager(pin_first=-1), "pin_first must be at least 0, not -1"),
         (lambda: SummarizingConversationManager(preserve_recent_messages=-1), "preserve_recent_messages must be .* -1"),
+        (lambda: SlidingWindowConversationManager(context_window_limit=0), "context_window_limit must be .* not 0"),
+        (
+            lambda: SummarizingConversationManager(proactive_compression={"compression_threshold": 1.5}),
+            "compression_threshold must be above 0 and at most 1, not 1.5",
+        ),
         (lambda: SummarizingConversationManager(summary_ratio=float("nan")), "summary_ratio must be .* not nan"),
     ],
 )
@@ -184,8 +190,9 @@ def test_an_agent_takes_the_managers_and_strands_own_objects_by_their_arguments(
     SlidingWindow.__name__ = "SlidingWindowConversationManager"
     taken = Agent(conversation_manager=SlidingWindow()).conversation_manager
     assert taken == SlidingWindowConversationManager(window_size=7, should_truncate_results=False, per_turn=2)
-    with pytest.raises(ValueError, match=r"compression_threshold .* is not taken: leave out proactive_compression"):
-        Agent(conversation_manager=SlidingWindow(threshold=0.7))
+    proactive = Agent(conversation_manager=SlidingWindow(threshold=0.8)).conversation_manager
+    assert isinstance(proactive, SlidingWindowConversationManager)
+    assert proactive.proactive_compression == {"compression_threshold": 0.8}
     with pytest.raises(TypeError, match=r"conversation_manager must be one of SlidingWindow.*, not 40"):
         Agent(conversation_manager=40)
 
@@ -202,6 +209,16 @@ def test_a_definition_tells_the_manager(manager: Any) -> None:
     definition = Agent(conversation_manager=manager).definition
     assert recorded_manager(definition.conversation_manager) == manager
     assert recorded_manager({}) == NullConversationManager(), "version 0.1 reduced no history"
+
+
+def test_tokens_are_those_of_the_last_answer_and_an_estimate_of_what_came_after() -> None:
+    usage = {"inputTokens": 90, "outputTokens": 10, "totalTokens": 100, "cacheReadInputTokens": 5}
+    answered: Message = {**said("x" * 400), "metadata": {"usage": usage}}
+    assert estimated_tokens([user("y" * 400), answered]) == 105
+    assert estimated_tokens([answered, user("z" * 9)]) == 108
+    assert (
+        estimated_tokens([user("12345"), call("t"), result("t", {"json": {"a": 1}}, {"text": "1234"})]) == 2 + 2 + 4 + 1
+    )
 
 
 class BadRequestError(Exception):

@@ -302,6 +302,57 @@ async def test_per_turn_applies_the_window_before_every_model_call() -> None:
     assert [len(request.messages) for request in model.requests] == [1, 2, 2]
 
 
+class Small(ScriptedModel):
+    """A model with a context of twenty tokens."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {"context_window_limit": 20}
+
+
+async def test_a_history_that_nearly_fills_the_context_is_reduced_before_the_call() -> None:
+    model = Small(["One.", "Two.", "Three."])
+    manager = SlidingWindowConversationManager(proactive_compression=True)
+    agent = Agent(model, conversation_manager=manager, callback_handler=None)
+    assert agent.definition.conversation_manager["context_window_limit"] == 20
+    for prompt in ("one", "two " * 6):
+        await agent.invoke_async(prompt)
+    assert [texts(request.messages) for request in model.requests] == [["one"], ["two " * 6]]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_summary_before_a_call_is_used_and_left_out_if_it_fails(fails: bool) -> None:
+    summary = ScriptedCall(error=KeyError("bug")) if fails else "They said hello."
+    model = Small([text_call("One."), summary, "Two."])
+    manager = SummarizingConversationManager(0.5, 1, proactive_compression={"compression_threshold": 0.6})
+    agent = Agent(model, name="a", conversation_manager=manager, callback_handler=None)
+    await agent.invoke_async("one")
+    history = [*agent.messages]
+    log = [Entry(1, 0, RunSubmitted(at=0, agent="a", prompt="two"))]
+    await owned(log, agent)
+    assert texts(model.requests[-1].messages) == (
+        ["one", "One.", "two"] if fails else ["They said hello.", "One.", "two"]
+    )
+    assert log[-1].record.type == "run.completed"
+    assert [event for event in played(log) if "force_stop" in event or "retracted" in event] == []
+    assert [next(iter(event)) for event in played(log)].count("start") == 1, "it is the same cycle"
+    stored = agent.definition.stored()
+    for cut in range(2, len(log)):
+        again = [*log[:cut]]
+        heir = Agent(
+            Small([summary, "Two."] if cut < 6 else ["They said hello.", "Two."]),
+            name="a",
+            messages=history,
+            conversation_manager=manager,
+            callback_handler=None,
+        )
+        await owned(again, heir)
+        assert again[-1].record.type == "run.completed", cut
+    whole = EntriesRecording(log, {stored.digest: agent.definition}, run_id="r")
+    judge = Agent(Small([]), name="a", messages=history, conversation_manager=manager, callback_handler=None)
+    found = await verify(whole, judge, ignore=["history"])
+    assert found.same, found.text
+
+
 async def test_a_history_that_cannot_be_reduced_fails_the_run_in_strands_words() -> None:
     agent = Agent(ScriptedModel([OVERFLOW], repeat=True), callback_handler=None)
     with pytest.raises(ContextWindowOverflowException, match="Unable to trim conversation context!"):

@@ -160,6 +160,8 @@ def test_a_definition_has_all_that_determines_a_request():
             "should_truncate_results": True,
             "per_turn": False,
             "pin_first": None,
+            "proactive_compression": None,
+            "context_window_limit": None,
         },
     )
     assert AgentDefinition.of(defined.stored().data) == defined

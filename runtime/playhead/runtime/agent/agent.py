@@ -20,6 +20,7 @@ from playhead.runtime.agent.conversation.managers import (
     described_manager,
     recorded_manager,
 )
+from playhead.runtime.agent.conversation.proactive import with_limit
 from playhead.runtime.agent.in_process import InProcessRuns
 from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
@@ -206,7 +207,7 @@ class Agent:
             tool_executor=self.tool_executor,
             max_record_bytes=self.max_record_bytes,
             on_partial=self.on_partial,
-            context=self.conversation_manager,
+            context=with_limit(self.conversation_manager, self.model),
             retry=self.retry,
             terms=self.terms,
         )
@@ -232,7 +233,7 @@ class Agent:
             retry=described(self.retry),
             allow_overrides=plain(self.allow_overrides),
             terms=plain(self.terms.options),
-            conversation_manager=described_manager(self.conversation_manager),
+            conversation_manager=described_manager(with_limit(self.conversation_manager, self._resolved)),
         )
 
     def snapshot(self) -> Self:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Literal, Protocol, cast
 
 from playhead.runtime.core.converse import Message, Messages
 from playhead.runtime.core.result_cuts import with_short_results
@@ -64,11 +64,13 @@ class Summarizing:
         messages: Those that it is to summarize.
         system_prompt: The system prompt of that call.
         reduction: The reduction, without its summary; `removed` are those messages.
+        reason: As in `ContextReduced`. Before a call a summary that fails is left out.
     """
 
     messages: tuple[Message, ...]
     system_prompt: str
     reduction: Reduction
+    reason: Literal["overflow", "call"] = "overflow"
 
 
 class ContextPolicy(Protocol):
@@ -86,7 +88,7 @@ class ContextPolicy(Protocol):
         """The reduction after a model refused the history because it is too long; None if it cannot be reduced."""
         ...
 
-    def before_call(self, messages: Sequence[Message], *, call: int) -> Reduction | None:
+    def before_call(self, messages: Sequence[Message], *, call: int) -> Reduction | Summarizing | None:
         """The reduction before the run's model call number `call`, if any."""
         ...
 

@@ -26,6 +26,9 @@ def after_reduction(state: RunState, record: ContextReduced) -> RunState:
         summary=record.summary,
         kept=record.kept,
     )
+    state = replace(state, managed=True, summarizing=False, call_open=None, call_end=None)
+    if reduction == Reduction():  # the summary before a call failed
+        return state
     messages = reduced(state.messages, reduction)
     spoken = next((one for one in reversed(state.messages) if one.get("role") == "assistant"), state.spoken)
     changed = replace(
@@ -34,11 +37,10 @@ def after_reduction(state: RunState, record: ContextReduced) -> RunState:
         history=len(messages),
         said=(*state.added, marker(reduction)),
         spoken=spoken,
-        managed=True,
     )
     if record.reason != "overflow":
         return changed
-    return replace(changed, phase="between", overflow=None, again=True, call_open=None, call_end=None)
+    return replace(changed, phase="between", overflow=None, again=True)
 
 
 def last_replaced(state: RunState, message: Message) -> RunState:

@@ -25,9 +25,18 @@ def managed(state: RunState, step: Step | None, context: ContextPolicy) -> Step 
         return _after_overflow(state, state.overflow, step, context)
     if state.phase != "opening" and isinstance(step, Finish | Fail) and not state.managed:
         return _reduce(context.at_end(state.messages), "end") or step
-    if isinstance(step, CallModel) and step.partial is None and not state.managed:
-        return _reduce(context.before_call(state.messages, call=state.calls + 1), "call") or step
+    if state.summarizing or (isinstance(step, CallModel) and step.partial is None and not state.managed):
+        return _before_call(state, step, context)
     return step
+
+
+def _before_call(state: RunState, step: Step | None, context: ContextPolicy) -> Step | None:
+    if not isinstance(step, CallModel | AddAnswer):
+        return step
+    plan = context.before_call(state.messages, call=state.calls + 1)
+    if isinstance(plan, Summarizing):
+        return _summarized(state, step, plan)
+    return _reduce(plan, "call") or step
 
 
 def _reduce(reduction: Reduction | None, reason: str) -> Reduce | None:
@@ -42,6 +51,11 @@ def _after_overflow(
         return Fail(_OVERFLOW, context.cannot or overflow.message)
     if isinstance(plan, Reduction):
         return Reduce(plan, "overflow")
+    return _summarized(state, step, plan)
+
+
+def _summarized(state: RunState, step: CallModel | AddAnswer, plan: Summarizing) -> Step:
+    """The call that writes the summary, or the reduction with the summary that a former owner's model wrote."""
     if isinstance(step, CallModel):
         if step.partial is not None:  # the text of a summary is not continued
             step = replace(step, partial=None, supersedes=(state.call_open or 0, state.call_end or 0))
@@ -53,8 +67,8 @@ def reduced_by_summary(plan: Summarizing, answer: Message) -> Step:
     """The reduction with the summary that a model wrote, or the failure of a run whose model wrote none."""
     summary = summary_of(answer)
     if summary is None:
-        return Fail("RuntimeError", NO_SUMMARY)
-    return Reduce(replace(plan.reduction, summary=summary), "overflow", usage=usage_of(answer))
+        return Fail("RuntimeError", NO_SUMMARY) if plan.reason == "overflow" else Reduce(Reduction(), plan.reason)
+    return Reduce(replace(plan.reduction, summary=summary), plan.reason, usage=usage_of(answer))
 
 
 def summary_of(answer: Message) -> Message | None:

@@ -73,6 +73,7 @@ def evolve(state: RunState, entry: Entry) -> RunState:
             rested=False,
             calls=state.calls + 1,
             managed=False,
+            summarizing=bool(record.summarizes),
         )
     if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
         state = replace(state, call_end=entry.seq - 1)
@@ -255,6 +256,7 @@ def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
         overflow=None,
         again=False,
         managed=False,
+        summarizing=False,
     )
 
 
@@ -270,7 +272,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     RunClaimed: lambda state, _: replace(state, status="running"),
     RunHandedOver: lambda state, record: replace(state, status="queued", rested=record.delay > 0),
     CycleStarted: _cycle_started,
-    ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None),
+    ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None, summarizing=False),
     ModelFailed: _model_failed,
     ContextReduced: after_reduction,
     MessageAdded: _message_added,

@@ -19,6 +19,7 @@ __all__ = [
     "CALL_FAILED",
     "ENDED_STATES",
     "RECORD_TYPES",
+    "SUMMARY_FAILED",
     "TERMINAL_TYPES",
     "TERMINAL_TYPE_OF_STATE",
     "AgentMade",
@@ -210,6 +211,9 @@ class ModelChunk(Record):
 
 CALL_FAILED: Final = "the call failed"
 """The `reason` of a `model.retried` that a `model.failed` follows at once."""
+
+SUMMARY_FAILED: Final = "the summary failed"
+"""The `reason` of a `model.retried` for a summary before a call, which the run does without."""
 
 
 class ModelRetried(CheckedRecord):

@@ -70,6 +70,7 @@ class RunState:
         overflow: The failure of a call whose history was too long, until the history is reduced.
         again: Whether the next cycle repeats one whose history was too long.
         managed: Whether the history was reduced since the last model call for the step that comes now.
+        summarizing: Whether the model call that is open writes a summary.
         calls: Model calls begun in the run.
         said: What the run adds to its session up to its last reduction; see `added`.
         spoken: The last message of the model before the last reduction.
@@ -111,6 +112,7 @@ class RunState:
     overflow: ModelFailed | None = None
     again: bool = False
     managed: bool = False
+    summarizing: bool = False
     calls: int = 0
     said: tuple[Message, ...] = ()
     spoken: Message | None = None

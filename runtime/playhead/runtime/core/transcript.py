@@ -75,6 +75,8 @@ def reduction_text(record: ContextReduced) -> str:
     """What a reduction of the history did, in words."""
     if record.cut is not None:
         return "long tool results are shortened"
+    if not record.removed:
+        return "no summary was written"
     count = sum(last - first + 1 for first, last in record.removed)
     return f"{count} message{'' if count == 1 else 's'} {'left out' if record.summary is None else 'summarized'}"
 

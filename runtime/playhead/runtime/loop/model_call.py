@@ -14,7 +14,7 @@ from uuid import uuid4
 import anyio
 
 from playhead.runtime.concurrency import is_being_cancelled
-from playhead.runtime.core.context import Summarizing
+from playhead.runtime.core.context import Reduction, Summarizing
 from playhead.runtime.core.context_steps import NO_SUMMARY, reduced_by_summary
 from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.failures import failure, transient_failure
@@ -24,6 +24,7 @@ from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.model_input import ModelRequest, model_request, summary_request
 from playhead.runtime.core.records import (
     CALL_FAILED,
+    SUMMARY_FAILED,
     ContextReduced,
     MessageAdded,
     ModelRetried,
@@ -191,6 +192,9 @@ class ModelCall:
             case Overflowed(error):
                 refused = transient_failure(error, attempt=self._step.attempt, overflow=True)
                 return [self._withdrawn(CALL_FAILED), refused]
+            case Failed() if self._step.summarizes is not None and self._step.summarizes.reason == "call":
+                self.ending = Cancelled()  # the run goes on without the summary
+                return [self._withdrawn(SUMMARY_FAILED), reduced(Reduce(Reduction(), "call"))]
             case Failed(error):
                 # That of a summary comes after the force_stop of the call whose history was too long.
                 return [failure(error, force_stop=self._step.summarizes is None)]

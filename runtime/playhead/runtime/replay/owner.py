@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.conversation import recorded_manager
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.context import KEEP_ALL
 from playhead.runtime.core.definition import AgentDefinition
@@ -118,7 +119,7 @@ class Owner:
             tool_executor=agent.tool_executor,
             max_record_bytes=agent.max_record_bytes,
             on_partial=agent.on_partial,
-            context=KEEP_ALL if self._keeps_all else agent.conversation_manager,
+            context=KEEP_ALL if self._keeps_all else recorded_manager(self._subject.definition.conversation_manager),
             retry=None if agent.retry is None else RecordedWaits(agent.retry, playback),
             terms=agent.terms,
         )

@@ -10,6 +10,7 @@ from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.faults import is_transient, recorded_error
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
+    SUMMARY_FAILED,
     ContextReduced,
     MessageAdded,
     ModelFailed,
@@ -173,6 +174,8 @@ class Playback:
                 if not self.control.cancelling:  # only a cancel breaks a call off: the owner left before it recorded it
                     self.control.deliver([Signal(_NOT_RECORDED, "cancel")])
                 raise RuntimeError("a cancel broke the call off")
+            case ModelRetried(reason=reason) if reason == SUMMARY_FAILED:
+                raise RuntimeError(reason)
             case ModelRetried(reason=reason) if reason.startswith(_NOT_CONTINUED):
                 raise RuntimeError(reason.removeprefix(_NOT_CONTINUED))
             case ModelRetried():

@@ -33,7 +33,6 @@ _KINDS: Final[dict[str, Any]] = {
 }
 _REFUSED: Final = {
     "summarization_agent": "give summarization_system_prompt; the agent's own model writes the summary",
-    "_compression_threshold": "leave out proactive_compression; use per_turn of a sliding window",
 }
 
 
@@ -55,8 +54,13 @@ def conversation_manager_of(value: object) -> ConversationManager:
         raise TypeError(f"conversation_manager must be one of {', '.join(_KINDS)}, not {value!r}")
     for name, advice in _REFUSED.items():
         if getattr(value, name, None) is not None:
-            raise ValueError(f"{name.removeprefix('_')} of a conversation manager is not taken: {advice}")
-    return kind(**{one.name: getattr(value, one.name) for one in fields(kind) if hasattr(value, one.name)})
+            raise ValueError(f"{name} of a conversation manager is not taken: {advice}")
+    given = {one.name: getattr(value, one.name) for one in fields(kind) if hasattr(value, one.name)}
+    if (
+        threshold := getattr(value, "_compression_threshold", None)
+    ) is not None and kind is not NullConversationManager:
+        given["proactive_compression"] = {"compression_threshold": threshold}
+    return kind(**given)
 
 
 def described_manager(manager: ConversationManager) -> dict[str, Any]:

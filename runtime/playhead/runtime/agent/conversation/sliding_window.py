@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from playhead.runtime.agent.conversation.proactive import ProactiveCompression
 from playhead.runtime.core.arguments import check_whole
 from playhead.runtime.core.context import Reduction, first_of, ranges_of, with_pins
 from playhead.runtime.core.converse import Message
@@ -18,7 +19,7 @@ _FEWEST: Final = 2  # messages that an overflow removes from a history that is w
 
 
 @dataclass(frozen=True, slots=True)
-class SlidingWindowConversationManager:
+class SlidingWindowConversationManager(ProactiveCompression):
     """Keeps the newest messages. The history is reduced at the end of a run, and when a model refuses it as too long.
 
     A model that refuses it is called again after each reduction: first the tool results of the oldest message that has
@@ -28,23 +29,21 @@ class SlidingWindowConversationManager:
         window_size: Messages to keep; 0 leaves out all that are not pinned.
         should_truncate_results: Whether long tool results are shortened before messages are left out.
         per_turn: Whether the history is also reduced before each model call of a run; a number N for each Nth.
-        pin_first: Messages at the beginning that are never left out.
+        proactive_compression, context_window_limit, pin_first: See `ProactiveCompression`.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ValueError, TypeError: If an argument is out of its range or has the wrong type.
     """
 
     window_size: int = 40
     should_truncate_results: bool = True
     per_turn: bool | int = False
-    pin_first: int | None = None
 
     def __post_init__(self) -> None:
+        ProactiveCompression.__post_init__(self)
         check_whole("window_size", self.window_size, least=0)
         if not isinstance(self.per_turn, bool):
             check_whole("per_turn", self.per_turn, least=1)
-        if self.pin_first is not None:
-            check_whole("pin_first", self.pin_first, least=0)
 
     @property
     def cannot(self) -> str:
@@ -61,6 +60,8 @@ class SlidingWindowConversationManager:
 
     def before_call(self, messages: Sequence[Message], *, call: int) -> Reduction | None:
         """See `ContextPolicy`."""
+        if self.is_nearly_full(messages) and (reduction := self._trimmed(messages)) is not None:
+            return reduction
         return self.at_end(messages) if self.per_turn and call % int(self.per_turn) == 0 else None
 
     def at_end(self, messages: Sequence[Message]) -> Reduction | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from playhead.runtime.agent.conversation.proactive import ProactiveCompression
 from playhead.runtime.core.arguments import check_number, check_text, check_whole
 from playhead.runtime.core.context import Reduction, Summarizing, first_of, ranges_of, with_pins
 from playhead.runtime.core.converse import Message
@@ -45,14 +46,15 @@ Example format:
 
 
 @dataclass(frozen=True, slots=True)
-class SummarizingConversationManager:
+class SummarizingConversationManager(ProactiveCompression):
     """Replaces the oldest messages by a summary when a model refuses the history as too long. The agent's model writes it.
 
     Args:
         summary_ratio: The share of the messages to summarize; below 0.1 it counts as 0.1, above 0.8 as 0.8.
         preserve_recent_messages: The newest messages that are never summarized.
         summarization_system_prompt: The system prompt of the call that writes the summary; None for Strands' own.
-        pin_first: Messages at the beginning that are never summarized.
+        proactive_compression, context_window_limit, pin_first: See `ProactiveCompression`. A summary that fails before a
+            call is left out, and the call is made.
 
     Raises:
         ValueError, TypeError: If an argument is out of its range or has the wrong type.
@@ -61,14 +63,12 @@ class SummarizingConversationManager:
     summary_ratio: float = 0.3
     preserve_recent_messages: int = 10
     summarization_system_prompt: str | None = None
-    pin_first: int | None = None
 
     def __post_init__(self) -> None:
+        ProactiveCompression.__post_init__(self)
         check_number("summary_ratio", self.summary_ratio)
         check_whole("preserve_recent_messages", self.preserve_recent_messages, least=0)
         check_text("summarization_system_prompt", self.summarization_system_prompt, optional=True, empty=True)
-        if self.pin_first is not None:
-            check_whole("pin_first", self.pin_first, least=0)
 
     @property
     def cannot(self) -> str:
@@ -92,8 +92,10 @@ class SummarizingConversationManager:
             reduction=Reduction(removed=ranges_of(removed, total), pinned=pins, kept=total - end),
         )
 
-    def before_call(self, messages: Sequence[Message], *, call: int) -> None:
-        """See `ContextPolicy`: only an overflow reduces the history."""
+    def before_call(self, messages: Sequence[Message], *, call: int) -> Summarizing | None:
+        """See `ContextPolicy`."""
+        plan = self.after_overflow(messages) if self.is_nearly_full(messages) else None
+        return None if plan is None else replace(plan, reason="call")
 
     def at_end(self, messages: Sequence[Message]) -> None:
-        """See `ContextPolicy`: only an overflow reduces the history."""
+        """See `ContextPolicy`: the end of a run reduces nothing."""
