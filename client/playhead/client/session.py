@@ -12,7 +12,7 @@ from playhead.runtime.core.arguments import check_whole
 from playhead.runtime.core.checks import check_session
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import SessionExistsError, SessionNotFoundError
-from playhead.runtime.core.session import check_fork_place, first_kept
+from playhead.runtime.core.session import first_kept, fork_of, said_in
 from playhead.runtime.core.so_far import SoFar
 from playhead.runtime.log.interface import ClientLog
 from playhead.runtime.log.listing import RunFilter, RunPage, place_of
@@ -97,8 +97,11 @@ class Session:
         return info
 
     async def messages(self) -> list[Message]:
-        """The messages of its runs that have ended, oldest first: what the next run begins from. Empty if it has none."""
-        return await self._log.messages(self.id)
+        """The messages of its runs that have ended, oldest first: what the next run begins from. Empty if it has none.
+
+        Those are among them that an agent's conversation manager leaves out of what the model is asked.
+        """
+        return said_in(await self._log.messages(self.id))
 
     async def conversation(self) -> Conversation:
         """The messages up to now, also those of the run that holds the session, and where to go on with its events.
@@ -112,11 +115,11 @@ class Session:
             run_id = await self._log.holder(self.id)
             messages = await self._log.messages(self.id)
             if run_id is None:
-                return Conversation(messages, None, None)
+                return Conversation(said_in(messages), None, None)
             info = await self._log.info(run_id)
             if info is None or info.ended:
                 if await self._log.holder(self.id) == run_id:  # another program deleted the run
-                    return Conversation(messages, None, None)
+                    return Conversation(said_in(messages), None, None)
                 continue
             found = await self._so_far(info, messages)
             if await self._log.holder(self.id) == run_id:
@@ -168,7 +171,7 @@ class Session:
         first = first_kept(stored.messages, keep_last)
         if not await self._log.cut_session(self.id, upto=stored.cut + first):
             raise SessionNotFoundError(self.id)
-        return len(stored.messages) - first
+        return len(said_in(stored.messages[first:]))
 
     async def delete(self) -> bool:
         """Delete the session, with all its messages. The logs of its runs stay until their retention ends.
@@ -205,8 +208,7 @@ class Session:
             raise SessionNotFoundError(self.id)
         if at is not None:
             check_whole("at", at, least=1)
-            check_fork_place(messages, at)
-        copied = messages[:at]
+        copied = fork_of(messages, at)
         if not await self._log.store_session(new_id, copied) and await self._log.messages(new_id) != copied:
             raise SessionExistsError(new_id)
         return Session(new_id, log=self._log, open_run=self._open_run)

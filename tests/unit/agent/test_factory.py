@@ -5,13 +5,24 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn
 
 import anyio
 import pytest
 
-from playhead.runtime import Agent, AgentFactory, AgentFactoryError, RetryPolicy, RunContext, tool
+from playhead.runtime import (
+    Agent,
+    AgentFactory,
+    AgentFactoryError,
+    ModelRetryStrategy,
+    NullConversationManager,
+    RetryPolicy,
+    RunContext,
+    SlidingWindowConversationManager,
+    tool,
+)
 from playhead.runtime.agent import factory as module
 from playhead.runtime.agent.factory import is_factory, source_of
 from playhead.runtime.core.records import RunClaimed, RunSubmitted
@@ -201,6 +212,17 @@ def test_a_function_becomes_a_factory_and_the_same_one_is_equal():
             source_of(other)
     with pytest.raises(ValueError, match="cannot name an agent"):
         AgentFactory(lambda _: agent)
+
+
+def test_an_agent_has_the_waits_and_the_conversation_manager_of_the_log():
+    waits, window = ModelRetryStrategy(initial_delay=7), SlidingWindowConversationManager(window_size=7)
+    recorded = Agent("demo", retry=waits, conversation_manager=window).definition
+    newer = replace(recorded, retry={**recorded.retry, "later": 1})
+    for definition in (recorded, newer):
+        same = Agent("demo").as_recorded(definition, model=None)
+        assert (same.retry, same.conversation_manager) == (waits, window)
+    older = replace(recorded, conversation_manager={})
+    assert Agent("demo").as_recorded(older, model=None).conversation_manager == NullConversationManager()
 
 
 def test_an_agent_has_what_the_log_has_and_its_own_code():

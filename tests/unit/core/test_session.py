@@ -8,9 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from playhead.runtime.core.context import Reduction, in_context, marker
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.history_repair import in_order
-from playhead.runtime.core.session import BeganFrom, StoredMessages, check_fork_place, first_kept
+from playhead.runtime.core.session import (
+    BeganFrom,
+    StoredMessages,
+    check_fork_place,
+    first_kept,
+    fork_of,
+    said_in,
+)
 
 __all__: list[str] = []
 
@@ -95,3 +103,42 @@ def test_a_run_gets_the_messages_that_it_began_from_and_never_others(total: int,
     stored = StoredMessages(cut, every[cut:])
     wanted = every[began_cut : began_cut + count]
     assert stored.part(BeganFrom(began_cut, count)) == [message for message in wanted if message in every[cut:]]
+
+
+REDUCED: list[Message] = [
+    said("one"),
+    said("1", "assistant"),
+    said("two"),
+    marker(Reduction(removed=((-3, -2),))),
+    said("2", "assistant"),
+    marker(Reduction(pinned=((-1, -1),))),
+    said("three"),
+    said("3", "assistant"),
+]
+
+
+def test_markers_of_reductions_are_neither_shown_nor_counted_nor_where_a_turn_begins():
+    assert [message.get("content", [])[0].get("text") for message in said_in(REDUCED)] == [
+        "one",
+        "1",
+        "two",
+        "2",
+        "three",
+        "3",
+    ]
+    assert [first_kept(REDUCED, keep_last) for keep_last in range(1, 7)] == [6, 6, 2, 2, 0, 0]
+    assert fork_of(REDUCED, 3) == REDUCED[:4]
+    assert fork_of(REDUCED, 4) == REDUCED[:6]
+    assert fork_of(REDUCED, 6) == fork_of(REDUCED, None) == REDUCED
+    with pytest.raises(ValueError, match="from 1 to 6, the number of messages of the session, not 7"):
+        fork_of(REDUCED, 7)
+
+
+def test_to_cut_what_a_reduction_left_out_does_not_change_what_a_model_is_sent():
+    summary = said("They said hello.")
+    reduction = marker(Reduction(removed=((-3, -2),), summary=summary, kept=1))
+    later = [said("2", "assistant"), said("three"), said("3", "assistant")]
+    stored = [said("one"), said("1", "assistant"), said("two"), reduction, *later]
+    kept = stored[first_kept(stored, 3) :]
+    assert kept == stored[2:]
+    assert in_context(kept) == in_context(stored) == [summary, said("two"), *later]

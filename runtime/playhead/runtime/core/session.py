@@ -2,6 +2,9 @@
 
 Messages are numbered 1, 2, 3, … over the life of a session. Its oldest messages can be cut, and the numbers of the
 others stay, so that the log of an old run never gets messages that the run did not begin from.
+
+A log also holds a marker for each reduction of the history, and numbers it like a message. People do not see markers, and
+do not count them.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from playhead.runtime.core.context import is_marker
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.history_repair import blocks_of, lacks_results
 from playhead.runtime.core.records import CycleStarted
 
-__all__ = ["BeganFrom", "StoredMessages", "check_fork_place", "first_kept"]
+__all__ = ["BeganFrom", "StoredMessages", "check_fork_place", "first_kept", "fork_of", "said_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,38 @@ class StoredMessages(NamedTuple):
         return list(self.messages[max(0, first) : max(0, first + began.count)])
 
 
+def said_in(stored: Sequence[Message]) -> list[Message]:
+    """The messages of a session, without the markers of the reductions."""
+    return [message for message in stored if not is_marker(message)]
+
+
 def first_kept(messages: Sequence[Message], keep_last: int) -> int:
-    """The index from which messages are kept, so that at least the last `keep_last` are, and whole turns.
+    """The index from which stored messages are kept, so that at least the last `keep_last` are, and whole turns.
 
     A turn begins with a user's message that has no result of a tool. So the rest never begins with a result whose call was
     cut, nor with the assistant.
     """
-    wanted = max(0, len(messages) - keep_last)
+    said = [index for index, message in enumerate(messages) if not is_marker(message)]
+    wanted = said[-keep_last] if keep_last <= len(said) else 0
     return next((index for index in range(wanted, 0, -1) if _begins_turn(messages[index])), 0)
 
 
 def _begins_turn(message: Message) -> bool:
-    return message.get("role") == "user" and not any("toolResult" in block for block in blocks_of(message))
+    of_user = message.get("role") == "user" and not is_marker(message)
+    return of_user and not any("toolResult" in block for block in blocks_of(message))
+
+
+def fork_of(stored: Sequence[Message], at: int | None) -> list[Message]:
+    """What a copy of the first `at` messages holds: those, and the markers before the next message; all if it is None.
+
+    Raises:
+        ValueError: As `check_fork_place`.
+    """
+    if at is None:
+        return list(stored)
+    check_fork_place(said_in(stored), at)
+    places = [index for index, message in enumerate(stored) if not is_marker(message)]
+    return list(stored[: places[at]] if at < len(places) else stored)
 
 
 def check_fork_place(messages: Sequence[Message], at: int) -> None:

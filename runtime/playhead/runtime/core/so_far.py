@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.evolve import evolve
+from playhead.runtime.core.intake import mended
 from playhead.runtime.core.records import Entry, MessageAdded, ModelStarted, RunPaused
 from playhead.runtime.core.segments import Segment, changes_state, record_of
+from playhead.runtime.core.session import said_in
 from playhead.runtime.core.state import RunState, initial
 from playhead.runtime.core.steps import AddMessage
 
@@ -24,6 +26,7 @@ class SoFar:
     """
 
     def __init__(self, history: Sequence[Message]) -> None:
+        self._history = [mended(message) for message in said_in(history)]
         self.state: RunState = initial(history)
         self.last: str = "0"
         self._before = "0"  # the last record before the model call or the pause that came last
@@ -42,13 +45,14 @@ class SoFar:
     def messages(self) -> list[Message]:
         """The history, and what the run has added: its prompt, also if it has not begun, and each finished message.
 
-        The text of a message that is not finished is not among them, because it may still be retracted.
+        Those that a reduction left out are among them. The text of a message that is not finished is not, because it may
+        still be retracted.
         """
         state = self.state
         while state.phase == "opening" and isinstance(step := decide(state), AddMessage) and step.origin != "steer":
             added = MessageAdded(at=0, message=step.message, origin="repair" if step.origin == "repair" else "prompt")
             state = evolve(state, Entry(0, 0, added))
-        return list(state.messages)
+        return [*self._history, *said_in(state.added)]
 
     @property
     def cursor(self) -> str:
