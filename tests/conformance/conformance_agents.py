@@ -7,7 +7,13 @@ from typing import Any, Final
 
 import anyio.lowlevel
 
-from playhead.runtime import Agent, ModelRetryStrategy, NullConversationManager, SlidingWindowConversationManager
+from playhead.runtime import (
+    Agent,
+    BeforeToolCallEvent,
+    ModelRetryStrategy,
+    NullConversationManager,
+    SlidingWindowConversationManager,
+)
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
 from playhead.runtime.core.model_input import ModelRequest
@@ -83,8 +89,6 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
         TypeError: It asks for checkpoints, which playhead's `Agent` refuses.
     """
     options: dict[str, Any] = scenario.get("agent", {})
-    if scenario.get("approvals"):
-        raise NotImplementedError("an agent with approvals")
     refused: dict[str, Any] = {"checkpointing": True} if asks_for_checkpoints(scenario) else {}
     return Agent(
         _Model(scenario["model_calls"], note),
@@ -95,6 +99,21 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
         tool_executor=options.get("tool_executor", "concurrent"),
         conversation_manager=_manager(options),
         retry_strategy=ModelRetryStrategy(**(options.get("retry") or {})),
+        hooks=[_approval(rule) for rule in scenario.get("approvals", [])],
         callback_handler=None,
         **refused,
     )
+
+
+def _approval(rule: dict[str, Any]) -> Callable[[BeforeToolCallEvent], None]:
+    """The before-tool hook that follows an entry of `approvals`."""
+
+    def approve(event: BeforeToolCallEvent) -> None:
+        if event.tool_use["name"] != rule["tool"]:
+            return
+        if "cancel" in rule:
+            event.cancel_tool = rule["cancel"]
+        elif event.interrupt(rule["interrupt"], decode(rule.get("reason"))) != rule["approve"]:
+            event.cancel_tool = rule.get("deny", True)
+
+    return approve

@@ -80,7 +80,7 @@ def encode(value: Any) -> Any:
 # What a scenario asks for
 
 
-_TOP_KEYS: Final = {"id", "title", "group", "agent", "tools", "model_calls", "turns", "compare"}
+_TOP_KEYS: Final = {"id", "title", "group", "agent", "tools", "model_calls", "turns", "compare", "approvals"}
 _AGENT_KEYS: Final = {"system_prompt", "messages", "tool_executor", "retry", "conversation_manager"}
 _TURN_KEYS: Final = {
     *("prompt", "resume", "invocation_state", "structured_output", "limits"),
@@ -88,7 +88,6 @@ _TURN_KEYS: Final = {
 }
 _BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt", "stop"}
 _NAMES: Final = {
-    "approvals": "before-tool hooks",
     "resume_checkpoint": "checkpoints",
     "checkpointing": "checkpoints",
     "agent": "agents as tools",

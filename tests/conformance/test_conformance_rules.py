@@ -38,7 +38,7 @@ def with_tool(**behaviour: Any) -> Scenario:
         (scenario(agent={"checkpointing": False, "retry": {"max_attempts": 3}}), []),
         (scenario(agent={"checkpointing": True}), ["checkpoints"]),
         (scenario(agent={"novelty": 1}), ["novelty"]),
-        (scenario(approvals=[{"tool": "t"}]), ["before-tool hooks"]),
+        (scenario(approvals=[{"tool": "t"}]), []),
         (scenario(turns=[{"prompt": "hi", "limits": {"turns": 1}}]), []),
         (scenario(turns=[{"prompt": "hi", "structured_output": {"name": "P"}}]), []),
         (scenario(turns=[{"prompt": "hi"}, {"resume": [{"interrupt": 0}]}]), []),

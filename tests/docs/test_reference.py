@@ -31,6 +31,7 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunSubmitted,
     StructuredOutputProduced,
+    ToolDecided,
     ToolInterrupted,
     ToolProgressed,
 )
@@ -247,6 +248,7 @@ def sample() -> Iterable[Event]:
         ModelFailed(at=0, error_type="ConnectionError", message="reset", delay=1.5),
         ModelStarted(at=0, attempt=2, delay=1.5),
         MessageAdded(at=0, message={"role": "assistant", "content": []}, origin="model"),
+        ToolDecided(at=0, index=0, tool_use=call, verdict="cancel", message="no"),
         ToolProgressed(at=0, index=0, tool_use=call),
         ToolInterrupted(at=0, index=0, tool_use=call, interrupts=[]),
         StructuredOutputProduced(at=0, name="x", value={}),

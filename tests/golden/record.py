@@ -20,9 +20,18 @@ import anyio
 
 from playhead.client import Client, Run
 from playhead.runtime import (
+    AfterInvocationEvent,
+    AfterModelCallEvent,
+    AfterToolCallEvent,
+    AfterToolsEvent,
     Agent,
     AgentFactory,
+    BeforeInvocationEvent,
+    BeforeModelCallEvent,
+    BeforeToolCallEvent,
+    BeforeToolsEvent,
     ContextWindowOverflowException,
+    HookRegistry,
     ModelRetryStrategy,
     ModelThrottledException,
     RetryPolicy,
@@ -367,6 +376,92 @@ async def summarized(stage: Stage) -> Run:
         return await stage.ended(await stage.asked("Again."))
 
 
+class Rules:
+    """Hooks that decide something at each event, by what the run has said."""
+
+    def register_hooks(self, registry: HookRegistry, **kwargs: Any) -> None:
+        """Add them."""
+        registry.add_callback(BeforeInvocationEvent, self.polite)
+        registry.add_callback(BeforeModelCallEvent, self.briefly)
+        registry.add_callback(AfterModelCallEvent, self.again)
+        registry.add_callback(BeforeToolsEvent, self.batch)
+        registry.add_callback(BeforeToolCallEvent, self.call)
+        registry.add_callback(AfterToolCallEvent, self.result)
+        registry.add_callback(AfterToolsEvent, self.enough)
+        registry.add_callback(AfterInvocationEvent, self.more)
+
+    async def polite(self, event: BeforeInvocationEvent) -> None:
+        """Change the messages of the prompt."""
+        if event.messages and event.messages[0].get("content", []) == [{"text": "Do it."}]:
+            event.messages = [{"role": "user", "content": [{"text": "Do it, please."}]}]
+
+    async def briefly(self, event: BeforeModelCallEvent) -> None:
+        """Do not call the model for a second prompt."""
+        if event.agent.messages[-1]["content"] == [{"text": "And?"}]:
+            event.cancel = "That is all."
+
+    async def again(self, event: AfterModelCallEvent) -> None:
+        """Do not take a message that says nothing, and call again after an error."""
+        said = event.stop_response and event.stop_response.message.get("content", [])
+        event.retry = said == [{"text": "Hm."}] or isinstance(event.exception, KeyError)
+
+    async def batch(self, event: BeforeToolsEvent) -> None:
+        """Ask about calls without a text, and cancel them."""
+        if "text" not in event.message.get("content", [])[0] and event.interrupt("all") != "yes":
+            event.cancel = "Not these."
+
+    async def call(self, event: BeforeToolCallEvent) -> None:
+        """Change one call, cancel one, ask about one."""
+        match event.tool_use["name"]:
+            case "steps":
+                event.tool_use["input"]["n"] += 1
+            case "broken":
+                event.cancel_tool = "It is broken."
+            case _:
+                event.interrupt("may I", {"euros": 5})
+
+    async def result(self, event: AfterToolCallEvent) -> None:
+        """Change a result."""
+        if event.result["content"] == [{"text": "2 steps"}] and event.cancel_message is None:
+            event.result["content"].append({"text": "and no more"})
+
+    async def enough(self, event: AfterToolsEvent) -> None:
+        """End the turn after calls that were cancelled."""
+        if all(block["toolResult"]["status"] == "error" for block in event.message.get("content", [])):
+            event.end_turn = "Then not."
+
+    async def more(self, event: AfterInvocationEvent) -> None:
+        """Go on once."""
+        if event.result is not None and str(event.result) == "Paid.\n":
+            event.resume = "And?"
+
+
+async def answered(stage: Stage, served: Agent, response: str) -> Run:
+    """A run whose questions all get the same response."""
+    async with stage.worker(served):
+        run = await stage.asked("Do it.")
+        for number in range(5):
+            interrupts = (await run.result(on_pause="end")).interrupts
+            if not interrupts:
+                break
+            await run.respond({one.id: response for one in interrupts}, signal_id=f"s{number}")
+        return await stage.ended(run)
+
+
+async def hooked(stage: Stage) -> Run:
+    calls = [
+        *tool_call("steps", {"n": 1}, "t1", "Let me.")[:-2],
+        *tool_call("broken", {}, "t2")[1:-2],
+        *tool_call("pay", {"euros": 5}, "t3")[1:],
+    ]
+    bug = ScriptedCall(text_call("Half an")[:4], error=KeyError("bug"))
+    return await answered(stage, agent("Hm.", bug, calls, "Paid.", hooks=[Rules()]), "yes")
+
+
+async def hooked_batch(stage: Stage) -> Run:
+    return await answered(stage, agent(tool_call("pay", {"euros": 5}, "t1"), hooks=[Rules()]), "no")
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -383,6 +478,8 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     crashed_too_often,
     forked,
     answered_in_full,
+    hooked,
+    hooked_batch,
     limited,
     made_by_a_factory,
     postponed,
@@ -411,6 +508,8 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [agent(retry_strategy=PATIENT)]
         case "reduced" | "summarized":
             return [agent(conversation_manager=WINDOW if scenario == "reduced" else SUMMARY)]
+        case "hooked" | "hooked_batch":
+            return [agent(hooks=[Rules()])]
         case "retried":
             return [agent(retry=RetryPolicy(initial_delay=0))]
         case "cancelled" | "crashed_too_often":

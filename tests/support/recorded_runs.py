@@ -44,12 +44,13 @@ from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models import text_call
 from playhead.runtime.replay import EntriesRecording
+from tests.support.deciding_hooks import Deciding
 
 __all__ = ["TOOLS", "Call", "Plan", "Play", "agent_of", "played"]
 
 RUN = "0-run"
 PROMPT = "Be brief."
-TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "hang", "note", "stops", "flags")
+TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "flaky", "hang", "note", "stops", "flags")
 
 Fault = Literal["", "busy", "bug", "busy half-way", "bug half-way", "too long"]
 
@@ -96,6 +97,7 @@ class Plan:
     output: bool = False  # the run is to give a structured output, whose tool is called note
     window: int = 40
     summarizes: bool = False
+    hooks: bool = False  # that decide something at each event
 
 
 class PlannedModel:
@@ -150,6 +152,8 @@ class Play:
         self.control = Control()
         self.received: set[str] = set()
         self.cancelled = False
+        self.flaked: set[str] = set()  # the calls of `flaky` that ran
+        self.hooks = Deciding()
         self.agent = agent or agent_of(self)
 
     @property
@@ -230,7 +234,8 @@ class Play:
                 pass
 
     async def to_its_end(self) -> None:
-        self.append(RunSubmitted(at=0, agent=self.agent.name, prompt="go"))
+        if not self.entries:
+            self.append(RunSubmitted(at=0, agent=self.agent.name, prompt="go"))
         for leaves, hands_over in self.plan.owners:
             await self.own(leaves=leaves)
             if self.ended:
@@ -283,6 +288,13 @@ def agent_of(play: Play) -> Agent:
         return "done"
 
     @tool
+    async def flaky(context: ToolContext) -> str:
+        """Give another result the second time."""
+        again = context.effect_key in play.flaked
+        play.flaked.add(context.effect_key)
+        return f"flaky {1 + again}"
+
+    @tool
     async def hang() -> str:
         """Wait for ever; a cancel arrives meanwhile."""
         play.cancel()
@@ -304,7 +316,8 @@ def agent_of(play: Play) -> Agent:
     return Agent(
         PlannedModel(play),
         name="planned",
-        tools=[look, steps, broken, pay, once, asks, hang, stops, flags],
+        tools=[look, steps, broken, pay, once, asks, flaky, hang, stops, flags],
+        hooks=[play.hooks] if play.plan.hooks else [],
         system_prompt=PROMPT,
         messages=[
             {"role": "user", "content": [{"text": "Before."}]},

@@ -67,6 +67,7 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
     Agent: {
         "name": ["", "a b", 5, None],
         "tools": ["calculator", 5, len, [5]],
+        "hooks": ["strict", 5, [5], [dict], [print, 5]],
         "system_prompt": [5, ["text"]],
         "messages": ["text", ["text"], 5],
         "callback_handler": ["print", 5],

@@ -21,6 +21,9 @@ from playhead.runtime.agent.conversation.managers import (
     recorded_manager,
 )
 from playhead.runtime.agent.conversation.proactive import with_limit
+from playhead.runtime.agent.hooks.asking import AskedHooks
+from playhead.runtime.agent.hooks.events import AgentInitializedEvent
+from playhead.runtime.agent.hooks.registry import HookCallback, HookOrder, HookRegistry
 from playhead.runtime.agent.in_process import InProcessRuns
 from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
@@ -82,6 +85,8 @@ class Agent:
         on_partial: What to do after a takeover with the text of a model call that broke off. `retract` withdraws
             it and makes the call again. `continue` keeps it, if it is text only, and lets the model continue after it;
             the model must support that (its attribute `continues_partial` is true).
+        hooks: Hook providers, and functions whose parameter is annotated with an event: called at events of its runs,
+            and may change what happens next. See `add_hook`.
         retry: How often, and after which waits, a model call that failed with a transient error is made again: a
             `ModelRetryStrategy`, the default, or a `RetryPolicy`; None for never.
         retry_strategy: The same under Strands' name; an object of Strands' own class counts too. Give one of the two.
@@ -97,15 +102,16 @@ class Agent:
             `stream_async`.
 
     Attributes:
+        hooks: The callbacks of its hooks; `hooks.add_callback(event, function)` adds one.
         terms: What its calls are asked for, unless they ask for something else.
         defined_at: `file:line` of the code that made it.
 
     Raises:
         ModelConfigurationError: If the model is neither a model object nor a name of a known form.
-        ValueError: If an argument is out of its range, the name or a tool's name is invalid, two tools share one, or the
-            structured output is not an object or has the name of a tool. If a file, module or server of tools cannot be
+        ValueError: If an argument is out of its range, the name or a tool's name is invalid, two tools share one, the
+            structured output is not an object or has the name of a tool, or it is not known which event a hook is for. If a file, module or server of tools cannot be
             loaded.
-        TypeError: If an argument has the wrong type, or an item of `tools` is not a tool.
+        TypeError: If an argument has the wrong type, an item of `tools` is not a tool, or one of `hooks` is not a hook.
         InvalidMessageError: If one of `messages` cannot be sent to a model.
         EncodingError: If one of `messages` is not plain data.
     """
@@ -121,6 +127,7 @@ class Agent:
         callback_handler: CallbackHandler | None = print_text,
         tool_executor: Literal["concurrent", "sequential"] = "concurrent",
         on_partial: OnPartial = "retract",
+        hooks: Sequence[object] = (),
         retry: RetryPolicy | ModelRetryStrategy | None = _RETRY,
         retry_strategy: object = _RETRY,
         allow_overrides: Collection[str] | Allowance = (),
@@ -156,11 +163,15 @@ class Agent:
         for allowed in models_in(self.allow_overrides):
             check_model(allowed)
         check_no_clash(self.terms, self.tools)
+        self.hooks: HookRegistry = HookRegistry()
+        self.hooks.add_all(hooks)
         self.defined_at: str = _caller()
         self._model = model
         self._resolved: Model | None = None
         self._params: dict[str, Any] = {}  # of the run that it is for
         self._runs = InProcessRuns()
+        for callback in self.hooks.callbacks_for("AgentInitializedEvent"):
+            callback(AgentInitializedEvent(agent=self))
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)})"
@@ -210,7 +221,13 @@ class Agent:
             context=with_limit(self.conversation_manager, self.model),
             retry=self.retry,
             terms=self.terms,
+            hooks=self.asked_hooks,
         )
+
+    @property
+    def asked_hooks(self) -> AskedHooks | None:
+        """Its hooks as a run asks them; None without any."""
+        return AskedHooks(self.hooks, self) if self.hooks.has_callbacks() else None
 
     @property
     def definition(self) -> AgentDefinition:
@@ -236,10 +253,23 @@ class Agent:
             conversation_manager=described_manager(with_limit(self.conversation_manager, self._resolved)),
         )
 
+    def add_hook(
+        self,
+        callback: HookCallback,
+        event_type: type[Any] | Sequence[type[Any]] | None = None,
+        *,
+        order: float = HookOrder.DEFAULT,
+    ) -> None:
+        """Have a function called at events of the agent's runs; arguments and errors are those of `HookRegistry.add_callback`.
+
+        A worker takes a snapshot of the agent when it is made, and does not call a hook that is added later.
+        """
+        self.hooks.add_callback(event_type, callback, order=order)
+
     def snapshot(self) -> Self:
         """A copy of the agent that later changes to this object do not affect; the model and the tools are shared."""
         taken = copy.copy(self)
-        taken.messages, taken.tools = list(self.messages), dict(self.tools)
+        taken.messages, taken.tools, taken.hooks = list(self.messages), dict(self.tools), self.hooks.copy()
         taken._runs = InProcessRuns()
         return taken
 

@@ -94,11 +94,15 @@ def _next_cycle(state: RunState, terms: Terms) -> Step:
     if state.output is not None:
         return _finish(state, "tool_use")
     reached = limit_reached(terms.limits, cycles=state.cycle, usage=state.totals.usage)
-    return StartCycle(state.cycle + 1) if reached is None else _finish(state, reached)
+    return _start_cycle(state) if reached is None else _finish(state, reached)
+
+
+def _start_cycle(state: RunState) -> StartCycle:
+    return StartCycle(state.cycle + 1, resumes=state.phase == "opening" and state.cycle > 0)
 
 
 def _open(state: RunState, terms: Terms) -> Step:
-    before = state.messages[: state.history]
+    before = state.messages[: len(state.messages) - state.opened]
     try:
         prompted = prompt_messages(state.prompt)
     except (EncodingError, ValueError) as error:
@@ -153,6 +157,8 @@ def _tools(state: RunState, *, in_turn: bool, terms: Terms) -> Step:
         return AddMessage({"role": "user", "content": content}, "tools")
     if state.cancelled:
         return CancelTools(open_calls)
+    if state.refused is not None:
+        return CancelTools(open_calls, state.refused)
     waiting = [index for index, _ in open_calls if state.is_waiting(index)]
     if state.paused:
         return _pause(state) if waiting else Resume()

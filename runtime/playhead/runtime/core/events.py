@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
+from playhead.runtime.core.hook_effects import hook_events
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.limits import is_limit_reason
@@ -204,7 +205,7 @@ class Projection:
         match record:
             case RunSubmitted():
                 self.invocation_state = record.invocation_state
-            case CycleStarted(cycle=1) | RunResumed():
+            case CycleStarted(cycle=1) | CycleStarted(resumes=True) | RunResumed():
                 return [
                     Event({"init_event_loop": True, **self.invocation_state}),
                     Event(start=True),
@@ -245,7 +246,7 @@ class Projection:
                 if record.force_stop:
                     return [Event(force_stop=True, force_stop_reason=record.message)]
             case _:
-                pass
+                return [Event(shown) for shown in hook_events(record)]
         return []
 
     def _chunk(self, record: ModelChunk) -> list[Event]:

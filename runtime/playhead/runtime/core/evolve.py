@@ -14,12 +14,14 @@ from typing import Any, Final, TypeVar, cast
 from playhead.runtime.core.context_state import after_reduction, after_refusal, last_replaced
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
+from playhead.runtime.core.hook_effects import count_usage, ended_with, hook_decided, tool_decided
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
     ContextReduced,
     CycleStarted,
     Entry,
+    HookDecided,
     MessageAdded,
     ModelChunk,
     ModelFailed,
@@ -36,6 +38,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     SignalReceived,
     StructuredOutputProduced,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -105,7 +108,8 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
     if record.origin == "structured_output":
         return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
-        return replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
+        state = replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
+        return state if state.last_message is None else ended_with(state, state.last_message)
     if record.stop_reason == "max_tokens":
         message = _without_tool_uses(message)
     return replace(
@@ -129,6 +133,8 @@ def _batch_ended(state: RunState) -> RunState:
         interrupted={},
         interrupts={},
         responses={},
+        decided={},
+        refused=None,
         paused=False,
     )
 
@@ -161,12 +167,8 @@ def _without_tool_uses(message: Message) -> Message:
 
 def _count_message(totals: Totals, message: Message) -> Totals:
     metadata = message.get("metadata") or {}
-    usage = dict(totals.usage)
-    for name, count in (metadata.get("usage") or {}).items():
-        if isinstance(count, int):
-            usage[name] = usage.get(name, 0) + count
     latency = (metadata.get("metrics") or {}).get("latencyMs", 0)
-    return replace(totals, usage=usage, latency_ms=totals.latency_ms + latency)
+    return replace(count_usage(totals, metadata.get("usage") or {}), latency_ms=totals.latency_ms + latency)
 
 
 def _tool_started(state: RunState, record: ToolStarted) -> RunState:
@@ -186,6 +188,7 @@ def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
     return replace(
         state,
         started=state.started - {record.index} if known else state.started,
+        decided=_without(state.decided, record.index) if known else state.decided,
         interrupted={**state.interrupted, record.index: tuple(asked)},
         interrupts={**state.interrupts, **asked},
         responses={key: given for key, given in state.responses.items() if key not in asked},
@@ -272,10 +275,14 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     RunClaimed: lambda state, _: replace(state, status="running"),
     RunHandedOver: lambda state, record: replace(state, status="queued", rested=record.delay > 0),
     CycleStarted: _cycle_started,
-    ModelRetried: lambda state, _: replace(state, call_open=None, call_end=None, summarizing=False),
+    ModelRetried: lambda state, record: replace(
+        state, call_open=None, call_end=None, summarizing=False, totals=count_usage(state.totals, record.usage)
+    ),
     ModelFailed: _model_failed,
     ContextReduced: after_reduction,
     MessageAdded: _message_added,
+    ToolDecided: tool_decided,
+    HookDecided: hook_decided,
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,
     ToolInterrupted: _tool_interrupted,

@@ -24,6 +24,7 @@ from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     CycleStarted,
     Entry,
+    HookDecided,
     MessageAdded,
     ModelChunk,
     Record,
@@ -148,7 +149,7 @@ def _words_so_far(chunks: Sequence[Chunk]) -> list[Record]:
 
 def _check_prompt(entries: Sequence[Entry], parent: str) -> None:
     for entry in entries:
-        if isinstance(entry.record, MessageAdded | CycleStarted):
+        if isinstance(entry.record, MessageAdded | CycleStarted | HookDecided):
             raise ValueError(
                 f"run {parent} has begun with its prompt at record {entry.seq}: for another prompt fork it at "
                 f"{entry.seq - 1} or before"

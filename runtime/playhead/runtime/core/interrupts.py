@@ -12,7 +12,10 @@ from typing import Any, Final, cast
 __all__ = [
     "UNKNOWN_OUTCOME",
     "Interrupt",
+    "batch_interrupt_id",
+    "hook_interrupt_id",
     "interrupt_responses",
+    "is_hook_question",
     "is_outcome_question",
     "outcome_question_id",
     "tool_interrupt_id",
@@ -22,6 +25,7 @@ UNKNOWN_OUTCOME: Final = "unknown_outcome"
 """The name of the interrupt that asks for the outcome of a call: `@tool(on_unknown_outcome="ask")`."""
 
 _ANSWER: Final = "interruptResponse"
+_HOOK_PREFIX: Final = "v1:before_tool_call:"
 _OUTCOME_PREFIX: Final = f"v1:{UNKNOWN_OUTCOME}:"
 
 
@@ -52,6 +56,25 @@ class Interrupt(dict[str, Any]):
 def tool_interrupt_id(call: str, name: str) -> str:
     """The id of the question `name` of a call; `call` is the call's part of its effect key."""
     return f"v1:tool_call:{call}:{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
+
+
+def hook_interrupt_id(call: str, name: str) -> str:
+    """The id of the question `name` of a hook about a call; `call` as in `tool_interrupt_id`."""
+    return f"{_HOOK_PREFIX}{call}:{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
+
+
+def is_hook_question(interrupt_id: str) -> bool:
+    """Whether the id was made by `hook_interrupt_id`."""
+    return interrupt_id.startswith(_HOOK_PREFIX)
+
+
+def batch_interrupt_id(cycle: int, name: str) -> str:
+    """The id of the question `name` of a hook about all calls of a message.
+
+    The calls of a later cycle have another id, because a response that comes late must not approve them.
+    """
+    asked = f"v1:before_tools:{uuid.uuid5(uuid.NAMESPACE_OID, name)}"
+    return asked if cycle <= 1 else f"{asked}~{cycle}"
 
 
 def outcome_question_id(call: str) -> str:

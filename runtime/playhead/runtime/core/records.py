@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, SkipValidation
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 
 __all__ = [
+    "ASKED_AGAIN",
     "CALL_FAILED",
     "ENDED_STATES",
     "RECORD_TYPES",
@@ -27,6 +28,7 @@ __all__ = [
     "ContextReduced",
     "CycleStarted",
     "Entry",
+    "HookDecided",
     "MessageAdded",
     "ModelChunk",
     "ModelFailed",
@@ -44,6 +46,7 @@ __all__ = [
     "RunSubmitted",
     "SignalReceived",
     "StructuredOutputProduced",
+    "ToolDecided",
     "ToolFinished",
     "ToolInterrupted",
     "ToolProgressed",
@@ -154,8 +157,8 @@ class CycleStarted(CheckedRecord):
     `session_messages` is how many messages of its session the run began from, and `session_cut` how many older ones had
     been cut from the session before; both are the same in all its cycles. The session cannot grow or be cut while the run
     holds it, so every owner of the run finds the same numbers. They are not in `run.claimed`, because that record is
-    encoded before the claim picks its run. `again`: it repeats the cycle before, whose history did
-    not fit the context of the model.
+    encoded before the claim picks its run. `again`: it repeats the cycle before, whose history did not fit the context of
+    the model. `resumes`: the run had come to its end, and a hook let it go on with another prompt, whose first cycle this is.
     """
 
     type: str = "cycle.started"
@@ -163,6 +166,7 @@ class CycleStarted(CheckedRecord):
     session_messages: int = 0
     session_cut: int = 0
     again: bool = False
+    resumes: bool = False
 
 
 class ModelStarted(CheckedRecord):
@@ -215,13 +219,20 @@ CALL_FAILED: Final = "the call failed"
 SUMMARY_FAILED: Final = "the summary failed"
 """The `reason` of a `model.retried` for a summary before a call, which the run does without."""
 
+ASKED_AGAIN: Final = "a hook asked for another call"
+"""The `reason` of a `model.retried` that a hook caused; a `model.failed` follows at once if the call had failed."""
+
 
 class ModelRetried(CheckedRecord):
-    """A model call broke off and is made again; records `supersedes[0]` to `supersedes[1]` are withdrawn."""
+    """A model call broke off and is made again; records `supersedes[0]` to `supersedes[1]` are withdrawn.
+
+    `usage` has the tokens of a whole message that a hook did not take. They count for the run.
+    """
 
     type: str = "model.retried"
     supersedes: tuple[int, int]
     reason: str = ""
+    usage: dict[str, int] = {}
 
 
 class ModelFailed(CheckedRecord):
@@ -277,11 +288,29 @@ class MessageAdded(CheckedRecord):
     stop_reason: str | None = None
 
 
+class ToolDecided(CheckedRecord):
+    """A hook decided about a tool call. The verdict is in force from here on, so the hook is not asked for it again.
+
+    `tool_use` is what the model asked for. The verdict is `cancel`: the call gets an error result with the text
+    `message`. Or `change`: the call runs as `change`, and by the tool named `tool` if that is not empty. Or `retry`: the
+    call has run, its `result` is dropped, and it runs again. An interrupt of a hook is a `tool.interrupted`.
+    """
+
+    type: str = "tool.decided"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    verdict: str
+    message: str = ""
+    change: Annotated[ToolUse | None, SkipValidation] = None
+    tool: str = ""
+    result: Annotated[ToolResult | None, SkipValidation] = None
+
+
 class ToolStarted(CheckedRecord):
     """A tool call is about to run: this record is stored before its body starts.
 
     `index` is the position of the call in its batch (tool use ids need not be unique); `effect_key` is a key that the
-    tool may use as its idempotency key.
+    tool may use as its idempotency key. If a hook changed the call, `tool_use` is the changed one.
     """
 
     type: str = "tool.started"
@@ -302,7 +331,8 @@ class ToolProgressed(CheckedRecord):
 class ToolFinished(CheckedRecord):
     """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran.
 
-    `stop` is a `Stop` in its stored form, if the body asked that the run ends after this batch.
+    `stop` is a `Stop` in its stored form, if the body asked that the run ends after this batch. `returned` is the result
+    before a hook changed it; None if no hook did.
     """
 
     type: str = "tool.finished"
@@ -311,6 +341,7 @@ class ToolFinished(CheckedRecord):
     result: Annotated[ToolResult, SkipValidation]
     duration_ms: int = 0
     stop: dict[str, Any] | None = None
+    returned: Annotated[ToolResult | None, SkipValidation] = None
 
 
 class ToolInterrupted(CheckedRecord):
@@ -335,6 +366,25 @@ class StructuredOutputProduced(CheckedRecord):
     type: str = "structured_output.produced"
     name: str
     value: Any
+
+
+class HookDecided(CheckedRecord):
+    """A hook changed what the run does next; the verdict is in force from here on, so the hook is not asked again.
+
+    `event` is the name of the hook's event, and `verdict` one of these, with its `value`:
+
+    - `BeforeInvocationEvent`: `messages`, in place of those of the prompt; `cancel` with the last message of the run.
+    - `BeforeModelCallEvent`: `cancel` with the message in place of the model's.
+    - `BeforeToolsEvent`: `cancel` with the text of all results; `interrupt`, with the questions in `interrupts`.
+    - `AfterToolsEvent`: `end_turn` with the last message, which enters the history after the results.
+    - `AfterInvocationEvent`: `resume` with the prompt with which the run goes on in place of its end.
+    """
+
+    type: str = "hook.decided"
+    event: str
+    verdict: str
+    value: Any = None
+    interrupts: list[dict[str, Any]] = []
 
 
 class RunPaused(CheckedRecord):
@@ -409,11 +459,13 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             ModelFailed,
             ContextReduced,
             MessageAdded,
+            ToolDecided,
             ToolStarted,
             ToolProgressed,
             ToolFinished,
             ToolInterrupted,
             StructuredOutputProduced,
+            HookDecided,
             RunPaused,
             RunResumed,
             SignalReceived,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from playhead.runtime.core.context import in_context
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
@@ -17,13 +17,17 @@ from playhead.runtime.core.records import (
     ModelFailed,
     ModelStarted,
     RunStateName,
+    ToolDecided,
 )
 from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.terms import NO_TERMS, Terms
 
-__all__ = ["Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
+__all__ = ["ALL_CALLS", "Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
 
 Phase = Literal["opening", "cycle", "answered", "between"]
+
+ALL_CALLS: Final = -1
+"""The key in `RunState.interrupted` of a question about a whole batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,11 @@ class RunState:
             and did not stop at an interrupt.
         keys: Effect keys of all calls of the batch that have begun.
         spent: Effect keys of earlier batches.
-        interrupted: By call, the ids of the interrupts it stopped at.
+        interrupted: By call, the ids of the interrupts it stopped at; `ALL_CALLS` for those of the batch.
+        decided: By call, what a hook decided about it.
+        refused: The text with which a hook refused the whole batch.
+        last_message: The message with which a hook ends the run once the results of the batch are in.
+        invoked: Whether a hook has decided about the prompt.
         interrupts: The open interrupts, by id.
         responses: The responses of this batch, by interrupt id.
         paused: Whether the run waits, or waited, for responses and has not resumed yet.
@@ -103,6 +111,10 @@ class RunState:
     interrupted: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
     interrupts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    decided: Mapping[int, ToolDecided] = field(default_factory=dict[int, ToolDecided])
+    refused: str | None = None
+    last_message: Message | None = None
+    invoked: bool = False
     paused: bool = False
     steers: tuple[Message, ...] = ()
     cancelled: bool = False
@@ -126,7 +138,8 @@ class RunState:
 
     def is_waiting(self, index: int) -> bool:
         """Whether the call at `index` waits for a response."""
-        return any(asked in self.interrupts for asked in self.interrupted.get(index, ()))
+        asked = (*self.interrupted.get(index, ()), *self.interrupted.get(ALL_CALLS, ()))
+        return any(one in self.interrupts for one in asked)
 
 
 def initial(history: Iterable[Message] = ()) -> RunState:

@@ -53,10 +53,14 @@ class AddAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StartCycle:
-    """Begin cycle number `cycle`; `again` if it repeats the one before, whose history was too long."""
+    """Begin cycle number `cycle`; `again` if it repeats the one before, whose history was too long.
+
+    `resumes` as in `CycleStarted`.
+    """
 
     cycle: int
     again: bool = False
+    resumes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,12 +60,15 @@ from playhead.runtime.core.steps import (
 )
 from playhead.runtime.core.terms import Terms, check_no_clash
 from playhead.runtime.core.tool_results import error_result
-from playhead.runtime.loop.call_endings import Failed
+from playhead.runtime.loop.call_endings import Failed, Overflowed, Postponed
 from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.hooked import HookedSteps
+from playhead.runtime.loop.hooks import Hooks, Moment
 from playhead.runtime.loop.model_call import ModelCall, answered, reduced, tracked
 from playhead.runtime.loop.output_check import read_output
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
+from playhead.runtime.loop.tool_hooks import ToolHooks
 from playhead.runtime.models.calling import CallContext
 
 __all__ = ["Loop"]
@@ -137,6 +140,20 @@ class Loop:
             invocation_state=values,
             state=lambda: self.state,
             terms=self._terms,
+            hooks=ToolHooks(spec.hooks, spec=spec, moment=self._moment, ownership=self.ownership)
+            if spec.hooks is not None
+            else None,
+        )
+        self._hooked = self._with_hooks(spec.hooks) if spec.hooks is not None else None
+
+    def _with_hooks(self, hooks: Hooks) -> HookedSteps:
+        return HookedSteps(
+            hooks,
+            moment=self._moment,
+            head=lambda: self.head,
+            ownership=self.ownership,
+            perform=self._perform,
+            failed=lambda: self._call_error,
         )
 
     async def records(self) -> AsyncGenerator[LoopOutput, None]:
@@ -163,7 +180,7 @@ class Loop:
                 return
             if isinstance(step, CallModel) and self.ownership.unsure():
                 yield FLUSH  # whether the run is still owned is known when its records are stored
-            async with aclosing(self._perform(step)) as items:
+            async with aclosing(self._hooked.perform(step) if self._hooked else self._perform(step)) as items:
                 async for item in items:
                     if not isinstance(item, Flush):
                         self._count(item)
@@ -181,6 +198,14 @@ class Loop:
         """The exception of a model call that failed the run, for callers in this process; else None."""
         ending = self._call.ending if self._call is not None else None
         return ending.error if isinstance(ending, Failed) else None
+
+    @property
+    def _call_error(self) -> Exception | None:
+        ending = self._call.ending if self._call is not None else None
+        return ending.error if isinstance(ending, Failed | Postponed | Overflowed) else None
+
+    def _moment(self) -> Moment:
+        return Moment(self.run_id, self.state, self._context.invocation_state, self.control.cancel_signal)
 
     @property
     def rest(self) -> float:
@@ -257,6 +282,7 @@ class Loop:
             session_messages=began.count,
             session_cut=began.cut,
             again=step.again,
+            resumes=step.resumes,
         )
 
     def _at_once(self, step: Step) -> Sequence[Record]:

@@ -13,6 +13,7 @@ from playhead.runtime.core.converse import ToolSpec, ToolUse
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
 from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.core.terms import NO_TERMS, Terms
+from playhead.runtime.loop.hooks import Hooks
 from playhead.runtime.models.model import Model
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
@@ -63,6 +64,7 @@ class AgentSpec:
     context: ContextPolicy = KEEP_ALL
     retry: Waits | None = field(default_factory=ModelRetryStrategy)
     terms: Terms = NO_TERMS
+    hooks: Hooks | None = None
 
 
 LoopOutput = Stored | Encoded | Flush

@@ -11,17 +11,26 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from playhead.runtime.concurrency import is_being_cancelled, merge
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
+from playhead.runtime.core.hook_effects import hook_of
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
 from playhead.runtime.core.ownership import Ownership
-from playhead.runtime.core.records import Record, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
-from playhead.runtime.core.segments import Encoded
+from playhead.runtime.core.records import (
+    Record,
+    ToolDecided,
+    ToolFinished,
+    ToolInterrupted,
+    ToolProgressed,
+    ToolStarted,
+    now_ms,
+)
+from playhead.runtime.core.segments import Encoded, record_of
 from playhead.runtime.core.state import RunState, effect_key
 from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.terms import Terms
@@ -30,10 +39,11 @@ from playhead.runtime.core.tool_results import error_result, exception_result, t
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.output_check import checked_call
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, CallableTool, LoopOutput
+from playhead.runtime.loop.tool_hooks import ToolCall, ToolHooks
 from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress
 
-__all__ = ["ToolBatch", "ToolCall", "finished"]
+__all__ = ["ToolBatch", "finished"]
 
 OUTCOME_UNKNOWN: Final = (
     "The outcome of this call is unknown: the worker that ran it died before it could store the result. "
@@ -46,25 +56,6 @@ _OUTCOME_REASON: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call of a batch.
-
-    Attributes:
-        index: Its position in the batch.
-        use: The model's request.
-        tool: The called tool; None if the agent has no such tool.
-        key: Its effect key; empty without a tool.
-        again: Whether a former owner of the run began it, so that its outcome is unknown.
-    """
-
-    index: int
-    use: ToolUse
-    tool: CallableTool | None
-    key: str
-    again: bool
-
-
 class ToolBatch:
     """Performs the `RunTools` steps of one ownership of a run.
 
@@ -72,7 +63,7 @@ class ToolBatch:
     calls in turn, each in its own group. The starts of a group are stored before the first of its bodies begins.
 
     `run_id` returns the id with which effect keys begin, and `state` the fold of every record yielded so far, including
-    those of this batch.
+    those of this batch. `hooks` asks the agent's hooks; calls that run in turn are decided and settled in turn, too.
     """
 
     def __init__(
@@ -85,6 +76,7 @@ class ToolBatch:
         invocation_state: dict[str, Any],
         state: Callable[[], RunState],
         terms: Terms,
+        hooks: ToolHooks | None = None,
     ) -> None:
         self._spec = spec
         self._run_id = run_id
@@ -94,19 +86,38 @@ class ToolBatch:
         self._request_state: dict[str, Any] = {}
         self._state = state
         self._output = terms.output
+        self._hooks = hooks
+        self._raised: dict[int, BaseException | None] = {}  # by the bodies of the calls
 
     async def run(self, step: RunTools) -> AsyncGenerator[LoopOutput, None]:
         """Yield the records of the calls. Ends early for a cancel, or at an interrupt if calls run in turn.
 
         Raises:
             FencedError: If the run was lost, which may become known when a body is to begin.
+            Exception: What a hook raises.
         """
+        calls = self._calls(step)
+        in_turn = self._hooks is not None and self._spec.tool_executor == "sequential"
+        for group in [[call] for call in calls] if in_turn else [calls]:
+            if self._hooks is not None and self._must_not_begin(group):
+                return
+            async with aclosing(self._run_group(group)) as items:
+                async for item in items:
+                    yield item
+
+    async def _run_group(self, calls: list[ToolCall]) -> AsyncGenerator[LoopOutput, None]:
         ready: list[ToolCall] = []
-        for call in self._calls(step):
-            if (settled := self._settled(call)) is not None:
-                yield settled
+        for call in calls:
+            for verdict in await self._hooks.before(call) if self._hooks is not None else ():
+                yield verdict
+            if self._state().is_waiting(call.index):
+                continue
+            decided = call if self._hooks is None else self._hooks.decided(call)
+            if (settled := self._settled(decided)) is None:
+                ready.append(decided)
             else:
-                ready.append(call)
+                for record in await self._ended(settled, decided):
+                    yield record
         together = 1 if self._spec.tool_executor == "sequential" else max(1, len(ready))
         for start in range(0, len(ready), together):
             batch = ready[start : start + together]
@@ -117,11 +128,12 @@ class ToolBatch:
             yield FLUSH
             if self._control.cancelling:  # none of them has begun: the next decision cancels them
                 return
-            runs = [self._run_one(call) for call in batch]
+            runs, by_index = [self._run_one(call) for call in batch], {call.index: call for call in batch}
             async with aclosing(runs[0] if len(runs) == 1 else merge(runs)) as records:
                 with self._request_state_there():
                     async for record in records:
-                        yield record
+                        for item in await self._ended(record, by_index):
+                            yield item
             self._ownership.check()
 
     @contextmanager
@@ -136,11 +148,25 @@ class ToolBatch:
         finally:
             self._invocation_state.pop("request_state", None)
 
+    async def _ended(self, item: Record | Encoded, calls: ToolCall | dict[int, ToolCall]) -> list[Record | Encoded]:
+        """The records in place of one: the same, unless it is a result and the hooks decide otherwise."""
+        record = record_of(item) if self._hooks is not None else None
+        if self._hooks is None or not isinstance(record, ToolFinished):
+            return [item]
+        call = calls if isinstance(calls, ToolCall) else calls[record.index]
+        verdict = await self._hooks.after(record, call, error=self._raised.pop(call.index, None))
+        if verdict is None:
+            return [item]
+        retried = isinstance(verdict, ToolDecided)
+        if retried and self._control.cancelling:  # a run that is being cancelled begins nothing
+            return [item]
+        return [self._fitting(verdict, call)]
+
     def _calls(self, step: RunTools) -> list[ToolCall]:
         state, calls = self._state(), list[ToolCall]()
         for index, use in step.calls:
             tool, key = self._spec.tools.get(use["name"]), ""
-            if tool is not None:
+            if tool is not None or self._hooks is not None:  # a hook may give it a tool
                 key = effect_key(state, index, use, run_id=self._run_id())
                 state = replace(state, keys={**state.keys, index: key})  # the next key must differ
             calls.append(ToolCall(index, use, tool, key, again=index in step.started))
@@ -157,13 +183,15 @@ class ToolBatch:
 
     def _settled(self, call: ToolCall) -> Record | Encoded | None:
         """The result of a call without running it, or None if it must run."""
+        if call.cancelled is not None:
+            return finished(call.index, call.use, error_result(call.use["toolUseId"], call.cancelled))
         if self._output is not None and call.use["name"] == self._output.name:
             message = self._state().messages[-1]
             result = checked_call(self._output, call.use, index=call.index, message=message)
             return finished(call.index, call.use, result)
         if call.tool is None:
             return finished(call.index, call.use, unknown_tool_result(call.use))
-        if (text := unread_input(self._state().messages[-1], call.index)) is not None:
+        if not call.changed and (text := unread_input(self._state().messages[-1], call.index)) is not None:
             return finished(call.index, call.use, unread_result(call.use, text))
         if not call.again or call.tool.on_unknown_outcome == "retry":
             return None
@@ -207,12 +235,15 @@ class ToolBatch:
             with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it after the batch
                 async for item in items:
                     took = (time.monotonic_ns() - began) // 1_000_000
+                    if self._hooks is not None and isinstance(item, Outcome):
+                        self._raised[call.index] = item.error
                     yield self._fitting(_record(item, call, took, context), call)
 
     def _fitting(self, record: Record, call: ToolCall) -> Record | Encoded:
         """The record or, if it cannot be stored, an error in its place that tells the model what is wrong."""
+        times = 1 if hook_of(record) is None else 2  # it has the result as it was and as a hook changed it
         try:
-            return Encoded(record, encode_record(record, limit=self._spec.max_record_bytes))
+            return Encoded(record, encode_record(record, limit=times * self._spec.max_record_bytes))
         except (RecordTooLargeError, EncodingError) as error:
             if isinstance(record, ToolProgressed):
                 data = f"(not stored: {error})"

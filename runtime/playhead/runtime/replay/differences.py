@@ -12,11 +12,13 @@ from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import ToolChoice, ToolSpec
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.hook_effects import hook_of
 from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import (
     ContextReduced,
+    HookDecided,
     MessageAdded,
     ModelFailed,
     ModelStarted,
@@ -28,7 +30,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.loop.tool_batch import OUTCOME_UNKNOWN
 
-__all__ = ["KINDS", "Change", "Difference", "essence", "place_of", "record_change", "request_changes"]
+__all__ = ["KINDS", "Change", "Difference", "decided_by", "essence", "place_of", "record_change", "request_changes"]
 
 KINDS: Final = (
     "agent",
@@ -49,6 +51,7 @@ KINDS: Final = (
     "unknown_outcome",
     "tool_call",
     "tool_result",
+    "hook",
     "exception",
     "stop_reason",
     "message",
@@ -164,12 +167,22 @@ def essence(record: Record, *, live: bool = False) -> dict[str, Any]:
             metrics = {key: value for key, value in given["metrics"].items() if key != "timeToFirstByteMs"}
             message["metadata"] = {**given, "metrics": metrics}
         kept["message"] = message
+    elif isinstance(record, HookDecided) and isinstance(record.value, dict):  # a message that the hook made
+        kept["value"] = {key: value for key, value in record.value.items() if key != "tracking_id"}
     if isinstance(record, ContextReduced) and record.summary is not None:
         kept["summary"] = {key: value for key, value in record.summary.items() if key != "tracking_id"}
     kept.pop(
         "delay" if isinstance(record, ModelStarted) else "", None
     )  # that of the model.failed; 0.1 did not store it
     return kept
+
+
+def decided_by(recorded: Record, now: Record | None) -> str | None:
+    """The event of the hook whose verdict two records differ in; None if they differ in something else."""
+    if isinstance(recorded, ToolFinished) and isinstance(now, ToolFinished):
+        before, after = recorded.returned or recorded.result, now.returned or now.result
+        return (hook_of(recorded) or hook_of(now)) if before == after else None
+    return hook_of(recorded) or hook_of(now)
 
 
 def record_change(
@@ -208,6 +221,8 @@ def record_change(
 
 def _kind(recorded: Record, now: Record | None, *, executor: bool, began: frozenset[int], ran: Collection[str]) -> str:
     types = {recorded.type, now.type if now is not None else ""}
+    if decided_by(recorded, now) is not None:
+        return "hook"
     if isinstance(now, RunFailed) and now.error_type == "RecordTooLargeError" and not isinstance(recorded, RunFailed):
         return "limit"
     if "context.reduced" in types:

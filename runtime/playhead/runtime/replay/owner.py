@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Final
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.conversation import recorded_manager
@@ -15,10 +16,12 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
+    HookDecided,
     MessageAdded,
     ModelFailed,
     ModelStarted,
     Record,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -29,13 +32,18 @@ from playhead.runtime.core.terms import Terms
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
-from playhead.runtime.replay.differences import Change, Difference, essence, record_change, request_changes
+from playhead.runtime.replay.differences import Change, Difference, decided_by, essence, record_change, request_changes
+from playhead.runtime.replay.hooks import ReplayedHooks
 from playhead.runtime.replay.past import Past
 from playhead.runtime.replay.playback import Playback, RecordedModel, RecordedTool, RecordedWaits
 from playhead.runtime.replay.tape import Spot
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["Owner", "Subject"]
+
+
+_OF_CALLS: Final = (HookDecided, ToolDecided, ToolStarted, ToolFinished, ToolInterrupted)
+"""The records with which the calls of a message may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,8 @@ class Subject:
     Attributes:
         agent: The agent of today.
         definition: Its definition.
-        places: `file:line` of each of its tools by name, and of itself under an empty name.
+        places: `file:line` of each of its tools by name, of the first hook of an event under `hook of <event>`, and of itself
+            under an empty name.
         runs: The tools that run instead of being played.
         live_model: Whether the agent's model is called instead of being played.
         ignore: Kinds of changes that are not reported.
@@ -122,6 +131,7 @@ class Owner:
             context=KEEP_ALL if self._keeps_all else recorded_manager(self._subject.definition.conversation_manager),
             retry=None if agent.retry is None else RecordedWaits(agent.retry, playback),
             terms=agent.terms,
+            hooks=None if agent.asked_hooks is None else ReplayedHooks(agent.asked_hooks, playback, runs=runs),
         )
 
     async def difference(self) -> Difference | None:
@@ -135,7 +145,7 @@ class Owner:
                     return None
                 if not self._playback.in_call:
                     await self._playback.deliver()
-                if isinstance(spot.stored, ToolStarted | ToolFinished | ToolInterrupted) and not self._playback.begun:
+                if isinstance(spot.stored, _OF_CALLS) and not self._playback.begun:
                     self._loop.run_id = await self._playback.id_in_keys() or self._loop.run_id
                 item = await self._next(items)
                 if self._changes:
@@ -198,7 +208,7 @@ class Owner:
             executor=self._differs("tool_executor"),
             began=state.started - self._own,
             ran=[*self._subject.runs, *self._checked_by_loop()],
-            where=self._place(now or recorded),
+            where=self._place(recorded, now),
         )
 
     def _checked_by_loop(self) -> list[str]:
@@ -234,7 +244,7 @@ class Owner:
         elif isinstance(recorded, ToolStarted):
             self._own |= {recorded.index}
             playback.begun.add(recorded.index)
-        elif isinstance(recorded, ToolFinished | ToolInterrupted):
+        elif isinstance(recorded, ToolFinished | ToolInterrupted | ToolDecided):
             playback.begun.discard(recorded.index)
         elif isinstance(recorded, MessageAdded):
             self._own = frozenset()
@@ -262,7 +272,9 @@ class Owner:
         if self._changes:
             raise _DivergedError
 
-    def _place(self, record: Record) -> str:
-        fields = dict(record)
+    def _place(self, recorded: Record, now: Record | None) -> str:
+        if (event := decided_by(recorded, now)) is not None:
+            return self._subject.places.get(f"hook of {event}", self._subject.places.get("", ""))
+        fields = dict(now or recorded)
         name = fields.get("name") or (fields.get("tool_use") or {}).get("name")
         return self._subject.places.get(name or "", "")

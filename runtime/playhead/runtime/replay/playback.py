@@ -6,10 +6,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Final, cast
 
-from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec, ToolUse
+from typing_extensions import TypeIs
+
+from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolResult, ToolSpec, ToolUse
 from playhead.runtime.core.faults import is_transient, recorded_error
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
+    ASKED_AGAIN,
     SUMMARY_FAILED,
     ContextReduced,
     MessageAdded,
@@ -21,6 +24,7 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunHandedOver,
     SignalReceived,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
@@ -48,8 +52,9 @@ _NOT_BY_THE_LOOP: Final = frozenset({"CrashLimitExceeded", "DeadlineExceeded", "
 _WOULD_RUN: Final = "(this call would run here)"
 _NOT_CONTINUED: Final = "it was not continued: "
 _NOT_RECORDED: Final = "not-recorded"
+_ERROR: Final = "Error: "
 
-ToolRecord = ToolProgressed | ToolFinished | ToolInterrupted
+ToolRecord = ToolProgressed | ToolFinished | ToolInterrupted | ToolDecided
 
 
 class Playback:
@@ -127,7 +132,7 @@ class Playback:
         ahead = 0
         while (spot := await self.peek(ahead)) is not None and not isinstance(spot.stored, MessageAdded):
             record = spot.stored
-            if isinstance(record, ToolFinished | ToolInterrupted) and record.index == index:
+            if _ends_body(record) and record.index == index:
                 return record
             ahead += 1
         return None
@@ -152,7 +157,7 @@ class Playback:
         while True:
             spot = await self.peek()
             record = spot.stored if spot is not None else None
-            if spot is not None and isinstance(record, ToolProgressed | ToolFinished | ToolInterrupted):
+            if spot is not None and (isinstance(record, ToolProgressed) or _ends_body(record)):
                 if record.index == index and spot.seq > given:
                     return spot
                 if record.index in self.begun:
@@ -178,9 +183,13 @@ class Playback:
                 raise RuntimeError(reason)
             case ModelRetried(reason=reason) if reason.startswith(_NOT_CONTINUED):
                 raise RuntimeError(reason.removeprefix(_NOT_CONTINUED))
-            case ModelRetried():
+            case ModelRetried(reason=reason):
                 after = await self.peek(1)
                 failed = after.record if after is not None else None
+                if reason == ASKED_AGAIN:
+                    if isinstance(failed, ModelFailed):  # the policy had not made it again
+                        raise recorded_error(failed.error_type, failed.message, transient=False)
+                    return
                 if isinstance(failed, ModelFailed) and failed.overflow:
                     error = recorded_error(failed.error_type, failed.message, transient=False)
                     error.code = "context_length_exceeded"  # pyright: ignore[reportAttributeAccessIssue] - see `is_overflow`
@@ -261,6 +270,11 @@ class RecordedTool:
         self._runs = runs
 
     @property
+    def tool(self) -> CallableTool:
+        """The tool whose calls are played."""
+        return self._tool
+
+    @property
     def spec(self) -> ToolSpec:
         """The description that the model gets."""
         return self._tool.spec
@@ -298,19 +312,44 @@ class RecordedTool:
                 continue
             if isinstance(record, ToolFinished):
                 context.stopping = Stop.read(record.stop)
-            yield Outcome(record.result) if isinstance(record, ToolFinished) else _interruption(record)
+            yield _end(record)
             return
 
 
-def _interruption(record: Record) -> Interruption:
+def _ends_body(record: object) -> TypeIs[ToolFinished | ToolInterrupted | ToolDecided]:
+    """Whether a record ends a call's body: with its result, which a hook may have dropped, or with a question."""
+    return isinstance(record, ToolFinished | ToolInterrupted) or (
+        isinstance(record, ToolDecided) and record.verdict == "retry"
+    )
+
+
+def _returned(record: ToolFinished | ToolDecided) -> ToolResult:
+    """What the body gave, whatever a hook made of it."""
+    if isinstance(record, ToolFinished):
+        return record.result if record.returned is None else record.returned
+    return cast("ToolResult", record.result)
+
+
+def _end(record: Record) -> Outcome | Interruption:
+    if isinstance(record, ToolFinished | ToolDecided):
+        return Outcome(result := _returned(record), _raised(result))
     return Interruption(cast("ToolInterrupted", record).interrupts)
+
+
+def _raised(result: ToolResult) -> Exception | None:
+    """What a body raised, by its result: hooks may ask for it."""
+    text = result["content"][0].get("text") if result["status"] == "error" and result["content"] else None
+    if not isinstance(text, str) or not text.startswith(_ERROR):
+        return None
+    name, dash, message = text.removeprefix(_ERROR).partition(" - ")
+    return recorded_error(name, message) if dash and name.isidentifier() else ValueError(text.removeprefix(_ERROR))
 
 
 def _was_whole(outcome: ToolRecord | None) -> bool:
     """Whether a body ran to its own end: its outcome is known, and a cancel did not stop it."""
-    if not isinstance(outcome, ToolFinished):
+    if not isinstance(outcome, ToolFinished | ToolDecided):
         return outcome is not None
-    texts = [block.get("text") or "" for block in outcome.result["content"]]
+    texts = [block.get("text") or "" for block in _returned(outcome)["content"]]
     return not (texts and texts[0].startswith(STOPPED_TEXT))
 
 

@@ -74,7 +74,8 @@ async def verify(
 ) -> Verification:
     """Whether `agent` would do today what was recorded of a run. Nothing is written to the log.
 
-    Times, durations, and the new ids of messages are not compared. A wait before a model call is not waited again.
+    Times, durations, and the new ids of messages are not compared. A wait before a model call is not waited again. The
+    agent's hooks are asked, except those of `MessageAddedEvent`, which decide nothing.
 
     Args:
         run: A handle on a run, such as `client.run(id)`, a `Recording`, or the entries of a run.
@@ -107,6 +108,8 @@ async def verify(
     used = today.snapshot().of_run(first)
     forked = place_of_fork(first)
     places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
+    hooks = used.asked_hooks.first() if used.asked_hooks is not None else {}
+    places |= {f"hook of {event}": place_of(hook) for event, hook in hooks.items()}
     runs = {**used.tools, **replaced} if tools == "live" else replaced
     subject = Subject(
         used, today.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)

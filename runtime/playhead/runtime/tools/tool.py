@@ -44,9 +44,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a tool call; `result` is plain data."""
+    """The end of a tool call; `result` is plain data, and `error` is what made it, if the call raised."""
 
     result: ToolResult
+    error: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Tool(Generic[P, R]):
             error = raised.error if isinstance(raised, BodyExit) else raised
             if body is not None and not body.is_late:  # else the input was wrong, or the time limit reached
                 logger.warning("run %s: the tool %r raised", context.run_id, self.name, exc_info=exc_info(error))
-            end = Outcome(exception_result(tool_use_id, error))
+            end = Outcome(exception_result(tool_use_id, error), error)
             ended = body is None or not body.is_late
         except (BodyInterrupted, BaseExceptionGroup) as asked:
             end = Interruption(_questions(asked))

@@ -1,0 +1,128 @@
+"""The effect of the records of hooks on the state of a run, and which hook caused a record. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.interrupts import is_hook_question
+from playhead.runtime.core.records import (
+    ASKED_AGAIN,
+    HookDecided,
+    ModelRetried,
+    Record,
+    ToolDecided,
+    ToolFinished,
+    ToolInterrupted,
+)
+from playhead.runtime.core.state import ALL_CALLS, RunState, Totals
+
+__all__ = ["count_usage", "ended_with", "hook_decided", "hook_events", "hook_of", "tool_decided"]
+
+
+def tool_decided(state: RunState, record: ToolDecided) -> RunState:
+    """The state after a hook's verdict about one call."""
+    index = record.index
+    if record.verdict == "retry":
+        kept = {key: one for key, one in state.decided.items() if key != index}
+        return replace(state, decided=kept, started=state.started - {index})
+    return replace(state, decided={**state.decided, index: record})
+
+
+def hook_decided(state: RunState, record: HookDecided) -> RunState:
+    """The state after a hook's verdict; one that this version does not know changes nothing."""
+    value = record.value
+    match record.event, record.verdict:
+        case "BeforeInvocationEvent", "messages":
+            return replace(state, prompt=value, invoked=True)
+        case (("BeforeInvocationEvent" | "BeforeModelCallEvent"), "cancel"):
+            return ended_with(state, value)
+        case "BeforeToolsEvent", "cancel":
+            return replace(state, refused=str(value))
+        case "BeforeToolsEvent", "interrupt":
+            return _interrupted(state, record)
+        case "AfterToolsEvent", "end_turn":
+            return replace(state, last_message=value)
+        case "AfterInvocationEvent", "resume":
+            return _resumed(state, value)
+        case _:
+            return state
+
+
+def _resumed(state: RunState, prompt: Any) -> RunState:
+    """The state of a run that goes on with another prompt, as a new call: what ended it counts no longer."""
+    return replace(
+        state,
+        prompt=prompt,
+        phase="opening",
+        opened=0,
+        invoked=False,
+        stop_reason=None,
+        forced=False,
+        stop=None,
+        output=None,
+    )
+
+
+def _interrupted(state: RunState, record: HookDecided) -> RunState:
+    asked = {str(interrupt.get("id")): interrupt for interrupt in record.interrupts}
+    return replace(
+        state,
+        interrupted={**state.interrupted, ALL_CALLS: tuple(asked)},
+        interrupts={**state.interrupts, **asked},
+        responses={key: given for key, given in state.responses.items() if key not in asked},
+    )
+
+
+def ended_with(state: RunState, message: Message) -> RunState:
+    """The state after a message that ends the turn in place of the model's."""
+    return replace(
+        state,
+        messages=(*state.messages, message),
+        phase="answered",
+        call_open=None,
+        call_end=None,
+        stop_reason="end_turn",
+        last_message=None,
+    )
+
+
+def count_usage(totals: Totals, tokens: Mapping[str, Any]) -> Totals:
+    """The totals with the tokens of one more message; what is not a whole number does not count."""
+    usage = dict(totals.usage)
+    for name, count in tokens.items():
+        if isinstance(count, int):
+            usage[name] = usage.get(name, 0) + count
+    return replace(totals, usage=usage)
+
+
+def hook_events(record: Record) -> list[dict[str, Any]]:
+    """What a consumer sees of a verdict: that a call was cancelled, or the message in place of the model's."""
+    match record:
+        case ToolDecided(verdict="cancel", tool_use=use, message=text):
+            return [{"tool_cancel_event": {"tool_use": use, "message": text}}]
+        case HookDecided(event="BeforeModelCallEvent", verdict="cancel", value=message):
+            return [{"message": message}]
+        case _:
+            return []
+
+
+def hook_of(record: Record | None) -> str | None:
+    """The event of the hook that caused a record; None if no hook did."""
+    match record:
+        case ToolDecided(verdict="retry"):
+            return "AfterToolCallEvent"
+        case ToolFinished() if record.returned is not None:
+            return "AfterToolCallEvent"
+        case ToolDecided():
+            return "BeforeToolCallEvent"
+        case ToolInterrupted(interrupts=asked) if any(is_hook_question(str(one.get("id"))) for one in asked):
+            return "BeforeToolCallEvent"
+        case HookDecided(event=event):
+            return event
+        case ModelRetried(reason=reason) if reason == ASKED_AGAIN:
+            return "AfterModelCallEvent"
+        case _:
+            return None
