@@ -43,6 +43,7 @@ from playhead.runtime.core.records import (
     RunCompleted,
     RunFailed,
     StructuredOutputProduced,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
@@ -63,13 +64,13 @@ class Only(StrEnum):
 
 _ENDS: Final = (RunCompleted, RunCancelled, RunFailed)
 _RECORDS: Final[dict[Only, tuple[type[Record], ...]]] = {
-    Only.TOOLS: (ToolStarted, ToolProgressed, ToolInterrupted, ToolFinished),
+    Only.TOOLS: (ToolDecided, ToolStarted, ToolProgressed, ToolInterrupted, ToolFinished),
     Only.MODEL: (ModelStarted, ModelRetried, ModelFailed, ContextReduced),
     Only.MESSAGES: (MessageAdded, StructuredOutputProduced),
     Only.TEXT: (),
 }
 _EVENTS: Final[dict[Only, frozenset[str]]] = {
-    Only.TOOLS: frozenset({"tool_stream_event", "tool_interrupt_event"}),
+    Only.TOOLS: frozenset({"tool_stream_event", "tool_interrupt_event", "tool_cancel_event"}),
     Only.MODEL: frozenset({"event", "delta", "retracted", "retrying"}),
     Only.MESSAGES: frozenset({"message", "structured_output"}),
     Only.TEXT: frozenset({"data", "retracted"}),

@@ -21,12 +21,14 @@ from playhead.client.cli.render import (
 )
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.hook_words import hook_message, hook_words
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
     ContextReduced,
     Entry,
+    HookDecided,
     MessageAdded,
     ModelFailed,
     ModelRetried,
@@ -40,6 +42,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     SignalReceived,
     StructuredOutputProduced,
+    ToolDecided,
     ToolFinished,
     ToolProgressed,
     ToolStarted,
@@ -175,6 +178,11 @@ class RunView:
         if text.strip() and not self._streams:
             self._say(text if text.endswith("\n") else f"{text}\n")
 
+    def _say_for(self, record: ToolDecided | HookDecided) -> None:
+        """Show the message that a hook has in place of the model's."""
+        if (text := hook_message(record)) is not None:
+            self._say(f"{text}\n")
+
     def _think(self, text: str) -> None:
         self._begin(self._about.file)
         self._about.print(Text(printable(text), style="dim italic"), end="")
@@ -219,6 +227,9 @@ class RunView:
             case ModelFailed():
                 self.note(f"[{failed_call(record)}]", style="yellow")
                 self._waits_for = f"waiting {record.delay:.1f} s to call the model again" if record.delay else "running"
+            case ToolDecided() | HookDecided():
+                self.note(f"[{short(hook_words(record))}]", style="yellow")
+                self._say_for(record)
             case MessageAdded(origin="model") if record.stop_reason != "cancelled":
                 self._finish(record.message)
             case MessageAdded(origin="stop"):

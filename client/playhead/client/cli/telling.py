@@ -65,6 +65,8 @@ def act_line(act: RunAct, *, cycle: bool = True) -> str:
             text = f"{act.name}: {short(dict(content), longest=400)}"
         case "signal":
             text = f"{act.name}: {short(content['body'])}" if content["body"] is not None else act.name
+        case "hook":
+            text = f"{act.name} {short({key: value for key, value in content.items() if value})}"
         case "end":
             text = f"{act.name}: {content.get('stop_reason') or _outcome(content)}"
     where = f"{act.cycle} " if cycle and act.cycle else ""

@@ -1,7 +1,7 @@
 """The acts of a run: its records without those that only say how something was done. Pure.
 
 An act is what two runs of one agent can be compared by: a message that entered, the answer of a model, the call of a
-tool, a question to a human, a signal, the end. Takeovers, calls that were made again and the pieces of a stream are not
+tool, a question to a human, a signal, the verdict of a hook, the end. Takeovers, calls that were made again and the pieces of a stream are not
 acts of their own; their time is part of the act in which they happened.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.definition import AgentDefinition
@@ -20,6 +20,7 @@ from playhead.runtime.core.records import (
     ContextReduced,
     CycleStarted,
     Entry,
+    HookDecided,
     MessageAdded,
     ModelChunk,
     ModelRetried,
@@ -30,6 +31,7 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunSubmitted,
     SignalReceived,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -38,7 +40,7 @@ from playhead.runtime.core.state import tool_uses
 
 __all__ = ["ActKind", "Acts", "RunAct", "acts"]
 
-ActKind = Literal["submitted", "message", "model", "tool", "question", "context", "signal", "end"]
+ActKind = Literal["submitted", "message", "model", "tool", "question", "context", "signal", "hook", "end"]
 
 Place = tuple[int, int, int, int]
 """Cycle, order of the kind within a cycle, index of a call, ordinal among those of the same place."""
@@ -51,7 +53,8 @@ _ORDER: Mapping[ActKind, int] = {
     "tool": 4,
     "context": 5,
     "signal": 6,
-    "end": 7,
+    "hook": 7,
+    "end": 8,
 }
 
 
@@ -62,8 +65,8 @@ class RunAct:
     Attributes:
         kind: What it is.
         place: Where in the run it is. Acts of two runs that have the same place belong together.
-        name: Of a tool, its name; of a message, its origin; of a signal, its kind; of a
-            reduction of the history, its reason; of an end, the state; else empty.
+        name: Of a tool, its name; of a message, its origin; of a signal, its kind; of a reduction of the history, its reason;
+            of a hook, its verdict; of an end, the state; else empty.
         first, last: The numbers of its first and its last record.
         at_ms: When it began, in milliseconds after record 1.
         took_ms: How long it took, in milliseconds.
@@ -168,7 +171,7 @@ class Acts:
                 answers = list(body.values()) if record.kind == "respond" and isinstance(body, dict) else body
                 self._add("signal", record.kind, entry, {"body": answers})
             case _:
-                self._end(entry)
+                self._add_rest(entry)
 
     def finished(self) -> list[RunAct]:
         """All acts, with those that have not ended."""
@@ -218,12 +221,21 @@ class Acts:
         began = self._tools.pop(index, entry)
         self._add(kind, name, entry, {"input": given, **outcome}, began=began, index=index)
 
-    def _end(self, entry: Entry) -> None:
-        match entry.record:
+    def _add_rest(self, entry: Entry) -> None:
+        record = entry.record
+        match record:
+            case ToolDecided():
+                use = (
+                    None if record.change is None else {"name": record.change["name"], "input": record.change["input"]}
+                )
+                content = {"message": record.message, "change": use, "tool": record.tool}
+                self._add("hook", record.verdict, entry, content, index=record.index)
+            case HookDecided():
+                self._add("hook", record.verdict, entry, {"event": record.event, "value": _decided(record.value)})
             case RunFailed(error_type=kind, message=text):
                 self._add("end", "failed", entry, {"error_type": kind, "message": text})
             case RunCompleted(result=result) | RunCancelled(result=result):
-                state = "completed" if isinstance(entry.record, RunCompleted) else "cancelled"
+                state = "completed" if isinstance(record, RunCompleted) else "cancelled"
                 told = {name: result[name] for name in ("stop_reason", "structured_output") if name in result}
                 self._add("end", state, entry, told)
             case _:
@@ -265,6 +277,14 @@ class Acts:
 def _reduction(record: ContextReduced) -> Mapping[str, Any]:
     summary = None if record.summary is None else _blocks(record.summary)
     return {"removed": record.removed, "cut": record.cut, "summary": summary}
+
+
+def _decided(value: Any) -> Any:
+    """What a hook decided, without the id of a message that it made."""
+    if not isinstance(value, dict):
+        return value
+    given = cast("dict[str, Any]", value)
+    return {name: item for name, item in given.items() if name != "tracking_id"}
 
 
 def _blocks(message: Message) -> list[Any]:

@@ -17,6 +17,7 @@ from playhead.runtime.core.records import (
     ContextReduced,
     CycleStarted,
     Entry,
+    HookDecided,
     MessageAdded,
     ModelChunk,
     ModelFailed,
@@ -29,6 +30,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     SignalReceived,
     StructuredOutputProduced,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
@@ -80,12 +82,12 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that took no time: a signal, the structured output, the first record of another owner, the end.
+    """Something that took no time: a signal, a hook's verdict, the structured output, the first record of another owner, the end.
 
     Attributes:
         kind: The record's type.
         seq, at: The record, and when it was made, unix milliseconds.
-        name: The signal's kind, the name of the output, the worker, or the error.
+        name: The signal's kind, the name of the output, the verdict, the worker, or the error.
     """
 
     kind: str
@@ -246,7 +248,7 @@ class Drawing:
             case _ if record.type in TERMINAL_TYPES:
                 self._run_ended(record)
             case _:
-                pass
+                self._decided(record)
 
     def _note_call(self, record: ModelStarted | ModelRetried | ModelFailed | ContextReduced) -> None:
         match record:
@@ -297,6 +299,13 @@ class Drawing:
         place = self._tools.pop(index, None)
         if place is not None:  # a call that was cancelled before it began has no bar
             self._end(place, outcome)
+
+    def _decided(self, record: Record) -> None:
+        """Mark the verdict of a hook."""
+        if isinstance(record, ToolDecided) and record.verdict == "retry":
+            self._end_tool(record.index, "withdrawn")
+        if isinstance(record, ToolDecided | HookDecided):
+            self._mark(record, record.verdict)
 
     def _end_wait(self, *, named: str | None = None) -> None:
         if self._wait is not None:

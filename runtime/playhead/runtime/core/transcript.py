@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from playhead.runtime.core.converse import ContentBlock
+from playhead.runtime.core.hook_words import hook_words
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
     ContextReduced,
     Entry,
+    HookDecided,
     MessageAdded,
     ModelChunk,
     ModelFailed,
@@ -28,6 +30,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     SignalReceived,
     StructuredOutputProduced,
+    ToolDecided,
     ToolFinished,
     ToolProgressed,
     ToolStarted,
@@ -187,6 +190,8 @@ class Transcript:
             case ModelFailed():
                 what = f"model call {record.attempt} failed: {record.error_type}: {record.message}"
                 self._put(seq, "note", f"{what}; it is made again in {record.delay:.1f} s")
+            case ToolDecided() | HookDecided():
+                self._put(seq, "note", hook_words(record))
             case SignalReceived():
                 said = "" if record.body is None else json_line(record.body, other=str)
                 self._put(seq, "note", f"{record.kind} received", said)
