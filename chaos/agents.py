@@ -17,7 +17,7 @@ import msgpack
 import redis
 
 from chaos.plan import PlannedMessage, plan_in, planned_message, tool_text
-from playhead.runtime import Agent, NullConversationManager, ToolContext, tool
+from playhead.runtime import Agent, BeforeToolCallEvent, NullConversationManager, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.log.redis.keys import Keys
 from playhead.runtime.models import chunks as c
@@ -185,6 +185,15 @@ def _ending(said: PlannedMessage) -> list[Chunk]:
     return [*chunks, c.message_stop("tool_use" if said.calls else "end_turn"), usage]
 
 
+def guard(event: BeforeToolCallEvent) -> None:
+    """Change some calls, and ask a human about others."""
+    name, given = event.tool_use["name"], event.tool_use["input"]
+    if name in ("swift", "careful"):
+        given["ms"] += 1
+    elif name == "threaded":
+        event.interrupt("allowed", reason=given["link"])
+
+
 _TOOLS: Final = [swift, threaded, witness, careful, talking, asking, unsure]
 
 _KEEP: Final = NullConversationManager()  # the checks follow each history from its first message on
@@ -207,5 +216,6 @@ AGENTS: Final = [
         conversation_manager=_KEEP,
         on_partial="continue",
     ),
+    Agent(ChainedModel(), name="guarded", tools=_TOOLS, callback_handler=None, hooks=[guard]),
 ]
-"""`continuing` keeps the text of a former owner's model, and continues after it; the others retract it."""
+"""`guarded` has a hook. `continuing` keeps the text of a former owner's model, and continues after it; the others retract it."""

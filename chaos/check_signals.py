@@ -8,6 +8,7 @@ from chaos.evidence import Evidence, Violation
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
     Entry,
+    HookDecided,
     MessageAdded,
     RunCompleted,
     RunPaused,
@@ -16,6 +17,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
+from playhead.runtime.core.state import ALL_CALLS
 
 __all__ = ["check_signals"]
 
@@ -64,6 +66,8 @@ class _Questions:
         record = entry.record
         if isinstance(record, ToolInterrupted):
             self._open |= {one["id"]: record.index for one in record.interrupts}
+        elif isinstance(record, HookDecided):
+            self._open |= {one["id"]: ALL_CALLS for one in record.interrupts}
         elif isinstance(record, SignalReceived) and record.kind == "respond":
             for name in record.body or {}:
                 if self._open.pop(name, None) is None:
@@ -73,7 +77,7 @@ class _Questions:
                 self._flaw(entry, f"the run waits for {record.interrupts}, but open are {sorted(self._open)}")
         elif isinstance(record, RunResumed) and self._open:
             self._flaw(entry, f"the run resumes with {sorted(self._open)} open")
-        elif isinstance(record, ToolStarted) and record.index in self._open.values():
+        elif isinstance(record, ToolStarted) and {record.index, ALL_CALLS} & set(self._open.values()):
             self._flaw(entry, f"call {record.index} is started again with its interrupt open")
 
     def _flaw(self, entry: Entry, what: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from playhead.runtime.core.records import (
     MessageAdded,
     RunClaimed,
     RunSubmitted,
+    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -24,8 +25,9 @@ __all__ = ["ToolCall", "check_bodies", "check_tools", "checked_by_loop", "tool_c
 
 @dataclass(slots=True)
 class ToolCall:
-    """One call as the log shows it: the entries of its starts, its interrupts, and its results."""
+    """One call as the log shows it: the entries of its starts, its interrupts, its results, and of what hooks decided after a start."""
 
+    verdicts: list[Entry] = field(default_factory=list[Entry])
     starts: list[Entry] = field(default_factory=list[Entry])
     interruptions: list[Entry] = field(default_factory=list[Entry])
     results: list[Entry] = field(default_factory=list[Entry])
@@ -46,6 +48,8 @@ def tool_calls(entries: Sequence[Entry]) -> dict[str, ToolCall]:
             calls[name].starts.append(entry)
         elif isinstance(record, ToolInterrupted):
             calls[names.get(record.index, record.tool_use["toolUseId"])].interruptions.append(entry)
+        elif isinstance(record, ToolDecided) and record.index in names:
+            calls[names[record.index]].verdicts.append(entry)
         elif isinstance(record, ToolFinished):
             unstarted = f"{record.result['toolUseId']} of message {messages}"
             calls[names.get(record.index, unstarted)].results.append(entry)
@@ -63,18 +67,42 @@ def check_tools(evidence: Evidence) -> list[Violation]:
     run, found = evidence.plan.run, list[Violation]()
     by_loop = checked_by_loop(evidence.entries)
     for name, call in tool_calls(evidence.entries).items():
-        owners: set[int] = set()
+        owners: Counter[int] = Counter()
         for start in call.starts:
             if any(result.seq < start.seq for result in call.results):
                 found.append(Violation("finished_rerun", run, start.seq, f"call {name} already has its result"))
-            if start.epoch in owners:
+            if owners[start.epoch] > sum(_drops(verdict, before=start) for verdict in call.verdicts):
                 found.append(Violation("rerun", run, start.seq, f"owner {start.epoch} starts call {name} twice"))
-            owners.add(start.epoch)
+            owners[start.epoch] += 1
         found += [Violation("result", run, one.seq, f"call {name} already has a result") for one in call.results[1:]]
         for result in call.results:
             if _ran(result, by_loop) and not any(start.seq < result.seq for start in call.starts):
                 found.append(Violation("unstarted", run, result.seq, f"call {name} has a result but no start"))
-    return [*found, *_batches(evidence)]
+    return [*found, *_decided(evidence), *_batches(evidence)]
+
+
+def _decided(evidence: Evidence) -> list[Violation]:
+    """Check that a hook decides once about a call, until the call asks a human or is to run again."""
+    found: list[Violation] = []
+    decided: set[int] = set()
+    for entry in evidence.entries:
+        record = entry.record
+        if isinstance(record, MessageAdded):
+            decided.clear()
+        elif isinstance(record, ToolInterrupted) or (isinstance(record, ToolDecided) and record.verdict == "retry"):
+            decided.discard(record.index)
+        elif isinstance(record, ToolDecided):
+            if record.index in decided:
+                what = f"a hook decides again about call {record.index}"
+                found.append(Violation("verdict", evidence.plan.run, entry.seq, what))
+            decided.add(record.index)
+    return found
+
+
+def _drops(verdict: Entry, *, before: Entry) -> bool:
+    """Whether a hook had dropped the call's result before this start, so that its owner starts it once more."""
+    drops = isinstance(verdict.record, ToolDecided) and verdict.record.verdict == "retry"
+    return drops and verdict.epoch == before.epoch and verdict.seq < before.seq
 
 
 def checked_by_loop(entries: Sequence[Entry]) -> str:

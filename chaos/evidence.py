@@ -21,6 +21,7 @@ KINDS: Final[dict[str, str]] = {
     "finished_rerun": "a call that had its result was started again",
     "input": "a tool ran on input that its model had not given",
     "rerun": "a call was started again without a takeover",
+    "verdict": "a hook was asked again for what it had decided",
     "result": "a tool's result is missing, is there twice, or is not the one that its body returned",
     "paid_again": "a model call that had its message was made again",
     "retraction": "a model call that was cut off was not retracted exactly, or other records were",

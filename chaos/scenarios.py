@@ -93,6 +93,12 @@ def _asking(dice: random.Random) -> Conversation:
     return [Turn(plan=plan, responds=True, one_by_one=dice.random() < 0.5, cancel_after=cancel_after)]
 
 
+def _guarded(dice: random.Random) -> Conversation:
+    batches = tuple(_batch(dice) for _ in range(dice.randint(1, 2)))
+    plan = _plan(dice, "guarded", agent="guarded", words=5, batches=batches, tool_ms=dice.randint(5, 1500))
+    return [Turn(plan=plan, responds=True)]
+
+
 def _unsure(dice: random.Random) -> Conversation:
     batches = (("unsure",) * dice.randint(1, 4),)
     plan = _plan(dice, "unsure", words=5, batches=batches, tool_ms=dice.randint(500, 3000))
@@ -125,6 +131,7 @@ SCENARIOS: Final[dict[Callable[[random.Random], Conversation], int]] = {
     _session: 2,
     _steered: 2,
     _asking: 3,
+    _guarded: 2,
     _unsure: 2,
     _overdue: 1,
 }

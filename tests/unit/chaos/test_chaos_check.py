@@ -315,4 +315,5 @@ def test_every_kind_of_violation_is_made_by_some_test() -> None:
     found = set[str]().union(*(expected for _, expected, _ in BROKEN), ["session"])
     outside = {"foreign", "worker"}  # what is not a log, and processes: the chaos itself finds those
     outside |= {"request", "answer"}  # of the fake provider: test_chaos_answers.py makes them
+    outside |= {"verdict"}  # of hooks: test_chaos_hooks.py makes it
     assert found == KINDS.keys() - outside
