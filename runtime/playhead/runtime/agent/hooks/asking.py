@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from functools import partial
 from typing import Any, cast
 
+from playhead.runtime.agent.hooks.calling import call_hook
 from playhead.runtime.agent.hooks.events import (
     EVENTS,
     AfterInvocationEvent,
@@ -20,9 +20,8 @@ from playhead.runtime.agent.hooks.events import (
     HookEvent,
     MessageAddedEvent,
 )
-from playhead.runtime.agent.hooks.registry import HookCallback, HookRegistry, is_async
+from playhead.runtime.agent.hooks.registry import HookCallback, HookRegistry
 from playhead.runtime.agent.hooks.view import AgentInRun
-from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.converse import ContentBlock, Message, Prompt, ToolResult, ToolUse
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.hook_verdicts import (
@@ -43,7 +42,6 @@ from playhead.runtime.core.plain import NotPlainError, plain_strict
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.tool_results import tool_result
 from playhead.runtime.loop.hooks import EndedCall, Moment
-from playhead.runtime.tools.body import BodyExit, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted
 from playhead.runtime.tools.tool import Tool
 
@@ -187,7 +185,7 @@ class AskedHooks:
         asked: dict[str, dict[str, Any]] = {}
         for callback in self._registry.callbacks_for(type(event).__name__):
             try:
-                await _run(callback, event)
+                await call_hook(callback, event)
             except BodyInterrupted as interrupted:
                 question = interrupted.interrupt
                 if question["name"] in asked:
@@ -196,37 +194,6 @@ class AskedHooks:
                     ) from None
                 asked[question["name"]] = question
         return list(asked.values())
-
-
-async def _run(callback: HookCallback, event: HookEvent) -> None:
-    """Call one callback: in a thread, or on the event loop if it is async.
-
-    Raises:
-        RuntimeError: If it raised what would end the worker, such as `SystemExit`.
-        Exception: What it raises.
-    """
-    name = getattr(callback, "__qualname__", type(callback).__qualname__)
-    body = ToolBody(partial(callback, event), on_loop=is_async(callback), timeout=None, name=name)
-    try:
-        await body.take()
-    except (Exception, BodyInterrupted) as error:
-        if isinstance(error, BodyExit):
-            raise _exit(name, error.error) from error
-        raise
-    except asyncio.CancelledError as error:
-        if is_being_cancelled():
-            raise
-        raise _exit(name, error) from error
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:
-        raise _exit(name, error) from error
-    finally:
-        await body.aclose()
-
-
-def _exit(name: str, error: BaseException) -> RuntimeError:
-    return RuntimeError(f"the hook {name} raised {type(error).__name__}: {error}")
 
 
 def _changed(use: ToolUse, given: ToolUse) -> ToolUse:

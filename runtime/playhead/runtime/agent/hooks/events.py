@@ -50,7 +50,7 @@ def _flag_or_text(name: str, value: Any) -> bool | str:
     return value
 
 
-def _last_words(name: str, value: Any) -> bool | str | list[ContentBlock]:
+def _last_message(name: str, value: Any) -> bool | str | list[ContentBlock]:
     if isinstance(value, bool | str):
         return value
     if not isinstance(value, list) or not value:
@@ -279,7 +279,7 @@ class AfterToolsEvent(HookEvent):
         end_turn: Set it to end the run after that message: a text, True or content blocks make the last message.
     """
 
-    writable: ClassVar[Mapping[str, Check]] = {"end_turn": _last_words}
+    writable: ClassVar[Mapping[str, Check]] = {"end_turn": _last_message}
     is_reversed: ClassVar[bool] = True
 
     message: Message
