@@ -122,6 +122,22 @@ def test_tools_run_live_or_in_their_place_where_that_is_asked(
     assert call("verify", recorded.shop, target, "--model", "live", *at).code == 0
 
 
+def test_hooks_are_asked_unless_their_recorded_verdicts_are_wanted(
+    recorded: Recorded, tmp_path: Path, call: Callable[..., Finished]
+):
+    forbidding = changed(tmp_path, 'system_prompt="Be brief.")', 'system_prompt="Be brief.", hooks=[forbid])')
+    text = Path(forbidding).read_text(encoding="utf-8")
+    hook = "def forbid(event: BeforeToolCallEvent) -> None:\n    event.cancel_tool = True\n\n"
+    text = text.replace("import Agent, tool", "import Agent, BeforeToolCallEvent, tool").replace(
+        "shop = Agent", f"{hook}shop = Agent"
+    )
+    Path(forbidding).write_text(text, encoding="utf-8")
+    done = call("verify", recorded.shop, forbidding, "--url", recorded.url)
+    assert done.code == 4
+    assert "hook: " in done.out
+    assert call("verify", recorded.shop, forbidding, "--hooks", "recorded", "--url", recorded.url).code == 0
+
+
 def test_all_runs_are_verified_in_processes_and_counted_by_kind(recorded: Recorded, tmp_path: Path):
     target = changed(tmp_path, "Be brief.", "Be kind.")
     with Commands(tmp_path) as commands:

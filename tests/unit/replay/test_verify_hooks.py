@@ -230,6 +230,20 @@ async def test_nothing_differs_for_the_same_hooks_and_no_tool_of_theirs_runs(run
     assert set(RAN) == ({"weather", "cost"} if tools == "live" else set())
 
 
+async def test_the_recorded_verdicts_are_repeated_and_no_hook_runs(run: EntriesRecording) -> None:
+    class Untouched(Rules):
+        def begin(self, event: Any) -> None:
+            RAN.append("hook")
+
+        before_model = after_model = batch = call = result = results = end = begin
+
+    RAN.clear()
+    for rules in (Untouched(), None):
+        found = await verify(run, agent(rules), hooks="recorded")
+        assert found.same, found.text
+    assert RAN == []
+
+
 async def test_a_kind_of_hook_that_is_ignored_is_not_reported(run: EntriesRecording) -> None:
     changed = agent(type("Changed", (Rules,), {"result": other_result})())
     assert (await verify(run, changed, ignore=["hook"])).same

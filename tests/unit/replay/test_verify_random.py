@@ -96,5 +96,7 @@ def test_nothing_differs_in_a_random_run_on_unchanged_code(plan: Plan) -> None:
                 verification = await verify(play.recording, play.agent, tools=tools)
             assert verification.same, f"{tools}: {verification.text}"
             assert verification.records == len(play.entries)
+        verification = await verify(play.recording, play.agent, hooks="recorded")
+        assert verification.same, f"hooks: {verification.text}"
 
     anyio.run(check)

@@ -55,6 +55,7 @@ def verify(
         str, typer.Option("--tools", metavar="HOW", help="recorded, live, or a file.py with functions that stand in.")
     ] = "recorded",
     model: Annotated[str, typer.Option("--model", metavar="HOW", help="recorded or live.")] = "recorded",
+    hooks: Annotated[str, typer.Option("--hooks", metavar="HOW", help="recorded or live.")] = "live",
     ignore: Annotated[
         list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind of change not to report; repeatable.")
     ] = None,
@@ -66,12 +67,12 @@ def verify(
     url: Url = None,
     prefix: Prefix = "ph",
 ) -> None:
-    """Check today's code of an agent against recorded runs. Nothing is called, and nothing is written to the log."""
+    """Check today's code of an agent against recorded runs. Only its hooks are called; nothing is written to the log."""
     *runs, target = names
     agents = load_agents([target])
     wanted = list(agents) if agent is None else [agent]
     filters = [filters_of(agent=one, state=state, since=since) for one in wanted]
-    job = Job(None, prefix, target, **_checked(tools=tools, model=model, ignore=ignore or ()))
+    job = Job(None, prefix, target, **_checked(tools=tools, model=model, hooks=hooks, ignore=ignore or ()))
     done = anyio.run(
         _outcomes, job, url, list(_named(runs)), partial(_fitting, filters, limit), processes or os.cpu_count() or 1
     )
@@ -116,19 +117,22 @@ def _named(runs: Sequence[str]) -> Iterator[str]:
 class _How(TypedDict):
     tools: str
     model: Half
+    hooks: Half
     ignore: tuple[str, ...]
 
 
-def _checked(*, tools: str, model: str, ignore: Sequence[str]) -> _How:
+def _checked(*, tools: str, model: str, hooks: str, ignore: Sequence[str]) -> _How:
     """Check the options that say how to verify; a file of tools that cannot be imported is refused before any run is read."""
     for kind in ignore:
         check_choice("--ignore", kind, KINDS)
     check_choice("--model", model, _HALVES)
+    check_choice("--hooks", hooks, _HALVES)
     if tools.endswith(".py"):
         load_tools(tools)
     else:
         check_choice("--tools", tools, _HALVES)
-    return {"tools": tools, "model": "live" if model == "live" else "recorded", "ignore": tuple(ignore)}
+    halves: dict[str, Half] = {"live": "live", "recorded": "recorded"}
+    return {"tools": tools, "model": halves[model], "hooks": halves[hooks], "ignore": tuple(ignore)}
 
 
 async def _with_progress(job: Job, runs: Sequence[str], processes: int) -> list[Outcome]:

@@ -32,7 +32,7 @@ class Job:
         url, prefix: The deployment; no URL if all runs are in files.
         target: The target that holds the agents.
         tools: `recorded`, `live`, or a Python file with tools that run in place of the agent's.
-        model: `recorded` or `live`.
+        model, hooks: `recorded` or `live`.
         ignore: Kinds of changes that are not reported.
     """
 
@@ -41,6 +41,7 @@ class Job:
     target: str
     tools: str = "recorded"
     model: Half = "recorded"
+    hooks: Half = "live"
     ignore: tuple[str, ...] = ()
 
     @property
@@ -112,7 +113,9 @@ async def verified(run: str, job: Job, agents: dict[str, AgentSource]) -> Outcom
             agent = await agent_of_today(agent_for(name, agents, target=job.target), found.id, first.record)
             stubs = [stub for stub in job.stubs if as_tool(stub).name in agent.tools]
             tools: Half = "live" if job.tools == "live" else "recorded"
-            told = await verify(found, agent, tools=tools, model=job.model, stubs=stubs, ignore=job.ignore)
+            told = await verify(
+                found, agent, tools=tools, model=job.model, hooks=job.hooks, stubs=stubs, ignore=job.ignore
+            )
     except PlayheadError as error:
         return Outcome(run, error=str(error), took_s=time.monotonic() - began)
     took = time.monotonic() - began

@@ -165,18 +165,15 @@ class HookedSteps:
 
     async def _after(self, step: Step, record: Record) -> list[Record]:
         """The records with which a model call is made again in place of its end; none to keep its end."""
-        if not isinstance(step, CallModel):
-            return []
-        asks = step.summarizes is None  # a summary is not a call of the conversation
         match record:
-            case MessageAdded(origin="model") if asks:
+            case MessageAdded(origin="model") if record.stop_reason != "cancelled":
                 if await self._made_again(record, None):
                     usage = record.message.get("metadata", {}).get("usage", {})
                     return [self._withdrawn({key: one for key, one in usage.items() if isinstance(one, int)})]
-            case ModelRetried(reason=reason) if asks and reason == CALL_FAILED:
+            case ModelRetried(reason=reason) if reason == CALL_FAILED and isinstance(step, CallModel):
                 return await self._after_failure(step)
-            case RunFailed():
-                again = await self._after_failure(step) if asks else []
+            case RunFailed() if isinstance(step, CallModel):
+                again = await self._after_failure(step)
                 if not again:
                     await self._after_invocation(None)
                 return again
@@ -185,7 +182,7 @@ class HookedSteps:
         return []
 
     async def _after_failure(self, step: CallModel) -> list[Record]:
-        error = self._failed()
+        error = self._failed() if step.summarizes is None else None  # a summary is not an answer in the conversation
         if error is None or not await self._made_again(None, error):
             return []
         return [self._withdrawn({}), transient_failure(error, delay=0.0, attempt=step.attempt)]
@@ -197,6 +194,7 @@ class HookedSteps:
         return await self._hooks.after_model_call(self._moment(), message=message, stop_reason=reason, error=error)
 
     def _withdrawn(self, usage: dict[str, int]) -> ModelRetried:
-        first = self._state.call_open
+        first, last = self._state.call_open, self._state.call_end
         assert first is not None, "the call has begun"
-        return ModelRetried(at=now_ms(), supersedes=(first, self._head()), reason=ASKED_AGAIN, usage=usage)
+        withdrawn = first, self._head() if last is None else last
+        return ModelRetried(at=now_ms(), supersedes=withdrawn, reason=ASKED_AGAIN, usage=usage)

@@ -1,4 +1,4 @@
-"""The hooks of today's agent, asked at the events of a recorded run."""
+"""Hooks for a recorded run: those of today's agent, asked again, or stand-ins that repeat the recorded verdicts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from dataclasses import replace
 from typing import Any
 
 from playhead.runtime.core.converse import ContentBlock, Message, Prompt, ToolUse
+from playhead.runtime.core.hook_effects import hook_of
 from playhead.runtime.core.hook_verdicts import BatchVerdict, CallVerdict, InvocationVerdict, ResultVerdict
+from playhead.runtime.core.hook_words import hook_message
+from playhead.runtime.core.records import (
+    ASKED_AGAIN,
+    HookDecided,
+    ModelRetried,
+    Record,
+    ToolDecided,
+    ToolFinished,
+    ToolInterrupted,
+)
 from playhead.runtime.loop.hooks import EndedCall, Hooks, Moment
 from playhead.runtime.loop.spec import CallableTool
 from playhead.runtime.replay.playback import Playback, RecordedTool
+from playhead.runtime.tools.decorator import tool
 
-__all__ = ["ReplayedHooks"]
+__all__ = ["RecordedHooks", "ReplayedHooks"]
 
 
 class ReplayedHooks:
@@ -74,3 +86,88 @@ class ReplayedHooks:
 
     async def message_added(self, moment: Moment, message: Message) -> None:
         """Nothing: it was told when the run ran."""
+
+
+class RecordedHooks:
+    """Decide at each event what was recorded there; nothing of the agent's hooks runs."""
+
+    def __init__(self, playback: Playback) -> None:
+        self._playback = playback
+
+    def asks(self, event: str) -> bool:
+        """Whether the event is one at which something can be decided."""
+        return event != "MessageAddedEvent"
+
+    async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
+        """The recorded verdict."""
+        found = await self._decided("BeforeInvocationEvent")
+        if found is None:
+            return InvocationVerdict()
+        if found.verdict == "cancel":
+            return InvocationVerdict(cancel=hook_message(found))
+        return InvocationVerdict(messages=found.value)
+
+    async def after_invocation(self, moment: Moment, result: dict[str, Any] | None) -> Prompt:
+        """The recorded verdict."""
+        found = await self._decided("AfterInvocationEvent")
+        return None if found is None else found.value
+
+    async def before_model_call(self, moment: Moment) -> str | None:
+        """The recorded verdict; a record that withdraws a call that broke off may be before it."""
+        broke_off = moment.state.call_open is not None and moment.state.call_end is not None
+        found = await self._decided("BeforeModelCallEvent", ahead=int(broke_off))
+        return None if found is None else hook_message(found)
+
+    async def after_model_call(
+        self, moment: Moment, *, message: Message | None, stop_reason: str, error: Exception | None
+    ) -> bool:
+        """The recorded verdict."""
+        record = await self._next()
+        return isinstance(record, ModelRetried) and record.reason == ASKED_AGAIN
+
+    async def before_tools(self, moment: Moment) -> BatchVerdict:
+        """The recorded verdict."""
+        found = await self._decided("BeforeToolsEvent")
+        if found is None:
+            return BatchVerdict()
+        return BatchVerdict(found.interrupts, found.value if found.verdict == "cancel" else None)
+
+    async def after_tools(self, moment: Moment, message: Message) -> list[ContentBlock] | None:
+        """The recorded verdict."""
+        found = await self._decided("AfterToolsEvent")
+        return None if found is None else found.value["content"]
+
+    async def before_tool_call(self, moment: Moment, *, call: str, use: ToolUse) -> CallVerdict:
+        """The recorded verdict; a tool that only a hook has is one whose calls are played."""
+        known = [one for one in moment.state.decided.values() if one.tool_use == use]
+        record = known[0] if known else await self._next()
+        if isinstance(record, ToolInterrupted) and record.tool_use == use and hook_of(record) is not None:
+            return CallVerdict(interrupts=record.interrupts)
+        if not isinstance(record, ToolDecided) or record.tool_use != use:
+            return CallVerdict()
+        if record.verdict == "cancel":
+            return CallVerdict(cancel=record.message)
+        lent = RecordedTool(tool(name=record.tool, description="")(_played), self._playback) if record.tool else None
+        return CallVerdict(change=record.change, tool=lent, tool_name=record.tool)
+
+    async def after_tool_call(self, moment: Moment, ended: EndedCall) -> ResultVerdict:
+        """The recorded verdict."""
+        record = await self._next()
+        if isinstance(record, ToolFinished) and record.returned is not None:
+            return ResultVerdict(result=record.result)
+        return ResultVerdict(retry=isinstance(record, ToolDecided) and record.verdict == "retry")
+
+    async def message_added(self, moment: Moment, message: Message) -> None:
+        """Nothing."""
+
+    async def _next(self, ahead: int = 0) -> Record | None:
+        spot = await self._playback.peek(ahead)
+        return spot.record if spot is not None else None
+
+    async def _decided(self, event: str, *, ahead: int = 0) -> HookDecided | None:
+        record = await self._next(ahead)
+        return record if isinstance(record, HookDecided) and record.event == event else None
+
+
+async def _played() -> None:
+    """The body of a tool whose calls are played instead."""

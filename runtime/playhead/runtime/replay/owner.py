@@ -30,10 +30,11 @@ from playhead.runtime.core.retry_strategy import NEVER, recorded_waits
 from playhead.runtime.core.segments import WHOLE, record_of
 from playhead.runtime.core.terms import Terms
 from playhead.runtime.loop.control import Control
+from playhead.runtime.loop.hooks import Hooks
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
 from playhead.runtime.replay.differences import Change, Difference, decided_by, essence, record_change, request_changes
-from playhead.runtime.replay.hooks import ReplayedHooks
+from playhead.runtime.replay.hooks import RecordedHooks, ReplayedHooks
 from playhead.runtime.replay.past import Past
 from playhead.runtime.replay.playback import Playback, RecordedModel, RecordedTool, RecordedWaits
 from playhead.runtime.replay.tape import Spot
@@ -57,6 +58,7 @@ class Subject:
             under an empty name.
         runs: The tools that run instead of being played.
         live_model: Whether the agent's model is called instead of being played.
+        live_hooks: Whether the agent's hooks are asked instead of being played.
         ignore: Kinds of changes that are not reported.
     """
 
@@ -65,6 +67,7 @@ class Subject:
     places: Mapping[str, str] = field(default_factory=dict[str, str])
     runs: Mapping[str, Tool] = field(default_factory=dict[str, Tool])
     live_model: bool = False
+    live_hooks: bool = True
     ignore: frozenset[str] = frozenset()
 
 
@@ -131,8 +134,14 @@ class Owner:
             context=KEEP_ALL if self._keeps_all else recorded_manager(self._subject.definition.conversation_manager),
             retry=None if agent.retry is None else RecordedWaits(agent.retry, playback),
             terms=agent.terms,
-            hooks=None if agent.asked_hooks is None else ReplayedHooks(agent.asked_hooks, playback, runs=runs),
+            hooks=self._hooks(playback),
         )
+
+    def _hooks(self, playback: Playback) -> Hooks | None:
+        if not self._subject.live_hooks:
+            return RecordedHooks(playback)
+        asked = self._subject.agent.asked_hooks
+        return None if asked is None else ReplayedHooks(asked, playback, runs=self._subject.runs)
 
     async def difference(self) -> Difference | None:
         """Compare this owner's records, which are then in the past; the first that differs stays before the place."""

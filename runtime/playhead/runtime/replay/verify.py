@@ -28,7 +28,7 @@ from playhead.runtime.tools.decorator import as_tool
 __all__ = ["Half", "Verification", "verify"]
 
 Half = Literal["recorded", "live"]
-"""Where the answers of the model, or the results of the tools, come from."""
+"""Where the answers of the model, the results of the tools, or the verdicts of the hooks come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +68,21 @@ async def verify(
     *,
     tools: Half = "recorded",
     model: Half = "recorded",
+    hooks: Half = "live",
     stubs: Sequence[object] = (),
     ignore: Collection[str] = (),
     after: int | None = None,
 ) -> Verification:
     """Whether `agent` would do today what was recorded of a run. Nothing is written to the log.
 
-    Times, durations, and the new ids of messages are not compared. A wait before a model call is not waited again. The
-    agent's hooks are asked, except those of `MessageAddedEvent`, which decide nothing.
+    Times, durations, and the new ids of messages are not compared. A wait before a model call is not waited again.
 
     Args:
         run: A handle on a run, such as `client.run(id)`, a `Recording`, or the entries of a run.
         agent: The agent; or the factory, a function too, which makes it as it does today for what the run was submitted with.
         tools: `live` runs each tool that ran to its own end, with the recorded input and under the recorded effect key.
+        hooks: `live` asks the agent's hooks, except those of `MessageAddedEvent`, which decide nothing; `recorded` repeats the
+            recorded verdicts and asks none.
         model: `live` calls the agent's model for each message in the log, and compares the messages.
         stubs: Tools or functions that run in place of the agent's tools of their names.
         ignore: Kinds of changes that are not reported, of `differences.KINDS`.
@@ -95,6 +97,7 @@ async def verify(
     """
     check_choice("tools", tools, ("recorded", "live"))
     check_choice("model", model, ("recorded", "live"))
+    check_choice("hooks", hooks, ("recorded", "live"))
     for kind in ignore:
         check_choice("ignore", kind, KINDS)
     recording = recording_of(run)
@@ -108,11 +111,17 @@ async def verify(
     used = today.snapshot().of_run(first)
     forked = place_of_fork(first)
     places = {"": used.defined_at, **{name: place_of(tool) for name, tool in used.tools.items()}}
-    hooks = used.asked_hooks.first() if used.asked_hooks is not None else {}
-    places |= {f"hook of {event}": place_of(hook) for event, hook in hooks.items()}
+    first_hooks = used.asked_hooks.first() if used.asked_hooks is not None else {}
+    places |= {f"hook of {event}": place_of(hook) for event, hook in first_hooks.items()}
     runs = {**used.tools, **replaced} if tools == "live" else replaced
     subject = Subject(
-        used, today.definition.of_run(first, seq=forked + 1), places, runs, model == "live", frozenset(ignore)
+        used,
+        today.definition.of_run(first, seq=forked + 1),
+        places,
+        runs,
+        live_model=model == "live",
+        live_hooks=hooks == "live",
+        ignore=frozenset(ignore),
     )
     return await _verification(recording, past, subject, first=first, after=forked if after is None else after)
 
