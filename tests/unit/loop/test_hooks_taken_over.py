@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.codec import decode_record, encode_record
-from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.hook_effects import hook_of
@@ -161,10 +160,3 @@ async def test_a_version_that_does_not_know_the_verdicts_plays_the_log(monkeypat
     projection = Projection("0-run")
     events = [event for entry in older for event in projection.feed(entry)]
     assert "result" in events[-1]
-
-
-def test_an_unknown_verdict_changes_nothing() -> None:
-    said: Message = {"role": "user", "content": [{"text": "go"}]}
-    entries = [Entry(1, 1, MessageAdded(at=0, message=said, origin="prompt"))]
-    later = Entry(2, 1, HookDecided(at=0, event="BeforeInvocationEvent", verdict="dream", value=1))
-    assert fold([*entries, later]) == fold(entries)

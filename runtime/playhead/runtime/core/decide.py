@@ -80,6 +80,9 @@ def _next_step(
             return _await_message(state, in_turn=in_turn, partial=partial, answer=answer, terms=terms)
         case "answered":
             return _after_message(state, in_turn=in_turn, terms=terms)
+        case "closed":  # nothing that follows a model's message applies, whatever the run was asked for
+            steered = state.steers and not state.cancelled
+            return AddMessage(state.steers[0], "steer") if steered else _finish(state, "end_turn")
         case "between":
             return _finish(state, "cancelled") if state.cancelled else _next_cycle(state, terms)
 

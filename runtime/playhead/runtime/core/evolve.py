@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 from playhead.runtime.core.context_state import after_reduction, after_refusal, last_replaced
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
-from playhead.runtime.core.hook_effects import count_usage, ended_with, hook_decided, tool_decided
+from playhead.runtime.core.hook_effects import closed_with, count_usage, hook_decided, tool_decided
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
@@ -100,7 +100,7 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
     if record.origin in ("prompt", "repair"):
         return replace(state, messages=(*state.messages, message), opened=state.opened + 1)
     if record.origin == "steer":
-        phase: Phase = "between" if state.phase == "answered" else state.phase
+        phase: Phase = "between" if state.phase in ("answered", "closed") else state.phase
         state = replace(state, forced=False, output=None)
         return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
     if record.origin == "stop":
@@ -109,7 +109,7 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
         state = replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
-        return state if state.last_message is None else ended_with(state, state.last_message)
+        return state if state.last_message is None else closed_with(state, state.last_message)
     if record.stop_reason == "max_tokens":
         message = _without_tool_uses(message)
     return replace(

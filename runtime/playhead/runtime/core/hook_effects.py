@@ -19,7 +19,7 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.state import ALL_CALLS, RunState, Totals
 
-__all__ = ["count_usage", "ended_with", "hook_decided", "hook_events", "hook_of", "tool_decided"]
+__all__ = ["closed_with", "count_usage", "hook_decided", "hook_events", "hook_of", "tool_decided"]
 
 
 def tool_decided(state: RunState, record: ToolDecided) -> RunState:
@@ -37,8 +37,10 @@ def hook_decided(state: RunState, record: HookDecided) -> RunState:
     match record.event, record.verdict:
         case "BeforeInvocationEvent", "messages":
             return replace(state, prompt=value, invoked=True)
-        case (("BeforeInvocationEvent" | "BeforeModelCallEvent"), "cancel"):
-            return ended_with(state, value)
+        case "BeforeInvocationEvent", "cancel":
+            return closed_with(state, value)
+        case "BeforeModelCallEvent", "cancel":  # as if the model had said it
+            return replace(closed_with(state, value), phase="answered")
         case "BeforeToolsEvent", "cancel":
             return replace(state, refused=str(value))
         case "BeforeToolsEvent", "interrupt":
@@ -76,12 +78,12 @@ def _interrupted(state: RunState, record: HookDecided) -> RunState:
     )
 
 
-def ended_with(state: RunState, message: Message) -> RunState:
-    """The state after a message that ends the turn in place of the model's."""
+def closed_with(state: RunState, message: Message) -> RunState:
+    """The state after the message with which a hook ends the turn."""
     return replace(
         state,
         messages=(*state.messages, message),
-        phase="answered",
+        phase="closed",
         call_open=None,
         call_end=None,
         stop_reason="end_turn",

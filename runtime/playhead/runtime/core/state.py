@@ -24,7 +24,7 @@ from playhead.runtime.core.terms import NO_TERMS, Terms
 
 __all__ = ["ALL_CALLS", "Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
 
-Phase = Literal["opening", "cycle", "answered", "between"]
+Phase = Literal["opening", "cycle", "answered", "between", "closed"]
 
 ALL_CALLS: Final = -1
 """The key in `RunState.interrupted` of a question about a whole batch."""
@@ -49,7 +49,7 @@ class RunState:
         terms: The terms of the call, without those of its agent.
         opened: How many opening messages (repair and prompt) are in.
         phase: `opening` until the first cycle, `cycle` until the model's message is in, `answered` once it is in,
-            `between` after the tools' results are in.
+            `between` after the tools' results are in, `closed` once a hook has ended the turn.
         call_open: The `seq` of a `model.started` whose message is not in yet; if calls continue each other, of the
             first.
         call_end: The `seq` of the last record that its owner wrote, once the call is known to have broken off.
