@@ -10,6 +10,7 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.interrupts import is_hook_question
 from playhead.runtime.core.records import (
     ASKED_AGAIN,
+    FAILED_ASKED_AGAIN,
     HookDecided,
     ModelRetried,
     Record,
@@ -124,7 +125,7 @@ def hook_of(record: Record | None) -> str | None:
             return "BeforeToolCallEvent"
         case HookDecided(event=event):
             return event
-        case ModelRetried(reason=reason) if reason == ASKED_AGAIN:
+        case ModelRetried(reason=reason) if reason in (ASKED_AGAIN, FAILED_ASKED_AGAIN):
             return "AfterModelCallEvent"
         case _:
             return None

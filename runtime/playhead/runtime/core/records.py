@@ -27,6 +27,7 @@ __all__ = [
     "CheckedRecord",
     "ContextReduced",
     "CycleStarted",
+    "FAILED_ASKED_AGAIN",
     "Entry",
     "HookDecided",
     "MessageAdded",
@@ -219,8 +220,11 @@ CALL_FAILED: Final = "the call failed"
 SUMMARY_FAILED: Final = "the summary failed"
 """The `reason` of a `model.retried` for a summary before a call, which the run does without."""
 
-ASKED_AGAIN: Final = "a hook asked for another call"
-"""The `reason` of a `model.retried` that a hook caused; a `model.failed` follows at once if the call had failed."""
+ASKED_AGAIN: Final = "a hook did not take the message"
+"""The `reason` of a `model.retried` that a hook caused after a whole message."""
+
+FAILED_ASKED_AGAIN: Final = "the call failed, and a hook asked for another"
+"""The `reason` of a `model.retried` that a hook caused after a failure; a `model.failed` follows at once."""
 
 
 class ModelRetried(CheckedRecord):

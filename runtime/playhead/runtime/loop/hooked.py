@@ -16,6 +16,7 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
     ASKED_AGAIN,
     CALL_FAILED,
+    FAILED_ASKED_AGAIN,
     HookDecided,
     MessageAdded,
     ModelRetried,
@@ -169,7 +170,8 @@ class HookedSteps:
             case MessageAdded(origin="model") if record.stop_reason != "cancelled":
                 if await self._made_again(record, None):
                     usage = record.message.get("metadata", {}).get("usage", {})
-                    return [self._withdrawn({key: one for key, one in usage.items() if isinstance(one, int)})]
+                    tokens = {key: one for key, one in usage.items() if isinstance(one, int)}
+                    return [self._withdrawn(ASKED_AGAIN, tokens)]
             case ModelRetried(reason=reason) if reason == CALL_FAILED and isinstance(step, CallModel):
                 return await self._after_failure(step)
             case RunFailed() if isinstance(step, CallModel):
@@ -185,7 +187,7 @@ class HookedSteps:
         error = self._failed() if step.summarizes is None else None  # a summary is not an answer in the conversation
         if error is None or not await self._made_again(None, error):
             return []
-        return [self._withdrawn({}), transient_failure(error, delay=0.0, attempt=step.attempt)]
+        return [self._withdrawn(FAILED_ASKED_AGAIN, {}), transient_failure(error, delay=0.0, attempt=step.attempt)]
 
     async def _made_again(self, answer: MessageAdded | None, error: Exception | None) -> bool:
         if not self._asks("AfterModelCallEvent"):
@@ -193,8 +195,8 @@ class HookedSteps:
         message, reason = (answer.message, answer.stop_reason or "end_turn") if answer is not None else (None, "")
         return await self._hooks.after_model_call(self._moment(), message=message, stop_reason=reason, error=error)
 
-    def _withdrawn(self, usage: dict[str, int]) -> ModelRetried:
+    def _withdrawn(self, reason: str, usage: dict[str, int]) -> ModelRetried:
         first, last = self._state.call_open, self._state.call_end
         assert first is not None, "the call has begun"
         withdrawn = first, self._head() if last is None else last
-        return ModelRetried(at=now_ms(), supersedes=withdrawn, reason=ASKED_AGAIN, usage=usage)
+        return ModelRetried(at=now_ms(), supersedes=withdrawn, reason=reason, usage=usage)

@@ -45,20 +45,18 @@ def recorded_calls(entries: Iterable[Entry]) -> list[ScriptedCall]:
     """The model's output in each call of a run, without calls that were repeated because their owner was gone; see `from_run`."""
     calls: list[ScriptedCall] = []
     open_call: list[Chunk] | None = None
-    not_taken: list[Chunk] | None = None  # a whole message that a hook did not take
     for entry in entries:
         match entry.record:
-            case ModelRetried(reason=reason) if reason == ASKED_AGAIN:
-                not_taken = open_call
+            case ModelRetried(reason=reason) if reason == ASKED_AGAIN and open_call is not None:
+                calls.append(ScriptedCall(open_call))
+                open_call = None
             case ModelStarted(continues=continues):
-                calls += [ScriptedCall(not_taken)] if not_taken is not None else []
-                not_taken = None
                 open_call = open_call if continues and open_call is not None else []
             case ModelChunk(chunk=chunk) if open_call is not None:
                 open_call += [] if open_call and _opens(chunk, open_call) else [chunk]
             case ModelFailed(error_type=name, message=text):
                 calls.append(ScriptedCall(open_call or [], recorded_error(name, text, transient=True)))
-                open_call = not_taken = None
+                open_call = None
             case RunFailed(error_type=name, message=text, force_stop=True) if open_call is not None:
                 calls.append(ScriptedCall(open_call, recorded_error(name, text, transient=False)))
                 open_call = None

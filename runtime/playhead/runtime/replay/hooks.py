@@ -11,7 +11,6 @@ from playhead.runtime.core.hook_effects import hook_of
 from playhead.runtime.core.hook_verdicts import BatchVerdict, CallVerdict, InvocationVerdict, ResultVerdict
 from playhead.runtime.core.hook_words import hook_message
 from playhead.runtime.core.records import (
-    ASKED_AGAIN,
     HookDecided,
     ModelRetried,
     Record,
@@ -60,7 +59,9 @@ class ReplayedHooks:
     async def after_model_call(
         self, moment: Moment, *, message: Message | None, stop_reason: str, error: Exception | None
     ) -> bool:
-        """As `Hooks.after_model_call`."""
+        """As `Hooks.after_model_call`, but as recorded for a failure that is not in the log."""
+        if error is not None and error is self._playback.unrecorded:
+            return True
         return await self._hooks.after_model_call(moment, message=message, stop_reason=stop_reason, error=error)
 
     async def before_tools(self, moment: Moment) -> BatchVerdict:
@@ -123,7 +124,7 @@ class RecordedHooks:
     ) -> bool:
         """The recorded verdict."""
         record = await self._next()
-        return isinstance(record, ModelRetried) and record.reason == ASKED_AGAIN
+        return isinstance(record, ModelRetried) and hook_of(record) is not None
 
     async def before_tools(self, moment: Moment) -> BatchVerdict:
         """The recorded verdict."""

@@ -13,6 +13,7 @@ from playhead.runtime.core.faults import is_transient, recorded_error
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import (
     ASKED_AGAIN,
+    FAILED_ASKED_AGAIN,
     SUMMARY_FAILED,
     ContextReduced,
     MessageAdded,
@@ -71,6 +72,7 @@ class Playback:
         delay: The recorded wait after the model call that is failing, in seconds.
         other_policy: The agent's retry policy is known to be another one than that of the owner. Else an error that ended
             the run ends it now too: whether the provider asked for too long a wait is not in the log.
+        unrecorded: Stands for a failure that the owner did not come to record; what hooks decide about it cannot be compared.
     """
 
     def __init__(self, tape: Tape, control: Control, *, epoch: int) -> None:
@@ -83,6 +85,7 @@ class Playback:
         self.keys: Mapping[int, str] = {}
         self.delay: float = 0.0
         self.other_policy: bool = False
+        self.unrecorded: Exception | None = None
 
     async def peek(self, ahead: int = 0) -> Spot | None:
         """The record `ahead` records after the next one, if this owner wrote it; else None."""
@@ -165,6 +168,13 @@ class Playback:
                     continue
             return None
 
+    def _failure_for_hooks(self, failed: Record | None) -> Exception:
+        """The failure after which a hook had the call made again, which the policy had not done."""
+        if isinstance(failed, ModelFailed):
+            return recorded_error(failed.error_type, failed.message, transient=False)
+        self.unrecorded = recorded_error("RuntimeError", "not recorded", transient=False)
+        return self.unrecorded
+
     async def end_call(self) -> None:
         """End the model call that is in progress as it ended then.
 
@@ -187,9 +197,9 @@ class Playback:
                 after = await self.peek(1)
                 failed = after.record if after is not None else None
                 if reason == ASKED_AGAIN:
-                    if isinstance(failed, ModelFailed):  # the policy had not made it again
-                        raise recorded_error(failed.error_type, failed.message, transient=False)
                     return
+                if reason == FAILED_ASKED_AGAIN:
+                    raise self._failure_for_hooks(failed)
                 if isinstance(failed, ModelFailed) and failed.overflow:
                     error = recorded_error(failed.error_type, failed.message, transient=False)
                     error.code = "context_length_exceeded"  # pyright: ignore[reportAttributeAccessIssue] - see `is_overflow`
