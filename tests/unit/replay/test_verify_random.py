@@ -64,6 +64,8 @@ EXAMPLES = [
     Plan(calls=(Call(), Call(says_object=True)), owners=((16, False),), steers=frozenset({19}), output=True),
     Plan(calls=(Call(tools=("steps", "broken")), Call(words=1), Call(tools=("flaky", "once"))), hooks=True),
     Plan(calls=(Call(tools=("pay", "flaky")), Call(fault="bug half-way")), owners=((24, False),), hooks=True),
+    # A cancel came while the call ran whose result a hook dropped.
+    Plan(calls=(Call(tools=("flaky", "hang")),), hooks=True),
     # The owner that a hook made call again after a failure left before it recorded the failure.
     Plan(calls=(Call(words=0, fault="bug half-way"),), owners=((7, False),), hooks=True),
     Plan(calls=(Call(tools=("look", "steps", "flaky")),), owners=((16, True), (9, False)), hooks=True),

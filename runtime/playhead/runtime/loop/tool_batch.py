@@ -23,7 +23,6 @@ from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_i
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     Record,
-    ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolProgressed,
@@ -155,12 +154,7 @@ class ToolBatch:
             return [item]
         call = calls if isinstance(calls, ToolCall) else calls[record.index]
         verdict = await self._hooks.after(record, call, error=self._raised.pop(call.index, None))
-        if verdict is None:
-            return [item]
-        retried = isinstance(verdict, ToolDecided)
-        if retried and self._control.cancelling:  # a run that is being cancelled begins nothing
-            return [item]
-        return [self._fitting(verdict, call)]
+        return [item] if verdict is None else [self._fitting(verdict, call)]
 
     def _calls(self, step: RunTools) -> list[ToolCall]:
         state, calls = self._state(), list[ToolCall]()

@@ -318,8 +318,8 @@ class AfterToolCallEvent(HookEvent):
         exception: What the tool raised, if it did.
         cancel_message: The text with which a hook cancelled the call.
         duration: How long it ran, in seconds; None if it did not.
-        retry: Set it to True to drop the result and run the call again, after the other calls of the message. Ignored
-            for a call that a hook cancelled, and in a run that is being cancelled.
+        retry: Set it to True to drop the result and run the call again, after the other calls of the message; in a
+            run that is being cancelled it gets a result that says so instead. Ignored for a call that a hook cancelled.
     """
 
     writable: ClassVar[Mapping[str, Check]] = {"result": _result, "retry": _flag}
