@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from playhead.runtime import (
@@ -19,6 +22,7 @@ from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.records import ToolDecided, ToolFinished, ToolStarted
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.workers.checkpoints import Checkpoint, Checkpoints
+from tests.support.fleet import LIMIT_S
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -114,3 +118,26 @@ async def test_a_hook_that_raises_fails_its_run_and_the_worker_logs_its_line(
     assert re.search(r"failed: RuleError: not on a Friday", caplog.text)
     assert 'raise RuleError("not on a Friday")' in caplog.text, "the traceback ends at the hook's own line"
     assert [one["stop_reason"] for one in told] == ["end_turn"]
+
+
+async def test_a_worker_drains_although_a_hook_hangs_and_another_worker_goes_on(fleet: Fleet) -> None:
+    begun, go = anyio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hangs(event: BeforeModelCallEvent) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait(LIMIT_S)
+
+    def agent(*hooks: object) -> Agent:
+        return Agent(ScriptedModel(["Fine."]), name="stuck", hooks=hooks, callback_handler=None)
+
+    try:
+        async with fleet.client() as client:
+            async with fleet.worker(agent(hangs)):
+                run = await client.start("stuck", "Go")
+                await begun.wait()
+            assert (await run.info()).state == "queued", "it was handed over, and nothing of it is lost"
+            async with fleet.worker(agent()):
+                assert str(await run.result()) == "Fine.\n"
+    finally:
+        go.set()

@@ -22,7 +22,7 @@ from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
 from playhead.workers.checkpoints import Visit
 
-__all__ = ["Fleet", "Owner", "Viewer", "text_record"]
+__all__ = ["LIMIT_S", "Fleet", "Owner", "Viewer", "text_record"]
 
 LIMIT_S = 30.0
 """What a worker's or a client's block may take: a test that waits for ever fails here instead of hanging."""

@@ -9,6 +9,7 @@ import pytest
 from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.evolve import fold
+from playhead.runtime.core.fork import Fork, next_records
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
@@ -147,3 +148,13 @@ def test_a_run_that_goes_on_opens_with_its_new_prompt_and_a_cycle_that_says_so()
 
 def test_an_unknown_verdict_changes_nothing() -> None:
     assert folded(*CALLED, decided("BeforeInvocationEvent", "dream", 1)) == folded(*CALLED)
+
+
+def test_a_fork_has_no_other_prompt_after_a_hook_has_decided_about_it() -> None:
+    records = [*BEGUN, decided("BeforeInvocationEvent", "messages", [SAID])]
+    entries = [Entry(seq, 1, record) for seq, record in enumerate(records, 1)]
+    with pytest.raises(
+        ValueError, match="has begun with its prompt at record 3: for another prompt fork it at 2 or before"
+    ):
+        next_records(entries, Fork(at=3, prompt="Else."), parent="r", history=[])
+    assert next_records(entries[:2], Fork(at=2, prompt="Else."), parent="r", history=[]) == []

@@ -8,21 +8,26 @@ from typing import Any
 import pytest
 
 from playhead.runtime.core.codec import decode_record, encode_record
+from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.hook_effects import hook_of
+from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
     RECORD_TYPES,
     Entry,
     HookDecided,
     MessageAdded,
     Record,
+    RunClaimed,
+    RunSubmitted,
     ToolDecided,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
     UnknownRecord,
 )
+from playhead.runtime.loop.loop import Loop
 from tests.support.deciding_hooks import Deciding
 from tests.support.recorded_runs import Call, Plan, Play, played
 
@@ -128,6 +133,19 @@ async def test_a_hook_is_not_asked_again_for_a_call_that_is_recorded(kind: type[
         assert [one for one in asked if one.startswith("before")] == (["before steps"] if kind is ToolStarted else [])
     kinds = [(one.index, one.verdict) for one in play.records if isinstance(one, ToolDecided)]
     assert kinds == [(0, "change"), (1, "change")]
+
+
+async def test_a_hook_of_a_run_that_is_lost_is_not_asked() -> None:
+    play = Play(PLAN)
+    lost = Ownership("0-run")
+    lost.mark_lost("another process has it")
+    state = fold(
+        [Entry(1, 0, RunSubmitted(at=0, agent="planned", prompt="go")), Entry(2, 1, RunClaimed(at=0, worker="w"))]
+    )
+    loop = Loop(play.agent.spec, run_id="0-run", state=state, head=2, ownership=lost)
+    with pytest.raises(FencedError):
+        await anext(loop.records())
+    assert play.hooks.asked == []
 
 
 async def test_a_neutral_hook_leaves_no_record() -> None:
