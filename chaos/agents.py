@@ -216,6 +216,13 @@ AGENTS: Final = [
         conversation_manager=_KEEP,
         on_partial="continue",
     ),
-    Agent(ChainedModel(), name="guarded", tools=_TOOLS, callback_handler=None, hooks=[guard]),
+    Agent(
+        ChainedModel(),
+        name="guarded",
+        tools=_TOOLS,
+        callback_handler=None,
+        conversation_manager=_KEEP,
+        hooks=[guard],
+    ),
 ]
 """`guarded` has a hook. `continuing` keeps the text of a former owner's model, and continues after it; the others retract it."""

@@ -455,11 +455,13 @@ async def hooked(stage: Stage) -> Run:
         *tool_call("pay", {"euros": 5}, "t3")[1:],
     ]
     bug = ScriptedCall(text_call("Half an")[:4], error=KeyError("bug"))
-    return await answered(stage, agent("Hm.", bug, calls, "Paid.", hooks=[Rules()]), "yes")
+    return await answered(stage, agent("Hm.", bug, calls, "Paid.", hooks=[Rules()], retry=RetryPolicy()), "yes")
 
 
 async def hooked_batch(stage: Stage) -> Run:
-    return await answered(stage, agent(tool_call("pay", {"euros": 5}, "t1"), hooks=[Rules()]), "no")
+    return await answered(
+        stage, agent(tool_call("pay", {"euros": 5}, "t1"), hooks=[Rules()], retry=RetryPolicy()), "no"
+    )
 
 
 SCENARIOS: Final[Sequence[Scenario]] = [
@@ -509,7 +511,7 @@ def owners(scenario: str) -> Sequence[AgentSource]:
         case "reduced" | "summarized":
             return [agent(conversation_manager=WINDOW if scenario == "reduced" else SUMMARY)]
         case "hooked" | "hooked_batch":
-            return [agent(hooks=[Rules()])]
+            return [agent(hooks=[Rules()], retry=RetryPolicy())]
         case "retried":
             return [agent(retry=RetryPolicy(initial_delay=0))]
         case "cancelled" | "crashed_too_often":

@@ -117,7 +117,10 @@ class Deciding:
     async def ended(self, event: AfterInvocationEvent) -> None:
         self.asked.append("ended")
         said = [text for message in event.agent.messages for text in texts(message)]
-        if "go on" not in said and len(event.agent.messages) < LONGEST:
+        cycles = (
+            event.result.metrics.cycle_count if event.result is not None else LONGEST
+        )  # a window may leave "go on" out
+        if "go on" not in said and len(event.agent.messages) < LONGEST and cycles < LONGEST:
             event.resume = "go on"
 
     async def added(self, event: MessageAddedEvent) -> None:

@@ -70,6 +70,7 @@ class Playback:
         begun: The calls of the batch whose bodies have begun and not ended.
         keys: The effect keys of the batch, by the index of the call.
         delay: The recorded wait after the model call that is failing, in seconds.
+        missing: A failure of a model call was not recorded, because the owner left before.
         other_policy: The agent's retry policy is known to be another one than that of the owner. Else an error that ended
             the run ends it now too: whether the provider asked for too long a wait is not in the log.
         unrecorded: Stands for a failure that the owner did not come to record; what hooks decide about it cannot be compared.
@@ -84,6 +85,7 @@ class Playback:
         self.begun: set[int] = set()
         self.keys: Mapping[int, str] = {}
         self.delay: float = 0.0
+        self.missing: bool = False
         self.other_policy: bool = False
         self.unrecorded: Exception | None = None
 
@@ -207,6 +209,7 @@ class Playback:
                 if isinstance(failed, ModelFailed):
                     self.delay = failed.delay
                     raise recorded_error(failed.error_type, failed.message, transient=True)
+                self.missing = True
                 raise recorded_error("ConnectionError", "not recorded", transient=True)
             case RunFailed(error_type=name, message=text):
                 raise recorded_error(name, text, transient=None if self.other_policy else False)
@@ -375,6 +378,11 @@ class RecordedWaits:
         return getattr(self._policy, "is_retryable", is_transient)(exception)
 
     def delay(self, *, failures: int, waited: float, asked: float | None, draw: float) -> float | None:
-        """The recorded wait, in seconds; None if the policy would not make the call again."""
+        """The recorded wait, in seconds; None if the policy would not make the call again.
+
+        A failure that is not recorded has no wait: it may be one that the policy did not decide about.
+        """
         del asked, draw  # the provider's request and the drawn number are known by the wait only
+        if self._playback.missing:
+            return 0.0
         return self._policy.delay(failures=failures, waited=waited, asked=self._playback.delay, draw=0.0)
