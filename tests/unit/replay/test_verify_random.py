@@ -56,6 +56,12 @@ EXAMPLES = [
     Plan(calls=(Call(words=0, cancel_at=0), Call(words=0)), owners=((6, False),), steers=frozenset({2, 7})),
     Plan(calls=(Call(fault="too long"), Call(tools=("look",)), Call(fault="too long")), window=3),
     Plan(calls=(Call(fault="too long"), Call()), owners=((9, False), (4, False)), summarizes=True),
+    # The owner left before it recorded that the history was too long.
+    Plan(calls=(Call(fault="too long"), Call()), owners=((4, False),), attempts=1),
+    # An unknown tool of an agent without hooks: its result comes before the first body of calls in turn.
+    Plan(calls=(Call(tools=("once", "note")),), tool_executor="sequential"),
+    # A window leaves out the prompt with which a hook has let the run go on.
+    Plan(calls=(Call(tools=("look",)), Call(fault="too long"), Call()), window=3, hooks=True),
     Plan(owners=((4, True),), end="deadline"),
     Plan(owners=((4, False),), end="cancel"),
     Plan(calls=(Call(tools=("look",)), Call(tools=("look",))), owners=((9, False),), turns=2),

@@ -62,6 +62,10 @@ class Hooks(Protocol):
         """Whether there is a hook of this event."""
         ...
 
+    async def in_turn(self, first: int) -> bool:
+        """Whether calls that run in turn are settled in turn too, and not all before the first body; `first` is its index."""
+        ...
+
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
         """Ask before the messages of the prompt enter the history."""
         ...

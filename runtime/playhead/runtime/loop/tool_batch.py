@@ -96,7 +96,7 @@ class ToolBatch:
             Exception: What a hook raises.
         """
         calls = self._calls(step)
-        in_turn = self._hooks is not None and self._spec.tool_executor == "sequential"
+        in_turn = self._hooks is not None and await self._hooks.in_turn(calls[0])
         for group in [[call] for call in calls] if in_turn else [calls]:
             if self._hooks is not None and self._must_not_begin(group):
                 return

@@ -57,6 +57,10 @@ class ToolHooks:
         self._ownership = ownership
         self._lent: dict[str, CallableTool] = {}  # tools that only a hook has, by name
 
+    async def in_turn(self, first: ToolCall) -> bool:
+        """As `Hooks.in_turn`; never for calls that run together."""
+        return self._spec.tool_executor == "sequential" and await self._hooks.in_turn(first.index)
+
     async def before(self, call: ToolCall) -> list[Record]:
         """Ask about a call that has not begun. Returns the record of the verdict, if there is one.
 

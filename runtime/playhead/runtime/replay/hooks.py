@@ -44,6 +44,10 @@ class ReplayedHooks:
         """Whether there is a hook of this event that decides something."""
         return event != "MessageAddedEvent" and self._hooks.asks(event)
 
+    async def in_turn(self, first: int) -> bool:
+        """As `Hooks.in_turn`."""
+        return await self._hooks.in_turn(first)
+
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
         """As `Hooks.before_invocation`."""
         return await self._hooks.before_invocation(moment, messages)
@@ -98,6 +102,11 @@ class RecordedHooks:
     def asks(self, event: str) -> bool:
         """Whether the event is one at which something can be decided."""
         return event != "MessageAddedEvent"
+
+    async def in_turn(self, first: int) -> bool:
+        """As recorded: without hooks the owner settled what needs no body before it began the first one."""
+        record = await self._next()
+        return not isinstance(record, ToolFinished) or record.index == first
 
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
         """The recorded verdict."""

@@ -67,6 +67,11 @@ class AskedHooks:
         """Whether there is a callback for the event."""
         return self._registry.has_callbacks(event)
 
+    async def in_turn(self, first: int) -> bool:
+        """True: a hook is asked about a call when the calls before it have ended."""
+        del first
+        return True
+
     def first(self) -> dict[str, HookCallback]:
         """The first callback of each event that has one."""
         return {name: found[0] for name in EVENTS if (found := self._registry.callbacks_for(name))}
