@@ -16,6 +16,7 @@ from playhead.runtime import (
     Agent,
     AgentFactory,
     AgentFactoryError,
+    BeforeInvocationEvent,
     ModelRetryStrategy,
     NullConversationManager,
     RetryPolicy,
@@ -214,6 +215,10 @@ def test_a_function_becomes_a_factory_and_the_same_one_is_equal():
         AgentFactory(lambda _: agent)
 
 
+def begun(event: BeforeInvocationEvent) -> None:
+    """A hook."""
+
+
 def test_an_agent_has_the_waits_and_the_conversation_manager_of_the_log():
     waits, window = ModelRetryStrategy(initial_delay=7), SlidingWindowConversationManager(window_size=7)
     recorded = Agent("demo", retry=waits, conversation_manager=window).definition
@@ -221,6 +226,8 @@ def test_an_agent_has_the_waits_and_the_conversation_manager_of_the_log():
     for definition in (recorded, newer):
         same = Agent("demo").as_recorded(definition, model=None)
         assert (same.retry, same.conversation_manager) == (waits, window)
+    hooked = Agent("demo", hooks=[begun]).as_recorded(recorded, model=None)
+    assert hooked.hooks.callbacks_for("BeforeInvocationEvent") == [begun], "hooks are code, which stays as it is here"
     older = replace(recorded, conversation_manager={})
     assert Agent("demo").as_recorded(older, model=None).conversation_manager == NullConversationManager()
 
