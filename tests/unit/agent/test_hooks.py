@@ -227,7 +227,7 @@ async def test_a_call_of_an_unknown_tool_and_one_with_unreadable_input_can_be_sa
     for chunk in broken:
         if "toolUse" in chunk.get("contentBlockDelta", {}).get("delta", {}):
             chunk["contentBlockDelta"]["delta"]["toolUse"]["input"] = "{not JSON"
-    for said in (tool_call("wether", {}, "t1"), broken):
+    for said in (tool_call("forecast", {}, "t1"), broken):
         made = agent(save, said=(said, "Fine."))
         await events(made)
         assert result_of(made)["content"] == [{"text": "sun in Ulm"}]
