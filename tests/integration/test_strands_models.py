@@ -11,7 +11,7 @@ from strands.models.anthropic import AnthropicModel as StrandsAnthropic
 from strands.models.openai_responses import OpenAIResponsesModel
 from strands.types.exceptions import ContextWindowOverflowException, ModelThrottledException
 
-from playhead.runtime import Agent, ModelConfigurationError, RetryPolicy, tool
+from playhead.runtime import Agent, ModelConfigurationError, NullConversationManager, RetryPolicy, tool
 from playhead.runtime.models import text_call
 from tests.support.fleet import Fleet
 from tests.support.vendor_server import Asked, events_of, saying, serving
@@ -103,8 +103,10 @@ async def test_strands_throttling_is_retried_as_ours() -> None:
 
 async def test_strands_overflow_is_not_retried_and_leaves_the_iterator_as_itself() -> None:
     model: Any = Failing(ContextWindowOverflowException("too long"), ValueError("never asked"))
+    keeps_all = NullConversationManager()
+    made = Agent(model, retry=NO_WAIT, conversation_manager=keeps_all, callback_handler=None)
     with pytest.raises(ContextWindowOverflowException, match="too long"):
-        await Agent(model, retry=NO_WAIT, callback_handler=None).invoke_async("hello")
+        await made.invoke_async("hello")
     assert len(model.errors) == 1
 
 

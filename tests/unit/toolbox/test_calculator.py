@@ -272,4 +272,7 @@ async def test_the_model_is_told_how_to_write_and_what_went_wrong():
     use: ToolUse = {"toolUseId": "t1", "name": "calculator", "input": {"expression": "1/0"}}
     outcomes = [item async for item in calculator.stream(use, ToolContext(tool_use=use, run_id="r"))]
     text = "Error: division by zero in 1 / 0"
-    assert outcomes == [Outcome({"toolUseId": "t1", "status": "error", "content": [{"text": text}]})]
+    (outcome,) = outcomes
+    assert isinstance(outcome, Outcome)
+    assert outcome.result == {"toolUseId": "t1", "status": "error", "content": [{"text": text}]}
+    assert isinstance(outcome.error, ValueError)

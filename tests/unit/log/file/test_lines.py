@@ -82,7 +82,7 @@ def test_a_record_is_readable_with_its_bytes_marked_and_other_alphabets_as_they_
     assert line == (
         '{"seq": 7, "epoch": 2, "record": {"v": 1, "type": "tool.finished", "at": 5, "index": 0, "name": "size", '
         '"result": {"toolUseId": "t", "status": "success", "content": [{"raw": {"__bytes_encoded__": true, '
-        '"data": "AP8="}, "text": "Größe 🌞"}]}, "duration_ms": 0, "stop": null}}'
+        '"data": "AP8="}, "text": "Größe 🌞"}]}, "duration_ms": 0, "stop": null, "returned": null}}'
     )
 
 
