@@ -65,7 +65,7 @@ class Listing(ABC):
             cursor: The `cursor` of the page before, which was made with the same filters; None for the first page.
 
         Returns:
-            A list of `RunInfo`; its `cursor` is None if there are no more.
+            A list of `RunInfo`; its `cursor` is None on the last page.
 
         Raises:
             ValueError, TypeError: If no run can be so: an unknown state, a malformed name, tag or time, `since` after
