@@ -1,0 +1,107 @@
+"""Records about tool calls, and about what hooks decided."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import SkipValidation
+
+from playhead.runtime.core.converse import ToolResult, ToolUse
+from playhead.runtime.core.records.base import CheckedRecord
+
+__all__ = [
+    "HookDecided",
+    "ToolDecided",
+    "ToolFinished",
+    "ToolInterrupted",
+    "ToolProgressed",
+    "ToolStarted",
+]
+
+
+class ToolDecided(CheckedRecord):
+    """A hook decided about a tool call. The verdict is in force from here on, so the hook is not asked for it again.
+
+    `tool_use` is what the model asked for. The verdict is `cancel`: the call gets an error result with the text
+    `message`. Or `change`: the call runs as `change`, and by the tool named `tool` if that is not empty. Or `retry`: the
+    call has run, its `result` is dropped, and it runs again. An interrupt of a hook is a `tool.interrupted`.
+    """
+
+    type: str = "tool.decided"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    verdict: str
+    message: str = ""
+    change: Annotated[ToolUse | None, SkipValidation] = None
+    tool: str = ""
+    result: Annotated[ToolResult | None, SkipValidation] = None
+
+
+class ToolStarted(CheckedRecord):
+    """A tool call is about to run: this record is stored before its body starts.
+
+    `index` is the position of the call in its batch (tool use ids need not be unique); `effect_key` is a key that the
+    tool may use as its idempotency key. If a hook changed the call, `tool_use` is the changed one.
+    """
+
+    type: str = "tool.started"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    effect_key: str
+
+
+class ToolProgressed(CheckedRecord):
+    """A tool yielded a value while running."""
+
+    type: str = "tool.progressed"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    data: Any = None
+
+
+class ToolFinished(CheckedRecord):
+    """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran.
+
+    `stop` is a `Stop` in its stored form, if the body asked that the run ends after this batch. `returned` is the result
+    before a hook changed it; None if no hook did.
+    """
+
+    type: str = "tool.finished"
+    index: int
+    name: str
+    result: Annotated[ToolResult, SkipValidation]
+    duration_ms: int = 0
+    stop: dict[str, Any] | None = None
+    returned: Annotated[ToolResult | None, SkipValidation] = None
+
+
+class ToolInterrupted(CheckedRecord):
+    """A tool call stopped to ask a human; once all of `interrupts` have responses its body runs again from its top.
+
+    It is written when the body has stopped, so after a crash before it the outcome of the call is unknown. Each of
+    `interrupts` is `{"id", "name", "reason", "response": None}`.
+    """
+
+    type: str = "tool.interrupted"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    interrupts: list[dict[str, Any]]
+
+
+class HookDecided(CheckedRecord):
+    """A hook changed what the run does next; the verdict is in force from here on, so the hook is not asked again.
+
+    `event` is the name of the hook's event, and `verdict` one of these, with its `value`:
+
+    - `BeforeInvocationEvent`: `messages`, in place of those of the prompt; `cancel` with the last message of the run.
+    - `BeforeModelCallEvent`: `cancel` with the message in place of the model's.
+    - `BeforeToolsEvent`: `cancel` with the text of all results; `interrupt`, with the questions in `interrupts`.
+    - `AfterToolsEvent`: `end_turn` with the last message, which enters the history after the results.
+    - `AfterInvocationEvent`: `resume` with the prompt with which the run goes on in place of its end.
+    """
+
+    type: str = "hook.decided"
+    event: str
+    verdict: str
+    value: Any = None
+    interrupts: list[dict[str, Any]] = []
