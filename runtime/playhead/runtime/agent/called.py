@@ -1,0 +1,125 @@
+"""The calls of an agent in this process: as events, as a result, as a structured output, with and without async."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any, TypeVar, Unpack, cast
+
+from pydantic import BaseModel
+
+from playhead.runtime.agent.defined import DefinedAgent
+from playhead.runtime.core.call_keywords import CallKeywords, call_options
+from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.events import Event
+from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.structured_output import requested_output
+from playhead.runtime.core.terms import check_no_clash
+
+__all__ = ["CalledAgent"]
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class CalledAgent(DefinedAgent):
+    """The base class of `Agent` that has its calls."""
+
+    def cancel(self) -> None:
+        """Ask the current invocation to stop: its next event is the "Cancelled by user" message.
+
+        Without one, give up the invocation that waits for responses, if any. Call it on the event loop's thread.
+        """
+        self._runs.cancel()
+
+    def stream_async(
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> AsyncGenerator[Event, None]:
+        """Run the agent here and yield its events as they happen, the `result` last.
+
+        If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes. Leaving the
+        iterator ends the run; the next call may be made at once, and waits until the abandoned stream is closed.
+
+        Args:
+            prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
+                `{"interruptResponse": {"interruptId": …, "response": …}}`.
+            invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
+            **keywords: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
+                `system_prompt`, `tools` (names) and `params` (of the model). And its terms: `structured_output_model`, a
+                pydantic class, of which `result.structured_output` is then an instance, or the JSON schema of an object,
+                for a dict; `structured_output_prompt`, the user message to a model that ended its turn without it. `limits`: after how many `turns` (cycles), `total_tokens` or `output_tokens` the
+                run ends, with the stop reason `limit_turns` and so on. A call
+                that responds keeps those of the call
+                that it resumes.
+
+        Raises:
+            TypeError, ValueError: At once, for a keyword that is unknown or invalid.
+            OverrideRefusedError: If the agent does not allow an override.
+            StructuredOutputException: If the model did not give the structured output, although it was asked for it.
+            AgentBusyError: If an invocation is in progress on this object.
+            AgentPausedError: If the last invocation waits for responses and the prompt is something else.
+            InterruptNotOpenError: If the prompt responds to an interrupt that is not open; nothing is changed.
+            Exception: Any exception of the model, after a `force_stop` event.
+            EncodingError, RecordTooLargeError: If the prompt, a response, or the model's output cannot be stored: it is
+                not plain data, or over the limit of a record.
+            MaxTokensReachedException: If the model stopped at its token limit.
+            InvalidMessageError: If a part of the prompt cannot be sent to a model.
+            ValueError: If the prompt has no known form.
+        """
+        asked = call_options(self.stream_async, keywords)
+        check_no_clash(asked.terms, self.tools)
+        return self._runs.stream(self, prompt, invocation_state or {}, asked)
+
+    async def invoke_async(
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> AgentResult:
+        """Run the agent here to its end; raises as `stream_async`."""
+        call_options(self.invoke_async, keywords)
+        result: AgentResult | None = None
+        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **keywords)) as events:
+            async for event in events:
+                result = event.get("result", result)
+        return cast("AgentResult", result)
+
+    async def structured_output_async(self, output_model: type[T], prompt: Prompt = None) -> T:
+        """Run the agent here, and return its structured output: `invoke_async` with `structured_output_model`.
+
+        Unlike in Strands, the prompt and the answer stay in the conversation, and the agent may use its tools.
+
+        Raises:
+            StructuredOutputException: Also if the run ended, or paused, before the model gave it.
+            Exception: As `stream_async`.
+        """
+        result = await self.invoke_async(prompt, structured_output_model=output_model)
+        return requested_output(output_model, result)
+
+    def structured_output(self, output_model: type[T], prompt: Prompt = None) -> T:
+        """`structured_output_async` for code that is not async."""
+        return requested_output(output_model, self(prompt, structured_output_model=output_model))
+
+    def __call__(
+        self,
+        prompt: Prompt = None,
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        **keywords: Unpack[CallKeywords],
+    ) -> AgentResult:
+        """`invoke_async` for code that is not async; works with and without a running event loop."""
+        call_options(self.__call__, keywords)
+
+        async def invoke() -> AgentResult:
+            return await self.invoke_async(prompt, invocation_state=invocation_state, **keywords)
+
+        with ThreadPoolExecutor(1) as thread:
+            # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
+            return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
