@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from playhead.runtime.core.errors.root import PlayheadError
+from playhead.runtime.core.errors.strands import also_in_strands
 
 __all__ = [
     "ContextWindowOverflowException",
@@ -41,8 +42,14 @@ class ModelUnavailableError(PlayheadError):
         self.retry_after = retry_after
 
 
+@also_in_strands("ModelThrottledException")
 class ModelThrottledException(ModelUnavailableError):
     """The model provider asked to slow down (Strands' name)."""
+
+    @property
+    def message(self) -> str:
+        """The exception's message, under Strands' name."""
+        return str(self)
 
 
 class ModelResponseError(PlayheadError):
@@ -76,13 +83,21 @@ class ModelResponseError(PlayheadError):
         self.transient = transient
 
 
+@also_in_strands("ContextWindowOverflowException")
 class ContextWindowOverflowException(PlayheadError):
     """The request does not fit the model's context window (Strands' name)."""
 
 
+@also_in_strands("MaxTokensReachedException")
 class MaxTokensReachedException(PlayheadError):
     """The model stopped at its token limit; the partial message is in the history (Strands' name)."""
 
 
+@also_in_strands("StructuredOutputException")
 class StructuredOutputException(PlayheadError):
     """The model did not give the structured output, or the reader's class refuses it (Strands' name)."""
+
+    @property
+    def message(self) -> str:
+        """The exception's message, under Strands' name."""
+        return str(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from playhead.runtime.core.errors.root import PlayheadError
+from playhead.runtime.core.errors.strands import also_in_strands
 
 __all__ = [
     "AgentBusyError",
@@ -52,6 +53,7 @@ class NoWorkerError(PlayheadError):
     exit_code = 75
 
 
+@also_in_strands("ConcurrencyException")
 class AgentBusyError(PlayheadError):
     """The in-process agent is already running. It takes one invocation at a time, because each extends its history."""
 
@@ -215,6 +217,7 @@ class InvalidMessageError(PlayheadError, ValueError):
     exit_code = 65
 
 
+@also_in_strands("SessionException")
 class SessionNotFoundError(PlayheadError):
     """There is no such session: no run of it was ever submitted, or it was deleted, or its retention has ended.
 
@@ -231,6 +234,7 @@ class SessionNotFoundError(PlayheadError):
         )
 
 
+@also_in_strands("SessionException")
 class SessionHeldError(PlayheadError):
     """A run holds the session, which therefore cannot be changed. Nothing was changed.
 
@@ -252,6 +256,7 @@ class SessionHeldError(PlayheadError):
         )
 
 
+@also_in_strands("SessionException")
 class SessionExistsError(PlayheadError, ValueError):
     """A session cannot be made under this id, because it has messages or a run already. Nothing was changed.
 
