@@ -29,6 +29,11 @@ def test_a_run_is_forked_before_its_mistake_and_watched(fleet: Fleet, commands: 
     assert (done.code, done.err) == (0, "")
     made = done.out.strip()
     assert "400" in call("tail", made, *here).out
+    shown = call("show", made, *here).out
+    assert f"fork of    {run}, at record {at}" in shown
+    assert "owners     2, 1 of its parent" in shown
+    assert ("\nfork " in shown, "\ntakeover " in shown) == (True, False)
+    assert "2 (1 of its parent)" in call("runs", *here).out
     parted = call("diff", run, made, *here)
     assert parted.out.startswith(
         f"the first {at} records are the same; they part in the tool call calculator of cycle 1"

@@ -10,14 +10,17 @@ from playhead.runtime.core.records import (
     ModelFailed,
     ModelRetried,
     ModelStarted,
+    Record,
     RunCancelled,
     RunClaimed,
     RunFailed,
     RunSubmitted,
+    SignalReceived,
     ToolFinished,
     ToolStarted,
 )
 from playhead.runtime.core.timeline import Bar, Timeline, timeline
+from playhead.runtime.models import chunks as c
 from tests.support.eventful import START, Eventful, eventful
 
 __all__: list[str] = []
@@ -146,3 +149,52 @@ def test_a_run_without_records_or_with_one_has_a_timeline():
     one = timeline([Entry(1, 0, RunSubmitted(at=START, agent="a"))])
     assert [(bar.kind, bar.outcome, bar.took_ms) for bar in one.bars] == [("queue", "open", 0)]
     assert timeline([Entry(1, 0, CycleStarted(at=5, cycle=1))]).cycles[0].number == 1
+
+
+def forked(*told: Record, at: int = 8) -> list[Entry]:
+    """The records of a fork that is made and claimed a minute after record `at` of its parent."""
+    run = Eventful()
+    run.opening("Hi")
+    run.add(ModelStarted(at=0))
+    run.chunks([c.message_start(), *(c.text_delta(word) for word in ("It", " rains"))])
+    first, *parent = run.entries[:at]
+    submitted = first.record
+    assert isinstance(submitted, RunSubmitted)
+    place = {"fork": {"run": "p", "at": at}}
+    run.entries = [first._replace(record=submitted.model_copy(update={"options": place})), *parent]
+    run.at, run.epoch = run.entries[-1].record.at, run.entries[-1].epoch
+    run.add(*told, after_ms=59_000)
+    run.add(RunClaimed(at=0, worker="worker-9", definition="d1"), after_ms=60_000)
+    run.add(CycleStarted(at=0, cycle=1, session_messages=2))
+    run.answer("Snow.")
+    return run.entries
+
+
+def test_the_time_between_the_records_of_a_parent_and_its_fork_is_neither_a_takeover_nor_a_cost():
+    drawn = timeline(forked())
+    assert [(bar.kind, bar.name, bar.outcome) for bar in drawn.bars] == [
+        ("queue", "worker-1", "ok"),
+        ("model", "call 1", "withdrawn"),
+        ("fork", "worker-9", "ok"),
+        ("model", "call 1", "ok"),
+    ]
+    (fork,) = bars(drawn, "fork")
+    assert (fork.first, fork.last, fork.took_ms) == (8, 9, 60_000)
+    parents = drawn.cycles[0]
+    assert (parents.wait_ms, parents.apart_ms, parents.took_ms) == (0, 60_000, parents.ended - parents.began - 60_000)
+
+
+def test_a_fork_before_its_parent_was_claimed_has_not_waited_for_a_worker_since_then():
+    assert [(bar.kind, bar.took_ms) for bar in timeline(forked(at=1)).bars[:2]] == [("queue", 0), ("fork", 60_000)]
+
+
+def test_what_a_fork_is_told_takes_no_time_of_its_parent():
+    drawn = timeline(forked(SignalReceived(at=0, signal_id="s", kind="steer", body="Be short.")))
+    (fork,) = bars(drawn, "fork")
+    assert (fork.first, fork.last, fork.took_ms) == (9, 10, 119_000)
+    assert bars(drawn, "model")[0].took_ms == 30
+
+
+def test_a_later_owner_of_a_fork_takes_it_over():
+    taken = [*forked(), Entry(99, 3, RunClaimed(at=START + 900_000, worker="worker-10"))]
+    assert [bar.kind for bar in timeline(taken).bars[-2:]] == ["model", "takeover"]

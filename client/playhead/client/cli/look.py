@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from playhead.client.cli.owners import owners_told
 from playhead.client.cli.page.files import write_pictures
 from playhead.client.cli.page.terminal import COSTS, cost_rows, timeline_lines, transcript_lines
 from playhead.client.cli.place import show_at
@@ -22,7 +23,6 @@ from playhead.client.cli.reach import with_client, with_run
 from playhead.client.cli.render import (
     STATE_STYLES,
     age,
-    counters,
     date,
     failed_call,
     preview,
@@ -126,7 +126,9 @@ async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
         waits_for = {"interrupts": pause.interrupts} if pause else {"failed_call": dict(failed)} if failed else {}
         print_json(asdict(info) | waits_for)
     else:
-        _print_info(console, info, await run.log.read(run.id, limit=1))
+        first = await run.log.read(run.id, limit=1)
+        owners = await owners_told(run.log, info, first[0].record if first else None)
+        _print_info(console, info, first, owners=", ".join(owners))
     if types:
         await _print_records(console, run, info, types, as_json=as_json)
     elif not as_json:
@@ -146,8 +148,9 @@ async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
     return 0
 
 
-def _print_info(console: Console, info: RunInfo, first: Sequence[Entry]) -> None:
-    asked = preview(first[0].record.prompt) if first and isinstance(first[0].record, RunSubmitted) else ""
+def _print_info(console: Console, info: RunInfo, first: Sequence[Entry], *, owners: str) -> None:
+    submitted = first[0].record if first and isinstance(first[0].record, RunSubmitted) else None
+    asked = preview(submitted.prompt) if submitted else ""
     rows: list[tuple[str, str | Text]] = [
         ("run", info.run_id),
         ("agent", info.agent),
@@ -156,12 +159,14 @@ def _print_info(console: Console, info: RunInfo, first: Sequence[Entry]) -> None
         ("submitted", date(info.created) if info.ended else f"{date(info.created)} ({age(info.created)} ago)"),
         ("session", info.session or "none"),
         ("records", str(info.head)),
-        ("owners", ", ".join(filter(None, [str(info.epoch), counters(info)]))),
+        ("owners", owners),
         ("worker", info.worker or "none"),
     ]
     if info.ended:
         took = seconds(max(0, info.updated - info.created))
         rows.insert(5, ("ended", f"{date(info.updated)} (after {took})"))
+    if submitted and (fork := submitted.options.get("fork")):
+        rows.insert(1, ("fork of", f"{fork['run']}, at record {fork['at']}"))
     if info.metadata:
         rows.append(("tags", printable(tags_text(info.metadata))))
     if info.deadline is not None and not info.ended:

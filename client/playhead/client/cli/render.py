@@ -12,7 +12,6 @@ from playhead.runtime.core.json_lines import json_line, json_ready
 from playhead.runtime.core.metadata import Metadata, tags_of
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, ModelFailed, now_ms
-from playhead.runtime.log.values import RunInfo
 
 __all__ = [
     "EXIT_CANCELLED",
@@ -20,7 +19,6 @@ __all__ = [
     "EXIT_FAILED",
     "STATE_STYLES",
     "age",
-    "counters",
     "date",
     "failed_call",
     "has_terminal",
@@ -118,12 +116,6 @@ def date(at_ms: int) -> str:
         return f"{datetime.fromtimestamp(at_ms / 1000):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
         return str(at_ms)
-
-
-def counters(info: RunInfo) -> str:
-    """How the run's ownerships ended, except the one that completed it."""
-    counts = [(info.crashes, "died"), (info.handovers, "handed it over"), (info.errors, "failed")]
-    return ", ".join(f"{number} {what}" for number, what in counts if number)
 
 
 def preview(prompt: Any, *, longest: int = _LONGEST) -> str:

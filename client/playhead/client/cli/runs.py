@@ -13,14 +13,15 @@ from rich.live import Live
 from rich.text import Text
 
 from playhead.client.cli.filters import Agent, Session, Since, State, Until, filters_of, nothing_fits
+from playhead.client.cli.owners import owners_told
 from playhead.client.cli.reach import with_client
-from playhead.client.cli.render import STATE_STYLES, age, counters, date, preview, print_json, printable, tags_text
+from playhead.client.cli.render import STATE_STYLES, age, date, preview, print_json, printable, tags_text
 from playhead.client.cli.tables import Column, print_table, table_lines
 from playhead.client.cli.watch import Json, Prefix, Tags, Url
 from playhead.client.client import Client
 from playhead.client.questions import names_of
 from playhead.runtime.core.errors import LogUnavailableError, RunNotFoundError
-from playhead.runtime.core.records import RunSubmitted, now_ms
+from playhead.runtime.core.records import Record, RunSubmitted, now_ms
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.log.listing import EVERY_RUN, RunFilter, RunPage, place_of
 from playhead.runtime.log.values import RunInfo
@@ -123,12 +124,12 @@ async def _watch_json(client: Client, filters: RunFilter, limit: int) -> None:
 
 
 class _Table:
-    """Makes rows of runs, for a terminal of a width or for a pipe; what it once read of a run's prompt it keeps."""
+    """Makes rows of runs, for a terminal of a width or for a pipe; it keeps the first record of each run that it shows."""
 
     def __init__(self, client: Client, width: int | None) -> None:
         self.client = client
         self._longest = _PROMPT if width is None else max(12, min(_PROMPT, width - _BESIDE_PROMPT))
-        self._prompts: dict[str, str] = {}
+        self._first: dict[str, Record | None] = {}
 
     async def rows(self, page: RunPage) -> list[list[str | Text]]:
         """A row for each run. What they need is read at once."""
@@ -140,34 +141,34 @@ class _Table:
         async with anyio.create_task_group() as tasks:
             for info in page:
                 tasks.start_soon(one, info)
-        self._prompts = {info.run_id: self._prompts[info.run_id] for info in page}
+        self._first = {info.run_id: self._first[info.run_id] for info in page}
         return [found[info.run_id] for info in page]
 
     async def _row(self, info: RunInfo) -> list[str | Text]:
         state = Text(info.state, style=STATE_STYLES.get(info.state, ""))
         state.append(printable(await self._waits_for(info)))
-        told = counters(info)
+        first = await self._first_record(info.run_id)
+        asked = preview(first.prompt, longest=self._longest) if isinstance(first, RunSubmitted) else ""
+        number, *told = await owners_told(self.client.log_of(info.run_id), info, first)
         return [
             info.run_id,
             info.agent,
             state,
             age(info.created),
-            await self._prompt(info.run_id),
+            printable(asked),
             printable(tags_text(info.metadata)),
             str(info.head),
-            f"{info.epoch} ({told})" if told else str(info.epoch),
+            f"{number} ({told[0]})" if told else number,
             info.session or "",
             date(info.created),
         ]
 
-    async def _prompt(self, run_id: str) -> str:
-        """The beginning of its prompt; nothing for a run that only the archive has, whose file would have to be read."""
-        if run_id not in self._prompts:
+    async def _first_record(self, run_id: str) -> Record | None:
+        """Its first record; None for a run that only the archive has, whose file would have to be read."""
+        if run_id not in self._first:
             first = await self.client.log_of(run_id).read(run_id, limit=1)
-            record = first[0].record if first else None
-            asked = preview(record.prompt, longest=self._longest) if isinstance(record, RunSubmitted) else ""
-            self._prompts[run_id] = printable(asked)
-        return self._prompts[run_id]
+            self._first[run_id] = first[0].record if first else None
+        return self._first[run_id]
 
     async def _waits_for(self, info: RunInfo) -> str:
         """What a run waits for, to append to its state; empty if it does not wait."""

@@ -4,6 +4,9 @@
 
 Times are those of the records. The clocks of two owners may differ: a record that is dated before an earlier one counts
 as made at the same time as that one, so that time never goes back.
+
+The first records of a fork are its parent's, with their times. The time from the last of them to the fork's first owner is
+a bar of its own and part of no cycle's cost, because neither run was at work then.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from playhead.runtime.core.definition import place_of_fork
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
     ContextReduced,
@@ -39,9 +43,10 @@ from playhead.runtime.core.records import (
 
 __all__ = ["Bar", "BarKind", "Cycle", "Drawing", "Mark", "Outcome", "Timeline", "timeline"]
 
-BarKind = Literal["model", "tool", "queue", "retry", "human", "takeover", "handover"]
+BarKind = Literal["model", "tool", "queue", "retry", "human", "takeover", "handover", "fork"]
 """What a bar is: a call of the model or of a tool, or a wait: for the first worker, for the next try of a failed model
-call, for a human, for another worker after an owner died, or after one handed the run over."""
+call, for a human, for another worker after an owner died, or after one handed the run over; or, in a fork, the time
+between its parent's last record and its own first owner."""
 
 Outcome = Literal["open", "ok", "error", "withdrawn", "interrupted"]
 
@@ -107,6 +112,7 @@ class Cycle:
         model_ms: Time in model calls.
         tool_ms: Time in tools; each of several tools that run side by side counts.
         wait_ms: Time in waits.
+        apart_ms: Time between the records of a fork's parent and the fork's first owner.
         tools: Number of tool calls that began.
         input_tokens, output_tokens: The tokens of its message.
     """
@@ -119,9 +125,15 @@ class Cycle:
     model_ms: int = 0
     tool_ms: int = 0
     wait_ms: int = 0
+    apart_ms: int = 0
     tools: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+
+    @property
+    def took_ms(self) -> int:
+        """How long it took, in milliseconds, without `apart_ms`."""
+        return self.ended - self.began - self.apart_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +183,7 @@ class Drawing:
         self._began: int | None = None
         self._at = 0
         self._seq = 0
+        self._inherited = 0  # how many records are those of a fork's parent; 0 after the fork's first claim
 
     def value(self) -> Timeline:
         """The timeline of the records so far; nothing is added after this."""
@@ -198,7 +211,9 @@ class Drawing:
         """Take the next record."""
         seq, _, record = entry
         before = self._seq, self._at
-        self._seq, self._at = seq, max(self._at, record.at)
+        self._seq = seq
+        if not 0 < self._inherited < seq or isinstance(record, RunClaimed):
+            self._at = max(self._at, record.at)  # what a fork is told before its first claim takes no time
         self._began = self._at if self._began is None else self._began
         if type(record) is ModelChunk or isinstance(record, ToolProgressed):
             return  # nearly all records: they neither begin nor end a bar
@@ -213,9 +228,12 @@ class Drawing:
 
     def _claimed(self, entry: Entry, record: RunClaimed, before: tuple[int, int]) -> None:
         """Begin the time of another owner: everything that the former one had open ended with its last record."""
-        if self._wait is None and entry.epoch > 1:
+        forked = 0 < self._inherited < entry.seq
+        if forked or (self._wait is None and entry.epoch > 1):
             self._break_off(*before)
-            self._wait = self._begin("takeover", record.worker, first=before[0], began=before[1])
+            kind = "fork" if forked else "takeover"
+            self._wait = self._begin(kind, record.worker, first=before[0], began=before[1])
+        self._inherited = 0 if forked else self._inherited
         self._end_wait(named=record.worker)
         if entry.epoch > 1:
             self._mark(record, record.worker)
@@ -223,6 +241,7 @@ class Drawing:
     def _note(self, record: Record) -> None:
         match record:
             case RunSubmitted():
+                self._inherited = place_of_fork(record)
                 self._wait = self._begin("queue", record.agent)
             case CycleStarted():
                 self._cycles.append(Cycle(record.cycle, self._seq, self._seq, self._at, self._at))
@@ -317,8 +336,11 @@ class Drawing:
             self._wait = None
 
     def _break_off(self, last: int, ended: int) -> None:
-        """End everything that the owner had open, at the owner's last record."""
+        """End everything that the owner had open, at the owner's last record; in a fork also what its parent waited for."""
         self._end_call("withdrawn", last=last, ended=ended)
+        if self._wait is not None:
+            self._end(self._wait, "ok", last=last, ended=ended)
+            self._wait = None
         for place in self._tools.values():
             self._end(place, "interrupted", last=last, ended=ended)
         self._tools.clear()
@@ -346,7 +368,8 @@ def _with_costs(cycle: Cycle, bars: list[Bar]) -> Cycle:
         cycle,
         model_ms=sum(bar.took_ms for bar in model),
         tool_ms=sum(bar.took_ms for bar in tools),
-        wait_ms=sum(bar.took_ms for bar in bars if bar.kind not in ("model", "tool")),
+        wait_ms=sum(bar.took_ms for bar in bars if bar.kind not in ("model", "tool", "fork")),
+        apart_ms=sum(bar.took_ms for bar in bars if bar.kind == "fork"),
         tools=len(tools),
         input_tokens=sum(bar.input_tokens for bar in model),
         output_tokens=sum(bar.output_tokens for bar in model),

@@ -29,6 +29,7 @@ _COLOURS: Final = {
     "human": "#a05fb4",
     "takeover": "#d1495b",
     "handover": "#3aa6b9",
+    "fork": "#8d99ae",
 }
 
 

@@ -27,6 +27,7 @@ _STYLES: Final = {
     "human": "magenta",
     "takeover": "red",
     "handover": "cyan",
+    "fork": "bright_black",
 }
 _SAYS: Final = {
     "user": ("user", "bold"),
@@ -109,14 +110,14 @@ def cost_rows(timeline: Timeline) -> Iterator[list[str]]:
     """The cost of each cycle; if there are many, of those that took longest."""
     cycles = timeline.cycles
     if len(cycles) > _MOST_CYCLES:
-        longest = sorted(cycles, key=lambda one: one.ended - one.began, reverse=True)[:_MOST_CYCLES]
+        longest = sorted(cycles, key=lambda one: one.took_ms, reverse=True)[:_MOST_CYCLES]
         cycles = tuple(sorted(longest, key=lambda one: one.number))
     for one in cycles:
         tools = f"{seconds(one.tool_ms)} ({one.tools})" if one.tools else ""
         yield [
             str(one.number),
             f"{one.first}-{one.last}",
-            seconds(one.ended - one.began),
+            seconds(one.took_ms),
             seconds(one.model_ms),
             tools,
             seconds(one.wait_ms) if one.wait_ms else "",
