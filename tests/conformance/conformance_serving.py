@@ -15,13 +15,13 @@ from unittest.mock import patch
 import anyio
 
 from playhead.client import Client
+from playhead.runtime.agent import serving as serving_agents
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.loop.control import breaking_off
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush, LoopOutput
-from playhead.workers import execution
 from tests.conformance.conformance_agents import Request, build_agent
 from tests.conformance.conformance_scenarios import Scenario
 from tests.support.fleet import Fleet
@@ -41,7 +41,7 @@ async def serving(scenario: Scenario, fleet: Fleet, *, note: Callable[[Request],
     """
     agent = build_agent(scenario, note=note)
     loop = _holding_loop([turn.get("cancel_after") for turn in scenario["turns"]])
-    with patch.object(execution, "Loop", loop):
+    with patch.object(serving_agents, "Loop", loop):
         async with fleet.worker(agent), fleet.client() as client:
             yield client
 

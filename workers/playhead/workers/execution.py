@@ -10,9 +10,8 @@ from typing import Final
 
 import anyio
 
-from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import AgentSource
-from playhead.runtime.agent.of_run import agent_of_run
+from playhead.runtime.agent.serving import target_of_run
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.errors import AgentFactoryError, FencedError, PlayheadError
 from playhead.runtime.core.evolve import fold
@@ -20,12 +19,12 @@ from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.records import TERMINAL_TYPES, Entry, MessageAdded, Record, RunPaused
 from playhead.runtime.core.segments import Encoded
 from playhead.runtime.core.session import StoredMessages
-from playhead.runtime.core.state import RunState, open_chunks
+from playhead.runtime.core.state import RunState
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.reading import read_all
 from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.loop.control import Control
-from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.runner import Opening, Runner, Target
 from playhead.runtime.loop.spec import Flush
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
@@ -81,12 +80,12 @@ class Execution:
         self._scope = anyio.CancelScope()
         self._fenced: FencedError | None = None
         self._given: RunState | None = None  # the fold of what was given to the writer
-        self._raised: BaseException | None = None  # what the loop, or a model that ended it, raised
+        self._raised: BaseException | None = None  # what the runner, or a model that ended it, raised
         self._standstill: Standstill | None = None  # until the run gets on
         self._options = options
         self._got_on = got_on
         self._source = source
-        self._agent: Agent | None = None  # until it is made
+        self._target: Target | None = None  # until it is made
         self._lines = RunLines(claim)
         self._log = log
         self._mailbox = mailbox
@@ -142,7 +141,7 @@ class Execution:
             await self._visit(place, self.claim.run_id)
 
     async def _progress(self) -> Progress:
-        """Continue after the last stored record until the loop has an outcome.
+        """Continue after the last stored record until the run has an outcome here.
 
         Raises:
             FencedError: If the run is lost.
@@ -152,7 +151,7 @@ class Execution:
             entries = await self._entries()
             if (end := self._verdict(entries)) is not None:  # before any of the agent's code runs
                 return Ended(end)
-            return await self._follow(await self._loop(entries))
+            return await self._follow(await self._runner(entries))
         except FencedError:  # also raised for an ownership that is stopping, which may still be handed over
             self.lease.check(closing=True)
             return Left()
@@ -175,79 +174,78 @@ class Execution:
         self._standstill = Standstill(fold(entries), entries)
         return self._standstill.verdict(self.claim, crash_limit=self._options.crash_limit)
 
-    async def _loop(self, entries: Sequence[Entry]) -> Loop:
-        """Make the loop that continues after these records, the stored ones."""
+    async def _runner(self, entries: Sequence[Entry]) -> Runner:
+        """Make what continues the run after these records, the stored ones."""
         claim = self.claim
-        agent = self._agent = self._agent or await self._made(entries)
+        target = self._target = self._target or await self._made(entries)
         said = StoredMessages()
         if (session := claim.session) is not None:
             said = await retry_until_answered(lambda: self._log.stored_messages(session), "messages")
         await self._mailbox.delivered(claim.run_id)
-        state = fold(entries, history=[*agent.messages, *said.messages])
-        return Loop(
-            agent.spec,
-            run_id=claim.run_id,
-            state=state,
-            head=self.writer.head,
-            epoch=claim.epoch,
-            control=self.control,
-            ownership=self.lease,
-            driver=asyncio.current_task(),
-            partial=open_chunks(state, entries),
-            began_from=said.began_from,
-            longest_wait=HELD_WAIT_S,
+        return target.open(
+            Opening(
+                run_id=claim.run_id,
+                epoch=claim.epoch,
+                entries=entries,
+                head=self.writer.head,
+                said=said,
+                control=self.control,
+                ownership=self.lease,
+                driver=asyncio.current_task(),
+                longest_wait=HELD_WAIT_S,
+            )
         )
 
-    async def _made(self, entries: Sequence[Entry]) -> Agent:
-        """The agent of this ownership; what a factory made is stored before anything of it is used.
+    async def _made(self, entries: Sequence[Entry]) -> Target:
+        """What runs the run for this owner; what a factory made is stored before anything of it is used.
 
         Raises:
-            AgentFactoryError, OverrideRefusedError: As `agent_of_run`.
+            AgentFactoryError, OverrideRefusedError: As `target_of_run`.
         """
-        agent, record, former = await agent_of_run(self._source, self.claim.run_id, entries)
-        self.writer.limit = agent.max_record_bytes
+        target, record, former = await target_of_run(self._source, self.claim.run_id, entries)
+        self.writer.limit = target.max_record_bytes
         if record is not None:
             await self.writer.put(record)
             await self.writer.flush()
         if record is not None and former is not None:
             told = MadeAgent.of(record).definition
             self._lines.changed(self.writer.head, former, told)
-        return agent
+        return target
 
-    async def _follow(self, loop: Loop) -> Progress:
-        """Write what the loop yields, until it has an outcome."""
-        async with aclosing(loop.records()) as items:
+    async def _follow(self, runner: Runner) -> Progress:
+        """Write what the runner yields, until it has an outcome."""
+        async with aclosing(runner.records()) as items:
             async for item in items:
                 if isinstance(item, list):
                     if not self.writer.offer(item):
                         await self.writer.put(item)
-                    self._given = loop.state
-                elif (became := await self._take(item, loop)) is not None:
+                    self._given = runner.state
+                elif (became := await self._take(item, runner)) is not None:
                     return became
-        return Left(rest=loop.rest)
+        return Left(rest=runner.rest)
 
-    async def _take(self, item: Record | Encoded | Flush, loop: Loop) -> Progress | None:
+    async def _take(self, item: Record | Encoded | Flush, runner: Runner) -> Progress | None:
         if isinstance(item, Flush):
             await self.writer.flush()
             await self._at(Checkpoint.TOOLS_STORED)
             return None
         if isinstance(item, Encoded):  # of a tool: neither an end nor a boundary
             await self.writer.put(item)
-            await self._written(item.record, loop)
+            await self._written(item.record, runner)
             return None
         if isinstance(item, RunPaused):
             return Paused(item)
         if item.type not in TERMINAL_TYPES:
             await self.writer.put(item)
-        await self._written(item, loop)
+        await self._written(item, runner)
         if item.type in TERMINAL_TYPES:
-            self._raised = loop.error
+            self._raised = runner.error
             return Ended(item)
-        at_boundary = self.lease.leaving and isinstance(item, MessageAdded) and not loop.ending
+        at_boundary = self.lease.leaving and isinstance(item, MessageAdded) and not runner.ending
         return Left() if at_boundary else None
 
-    async def _written(self, record: Record, loop: Loop) -> None:
-        self._given = loop.state
+    async def _written(self, record: Record, runner: Runner) -> None:
+        self._given = runner.state
         if self._standstill is not None and self._standstill.ends_with(record):
             await self._get_on()
 

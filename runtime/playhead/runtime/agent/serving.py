@@ -1,0 +1,66 @@
+"""What runs a run for its owner: an agent by playhead's own loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.of_run import agent_of_run
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.evolve import fold
+from playhead.runtime.core.records import AgentMade, Entry
+from playhead.runtime.core.state import open_chunks
+from playhead.runtime.loop.loop import Loop
+from playhead.runtime.loop.runner import Opening, Target
+
+__all__ = ["AgentTarget", "RunTarget", "target_of_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentTarget:
+    """An agent whose runs playhead's own loop runs."""
+
+    agent: Agent
+
+    @property
+    def max_record_bytes(self) -> int:
+        """The size limit of one record, in bytes."""
+        return self.agent.max_record_bytes
+
+    def open(self, opening: Opening) -> Loop:
+        """Make the loop that continues the run after these records."""
+        state = fold(opening.entries, history=[*self.agent.messages, *opening.said.messages])
+        return Loop(
+            self.agent.spec,
+            run_id=opening.run_id,
+            state=state,
+            head=opening.head,
+            epoch=opening.epoch,
+            control=opening.control,
+            ownership=opening.ownership,
+            driver=opening.driver,
+            partial=open_chunks(state, opening.entries),
+            began_from=opening.said.began_from,
+            longest_wait=opening.longest_wait,
+        )
+
+
+class RunTarget(NamedTuple):
+    """What runs the run of one owner; the other fields as in `RunAgent`."""
+
+    target: Target
+    made: AgentMade | None = None
+    former: AgentDefinition | None = None
+
+
+async def target_of_run(source: AgentSource, run_id: str, entries: Sequence[Entry]) -> RunTarget:
+    """What a worker's own agent or factory has for the run with these records.
+
+    Raises:
+        AgentFactoryError, OverrideRefusedError: As `agent_of_run`.
+    """
+    agent, made, former = await agent_of_run(source, run_id, entries)
+    return RunTarget(AgentTarget(agent), made, former)
