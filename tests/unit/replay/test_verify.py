@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from playhead.runtime import Agent, RetryPolicy, RunNotFoundError, tool
-from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.errors import GapError
 from playhead.runtime.core.records import Entry, RunSubmitted, UnknownRecord
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
@@ -372,3 +373,38 @@ async def test_memory_does_not_grow_with_the_records_of_a_run() -> None:
     assert found.same
     assert found.records > 10_000
     assert peak < 1_000_000, "a page and the messages: all entries together are several times as much"
+
+
+class Looking:
+    """A model that calls a tool `cycles` times; unlike a scripted one it keeps no request."""
+
+    def __init__(self, cycles: int) -> None:
+        self.cycles = cycles
+
+    async def stream(self, messages: Messages, *_: object, **__: object) -> AsyncGenerator[Chunk, None]:
+        call = len(messages) // 2
+        for chunk in tool_call("weather", {"city": "Bern"}, f"t{call}") if call < self.cycles else text_call("Fine."):
+            yield chunk
+
+
+async def calls_of_verify(cycles: int) -> int:
+    """How many Python functions are called while a run of so many cycles is verified."""
+    today = Agent(Looking(cycles), name="planned", tools=[weather], callback_handler=None)
+    log, run_id = await rerun([Entry(1, 0, RunSubmitted(at=0, agent="planned", prompt="Look."))], today)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        assert (await verify(LogRecording(log, run_id), today)).same
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+async def test_the_time_of_a_verification_grows_with_the_records_and_not_with_their_square():
+    few, many = await calls_of_verify(40), await calls_of_verify(120)
+    assert many < few * 3.1

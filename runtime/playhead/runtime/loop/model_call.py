@@ -21,7 +21,7 @@ from playhead.runtime.core.failures import failure, transient_failure
 from playhead.runtime.core.faults import asked_to_wait, is_overflow, is_transient
 from playhead.runtime.core.intake import ChunkGate, model_message
 from playhead.runtime.core.message_assembler import MessageAssembler
-from playhead.runtime.core.model_input import ModelRequest, model_request, summary_request
+from playhead.runtime.core.model_input import ModelRequest, summary_request
 from playhead.runtime.core.records import (
     CALL_FAILED,
     SUMMARY_FAILED,
@@ -140,7 +140,7 @@ class ModelCall:
             return summary_request(plan.messages, system_prompt=plan.system_prompt)
         specs = [tool.spec for tool in self._spec.tools.values()]
         specs, choice = self._terms.offered(specs, forced=self._state.forced)
-        return model_request(
+        return self._spec.request(
             self._state.messages,
             tool_specs=specs,
             tool_choice=choice,

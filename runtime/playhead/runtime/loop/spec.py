@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Literal, Protocol
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
-from playhead.runtime.core.converse import ToolSpec, ToolUse
+from playhead.runtime.core.converse import Message, ToolChoice, ToolSpec, ToolUse
+from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
 from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.core.terms import NO_TERMS, Terms
@@ -18,7 +19,7 @@ from playhead.runtime.models.model import Model
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
 
-__all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "OnPartial"]
+__all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "MakeRequest", "OnPartial"]
 
 
 OnPartial = Literal["retract", "continue"]
@@ -50,6 +51,20 @@ class CallableTool(Protocol):
     ) -> AsyncGenerator[Progress | Outcome | Interruption, None]: ...
 
 
+class MakeRequest(Protocol):
+    """How the request of a model call is made of the history: `model_request`, or what a replay uses in its place."""
+
+    def __call__(
+        self,
+        history: Sequence[Message],
+        *,
+        tool_specs: Sequence[ToolSpec],
+        system_prompt: str | None,
+        partial: str | None = None,
+        tool_choice: ToolChoice | None = None,
+    ) -> ModelRequest: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """The part of an agent that the loop needs."""
@@ -65,6 +80,7 @@ class AgentSpec:
     retry: Waits | None = field(default_factory=ModelRetryStrategy)
     terms: Terms = NO_TERMS
     hooks: Hooks | None = None
+    request: MakeRequest = model_request
 
 
 LoopOutput = Stored | Encoded | Flush

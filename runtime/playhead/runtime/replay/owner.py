@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.conversation import recorded_manager
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
 from playhead.runtime.core.context import KEEP_ALL
+from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.failures import failure
-from playhead.runtime.core.model_input import ModelRequest
+from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.records import (
     HookDecided,
     MessageAdded,
@@ -135,7 +136,21 @@ class Owner:
             retry=None if agent.retry is None else RecordedWaits(agent.retry, playback),
             terms=agent.terms,
             hooks=self._hooks(playback),
+            request=self._request,
         )
+
+    def _request(self, history: Sequence[Message], **more: Any) -> ModelRequest:
+        """The request of a model call, without its messages if they are neither sent nor compared.
+
+        To make them for every call of a run takes time that grows with the square of their number.
+        """
+        needed = self._subject.live_model or "messages" in self._differs_in_call
+        return model_request(history if needed else (), **more)
+
+    @property
+    def _differs_in_call(self) -> Mapping[str, Any]:
+        """What the call that is open sent in place of the fields of the definition."""
+        return dict(self._call.record).get("differs") or {}
 
     def _hooks(self, playback: Playback) -> Hooks | None:
         if not self._subject.live_hooks:
@@ -274,7 +289,7 @@ class Owner:
                 self._definition.tool_specs, forced=state.forced
             ),
             sent=request,
-            differs=dict(self._call.record).get("differs") or {},
+            differs=self._differs_in_call,
             places=self._subject.places,
         )
         self._changes = [change for change in changes if change.kind not in self._subject.ignore]
