@@ -23,6 +23,7 @@ from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.result import AgentResult
+from playhead.runtime.core.strands_names import REMOTE_ATTRIBUTES, RefusesAttributes
 from playhead.runtime.core.structured_output import output_class, requested_output
 
 __all__ = ["Fleet", "RemoteAgent"]
@@ -61,15 +62,23 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         ...
 
 
-class RemoteAgent:
+class RemoteAgent(RefusesAttributes):
     """An agent, by name, that a fleet runs; `client.agent("assistant")` makes it.
 
     Its calls are one conversation, the session `session_id`. Unlike an in-process `Agent`, it may be called while it is
-    busy; the second call waits for the first.
+    busy; the second call waits for the first. An attribute of Strands' `Agent` that it has not raises an AttributeError
+    that says what to use.
+
+    Attributes:
+        name: The agent's name, which is also its `agent_id`.
+        session_id: The session.
     """
+
+    _elsewhere = REMOTE_ATTRIBUTES
 
     def __init__(self, name: str, *, client: Fleet, session_id: str) -> None:
         self.name = name
+        self.agent_id = name
         self.session_id = session_id
         self._client = client
         self._output_class: type[BaseModel] | None = None  # of the run that was started last

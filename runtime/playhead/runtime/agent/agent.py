@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Unpack, get_args
 from playhead.runtime.agent.callbacks import CallbackHandler, print_text
 from playhead.runtime.agent.called import CalledAgent
 from playhead.runtime.agent.conversation.managers import conversation_manager_of
+from playhead.runtime.agent.executors import chosen_executor
 from playhead.runtime.agent.hooks.events import AgentInitializedEvent
 from playhead.runtime.agent.hooks.registry import HookCallback, HookOrder, HookRegistry
 from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
@@ -47,7 +48,8 @@ class Agent(CalledAgent):
         system_prompt: The system prompt, sent with every model call.
         messages: The history to start from.
         callback_handler: Called with each event as keywords, in this process only. None for no output.
-        tool_executor: Whether the calls of one batch run together or one after the other.
+        tool_executor: Whether the calls of one batch run together, which is the default, or one after the other. An
+            executor of Strands counts, too.
         on_partial: What to do after a takeover with the text of a model call that broke off. `retract` withdraws
             it and makes the call again. `continue` keeps it, if it is text only, and lets the model continue after it;
             the model must support that (its attribute `continues_partial` is true).
@@ -62,12 +64,14 @@ class Agent(CalledAgent):
         conversation_manager: How the history is kept within the context of the model: a
             `SlidingWindowConversationManager`, which is the default and keeps 40 messages, a
             `SummarizingConversationManager` or a `NullConversationManager`.
+        agent_id: A name for hooks and tools to read; the agent's `name` if it is None.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
         **terms: `structured_output_model`, `structured_output_prompt` and `limits`, for calls without their own; see
             `stream_async`.
 
     Attributes:
+        tool_names: The names of its tools.
         hooks: The callbacks of its hooks; `hooks.add_callback(event, function)` adds one.
         terms: What its calls are asked for, unless they ask for something else.
         defined_at: `file:line` of the code that made it.
@@ -87,17 +91,18 @@ class Agent(CalledAgent):
         model: str | Model | None = None,
         *,
         name: str = "agent",
-        tools: Sequence[object] = (),
+        tools: Sequence[object] | None = (),
         system_prompt: str | None = None,
         messages: Messages | None = None,
         callback_handler: CallbackHandler | None = print_text,
-        tool_executor: Literal["concurrent", "sequential"] = "concurrent",
+        tool_executor: Literal["concurrent", "sequential"] | None = "concurrent",
         on_partial: OnPartial = "retract",
-        hooks: Sequence[object] = (),
+        hooks: Sequence[object] | None = (),
         retry: RetryPolicy | ModelRetryStrategy | None = _RETRY,
         retry_strategy: object = _RETRY,
         allow_overrides: Collection[str] | Allowance = (),
         conversation_manager: object = None,
+        agent_id: str | None = None,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
         **terms: Unpack[TermArguments],
@@ -107,31 +112,32 @@ class Agent(CalledAgent):
         check_agent(name)
         check_model(model)
         super().__init__(model)
-        check_choice("tool_executor", tool_executor, ("concurrent", "sequential"))
         check_choice("on_partial", on_partial, get_args(OnPartial))
-        check_items("tools", tools, object, each="a function")
+        check_items("tools", tools or (), object, each="a function")
+        check_text("agent_id", agent_id, optional=True)
         check_text("system_prompt", system_prompt, optional=True, empty=True)
         check_text("description", description, optional=True, empty=True)
         check_items("messages", messages or [], Mapping, each="a message with role and content")
         check_callable("callback_handler", callback_handler, optional=True)
         check_whole("max_record_bytes", max_record_bytes, least=1)
         self.name = name
+        self.agent_id = name if agent_id is None else agent_id
         self.description = description
         self.system_prompt = system_prompt if system_prompt is None else whole_text(system_prompt)
         self.messages = checked_messages(messages or [])
         self.callback_handler = callback_handler
-        self.tool_executor = tool_executor
+        self.tool_executor = chosen_executor(tool_executor)
         self.on_partial = on_partial
         self.retry = chosen_retry(retry, retry_strategy, default=_RETRY)
         self.conversation_manager = conversation_manager_of(conversation_manager)
         self.max_record_bytes = max_record_bytes
-        self.tools = tool_index(tools)
+        self.tools = tool_index(tools or ())
         self.allow_overrides = checked_allowance(allow_overrides, tools=self.tools)
         for allowed in models_in(self.allow_overrides):
             check_model(allowed)
         check_no_clash(self.terms, self.tools)
         self.hooks = HookRegistry()
-        self.hooks.add_all(hooks)
+        self.hooks.add_all(() if hooks is None else hooks)
         self.defined_at: str = _caller()
         for callback in self.hooks.callbacks_for("AgentInitializedEvent"):
             callback(AgentInitializedEvent(agent=self))

@@ -20,6 +20,7 @@ from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import CycleStarted, Entry, Record, RunSubmitted
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, described, recorded_waits
+from playhead.runtime.core.strands_names import ATTRIBUTES, RefusesAttributes
 from playhead.runtime.core.terms import Terms
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
@@ -31,10 +32,13 @@ from playhead.runtime.tools.tool import Tool
 __all__ = ["DefinedAgent"]
 
 
-class DefinedAgent:
+class DefinedAgent(RefusesAttributes):
     """The base class of `Agent` that holds its parts; `Agent` sets and describes them."""
 
+    _elsewhere = ATTRIBUTES
+
     name: str
+    agent_id: str
     description: str | None
     system_prompt: str | None
     messages: Messages
@@ -85,6 +89,11 @@ class DefinedAgent:
         check = getattr(self.model, "check_ready", None)
         if callable(check):
             check()
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of its tools, in the order in which they are offered to the model."""
+        return list(self.tools)
 
     @property
     def spec(self) -> AgentSpec:
