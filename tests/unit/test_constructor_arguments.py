@@ -73,6 +73,7 @@ WRONG: dict[Callable[..., Any], dict[str, list[Any]]] = {
         "callback_handler": ["print", 5],
         "tool_executor": ["parallel", 5],
         "agent_id": ["", 5],
+        "record_direct_tool_call": ["no", 1, None],
         "on_partial": ["keep", None],
         "description": [5],
         "max_record_bytes": [0, -1, "1", 1.5, None, True],

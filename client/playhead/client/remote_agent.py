@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar, Unpack
@@ -15,6 +12,7 @@ from pydantic import BaseModel
 from playhead.client.event_stream import stream_events
 from playhead.client.run import Run
 from playhead.client.session import Session
+from playhead.runtime.concurrency import run_apart
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.converse import Message, Prompt
 from playhead.runtime.core.cursor import Cursor
@@ -157,9 +155,7 @@ class RemoteAgent(RefusesAttributes):
                 finally:
                     self._output_class = remote._output_class
 
-        with ThreadPoolExecutor(1) as thread:
-            # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
-            return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
+        return run_apart(invoke)
 
     async def messages(self) -> list[Message]:
         """The conversation up to now, oldest first, also what its current run has said so far.

@@ -1,16 +1,18 @@
-"""Additions to asyncio: merging async generators, and finding out whether a cancellation is meant for this task."""
+"""Additions to asyncio: merging generators, whether a cancellation is meant for this task, and calls from sync code."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+import contextvars
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 
-__all__ = ["is_being_cancelled", "merge"]
+__all__ = ["is_being_cancelled", "merge", "run_apart"]
 
 T = TypeVar("T")
 
@@ -51,3 +53,13 @@ def is_being_cancelled() -> bool:
     """Whether this task is being cancelled. If not, a `CancelledError` came from something that the code awaited."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+def run_apart(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Call an async function from code that is not async, in a thread with an event loop of its own, and wait for it.
+
+    The thread of the caller may have a running event loop; the caller's context variables are copied.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
+        return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(function())).result()

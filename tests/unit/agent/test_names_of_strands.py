@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 CALLS: Final = ("__call__", "invoke_async", "stream_async")
 OTHER_CALLS: Final = ("structured_output", "structured_output_async", "add_hook")
-COMING: Final = frozenset({"as_tool", "record_direct_tool_call", "state"})
+COMING: Final = frozenset({"as_tool", "state"})
 """Neither kept nor refused yet."""
 
 

@@ -12,7 +12,14 @@ from playhead.runtime.agent.conversation.managers import conversation_manager_of
 from playhead.runtime.agent.executors import chosen_executor
 from playhead.runtime.agent.hooks.events import AgentInitializedEvent
 from playhead.runtime.agent.hooks.registry import HookCallback, HookOrder, HookRegistry
-from playhead.runtime.core.arguments import check_callable, check_choice, check_items, check_text, check_whole
+from playhead.runtime.core.arguments import (
+    check_callable,
+    check_choice,
+    check_flag,
+    check_items,
+    check_text,
+    check_whole,
+)
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages
@@ -64,6 +71,7 @@ class Agent(CalledAgent):
         conversation_manager: How the history is kept within the context of the model: a
             `SlidingWindowConversationManager`, which is the default and keeps 40 messages, a
             `SummarizingConversationManager` or a `NullConversationManager`.
+        record_direct_tool_call: Whether a call `agent.tool.name(…)` is added to `messages`.
         agent_id: A name for hooks and tools to read; the agent's `name` if it is None.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
@@ -71,6 +79,7 @@ class Agent(CalledAgent):
             `stream_async`.
 
     Attributes:
+        tool: Its tools as methods: `agent.tool.add(a=1, b=2)`.
         tool_names: The names of its tools.
         hooks: The callbacks of its hooks; `hooks.add_callback(event, function)` adds one.
         terms: What its calls are asked for, unless they ask for something else.
@@ -102,6 +111,7 @@ class Agent(CalledAgent):
         retry_strategy: object = _RETRY,
         allow_overrides: Collection[str] | Allowance = (),
         conversation_manager: object = None,
+        record_direct_tool_call: bool = True,
         agent_id: str | None = None,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
@@ -119,8 +129,10 @@ class Agent(CalledAgent):
         check_text("description", description, optional=True, empty=True)
         check_items("messages", messages or [], Mapping, each="a message with role and content")
         check_callable("callback_handler", callback_handler, optional=True)
+        check_flag("record_direct_tool_call", record_direct_tool_call)
         check_whole("max_record_bytes", max_record_bytes, least=1)
         self.name = name
+        self.record_direct_tool_call = record_direct_tool_call
         self.agent_id = name if agent_id is None else agent_id
         self.description = description
         self.system_prompt = system_prompt if system_prompt is None else whole_text(system_prompt)

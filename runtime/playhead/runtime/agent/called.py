@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, TypeVar, Unpack, cast
 
 from pydantic import BaseModel
 
 from playhead.runtime.agent.defined import DefinedAgent
+from playhead.runtime.agent.direct_calls import ToolCaller
+from playhead.runtime.concurrency import run_apart
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.events import Event
@@ -26,6 +25,27 @@ T = TypeVar("T", bound=BaseModel)
 
 class CalledAgent(DefinedAgent):
     """The base class of `Agent` that has its calls."""
+
+    @property
+    def tool(self) -> ToolCaller:
+        """Its tools as methods: `agent.tool.add(a=1, b=2)` calls `add` here, without the model, and returns its result.
+
+        With `record_direct_tool_call`, which a call may replace by its own keyword, the call and its result are then in
+        `messages`, in Strands' form; the keyword `user_message_override` is a text before it. The invocation state of the
+        call is its input, as in Strands.
+
+        Raises:
+            AttributeError: If it has no tool of that name.
+            AgentBusyError: If an invocation is in progress, and the call is recorded.
+            AgentPausedError: If the last invocation waits for responses.
+            RuntimeError: If the tool asks a human.
+        """
+        return ToolCaller(self, self._runs)
+
+    @property
+    def tool_caller(self) -> ToolCaller:
+        """The same as `tool`."""
+        return self.tool
 
     def cancel(self) -> None:
         """Ask the current invocation to stop: its next event is the "Cancelled by user" message.
@@ -120,6 +140,4 @@ class CalledAgent(DefinedAgent):
         async def invoke() -> AgentResult:
             return await self.invoke_async(prompt, invocation_state=invocation_state, **keywords)
 
-        with ThreadPoolExecutor(1) as thread:
-            # Not anyio.run: under a running loop the copied context says so, and anyio refuses to start another.
-            return thread.submit(contextvars.copy_context().run, lambda: asyncio.run(invoke())).result()
+        return run_apart(invoke)

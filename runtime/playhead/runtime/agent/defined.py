@@ -39,6 +39,7 @@ class DefinedAgent(RefusesAttributes):
 
     name: str
     agent_id: str
+    record_direct_tool_call: bool
     description: str | None
     system_prompt: str | None
     messages: Messages

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
 from playhead.runtime.agent.callbacks import CallbackHandler
@@ -24,6 +24,8 @@ from playhead.runtime.core.submission import submission
 from playhead.runtime.loop.spec import AgentSpec
 
 __all__ = ["InProcessRuns", "Invoked"]
+
+T = TypeVar("T")
 
 
 class Invoked(Protocol):
@@ -74,15 +76,7 @@ class InProcessRuns:
     async def _stream(
         self, turn: Turn, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], asked: CallOptions
     ) -> AsyncGenerator[Event, None]:
-        while (former := self._turn) is not None:
-            if not former.is_left:
-                raise AgentBusyError(
-                    f"agent {agent.name!r} is already running; wait for it, close its stream (`await stream.aclose()`), "
-                    "or use one Agent per task"
-                )
-            await former.closed()
-            if self._turn is former:  # its event loop ended without closing it
-                self._turn = None
+        await self._free(agent.name)
         given = interrupt_responses(prompt)
         responses = given and {key: checked_response(key, one) for key, one in given.items()}
         paused = self._paused
@@ -103,6 +97,39 @@ class InProcessRuns:
                         yield event
         if (error := now.error or now.projection.error) is not None:
             raise error
+
+    async def aside(self, name: str, call: Callable[[], Awaitable[T]], alone: bool) -> T:
+        """Make a call that is not an invocation; `alone` if none may be in progress meanwhile, because it extends the history.
+
+        Raises:
+            AgentBusyError: If one is in progress, and the call must be alone.
+            AgentPausedError: If one waits for responses.
+        """
+        if alone:
+            await self._free(name)
+        if self._paused is not None:
+            raise AgentPausedError(name, list(self._paused.state.interrupts))
+        if not alone:
+            return await call()
+        self._turn = turn = Turn()
+        turn.begin()
+        try:
+            return await call()
+        finally:
+            self._turn = None
+            turn.end()
+
+    async def _free(self, name: str) -> None:
+        """Wait until an invocation whose stream was left is closed; raise AgentBusyError if one is in progress."""
+        while (former := self._turn) is not None:
+            if not former.is_left:
+                raise AgentBusyError(
+                    f"agent {name!r} is already running; wait for it, close its stream (`await stream.aclose()`), "
+                    "or use one Agent per task"
+                )
+            await former.closed()
+            if self._turn is former:  # its event loop ended without closing it
+                self._turn = None
 
     @contextmanager
     def _in_progress(self, now: Invocation, turn: Turn, agent: Invoked) -> Generator[None, None, None]:
