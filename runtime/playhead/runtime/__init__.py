@@ -11,6 +11,7 @@ from playhead.runtime.lazy import import_at_first_use
 
 if TYPE_CHECKING:
     from playhead.runtime.agent.agent import Agent
+    from playhead.runtime.agent.callbacks import CompositeCallbackHandler, PrintingCallbackHandler
     from playhead.runtime.agent.conversation import (
         NullConversationManager,
         SlidingWindowConversationManager,
@@ -99,6 +100,7 @@ __all__ = [
     "BeforeModelCallEvent",
     "BeforeToolCallEvent",
     "BeforeToolsEvent",
+    "CompositeCallbackHandler",
     "ContextWindowOverflowException",
     "EncodingError",
     "Event",
@@ -124,6 +126,7 @@ __all__ = [
     "NullConversationManager",
     "OverrideRefusedError",
     "PlayheadError",
+    "PrintingCallbackHandler",
     "RecordTooLargeError",
     "RedisAuthError",
     "RedisTooOldError",
@@ -156,6 +159,8 @@ import_at_first_use(
     __name__,
     {
         "Agent": "playhead.runtime.agent.agent",
+        "CompositeCallbackHandler": "playhead.runtime.agent.callbacks",
+        "PrintingCallbackHandler": "playhead.runtime.agent.callbacks",
         "AgentFactory": "playhead.runtime.agent.factory",
         "RunContext": "playhead.runtime.agent.factory",
         "NullConversationManager": "playhead.runtime.agent.conversation",

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Unpack, get_args
 
-from playhead.runtime.agent.callbacks import CallbackHandler, print_text
+from playhead.runtime.agent.callbacks import CallbackHandler, PrintingCallbackHandler
 from playhead.runtime.agent.called import CalledAgent
 from playhead.runtime.agent.conversation.managers import conversation_manager_of
 from playhead.runtime.agent.executors import chosen_executor
@@ -37,6 +37,8 @@ from playhead.runtime.tools.decorator import tool_index
 __all__ = ["Agent"]
 
 _RETRY: Final = ModelRetryStrategy()
+_PRINTING: Final = PrintingCallbackHandler()
+"""Stands for a new one: each counts the tools of its agent."""
 
 
 class Agent(CalledAgent):
@@ -54,7 +56,8 @@ class Agent(CalledAgent):
             or lists of them.
         system_prompt: The system prompt, sent with every model call.
         messages: The history to start from.
-        callback_handler: Called with each event as keywords, in this process only. None for no output.
+        callback_handler: Called with each event as keywords, in this process only: a function, a handler of Strands, or
+            None for none. The default is a `PrintingCallbackHandler`.
         tool_executor: Whether the calls of one batch run together, which is the default, or one after the other. An
             executor of Strands counts, too.
         on_partial: What to do after a takeover with the text of a model call that broke off. `retract` withdraws
@@ -103,7 +106,7 @@ class Agent(CalledAgent):
         tools: Sequence[object] | None = (),
         system_prompt: str | None = None,
         messages: Messages | None = None,
-        callback_handler: CallbackHandler | None = print_text,
+        callback_handler: CallbackHandler | None = _PRINTING,
         tool_executor: Literal["concurrent", "sequential"] | None = "concurrent",
         on_partial: OnPartial = "retract",
         hooks: Sequence[object] | None = (),
@@ -137,7 +140,7 @@ class Agent(CalledAgent):
         self.description = description
         self.system_prompt = system_prompt if system_prompt is None else whole_text(system_prompt)
         self.messages = checked_messages(messages or [])
-        self.callback_handler = callback_handler
+        self.callback_handler = PrintingCallbackHandler() if callback_handler is _PRINTING else callback_handler
         self.tool_executor = chosen_executor(tool_executor)
         self.on_partial = on_partial
         self.retry = chosen_retry(retry, retry_strategy, default=_RETRY)
