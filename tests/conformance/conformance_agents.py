@@ -20,7 +20,7 @@ from playhead.runtime.core.model_input import ModelRequest
 from tests.conformance.conformance_scenarios import Scenario, asks_for_checkpoints, decode, encode
 from tests.conformance.conformance_tools import build_tools
 
-__all__ = ["Request", "build_agent", "request_as_noted"]
+__all__ = ["PlayedModel", "Request", "build_agent", "request_as_noted"]
 
 Request = dict[str, Any]
 """What one model call was given, in the form of `model_requests` in `expected/<id>.state.json`."""
@@ -43,13 +43,17 @@ def request_as_noted(request: ModelRequest, *, call: int) -> Request:
     }
 
 
-class _Model:
-    """Plays `model_calls`, one per call, over all turns of the scenario."""
+class PlayedModel:
+    """Plays `model_calls`, one per call, over all turns of the scenario.
+
+    Attributes:
+        made: The number of calls made so far, which is that of the next one.
+    """
 
     def __init__(self, calls: Sequence[dict[str, Any]], note: Callable[[Request], None]) -> None:
         self._calls = calls
         self._note = note
-        self._made = 0
+        self.made: int = 0
 
     async def stream(
         self,
@@ -61,8 +65,8 @@ class _Model:
         **kwargs: Any,
     ) -> AsyncIterator[Chunk]:
         del kwargs
-        number = self._made
-        self._made += 1
+        number = self.made
+        self.made += 1
         self._note(request_as_noted(ModelRequest(messages, tool_specs, system_prompt, tool_choice), call=number))
         if number >= len(self._calls):
             raise LookupError(f"model call {number + 1} has no script: the scenario has {len(self._calls)}")
@@ -81,7 +85,9 @@ def _manager(options: dict[str, Any]) -> object:
     return SlidingWindowConversationManager(**given) if kind == "sliding_window" else NullConversationManager()
 
 
-def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent:
+def build_agent(
+    scenario: Scenario, *, note: Callable[[Request], None], model: type[PlayedModel] = PlayedModel
+) -> Agent:
     """The scenario's agent, named after it. `note` is called with every request to the model.
 
     Raises:
@@ -91,7 +97,7 @@ def build_agent(scenario: Scenario, *, note: Callable[[Request], None]) -> Agent
     options: dict[str, Any] = scenario.get("agent", {})
     refused: dict[str, Any] = {"checkpointing": True} if asks_for_checkpoints(scenario) else {}
     return Agent(
-        _Model(scenario["model_calls"], note),
+        model(scenario["model_calls"], note),
         name=scenario["id"],
         tools=build_tools(scenario),
         system_prompt=options.get("system_prompt"),

@@ -4,62 +4,33 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
 from playhead.client import Client
-from playhead.runtime import Agent, AgentResult
+from playhead.runtime import Agent
 from playhead.runtime.core.context import in_context
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.records import ModelStarted
-from playhead.runtime.core.terms import TermArguments
 from tests.conformance.conformance_agents import Request, build_agent, request_as_noted
+from tests.conformance.conformance_recording import (
+    OURS,
+    Recording,
+    check_turns,
+    due_actions,
+    event_line,
+    prompt_of,
+    terms_of_turn,
+)
 from tests.conformance.conformance_scenarios import Scenario, decode, encode
 from tests.conformance.conformance_serving import serving
-from tests.conformance.conformance_tools import output_class
 from tests.support.fleet import Fleet
 
-__all__ = ["Recording", "drive_fleet", "drive_here"]
+__all__ = ["drive_fleet", "drive_here"]
 
 _DEAD_WORKER_S: Final = 1.0
-_MERGING: Final = ("init_event_loop", "delta", "event_loop_throttled_delay")
-_OURS: Final = frozenset({"retrying", "retracted"})
-"""Keys of the events that only playhead has."""
-
-
-@dataclass
-class Recording:
-    """What a scenario gave.
-
-    Attributes:
-        lines: In the form of `expected/<id>.jsonl`.
-        histories: The messages after each turn; None where a fleet's run is paused, whose session gets them at its end.
-        requests: What the model was asked, in order.
-        recorded_requests: The same by the runs' records; of a fleet only.
-        left_in: The turn after which nothing can be compared, because the consumer left a run that went on without it.
-    """
-
-    lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    histories: list[list[dict[str, Any]] | None] = field(default_factory=list[list[dict[str, Any]] | None])
-    requests: list[Request] = field(default_factory=list[Request])
-    recorded_requests: list[Request] = field(default_factory=list[Request])
-    left_in: int | None = None
-
-    @property
-    def last_event(self) -> dict[str, Any]:
-        """The last event noted; empty if there is none."""
-        return next((line["event"] for line in reversed(self.lines) if "event" in line), {})
-
-    def note(self, turn: int, **what: Any) -> None:
-        """Add a line."""
-        self.lines.append({"seq": len(self.lines), "turn": turn, **what})
-
-    def note_raised(self, turn: int, error: Exception) -> None:
-        """Add the end of a turn that raised."""
-        cause = {"type": type(error).__name__, "message": str(error)}
-        self.note(turn, end="raise", **{"raise": cause})
 
 
 @dataclass(frozen=True)
@@ -78,12 +49,12 @@ class _Turn:
         try:
             async with aclosing(self.events) as events:
                 async for event in events:
-                    if not _OURS.isdisjoint(event):
+                    if not OURS.isdisjoint(event):
                         continue
-                    recording.note(self.number, **_line(event, self.step))
+                    recording.note(self.number, **event_line(event, self.step))
                     for key in event:
                         counts[key] = counts.get(key, 0) + 1
-                    due = [action for action in _ACTIONS if self._is_due(action, event, counts)]
+                    due = due_actions(self.step, event, counts)
                     for action in due:
                         recording.note(self.number, client=action)
                     if "cancel_after" in due:
@@ -97,13 +68,6 @@ class _Turn:
         else:
             recording.note(self.number, end="ok")
 
-    def _is_due(self, action: str, event: dict[str, Any], counts: dict[str, int]) -> bool:
-        rule = self.step.get(action)
-        return bool(rule) and rule["key"] in event and counts[rule["key"]] == rule["count"]
-
-
-_ACTIONS: Final = ("cancel_after", "second_prompt_after", "close_after")
-
 
 async def drive_here(scenario: Scenario) -> Recording:
     """The scenario with an `Agent` in this process.
@@ -111,14 +75,14 @@ async def drive_here(scenario: Scenario) -> Recording:
     Raises:
         NotImplementedError: It needs what playhead does not have.
     """
-    _check_turns(scenario)
+    check_turns(scenario)
     recording = Recording()
     agent = build_agent(scenario, note=recording.requests.append)
     for number, step in enumerate(scenario["turns"]):
-        prompt = _prompt(step, recording)
+        prompt = prompt_of(step, recording)
         state = decode(step.get("invocation_state", {}))
         try:
-            events = agent.stream_async(prompt, invocation_state=state, **_terms(step))
+            events = agent.stream_async(prompt, invocation_state=state, **terms_of_turn(step))
         except TypeError as error:  # refused before its iterator is used
             recording.note_raised(number, error)
             recording.histories.append(encode(agent.messages))
@@ -153,7 +117,7 @@ async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
     Raises:
         NotImplementedError: It needs what playhead does not have.
     """
-    _check_turns(scenario)
+    check_turns(scenario)
     recording = Recording()
     preloaded = scenario.get("agent", {}).get("messages", [])
     async with serving(scenario, fleet, note=recording.requests.append) as client:
@@ -201,7 +165,7 @@ class _Remote:
 
     async def play(self, number: int, step: dict[str, Any]) -> None:
         """One turn."""
-        prompt = _prompt(step, self._recording)
+        prompt = prompt_of(step, self._recording)
         state = decode(step.get("invocation_state", {}))
         events = self._remote.stream_async(prompt)
         cancel = self._remote.cancel
@@ -212,7 +176,7 @@ class _Remote:
                     prompt,
                     session_id=self._remote.session_id,
                     invocation_state=state,
-                    **_terms(step),
+                    **terms_of_turn(step),
                 )
             except Exception as error:  # refused here already: no run, and no history
                 self._recording.note_raised(number, error)
@@ -223,66 +187,3 @@ class _Remote:
 
 async def _wait_queued() -> None:
     """A fleet does not refuse a second prompt of a session: its run waits for the first to end. Nothing to refuse."""
-
-
-def _check_turns(scenario: Scenario) -> None:
-    """Raise NotImplementedError if a turn needs what playhead does not have."""
-    for step in scenario["turns"]:
-        if "resume_checkpoint" in step:
-            raise NotImplementedError("a turn that resumes from a checkpoint")
-
-
-def _terms(step: dict[str, Any]) -> TermArguments:
-    """The terms of a turn; its structured output as a class, as the one that Strands was given."""
-    terms: TermArguments = {}
-    if (wanted := step.get("structured_output")) is not None:
-        terms["structured_output_model"] = output_class(wanted["name"], wanted["schema"])
-    if "limits" in step:
-        terms["limits"] = step["limits"]
-    return terms
-
-
-def _prompt(step: dict[str, Any], recording: Recording) -> Any:
-    if "resume" not in step:
-        return decode(step.get("prompt"))
-    asked = recording.last_event["result"]["interrupts"]
-    return [
-        {
-            "interruptResponse": {
-                "interruptId": asked[response["interrupt"]]["id"],
-                "response": decode(response["response"]),
-            }
-        }
-        for response in step["resume"]
-    ]
-
-
-def _line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
-    body = {key: _encode_result(value) if key == "result" else encode(value) for key, value in event.items()}
-    merged: list[str] = []
-    if any(key in event for key in _MERGING):
-        merged = sorted(key for key in step.get("invocation_state", {}) if key in event)
-    return {"event": body, "merged": merged} if merged else {"event": body}
-
-
-def _encode_result(result: AgentResult) -> dict[str, Any]:
-    metrics = result.metrics
-    return {
-        "$live": "AgentResult",
-        "stop_reason": result.stop_reason,
-        "message": encode(result.message),
-        "text": str(result),
-        "state": encode(result.state),
-        "interrupts": result.interrupts,
-        "structured_output": encode(result.structured_output),
-        "checkpoint": None,
-        "metrics": {
-            "$live": "EventLoopMetrics",
-            "cycle_count": metrics.cycle_count,
-            "invocation_cycles": metrics.invocation_cycles,
-            "invocation_usage": metrics.invocation_usage,
-            "accumulated_usage": metrics.accumulated_usage,
-            "accumulated_latency_ms": metrics.accumulated_metrics["latencyMs"],
-            "tools": metrics.tool_metrics,
-        },
-    }

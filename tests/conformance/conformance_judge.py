@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from tests.conformance.conformance_driver import Recording
+from tests.conformance.conformance_recording import Recording
 from tests.conformance.conformance_scenarios import Folder, Scenario
 
 __all__ = ["differences"]
@@ -30,7 +30,7 @@ def differences(folder: Folder, scenario: Scenario, recording: Recording, *, scr
     """How the recording differs from `folder`'s expectation, one readable item each; empty if it conforms.
 
     Args:
-        scratch: An empty folder, for the files that `compare.py` reads.
+        scratch: A folder that is empty or does not exist, for the files that `compare.py` reads.
     """
     return [*_event_differences(folder, scenario, recording, scratch), *_state_differences(folder, scenario, recording)]
 
@@ -38,7 +38,7 @@ def differences(folder: Folder, scenario: Scenario, recording: Recording, *, scr
 def _event_differences(folder: Folder, scenario: Scenario, recording: Recording, scratch: Path) -> list[str]:
     actual = scratch / "actual.jsonl"
     expected = scratch / "expected" / f"{scenario['id']}.jsonl"
-    expected.parent.mkdir()
+    expected.parent.mkdir(parents=True)
     _write(actual, _comparable(recording.lines, scenario, recording.left_in))
     _write(expected, _comparable(folder.expected_lines(scenario), scenario, recording.left_in))
     _COMPARE.HERE = scratch

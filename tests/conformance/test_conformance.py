@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.conformance.conformance_agents import build_agent
 from tests.conformance.conformance_driver import drive_fleet, drive_here
 from tests.conformance.conformance_judge import differences
-from tests.conformance.conformance_scenarios import Folder, Scenario, asks_for_checkpoints, folders, missing_features
+from tests.conformance.conformance_parameters import every_scenario
+from tests.conformance.conformance_scenarios import Folder, Scenario, asks_for_checkpoints, folders
 from tests.support.fleet import Fleet
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-def _parameters() -> list[Any]:
-    """One parameter set per scenario that is not refused; those that need what playhead lacks are expected to differ, and named."""
-    found: list[Any] = []
-    for folder in folders():
-        for scenario in folder.scenarios():
-            if asks_for_checkpoints(scenario):
-                continue
-            missing = missing_features(scenario)
-            reason = f"playhead has no {', no '.join(missing)}"
-            expected = (AssertionError, NotImplementedError)
-            mark = pytest.mark.xfail(reason=reason, raises=expected, strict=folder.ours)
-            found.append(pytest.param(folder, scenario, id=scenario["id"], marks=[mark] if missing else []))
-    return found
-
-
-every_scenario = pytest.mark.parametrize(("folder", "scenario"), _parameters())
 
 
 @every_scenario

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.conformance_driver import Recording, drive_here
+from tests.conformance.conformance_driver import drive_here
 from tests.conformance.conformance_judge import differences
+from tests.conformance.conformance_recording import Recording
 from tests.conformance.conformance_scenarios import HERE, Folder, Scenario, decode, encode, missing_features
 
 __all__: list[str] = []

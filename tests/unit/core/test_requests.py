@@ -131,6 +131,20 @@ async def test_a_redacted_prompt_was_not_sent_again() -> None:
     assert "a secret" not in repr(model.requests[1])
 
 
+async def test_a_call_that_is_made_again_asks_what_a_guardrail_had_redacted() -> None:
+    verdict: Chunk = {"redactContent": {"redactUserContentMessage": "[redacted]"}}
+    model = ScriptedModel([[c.message_start(), verdict, *text_call("No.")[1:]]], repeat=True)
+    walk = Walk(model, prompt="a secret")
+    await walk.owned(until=7)
+    assert isinstance(walk.log[-1].record, ModelChunk)
+    assert "a secret" not in repr(fold(walk.log).messages)
+    await walk.owned()
+    first, second = model.requests
+    assert first == second
+    assert walk.requests() == model.requests
+    assert "a secret" not in repr(fold(walk.log).messages), "the verdict is given again"
+
+
 @pytest.mark.parametrize("on_partial", ["retract", "continue"])
 async def test_a_call_after_a_takeover_is_known_wherever_its_owner_died(on_partial: Any) -> None:
     whole = Walk(ScriptedModel([tool_call("add", {"a": 1, "b": 2}), "It is three."]), on_partial="retract")

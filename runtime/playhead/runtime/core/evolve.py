@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
-from playhead.runtime.core.context_state import after_reduction, after_refusal, last_replaced
+from playhead.runtime.core.context_state import after_reduction, after_refusal
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.hook_effects import closed_with, count_usage, hook_decided, tool_decided
@@ -43,6 +43,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
+from playhead.runtime.core.redaction import redacted, without_redaction
 from playhead.runtime.core.state import Phase, RunState, Totals, initial
 from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.terms import Terms
@@ -64,7 +65,7 @@ def evolve(state: RunState, entry: Entry) -> RunState:
     """The state after one more record. An unknown record changes nothing."""
     record = entry.record
     if type(record) is ModelChunk:  # by far the most frequent record; all but one kind change nothing
-        return _redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
+        return redacted(state, record.chunk["redactContent"]) if "redactContent" in record.chunk else state
     if isinstance(record, ModelStarted):
         opened = state.call_open if record.continues and state.call_open is not None else entry.seq
         return replace(
@@ -77,6 +78,7 @@ def evolve(state: RunState, entry: Entry) -> RunState:
             calls=state.calls + 1,
             managed=False,
             summarizing=bool(record.summarizes),
+            unredacted=state.unredacted if record.continues else None,
         )
     if isinstance(record, RunClaimed | RunHandedOver) and state.call_open is not None and state.call_end is None:
         state = replace(state, call_end=entry.seq - 1)
@@ -137,21 +139,6 @@ def _batch_ended(state: RunState) -> RunState:
         refused=None,
         paused=False,
     )
-
-
-def _redacted(state: RunState, verdict: Mapping[str, Any]) -> RunState:
-    """Replace the last message to the model, which a guardrail withdrew: it must not appear in the conversation again."""
-    text = verdict.get("redactUserContentMessage")
-    if not text or not state.messages:
-        return state
-    last = state.messages[-1]
-    content: list[ContentBlock] = [
-        {**block, "toolResult": {**block["toolResult"], "content": [{"text": text}]}}
-        for block in last.get("content", [])
-        if "toolResult" in block  # the calls before them must keep a result
-    ]
-    message: Message = {**last, "content": content or [{"text": text}]}
-    return last_replaced(state, message)
 
 
 def _without_tool_uses(message: Message) -> Message:
@@ -276,7 +263,11 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     RunHandedOver: lambda state, record: replace(state, status="queued", rested=record.delay > 0),
     CycleStarted: _cycle_started,
     ModelRetried: lambda state, record: replace(
-        state, call_open=None, call_end=None, summarizing=False, totals=count_usage(state.totals, record.usage)
+        without_redaction(state),
+        call_open=None,
+        call_end=None,
+        summarizing=False,
+        totals=count_usage(state.totals, record.usage),
     ),
     ModelFailed: _model_failed,
     ContextReduced: after_reduction,

@@ -79,6 +79,7 @@ class RunState:
         again: Whether the next cycle repeats one whose history was too long.
         managed: Whether the history was reduced since the last model call for the step that comes now.
         summarizing: Whether the model call that is open writes a summary.
+        unredacted: The last message as it was before a guardrail of the last call replaced it; None if none did.
         calls: Model calls begun in the run.
         said: What the run adds to its session up to its last reduction; see `added`.
         spoken: The last message of the model before the last reduction.
@@ -125,6 +126,7 @@ class RunState:
     again: bool = False
     managed: bool = False
     summarizing: bool = False
+    unredacted: Message | None = None
     calls: int = 0
     said: tuple[Message, ...] = ()
     spoken: Message | None = None

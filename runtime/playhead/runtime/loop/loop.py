@@ -37,6 +37,7 @@ from playhead.runtime.core.records import (
     StructuredOutputProduced,
     now_ms,
 )
+from playhead.runtime.core.redaction import without_redaction
 from playhead.runtime.core.retry import rest_of_wait
 from playhead.runtime.core.segments import Encoded, Stored, changes_state, record_of
 from playhead.runtime.core.session import BeganFrom
@@ -260,7 +261,7 @@ class Loop:
         self._call = ModelCall(
             step,
             spec=self.spec,
-            state=self.state,
+            state=self.state if step.supersedes is None else without_redaction(self.state),
             head=lambda: self.head,
             control=self.control,
             context=self._context,
