@@ -1,4 +1,4 @@
-"""A scenario whose worker is killed behind one of its records: the third way.
+"""A scenario whose worker is killed after one of its records: the third way.
 
 It has the parts of a fleet in this process: the agent's loop, a log by the rules of the Redis log, and a reader. A worker stores each
 record as soon as it is made. One that is killed takes and stores nothing more; the log queues its run again, and the
@@ -72,7 +72,7 @@ _SESSION: Final = "conformance"
 
 
 class Kill(NamedTuple):
-    """Where the worker is killed: behind record `seq` of the scenario's run number `run`, counted from 0."""
+    """Where the worker is killed: after record `seq` of the scenario's run number `run`, counted from 0."""
 
     run: int
     seq: int
@@ -88,7 +88,7 @@ class Played:
         withdrawn: The texts of the retractions that belong to no kill: those of calls that failed.
         ended_by_log: Whether a cancel had been sent, but not received by the worker that was killed: the log then ends the
             run itself, and the play.
-        kills: Where a worker may be killed: behind every record but the first of a run, which no worker wrote, and the
+        kills: Where a worker may be killed: after every record but the first of a run, which no worker wrote, and the
             last one before a pause or the end.
     """
 
@@ -118,7 +118,7 @@ class Stage:
         return cast("PlayedModel", self.agent.model)
 
     async def play(self, kill: Kill | None = None) -> Played:
-        """Play all turns; with `kill`, the worker that stores that record is killed behind it."""
+        """Play all turns; with `kill`, the worker that stores that record is killed after it."""
         self.requests.clear()
         self.model.made = 0
         play = _Play(self, kill)
@@ -182,7 +182,7 @@ class Reader:
         return seen
 
     def killed(self, entries: Sequence[Entry]) -> None:
-        """The run's worker was killed behind the last of these records."""
+        """The run's worker was killed after the last of these records."""
         state = fold(entries)
         started = {one.record.index: one.seq for one in entries if isinstance(one.record, ToolStarted)}
         self.cut_off = {index: started[index] for index in state.started - state.results.keys()}

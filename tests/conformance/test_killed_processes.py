@@ -1,4 +1,4 @@
-"""The third way with processes: a real worker dies by `kill -9` behind a record, and another goes on on the same server."""
+"""The third way with processes: a real worker dies by `kill -9` after a record, and another goes on on the same server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 DATA = Folder(HERE / "data", ours=True)
 STRIDES = {"one_tool": 8, "tool_stream": 7, "parallel_tools": 7}
-"""How many records further the next worker dies: `test_killed_behind_every_record.py` tries each."""
+"""How many records further the next worker dies: `test_killed_after_every_record.py` tries each."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ async def test_a_worker_process_that_is_killed_changes_nothing_for_the_reader(
             await heir.aclose()
             scratch = tmp_path / str(at)
             problems = differences(DATA, scenario, await told(client, run, scenario, entries), scratch=scratch)
-            assert not problems, "\n".join([f"killed behind record {at}", *problems])
+            assert not problems, "\n".join([f"killed after record {at}", *problems])
             at += STRIDES[name]
     assert at > 3 + STRIDES[name], "more than one worker was killed"
 

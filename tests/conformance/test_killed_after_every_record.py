@@ -1,4 +1,4 @@
-"""The third way: the worker killed behind every record of a scenario gives what Strands gives, and withdraws only what it must.
+"""The third way: the worker killed after every record of a scenario gives what Strands gives, and withdraws only what it must.
 
 A reader that takes back what a `retracted` event withdraws has the events of the recording: the same histories, requests
 and results too. Such an event comes only at the takeover, and only for a model call that was unfinished there. A tool
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.exhaustive]
 
 
 @every_scenario
-async def test_a_worker_killed_behind_any_record_changes_nothing_for_the_reader(
+async def test_a_worker_killed_after_any_record_changes_nothing_for_the_reader(
     folder: Folder, scenario: Scenario, tmp_path: Path
 ):
     stage = Stage(scenario)
@@ -33,7 +33,7 @@ async def test_a_worker_killed_behind_any_record_changes_nothing_for_the_reader(
     for kill in whole.kills:
         played = await stage.play(kill)
         problems = _problems(folder, scenario, played, whole, scratch=tmp_path / f"{kill.run}-{kill.seq}")
-        assert not problems, "\n".join([f"the worker was killed behind record {kill.seq} of run {kill.run}", *problems])
+        assert not problems, "\n".join([f"the worker was killed after record {kill.seq} of run {kill.run}", *problems])
 
 
 def _problems(folder: Folder, scenario: Scenario, played: Played, whole: Played, *, scratch: Path) -> list[str]:
