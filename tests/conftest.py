@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -44,8 +45,14 @@ FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
 
 # The time of an example depends on how busy the machine is; in a fresh clone the first one builds hypothesis' tables.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", settings.get_profile("any machine"), max_examples=25)  # for `make quick`
+settings.register_profile("quick", settings.get_profile("any machine"), max_examples=10)  # for `make quick`
 settings.load_profile("any machine")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what the collection made out of every later garbage collection, which would look through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

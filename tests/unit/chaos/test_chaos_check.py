@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from chaos.check import check_run
@@ -195,10 +197,16 @@ def ended_with(evidence: Evidence, record: Record) -> Evidence:
     return replace(numbered(evidence, log), state=record.type.removeprefix("run."))
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A run without a breach, whose first owner was lost in the middle of the first message."""
+    evidence = anyio.run(partial(made, plan(), 8, folder=tmp_path_factory.mktemp("whole")))
+    assert check_run(evidence) == []
+    return evidence
+
+
 @pytest.mark.parametrize(("name", "expected", "change"), BROKEN, ids=[name for name, _, _ in BROKEN])
-async def test_each_kind_of_breach_is_found(tmp_path: Path, name: str, expected: set[str], change: Change) -> None:
-    whole = await made(plan(), 8, folder=tmp_path)  # the owner was lost in the middle of the first message
-    assert check_run(whole) == []
+def test_each_kind_of_breach_is_found(whole: Evidence, name: str, expected: set[str], change: Change) -> None:
     found = kinds(change(whole))
     assert expected <= found, name
     assert {"reader", "gap", "duplicate", "unlogged", "order"} & found <= expected, "nothing else is blamed"

@@ -158,7 +158,12 @@ async def test_a_session_gets_every_message_and_a_marker_of_the_reduction() -> N
 
 
 @pytest.mark.parametrize(
-    ("manager", "most", "tools"), [(SLIDING, 1300, True), (SLIDING, 70, False), (SUMMARIZING, 72, False)]
+    ("manager", "most", "tools"),
+    [
+        pytest.param(SLIDING, 1300, True, marks=pytest.mark.exhaustive),
+        (SLIDING, 70, False),
+        (SUMMARIZING, 72, False),
+    ],
 )
 async def test_killed_after_any_record_the_run_comes_to_the_same_end_and_verifies(
     manager: Any, most: int, tools: bool

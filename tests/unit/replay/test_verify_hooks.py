@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 
 from playhead.runtime import (
@@ -124,11 +125,11 @@ def agent(rules: Any, model: Any = None) -> Agent:
     return Agent(model, name="ruled", tools=[weather, cost], hooks=hooks, callback_handler=None)
 
 
-@pytest.fixture
-async def run() -> EntriesRecording:
+@pytest.fixture(scope="module")
+def run() -> EntriesRecording:
     """The recorded run: every hook has decided something in it."""
     play = Play(Plan(), agent=agent(Rules()))
-    await play.to_its_end()
+    anyio.run(play.to_its_end)
     assert [type(record) for record in play.records].count(HookDecided) == 6, "the prompt is changed twice"
     assert isinstance(play.records[-1], RunCompleted)
     return play.recording
@@ -205,7 +206,6 @@ async def test_a_planted_change_of_a_verdict_is_found_at_its_record_with_the_hoo
         seq = next(entry.seq for entry in run.entries if entry.record.type == "tool.interrupted")
     assert (found.difference.kind, found.difference.seq) == ("hook", seq), found.text
     assert found.difference.changes[0].where == f"{__file__}:{method.__code__.co_firstlineno}"
-    assert (await verify(run, agent(Rules()))).same
 
 
 async def test_an_agent_without_hooks_differs_where_the_first_one_decided(run: EntriesRecording) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
 from typing import Final
 
 import anyio
-from hypothesis import example, given, settings
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playhead.runtime.core.records import RECORD_TYPES
 from playhead.runtime.replay import verify
 from playhead.runtime.replay.verify import Half
-from tests.support.recorded_runs import TOOLS, Call, Plan, played
+from tests.support.recorded_runs import TOOLS, Call, Plan, Play, played
 
 __all__: list[str] = []
 
@@ -80,33 +79,31 @@ EXAMPLES = [
 """Each kind of owner, signal, failure and end at least once."""
 
 
-def test_the_examples_have_each_kind_of_record() -> None:
+async def verified(plan: Plan) -> Play:
+    """The run of the plan, in which nothing differs on the code that wrote it."""
+    play = await played(plan)
+    for tools in HALVES:
+        if tools == "live" and any({"hang", "flaky"} & set(call.tools) for call in plan.calls):
+            continue  # it would wait for a cancel that does not come, or give another result this time
+        with anyio.fail_after(20):
+            verification = await verify(play.recording, play.agent, tools=tools)
+        assert verification.same, f"{plan}, {tools}: {verification.text}"
+        assert verification.records == len(play.entries)
+    verification = await verify(play.recording, play.agent, hooks="recorded")
+    assert verification.same, f"{plan}, hooks: {verification.text}"
+    return play
+
+
+def test_nothing_differs_in_the_examples_and_they_have_each_kind_of_record() -> None:
     async def types() -> set[str]:
-        return {record.type for plan in EXAMPLES for record in (await played(plan)).records}
+        return {record.type for plan in EXAMPLES for record in (await verified(plan)).records}
 
     of_a_factory = {"agent.made"}  # which its owner writes, and not the loop
     assert anyio.run(types) == RECORD_TYPES.keys() - of_a_factory
 
 
-def with_examples(test: Callable[[Plan], None]) -> Callable[[Plan], None]:
-    """The test, which tries the examples first."""
-    return reduce(lambda made, plan: example(plan)(made), EXAMPLES, test)
-
-
 @settings(max_examples=2 * settings().max_examples)
-@with_examples
 @given(PLANS)
+@pytest.mark.exhaustive
 def test_nothing_differs_in_a_random_run_on_unchanged_code(plan: Plan) -> None:
-    async def check() -> None:
-        play = await played(plan)
-        for tools in HALVES:
-            if tools == "live" and any({"hang", "flaky"} & set(call.tools) for call in plan.calls):
-                continue  # it would wait for a cancel that does not come, or give another result this time
-            with anyio.fail_after(20):
-                verification = await verify(play.recording, play.agent, tools=tools)
-            assert verification.same, f"{tools}: {verification.text}"
-            assert verification.records == len(play.entries)
-        verification = await verify(play.recording, play.agent, hooks="recorded")
-        assert verification.same, f"hooks: {verification.text}"
-
-    anyio.run(check)
+    anyio.run(verified, plan)

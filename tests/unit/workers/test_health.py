@@ -23,6 +23,9 @@ from playhead.workers.probe import health
 
 __all__: list[str] = []
 
+OFTEN = 0.01
+"""The interval of the files of these tests, in seconds: each waits for several."""
+
 
 def one(name: str = "w", *, ago_s: float = 0.0, running: int = 1, draining: bool = False) -> Health:
     asked = time.time_ns() // 1_000_000 - round(ago_s * 1000)
@@ -104,7 +107,9 @@ async def test_the_file_has_the_time_of_the_last_answer_and_goes_with_the_worker
 async def test_nothing_is_written_before_the_first_answer(tmp_path: Path) -> None:
     answers: list[Health | None] = [None, one()]
     path = tmp_path / "health"
-    async with kept(HealthFile(path), looked=lambda: answers.pop(0) if len(answers) > 1 else answers[0]):
+    async with kept(
+        HealthFile(path, interval=OFTEN), looked=lambda: answers.pop(0) if len(answers) > 1 else answers[0]
+    ):
         await appears(path)
         assert answers == [read_health(path)[0]]
 
@@ -115,7 +120,7 @@ async def test_a_file_that_can_no_longer_be_written_grows_old_and_is_told_once(
 ) -> None:
     path = tmp_path / "folder" / "health"
     path.parent.mkdir()
-    file = HealthFile(path)
+    file = HealthFile(path, interval=OFTEN)
     path.parent.rmdir()
     tries = 0
 
@@ -126,7 +131,7 @@ async def test_a_file_that_can_no_longer_be_written_grows_old_and_is_told_once(
 
     async with kept(file, looked=looked):
         with anyio.fail_after(10):
-            while tries < 3:  # noqa: ASYNC110 - what is waited for is written once a second
+            while tries < 3:  # noqa: ASYNC110 - a file gives no signal
                 await anyio.sleep(0.01)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert f"the health file {path} cannot be written" in caplog.text
@@ -144,7 +149,7 @@ def test_a_place_where_no_file_can_be_written_is_refused(tmp_path: Path) -> None
 @pytest.mark.anyio
 async def test_the_file_of_several_processes_is_as_old_as_the_most_silent_of_them(tmp_path: Path) -> None:
     path = tmp_path / "health"
-    both = HealthOfProcesses(path, processes=2)
+    both = HealthOfProcesses(path, processes=2, interval=OFTEN)
     draining = False
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(partial(both.run, is_draining=lambda: draining))

@@ -23,7 +23,7 @@ __all__ = ["Health", "HealthFile", "HealthOfProcesses", "age_s", "prepare", "rea
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_EVERY_S: Final = 1.0
+_INTERVAL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,13 +88,14 @@ def prepare(path: str | Path) -> Path:
 
 
 class _Writing:
-    """Writes one health file once a second in a thread of its own, because a disk that hangs must not block the loop.
+    """Writes one health file every `interval` seconds in a thread of its own, because a disk that hangs must not block the loop.
 
     An error is logged once, and the file grows old.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, interval: float) -> None:
         self.path: Path = prepare(path)
+        self._interval = interval
         self._told = False
 
     async def keep(self, look: Callable[[], Sequence[Health]]) -> None:
@@ -104,7 +105,7 @@ class _Writing:
             while True:
                 if workers := look():
                     await anyio.to_thread.run_sync(self._replace, workers, limiter=alone, abandon_on_cancel=True)
-                await anyio.sleep(_EVERY_S)
+                await anyio.sleep(self._interval)
         finally:
             with suppress(OSError):
                 self.path.unlink(missing_ok=True)
@@ -121,10 +122,13 @@ class _Writing:
 
 
 class HealthFile:
-    """The health file of one worker. Raises ValueError if no file can be written there."""
+    """The health file of one worker, written every `interval` seconds.
 
-    def __init__(self, path: str | Path) -> None:
-        self._writing = _Writing(path)
+    Raises ValueError if no file can be written there.
+    """
+
+    def __init__(self, path: str | Path, *, interval: float = _INTERVAL_S) -> None:
+        self._writing = _Writing(path, interval)
 
     async def run(self, look: Callable[[], Health | None]) -> None:
         """Keep the file up to date until cancelled, then remove it. `look` returns None before the first answer."""
@@ -137,10 +141,13 @@ class HealthFile:
 
 
 class HealthOfProcesses:
-    """The health file of several worker processes, merged from theirs. Raises ValueError if none can be written there."""
+    """The health file of several worker processes, merged from theirs every `interval` seconds.
 
-    def __init__(self, path: str | Path, *, processes: int) -> None:
-        self._writing = _Writing(path)
+    Raises ValueError if none can be written there.
+    """
+
+    def __init__(self, path: str | Path, *, processes: int, interval: float = _INTERVAL_S) -> None:
+        self._writing = _Writing(path, interval)
         self._parts = [Path(f"{self._writing.path}.{number}") for number in range(1, processes + 1)]
 
     def part(self, number: int) -> Path:
