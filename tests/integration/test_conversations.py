@@ -289,6 +289,8 @@ async def test_a_copy_made_again_is_the_same_and_never_replaces_another_session(
         for _ in range(2):
             assert (await session.fork("copy")).id == "copy"
         await client.invoke_async("echo", "two", session_id="copy")
+        with pytest.raises(ValueError, match="session 'ada' cannot be forked to its own id"):
+            await session.fork("ada")
         for at in (None, 1):
             with pytest.raises(SessionExistsError, match="there is a session 'copy' already"):
                 await session.fork("copy", at=at)

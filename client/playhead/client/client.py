@@ -34,6 +34,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.result import AgentResult
@@ -59,6 +60,7 @@ def _log_notice(notice: Notice) -> None:
     logger.warning("%s", notice.message)
 
 
+@names_keywords
 class Client(Listing, Sessions):
     """A connection to a fleet; use it as an async context manager.
 

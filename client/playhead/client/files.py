@@ -9,6 +9,7 @@ from typing import Self
 
 from playhead.client.reader import RunReader
 from playhead.client.tails.file_tail import file_tail
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.log.file.log import FileLog
 from playhead.runtime.log.values import RunInfo
 
@@ -26,6 +27,7 @@ def open_log(path: str | Path) -> RunFile:
     return RunFile(FileLog(path))
 
 
+@names_keywords
 class RunFile:
     """An open file of runs; `open_log` makes it. Close it, or use it as a context manager.
 

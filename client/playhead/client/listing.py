@@ -11,6 +11,7 @@ from playhead.client.run import Run
 from playhead.client.tails.notice import run_not_found
 from playhead.client.validation import check_run_id
 from playhead.runtime.core.arguments import check_whole
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.metadata import Metadata, checked_metadata, tags_of
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.interface import LogReader
@@ -22,6 +23,7 @@ __all__ = ["Listing"]
 _SHOWN = 5
 
 
+@names_keywords
 class Listing(ABC):
     """Lists the runs and the workers of a fleet."""
 

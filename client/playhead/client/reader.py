@@ -26,6 +26,7 @@ from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.records import Entry, ModelFailed, RunClaimed, RunHandedOver, RunPaused, SignalReceived
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.run_diff import Differ, RunDiff
@@ -67,6 +68,7 @@ async def side_by_side(left: RunReader, right: RunReader) -> AsyncGenerator[tupl
             yield pair
 
 
+@names_keywords
 class RunReader:
     """Reads one run: its events, records, result and state. It never changes the run.
 

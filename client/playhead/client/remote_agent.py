@@ -19,6 +19,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.interrupts import interrupt_responses
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.strands_names import REMOTE_ATTRIBUTES, RefusesAttributes
@@ -60,6 +61,7 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         ...
 
 
+@names_keywords
 class RemoteAgent(RefusesAttributes):
     """An agent, by name, that a fleet runs; `client.agent("assistant")` makes it.
 

@@ -16,6 +16,7 @@ from playhead.client.validation import checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError, RunNotEndedError
 from playhead.runtime.core.fork import Fork
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.records import ENDED_STATES, RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import LogReader, LogSubmitter
@@ -37,6 +38,7 @@ def run_ended(run_id: str, state: RunStateName) -> RunEndedError:
     )
 
 
+@names_keywords
 class Run(RunReader):
     """One run of a fleet; `client.run(id)` makes it. Only `cancel`, `respond`, `steer` and `delete` change the run.
 

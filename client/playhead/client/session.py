@@ -12,6 +12,7 @@ from playhead.runtime.core.arguments import check_whole
 from playhead.runtime.core.checks import check_session
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import SessionExistsError, SessionNotFoundError
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.session import first_kept, fork_of, said_in
 from playhead.runtime.core.so_far import SoFar
 from playhead.runtime.log.interface import ClientLog
@@ -68,6 +69,7 @@ def _place_of(cursor: str) -> tuple[int, str]:
         ) from error
 
 
+@names_keywords
 class Session:
     """A conversation of a fleet; `client.session(id)` makes it. Any number of runs extend it, one at a time.
 
@@ -199,10 +201,13 @@ class Session:
         Raises:
             SessionExistsError: There is a session of that id, and it is not this fork; nothing was changed.
             SessionNotFoundError: If this one has no messages.
-            ValueError: If there are not as many messages, or they end with a call of a tool whose result comes next.
+            ValueError: If there are not as many messages, or they end with a call of a tool whose result comes next; or if
+                `new_id` is the id of this session.
             LogUnavailableError: If the new session may or may not be stored.
         """
         check_session(new_id)
+        if new_id == self.id:
+            raise ValueError(f"session {self.id!r} cannot be forked to its own id: give the new session another one")
         messages = await self._log.messages(self.id)
         if not messages:
             raise SessionNotFoundError(self.id)
@@ -214,6 +219,7 @@ class Session:
         return Session(new_id, log=self._log, open_run=self._open_run)
 
 
+@names_keywords
 class Sessions(ABC):
     """The part of a client that opens and lists sessions."""
 

@@ -15,6 +15,7 @@ from playhead.runtime.core.converse import Chunk, Message
 from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import GapError, RecordNotFoundError, RequestNotFoundError
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.open_calls import OpenCall, open_calls
@@ -58,6 +59,7 @@ class StateAt:
     history_known: bool
 
 
+@names_keywords
 class States:
     """The states of one run. The log is folded once, up to the last requested record, whose neighbours are then fast.
 

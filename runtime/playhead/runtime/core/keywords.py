@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+
 from collections.abc import Callable, Iterable, Mapping
-
 from playhead.runtime.core.strands_names import REFUSED_ARGUMENTS, asks_for_nothing
+from typing import Any, Final, TypeVar
 
-__all__ = ["refuse_keywords"]
+__all__ = ["names_keywords", "refuse_keywords"]
+
+T = TypeVar("T")
 
 
 def refuse_keywords(
@@ -29,10 +33,47 @@ def refuse_keywords(
         return
     parameters = inspect.signature(function).parameters.values()
     known = [one.name for one in parameters if one.name != "self" and one.kind is not one.VAR_KEYWORD]
+    has = [*known, *accepted]
     told = "".join(
         f" Strands has {name}; here {REFUSED_ARGUMENTS[name]}." for name in names if name in REFUSED_ARGUMENTS
     )
     shown = ", ".join(f"{name!r}" for name in names)
     values = " Values for the tools go into invocation_state={…}." if "invocation_state" in known else ""
     call = "an agent's call" if function.__name__ == "__call__" else f"{function.__name__}()"
-    raise TypeError(f"{call} has no argument {shown}.{told} It has: {', '.join([*known, *accepted])}.{values}")
+    taken = f"It has: {', '.join(has)}." if has else "It has none."
+    raise TypeError(f"{call} has no argument {shown}.{told or _meant(names, has)} {taken}{values}")
+
+
+def _meant(names: Iterable[str], has: Iterable[str]) -> str:
+    """Ask whether the arguments that are spelt nearly the same are meant; nothing if there are none."""
+    from difflib import get_close_matches
+
+    near = dict.fromkeys(one for name in names for one in get_close_matches(name, list(has), n=1))
+    return f" Did you mean {' and '.join(map(repr, near))}?" if near else ""
+
+
+def names_keywords(kind: type[T]) -> type[T]:
+    """Decorate a class so that its public methods refuse an unknown keyword as `refuse_keywords` does.
+
+    Without it the message is Python's own, which does not say what is accepted. Methods with `**keywords` refuse them
+    on their own.
+    """
+    for name, member in list(vars(kind).items()):
+        public = not name.startswith("_") or name == "__init__"
+        if public and inspect.isfunction(member) and not member.__code__.co_flags & inspect.CO_VARKEYWORDS:
+            setattr(kind, name, _refusing(member, kind if name == "__init__" else member))
+    return kind
+
+
+def _refusing(function: Callable[..., Any], told: Callable[..., object]) -> Callable[..., Any]:
+    """Wrap a function so that it refuses unknown keywords, with the signature of `told` in the message."""
+    code = function.__code__
+    known = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        if not known.issuperset(keywords):
+            refuse_keywords(told, [name for name in keywords if name not in known])
+        return function(*arguments, **keywords)
+
+    return call

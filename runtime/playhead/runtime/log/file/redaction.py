@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, cast
 
 from playhead.runtime.core.codec import decode_stored, encode_record, pack
 from playhead.runtime.core.errors import PlayheadError
+from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.records import RECORD_TYPES, ModelChunk
 from playhead.runtime.core.segments import TOOL_INPUT, record_of
 from playhead.runtime.log.file.lines import value_of
@@ -27,6 +28,7 @@ class _Rule(NamedTuple):
     path: tuple[str, ...]
 
 
+@names_keywords
 class Redaction:
     """The values to take out. Each character that is not white space becomes `x`, a number becomes 0, a byte `x`.
 
