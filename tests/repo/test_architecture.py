@@ -139,6 +139,21 @@ def test_importing_the_providers_imports_no_sdk() -> None:
     assert done.returncode == 0, done.stderr
 
 
+WITHOUT_TELEMETRY = """
+import asyncio, sys
+from playhead.runtime import Agent
+from playhead.runtime.models import ScriptedModel
+asyncio.run(Agent(ScriptedModel(["Hi."]), callback_handler=None).invoke_async("go"))
+print(*[name for name in sys.modules if name.partition(".")[0] == "opentelemetry"])
+"""
+
+
+def test_a_program_that_does_not_import_opentelemetry_runs_without_it() -> None:
+    command = [sys.executable, "-c", WITHOUT_TELEMETRY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
 HELP = """
 import sys
 from playhead.client.main import main
@@ -156,7 +171,7 @@ def test_help_imports_neither_a_command_nor_a_library_that_only_commands_need():
     shown, _, loaded = done.stdout.partition("LOADED ")
     assert all(f"  {name} " in shown for name in COMMANDS)
     modules = loaded.split()
-    heavy = {"anyio", "asyncio", "msgpack", "openai", "pydantic", "redis", "rich", "ssl"}
+    heavy = {"anyio", "asyncio", "msgpack", "openai", "opentelemetry", "pydantic", "redis", "rich", "ssl"}
     assert heavy & set(modules) == set()
     ours = {".".join(name.split(".")[:4]) for name in modules if name.startswith("playhead.") and name.count(".") > 2}
     assert ours == {"playhead.client.cli.app", "playhead.client.cli.commands", "playhead.runtime.core.errors"}

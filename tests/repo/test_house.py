@@ -38,6 +38,7 @@ OPTIONAL = (
     "fakeredis",
     "fsspec",
     "mcp",
+    "opentelemetry",
     "rich",
     "starlette",
     "strands",

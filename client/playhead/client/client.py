@@ -50,6 +50,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.shards import ShardedLog, session_of_its_own, shard_of_session
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun
+from playhead.runtime.telemetry.presence import current_trace
 
 __all__ = ["Client"]
 
@@ -239,6 +240,7 @@ class Client(Listing, Sessions):
             invocation_state=invocation_state or {},
             options=asked.stored,
             metadata=metadata,
+            trace=current_trace(),
             limit=self._max_record_bytes,
         )
         if asked.overrides:

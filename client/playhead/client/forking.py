@@ -20,6 +20,7 @@ from playhead.runtime.core.storable import ANY_SIZE
 from playhead.runtime.log.interface import ClientLog, LogReader
 from playhead.runtime.log.reading import encoded_pages
 from playhead.runtime.log.values import EncodedEntry, ImportedRun, RunInfo
+from playhead.runtime.telemetry.presence import current_trace
 
 __all__ = ["NewFork", "new_fork", "store_fork"]
 
@@ -83,6 +84,7 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
     more = next_records(parent.entries, fork, parent=parent_id, history=said.messages, chunks=parent.chunks)
     own_session = None if parent.info.session is None else session
     first = first_record(parent.entries[0].record, fork, parent=parent_id, session=own_session)
+    first = first.model_copy(update={"trace": current_trace()})
     records = [parent.encoded[0]._replace(data=encode_record(first, limit=ANY_SIZE)), *parent.encoded[1:]]
     epoch = records[-1].epoch
     records += [EncodedEntry(seq, epoch, encode_record(record)) for seq, record in enumerate(more, fork.at + 1)]

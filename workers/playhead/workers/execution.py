@@ -26,6 +26,7 @@ from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.runner import Opening, Runner, Target
 from playhead.runtime.loop.spec import Flush
+from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Checkpoint, Visit
@@ -87,6 +88,7 @@ class Execution:
         self._source = source
         self._target: Target | None = None  # until it is made
         self._lines = RunLines(claim)
+        self._telemetry = RunTelemetry(claim.run_id, agent=claim.agent, epoch=claim.epoch)
         self._log = log
         self._mailbox = mailbox
         self._visit = visit
@@ -117,6 +119,7 @@ class Execution:
             logger.error("run %s is given up, because its end could not be stored: %s", self.claim.run_id, error)
         finally:
             self._mailbox.close(self.claim.run_id, self.control)
+            self._telemetry.end(self.outcome or "stopped", self._closing.written, raised=self._raised)
             self._lines.end(self.outcome or "stopped", self._closing.written, state=self._given, raised=self._raised)
 
     async def tell_why_lost(self) -> None:
@@ -149,6 +152,7 @@ class Execution:
         try:
             self.lease.check()
             entries = await self._entries()
+            self._telemetry.begin(entries)
             if (end := self._verdict(entries)) is not None:  # before any of the agent's code runs
                 return Ended(end)
             return await self._follow(await self._runner(entries))
@@ -193,6 +197,7 @@ class Execution:
                 ownership=self.lease,
                 driver=asyncio.current_task(),
                 longest_wait=HELD_WAIT_S,
+                telemetry=self._telemetry,
             )
         )
 
@@ -229,6 +234,7 @@ class Execution:
             await self.writer.flush()
             await self._at(Checkpoint.TOOLS_STORED)
             return None
+        item = self._telemetry.take(item, runner.state)
         if isinstance(item, Encoded):  # of a tool: neither an end nor a boundary
             await self.writer.put(item)
             await self._written(item.record, runner)

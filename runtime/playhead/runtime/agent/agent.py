@@ -32,6 +32,7 @@ from playhead.runtime.core.terms import TermArguments, check_no_clash, terms_of
 from playhead.runtime.loop.spec import OnPartial
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.resolve import check_model
+from playhead.runtime.telemetry.operations import Attributes, checked_attributes
 from playhead.runtime.tools.decorator import tool_index
 
 __all__ = ["Agent"]
@@ -76,6 +77,7 @@ class Agent(CalledAgent):
             `SummarizingConversationManager` or a `NullConversationManager`.
         record_direct_tool_call: Whether a call `agent.tool.name(…)` is added to `messages`.
         agent_id: A name for hooks and tools to read; the agent's `name` if it is None.
+        trace_attributes: Attributes of every span of its runs, by name: texts, numbers, bools, or lists of one of these.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
         **terms: `structured_output_model`, `structured_output_prompt` and `limits`, for calls without their own; see
@@ -116,6 +118,7 @@ class Agent(CalledAgent):
         conversation_manager: object = None,
         record_direct_tool_call: bool = True,
         agent_id: str | None = None,
+        trace_attributes: Attributes | None = None,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
         **terms: Unpack[TermArguments],
@@ -145,6 +148,7 @@ class Agent(CalledAgent):
         self.on_partial = on_partial
         self.retry = chosen_retry(retry, retry_strategy, default=_RETRY)
         self.conversation_manager = conversation_manager_of(conversation_manager)
+        self.trace_attributes = checked_attributes("trace_attributes", trace_attributes or {})
         self.max_record_bytes = max_record_bytes
         self.tools = tool_index(tools or ())
         self.allow_overrides = checked_allowance(allow_overrides, tools=self.tools)

@@ -27,6 +27,7 @@ from playhead.runtime.models.description import describe
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.params import with_params
 from playhead.runtime.models.resolve import resolve_model
+from playhead.runtime.telemetry.operations import Attribute
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["DefinedAgent"]
@@ -53,6 +54,7 @@ class DefinedAgent(RefusesAttributes):
     allow_overrides: dict[str, bool | list[str]]
     terms: Terms
     hooks: HookRegistry
+    trace_attributes: dict[str, Attribute]
 
     def __init__(self, model: str | Model | None) -> None:
         self._model = model
@@ -111,6 +113,7 @@ class DefinedAgent(RefusesAttributes):
             retry=self.retry,
             terms=self.terms,
             hooks=self.asked_hooks,
+            trace_attributes=self.trace_attributes,
         )
 
     @property

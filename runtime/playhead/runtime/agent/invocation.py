@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -38,6 +39,8 @@ from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd,
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush
+from playhead.runtime.loop.traced_agent import traced_agent
+from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 
 __all__ = ["Invocation"]
 
@@ -82,6 +85,7 @@ class Invocation:
         self.state: RunState = initial(self._history)
         self.projection: Projection = Projection(self.run_id, output_class=spec.terms.output_class)
         self._log = MemoryLog()
+        self._telemetry = RunTelemetry(self.run_id, agent=spec.name, epoch=0)  # of the current owner
         self.head: int = 0
         self.epoch: int = 0
         self._token = ""  # of the current owner
@@ -126,14 +130,16 @@ class Invocation:
                         await self._append()
                         continue
                     else:
-                        stored = await self._store(item)
+                        stored = await self._store(self._telemetry.take(item, loop.state))
                     self.state = loop.state
                     yield stored
         except Exception as error:  # from the loop, or for a record that cannot be stored: the run fails
             self.error = error
-            yield await self._store(failure(error))
+            yield await self._store(self._telemetry.take(failure(error), self.state))
         else:
             self.error = loop.error
+        finally:
+            self._telemetry.end(raised=self.error)
 
     async def _claim(self) -> list[Segment]:
         """Claim the run. Returns the records up to the claim that were not yielded yet."""
@@ -145,7 +151,11 @@ class Invocation:
 
     async def _loop(self) -> Loop:
         """The loop that continues after the stored records, with the signals of the inbox."""
-        self.state = fold(await self._log.read(self.run_id, limit=self.head), history=self._history)
+        entries = await self._log.read(self.run_id, limit=self.head)
+        self.state = fold(entries, history=self._history)
+        self._telemetry = RunTelemetry(self.run_id, agent=self._spec.name, epoch=self.epoch)
+        self._telemetry.begin(entries, here=True)
+        self._telemetry.describe(partial(traced_agent, self._spec))
         signals = await self._log.inbox(self.run_id)
         self._in_inbox = {signal.signal_id for signal in signals}
         self.control.deliver(signals)
@@ -157,6 +167,7 @@ class Invocation:
             epoch=self.epoch,
             control=self.control,
             invocation_state=self.invocation_state,
+            telemetry=self._telemetry,
         )
 
     def _keep(self, record: Record | Encoded, *, last: bool = False) -> Stored:

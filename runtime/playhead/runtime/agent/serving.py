@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from playhead.runtime.agent.agent import Agent
@@ -15,6 +16,7 @@ from playhead.runtime.core.records import AgentMade, Entry
 from playhead.runtime.core.state import open_chunks
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.runner import Opening, Target
+from playhead.runtime.loop.traced_agent import traced_agent
 
 __all__ = ["AgentTarget", "RunTarget", "target_of_run"]
 
@@ -33,8 +35,11 @@ class AgentTarget:
     def open(self, opening: Opening) -> Loop:
         """Make the loop that continues the run after these records."""
         state = fold(opening.entries, history=[*self.agent.messages, *opening.said.messages])
+        spec = self.agent.spec
+        if opening.telemetry is not None:
+            opening.telemetry.describe(partial(traced_agent, spec))
         return Loop(
-            self.agent.spec,
+            spec,
             run_id=opening.run_id,
             state=state,
             head=opening.head,
@@ -45,6 +50,7 @@ class AgentTarget:
             partial=open_chunks(state, opening.entries),
             began_from=opening.said.began_from,
             longest_wait=opening.longest_wait,
+            telemetry=opening.telemetry,
         )
 
 

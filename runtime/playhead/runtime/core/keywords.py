@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
 from playhead.runtime.core.strands_names import REFUSED_ARGUMENTS, asks_for_nothing
-from typing import Any, Final, TypeVar
 
 __all__ = ["names_keywords", "refuse_keywords"]
 
@@ -70,10 +70,18 @@ def _refusing(function: Callable[..., Any], told: Callable[..., object]) -> Call
     code = function.__code__
     known = frozenset(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
+    def check(keywords: Mapping[str, object]) -> None:
+        if not known.issuperset(keywords):
+            refuse_keywords(told, {name: value for name, value in keywords.items() if name not in known})
+
     @functools.wraps(function)
     def call(*arguments: Any, **keywords: Any) -> Any:
-        if not known.issuperset(keywords):
-            refuse_keywords(told, [name for name in keywords if name not in known])
+        check(keywords)
         return function(*arguments, **keywords)
 
-    return call
+    @functools.wraps(function)
+    async def awaited(*arguments: Any, **keywords: Any) -> Any:
+        check(keywords)
+        return await function(*arguments, **keywords)
+
+    return awaited if inspect.iscoroutinefunction(function) else call  # a caller may ask which of the two it is

@@ -190,7 +190,7 @@ def _same_record(left: Record, right: Record) -> bool:
 def _inherited(record: RunSubmitted) -> dict[str, Any]:
     """What a fork takes over from its parent's record 1."""
     options = {name: value for name, value in record.options.items() if name not in ("fork", *OVERRIDES)}
-    return {**dict(record), "agent": "", "session": None, "options": options}
+    return {**dict(record), "agent": "", "session": None, "options": options, "trace": {}}
 
 
 def _place(act: RunAct) -> tuple[bool, int, int, int, int]:

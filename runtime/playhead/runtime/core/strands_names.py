@@ -33,7 +33,6 @@ REFUSED_ARGUMENTS: Final[Mapping[str, str]] = {
     "sandbox": "the code of a tool decides where it runs",
     "session_manager": "the fleet keeps the session: client.agent(name, session_id=…)",
     "storage": "the log in Redis keeps everything, and Client(archive=…) what has left Redis",
-    "trace_attributes": "set the attributes in the OpenTelemetry SDK, and metadata={…} for what tells runs apart",
 }
 """The arguments of Strands' `Agent` and of its calls that playhead's do not take."""
 
@@ -49,7 +48,6 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
             "memory_manager",
             "sandbox",
             "storage",
-            "trace_attributes",
         )
     },
     "add_middleware": "add a hook: agent.add_hook(function, event)",
@@ -75,7 +73,10 @@ _CLIENT_READS: Final = "the workers of the agent have its hooks: hooks=[…] of 
 
 REMOTE_ATTRIBUTES: Final[Mapping[str, str]] = {
     **{name: sentence for name, sentence in ATTRIBUTES.items() if name != "session_id"},
-    **dict.fromkeys(("conversation_manager", "description", "model", "system_prompt", "tool_executor"), _IN_WORKERS),
+    **dict.fromkeys(
+        ("conversation_manager", "description", "model", "system_prompt", "tool_executor", "trace_attributes"),
+        _IN_WORKERS,
+    ),
     **dict.fromkeys(("record_direct_tool_call", "system_prompt_content"), _IN_WORKERS),
     **dict.fromkeys(("add_hook", "hooks"), _CLIENT_READS),
     **dict.fromkeys(("tool", "tool_caller", "ToolCaller", "tool_names", "tool_registry"), _TOOLS_IN_WORKERS),

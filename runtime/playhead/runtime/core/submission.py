@@ -31,6 +31,7 @@ def submission(
     invocation_state: Mapping[str, Any],
     options: Mapping[str, Any] | None = None,
     metadata: Metadata | None = None,
+    trace: Mapping[str, str] | None = None,
     limit: int,
 ) -> Submission:
     """Check a caller's values, and encode record 1 of the run.
@@ -42,6 +43,7 @@ def submission(
         invocation_state: Plain data.
         options: Those that record 1 has.
         metadata: What the run is found by.
+        trace: The W3C trace context of the caller's span; None without one.
         limit: The largest size of the record, in bytes.
 
     Raises:
@@ -61,6 +63,7 @@ def submission(
         invocation_state=dict(invocation_state),
         options=dict(options or {}),
         metadata=checked_metadata(metadata or {}),
+        trace=dict(trace or {}),
     )
     try:
         data = encode_record(record, limit=ANY_SIZE)

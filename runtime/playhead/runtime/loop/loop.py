@@ -71,6 +71,7 @@ from playhead.runtime.loop.spec import FLUSH, AgentSpec, Flush, LoopOutput
 from playhead.runtime.loop.tool_batch import ToolBatch, finished
 from playhead.runtime.loop.tool_hooks import ToolHooks
 from playhead.runtime.models.calling import CallContext
+from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 
 __all__ = ["Loop"]
 
@@ -91,6 +92,7 @@ class Loop:
         partial: `state.open_chunks` of the records: what is left of a model call that broke off.
         began_from: The messages of its session that the run began from; None for none.
         longest_wait: The longest wait before a model is called again that is waited here, in seconds.
+        telemetry: Within whose spans the model and the tools run; None for none.
 
     Attributes:
         run_id: The run. The effect keys of the calls that begin next begin with it.
@@ -114,6 +116,7 @@ class Loop:
         partial: Sequence[Chunk] = (),
         began_from: BeganFrom | None = None,
         longest_wait: float = math.inf,
+        telemetry: RunTelemetry | None = None,
     ) -> None:
         self.spec = spec
         self.run_id: str = run_id
@@ -126,6 +129,7 @@ class Loop:
         self._call: ModelCall | None = None
         self._began_from = began_from or BeganFrom()
         self._longest_wait = longest_wait
+        self._telemetry = telemetry
         self.answer: AddAnswer | None = whole_answer(partial)
         self._terms: Terms = state.terms.over(spec.terms)
         self._partial = partial if spec.on_partial == "continue" else ()
@@ -144,6 +148,7 @@ class Loop:
             hooks=ToolHooks(spec.hooks, spec=spec, moment=self._moment, ownership=self.ownership)
             if spec.hooks is not None
             else None,
+            telemetry=telemetry,
         )
         self._hooked = self._with_hooks(spec.hooks) if spec.hooks is not None else None
 
@@ -268,6 +273,7 @@ class Loop:
             partial=partial,
             driver=self._driver,
             terms=self._terms,
+            telemetry=self._telemetry,
         )
         return self._call.records()
 

@@ -49,6 +49,7 @@ from playhead.runtime.loop.call_endings import (
 from playhead.runtime.loop.control import Control, breaking_off
 from playhead.runtime.loop.spec import AgentSpec
 from playhead.runtime.models.calling import CallContext, open_stream
+from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 
 __all__ = ["ModelCall", "answered", "reduced", "tracked"]
 
@@ -74,6 +75,7 @@ class ModelCall:
         partial: Sequence[Chunk],
         driver: asyncio.Task[Any] | None,
         terms: Terms,
+        telemetry: RunTelemetry | None = None,
     ) -> None:
         self.ending: Ending = Cancelled()
         self._step = step
@@ -86,6 +88,7 @@ class ModelCall:
         self._context = context
         self._driver = driver
         self._terms = terms
+        self._telemetry = telemetry
         self._assembler = MessageAssembler()
         if step.partial is not None:
             for chunk in partial:
@@ -133,7 +136,8 @@ class ModelCall:
             yield record
 
     def _open(self) -> AsyncIterator[Chunk]:
-        return open_stream(self._spec.model, self._request(), self._context)
+        stream = open_stream(self._spec.model, self._request(), self._context)
+        return stream if self._telemetry is None else self._telemetry.model(stream)
 
     def _request(self) -> ModelRequest:
         if (plan := self._step.summarizes) is not None:

@@ -14,6 +14,7 @@ from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.state import RunState
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import LoopOutput
+from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 
 __all__ = ["Opening", "Runner", "Target"]
 
@@ -66,6 +67,7 @@ class Opening:
         ownership: Whether this process may still act for the run.
         driver: The task that takes all records.
         longest_wait: The longest wait in which the run keeps its place here, in seconds.
+        telemetry: Is told of the agent, and within whose spans models and tools run; None for none.
     """
 
     run_id: str
@@ -77,6 +79,7 @@ class Opening:
     ownership: Ownership
     driver: asyncio.Task[Any] | None = None
     longest_wait: float = math.inf
+    telemetry: RunTelemetry | None = None
 
 
 class Target(Protocol):

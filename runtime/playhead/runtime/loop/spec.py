@@ -16,6 +16,7 @@ from playhead.runtime.core.segments import Encoded, Stored
 from playhead.runtime.core.terms import NO_TERMS, Terms
 from playhead.runtime.loop.hooks import Hooks
 from playhead.runtime.models.model import Model
+from playhead.runtime.telemetry.operations import Attribute, Attributes
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
 
@@ -81,6 +82,7 @@ class AgentSpec:
     terms: Terms = NO_TERMS
     hooks: Hooks | None = None
     request: MakeRequest = model_request
+    trace_attributes: Attributes = field(default_factory=dict[str, Attribute])
 
 
 LoopOutput = Stored | Encoded | Flush

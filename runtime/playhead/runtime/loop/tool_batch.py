@@ -39,6 +39,7 @@ from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.output_check import checked_call
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, CallableTool, LoopOutput
 from playhead.runtime.loop.tool_hooks import ToolCall, ToolHooks
+from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.tool import Interruption, Outcome, Progress
 
@@ -76,6 +77,7 @@ class ToolBatch:
         state: Callable[[], RunState],
         terms: Terms,
         hooks: ToolHooks | None = None,
+        telemetry: RunTelemetry | None = None,
     ) -> None:
         self._spec = spec
         self._run_id = run_id
@@ -86,6 +88,7 @@ class ToolBatch:
         self._state = state
         self._output = terms.output
         self._hooks = hooks
+        self._telemetry = telemetry
         self._raised: dict[int, BaseException | None] = {}  # by the bodies of the calls
 
     async def run(self, step: RunTools) -> AsyncGenerator[LoopOutput, None]:
@@ -225,6 +228,8 @@ class ToolBatch:
         )
         began = time.monotonic_ns()
         stream = cast("CallableTool", call.tool).stream(call.use, context)
+        if self._telemetry is not None:
+            stream = self._telemetry.tool(call.index, stream)
         async with aclosing(_surviving(stream, call.use)) as items:
             with self._control.stopping(context.stop), suppress(NotBegunError):  # `run` raises it after the batch
                 async for item in items:

@@ -61,7 +61,7 @@ KINDS: Final = (
 )
 """The kinds of differences, for `Change.kind`."""
 
-_TIMES: Final = ("v", "at", "duration_ms")
+_TIMES: Final = ("v", "at", "duration_ms", "trace")
 _CONTEXT_LINES: Final = 2
 _MOST_LINES: Final = 40
 
