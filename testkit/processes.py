@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,28 +15,29 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import anyio
-from anyio.abc import SocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 __all__ = ["ForkServer", "Process", "fork_server"]
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 _START_S: Final = 30.0
-_ENDED: Final = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)
+_LONGEST_LINE: Final = 1 << 20
 
 
 class Process:
     """A process that writes lines of JSON.
 
+    Its socket is read by asyncio. In anyio 4 the event loop logs an error if the reader of a UNIX socket is cancelled in
+    the turn in which something arrives.
+
     Attributes:
         ended: Set when `read` has reached the end of its output.
     """
 
-    def __init__(self, link: SocketStream, pid: int, lines: BufferedByteReceiveStream) -> None:
+    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
         self.ended = anyio.Event()
-        self._link = link
-        self._lines = lines
+        self._reader = reader
+        self._writer = writer
 
     async def next_line(self) -> Any:
         """Read the next line and return its value.
@@ -43,19 +45,19 @@ class Process:
         Raises:
             anyio.IncompleteRead: If the process has ended.
         """
-        return json.loads(await self._lines.receive_until(b"\n", 1 << 20))
+        return json.loads(await _next_line(self._reader))
 
     async def read(self, on_line: Callable[[Any], None]) -> None:
         """Pass every further line to `on_line`; returns when the process has ended."""
-        with suppress(*_ENDED):
+        with suppress(anyio.IncompleteRead):
             while True:
                 on_line(await self.next_line())
         self.ended.set()
 
     async def tell(self, line: str) -> None:
         """Write a line to its input; do nothing if it has ended."""
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            await self._link.send(line.encode() + b"\n")
+        if not self._writer.is_closing():
+            await _send(self._writer, line)
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has ended: its id may belong to another process by then."""
@@ -71,8 +73,7 @@ class Process:
         """Kill it if it has not ended."""
         self.kill()
         self.ended.set()
-        with anyio.CancelScope(shield=True):
-            await self._link.aclose()
+        await _close(self._writer)
 
 
 class ForkServer:
@@ -91,12 +92,40 @@ class ForkServer:
         Args:
             log: The file to which its standard error is appended.
             config: Its configuration, which must have a JSON form.
+
+        Raises:
+            anyio.IncompleteRead: If it has ended before it wrote its id.
+            TimeoutError: If it has not done so within 30 seconds.
         """
-        link = await anyio.connect_unix(self.path)
-        await link.send(json.dumps({"program": program, "log": str(log), **config}).encode() + b"\n")
-        lines = BufferedByteReceiveStream(link)
-        with anyio.fail_after(_START_S):
-            return Process(link, int(await lines.receive_until(b"\n", 100)), lines)
+        reader, writer = await asyncio.open_unix_connection(self.path, limit=_LONGEST_LINE)
+        try:
+            with anyio.fail_after(_START_S):
+                await _send(writer, json.dumps({"program": program, "log": str(log), **config}))
+                return Process(int(await _next_line(reader)), reader, writer)
+        except BaseException:
+            await _close(writer)
+            raise
+
+
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.readuntil(b"\n")
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise anyio.IncompleteRead from error
+
+
+async def _send(writer: asyncio.StreamWriter, line: str) -> None:
+    """Send a line, or nothing if the other side has ended."""
+    writer.write(line.encode() + b"\n")
+    with suppress(ConnectionError):
+        await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close the socket at once, whatever was not sent."""
+    writer.transport.abort()
+    with anyio.CancelScope(shield=True), suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 @contextmanager
