@@ -14,9 +14,10 @@ from anyio import to_thread
 from playhead.runtime.core.errors import RewindError, RunNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
+from tests.support.fleet import replicated
 
 if TYPE_CHECKING:
-    from playhead.client import Client, Run
+    from playhead.client import Run
     from tests.support.programs import Program, Programs
 
 __all__: list[str] = []
@@ -65,7 +66,7 @@ async def test_worker_and_viewer_go_on_at_the_new_primary(programs: Programs, du
             worker = await there.worker(hold="word 9", lease_ms=LONG_MS, durability=durability)
             viewer = await there.viewer(run)
             lines = await lines_until(viewer, "word9 ")
-            await replicated(client)
+            await replicated(client.log)
             await to_thread.run_sync(servers.fail_over)
             await worker.tell("go")
             lines += await viewer.rest()
@@ -86,7 +87,7 @@ async def test_a_primary_that_hangs_is_left_before_the_lease_is_lost(
         worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
         viewer = await there.viewer(run)
         lines = await lines_until(viewer, "word9 ")
-        await replicated(client)
+        await replicated(client.log)
         os.kill(servers.primary.pid, signal.SIGSTOP)
         try:
             await worker.tell("go")
@@ -110,7 +111,7 @@ async def test_what_a_failover_lost_is_written_again_by_its_owner_and_no_reader_
         worker = await there.worker(hold="word 5, word 12", lease_ms=LONG_MS)
         viewer = await there.viewer(run)
         lines = await lines_until(viewer, "word5 ")
-        await replicated(client)
+        await replicated(client.log)
         await to_thread.run_sync(servers.cut_replication)
         await worker.tell("go")
         lines += await lines_until(viewer, "word12 ")
@@ -132,7 +133,7 @@ async def test_a_claim_that_a_failover_lost_is_made_again_and_readers_that_saw_i
     there = programs.at(servers.url)
     async with there.client() as client:
         run = await client.start("talker", "Go")
-        await replicated(client)
+        await replicated(client.log)
         await to_thread.run_sync(servers.cut_replication)
         worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
         async with aclosing(run.stream_async()) as events:
@@ -157,7 +158,7 @@ async def test_what_a_failover_lost_with_its_owner_is_made_anew_and_readers_that
         async with aclosing(run.stream_async()) as events:
             await until(events, "word5 ")
             kept = (await run.info()).head
-            await replicated(client)
+            await replicated(client.log)
             await to_thread.run_sync(servers.cut_replication)
             await worker.tell("go")
             await until(events, "word12 ")
@@ -205,7 +206,7 @@ async def test_worker_and_viewer_go_on_when_a_node_of_a_cluster_dies(programs: P
             worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
             viewer = await there.viewer(run)
             lines = await lines_until(viewer, "word9 ")
-            await replicated(client)
+            await replicated(client.log)
             os.kill(servers.owner(there.prefix).pid, signal.SIGKILL)
             await worker.tell("go")
             lines += await viewer.rest()
@@ -213,11 +214,3 @@ async def test_worker_and_viewer_go_on_when_a_node_of_a_cluster_dies(programs: P
             assert events_in(lines) == await everything(run)
             assert (await run.info()).epoch == 1
             await there.dense_entries(run)
-
-
-async def replicated(client: Client) -> None:
-    """Wait until the replica has all there is."""
-    pipeline: Any = client.log.client.pipeline(transaction=False)
-    pipeline.set(client.log.keys.durability_marker, 1, px=60_000)
-    pipeline.wait(1, 5000)
-    assert (await pipeline.execute())[-1] >= 1

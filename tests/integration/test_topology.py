@@ -26,6 +26,7 @@ from playhead.runtime.log.redis.located_connection import finder_of
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.server_check import check_server, redis_info, tell_topology
 from playhead.runtime.log.values import Batch, NewRun, RunEnd, WorkerInfo, WriteStatus
+from tests.support.fleet import replicated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,7 @@ async def test_what_a_server_is_a_part_of_is_told(
 async def test_the_log_is_found_again_after_a_failover(own_sentinels: EmbeddedSentinels, prefix: str) -> None:
     log = RedisLog(connect(own_sentinels.url), prefix=prefix)
     run_id = await submit(log)
-    assert await log.client.execute_command("WAIT", 1, 5000) == 1
+    await replicated(log)
     os.kill(own_sentinels.primary.pid, signal.SIGKILL)
     with pytest.raises(LogUnavailableError):
         await log.info(run_id)

@@ -22,7 +22,7 @@ from playhead.runtime.models import chunks as c
 from playhead.workers import Worker, WorkerOptions
 from playhead.workers.checkpoints import Visit
 
-__all__ = ["LIMIT_S", "Fleet", "Owner", "Viewer", "text_record"]
+__all__ = ["LIMIT_S", "Fleet", "Owner", "Viewer", "replicated", "text_record"]
 
 LIMIT_S = 30.0
 """What a worker's or a client's block may take: a test that waits for ever fails here instead of hanging."""
@@ -31,6 +31,14 @@ LIMIT_S = 30.0
 def text_record(text: str) -> bytes:
     """An encoded record of one piece of text."""
     return encode_record(ModelChunk(at=1, chunk=c.text_delta(text)))
+
+
+async def replicated(log: RedisLog) -> None:
+    """Wait until a replica has all there is. A `WAIT` alone would return at once on a connection that has written nothing."""
+    pipeline: Any = log.client.pipeline(transaction=False)
+    pipeline.set(log.keys.durability_marker, 1, px=60_000)
+    pipeline.wait(1, 5000)
+    assert (await pipeline.execute())[-1] >= 1
 
 
 class Owner:
