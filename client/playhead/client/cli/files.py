@@ -12,9 +12,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from playhead.client.cli.look import counted
 from playhead.client.cli.reach import run_named, with_client
-from playhead.client.cli.render import print_json
+from playhead.client.cli.render import counted, print_json
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.runtime.log.file.export import export_runs

@@ -23,6 +23,7 @@ from playhead.client.cli.reach import with_client, with_run
 from playhead.client.cli.render import (
     STATE_STYLES,
     age,
+    counted,
     date,
     failed_call,
     preview,
@@ -46,12 +47,7 @@ from playhead.runtime.core.transcript import Transcript
 from playhead.runtime.log.reading import pages
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 
-__all__ = ["counted", "show", "workers"]
-
-
-def counted(number: int, what: str) -> str:
-    """`1 run`, `2 runs`."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+__all__ = ["show", "workers"]
 
 
 def _until(at_ms: int) -> str:

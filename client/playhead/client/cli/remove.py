@@ -11,9 +11,8 @@ import anyio
 import typer
 
 from playhead.client.cli.filters import Agent, Session, State, filters_of, fitting, nothing_fits, time_of
-from playhead.client.cli.look import counted
 from playhead.client.cli.reach import reach, run_named
-from playhead.client.cli.render import date, has_terminal, print_json
+from playhead.client.cli.render import counted, date, has_terminal, print_json
 from playhead.client.cli.watch import Json, Prefix, Tags, Url
 from playhead.client.client import Client
 from playhead.runtime.core.errors import RunNotEndedError, RunNotFoundError

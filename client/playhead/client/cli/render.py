@@ -19,6 +19,7 @@ __all__ = [
     "EXIT_FAILED",
     "STATE_STYLES",
     "age",
+    "counted",
     "date",
     "failed_call",
     "has_terminal",
@@ -47,6 +48,11 @@ EXIT_FAILED: Final = 1
 EXIT_CANCELLED: Final = 3
 EXIT_DIFFERS: Final = 4
 _LONGEST: Final = 100
+
+
+def counted(number: int, what: str) -> str:
+    """`1 run`, `2 runs`, `1,000 runs`."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def printable(text: str) -> str:

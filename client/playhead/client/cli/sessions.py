@@ -9,10 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from playhead.client.cli.look import counted
 from playhead.client.cli.place import message_lines
 from playhead.client.cli.reach import with_client
-from playhead.client.cli.render import age, print_json, printable
+from playhead.client.cli.render import age, counted, print_json, printable
 from playhead.client.cli.tables import Column, print_table
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client

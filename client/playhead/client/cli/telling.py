@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playhead.client.cli.look import counted
-from playhead.client.cli.render import seconds, short
+from playhead.client.cli.render import counted, seconds, short
 from playhead.runtime.core.run_acts import RunAct
 from playhead.runtime.core.run_diff import RunDiff, RunSummary
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["Check", "CheckState", "age", "counted", "exit_code", "named"]
+__all__ = ["Check", "CheckState", "age", "exit_code", "named"]
 
 CheckState = Literal["ok", "warning", "failed"]
 """`failed`: runs are lost, refused or not served, or will be. `warning`: a setting or a load that leads there."""
@@ -40,11 +40,6 @@ def exit_code(checks: Iterable[Check], *, strict: bool) -> int:
     """1 if a check failed, or, if `strict`, if one is a warning; else 0."""
     bad: tuple[CheckState, ...] = ("failed", "warning") if strict else ("failed",)
     return int(any(check.state in bad for check in checks))
-
-
-def counted(number: int, what: str) -> str:
-    """`1 run`, `2 runs`, `1,000 runs`."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def named(run_ids: Sequence[str]) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from playhead.client.cli.checks.check import Check, age, counted, named
+from playhead.client.cli.checks.check import Check, age, named
+from playhead.client.cli.render import counted
 from playhead.runtime.core.records import Entry
 from playhead.runtime.log.values import RunInfo, WorkerInfo
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from playhead.client.cli.checks.check import Check, counted
+from playhead.client.cli.checks.check import Check
+from playhead.client.cli.render import counted
 from playhead.client.client import Client
 from playhead.client.files import open_log
 from playhead.runtime.core.errors import PlayheadError

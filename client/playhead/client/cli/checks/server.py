@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from playhead.client.cli.checks.check import Check, counted
+from playhead.client.cli.checks.check import Check
+from playhead.client.cli.render import counted
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.server_check import Weakness
 
