@@ -9,7 +9,15 @@ import pytest
 
 from playhead.runtime import Agent, OverrideRefusedError, tool
 from playhead.runtime.core.errors import ModelConfigurationError
-from playhead.runtime.models import DemoModel, OpenAIModel, ScriptedModel, resolve, tool_call
+from playhead.runtime.models import (
+    AnthropicModel,
+    BedrockModel,
+    DemoModel,
+    OpenAIModel,
+    ScriptedModel,
+    resolve,
+    tool_call,
+)
 from playhead.runtime.models.local.model import LocalModel
 from playhead.runtime.models.params import with_params
 
@@ -96,14 +104,25 @@ def test_an_unknown_model_or_tool_is_refused_when_the_agent_is_made() -> None:
 
 
 def test_a_model_with_parameters_is_another_and_the_first_keeps_its_own() -> None:
-    first = OpenAIModel("m", api_key="k", params={"seed": 1, "top_k": 2})
-    second = with_params(first, {"seed": 5})
-    assert isinstance(second, OpenAIModel)
-    assert second.get_config()["params"] == {"seed": 5, "top_k": 2}
-    assert first.get_config()["params"] == {"seed": 1, "top_k": 2}
+    own = {"seed": 1, "top_k": 2}
+    models = [OpenAIModel("m", api_key="k", params=own), AnthropicModel("m", params=own), BedrockModel("m", params=own)]
+    for first in models:
+        second: Any = with_params(first, {"seed": 5})
+        assert type(second) is type(first)
+        assert second.get_config()["params"] == {"seed": 5, "top_k": 2}
+        assert first.get_config()["params"] == own
     assert LocalModel("m.gguf").with_params({"seed": 5}).get_config()["params"] == {"seed": 5}
     assert DemoModel().with_params({"seed": 5}).get_config()["params"] == {"seed": 5}
     assert "params" not in DemoModel().get_config()
+
+
+def test_a_model_that_reasons_by_its_parameters_does_not_go_on_from_a_partial_message() -> None:
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    claude, bedrock = AnthropicModel("m"), BedrockModel("anthropic.claude-x-v1:0")
+    assert not claude.with_params(thinking).continues_partial
+    assert not bedrock.with_params({"additionalModelRequestFields": thinking}).continues_partial
+    assert claude.continues_partial
+    assert bedrock.continues_partial
 
 
 def test_a_model_that_takes_no_parameters_says_so() -> None:

@@ -18,9 +18,10 @@ from typing import Any, Final, Literal, cast
 import anyio
 import anyio.to_thread
 
+from playhead.runtime.core.arguments import check_mapping, check_text
 from playhead.runtime.core.errors import ModelConfigurationError
 
-__all__ = ["NO_KEY", "Package", "check_installed", "client_of", "closing", "load_sdk", "response_of"]
+__all__ = ["NO_KEY", "Package", "arguments_of", "check_installed", "client_of", "closing", "load_sdk", "response_of"]
 
 Package = Literal["openai", "anthropic"]
 
@@ -47,6 +48,27 @@ def check_installed(model_id: str, *, package: Package) -> None:
         raise ModelConfigurationError(
             f"model {model_id} needs the extra `{package}`: pip install 'playhead-runtime[{package}]'"
         )
+
+
+def arguments_of(client_args: Mapping[str, Any] | None, *, base_url: str | None, api_key: str | None) -> dict[str, Any]:
+    """The arguments of an SDK's client: it does not retry by itself, unless `client_args` say so.
+
+    Args:
+        client_args: The caller's own arguments of the client.
+        base_url: The API's address, in place of that in `client_args`; None leaves it.
+        api_key: The key, in place of that in `client_args`; None leaves it.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If an argument is empty, or `base_url` does not begin with http:// or https://.
+    """
+    check_text("api_key", api_key, optional=True)
+    check_text("base_url", base_url, optional=True)
+    if base_url is not None and not base_url.startswith(("http://", "https://")):
+        raise ValueError(f"base_url must begin with http:// or https://, and is {base_url!r}")
+    check_mapping("client_args", client_args, optional=True)
+    given = {"base_url": base_url, "api_key": api_key}
+    return {"max_retries": 0, **(client_args or {}), **{name: one for name, one in given.items() if one is not None}}
 
 
 @asynccontextmanager

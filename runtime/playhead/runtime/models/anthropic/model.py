@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from playhead.runtime.core.arguments import check_mapping, check_text, check_whole
 from playhead.runtime.core.converse import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
@@ -14,7 +15,15 @@ from playhead.runtime.core.errors import ModelConfigurationError, ModelResponseE
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.anthropic.events import EventTranslator
 from playhead.runtime.models.anthropic.messages import CacheTtl, messages_request
-from playhead.runtime.models.sdk import NO_KEY, check_installed, client_of, closing, load_sdk, response_of
+from playhead.runtime.models.sdk import (
+    NO_KEY,
+    arguments_of,
+    check_installed,
+    client_of,
+    closing,
+    load_sdk,
+    response_of,
+)
 from playhead.runtime.models.server_errors import not_understood
 from playhead.runtime.models.sse import EventDecoder, ServerEvent
 from playhead.runtime.models.told import told
@@ -48,11 +57,6 @@ class AnthropicModel:
         cache: `"5m"` or `"1h"` has the provider keep the tools, the system prompt and the history that long, so that the
             next request pays less for them. Cache points in the messages are sent with and without it; the API accepts
             four, so the oldest of the messages are left out.
-
-    Attributes:
-        continues_partial: Whether the model goes on from a partial message, so that an agent may have
-            `on_partial="continue"`: always, except with `thinking` in `params`. Some models refuse it; then the loop
-            makes the call again from its beginning.
 
     Raises:
         ModelConfigurationError: The extra `anthropic` is not installed.
@@ -88,12 +92,7 @@ class AnthropicModel:
     ) -> None:
         check_text("model_id", model_id)
         check_whole("max_tokens", max_tokens, least=1)
-        check_text("api_key", api_key, optional=True)
-        check_text("base_url", base_url, optional=True)
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url must begin with http:// or https://, and is {base_url!r}")
         check_mapping("params", params, optional=True)
-        check_mapping("client_args", client_args, optional=True)
         if cache not in (None, "5m", "1h"):
             raise ValueError(f"cache must be '5m', '1h' or None, and is {cache!r}")
         check_installed(model_id, package="anthropic")
@@ -101,16 +100,20 @@ class AnthropicModel:
         self._max_tokens = max_tokens
         self._params = dict(params or {})
         self._cache: CacheTtl | None = cache
-        thinking = self._params.get("thinking")
-        self.continues_partial: bool = not isinstance(thinking, dict) or thinking.get("type") == "disabled"
-        self._client_args: dict[str, Any] = {"max_retries": 0, **(client_args or {})}
-        if base_url is not None:
-            self._client_args["base_url"] = base_url
-        if api_key is not None:
-            self._client_args["api_key"] = api_key
+        self._client_args = arguments_of(client_args, base_url=base_url, api_key=api_key)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r})"
+
+    @property
+    def continues_partial(self) -> bool:
+        """Whether the model goes on from a partial message, so that an agent may have `on_partial="continue"`.
+
+        Always, except with `thinking` in `params`. Some models refuse it; then the loop makes the call again from its
+        beginning.
+        """
+        thinking = self._params.get("thinking")
+        return not isinstance(thinking, dict) or thinking.get("type") == "disabled"
 
     def get_config(self) -> dict[str, Any]:
         """The description of this model that is stored with the runs: its id, parameters and server, without the key."""
@@ -118,6 +121,12 @@ class AnthropicModel:
         if self._cache:
             config["cache"] = self._cache
         return {**config, "base_url": str(self._server)} if self._server else config
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """This model with these `params` besides its own."""
+        taken = copy.copy(self)
+        taken._params = {**self._params, **params}
+        return taken
 
     def check_ready(self) -> None:
         """Check that there is a key, or a server that may need none; makes no call.

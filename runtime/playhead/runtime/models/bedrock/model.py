@@ -7,14 +7,15 @@ of its runs.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import threading
 import weakref
 from asyncio import AbstractEventLoop, get_running_loop
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any
+from typing import Any, Self
 
 from playhead.runtime.core.arguments import check_mapping, check_text
 from playhead.runtime.core.converse import Chunk, ContentBlock, Messages, ToolChoice, ToolSpec
@@ -38,11 +39,6 @@ class BedrockModel:
         client_args: Additional arguments of the SDK's `create_client`, such as `endpoint_url` or `aws_access_key_id`;
             `config` is an `aiobotocore.config.AioConfig` in the place of the one that forbids the SDK's own retries and
             does not limit its connections.
-
-    Attributes:
-        continues_partial: Whether the model goes on from a partial message, so that an agent may have
-            `on_partial="continue"`: models of Anthropic, except with `thinking`. Some of them refuse it; then the loop
-            makes the call again from its beginning.
 
     Raises:
         ModelConfigurationError: The extra `bedrock` is not installed.
@@ -85,8 +81,6 @@ class BedrockModel:
         self._region = region
         self._params = dict(params or {})
         self._client_args = dict(client_args or {})
-        thinks = "thinking" in (self._params.get("additionalModelRequestFields") or {})
-        self.continues_partial: bool = is_claude(model_id) and not thinks
         # One for each event loop: a session caches credentials, and guards them with a lock of its loop.
         self._clients: weakref.WeakKeyDictionary[AbstractEventLoop, SharedClient] = weakref.WeakKeyDictionary()
         self._guard = threading.Lock()
@@ -94,11 +88,27 @@ class BedrockModel:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r})"
 
+    @property
+    def continues_partial(self) -> bool:
+        """Whether the model goes on from a partial message, so that an agent may have `on_partial="continue"`.
+
+        Models of Anthropic do, except with `thinking`. Some of them refuse it; then the loop makes the call again from
+        its beginning.
+        """
+        thinks = "thinking" in (self._params.get("additionalModelRequestFields") or {})
+        return is_claude(self.model_id) and not thinks
+
     def get_config(self) -> dict[str, Any]:
         """The description of this model that is stored with the runs: its id, region and parameters."""
         config: dict[str, Any] = {"model_id": self.model_id, "region": self._region, "params": self._params}
         endpoint = self._client_args.get("endpoint_url")
         return {**config, "endpoint_url": str(endpoint)} if endpoint else config
+
+    def with_params(self, params: Mapping[str, Any]) -> Self:
+        """This model with these `params` besides its own; a key of both, such as `inferenceConfig`, is replaced whole."""
+        taken = copy.copy(self)
+        taken._params = {**self._params, **params}
+        return taken
 
     def check_ready(self) -> None:
         """Check that there is a region; makes no call. Credentials may need one, so they are not looked for.

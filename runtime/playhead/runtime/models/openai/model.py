@@ -18,7 +18,15 @@ from playhead.runtime.models import chunks as c
 from playhead.runtime.models.openai.messages import SendBack
 from playhead.runtime.models.openai.response import ResponseReader
 from playhead.runtime.models.openai.wires import WIRES, Api
-from playhead.runtime.models.sdk import NO_KEY, check_installed, client_of, closing, load_sdk, response_of
+from playhead.runtime.models.sdk import (
+    NO_KEY,
+    arguments_of,
+    check_installed,
+    client_of,
+    closing,
+    load_sdk,
+    response_of,
+)
 from playhead.runtime.models.told import told
 
 __all__ = ["OpenAIModel"]
@@ -96,15 +104,10 @@ class OpenAIModel:
         send_back: SendBack = "calls",
     ) -> None:
         check_text("model_id", model_id)
-        check_text("api_key", api_key, optional=True)
-        check_text("base_url", base_url, optional=True)
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url must begin with http:// or https://, and is {base_url!r}")
         check_choice("api", api, tuple(WIRES))
         if api == "responses" and continue_params is not None:
             raise ValueError("continue_params must be None with api='responses', which cannot continue a message")
         check_mapping("params", params, optional=True)
-        check_mapping("client_args", client_args, optional=True)
         check_mapping("continue_params", continue_params, optional=True)
         check_installed(model_id, package="openai")
         self.model_id = model_id
@@ -114,11 +117,7 @@ class OpenAIModel:
         self.continues_partial: bool = continue_params is not None
         self._continue_params = dict(continue_params or {})
         self._params = dict(params or {})
-        self._client_args: dict[str, Any] = {"max_retries": 0, **(client_args or {})}
-        if base_url is not None:
-            self._client_args["base_url"] = base_url
-        if api_key is not None:
-            self._client_args["api_key"] = api_key
+        self._client_args = arguments_of(client_args, base_url=base_url, api_key=api_key)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model_id!r})"
