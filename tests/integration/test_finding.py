@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from playhead.client import Client
-from playhead.client.finding import DATA_DIRECTORY, data_folder, find_url
+from playhead.client.finding import DATA_DIRECTORY, data_folder, find_url, folder_named
 from playhead.runtime import LogUnavailableError
 from playhead.runtime.embedded.binary import PortTakenError
 from playhead.runtime.embedded.process import free_port
@@ -67,6 +67,11 @@ def test_the_variable_counts_first_and_may_name_a_folder(
     monkeypatch.setenv("PLAYHEAD_URL", str(tmp_path))
     with pytest.raises(LogUnavailableError, match="which PLAYHEAD_URL names"):
         find_url()
+    monkeypatch.setenv("PLAYHEAD_URL", "absent")
+    with pytest.raises(LogUnavailableError, match="PLAYHEAD_URL is 'absent', which is neither a URL, such as redis://"):
+        find_url()
+    with pytest.raises(LogUnavailableError, match="the URL is 'user:\\*\\*\\*@host', which is neither"):
+        folder_named("user:secret@host")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="folders have no owner")

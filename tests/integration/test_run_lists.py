@@ -75,7 +75,7 @@ async def test_a_client_finds_runs_by_what_they_are(fleet: Fleet) -> None:
         ({"tag": {"key": None}}, "must be a text, a number or a bool"),
         ({"limit": "3"}, "limit must be a whole number"),
         ({"limit": 0}, "limit must be at least 1, not 0"),
-        ({"cursor": "x"}, "is not one of a page of runs"),
+        ({"cursor": "x"}, "cursor 'x' is not one of a page of runs: give the one that the page before ended with"),
         ({"since": 2, "until": 1}, "is not before until"),
     ],
 )

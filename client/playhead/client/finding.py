@@ -10,6 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from playhead.runtime.core.errors import LogUnavailableError
+from playhead.runtime.log.redis.connection import DEFAULT_URL, redact
 
 __all__ = ["DATA_DIRECTORY", "data_folder", "find_url", "folder_named", "listening", "running_in", "with_places"]
 
@@ -25,7 +26,7 @@ def find_url() -> str | None:
     Blocks for up to half a second. `PLAYHEAD_URL` may name a folder of `playhead dev`, too.
 
     Raises:
-        LogUnavailableError: If `PLAYHEAD_URL` names a folder, and no server runs on it.
+        LogUnavailableError: If `PLAYHEAD_URL` names a folder, and no server runs on it; or if it is neither a URL nor a folder.
     """
     named = os.environ.get("PLAYHEAD_URL")
     if not named:
@@ -39,8 +40,20 @@ def find_url() -> str | None:
 
 
 def folder_named(url: str) -> Path | None:
-    """The folder of `playhead dev` that is given in place of a URL; None if it is a URL."""
-    return Path(url) if "://" not in url and Path(url).is_dir() else None
+    """The folder of `playhead dev` that is given in place of a URL; None if it is a URL.
+
+    Raises:
+        LogUnavailableError: If it is neither.
+    """
+    if "://" in url:
+        return None
+    if (folder := Path(url)).is_dir():
+        return folder
+    where = "PLAYHEAD_URL" if os.environ.get("PLAYHEAD_URL") == url else "the URL"
+    raise LogUnavailableError(
+        f"{where} is {redact(url)!r}, which is neither a URL, such as {DEFAULT_URL}, nor a folder that exists: give one of "
+        f"the two, or nothing to use the nearest {DATA_DIRECTORY}/"
+    )
 
 
 def with_places(error: LogUnavailableError) -> LogUnavailableError:

@@ -16,7 +16,7 @@ from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.session import first_kept, fork_of, said_in
 from playhead.runtime.core.so_far import SoFar
 from playhead.runtime.log.interface import ClientLog
-from playhead.runtime.log.listing import RunFilter, RunPage, place_of
+from playhead.runtime.log.listing import RunFilter, RunPage, no_cursor, place_of
 from playhead.runtime.log.values import RunInfo, SessionInfo
 
 __all__ = ["Conversation", "Session", "SessionPage", "Sessions"]
@@ -64,9 +64,7 @@ def _place_of(cursor: str) -> tuple[int, str]:
         position, _, session = place.decode("utf-8", "surrogatepass").partition(" ")
         return int(position), session
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"cursor {cursor!r:.80} is not one of a page of sessions: pass `page.cursor` as it is"
-        ) from error
+        raise ValueError(no_cursor(cursor, "sessions")) from error
 
 
 @names_keywords

@@ -74,6 +74,7 @@ def test_one_server_needs_no_finder():
         ("redis://a:1?socket_timeout=long", "Invalid value for 'socket_timeout'"),
         ("redis://[::1", "Invalid IPv6"),
         ("", "is not a Redis URL"),
+        ("localhost:6379", r"is not a Redis URL \(it does not begin with such a scheme as redis://\); use redis://"),
     ],
 )
 def test_a_bad_url_says_which_part_is_wrong_and_what_to_use(url: str, wrong: str):
@@ -84,7 +85,9 @@ def test_a_bad_url_says_which_part_is_wrong_and_what_to_use(url: str, wrong: str
 
 
 @pytest.mark.parametrize("escaped", ["/", "?", "#", "@/", "/@", ":/", "%"])
-@pytest.mark.parametrize("form", ["redis://{}a:1", "redis+sentinel://{}a:1/main", "redis+cluster://{}a:1,b", "x://{}a"])
+@pytest.mark.parametrize(
+    "form", ["redis://{}a:1", "redis+sentinel://{}a:1/main", "redis+cluster://{}a:1,b", "x://{}a", "{}a:1"]
+)
 def test_no_password_is_shown_however_badly_it_is_written(form: str, escaped: str):
     url = form.format(f"user:{SECRET}{escaped}{SECRET}@")
     assert SECRET not in redact(url)

@@ -25,6 +25,7 @@ __all__ = [
     "RunPage",
     "first_position",
     "merged",
+    "no_cursor",
     "page_of",
     "place_by_time",
     "place_of",
@@ -157,7 +158,15 @@ def place_of(cursor: str) -> Place:
         position, _, run_id = text.decode("utf-8", "surrogatepass").partition(" ")
         return Place(int(position), run_id)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"cursor {cursor!r:.80} is not one of a page of runs: pass `page.cursor` as it is") from error
+        raise ValueError(no_cursor(cursor, "runs")) from error
+
+
+def no_cursor(cursor: str, listed: str) -> str:
+    """What to say of a text that is not the cursor of a page."""
+    return (
+        f"cursor {cursor!r:.80} is not one of a page of {listed}: give the one that the page before ended with, or none "
+        "for the first page"
+    )
 
 
 def page_of(runs: Iterable[ListedRun], filters: RunFilter, *, limit: int, after: Place | None) -> RunPage:

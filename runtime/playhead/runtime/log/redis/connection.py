@@ -63,7 +63,7 @@ _MOVING_CONNECT_TIMEOUT_S: Final = 2.0
 def redact(url: str) -> str:
     """The URL without its passwords, for messages and logs. In any other string, everything that might be a password is hidden."""
     # Up to the last @: a password may contain a / or ? that should have been escaped.
-    hidden = re.sub(r"^([^/]*//[^:@/?#]*):.*@", r"\1:***@", url, flags=re.DOTALL)
+    hidden = re.sub(r"^((?:[^/]*//)?[^:@/?#]*):(?!//).*@", r"\1:***@", url, flags=re.DOTALL)
     return re.sub(r"(?i)([?&][^=&]*password=)[^&#]*", r"\1***", hidden)
 
 
@@ -108,6 +108,7 @@ def connect(url: str = DEFAULT_URL, *, timeout: float | None = _TIMEOUT_S) -> Re
         pool.make_connection()  # connects nothing, but refuses options that do not exist
     except (ValueError, TypeError, redis_errors.RedisError) as error:
         wrong = re.sub(r".*unexpected keyword argument", "it has no option", str(error))
+        wrong = re.sub(r"Redis URL must specify .*", "it does not begin with such a scheme as redis://", wrong)
         raise LogUnavailableError(
             f"{redact(url)!r} is not a Redis URL ({wrong}); use redis://[user:password@]host:port[/db], "
             "redis+sentinel://host:port,host:port/service or redis+cluster://host:port,host:port"
