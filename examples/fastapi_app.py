@@ -13,13 +13,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from playhead.client import Client
+from playhead.client.web import opened
 
 client = Client()
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    async with client:
+    async with opened(client):
         yield
 
 

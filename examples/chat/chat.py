@@ -13,7 +13,7 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse
 
 from playhead.client import Client
-from playhead.client.web import RunStreams, error_response
+from playhead.client.web import RunStreams, error_response, opened
 from playhead.runtime import Agent, Event, PlayheadError, ToolContext, tool
 from playhead.runtime.toolbox import calculator as arithmetic
 
@@ -47,7 +47,7 @@ streams = RunStreams(client)
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-    async with client:
+    async with opened(client):
         yield
 
 

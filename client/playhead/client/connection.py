@@ -48,9 +48,20 @@ class Connection:
         self._durability: Durability = durability
         self._shards = shards
         self._service: Service | None = None
+        self._unreached: LogUnavailableError | None = None  # why the last `open` failed, until one succeeds
 
     def opened(self) -> Service:
-        """The open service. Raises PlayheadError if there is none, or if it belongs to a different event loop."""
+        """The open service.
+
+        Raises:
+            LogUnavailableError: If the server could not be reached when it was last to be opened.
+            PlayheadError: If there is none, or if it belongs to a different event loop.
+        """
+        if self._unreached is not None:
+            raise LogUnavailableError(str(self._unreached)) from self._unreached
+        return self._begun()
+
+    def _begun(self) -> Service:
         service = self._service
         if service is None or service.closing:
             raise PlayheadError("the client is not open: use `async with Client(url) as client:`")
@@ -60,14 +71,12 @@ class Connection:
     async def open(self) -> None:
         """Find the server, check it and the rights there, and start the service. Raises as entering a `Client` does."""
         await self._end_of_former()
-        found = self._given or await anyio.to_thread.run_sync(find_url)
-        self.url = found or DEFAULT_URL
         try:
-            await self._start()
+            await self._find_and_start()
         except LogUnavailableError as error:
-            if found is not None:
-                raise
-            raise with_places(error) from error.__cause__
+            self._unreached = error
+            raise
+        self._unreached = None
 
     async def aclose(self) -> None:
         """Close all connections. Does nothing if none is open, or if the event loop that opened them has ended."""
@@ -79,6 +88,16 @@ class Connection:
             await service.aclose()
         if self._service is service:
             self._service = None
+
+    async def _find_and_start(self) -> None:
+        found = self._given or await anyio.to_thread.run_sync(find_url)
+        self.url = found or DEFAULT_URL
+        try:
+            await self._start()
+        except LogUnavailableError as error:
+            if found is not None:
+                raise
+            raise with_places(error) from error.__cause__
 
     async def _start(self) -> None:
         service = self._service = Service(self.log)
@@ -107,5 +126,5 @@ class Connection:
         await former.aclose()
 
     def _shard_log(self, shard: int) -> RedisLog:
-        self.opened()
+        self._begun()
         return RedisLog(connect(self.url), prefix=self._prefix, shard=shard, durability=self._durability)

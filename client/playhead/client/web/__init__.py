@@ -22,7 +22,8 @@ if find_spec("starlette") is None:
 
 from playhead.client.web.errors import error_response
 from playhead.client.web.frames import Show
+from playhead.client.web.opening import opened
 from playhead.client.web.request import Media
 from playhead.client.web.streams import RunStreams
 
-__all__ = ["Media", "RunStreams", "Show", "error_response"]
+__all__ = ["Media", "RunStreams", "Show", "error_response", "opened"]
