@@ -186,6 +186,10 @@ def works(want: str, folder: Path) -> None:
     if "from Python" in want:
         assert there == "[]"
         assert len(uv("pip", "list", "--quiet", "--python", scripts / "python").splitlines()) < 2 + 20
+    elif "web service" in want:
+        assert there == "[]"
+        done = in_a_shell(f"{scripts}/python -c 'import playhead.client.web'", folder)
+        assert done.returncode == 0, done.stderr
     elif "without workers" in want:
         assert there == "['typer', 'rich']"
         refused = in_a_shell(f"{scripts}/playhead worker agents.py", folder)
@@ -208,6 +212,20 @@ def test_a_line_of_the_readme_installs_what_it_says_in_an_empty_folder(
     done = in_a_shell(line, tmp_path, **settings)
     assert done.returncode == 0, done.stderr
     works(want, tmp_path)
+
+
+@pytest.mark.wheels
+@pytest.mark.timeout(600)
+def test_the_chat_example_is_installed_and_imported_as_its_readme_says(dist: Path, tmp_path: Path):
+    folder = tmp_path / "chat"
+    shutil.copytree(ROOT / "examples" / "chat", folder, ignore=shutil.ignore_patterns("__pycache__"))
+    typed = blocks((folder / "README.md").read_text(encoding="utf-8"))
+    line = next(block.text.splitlines()[0] for block in typed if block.language == "console").removeprefix("$ ")
+    assert "uv add playhead" in line
+    done = in_a_shell(line.replace("uv init", f"uv init --python '{sys.executable}'"), folder, UV_FIND_LINKS=str(dist))
+    assert done.returncode == 0, done.stderr
+    done = in_a_shell("uv run uvicorn --version && uv run python -c 'import chat'", folder, UV_FIND_LINKS=str(dist))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.wheels
