@@ -120,9 +120,13 @@ async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
     check_turns(scenario)
     recording = Recording()
     preloaded = scenario.get("agent", {}).get("messages", [])
-    async with serving(scenario, fleet, note=recording.requests.append) as client:
+    turns: list[dict[str, Any]] = []  # those that have begun
+    async with serving(
+        scenario, fleet, note=recording.requests.append, cancels=lambda: turns[-1].get("cancel_after")
+    ) as client:
         remote = _Remote(client, scenario["id"], f"conformance-{uuid4().hex}", recording)
         for number, step in enumerate(scenario["turns"]):
+            turns.append(step)
             await remote.play(number, step)
             if step.get("close_after"):
                 recording.left_in = number
@@ -169,7 +173,7 @@ class _Remote:
         state = decode(step.get("invocation_state", {}))
         events = self._remote.stream_async(prompt)
         cancel = self._remote.cancel
-        if interrupt_responses(prompt) is None:
+        if interrupt_responses(prompt) is None and not self.is_paused:
             try:
                 run = await self._client.start(
                     self._remote.name,

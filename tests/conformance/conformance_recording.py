@@ -14,6 +14,9 @@ from tests.conformance.conformance_tools import output_class
 
 __all__ = ["OURS", "Recording", "check_turns", "due_actions", "event_line", "prompt_of", "terms_of_turn"]
 
+_OF_STRANDS: Final = {"InterruptNotOpenError": "KeyError", "AgentPausedError": "TypeError"}
+"""Errors that have another class here, and what Strands raises for the same: a decided difference."""
+
 _MERGING: Final = ("init_event_loop", "delta", "event_loop_throttled_delay")
 
 OURS: Final = frozenset({"retrying", "retracted"})
@@ -52,7 +55,8 @@ class Recording:
 
     def note_raised(self, turn: int, error: Exception) -> None:
         """Add the end of a turn that raised."""
-        cause = {"type": type(error).__name__, "message": str(error)}
+        name = type(error).__name__
+        cause = {"type": _OF_STRANDS.get(name, name), "message": str(error)}
         self.note(turn, end="raise", **{"raise": cause})
 
 

@@ -7,7 +7,7 @@ model would be done long before a cancel could come back.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from unittest.mock import patch
@@ -30,37 +30,31 @@ __all__ = ["serving"]
 
 
 @asynccontextmanager
-async def serving(scenario: Scenario, fleet: Fleet, *, note: Callable[[Request], None]) -> AsyncGenerator[Client]:
+async def serving(
+    scenario: Scenario, fleet: Fleet, *, note: Callable[[Request], None], cancels: Callable[[], dict[str, Any] | None]
+) -> AsyncGenerator[Client]:
     """A worker that serves the scenario's agent during the block, and a client of it.
 
     Args:
         note: Called with each request to the scenario's model.
+        cancels: After what the consumer of the current turn cancels.
 
     Raises:
         NotImplementedError: The agent needs what playhead does not have.
     """
     agent = build_agent(scenario, note=note)
-    loop = _holding_loop([turn.get("cancel_after") for turn in scenario["turns"]])
-    with patch.object(serving_agents, "Loop", loop):
+    with patch.object(serving_agents, "Loop", _holding_loop(cancels)):
         async with fleet.worker(agent), fleet.client() as client:
             yield client
 
 
-def _holding_loop(cancels: Sequence[dict[str, Any] | None]) -> type[Loop]:
-    """A loop that waits, where the scenario's consumer cancels, for that cancel; else as the real one.
-
-    Args:
-        cancels: After what each turn's consumer cancels.
-    """
-    turns: list[str] = []  # the runs in the order in which they were first claimed
+def _holding_loop(cancels: Callable[[], dict[str, Any] | None]) -> type[Loop]:
+    """A loop that waits, where the turn's consumer cancels, for that cancel; else as the real one."""
 
     class HoldingLoop(Loop):
-        def __init__(self, spec: AgentSpec, *, run_id: str, epoch: int, **options: Any) -> None:
-            super().__init__(spec, run_id=run_id, epoch=epoch, **options)
-            if run_id not in turns:
-                turns.append(run_id)
-            turn = turns.index(run_id)
-            self._rule = cancels[turn] if turn < len(cancels) else None
+        def __init__(self, spec: AgentSpec, **options: Any) -> None:
+            super().__init__(spec, **options)
+            self._rule = cancels()
 
         async def records(self) -> AsyncGenerator[LoopOutput, None]:
             projection = Projection(self.run_id)

@@ -47,20 +47,27 @@ class _Finished:
         return self._events.setdefault((run_id, name), anyio.Event())
 
 
-def build_tools(scenario: Scenario) -> list[Tool]:
-    """The scenario's tools. Where one waits for another, or several ask, they are coroutines, else run in threads.
+def build_tools(scenario: Scenario, *, make: Callable[..., Any] = tool, context: type[Any] = ToolContext) -> list[Tool]:
+    """The scenario's tools. Where one waits for another, or one asks, they are coroutines, else run in threads.
+
+    Args:
+        make: The decorator of the tools.
+        context: The class of the context that they are given.
 
     Raises:
         NotImplementedError: A behaviour needs what playhead does not have.
     """
     specs: list[dict[str, Any]] = scenario.get("tools", [])
-    asking = sum(spec["behaviour"]["kind"] == "interrupt" for spec in specs)  # threads would ask in any order
-    together = asking > 1 or any("wait_for" in spec["behaviour"] for spec in specs)
+    asking = any(spec["behaviour"]["kind"] == "interrupt" for spec in specs)  # threads would ask in any order
+    together = asking or any("wait_for" in spec["behaviour"] for spec in specs)
     finished = _Finished()
-    return [_build_tool(spec, finished, together=together) for spec in specs]
+    return [
+        make(name=one["name"], description=one["description"])(_function(one, finished, together, context))
+        for one in specs
+    ]
 
 
-def _build_tool(spec: dict[str, Any], finished: _Finished, *, together: bool) -> Tool:
+def _function(spec: dict[str, Any], finished: _Finished, together: bool, context: type[Any]) -> Callable[..., Any]:
     behaviour: dict[str, Any] = spec["behaviour"]
     if behaviour["kind"] == "stream":
         body = _streaming(behaviour, name=spec["name"], finished=finished)
@@ -70,12 +77,12 @@ def _build_tool(spec: dict[str, Any], finished: _Finished, *, together: bool) ->
         body = _in_turn(behaviour, name=spec["name"], finished=finished) if together else _at_once(behaviour)
     made = cast("Any", body)
     made.__name__ = spec["name"]
-    made.__signature__ = _signature(spec["input_schema"])
+    made.__signature__ = _signature(spec["input_schema"], context)
     made.__annotations__ = {name: item.annotation for name, item in made.__signature__.parameters.items()}
-    return tool(name=spec["name"], description=spec["description"])(made)
+    return made
 
 
-def _signature(schema: dict[str, Any]) -> inspect.Signature:
+def _signature(schema: dict[str, Any], kind: type[Any]) -> inspect.Signature:
     required: list[str] = schema.get("required", [])
     parameters = [
         inspect.Parameter(
@@ -86,7 +93,7 @@ def _signature(schema: dict[str, Any]) -> inspect.Signature:
         )
         for name, item in schema.get("properties", {}).items()
     ]
-    context = inspect.Parameter("tool_context", inspect.Parameter.KEYWORD_ONLY, annotation=ToolContext)
+    context = inspect.Parameter("tool_context", inspect.Parameter.KEYWORD_ONLY, annotation=kind)
     return inspect.Signature([*parameters, context])
 
 
@@ -124,10 +131,10 @@ def _at_once(behaviour: dict[str, Any]) -> Callable[..., Any]:
 def _in_turn(behaviour: dict[str, Any], *, name: str, finished: _Finished) -> Callable[..., Any]:
     async def body(*, tool_context: ToolContext, **values: Any) -> Any:
         try:
-            await finished.wait(tool_context.run_id, behaviour.get("wait_for"))
+            await finished.wait(_run_of(tool_context), behaviour.get("wait_for"))
             return _outcome(behaviour, values, tool_context)
         finally:
-            finished.note(tool_context.run_id, name)
+            finished.note(_run_of(tool_context), name)
 
     return body
 
@@ -152,16 +159,21 @@ def _outcome(behaviour: dict[str, Any], values: dict[str, Any], context: ToolCon
             raise _ERRORS[behaviour["error"]](behaviour["message"])
 
 
+def _run_of(context: Any) -> str:
+    """The run; empty in Strands, whose tools are made for one play of a scenario."""
+    return getattr(context, "run_id", "")
+
+
 def _streaming(behaviour: dict[str, Any], *, name: str, finished: _Finished) -> Callable[..., Any]:
     async def body(*, tool_context: ToolContext, **values: Any) -> AsyncIterator[Any]:
         del values
         try:
             for value in behaviour["yields"]:
                 yield decode(value)
-            await finished.wait(tool_context.run_id, behaviour.get("wait_for"))
+            await finished.wait(_run_of(tool_context), behaviour.get("wait_for"))
             if error := behaviour.get("then_raise"):
                 raise _ERRORS[error[0]](error[1])
         finally:
-            finished.note(tool_context.run_id, name)
+            finished.note(_run_of(tool_context), name)
 
     return body

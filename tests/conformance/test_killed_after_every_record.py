@@ -8,13 +8,14 @@ call that was cut off runs again, and its progress comes again.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance.conformance_judge import differences
-from tests.conformance.conformance_killed import Played, Stage
+from tests.conformance.conformance_killed import Kill, Played, Stage
 from tests.conformance.conformance_parameters import every_scenario
 from tests.conformance.conformance_scenarios import Folder, Scenario
 
@@ -30,10 +31,17 @@ async def test_a_worker_killed_after_any_record_changes_nothing_for_the_reader(
     stage = Stage(scenario)
     whole = await stage.play()
     assert not differences(folder, scenario, whole.recording, scratch=tmp_path / "whole")
-    for kill in whole.kills:
+    for kill in _tried(folder, scenario, whole.kills):
         played = await stage.play(kill)
         problems = _problems(folder, scenario, played, whole, scratch=tmp_path / f"{kill.run}-{kill.seq}")
         assert not problems, "\n".join([f"the worker was killed after record {kill.seq} of run {kill.run}", *problems])
+
+
+def _tried(folder: Folder, scenario: Scenario, kills: list[Kill]) -> list[Kill]:
+    """All of them; of our own scenarios, of which there are many, every third one, unless `PLAYHEAD_KILLS` is `all`."""
+    if folder.path.name != "data_extra" or os.environ.get("PLAYHEAD_KILLS") == "all":
+        return kills
+    return kills[len(scenario["id"]) % 3 :: 3]
 
 
 def _problems(folder: Folder, scenario: Scenario, played: Played, whole: Played, *, scratch: Path) -> list[str]:

@@ -286,3 +286,32 @@ def test_a_steer_neither_stops_a_cancel_nor_saves_a_run_at_its_token_limit() -> 
 @pytest.mark.parametrize("body", [None, 7, [7], {}, []])
 def test_a_steer_that_says_nothing_changes_nothing(body: Any) -> None:
     assert isinstance(Walk().say(assistant("done"), "end_turn").then(steer(body)).step(), Finish)
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_what_was_finished_before_the_pause_is_told_first(history: bool):
+    records: list[Record] = [
+        RunSubmitted(at=0, agent="a", prompt="go"),
+        RunClaimed(at=0, worker="w"),
+        MessageAdded(at=0, message=user("go"), origin="prompt"),
+        CycleStarted(at=0, cycle=1),
+        ModelStarted(at=0),
+        MessageAdded(at=0, message=assistant("on it", ADD, MUL, SUB), origin="model", stop_reason="tool_use"),
+        *(started(index, call) for index, call in enumerate((ADD, MUL, SUB))),
+        finished(2, SUB),
+        asks(0, ADD, FIRST),
+        finished(1, MUL),
+        RunPaused(at=0, interrupts=[], result={}),
+        SignalReceived(at=0, signal_id="s", kind="respond", body={FIRST: "yes"}),
+        RunResumed(at=0),
+        started(0, ADD),
+        finished(0, ADD),
+    ]
+    if not history:  # as for a worker that looks at a run before it reads its session
+        fold([Entry(seq, 1, record) for seq, record in enumerate(records[6:], 7)])
+        return
+    step = decide(fold([Entry(seq, 1, record) for seq, record in enumerate(records, 1)]))
+    assert isinstance(step, AddMessage)
+    content = step.message if isinstance(step.message, dict) else {}
+    told = [block["toolResult"]["toolUseId"] for block in content.get("content", []) if "toolResult" in block]
+    assert told == ["t2", "t3", "t1"]

@@ -80,7 +80,7 @@ def speak(messages: Messages) -> str | list[Chunk]:
     told = said(messages[:-1] if goes_on else messages)
     if told == "go":
         return calls("Let me look and pay.", "look", "pay", "slow", after=partial)
-    if told == "seen paid: yes slow":
+    if told in ("seen slow paid: yes", "seen paid: yes slow"):  # together, or in turn
         return calls("Once more.", "look", "slow", after=partial)
     if told == "seen slow":
         return "That is all there is to say."

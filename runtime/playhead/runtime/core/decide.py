@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from playhead.runtime.core.batch_order import ordered_results
 from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
 from playhead.runtime.core.context_steps import managed
 from playhead.runtime.core.converse import Chunk, ContentBlock, Message, ToolUse
@@ -156,7 +157,7 @@ def _tools(state: RunState, *, in_turn: bool, terms: Terms) -> Step:
     if not open_calls:
         if (output := output_of_batch(state, terms)) is not None:
             return output
-        content: list[ContentBlock] = [{"toolResult": state.results[index]} for index, _ in batch]
+        content: list[ContentBlock] = [{"toolResult": state.results[index]} for index in ordered_results(state)]
         return AddMessage({"role": "user", "content": content}, "tools")
     if state.cancelled:
         return CancelTools(open_calls)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
+from playhead.runtime.core.batch_order import ordered_results
 from playhead.runtime.core.context_state import after_reduction, after_refusal
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
@@ -130,6 +131,7 @@ def _batch_ended(state: RunState) -> RunState:
         state,
         started=frozenset(),
         results={},
+        kept=(),
         keys={},
         spent=state.spent.union(state.keys.values()),
         interrupted={},
@@ -238,8 +240,8 @@ def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
         phase="cycle",
         attempts=0,
         failed=None,
-        failures=0,
-        waited=0.0,
+        failures=state.failures if record.again else 0,
+        waited=state.waited if record.again else 0.0,
         call_open=None,
         call_end=None,
         stop_reason=None,
@@ -278,7 +280,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     ToolFinished: _tool_finished,
     ToolInterrupted: _tool_interrupted,
     StructuredOutputProduced: lambda state, record: replace(state, output=record.value),
-    RunPaused: lambda state, _: replace(state, status="paused", paused=True),
+    RunPaused: lambda state, _: replace(state, status="paused", paused=True, kept=ordered_results(state)),
     RunResumed: lambda state, _: replace(state, status="running", paused=False, resumed=(state.totals, state.cycle)),
     SignalReceived: _signal,
     RunCompleted: lambda state, _: replace(state, status="completed"),

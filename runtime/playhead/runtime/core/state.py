@@ -60,6 +60,7 @@ class RunState:
         stop_reason: The stop reason of the last message.
         started, results: Calls of the current tool batch, by their index in it. `started` are those whose body began
             and did not stop at an interrupt.
+        kept: Calls of the batch that had a result at its last pause, in the order in which the results are told.
         keys: Effect keys of all calls of the batch that have begun.
         spent: Effect keys of earlier batches.
         interrupted: By call, the ids of the interrupts it stopped at; `ALL_CALLS` for those of the batch.
@@ -107,6 +108,7 @@ class RunState:
     stop_reason: str | None = None
     started: frozenset[int] = frozenset()
     results: Mapping[int, ToolResult] = field(default_factory=dict[int, ToolResult])
+    kept: tuple[int, ...] = ()
     keys: Mapping[int, str] = field(default_factory=dict[int, str])
     spent: frozenset[str] = frozenset()
     interrupted: Mapping[int, tuple[str, ...]] = field(default_factory=dict[int, tuple[str, ...]])
