@@ -247,7 +247,7 @@ async def test_the_default_handler_tells_of_the_withdrawal_and_of_the_wait(capsy
     await Agent(model, retry=AT_ONCE).invoke_async("Hi")
     assert capsys.readouterr().out == (
         "Half an\n[the text of this message is withdrawn]\n"
-        "[the model call failed: ConnectionResetError: reset; it is made again in 0.0 s]\nHello\n"
+        "[the model call failed: ConnectionResetError: reset; it is made again in 0.0 s]\nHello"
     )
 
 
