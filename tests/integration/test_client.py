@@ -62,7 +62,7 @@ def without_ids(events: list[Event]) -> Any:
 
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
-            volatile = ("tracking_id", "timeToFirstByteMs", "latencyMs", "latency_ms")
+            volatile = ("tracking_id", "timeToFirstByteMs", "latencyMs", "latency_ms", "ms")
             return {key: strip(item) for key, item in value.items() if key not in volatile}
         return [strip(item) for item in value] if isinstance(value, list) else value
 

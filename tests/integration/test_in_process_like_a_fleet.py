@@ -122,7 +122,7 @@ async def seen(events: AsyncIterator[Event]) -> list[Any]:
     return found
 
 
-TIMES = ("latencyMs", "timeToFirstByteMs", "tracking_id")
+TIMES = ("latencyMs", "timeToFirstByteMs", "ms", "tracking_id")
 
 
 def timeless(value: Any) -> Any:

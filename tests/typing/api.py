@@ -19,7 +19,7 @@ from playhead.runtime import Agent, AgentFactory, AgentResult, Event, Interrupt,
 from playhead.runtime.core.converse import Chunk, Message, Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import GapError, NoWorkerError, RunFailedError, RunNotFoundError
 from playhead.runtime.core.records import Entry, ModelChunk, Record, RunStateName
-from playhead.runtime.core.result import RunMetrics
+from playhead.runtime.core.run_metrics import RunMetrics, ToolMetrics
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
@@ -140,7 +140,9 @@ def results(result: AgentResult) -> None:
     assert_type(result.metrics, RunMetrics)
     assert_type(result.usage, dict[str, int])
     assert_type(result.interrupts, list[Interrupt] | None)
-    assert_type(result.metrics.tool_metrics, dict[str, dict[str, int]])
+    assert_type(result.metrics.tool_metrics, dict[str, ToolMetrics])
+    assert_type(result.metrics.get_summary(), dict[str, Any])
+    assert_type(result.context_size, int | None)
     plain: dict[str, Any] = result
     del plain
 

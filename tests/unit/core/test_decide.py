@@ -142,6 +142,8 @@ def test_a_text_run() -> None:
         "usage": {"inputTokens": 2, "outputTokens": 1, "totalTokens": 3},
         "latency_ms": 5,
         "tools": {},
+        "per_cycle": [{"usage": {"inputTokens": 2, "outputTokens": 1, "totalTokens": 3}, "ms": 0}],
+        "per_tool": {},
     }
     finish = {"stop_reason": "end_turn", "message": assistant("hello"), "metrics": metrics, "state": {}}
     assert walk.step == Finish(finish)
@@ -170,6 +172,8 @@ def test_a_tool_run() -> None:
         "usage": {"inputTokens": 4, "outputTokens": 2, "totalTokens": 6},
         "latency_ms": 10,
         "tools": {"add": {"calls": 1, "ok": 1, "errors": 0}},
+        "per_cycle": [{"usage": {"inputTokens": 2, "outputTokens": 1, "totalTokens": 3}, "ms": 0}] * 2,
+        "per_tool": {"add": {"ms": 0, "last": ADD["toolUseId"]}},
     }
 
 

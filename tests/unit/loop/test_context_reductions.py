@@ -34,6 +34,7 @@ from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.replay import EntriesRecording, verify
+from tests.support.results import timeless_result
 
 __all__: list[str] = []
 
@@ -179,9 +180,8 @@ async def test_killed_after_any_record_the_run_comes_to_the_same_end_and_verifie
         await owned(log, heir.agent)
         where = f"cut after record {cut}, {whole[cut - 1].record.type}"
         assert texts(fold(log, history=BEFORE).messages) == history, where
-        assert dict(log[-1].record)["result"] == dict(whole[-1].record)["result"] | {
-            "message": dict(log[-1].record)["result"]["message"]
-        }, where
+        result, expected = timeless_result(log[-1].record), timeless_result(whole[-1].record)
+        assert result == {**expected, "message": result["message"]}, where
         stored = heir.agent.definition.stored()
         recording = EntriesRecording(log, {stored.digest: heir.agent.definition}, run_id="r")
         found = await verify(recording, heir.agent)

@@ -20,7 +20,7 @@ from playhead.runtime.core.message_assembler import partial_text
 from playhead.runtime.core.output_rules import output_after_answer, output_of_batch
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import ENDED_STATES
-from playhead.runtime.core.state import RunState, Totals, tool_uses
+from playhead.runtime.core.state import RunState, tool_uses
 from playhead.runtime.core.steps import (
     AddAnswer,
     AddMessage,
@@ -37,6 +37,7 @@ from playhead.runtime.core.steps import (
 )
 from playhead.runtime.core.terms import NO_TERMS, Terms
 from playhead.runtime.core.tool_results import error_result
+from playhead.runtime.core.totals import run_metrics
 
 __all__ = ["decide"]
 
@@ -189,25 +190,10 @@ def _finish(state: RunState, stop_reason: str) -> Finish:
 def _result(state: RunState, stop_reason: str) -> dict[str, Any]:
     limited = is_limit_reason(stop_reason)  # such a result has the last message, of any role, as in Strands
     messages = [message for message in state.messages if limited or message.get("role") == "assistant"]
-    totals = state.totals
-    metrics: dict[str, Any] = {
-        "cycles": state.cycle,
-        "usage": dict(totals.usage),
-        "latency_ms": totals.latency_ms,
-        "tools": {name: dict(counts) for name, counts in totals.tools.items()},
-    }
-    if state.resumed is not None:
-        metrics["resumed"] = _since(state.resumed, totals, state.cycle)
     return {
         "stop_reason": stop_reason,
         "message": messages[-1] if messages else state.spoken or {"role": "assistant", "content": []},
-        "metrics": metrics,
+        "metrics": run_metrics(state.totals, cycle=state.cycle, resumed=state.resumed),
         "state": {},
         **({} if state.output is None else {"structured_output": state.output}),
     }
-
-
-def _since(resumed: tuple[Totals, int], totals: Totals, cycle: int) -> dict[str, Any]:
-    before, paused_in = resumed
-    usage = {name: count - before.usage.get(name, 0) for name, count in totals.usage.items()}
-    return {"cycles": cycle - paused_in + 1, "usage": usage}

@@ -15,7 +15,7 @@ from playhead.runtime.core.batch_order import ordered_results
 from playhead.runtime.core.context_state import after_reduction, after_refusal
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
-from playhead.runtime.core.hook_effects import closed_with, count_usage, hook_decided, tool_decided
+from playhead.runtime.core.hook_effects import closed_with, hook_decided, tool_decided
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
@@ -45,9 +45,10 @@ from playhead.runtime.core.records import (
     ToolStarted,
 )
 from playhead.runtime.core.redaction import redacted, without_redaction
-from playhead.runtime.core.state import Phase, RunState, Totals, initial
+from playhead.runtime.core.state import Phase, RunState, initial
 from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.terms import Terms
+from playhead.runtime.core.totals import begin_cycle, count_message, count_tool, count_usage, end_cycle
 
 __all__ = ["evolve", "fold"]
 
@@ -112,6 +113,7 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
         state = replace(_batch_ended(state), messages=(*state.messages, message), phase="between")
+        state = replace(state, totals=end_cycle(state.totals, record))
         return state if state.last_message is None else closed_with(state, state.last_message)
     if record.stop_reason == "max_tokens":
         message = _without_tool_uses(message)
@@ -122,7 +124,7 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         call_open=None,
         call_end=None,
         stop_reason=record.stop_reason,
-        totals=_count_message(state.totals, record.message),
+        totals=end_cycle(count_message(state.totals, record.message), record),
     )
 
 
@@ -152,12 +154,6 @@ def _without_tool_uses(message: Message) -> Message:
         return {"text": _TRUNCATED.format(name=block["toolUse"].get("name") or "<unknown>")}
 
     return cast("Message", {**message, "content": [safe(block) for block in message.get("content", [])]})
-
-
-def _count_message(totals: Totals, message: Message) -> Totals:
-    metadata = message.get("metadata") or {}
-    latency = (metadata.get("metrics") or {}).get("latencyMs", 0)
-    return replace(count_usage(totals, metadata.get("usage") or {}), latency_ms=totals.latency_ms + latency)
 
 
 def _tool_started(state: RunState, record: ToolStarted) -> RunState:
@@ -224,10 +220,7 @@ def _said(body: Any) -> list[Message]:
 
 
 def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
-    counts = dict(state.totals.tools.get(record.name) or {"calls": 0, "ok": 0, "errors": 0})
-    counts["calls"] += 1
-    counts["ok" if record.result["status"] == "success" else "errors"] += 1
-    totals = replace(state.totals, tools={**state.totals.tools, record.name: counts})
+    totals = count_tool(state.totals, record)
     if (stop := Stop.read(record.stop)) is not None:
         state = replace(state, stop=stop.after(state.stop))
     return replace(state, results={**state.results, record.index: record.result}, totals=totals)
@@ -237,6 +230,7 @@ def _cycle_started(state: RunState, record: CycleStarted) -> RunState:
     return replace(
         state,
         cycle=record.cycle,
+        totals=begin_cycle(state.totals, record),
         phase="cycle",
         attempts=0,
         failed=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +17,9 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolInterrupted,
 )
-from playhead.runtime.core.state import ALL_CALLS, RunState, Totals
+from playhead.runtime.core.state import ALL_CALLS, RunState
 
-__all__ = ["closed_with", "count_usage", "hook_decided", "hook_events", "hook_of", "tool_decided"]
+__all__ = ["closed_with", "hook_decided", "hook_events", "hook_of", "tool_decided"]
 
 
 def tool_decided(state: RunState, record: ToolDecided) -> RunState:
@@ -90,15 +89,6 @@ def closed_with(state: RunState, message: Message) -> RunState:
         stop_reason="end_turn",
         last_message=None,
     )
-
-
-def count_usage(totals: Totals, tokens: Mapping[str, Any]) -> Totals:
-    """The totals with the tokens of one more message; what is not a whole number does not count."""
-    usage = dict(totals.usage)
-    for name, count in tokens.items():
-        if isinstance(count, int):
-            usage[name] = usage.get(name, 0) + count
-    return replace(totals, usage=usage)
 
 
 def hook_events(record: Record) -> list[dict[str, Any]]:

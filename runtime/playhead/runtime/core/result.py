@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Self, cast
+from collections.abc import Mapping
+from typing import Any, Final, Self, cast
 
 from pydantic import BaseModel
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.interrupts import Interrupt
+from playhead.runtime.core.json_lines import json_ready, with_bytes
+from playhead.runtime.core.run_metrics import RunMetrics
 
 __all__ = ["AgentResult", "RunMetrics"]
 
-
-class RunMetrics(dict[str, Any]):
-    """`{"cycles": int, "usage": {...}, "latency_ms": int, "tools": {name: {"calls", "ok", "errors"}}}`.
-
-    For the whole run. A run that was paused also has `"resumed": {"cycles", "usage"}`, the part since it last resumed.
-    """
-
-    @property
-    def cycle_count(self) -> int:
-        """The number of cycles of the event loop in this run."""
-        return int(self.get("cycles", 0))
-
-    @property
-    def accumulated_usage(self) -> dict[str, int]:
-        """Tokens summed over the run's model calls."""
-        return cast("dict[str, int]", self.get("usage", {}))
-
-    @property
-    def invocation_cycles(self) -> int:
-        """Cycles since the run began or last resumed after a pause; the cycle it paused in counts again."""
-        return int(self.get("resumed", self).get("cycles", 0))
-
-    @property
-    def invocation_usage(self) -> dict[str, int]:
-        """The tokens of the model calls since the run began or last resumed after a pause."""
-        return cast("dict[str, int]", self.get("resumed", self).get("usage", {}))
-
-    @property
-    def accumulated_metrics(self) -> dict[str, int]:
-        """`{"latencyMs": int}`, summed over the run's model calls."""
-        return {"latencyMs": int(self.get("latency_ms", 0))}
-
-    @property
-    def tool_metrics(self) -> dict[str, dict[str, int]]:
-        """The calls, successes and errors of each tool, by name."""
-        return cast("dict[str, dict[str, int]]", self.get("tools", {}))
+_TYPE: Final = "agent_result"
 
 
 class AgentResult(dict[str, Any]):
@@ -80,6 +48,16 @@ class AgentResult(dict[str, Any]):
         return RunMetrics(self.get("metrics", {}))
 
     @property
+    def context_size(self) -> int | None:
+        """The tokens of the prompt of the last cycle; None if they are not known."""
+        return self.metrics.latest_context_size
+
+    @property
+    def projected_context_size(self) -> int | None:
+        """The tokens that the next prompt has at least; None if they are not known."""
+        return self.metrics.projected_context_size
+
+    @property
     def usage(self) -> dict[str, int]:
         """Tokens summed over the run's model calls."""
         return self.metrics.accumulated_usage
@@ -99,6 +77,27 @@ class AgentResult(dict[str, Any]):
     def structured_output(self) -> Any:
         """The structured output: an instance of the class that was asked for, a dict for a schema; None if there is none."""
         return self.get("structured_output") if self._instance is None else self._instance
+
+    @property
+    def checkpoint(self) -> None:
+        """None: each record of a run is a checkpoint."""
+        return
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as JSON can hold it, in Strands' form, to which the items that Strands leaves out are added."""
+        return {"type": _TYPE, **json_ready(dict(self)), "checkpoint": None}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The result that `to_dict` gave, also one of Strands, whose metrics and interrupts are lost.
+
+        Raises:
+            TypeError: If it is something else.
+        """
+        if data.get("type") != _TYPE:
+            raise TypeError(f"AgentResult.from_dict takes a dict with the type {_TYPE!r}, not {data.get('type')!r}")
+        kept = {key: with_bytes(value) for key, value in data.items() if key not in ("type", "checkpoint")}
+        return cls({"metrics": {}, "state": {}, **kept})
 
     def __str__(self) -> str:
         if self.get("interrupts"):

@@ -21,22 +21,14 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.core.stopping import Stop
 from playhead.runtime.core.terms import NO_TERMS, Terms
+from playhead.runtime.core.totals import NO_TOTALS, Totals
 
-__all__ = ["ALL_CALLS", "Phase", "RunState", "Totals", "effect_key", "initial", "open_chunks", "tool_uses"]
+__all__ = ["ALL_CALLS", "Phase", "RunState", "effect_key", "initial", "open_chunks", "tool_uses"]
 
 Phase = Literal["opening", "cycle", "answered", "between", "closed"]
 
 ALL_CALLS: Final = -1
 """The key in `RunState.interrupted` of a question about a whole batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The totals of a run: tokens and model latency summed over its finished calls, tool calls by name."""
-
-    usage: Mapping[str, int] = field(default_factory=lambda: {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0})
-    latency_ms: int = 0
-    tools: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +124,7 @@ class RunState:
     calls: int = 0
     said: tuple[Message, ...] = ()
     spoken: Message | None = None
-    totals: Totals = Totals()
+    totals: Totals = NO_TOTALS
     resumed: tuple[Totals, int] | None = None
 
     @property

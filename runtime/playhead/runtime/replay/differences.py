@@ -23,7 +23,10 @@ from playhead.runtime.core.records import (
     ModelFailed,
     ModelStarted,
     Record,
+    RunCancelled,
+    RunCompleted,
     RunFailed,
+    RunPaused,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -62,6 +65,7 @@ KINDS: Final = (
 """The kinds of differences, for `Change.kind`."""
 
 _TIMES: Final = ("v", "at", "duration_ms", "trace")
+_DETAILS: Final = ("per_cycle", "per_tool")  # of metrics: they have times, and version 0.1 did not have them
 _CONTEXT_LINES: Final = 2
 _MOST_LINES: Final = 40
 
@@ -171,6 +175,10 @@ def essence(record: Record, *, live: bool = False) -> dict[str, Any]:
         kept["value"] = {key: value for key, value in record.value.items() if key != "tracking_id"}
     if isinstance(record, ContextReduced) and record.summary is not None:
         kept["summary"] = {key: value for key, value in record.summary.items() if key != "tracking_id"}
+    if isinstance(record, RunCompleted | RunCancelled | RunPaused) and "metrics" in record.result:
+        given = cast("dict[str, Any]", record.result["metrics"])
+        metrics = {key: value for key, value in given.items() if key not in _DETAILS}
+        kept["result"] = {**record.result, "metrics": metrics}
     kept.pop(
         "delay" if isinstance(record, ModelStarted) else "", None
     )  # that of the model.failed; 0.1 did not store it
