@@ -104,6 +104,16 @@ async def test_a_call_was_sent_the_agents_messages_the_sessions_and_the_runs() -
     assert model.requests[0].tool_specs == [add.spec]
 
 
+async def test_a_call_was_sent_the_blocks_of_the_system_prompt() -> None:
+    blocks: Any = [{"text": "Be brief."}, {"cachePoint": {"type": "default"}}, {"text": "Be kind."}]
+    model = ScriptedModel(["Hello."])
+    walk = Walk(model, system_prompt=blocks)
+    await walk.owned()
+    assert walk.requests() == model.requests
+    assert model.requests[0].system_prompt == "Be brief.\nBe kind."
+    assert model.requests[0].system_prompt_content == blocks
+
+
 async def test_a_run_without_a_session_began_from_none_of_its_messages() -> None:
     model = ScriptedModel(["Hello."])
     walk = Walk(model)

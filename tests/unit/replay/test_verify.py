@@ -118,6 +118,13 @@ TELL = "Tell the weather."
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], str, str, int]] = {
     # what changed: (the agent's options, those of verify, the kind, the type of the record, which of this type)
     "the system prompt": ({"system_prompt": "Be kind."}, {}, "system_prompt", "model.started", 1),
+    "a cache point in the system prompt": (
+        {"system_prompt": [{"text": "Be brief."}, {"cachePoint": {"type": "default"}}]},
+        {},
+        "system_prompt",
+        "model.started",
+        1,
+    ),
     "the order of the tools": ({"tools": [cost, weather]}, {}, "tool_order", "model.started", 1),
     "a tool that is missing": ({"tools": [weather]}, {}, "tools", "model.started", 1),
     "the schema of a tool": (

@@ -11,6 +11,7 @@ from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.open_calls import open_calls
 from playhead.runtime.core.records import Record, RunFailed
 from playhead.runtime.core.state import RunState
+from playhead.runtime.core.system_prompt import beside_text
 from playhead.runtime.core.tracebacks import exc_info
 from playhead.runtime.log.values import Claim
 from playhead.runtime.replay.differences import request_changes
@@ -35,7 +36,8 @@ class RunLines:
 
     def changed(self, seq: int, recorded: AgentDefinition, now: AgentDefinition) -> None:
         """The factory no longer makes what the log has, so that this owner has another agent than the former one."""
-        sent = ModelRequest([], list(now.tool_specs), now.system_prompt)
+        blocks = beside_text(now.system_prompt, now.system_prompt_content)
+        sent = ModelRequest([], list(now.tool_specs), now.system_prompt, system_prompt_content=blocks)
         offered = recorded.tool_specs, None
         found = request_changes(recorded, now, sent=sent, offered=offered, differs={}, places={})
         changes = "\n".join(one.text for one in found)

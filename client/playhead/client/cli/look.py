@@ -105,6 +105,8 @@ def show(
 async def _show_request(run: RunReader, *, seq: int, as_json: bool) -> int:
     found = asdict(await run.request(seq))
     sent = found.pop("request")
+    if sent["system_prompt_content"] is None:
+        sent.pop("system_prompt_content")
     messages = sent.pop("messages")  # last, because they are long
     print_json(
         {**found, "system_prompt": sent.pop("system_prompt"), **sent, "messages": messages},

@@ -23,11 +23,12 @@ from playhead.runtime.core.arguments import (
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.converse import Messages
-from playhead.runtime.core.intake import checked_messages, whole_text
+from playhead.runtime.core.intake import checked_messages
 from playhead.runtime.core.keywords import refuse_keywords
 from playhead.runtime.core.overrides import Allowance, checked_allowance, models_in
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry
+from playhead.runtime.core.system_prompt import SystemPromptArgument
 from playhead.runtime.core.terms import TermArguments, check_no_clash, terms_of
 from playhead.runtime.loop.spec import OnPartial
 from playhead.runtime.models.model import Model
@@ -55,7 +56,7 @@ class Agent(CalledAgent):
         name: The name that clients use: 1 to 128 letters, digits, `_`, `-`, `.`.
         tools: `@tool` functions, plain functions, what Strands' `tools=` takes (extra `strands`), an `MCPServer`,
             or lists of them.
-        system_prompt: The system prompt, sent with every model call.
+        system_prompt: The system prompt, sent with every model call: a text, or blocks with cache points. May be set later.
         messages: The history to start from.
         callback_handler: Called with each event as keywords, in this process only: a function, a handler of Strands, or
             None for none. The default is a `PrintingCallbackHandler`.
@@ -106,7 +107,7 @@ class Agent(CalledAgent):
         *,
         name: str = "agent",
         tools: Sequence[object] | None = (),
-        system_prompt: str | None = None,
+        system_prompt: SystemPromptArgument = None,
         messages: Messages | None = None,
         callback_handler: CallbackHandler | None = _PRINTING,
         tool_executor: Literal["concurrent", "sequential"] | None = "concurrent",
@@ -131,7 +132,6 @@ class Agent(CalledAgent):
         check_choice("on_partial", on_partial, get_args(OnPartial))
         check_items("tools", tools or (), object, each="a function")
         check_text("agent_id", agent_id, optional=True)
-        check_text("system_prompt", system_prompt, optional=True, empty=True)
         check_text("description", description, optional=True, empty=True)
         check_items("messages", messages or [], Mapping, each="a message with role and content")
         check_callable("callback_handler", callback_handler, optional=True)
@@ -141,7 +141,7 @@ class Agent(CalledAgent):
         self.record_direct_tool_call = record_direct_tool_call
         self.agent_id = name if agent_id is None else agent_id
         self.description = description
-        self.system_prompt = system_prompt if system_prompt is None else whole_text(system_prompt)
+        self.system_prompt = system_prompt
         self.messages = checked_messages(messages or [])
         self.callback_handler = PrintingCallbackHandler() if callback_handler is _PRINTING else callback_handler
         self.tool_executor = chosen_executor(tool_executor)

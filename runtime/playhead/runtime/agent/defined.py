@@ -12,7 +12,7 @@ from playhead.runtime.agent.conversation.proactive import with_limit
 from playhead.runtime.agent.hooks.asking import AskedHooks
 from playhead.runtime.agent.hooks.registry import HookRegistry
 from playhead.runtime.agent.in_process import InProcessRuns
-from playhead.runtime.core.converse import Messages
+from playhead.runtime.core.converse import ContentBlock, Messages
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.errors import ModelConfigurationError
 from playhead.runtime.core.overrides import OVERRIDES, Allowance, overrides_of, refuse_overrides
@@ -21,6 +21,7 @@ from playhead.runtime.core.records import CycleStarted, Entry, Record, RunSubmit
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, described, recorded_waits
 from playhead.runtime.core.strands_names import ATTRIBUTES, RefusesAttributes
+from playhead.runtime.core.system_prompt import SystemPrompt, SystemPromptArgument, sent_blocks, system_prompt_of
 from playhead.runtime.core.terms import Terms
 from playhead.runtime.loop.spec import AgentSpec, OnPartial
 from playhead.runtime.models.description import describe
@@ -42,7 +43,6 @@ class DefinedAgent(RefusesAttributes):
     agent_id: str
     record_direct_tool_call: bool
     description: str | None
-    system_prompt: str | None
     messages: Messages
     callback_handler: CallbackHandler | None
     tool_executor: Literal["concurrent", "sequential"]
@@ -57,6 +57,7 @@ class DefinedAgent(RefusesAttributes):
     trace_attributes: dict[str, Attribute]
 
     def __init__(self, model: str | Model | None) -> None:
+        self._system_prompt = SystemPrompt()
         self._model = model
         self._resolved: Model | None = None
         self._params: dict[str, Any] = {}  # of the run that it is for
@@ -94,6 +95,20 @@ class DefinedAgent(RefusesAttributes):
             check()
 
     @property
+    def system_prompt(self) -> str | None:
+        """The text of the system prompt. It may be set to a text, blocks or None."""
+        return self._system_prompt.text
+
+    @system_prompt.setter
+    def system_prompt(self, given: SystemPromptArgument) -> None:
+        self._system_prompt = system_prompt_of(given)
+
+    @property
+    def system_prompt_content(self) -> list[ContentBlock] | None:
+        """The system prompt as blocks, with its cache points; None if there is none."""
+        return sent_blocks(*self._system_prompt)
+
+    @property
     def tool_names(self) -> list[str]:
         """The names of its tools, in the order in which they are offered to the model."""
         return list(self.tools)
@@ -106,6 +121,7 @@ class DefinedAgent(RefusesAttributes):
             model=self.model,
             tools=self.tools,
             system_prompt=self.system_prompt,
+            system_prompt_content=self._system_prompt.content,
             tool_executor=self.tool_executor,
             max_record_bytes=self.max_record_bytes,
             on_partial=self.on_partial,
@@ -135,6 +151,7 @@ class DefinedAgent(RefusesAttributes):
             agent=self.name,
             model=model,
             system_prompt=plain(self.system_prompt),
+            system_prompt_content=self._system_prompt.content,
             tool_specs=plain([tool.spec for tool in self.tools.values()]),
             tool_executor=self.tool_executor,
             on_partial=self.on_partial,
@@ -158,7 +175,8 @@ class DefinedAgent(RefusesAttributes):
         if not options.keys() & {*OVERRIDES}:
             return self
         taken = self.snapshot()
-        taken.system_prompt = options.get("system_prompt", taken.system_prompt)
+        if "system_prompt" in options:
+            taken.system_prompt = options["system_prompt"]
         if (names := options.get("tools")) is not None:
             taken.tools = {name: tool for name, tool in self.tools.items() if name in names}
         if options.keys() & {"model", "params"}:  # a name is resolved once: without a key each time warns of it
@@ -178,7 +196,9 @@ class DefinedAgent(RefusesAttributes):
         What is code stays as it is here: the functions of the tools with their schemas, and a model object.
         """
         taken = self.snapshot()
-        taken.system_prompt, taken.messages = definition.system_prompt, list(definition.messages)
+        blocks = definition.system_prompt_content
+        taken._system_prompt = SystemPrompt(definition.system_prompt, None if blocks is None else list(blocks))
+        taken.messages = list(definition.messages)
         taken.tool_executor = cast("Any", definition.tool_executor)
         if described(self.retry) != definition.retry:  # else it may be an object with a rule of its own, which is code
             taken.retry = recorded_waits(definition.retry)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, cast
 
 from playhead.runtime.core.codec import pack, unpack
-from playhead.runtime.core.converse import Message, ToolSpec
+from playhead.runtime.core.converse import ContentBlock, Message, ToolSpec
 from playhead.runtime.core.errors import ForeignRecordError
 from playhead.runtime.core.overrides import options_at, with_params_in
 from playhead.runtime.core.records import Record, RunSubmitted
@@ -16,7 +16,13 @@ from playhead.runtime.core.records import Record, RunSubmitted
 __all__ = ["AgentDefinition", "StoredDefinition", "place_of_fork", "session_of_submission"]
 
 _VERSION = 1
-_LATER = ("retry", "allow_overrides", "terms", "conversation_manager")  # fields that the first definitions did not have
+_LATER = (
+    "retry",
+    "allow_overrides",
+    "terms",
+    "conversation_manager",
+    "system_prompt_content",
+)  # fields that the first definitions did not have
 
 
 class StoredDefinition(NamedTuple):
@@ -38,7 +44,7 @@ class AgentDefinition:
     Attributes:
         agent: The agent's name.
         model: The model's own description, such as its id and parameters.
-        system_prompt: The system prompt, or None.
+        system_prompt: The text of the system prompt, or None.
         tool_specs: The tools' descriptions, in the order in which they are offered.
         tool_executor: `concurrent` or `sequential`.
         on_partial: What happens to the text of a model call that broke off: `retract` or `continue`.
@@ -49,6 +55,7 @@ class AgentDefinition:
         terms: The agent's own `Terms`, in the form of `run.submitted.options`; empty if it has none.
         conversation_manager: The class of its conversation manager, and its arguments; empty likewise, and then all
             messages are kept.
+        system_prompt_content: The system prompt as blocks, if it was given so; else None.
     """
 
     agent: str
@@ -62,6 +69,7 @@ class AgentDefinition:
     allow_overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
     terms: Mapping[str, Any] = field(default_factory=dict[str, Any])
     conversation_manager: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    system_prompt_content: Sequence[ContentBlock] | None = None
 
     def stored(self) -> StoredDefinition:
         """The encoded definition with its digest; equal definitions have equal digests.
@@ -87,7 +95,7 @@ class AgentDefinition:
         options = options_at(first, seq)
         changes: dict[str, Any] = {}
         if "system_prompt" in options:
-            changes["system_prompt"] = options["system_prompt"]
+            changes |= {"system_prompt": options["system_prompt"], "system_prompt_content": None}
         if "tools" in options:
             changes["tool_specs"] = [spec for spec in self.tool_specs if spec["name"] in options["tools"]]
         model: Mapping[str, Any] = {"name": options["model"]} if "model" in options else self.model

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from playhead.runtime.core.converse import Message, Messages, ToolChoice, ToolSpec
+from playhead.runtime.core.converse import ContentBlock, Message, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.history_repair import BLANK, in_order, is_blank, lacks_results
+from playhead.runtime.core.system_prompt import beside_text
 from playhead.runtime.core.tool_results import invalid_name
 
 __all__ = ["ModelRequest", "for_model", "model_request", "summary_request"]
@@ -27,12 +28,14 @@ class ModelRequest:
         tool_specs: The offered tools, in order; None if there are none.
         system_prompt: The system prompt, or None.
         tool_choice: The tool choice, or None.
+        system_prompt_content: The system prompt as blocks, if it has more than the text, such as cache points; else None.
     """
 
     messages: Messages
     tool_specs: list[ToolSpec] | None = None
     system_prompt: str | None = None
     tool_choice: ToolChoice | None = None
+    system_prompt_content: list[ContentBlock] | None = None
 
     @property
     def tool_names(self) -> list[str]:
@@ -45,6 +48,7 @@ def model_request(
     *,
     tool_specs: Sequence[ToolSpec],
     system_prompt: str | None,
+    system_prompt_content: Sequence[ContentBlock] | None = None,
     partial: str | None = None,
     tool_choice: ToolChoice | None = None,
 ) -> ModelRequest:
@@ -52,7 +56,8 @@ def model_request(
     messages = for_model(history)
     if partial is not None:
         messages.append({"role": "assistant", "content": [{"text": partial}]})
-    return ModelRequest(messages, list(tool_specs) or None, system_prompt, tool_choice)
+    content = beside_text(system_prompt, system_prompt_content)
+    return ModelRequest(messages, list(tool_specs) or None, system_prompt, tool_choice, content)
 
 
 def summary_request(messages: Sequence[Message], *, system_prompt: str | None) -> ModelRequest:

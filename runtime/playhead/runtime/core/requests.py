@@ -58,6 +58,7 @@ def request_of(
         tool_specs=tool_specs,
         tool_choice=tool_choice,
         system_prompt=definition.system_prompt,
+        system_prompt_content=definition.system_prompt_content,
         partial=partial_text(open_chunks(state, before)) if started.continues else None,
     )
     return replace(request, **{name: started.differs[name] for name in _DIFFERING if name in started.differs})

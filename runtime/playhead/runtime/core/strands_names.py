@@ -58,7 +58,6 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
     "session_id": "an agent in this process has no session: client.agent(name, session_id=…) has one",
     "shutdown": _CLOSING,
     "shutdown_async": _CLOSING,
-    "system_prompt_content": "agent.system_prompt has the system prompt",
     "take_snapshot": _SNAPSHOTS,
     "tool_registry": "agent.tools has the tools by name, and agent.definition.tool_specs what the model is told of them",
     "ToolCaller": "agent.tool is an object of it",

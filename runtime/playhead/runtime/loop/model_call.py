@@ -149,6 +149,7 @@ class ModelCall:
             tool_specs=specs,
             tool_choice=choice,
             system_prompt=self._spec.system_prompt,
+            system_prompt_content=self._spec.system_prompt_content,
             partial=self._step.partial,
         )
 

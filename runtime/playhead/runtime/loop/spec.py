@@ -9,6 +9,7 @@ from typing import Final, Literal, Protocol
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
+from playhead.runtime.core.converse import ContentBlock, ToolSpec, ToolUse
 from playhead.runtime.core.converse import Message, ToolChoice, ToolSpec, ToolUse
 from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
@@ -74,6 +75,7 @@ class AgentSpec:
     model: Model
     tools: Mapping[str, CallableTool] = field(default_factory=dict[str, CallableTool])
     system_prompt: str | None = None
+    system_prompt_content: Sequence[ContentBlock] | None = None
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     max_record_bytes: int = MAX_RECORD_BYTES
     on_partial: OnPartial = "retract"

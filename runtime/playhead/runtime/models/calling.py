@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.model_input import ModelRequest
+from playhead.runtime.core.system_prompt import sent_blocks
 from playhead.runtime.models.model import Model
 
 __all__ = ["AgentMetadata", "CallContext", "accepted", "open_stream"]
@@ -60,7 +61,7 @@ def open_stream(model: Model, request: ModelRequest, context: CallContext) -> As
     """
     offered = {
         "tool_choice": request.tool_choice,
-        "system_prompt_content": [{"text": request.system_prompt}] if request.system_prompt else None,
+        "system_prompt_content": sent_blocks(request.system_prompt, request.system_prompt_content),
         "invocation_state": context.invocation_state,
         "model_state": context.model_state,
         "cancel_signal": context.cancel_signal,

@@ -16,6 +16,7 @@ from playhead.runtime.core.arguments import check_flag, check_items, check_numbe
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.model_input import ModelRequest
 from playhead.runtime.core.records import Entry
+from playhead.runtime.core.system_prompt import beside_text
 from playhead.runtime.models import chunks as c
 from playhead.runtime.models.recorded import HasEntries, ScriptedCall, recorded_calls
 
@@ -123,7 +124,8 @@ class ScriptedModel:
     ) -> AsyncGenerator[Chunk, None]:
         """Play the next script; see the class."""
         number = len(self.requests)
-        self.requests.append(copy.deepcopy(ModelRequest(messages, tool_specs, system_prompt, tool_choice)))
+        content = beside_text(system_prompt, kwargs.get("system_prompt_content"))
+        self.requests.append(copy.deepcopy(ModelRequest(messages, tool_specs, system_prompt, tool_choice, content)))
         call = self._call(number, messages)
         await anyio.lowlevel.checkpoint()
         for chunk in call.chunks:

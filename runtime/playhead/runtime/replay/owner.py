@@ -129,6 +129,7 @@ class Owner:
             model=RecordedModel(playback, asked=self._asked, live=agent.model if self._subject.live_model else None),
             tools={name: RecordedTool(tool, playback, runs=runs.get(name)) for name, tool in agent.tools.items()},
             system_prompt=agent.system_prompt,
+            system_prompt_content=agent.system_prompt_content,
             tool_executor=agent.tool_executor,
             max_record_bytes=agent.max_record_bytes,
             on_partial=agent.on_partial,

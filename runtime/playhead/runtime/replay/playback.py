@@ -35,6 +35,7 @@ from playhead.runtime.core.retry_strategy import Waits
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.stopping import Stop
+from playhead.runtime.core.system_prompt import beside_text
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import CallableTool
@@ -250,7 +251,8 @@ class RecordedModel:
         **kwargs: Any,
     ) -> AsyncGenerator[Chunk, None]:
         """Play one call."""
-        self._asked(ModelRequest(messages, tool_specs, system_prompt, tool_choice))
+        content = beside_text(system_prompt, kwargs.get("system_prompt_content"))
+        self._asked(ModelRequest(messages, tool_specs, system_prompt, tool_choice, content))
         playback = self._playback
         if self._live is not None and isinstance(await playback.after_call(), MessageAdded):
             playback.live_call = True
