@@ -135,6 +135,7 @@ def _run_of_rules(run: LogRun) -> dict[str, Any]:
         "cancel": run.cancel and (run.cancel[0], [timeless(record) for record in run.cancel[1]]),
         "records": [(epoch, timeless(record)) for epoch, record in zip(epochs, run.records, strict=True)],
         "definitions": run.definitions,
+        "children": run.children,
         "hours kept": None if run.expires is None else (run.expires - run.updated) // HOUR,
     }
 
@@ -168,6 +169,7 @@ def _run_of_server(held: HeldRun) -> dict[str, Any]:
         "cancel": cancel,
         "records": [(epoch, timeless(record)) for _, epoch, record in held.entries],
         "definitions": fields.get("definitions", "").split(),
+        "children": fields.get("children", "").split(),
         "hours kept": _hours(held.ttls[0]) if held.state in ENDED_STATES else None,
     }
 

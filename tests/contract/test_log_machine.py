@@ -41,7 +41,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
 )
 from playhead.runtime.core.signals import Signal
-from playhead.runtime.log.endings import cancel_ending
+from playhead.runtime.log.endings import cancel_ending, parent_ended
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
@@ -178,11 +178,16 @@ class LogMachine(RuleBasedStateMachine):
         agent=st.sampled_from(AGENTS),
         session=st.sampled_from(["bob", "ada", "bob", None]),
         deadline=st.booleans(),
+        child=st.booleans(),
     )
-    def submit(self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool) -> None:
+    def submit(
+        self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool, child: bool = False
+    ) -> None:
         record = data.draw(st.sampled_from(SUBMITTED), "record")
-        new = NewRun(run_id, agent, record, session, HOUR if deadline else None)
-        self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, now=NOW)[0])
+        parent = data.draw(st.sampled_from(RUNS), "parent") if child else None
+        new = NewRun(run_id, agent, record, session, HOUR if deadline else None, parent=parent)
+        end = parent_ended(new)
+        self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, end=end, now=NOW)[0])
 
     @initialize(data=st.data(), deadlines=st.tuples(st.booleans(), st.booleans(), st.booleans()))
     def begin(self, data: st.DataObject, deadlines: tuple[bool, bool, bool]) -> None:
@@ -198,6 +203,7 @@ class LogMachine(RuleBasedStateMachine):
         suspects=st.booleans(),
         worker=workers,
         defined=st.tuples(st.sampled_from(DEFINED), st.sampled_from(DEFINED)),
+        only=st.sampled_from([None, None, *RUNS]),
     )
     def claim(
         self,
@@ -207,15 +213,16 @@ class LogMachine(RuleBasedStateMachine):
         suspects: bool,
         worker: str,
         defined: tuple[Any, Any],
+        only: str | None,
     ) -> None:
         wanted = dict.fromkeys(agents, CLAIMED)
         token = f"token {next(self.numbers)}"
         terms: dict[str, Any] = {"worker": worker, "token": token, "lease_ms": HOUR, "crash_limit": crash_limit}
-        terms |= {"retention_ms": HOUR * (1 + crash_limit), "suspects": suspects}
+        terms |= {"retention_ms": HOUR * (1 + crash_limit), "suspects": suspects, "run_id": only}
         terms["retentions"] = {"b": HOUR * (20 + crash_limit)}
         terms["definitions"] = {agent: one for agent, one in zip("ab", defined, strict=True) if one}
         queues = [self.oracle.queue, self.oracle.suspects] if suspects else [self.oracle.queue]
-        first = first_of(queues, agents, now=NOW)
+        first = first_of(queues, agents, now=NOW, only=only)
         call: tuple[Call, Said] = (
             lambda log: log.claim(wanted, **terms),
             lambda rules: rules.claim(wanted, **terms, now=NOW),

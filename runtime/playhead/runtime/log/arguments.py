@@ -40,6 +40,7 @@ def check_claim(
     crash_limit: int,
     retention_ms: int,
     retentions: Mapping[str, int],
+    run_id: str | None,
 ) -> None:
     """Refuse the arguments of an impossible claim.
 
@@ -49,6 +50,8 @@ def check_claim(
     check_agents(agents)
     check_name("worker", worker)
     check_name("token", token)
+    if run_id is not None:
+        check_name("run_id", run_id)
     check_duration("lease_ms", lease_ms)
     check_count("crash_limit", crash_limit)
     for retention in (retention_ms, *retentions.values()):

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from playhead.runtime.core.codec import encode_record
+from dataclasses import asdict
+from typing import NamedTuple
+
+from playhead.runtime.core.codec import encode_record, pack
 from playhead.runtime.core.records import RunCancelled, RunFailed, SignalReceived, now_ms
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
+from playhead.runtime.log.values import NewRun
 
-__all__ = ["cancel_ending", "deadline_failure"]
+__all__ = ["ParentEnded", "cancel_ending", "deadline_failure", "parent_ended"]
+
+
+class ParentEnded(NamedTuple):
+    """How a child ends when its parent does: the cancel, encoded, and the records that end the child without an owner."""
+
+    signal: bytes
+    records: list[bytes]
+
+
+def parent_ended(run: NewRun) -> ParentEnded | None:
+    """How the run ends when its parent does; None for a run that is not a child."""
+    if run.parent is None:
+        return None
+    signal = Signal(f"the end of {run.parent}", "cancel")
+    return ParentEnded(pack(asdict(signal)), cancel_ending(signal))
 
 
 def deadline_failure() -> bytes:

@@ -137,8 +137,12 @@ class LogSubmitter(Protocol):
     async def submit(self, run: NewRun) -> bool:
         """Create the run with its record 1 and queue it; if another run holds its session, it first waits for that run.
 
+        A child (`NewRun.parent`) is created only while its parent has not ended. When the parent ends, in whatever way, its
+        children that have not ended are cancelled.
+
         Returns:
-            True if it is new; False if the id already exists, and then nothing was changed.
+            True if it is new; False if the id already exists, or the parent has ended or does not exist, and then nothing
+            was changed.
         """
         ...
 
@@ -291,6 +295,7 @@ class LogOwner(Protocol):
         retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
         suspects: bool = True,
+        run_id: str | None = None,
     ) -> Claim | None:
         """Become the owner of the run that is first in the queue among `agents` (name → encoded `run.claimed` record).
 
@@ -304,6 +309,8 @@ class LogOwner(Protocol):
 
         `suspects`: a run that `is_suspect`, too; its owner must hold no other run until it has called `got_on` or has
         ended the ownership.
+
+        `run_id`: only this run, if it is queued and due, whatever is before it.
 
         `definitions` has, by agent, the definition that the agent's record names. It is stored at the latest with the
         claim, once for all runs that name it, and kept as long as one of them.

@@ -22,7 +22,7 @@ from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_cut, check_new_session, check_pause, check_signal
-from playhead.runtime.log.endings import cancel_ending, deadline_failure
+from playhead.runtime.log.endings import cancel_ending, deadline_failure, parent_ended
 from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, page_of
 from playhead.runtime.log.memory_waiters import Waiters
 from playhead.runtime.log.rules import Rules
@@ -90,7 +90,8 @@ class MemoryLog:
 
     async def submit(self, run: NewRun) -> bool:
         """See `Log.submit`."""
-        return self._notify(self._rules.submit(run, now=self._now()))
+        end = parent_ended(run)
+        return self._notify(self._rules.submit(run, end=end, now=self._now()))
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
         """See `Log.import_run`. Raises `EncodingError` if a message is not plain data."""
@@ -278,6 +279,7 @@ class MemoryLog:
         retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
         suspects: bool = True,
+        run_id: str | None = None,
     ) -> Claim | None:
         """See `Log.claim`."""
         check_claim(
@@ -288,10 +290,12 @@ class MemoryLog:
             crash_limit=crash_limit,
             retention_ms=retention_ms,
             retentions=retentions or {},
+            run_id=run_id,
         )
         return self._rules.claim(
             agents,
             suspects=suspects,
+            run_id=run_id,
             worker=worker,
             token=token,
             lease_ms=lease_ms,

@@ -14,6 +14,7 @@ from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import InterruptNotOpenError, PlayheadError, SessionHeldError
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
+from playhead.runtime.log.endings import ParentEnded
 from playhead.runtime.log.rules_run_states import Notifications, RunQueued, RunSignalled, RunStates
 from playhead.runtime.log.rules_state import LogRun, first_of, passed
 from playhead.runtime.log.values import (
@@ -48,15 +49,24 @@ class Rules(RunStates):
 
     # ------------------------------------------------------------------ clients
 
-    def submit(self, new: NewRun, *, now: int) -> tuple[bool, Notifications]:
-        """Create the run with record 1 and queue it, or let it wait for its session. Returns whether it is new."""
-        if new.run_id in self.runs:
+    def submit(self, new: NewRun, *, end: ParentEnded | None = None, now: int) -> tuple[bool, Notifications]:
+        """Create the run with record 1 and queue it, or let it wait for its session. Returns whether it is new.
+
+        `end` is how a child ends when its parent does.
+        """
+        parent = None if new.parent is None else self.runs.get(new.parent)
+        if new.run_id in self.runs or (new.parent is not None and (parent is None or parent.ended)):
             return False, ()
         run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[new.data])
         run.metadata, run.position = new.metadata, self.next_position(now)
         self.runs[new.run_id] = run
         if new.deadline_ms is not None:
             run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
+        if parent is not None:
+            parent.children.append(new.run_id)
+            run.cancel = end
+            if parent.deadline is not None:
+                run.deadline = self.deadlines[new.run_id] = parent.deadline
         if new.session is not None:
             position = self.next_position(now)
             if not self.sessions.join(new.session, new.run_id, now=now, position=position):
@@ -160,10 +170,11 @@ class Rules(RunStates):
         retentions: Mapping[str, int],
         definitions: Mapping[str, StoredDefinition],
         now: int,
+        run_id: str | None = None,
     ) -> Claim | None:
         """Make `token` the owner's of the run that is first in the queue among `agents` (name → `run.claimed` record).
 
-        `suspects`: a suspect, too, if it is before that run. The definition that `definitions` has of its agent is kept
+        `run_id`: only this run, if it is queued. `suspects`: a suspect, too, if it is before that run. The definition that `definitions` has of its agent is kept
         as long as the run.
 
         The same token gives the same claim again while it owns the run, and its lease counts from the last call.
@@ -175,7 +186,7 @@ class Rules(RunStates):
         else:
             self._forget_claims(now)
             queues = [self.queue, self.suspects] if suspects else [self.queue]
-            first = first_of(queues, agents, now=now)
+            first = first_of(queues, agents, now=now, only=run_id)
             if first is None:
                 return None
             run = self.runs[first]

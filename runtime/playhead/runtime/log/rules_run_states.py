@@ -132,11 +132,24 @@ class RunStates:
         until = now + retention_ms
         self.keep_until(run, until)
         self.definitions.end(run, until=until)
-        if run.session is None:
+        notifications: list[RunQueued | RunSignalled] = []
+        if run.session is not None:
+            position = self.next_position(now)
+            follower = self.sessions.leave(run.session, run.run_id, now=now, until=until, position=position)
+            notifications += () if follower is None else self.enqueue(self.runs[follower], now=now)
+        for child in run.children:
+            notifications += self._parent_ended(child, now=now)
+        return notifications
+
+    def _parent_ended(self, run_id: str, *, now: int) -> Notifications:
+        """Cancel a child, unless it has ended: at once without an owner, else by a signal to it."""
+        run = self.runs.get(run_id)
+        if run is None or run.ended or run.cancel is None or run.cancel[0] in run.inbox:
             return ()
-        position = self.next_position(now)
-        follower = self.sessions.leave(run.session, run.run_id, now=now, until=until, position=position)
-        return () if follower is None else self.enqueue(self.runs[follower], now=now)
+        if run.state != "running":
+            return self.end_cancelled(run, run.cancel[1], now=now)
+        run.inbox.append(run.cancel[0])
+        return () if run.worker is None else [RunSignalled(run.worker, run_id)]
 
     def sweep(self, now: int) -> None:
         """Remove the runs, sessions and definitions whose retention is over."""

@@ -45,8 +45,9 @@ class LogRun:
         signal_ids: The ids of all signals ever sent to the run.
         due: Until when the run waits before it may be claimed, unix milliseconds; None if it need not.
         open_interrupts: The ids of the interrupts without a response.
+        children: The runs that this run started, which end with it.
         cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
-            takes that signal in.
+            takes that signal in. Of a child, first that for the end of its parent.
         definitions: The digests of the definitions that its `run.claimed` name.
         position: Its place in the list of all runs, in microseconds.
     """
@@ -79,6 +80,7 @@ class LogRun:
     signal_ids: set[str] = field(default_factory=set[str])
     open_interrupts: set[str] = field(default_factory=set[str])
     cancel: tuple[bytes, Sequence[bytes]] | None = None
+    children: list[str] = field(default_factory=list[str])
     definitions: list[str] = field(default_factory=list[str])
     metadata: Metadata = field(default_factory=dict[str, str | int | float | bool])
     position: int = 0
@@ -221,9 +223,17 @@ class RunQueue:
             if not queue:
                 del self._queues[agent]
 
-    def first(self, agents: Iterable[str], *, now: int) -> tuple[str, int] | None:
-        """The run that a worker of `agents` gets next, and its position; `now` is the present in unix milliseconds."""
+    def first(self, agents: Iterable[str], *, now: int, only: str | None = None) -> tuple[str, int] | None:
+        """The run that a worker of `agents` gets next, and its position; `now` is the present in unix milliseconds.
+
+        With `only` it is this run, if it is in the queue and due.
+        """
         wanted = list(agents)
+        if only is not None:
+            here = [queue[only] for agent in wanted if only in (queue := self._queues.get(agent, {}))]
+            due = [waits[only] for agent in wanted if only in (waits := self._due.get(agent, {}))]
+            place = next(iter([*here, *(one for one in due if one <= now * 1000)]), None)
+            return None if place is None else (only, place)
         queues = [self._queues[agent] for agent in wanted if agent in self._queues]  # none of them is empty
         found = [next(iter(queue.items())) for queue in queues]
         for agent in wanted:
@@ -278,9 +288,12 @@ class Definitions:
                 del self.all[digest]
 
 
-def first_of(queues: Iterable[RunQueue], agents: Collection[str], *, now: int) -> str | None:
-    """The run that a worker of `agents` gets next of several queues; `now` is the present in unix milliseconds."""
-    found = [first for queue in queues if (first := queue.first(agents, now=now)) is not None]
+def first_of(queues: Iterable[RunQueue], agents: Collection[str], *, now: int, only: str | None = None) -> str | None:
+    """The run that a worker of `agents` gets next of several queues; `now` is the present in unix milliseconds.
+
+    With `only` it is this run, if it is in a queue and due, whatever is before it.
+    """
+    found = [first for queue in queues if (first := queue.first(agents, now=now, only=only)) is not None]
     return min(found, key=itemgetter(1))[0] if found else None
 
 

@@ -92,7 +92,8 @@ _STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
 class NewRun:
     """A run to submit. `record` is record 1 and must be a `run.submitted`; `data` is its bytes, encoded here if not passed.
 
-    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed.
+    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed. A child of
+    the run `parent` has the parent's deadline, and is cancelled when the parent ends.
 
     Raises:
         ValueError, TypeError: If a name or the metadata is malformed, or the deadline is not a positive number of
@@ -106,6 +107,7 @@ class NewRun:
     session: str | None = None
     deadline_ms: int | None = None
     data: bytes = b""
+    parent: str | None = None
 
     def __post_init__(self) -> None:
         check_name("run_id", self.run_id)
@@ -114,6 +116,8 @@ class NewRun:
             check_session(self.session)
         if self.deadline_ms is not None:
             check_duration("deadline_ms", self.deadline_ms)
+        if self.parent is not None:
+            check_name("parent", self.parent)
         checked_metadata(self.metadata)
         if not self.data:
             object.__setattr__(self, "data", encode_record(self.record, limit=ANY_SIZE))

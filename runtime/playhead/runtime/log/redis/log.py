@@ -15,7 +15,7 @@ from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError, 
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
-from playhead.runtime.log.endings import cancel_ending, deadline_failure
+from playhead.runtime.log.endings import cancel_ending, deadline_failure, parent_ended
 from playhead.runtime.log.redis.commands import Later
 from playhead.runtime.log.redis.connection import translate_errors
 from playhead.runtime.log.redis.importing import import_run, index_arguments
@@ -83,6 +83,8 @@ class RedisLog(RedisSessions):
         keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.deadlines, self.keys.sessions]
         args = [self.keys.root, run.run_id, run.agent, run.session or "", run.data]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, *index_arguments(run.metadata)]
+        if (end := parent_ended(run)) is not None:
+            args += [run.parent, end.signal, *end.records]
         return bool(await self._write(_SUBMIT, keys, args))
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
@@ -104,6 +106,7 @@ class RedisLog(RedisSessions):
         retentions: Mapping[str, int] | None = None,
         definitions: Mapping[str, StoredDefinition] | None = None,
         suspects: bool = True,
+        run_id: str | None = None,
     ) -> Claim | None:
         check_claim(
             agents,
@@ -113,11 +116,12 @@ class RedisLog(RedisSessions):
             crash_limit=crash_limit,
             retention_ms=retention_ms,
             retentions=retentions or {},
+            run_id=run_id,
         )
         keys = [self.keys.leases, self.keys.claimed(token), *map(self.keys.ready, agents)]
         if suspects:
             keys += map(self.keys.suspects, agents)
-        terms = [self.keys.root, token, lease_ms, worker, crash_limit]
+        terms = [self.keys.root, token, lease_ms, worker, crash_limit, run_id or ""]
         kept = {name: (retentions or {}).get(name, retention_ms) for name in agents}
         missing: set[str] = set()  # a definition is large, so it goes along only when the server does not have it
         while True:

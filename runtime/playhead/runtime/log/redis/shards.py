@@ -44,11 +44,11 @@ T = TypeVar("T")
 MAX_SHARDS: Final = 256
 """The most shards that a deployment can have: each costs every worker connections and a thread."""
 
-_MADE: Final = re.compile("(0|[1-9a-f][0-9a-f]{0,3})-[0-9a-hjkmnp-tv-z]{19}")
+_MADE: Final = re.compile("(0|[1-9a-f][0-9a-f]{0,3})-[0-9a-hjkmnp-tv-z]{19}(?:[0-9a-hjkmnp-tv-z]{7})?")
 
 
 def shard_of_run(run_id: str) -> int:
-    """The shard that an id of `new_run_id` names. An id of another form is on shard 0."""
+    """The shard that an id of `new_run_id` or `derived_run_id` names. An id of another form is on shard 0."""
     made = _MADE.fullmatch(run_id)
     return int(made[1], 16) if made else 0
 

@@ -1,8 +1,9 @@
--- Gives one worker the ownership of the run that is first in the queue among the agents named.
+-- Gives one worker the ownership of the run that is first in the queue among the agents named, or of one run that is named.
 --
 -- Keys: 1 leases, 2 memo of this token, 3.. one ready set per agent, then, if suspects may be claimed too, one set of
 --   suspects per agent, in the same order
--- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6.. per agent: an encoded run.claimed record,
+-- Arguments: 1 prefix, 2 token, 3 lease in ms, 4 worker, 5 crash limit, 6 the only run to claim, or '',
+--   7.. per agent: an encoded run.claimed record,
 --   the digest of the definition that it names or '', that definition or '' if it should be stored, the retention in ms
 --   for an end without an owner
 -- Answers: nil no run is queued; else {run id, epoch, head, agent, session, crashes, signals waiting, crash
@@ -15,7 +16,7 @@
 
 local leases, memo = KEYS[1], KEYS[2]
 local prefix, token, lease, worker = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local agents = (#ARGV - 5) / 4
+local only, agents = ARGV[6], (#ARGV - 6) / 4
 
 local function answer(id)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'epoch', 'head', 'agent', 'session', 'crashes', 'inbox',
@@ -41,14 +42,21 @@ if claimed then
   return answer(claimed)
 end
 
+-- The run of a queue that is next, and its position: the first that is due, or the one that is named, if it is due.
+local function next_of(ready, last)
+  if only == '' then return redis.call('ZRANGEBYSCORE', ready, '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1) end
+  local position = redis.call('ZSCORE', ready, only)
+  return position and tonumber(position) <= tonumber(last) and {only, position} or {}
+end
+
 local now, last = now_ms(), string.format('%.0f', queue_now(prefix))
 while true do
   local id, position, ready, record, digest, data, retention
   for i = 3, #KEYS do
-    local first = redis.call('ZRANGEBYSCORE', KEYS[i], '-inf', last, 'WITHSCORES', 'LIMIT', 0, 1)
+    local first = next_of(KEYS[i], last)
     if first[1] and (not position or tonumber(first[2]) < position) then
       id, position, ready = first[1], tonumber(first[2]), KEYS[i]
-      local at = 6 + 4 * ((i - 3) % agents)
+      local at = 7 + 4 * ((i - 3) % agents)
       record, digest, data, retention = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
     end
   end

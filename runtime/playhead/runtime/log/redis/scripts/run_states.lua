@@ -154,10 +154,12 @@ local function keep_definitions(prefix, digests, until_ms)
   end
 end
 
+local end_children -- below: the end of a run and that of its children call each other
+
 -- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
 local function end_run(prefix, id, state, retention, now)
   local run = prefix .. 'run:' .. id
-  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions', 'state', 'tags')
+  local h = redis.call('HMGET', run, 'agent', 'session', 'deadline', 'definitions', 'state', 'tags', 'children')
   move_to_state(prefix, id, h[5], state)
   expire_from_indexes(prefix, id, index_names(h[1], state, h[2] or '', h[6] or ''), now + retention)
   redis.call('HSET', run, 'state', state, 'updated', now, 'inbox', 0)
@@ -170,6 +172,7 @@ local function end_run(prefix, id, state, retention, now)
   redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
   keep_definitions(prefix, h[4] or '', now + retention)
   pass_session_on(prefix, h[2] or '', id, now, now + retention)
+  if h[7] then end_children(prefix, h[7], now) end
 end
 
 -- Ends a run that has no owner and was cancelled; the records were sent with the signal.
@@ -177,6 +180,36 @@ local function end_cancelled(prefix, id, now, records)
   local h = redis.call('HMGET', prefix .. 'run:' .. id, 'head', 'epoch', 'retention_ms')
   append_end(prefix, id, h[1], h[2], records)
   end_run(prefix, id, 'cancelled', tonumber(h[3]), now)
+end
+
+local function has_cancel(prefix, id, cancel)
+  for _, signal in ipairs(cancel and redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1) or {}) do
+    if signal == cancel then return true end
+  end
+  return false
+end
+
+local function cancel_records(run, count)
+  local records = {}
+  for r = 1, tonumber(count) do records[r] = redis.call('HGET', run, 'cancel_record:' .. r) end
+  return records
+end
+
+-- Cancels the children of a run that has ended, as far as they have not: at once without an owner, else by a signal to it.
+end_children = function(prefix, children, now)
+  for id in children:gmatch('%S+') do
+    local run = prefix .. 'run:' .. id
+    local h = redis.call('HMGET', run, 'state', 'worker', 'cancel_signal', 'cancel_records')
+    if h[1] and not ended(h[1]) and not has_cancel(prefix, id, h[3]) then
+      if h[1] == 'running' then
+        redis.call('RPUSH', prefix .. 'inbox:' .. id, h[3])
+        redis.call('HINCRBY', run, 'inbox', 1)
+        notify(prefix .. 'notify_worker:' .. h[2], id)
+      else
+        end_cancelled(prefix, id, now, cancel_records(run, h[4]))
+      end
+    end
+  end
 end
 
 -- Takes the run from its owner and queues it after all others, or for the time when `delay` is over; or ends it, if it has
@@ -187,13 +220,7 @@ local function requeue(prefix, id, now, delay)
   redis.call('HSET', run, 'state', 'queued', 'token', '', 'worker', '', 'updated', now)
   move_to_state(prefix, id, 'running', 'queued')
   local h = redis.call('HMGET', run, 'cancel_signal', 'cancel_records')
-  for _, signal in ipairs(h[1] and redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1) or {}) do
-    if signal == h[1] then
-      local records = {}
-      for r = 1, tonumber(h[2]) do records[r] = redis.call('HGET', run, 'cancel_record:' .. r) end
-      return end_cancelled(prefix, id, now, records)
-    end
-  end
+  if has_cancel(prefix, id, h[1] or nil) then return end_cancelled(prefix, id, now, cancel_records(run, h[2])) end
   enqueue(prefix, id, delay)
 end
 

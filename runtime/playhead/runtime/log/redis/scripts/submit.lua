@@ -2,15 +2,19 @@
 --
 -- Keys: 1 run hash, 2 log stream, 3 deadlines, 4 sessions index
 -- Arguments: 1 prefix, 2 run id, 3 agent, 4 session or '', 5 record 1, 6 deadline in ms from now or 0, 7 crash limit,
---   8 retention in ms; these two hold until a worker brings its own; 9 metadata as JSON or '', 10 its tags, one a line
--- Answers: 1 created; 0 the id exists already, nothing was changed
+--   8 retention in ms; these two hold until a worker brings its own; 9 metadata as JSON or '', 10 its tags, one a line;
+--   only of a child: 11 its parent, 12 the encoded cancel for the end of the parent, 13.. the records that end the child then
+-- Answers: 1 created; 0 the id exists already, or the parent has ended or does not exist, nothing was changed
 -- Invariant: a run exists if and only if its record 1 does; sent twice, it is created once. The indexes and the queue
---   have runs in the order of their submission, and the index of sessions the one that was used last at its end.
+--   have runs in the order of their submission, and the index of sessions the one that was used last at its end. A run
+--   names its children from their first moment on, so that they end with it.
 --   `created` is the time of the position, so it never goes back either.
 
 local run, log, deadlines, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, id, agent, session, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('EXISTS', run) == 1 then return 0 end
+local above = ARGV[11] and redis.call('HMGET', prefix .. 'run:' .. ARGV[11], 'state', 'deadline', 'children')
+if above and (not above[1] or ended(above[1])) then return 0 end
 append_records(run, log, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
 local position = next_position(prefix)
 local created = math.floor(position / 1000)
@@ -19,10 +23,16 @@ redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0
   'handovers', 0, 'errors', 0, 'inbox', 0, 'crash_limit', ARGV[7], 'retention_ms', ARGV[8], 'agent', agent, 'session', session,
   'created', string.format('%.0f', created), 'updated', string.format('%.0f', created))
 if ARGV[9] ~= '' then redis.call('HSET', run, 'metadata', ARGV[9], 'tags', ARGV[10]) end
-local deadline = tonumber(ARGV[6])
-if deadline > 0 then
-  redis.call('HSET', run, 'deadline', now + deadline)
-  redis.call('ZADD', deadlines, now + deadline, id)
+local deadline = tonumber(ARGV[6]) > 0 and now + tonumber(ARGV[6]) or nil
+if above then
+  redis.call('HSET', prefix .. 'run:' .. ARGV[11], 'children', (above[3] and above[3] .. ' ' or '') .. id)
+  redis.call('HSET', run, 'cancel_signal', ARGV[12], 'cancel_records', #ARGV - 12)
+  for r = 1, #ARGV - 12 do redis.call('HSET', run, 'cancel_record:' .. r, ARGV[12 + r]) end
+  deadline = above[2] or deadline
+end
+if deadline then
+  redis.call('HSET', run, 'deadline', deadline)
+  redis.call('ZADD', deadlines, deadline, id)
 end
 add_to_indexes(prefix, id, index_names(agent, 'queued', session, ARGV[10]), position)
 -- Entries of runs that are gone go as new ones come: more than a submission adds, so that the indexes stay bounded.
