@@ -13,6 +13,7 @@ from playhead.runtime import (
     ModelRetryStrategy,
     NullConversationManager,
     SlidingWindowConversationManager,
+    Tool,
 )
 from playhead.runtime.core.converse import Chunk, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelThrottledException
@@ -99,7 +100,7 @@ def build_agent(
     return Agent(
         model(scenario["model_calls"], note),
         name=scenario["id"],
-        tools=build_tools(scenario),
+        tools=build_tools(scenario, agent=_agent_as_tool),
         system_prompt=options.get("system_prompt"),
         messages=decode(options.get("messages", [])),
         tool_executor=options.get("tool_executor", "concurrent"),
@@ -109,6 +110,13 @@ def build_agent(
         callback_handler=None,
         **refused,
     )
+
+
+def _agent_as_tool(spec: dict[str, Any], tools: list[Tool]) -> Tool:
+    """An agent as a tool; beyond the form of the recordings it may have tools of its own."""
+    model = PlayedModel(spec["behaviour"]["model_calls"], lambda _: None)
+    agent = Agent(model, name=spec["name"], tools=tools, callback_handler=None)
+    return agent.as_tool(name=spec["name"], description=spec["description"])
 
 
 def _approval(rule: dict[str, Any]) -> Callable[[BeforeToolCallEvent], None]:

@@ -86,11 +86,10 @@ _TURN_KEYS: Final = {
     *("prompt", "resume", "invocation_state", "structured_output", "limits"),
     *("cancel_after", "close_after", "second_prompt_after"),
 }
-_BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt", "stop"}
+_BEHAVIOURS: Final = {"return", "template", "sum", "tool_result", "raise", "stream", "interrupt", "stop", "agent"}
 _NAMES: Final = {
     "resume_checkpoint": "checkpoints",
     "checkpointing": "checkpoints",
-    "agent": "agents as tools",
 }
 """Readable names of what we know and lack; whatever else a scenario asks for is named by its key."""
 
@@ -121,8 +120,14 @@ def _set_keys(mapping: dict[str, Any]) -> set[str]:
     return {key for key, value in mapping.items() if value or key in ("turns", "resume_checkpoint")}
 
 
+def _tools(specs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for spec in specs:
+        yield spec
+        yield from _tools(spec["behaviour"].get("tools", []))  # of an agent that is a tool
+
+
 def _behaviours(scenario: Scenario) -> Iterator[str]:
-    for tool in scenario.get("tools", []):
+    for tool in _tools(scenario.get("tools", [])):
         behaviour: dict[str, Any] | None = tool["behaviour"]
         while behaviour:
             if behaviour["kind"] not in _BEHAVIOURS:

@@ -16,6 +16,8 @@ from tests.conformance.conformance_scenarios import Scenario, decode
 
 __all__ = ["build_tools", "output_class"]
 
+MakeAgent = Callable[[dict[str, Any], list[Tool]], Tool]
+
 _GIVE_UP_S: Final = 5.0
 _TYPES: Final[dict[str, Any]] = {
     "string": str,
@@ -47,22 +49,33 @@ class _Finished:
         return self._events.setdefault((run_id, name), anyio.Event())
 
 
-def build_tools(scenario: Scenario, *, make: Callable[..., Any] = tool, context: type[Any] = ToolContext) -> list[Tool]:
+def build_tools(
+    scenario: Scenario, *, agent: MakeAgent, make: Callable[..., Any] = tool, context: type[Any] = ToolContext
+) -> list[Tool]:
     """The scenario's tools. Where one waits for another, or one asks, they are coroutines, else run in threads.
 
     Args:
+        scenario: The scenario.
+        agent: Makes a tool of an agent among them, of its specification and its own tools.
         make: The decorator of the tools.
         context: The class of the context that they are given.
 
     Raises:
         NotImplementedError: A behaviour needs what playhead does not have.
     """
-    specs: list[dict[str, Any]] = scenario.get("tools", [])
+    return _build_tools(scenario.get("tools", []), agent=agent, make=make, context=context)
+
+
+def _build_tools(
+    specs: list[dict[str, Any]], *, agent: MakeAgent, make: Callable[..., Any], context: type[Any]
+) -> list[Tool]:
     asking = any(spec["behaviour"]["kind"] == "interrupt" for spec in specs)  # threads would ask in any order
     together = asking or any("wait_for" in spec["behaviour"] for spec in specs)
     finished = _Finished()
     return [
-        make(name=one["name"], description=one["description"])(_function(one, finished, together, context))
+        agent(one, _build_tools(one["behaviour"].get("tools", []), agent=agent, make=make, context=context))
+        if one["behaviour"]["kind"] == "agent"
+        else make(name=one["name"], description=one["description"])(_function(one, finished, together, context))
         for one in specs
     ]
 

@@ -104,7 +104,8 @@ def _agent(scenario: Scenario) -> strands.Agent:
         manager = {
             "conversation_manager": SlidingWindowConversationManager(**given) if windowed else NullConversationManager()
         }
-    tools: list[Any] = build_tools(scenario, make=partial(strands.tool, context=True), context=ToolContext)
+    make = partial(strands.tool, context=True)
+    tools: list[Any] = build_tools(scenario, agent=_agent_as_tool, make=make, context=ToolContext)
     return strands.Agent(
         model=_Model(scenario["model_calls"]),
         tools=tools,
@@ -117,6 +118,12 @@ def _agent(scenario: Scenario) -> strands.Agent:
         checkpointing=bool(options.get("checkpointing")),
         **manager,
     )
+
+
+def _agent_as_tool(spec: dict[str, Any], tools: list[Any]) -> Any:
+    model = _Model(spec["behaviour"]["model_calls"])
+    agent = strands.Agent(model=model, name=spec["name"], tools=tools, callback_handler=None)
+    return agent.as_tool(name=spec["name"], description=spec["description"])
 
 
 def _approval(rule: dict[str, Any]) -> Any:

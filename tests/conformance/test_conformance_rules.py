@@ -48,7 +48,7 @@ def with_tool(**behaviour: Any) -> Scenario:
         (with_tool(kind="stream", yields=[1], wait_for="t"), []),
         (with_tool(kind="interrupt", then={"kind": "template"}), []),
         (with_tool(kind="novelty"), ["novelty"]),
-        (with_tool(kind="agent", model_calls=[MESSAGE]), ["agents as tools"]),
+        (with_tool(kind="agent", model_calls=[MESSAGE]), []),
         (with_tool(kind="stop", message="m"), []),
         (scenario(model_calls=[THROTTLED, MESSAGE]), []),
         (scenario(model_calls=[OVERFLOW]), []),

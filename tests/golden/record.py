@@ -464,6 +464,20 @@ async def hooked_batch(stage: Stage) -> Run:
     )
 
 
+def with_children(model: ScriptedModel) -> Agent:
+    """An agent with two agents as tools: one asks a human in a tool of its own, one fails."""
+    payer = ScriptedModel([tool_call("pay", {"euros": 5}, "p1"), "It is paid."], continues_partial=True)
+    inner = Agent(payer, name="payer", tools=[pay], description="Pays.", callback_handler=None)
+    bad = ScriptedModel([ScriptedCall(text_call("Half an")[:4], error=KeyError("bug"))], continues_partial=True)
+    return agent(model=model, tools=[inner, Agent(bad, name="failing", retry=None, callback_handler=None)])
+
+
+async def children(stage: Stage) -> Run:
+    """Calls of two agents that are tools."""
+    calls = [*tool_call("payer", {"input": "pay"}, "t1")[:-2], *tool_call("failing", {"input": "go"}, "t2")[1:]]
+    return await answered(stage, with_children(ScriptedModel([calls, "Done."], continues_partial=True)), "yes")
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -480,6 +494,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     crashed_too_often,
     forked,
     answered_in_full,
+    children,
     hooked,
     hooked_batch,
     limited,
@@ -524,7 +539,8 @@ def owners(scenario: str) -> Sequence[AgentSource]:
         case "made_by_a_factory":
             return [factory("Be brief.")]
         case _:
-            return [agent()]
+            served = with_children(ScriptedModel([], continues_partial=True))
+            return [served if scenario == "children" else agent()]
 
 
 def _text(data: bytes) -> str:

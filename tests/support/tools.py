@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools.context import ToolContext
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+from playhead.runtime.tools.tool import Outcome, Tool, ToolItem
 
 __all__ = ["Item", "Stop", "context", "ok", "result", "run", "schema", "text", "use"]
 
@@ -34,9 +34,7 @@ def context(of: ToolUse | None = None, **more: Any) -> ToolContext:
     return ToolContext(tool_use=of or use("x"), run_id="run-1", **more)
 
 
-async def run(
-    made: Tool, data: Any = None, *, given: ToolContext | None = None
-) -> list[Progress | Outcome | Interruption]:
+async def run(made: Tool, data: Any = None, *, given: ToolContext | None = None) -> list[ToolItem]:
     """All that a call of the tool gives."""
     request = use(made.name, data)
     return [item async for item in made.stream(request, given or context(request))]

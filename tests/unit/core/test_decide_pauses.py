@@ -312,6 +312,5 @@ def test_what_was_finished_before_the_pause_is_told_first(history: bool):
         return
     step = decide(fold([Entry(seq, 1, record) for seq, record in enumerate(records, 1)]))
     assert isinstance(step, AddMessage)
-    content = step.message if isinstance(step.message, dict) else {}
-    told = [block["toolResult"]["toolUseId"] for block in content.get("content", []) if "toolResult" in block]
+    told = [block["toolResult"]["toolUseId"] for block in step.message.get("content", []) if "toolResult" in block]
     assert told == ["t2", "t3", "t1"]

@@ -16,7 +16,7 @@ from playhead.runtime.loop.control import Control
 from playhead.runtime.tools import body as tool_body
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress, Tool
+from playhead.runtime.tools.tool import Outcome, Progress, Tool, ToolItem
 from tests.support.tools import use
 
 __all__: list[str] = []
@@ -30,7 +30,7 @@ ABANDONED = f"{STOPPED} (its thread may still be running)"
 async def stopped(made: Tool, *, when: Callable[[], Any], context: ToolContext | None = None) -> tuple[str, str, Any]:
     """Run a tool and stop it once `when()` has come back; its result's status and text, and the values before."""
     given = context or ToolContext(tool_use=use(made.name), run_id="r")
-    items: list[Progress | Outcome | Interruption] = []
+    items: list[ToolItem] = []
 
     async def run() -> None:
         async with aclosing(made.stream(given.tool_use, given)) as stream:

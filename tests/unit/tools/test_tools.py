@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from playhead.runtime.core.tool_results import unknown_tool_result
 from playhead.runtime.tools.decorator import as_tool, tool, tool_index
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress
+from playhead.runtime.tools.tool import Outcome, Progress, ToolItem
 from tests.support.tools import Item, Stop, context, ok, result, run, schema, text, use
 
 __all__: list[str] = []
@@ -314,7 +314,7 @@ async def test_one_tool_serves_many_calls_at_once():
         await anyio.lowlevel.checkpoint()
         yield n
 
-    outcomes: dict[int, list[Progress | Outcome | Interruption]] = {}
+    outcomes: dict[int, list[ToolItem]] = {}
 
     async def collect(n: int) -> None:
         outcomes[n] = await run(echo, {"n": n})

@@ -27,6 +27,7 @@ from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.runner import Opening, Runner, Target
 from playhead.runtime.loop.spec import Flush
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.children import ChildRuns
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.appends.run_writer import RunWriter
 from playhead.workers.checkpoints import Checkpoint, Visit
@@ -70,6 +71,7 @@ class Execution:
         options: WorkerOptions,
         got_on: Callable[[], None],
         visit: Visit | None = None,
+        children: ChildRuns | None = None,
     ) -> None:
         self.claim = claim
         self.lease = lease
@@ -92,6 +94,7 @@ class Execution:
         self._log = log
         self._mailbox = mailbox
         self._visit = visit
+        self._children = children
         self._closing = Closing(
             claim, log=log, commit=commit, writer=self.writer, worker=worker, options=options, visit=visit
         )
@@ -198,6 +201,7 @@ class Execution:
                 driver=asyncio.current_task(),
                 longest_wait=HELD_WAIT_S,
                 telemetry=self._telemetry,
+                children=self._children,
             )
         )
 

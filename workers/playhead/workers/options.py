@@ -37,7 +37,7 @@ class WorkerOptions:
     """The settings of a worker.
 
     Attributes:
-        concurrency: The number of runs held at once.
+        concurrency: The number of runs held at once. Children, the calls of agents that are tools, do not count.
         lease_ms: How long the fleet waits for a silent worker before another takes its runs; at least 2,000.
         grace_s: Seconds that a draining worker lets runs go on to a boundary before it stops them there.
         crash_limit: Number of workers in a row that may die with a run, while it does not get on, before it is failed.

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from playhead.runtime.core.owner_changes import doing
 from playhead.runtime.core.records import (
+    ChildRecorded,
     Entry,
     MessageAdded,
     Record,
@@ -58,6 +59,9 @@ class Standstill:
             case ToolFinished(index=index) | ToolInterrupted(index=index) if index in self._begun:
                 self._tools.discard(self._begun[index])
                 return not self._tools
+            case ChildRecorded(index=index) if index in self._begun and _has_message(record):
+                self._tools.discard(self._begun[index])  # a step of the child is completed, and is not run again
+                return not self._tools
             case MessageAdded(origin="model"):
                 return not self._tools
             case _:
@@ -87,6 +91,10 @@ class Standstill:
                 "The run is not tried again",
             )
         return None
+
+
+def _has_message(record: ChildRecorded) -> bool:
+    return any(isinstance(one, dict) and one.get("type") == "message.added" for one in record.values)
 
 
 def _in_a_row(count: int) -> str:

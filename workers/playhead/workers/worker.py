@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.as_tool import family
 from playhead.runtime.agent.factory import SOURCES, AgentSource, Make, source_of
 from playhead.runtime.core.arguments import check_callable, check_items
 from playhead.runtime.core.checks import check_name
@@ -28,6 +29,7 @@ from playhead.workers.apart import Apart
 from playhead.workers.archiver import Archiver, check_kept_for_the_archive
 from playhead.workers.blocked_loop import watch_for_a_blocked_loop
 from playhead.workers.checkpoints import Visit
+from playhead.workers.children import Children, refuse_names_of_children
 from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
 from playhead.workers.health import Health, HealthFile
@@ -89,6 +91,7 @@ class Worker:
         }
         if not agents or len(self.agents) != len(agents):
             raise ValueError("a worker needs at least one agent, each with a name of its own")
+        refuse_names_of_children(self.agents)
         self.options: WorkerOptions = options or WorkerOptions()
         # Stored with the runs: so it must not differ from the agents that run them, which are snapshots for this reason.
         own = {name: one if isinstance(one, Agent) else None for name, one in self.agents.items()}
@@ -109,6 +112,7 @@ class Worker:
         self._health_file = None if health_file is None else HealthFile(health_file)
         self._held: dict[str, Execution] = {}
         self._apart = Apart(self._held)
+        self._children = Children(worker=self.name, options=self.options, visit=visit, ended=self._ended_here)
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
         self._visit = visit
         self._draining = anyio.Event()
@@ -171,7 +175,8 @@ class Worker:
         """
         for agent in self.agents.values():
             if isinstance(agent, Agent):
-                agent.check_ready()
+                for one in (agent, *family(agent).values()):
+                    cast("Agent", one).check_ready()
         try:
             await self._for_each_shard(Duty.check)
             await self._run()
@@ -280,17 +285,19 @@ class Worker:
                     execution.lease.leave()
 
     def _begin(self, runs: TaskGroup, duty: Duty, claim: Claim, sent: float) -> None:
+        lease = duty.leases.hold(claim.run_id, claim.token, sent=sent)
         execution = Execution(
             claim,
             self.agents[claim.agent],
             log=duty.log,
             commit=duty.commit,
-            lease=duty.leases.hold(claim.run_id, claim.token, sent=sent),
+            lease=lease,
             mailbox=duty.mailbox,
             worker=self.name,
             options=self.options,
             got_on=partial(self._join, claim.run_id),
             visit=self._visit,
+            children=self._children.of(duty, runs),
         )
         may_stay = self._apart.take(execution, crash_limit=self.options.crash_limit)
         if self._draining.is_set() or not may_stay:  # nothing has begun, so the run is handed over at once
@@ -308,11 +315,7 @@ class Worker:
         try:
             await execution.run()
         finally:
-            outcome = execution.outcome or "stopped"
-            self._ended[outcome] = self._ended.get(outcome, 0) + 1
-            if outcome in ENDED_STATES and self._archiver is not None:
-                self._archiver.ended(duty.log, execution.claim.run_id)
-            (duty.leases.give_up if outcome == "fenced" else duty.leases.drop)(execution.lease)
+            self._ended_here(execution, duty)
             if self._held.get(execution.claim.run_id) is execution:  # else it was lost and claimed again here
                 del self._held[execution.claim.run_id]
                 self._apart.leave(execution.claim.run_id)
@@ -321,6 +324,14 @@ class Worker:
             if not self._held:
                 self._idle.set()
         await execution.tell_why_lost()
+
+    def _ended_here(self, execution: Execution, duty: Duty) -> None:
+        """Note that an execution has ended, of a run or of the child of one."""
+        outcome = execution.outcome or "stopped"
+        self._ended[outcome] = self._ended.get(outcome, 0) + 1
+        if outcome in ENDED_STATES and self._archiver is not None:
+            self._archiver.ended(duty.log, execution.claim.run_id)
+        (duty.leases.give_up if outcome == "fenced" else duty.leases.drop)(execution.lease)
 
     async def _end_or_hand_over(self) -> None:
         for execution in self._held.values():
@@ -331,6 +342,7 @@ class Worker:
                 await self._idle.wait()
         for execution in list(self._held.values()):
             execution.lease.stop()
+        self._children.stop()
         # The server may never reply to a claim. If the claim took a run, the run's lease has nearly expired by then.
         self._claiming.deadline = anyio.current_time() + self.options.lease_ms / 1000
 

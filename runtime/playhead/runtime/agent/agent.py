@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Unpack, get_args
 
+from playhead.runtime.agent.as_tool import AgentTool, agents_as_tools, check_family
 from playhead.runtime.agent.callbacks import CallbackHandler, PrintingCallbackHandler
 from playhead.runtime.agent.called import CalledAgent
 from playhead.runtime.agent.conversation.managers import conversation_manager_of
@@ -150,11 +151,12 @@ class Agent(CalledAgent):
         self.conversation_manager = conversation_manager_of(conversation_manager)
         self.trace_attributes = checked_attributes("trace_attributes", trace_attributes or {})
         self.max_record_bytes = max_record_bytes
-        self.tools = tool_index(tools or ())
+        self.tools = tool_index([agents_as_tools(one, Agent) for one in tools or ()])
         self.allow_overrides = checked_allowance(allow_overrides, tools=self.tools)
         for allowed in models_in(self.allow_overrides):
             check_model(allowed)
         check_no_clash(self.terms, self.tools)
+        check_family(self)
         self.hooks = HookRegistry()
         self.hooks.add_all(() if hooks is None else hooks)
         self.defined_at: str = _caller()
@@ -163,6 +165,34 @@ class Agent(CalledAgent):
 
     def __repr__(self) -> str:
         return f"Agent(name={self.name!r}, tools={list(self.tools)})"
+
+    def as_tool(
+        self,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        preserve_context: bool = False,
+        delegate: bool = False,
+    ) -> AgentTool:
+        """The agent as a tool of another one, whose calls are runs of their own; `tools=[agent]` is the same.
+
+        Args:
+            name: The tool's name: 1 to 64 letters, digits, `_` and `-`. Defaults to the agent's.
+            description: What the calling model reads. Defaults to the agent's description, else a sentence with the name.
+            preserve_context: Whether a call goes on with the conversation of the calls before it; in a fleet those of the
+                same session, or of the same run without one. Else each begins with the messages that the agent has now.
+            delegate: Must be False: a call whose answer ends the calling run is not supported.
+
+        Raises:
+            ValueError: If the name is not one for a tool, or `delegate` is set.
+            TypeError: If an argument has the wrong type.
+        """
+        if delegate:
+            raise ValueError(
+                "as_tool(delegate=True) is not supported: the calling model answers after the call. Ask it in the system "
+                "prompt to repeat the tool's answer."
+            )
+        return AgentTool(self, name=name, description=description, preserve_context=preserve_context)
 
     def add_hook(
         self,

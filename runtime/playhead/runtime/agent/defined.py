@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Literal, Self, cast
 
+from playhead.runtime.agent.as_tool import AgentTool, check_family
 from playhead.runtime.agent.callbacks import CallbackHandler
 from playhead.runtime.agent.conversation.managers import ConversationManager, described_manager, recorded_manager
 from playhead.runtime.agent.conversation.proactive import with_limit
@@ -164,8 +165,12 @@ class DefinedAgent(RefusesAttributes):
 
     def snapshot(self) -> Self:
         """A copy of the agent that later changes to this object do not affect; the model and the tools are shared."""
+        check_family(self)
         taken = copy.copy(self)
-        taken.messages, taken.tools, taken.hooks = list(self.messages), dict(self.tools), self.hooks.copy()
+        taken.messages, taken.hooks = list(self.messages), self.hooks.copy()
+        taken.tools = {
+            name: tool.snapshot() if isinstance(tool, AgentTool) else tool for name, tool in self.tools.items()
+        }
         taken._runs = InProcessRuns()
         return taken
 

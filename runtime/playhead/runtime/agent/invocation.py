@@ -7,12 +7,17 @@ reader.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Any, Final, cast
 from uuid import uuid4
 
+import anyio
+
+from playhead.runtime.agent.as_tool import AgentTool
+from playhead.runtime.core.children import PARENT, parent_option
 from playhead.runtime.core.codec import decode_stored, encode_chunk, encode_record, limit_of, read_back
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Projection
@@ -33,7 +38,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Encoded, Segment, Stored
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import RunState, initial
-from playhead.runtime.core.submission import Submission
+from playhead.runtime.core.submission import Submission, submission
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd, WriteResult
 from playhead.runtime.loop.control import Control
@@ -41,6 +46,7 @@ from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush
 from playhead.runtime.loop.traced_agent import traced_agent
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.children import ChildCall
 
 __all__ = ["Invocation"]
 
@@ -48,7 +54,7 @@ _WORKER: Final = "this process"
 
 
 class Invocation:
-    """A run from its submission to its end, including its pauses. Its log exists only in this object.
+    """A run from its submission to its end, including its pauses. Its log, which its children share, exists only here.
 
     Attributes:
         run_id: The run.
@@ -64,7 +70,14 @@ class Invocation:
     """
 
     def __init__(
-        self, spec: AgentSpec, submitted: Submission, *, history: Iterable[Message], invocation_state: dict[str, Any]
+        self,
+        spec: AgentSpec,
+        submitted: Submission,
+        *,
+        history: Iterable[Message],
+        invocation_state: dict[str, Any],
+        children: InProcessChildren | None = None,
+        child: ChildCall | None = None,
     ) -> None:
         """Prepare the run.
 
@@ -73,8 +86,12 @@ class Invocation:
             submitted: Record 1, encoded.
             history: The messages that it starts from.
             invocation_state: Passed to tools unchanged; its storable part is in `submitted`.
+            children: Runs the children of this run and has its log; None for a run that is not a child.
+            child: The call whose child it is; None for a run that is not a child.
         """
-        self.run_id: str = new_run_id()
+        self.run_id: str = new_run_id() if child is None else child.run_id
+        self._parent = None if child is None else child.parent
+        self._children = children or InProcessChildren(MemoryLog())
         self.control: Control = Control()
         self.paused: bool = False
         self.error: Exception | None = None
@@ -84,7 +101,7 @@ class Invocation:
         self._history = list(history)
         self.state: RunState = initial(self._history)
         self.projection: Projection = Projection(self.run_id, output_class=spec.terms.output_class)
-        self._log = MemoryLog()
+        self._log = self._children.log
         self._telemetry = RunTelemetry(self.run_id, agent=spec.name, epoch=0)  # of the current owner
         self.head: int = 0
         self.epoch: int = 0
@@ -94,7 +111,8 @@ class Invocation:
 
     async def submit(self) -> None:
         """Queue the run."""
-        await self._log.submit(NewRun(self.run_id, self._spec.name, self._submitted.record, data=self._submitted.data))
+        first, data = self._submitted
+        await self._log.submit(NewRun(self.run_id, first.agent, first, data=data, parent=self._parent))
 
     async def respond(self, responses: Mapping[str, Any]) -> None:
         """Queue the paused run again, with responses by interrupt id.
@@ -143,9 +161,11 @@ class Invocation:
 
     async def _claim(self) -> list[Segment]:
         """Claim the run. Returns the records up to the claim that were not yielded yet."""
-        claimed = {self._spec.name: encode_record(RunClaimed(at=now_ms(), worker=_WORKER))}
-        claim = await self._log.claim(claimed, worker=_WORKER, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
-        assert claim is not None, "this run is the only one in the log, and it is queued"
+        claimed = {self._submitted.record.agent: encode_record(RunClaimed(at=now_ms(), worker=_WORKER))}
+        claim = await self._log.claim(
+            claimed, worker=_WORKER, token=new_token(), lease_ms=DEFAULT_LEASE_MS, run_id=self.run_id
+        )
+        assert claim is not None, "no other owner has this log, and the run is queued"
         self._token = claim.token
         return await self._log.read_segments(self.run_id, after=self.head)
 
@@ -168,6 +188,7 @@ class Invocation:
             control=self.control,
             invocation_state=self.invocation_state,
             telemetry=self._telemetry,
+            children=self._children,
         )
 
     def _keep(self, record: Record | Encoded, *, last: bool = False) -> Stored:
@@ -215,3 +236,56 @@ class Invocation:
     def _stored(self, result: WriteResult) -> None:
         assert result.stored, "the run has one owner, which makes one call at a time"
         self._waiting = []
+
+
+class InProcessChildren:
+    """Runs the children of one run, and theirs, over the log of that run: each is an `Invocation` of its own.
+
+    Attributes:
+        log: The log of all of them.
+    """
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log = log
+        self._runs: dict[str, Invocation] = {}
+        self._in_turn: dict[tuple[asyncio.AbstractEventLoop, AgentTool], anyio.Semaphore] = {}
+
+    async def records(self, call: ChildCall) -> AsyncGenerator[Segment, None]:
+        """See `ChildRuns.records`. Calls of an agent that preserves its context wait for each other."""
+        tool = cast("AgentTool", call.made_by)
+        async with self._turn(tool) if tool.preserves else nullcontext():
+            run = self._runs.get(call.run_id)
+            if run is None:
+                run = self._runs[call.run_id] = self._new(call, tool)
+                await run.submit()
+            elif run.paused:
+                await run.respond({key: call.responses[key] for key in run.state.interrupts if key in call.responses})
+            child = run
+            call.when_cancelled(lambda: child.control.deliver([Signal(uuid4().hex, "cancel")]))
+            try:
+                async with aclosing(run.records()) as records:
+                    async for stored in records:
+                        if (show := tool.agent.callback_handler) is not None:
+                            for event in run.projection.events_at(run.head, run.epoch, (stored,)):
+                                show(**event)
+                        yield Segment(run.head, run.epoch, [stored])
+            finally:
+                if tool.preserves:
+                    tool.agent.messages[:] = run.state.messages
+
+    def _turn(self, tool: AgentTool) -> anyio.Semaphore:
+        # Not a lock: the consumer of a stream may take each item in another task. One of another event loop may be in use
+        # there, because a run that was paused can go on in this one.
+        return self._in_turn.setdefault((asyncio.get_running_loop(), tool), anyio.Semaphore(1))
+
+    def _new(self, call: ChildCall, tool: AgentTool) -> Invocation:
+        agent = tool.agent_of_call()
+        submitted = submission(
+            call.agent,
+            call.prompt,
+            invocation_state={},
+            options=parent_option(call.parent, call.key),
+            metadata={PARENT: call.parent},
+            limit=agent.max_record_bytes,
+        )
+        return Invocation(agent.spec, submitted, history=agent.messages, invocation_state={}, children=self, child=call)

@@ -50,6 +50,7 @@ class AgentTarget:
             partial=open_chunks(state, opening.entries),
             began_from=opening.said.began_from,
             longest_wait=opening.longest_wait,
+            children=opening.children,
             telemetry=opening.telemetry,
         )
 

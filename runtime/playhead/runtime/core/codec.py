@@ -42,7 +42,9 @@ MAX_RECORD_BYTES: Final = 1 << 20
 MAX_SUM_BYTES: Final = 64 << 20
 """The size limit, in bytes, of a record that repeats stored data: see `limit_of`. Far below the limits of Redis and msgpack."""
 
-_SUMS: Final = frozenset({"run.completed", "run.cancelled", "run.paused", "structured_output.produced"})
+_SUMS: Final = frozenset(
+    {"run.completed", "run.cancelled", "run.paused", "structured_output.produced", "child.recorded"}
+)
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
 _ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."
 
@@ -121,7 +123,7 @@ def limit_of(record: Record, limit: int) -> int:
     """The size limit of `record` in a run whose records may have `limit` bytes each.
 
     A record that repeats what is already stored (a message whose chunks are stored, a message of stored tool results,
-    the result of a run) may be larger than any of its parts and must not fail for that reason. Its limit is
+    the records of a child, the result of a run) may be larger than any of its parts and must not fail for that reason. Its limit is
     `MAX_SUM_BYTES`.
     """
     sums_up = record.type in _SUMS or (type(record) is MessageAdded and record.origin in ("model", "tools"))

@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from playhead.runtime.core.codec import stored_of
+from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
 from playhead.runtime.core.hook_effects import hook_events
@@ -23,6 +25,8 @@ from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.message_assembler import MessageAssembler
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
+    ChildRecorded,
+    ChildStarted,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -107,6 +111,7 @@ class Projection:
 
     __slots__ = (
         "_after",
+        "_children",
         "_chunks",
         "_message",
         "_quiet",
@@ -127,6 +132,7 @@ class Projection:
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
         self._message = MessageAssembler()
+        self._children: dict[int, tuple[ToolUse, Projection]] = {}  # of the batch, by the index of the call
         self._quiet = False  # the chunks are those of a summary, which readers do not see
         self._chunks = 0  # of this call, without the text deltas that `events` appends to the message directly
 
@@ -221,16 +227,30 @@ class Projection:
                 return self._call_again(record)
             case MessageAdded(origin="model" | "tools"):
                 self._forget()
+                self._children = {}
                 return [Event(message=without_unread(record.message))]
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
                 return [Event(type="tool_stream", tool_stream_event=progress)]
+            case ChildStarted():
+                self._children[record.index] = record.tool_use, Projection(record.run)
+            case ChildRecorded():
+                return self._of_child(record)
             case ToolInterrupted():
                 asked = [Interrupt(interrupt) for interrupt in record.interrupts]
                 return [Event(tool_interrupt_event={"tool_use": record.tool_use, "interrupts": asked})]
             case _:
                 return self._outcome(record)
         return []
+
+    def _of_child(self, record: ChildRecorded) -> list[Event]:
+        """The events of a child, each in one of this run, but for its result, which is that of the call."""
+        if record.index not in self._children:
+            return []
+        use, projection = self._children[record.index]
+        stored = [stored_of(value, b"") for value in record.values]
+        events = [event for event in projection.events_at(1, 1, stored) if "result" not in event]
+        return [Event(type="tool_stream", tool_stream_event={"tool_use": use, "data": dict(event)}) for event in events]
 
     def _outcome(self, record: Record) -> list[Event]:
         """The events of what a run gives: its structured output, its result or its failure."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
 from playhead.runtime.core.batch_order import ordered_results
+from playhead.runtime.core.children import child_recorded, child_started
 from playhead.runtime.core.context_state import after_reduction, after_refusal
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
@@ -19,6 +20,8 @@ from playhead.runtime.core.hook_effects import closed_with, hook_decided, tool_d
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
+    ChildRecorded,
+    ChildStarted,
     ContextReduced,
     CycleStarted,
     Entry,
@@ -140,6 +143,7 @@ def _batch_ended(state: RunState) -> RunState:
         interrupts={},
         responses={},
         decided={},
+        children={},
         refused=None,
         paused=False,
     )
@@ -273,6 +277,8 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     ToolStarted: _tool_started,
     ToolFinished: _tool_finished,
     ToolInterrupted: _tool_interrupted,
+    ChildStarted: lambda state, record: replace(state, children=child_started(state.children, record)),
+    ChildRecorded: lambda state, record: replace(state, children=child_recorded(state.children, record)),
     StructuredOutputProduced: lambda state, record: replace(state, output=record.value),
     RunPaused: lambda state, _: replace(state, status="paused", paused=True, kept=ordered_results(state)),
     RunResumed: lambda state, _: replace(state, status="running", paused=False, resumed=(state.totals, state.cycle)),

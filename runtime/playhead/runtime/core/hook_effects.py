@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from playhead.runtime.core.children import spent_child
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.interrupts import is_hook_question
 from playhead.runtime.core.records import (
@@ -27,7 +28,8 @@ def tool_decided(state: RunState, record: ToolDecided) -> RunState:
     index = record.index
     if record.verdict == "retry":
         kept = {key: one for key, one in state.decided.items() if key != index}
-        return replace(state, decided=kept, started=state.started - {index})
+        children = spent_child(state.children, index)
+        return replace(state, decided=kept, started=state.started - {index}, children=children)
     return replace(state, decided={**state.decided, index: record})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, cast
 
+from playhead.runtime.core.children import Child
 from playhead.runtime.core.context import in_context
 from playhead.runtime.core.converse import Chunk, Message, ToolResult, ToolUse
 from playhead.runtime.core.intake import mended
@@ -57,6 +58,7 @@ class RunState:
         spent: Effect keys of earlier batches.
         interrupted: By call, the ids of the interrupts it stopped at; `ALL_CALLS` for those of the batch.
         decided: By call, what a hook decided about it.
+        children: By call of an agent that is a tool, its child.
         refused: The text with which a hook refused the whole batch.
         last_message: The message with which a hook ends the run once the results of the batch are in.
         invoked: Whether a hook has decided about the prompt.
@@ -107,6 +109,7 @@ class RunState:
     interrupts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any])
     decided: Mapping[int, ToolDecided] = field(default_factory=dict[int, ToolDecided])
+    children: Mapping[int, Child] = field(default_factory=dict[int, Child])
     refused: str | None = None
     last_message: Message | None = None
     invoked: bool = False

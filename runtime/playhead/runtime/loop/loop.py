@@ -72,6 +72,7 @@ from playhead.runtime.loop.tool_batch import ToolBatch, finished
 from playhead.runtime.loop.tool_hooks import ToolHooks
 from playhead.runtime.models.calling import CallContext
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.children import ChildRuns
 
 __all__ = ["Loop"]
 
@@ -91,6 +92,7 @@ class Loop:
         invocation_state: Passed to tools and to the model; None for that of the submitted run.
         partial: `state.open_chunks` of the records: what is left of a model call that broke off.
         began_from: The messages of its session that the run began from; None for none.
+        children: Runs the agents that are tools; None in a replay.
         longest_wait: The longest wait before a model is called again that is waited here, in seconds.
         telemetry: Within whose spans the model and the tools run; None for none.
 
@@ -117,6 +119,7 @@ class Loop:
         began_from: BeganFrom | None = None,
         longest_wait: float = math.inf,
         telemetry: RunTelemetry | None = None,
+        children: ChildRuns | None = None,
     ) -> None:
         self.spec = spec
         self.run_id: str = run_id
@@ -145,6 +148,7 @@ class Loop:
             invocation_state=values,
             state=lambda: self.state,
             terms=self._terms,
+            children=children,
             hooks=ToolHooks(spec.hooks, spec=spec, moment=self._moment, ownership=self.ownership)
             if spec.hooks is not None
             else None,

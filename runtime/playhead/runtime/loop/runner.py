@@ -15,6 +15,7 @@ from playhead.runtime.core.state import RunState
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.spec import LoopOutput
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.children import ChildRuns
 
 __all__ = ["Opening", "Runner", "Target"]
 
@@ -67,6 +68,7 @@ class Opening:
         ownership: Whether this process may still act for the run.
         driver: The task that takes all records.
         longest_wait: The longest wait in which the run keeps its place here, in seconds.
+        children: Runs the agents that are tools of the run's agent; None where no agent can be one.
         telemetry: Is told of the agent, and within whose spans models and tools run; None for none.
     """
 
@@ -79,6 +81,7 @@ class Opening:
     ownership: Ownership
     driver: asyncio.Task[Any] | None = None
     longest_wait: float = math.inf
+    children: ChildRuns | None = None
     telemetry: RunTelemetry | None = None
 
 

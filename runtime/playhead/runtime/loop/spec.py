@@ -9,8 +9,7 @@ from typing import Final, Literal, Protocol
 
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.context import KEEP_ALL, ContextPolicy
-from playhead.runtime.core.converse import ContentBlock, ToolSpec, ToolUse
-from playhead.runtime.core.converse import Message, ToolChoice, ToolSpec, ToolUse
+from playhead.runtime.core.converse import ContentBlock, Message, ToolChoice, ToolSpec, ToolUse
 from playhead.runtime.core.model_input import ModelRequest, model_request
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, Waits
 from playhead.runtime.core.segments import Encoded, Stored
@@ -19,7 +18,7 @@ from playhead.runtime.loop.hooks import Hooks
 from playhead.runtime.models.model import Model
 from playhead.runtime.telemetry.operations import Attribute, Attributes
 from playhead.runtime.tools.context import ToolContext
-from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
+from playhead.runtime.tools.tool import OnUnknownOutcome, ToolItem
 
 __all__ = ["FLUSH", "AgentSpec", "CallableTool", "Flush", "LoopOutput", "MakeRequest", "OnPartial"]
 
@@ -48,9 +47,7 @@ class CallableTool(Protocol):
     @property
     def on_unknown_outcome(self) -> OnUnknownOutcome: ...
 
-    def stream(
-        self, tool_use: ToolUse, context: ToolContext
-    ) -> AsyncGenerator[Progress | Outcome | Interruption, None]: ...
+    def stream(self, tool_use: ToolUse, context: ToolContext) -> AsyncGenerator[ToolItem, None]: ...
 
 
 class MakeRequest(Protocol):
@@ -62,6 +59,7 @@ class MakeRequest(Protocol):
         *,
         tool_specs: Sequence[ToolSpec],
         system_prompt: str | None,
+        system_prompt_content: Sequence[ContentBlock] | None = None,
         partial: str | None = None,
         tool_choice: ToolChoice | None = None,
     ) -> ModelRequest: ...

@@ -15,13 +15,15 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from playhead.runtime.concurrency import is_being_cancelled, merge
-from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.codec import encode_record, limit_of
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
 from playhead.runtime.core.hook_effects import hook_of
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import (
+    ChildRecorded,
+    ChildStarted,
     Record,
     ToolFinished,
     ToolInterrupted,
@@ -40,8 +42,9 @@ from playhead.runtime.loop.output_check import checked_call
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, CallableTool, LoopOutput
 from playhead.runtime.loop.tool_hooks import ToolCall, ToolHooks
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.children import ChildPlace, ChildRuns
 from playhead.runtime.tools.context import NotBegunError, ToolContext
-from playhead.runtime.tools.tool import Interruption, Outcome, Progress
+from playhead.runtime.tools.tool import ChildBegan, ChildHeard, Interruption, Outcome, Progress, ToolItem
 
 __all__ = ["ToolBatch", "finished"]
 
@@ -63,7 +66,7 @@ class ToolBatch:
     calls in turn, each in its own group. The starts of a group are stored before the first of its bodies begins.
 
     `run_id` returns the id with which effect keys begin, and `state` the fold of every record yielded so far, including
-    those of this batch. `hooks` asks the agent's hooks; calls that run in turn are decided and settled in turn, too.
+    those of this batch. `children` runs agents that are tools. `hooks` asks the agent's hooks; calls that run in turn are decided and settled in turn, too.
     """
 
     def __init__(
@@ -78,8 +81,10 @@ class ToolBatch:
         terms: Terms,
         hooks: ToolHooks | None = None,
         telemetry: RunTelemetry | None = None,
+        children: ChildRuns | None = None,
     ) -> None:
         self._spec = spec
+        self._children = children
         self._run_id = run_id
         self._control = control
         self._ownership = ownership
@@ -225,6 +230,7 @@ class ToolBatch:
             responses=self._state().responses,
             messages=self._state().messages,
             ownership=self._ownership,
+            children=self._place(call),
         )
         began = time.monotonic_ns()
         stream = cast("CallableTool", call.tool).stream(call.use, context)
@@ -238,11 +244,19 @@ class ToolBatch:
                         self._raised[call.index] = item.error
                     yield self._fitting(_record(item, call, took, context), call)
 
+    def _place(self, call: ToolCall) -> ChildPlace | None:
+        if self._children is None:
+            return None
+        state = self._state()
+        return ChildPlace(
+            self._children, agent=state.agent, session=state.session, known=state.children.get(call.index)
+        )
+
     def _fitting(self, record: Record, call: ToolCall) -> Record | Encoded:
         """The record or, if it cannot be stored, an error in its place that tells the model what is wrong."""
         times = 1 if hook_of(record) is None else 2  # it has the result as it was and as a hook changed it
         try:
-            return Encoded(record, encode_record(record, limit=times * self._spec.max_record_bytes))
+            return Encoded(record, encode_record(record, limit=limit_of(record, times * self._spec.max_record_bytes)))
         except (RecordTooLargeError, EncodingError) as error:
             if isinstance(record, ToolProgressed):
                 data = f"(not stored: {error})"
@@ -256,8 +270,13 @@ def _unknown(call: ToolCall) -> Record:
     return finished(call.index, call.use, error_result(call.use["toolUseId"], OUTCOME_UNKNOWN))
 
 
-def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int, context: ToolContext) -> Record:
+def _record(item: ToolItem, call: ToolCall, took: int, context: ToolContext) -> Record:
     match item:
+        case ChildHeard():
+            return ChildRecorded(at=now_ms(), index=call.index, upto=item.upto, values=item.values)
+        case ChildBegan(run, agent, attempt):
+            use = call.use
+            return ChildStarted(at=now_ms(), index=call.index, tool_use=use, run=run, agent=agent, attempt=attempt)
         case Progress():
             return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=item.value)
         case Interruption():
@@ -266,9 +285,7 @@ def _record(item: Progress | Outcome | Interruption, call: ToolCall, took: int, 
             return finished(call.index, call.use, item.result, duration_ms=took, stop=context.stop_request())
 
 
-async def _surviving(
-    items: AsyncGenerator[Progress | Outcome | Interruption, None], call: ToolUse
-) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
+async def _surviving(items: AsyncGenerator[ToolItem, None], call: ToolUse) -> AsyncGenerator[ToolItem, None]:
     """Yield the items of a call. Anything that a body raises is its tool's error, even `SystemExit`, which `argparse`
     raises.
 

@@ -15,6 +15,8 @@ from playhead.runtime.core.records import (
     ASKED_AGAIN,
     FAILED_ASKED_AGAIN,
     SUMMARY_FAILED,
+    ChildRecorded,
+    ChildStarted,
     ContextReduced,
     MessageAdded,
     ModelFailed,
@@ -44,7 +46,15 @@ from playhead.runtime.models.model import Model
 from playhead.runtime.replay.tape import Spot, Tape
 from playhead.runtime.tools.body import STOPPED_TEXT
 from playhead.runtime.tools.context import ToolContext
-from playhead.runtime.tools.tool import Interruption, OnUnknownOutcome, Outcome, Progress
+from playhead.runtime.tools.tool import (
+    ChildBegan,
+    ChildHeard,
+    Interruption,
+    OnUnknownOutcome,
+    Outcome,
+    Progress,
+    ToolItem,
+)
 
 __all__ = ["Playback", "RecordedModel", "RecordedTool", "RecordedWaits"]
 
@@ -55,6 +65,9 @@ _WOULD_RUN: Final = "(this call would run here)"
 _NOT_CONTINUED: Final = "it was not continued: "
 _NOT_RECORDED: Final = "not-recorded"
 _ERROR: Final = "Error: "
+
+_GOES_ON: Final = (ToolProgressed, ChildStarted, ChildRecorded)
+"""The records of a body that has not ended."""
 
 ToolRecord = ToolProgressed | ToolFinished | ToolInterrupted | ToolDecided
 
@@ -163,7 +176,7 @@ class Playback:
         while True:
             spot = await self.peek()
             record = spot.stored if spot is not None else None
-            if spot is not None and (isinstance(record, ToolProgressed) or _ends_body(record)):
+            if spot is not None and (isinstance(record, _GOES_ON) or _ends_body(record)):
                 if record.index == index and spot.seq > given:
                     return spot
                 if record.index in self.begun:
@@ -299,9 +312,7 @@ class RecordedTool:
         """What a takeover does with a call that was started and not finished."""
         return self._tool.on_unknown_outcome
 
-    async def stream(
-        self, tool_use: ToolUse, context: ToolContext
-    ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
+    async def stream(self, tool_use: ToolUse, context: ToolContext) -> AsyncGenerator[ToolItem, None]:
         """Play one call."""
         playback = self._playback
         index = next((index for index, key in playback.keys.items() if key == context.effect_key), None)
@@ -322,13 +333,26 @@ class RecordedTool:
                 yield Outcome(error_result(tool_use["toolUseId"], _WOULD_RUN))
                 return
             given, record = spot.seq, spot.record
-            if isinstance(record, ToolProgressed):
-                yield Progress(record.data)
+            if (item := _going_on(record)) is not None:
+                yield item
                 continue
             if isinstance(record, ToolFinished):
                 context.stopping = Stop.read(record.stop)
             yield _end(record)
             return
+
+
+def _going_on(record: Record) -> ToolItem | None:
+    """What a body gave before its end; None for its end."""
+    match record:
+        case ToolProgressed(data=data):
+            return Progress(data)
+        case ChildStarted():
+            return ChildBegan(record.run, record.agent, record.attempt)
+        case ChildRecorded():
+            return ChildHeard(record.upto, record.values)
+        case _:
+            return None
 
 
 def _ends_body(record: object) -> TypeIs[ToolFinished | ToolInterrupted | ToolDecided]:

@@ -14,6 +14,7 @@ from playhead.runtime.core.interrupts import tool_interrupt_id
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.plain import plain, plain_text
 from playhead.runtime.core.stopping import STOP_FLAG, Stop
+from playhead.runtime.tools.children import ChildPlace
 
 __all__ = ["BodyInterrupted", "CallingAgent", "NotBegunError", "ToolContext"]
 
@@ -64,6 +65,7 @@ class ToolContext:
         responses: The humans' responses to this call's interrupts, by id.
         messages: The conversation, the message with this call included; empty outside of any run. Do not change it.
         stopping: Internal: what the body asked for by `stop_run`.
+        children: Internal: where the run of an agent that is a tool is run; None for a call outside of any run.
         ownership: Internal: checked right before the body begins; None for a call outside of any run.
     """
 
@@ -77,6 +79,7 @@ class ToolContext:
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
     messages: Sequence[Message] = field(default=(), repr=False, compare=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
+    children: ChildPlace | None = field(default=None, repr=False, compare=False)
     stopping: Stop | None = field(default=None, init=False, repr=False)
     _abandoned: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     _stop: Callable[[], None] | None = field(default=None, init=False, repr=False, compare=False)

@@ -152,7 +152,9 @@ def tool_index(tools: Sequence[object]) -> dict[str, Tool]:
     index: dict[str, Tool] = {}
     for made in _made(tools):
         if made.name in index:
-            raise ValueError(f"two tools are named '{made.name}'; give one of them another name with @tool(name=…)")
+            raise ValueError(
+                f"two tools are named '{made.name}'; give one of them another name with @tool(name=…) or as_tool(name=…)"
+            )
         index[made.name] = made
     return index
 

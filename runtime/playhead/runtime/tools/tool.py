@@ -21,7 +21,7 @@ from playhead.runtime.tools.body import END, BodyExit, BodyStopped, ToolBody
 from playhead.runtime.tools.context import BodyInterrupted, NotBegunError, ToolContext
 from playhead.runtime.tools.schema import ToolInput
 
-__all__ = ["Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool"]
+__all__ = ["ChildBegan", "ChildHeard", "Interruption", "OnUnknownOutcome", "Outcome", "Progress", "Tool", "ToolItem"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -55,6 +55,27 @@ class Interruption:
     """The end of an attempt that stopped to ask: each of `interrupts` is `{"id", "name", "reason", "response"}`."""
 
     interrupts: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChildBegan:
+    """The call has a child: see `ChildStarted`."""
+
+    run: str
+    agent: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildHeard:
+    """Records that the child of the call stored: see `ChildRecorded`."""
+
+    upto: int
+    values: list[Any]
+
+
+ToolItem = Progress | Outcome | Interruption | ChildBegan | ChildHeard
+"""What the stream of a call yields."""
 
 
 class Tool(Generic[P, R]):
@@ -131,9 +152,7 @@ class Tool(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Tool {self.name}>"
 
-    async def stream(
-        self, tool_use: ToolUse, context: ToolContext
-    ) -> AsyncGenerator[Progress | Outcome | Interruption, None]:
+    async def stream(self, tool_use: ToolUse, context: ToolContext) -> AsyncGenerator[ToolItem, None]:
         """Run one call: a `Progress` for every value the body yields, the last included, then exactly one `Outcome`.
 
         If the body asks a question that has no response, the last item is one `Interruption` instead. Errors of the

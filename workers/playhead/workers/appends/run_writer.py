@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from playhead.runtime.core.codec import encode_chunk, encode_record, limit_of
@@ -102,6 +102,7 @@ class RunWriter:
         limit: The size limit of one record, in bytes.
         head: The `seq` of the last record known to be stored.
         last: The `seq` of the last record given to this writer.
+        when_stored: Called whenever `head` has moved.
     """
 
     def __init__(self, commit: Sender, *, ownership: Ownership, token: str, head: int, limit: int) -> None:
@@ -111,6 +112,7 @@ class RunWriter:
         self.limit = limit
         self.head: int = head
         self.last: int = head
+        self.when_stored: Callable[[], None] = _nothing
         self._commit = commit
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -214,6 +216,7 @@ class RunWriter:
         if result.stored:
             self._kept.add(batch.records)
             self.head = batch.head + len(batch.records)
+            self.when_stored()
         else:
             self.ownership.lose(f"append returned {result.status.name} (head {result.head}, expected {batch.head})")
         _wake(self._for_result)
@@ -257,6 +260,10 @@ async def _woken(waiters: list[asyncio.Future[None]]) -> None:
     waiter = asyncio.get_running_loop().create_future()
     waiters.append(waiter)
     await waiter
+
+
+def _nothing() -> None:
+    pass
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:

@@ -41,6 +41,8 @@ from playhead.runtime.core.records.run import (
     SignalReceived,
 )
 from playhead.runtime.core.records.tools import (
+    ChildRecorded,
+    ChildStarted,
     HookDecided,
     ToolDecided,
     ToolFinished,
@@ -59,6 +61,8 @@ __all__ = [
     "TERMINAL_TYPE_OF_STATE",
     "AgentMade",
     "CheckedRecord",
+    "ChildRecorded",
+    "ChildStarted",
     "ContextReduced",
     "CycleStarted",
     "FAILED_ASKED_AGAIN",
@@ -110,6 +114,8 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             ToolProgressed,
             ToolFinished,
             ToolInterrupted,
+            ChildStarted,
+            ChildRecorded,
             StructuredOutputProduced,
             HookDecided,
             RunPaused,

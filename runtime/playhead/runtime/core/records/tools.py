@@ -10,6 +10,8 @@ from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.records.base import CheckedRecord
 
 __all__ = [
+    "ChildRecorded",
+    "ChildStarted",
     "HookDecided",
     "ToolDecided",
     "ToolFinished",
@@ -86,6 +88,34 @@ class ToolInterrupted(CheckedRecord):
     index: int
     tool_use: Annotated[ToolUse, SkipValidation]
     interrupts: list[dict[str, Any]]
+
+
+class ChildStarted(CheckedRecord):
+    """A call of an agent that is a tool has its child: the run `run` of the agent `agent`, whose record 1 names this run.
+
+    The id of the child derives from the effect key of the call, so every owner of this run finds the same child. `attempt`
+    is above 1 if a hook dropped the result of the child before it.
+    """
+
+    type: str = "child.started"
+    index: int
+    tool_use: Annotated[ToolUse, SkipValidation]
+    run: str
+    agent: str
+    attempt: int = 1
+
+
+class ChildRecorded(CheckedRecord):
+    """The child of a call stored these records, of which readers of this run make the events that they see of the child.
+
+    `values` are the records, each in its stored form (see `codec`), without those that have no events, and `upto` is the
+    number that the last of them has in the child's own log. They are in that log before they are here.
+    """
+
+    type: str = "child.recorded"
+    index: int
+    upto: int
+    values: Annotated[list[Any], SkipValidation]
 
 
 class HookDecided(CheckedRecord):
