@@ -171,6 +171,7 @@ class Programs:
         die: str = "",
         die_at: int | None = None,
         die_when: str = "after",
+        die_of: str = "",
         durability: str = "memory",
         **options: Any,
     ) -> Program:
@@ -180,7 +181,7 @@ class Programs:
         """
         settings = {"lease_ms": LEASE_MS, "grace_s": 5.0, **options}
         config = {"effects": str(self._effects), "hold": hold, "sleep": sleep, "die": die, "durability": durability}
-        config |= {"die_at": die_at, "die_when": die_when}
+        config |= {"die_at": die_at, "die_when": die_when, "die_of": die_of}
         return await self._start("worker", options=settings, **config)
 
     @asynccontextmanager
@@ -225,6 +226,12 @@ class Programs:
     async def expire_lease(self, run: Run) -> None:
         """As if the lease of the run's owner, which is dead, had run out now: saves the test the wait."""
         await self.ask("ZADD", f"{{{self.prefix}:0}}:leases", "XX", 1, run.id)
+
+    async def expire_leases(self) -> None:
+        """As `expire_lease`, for every run."""
+        key = f"{{{self.prefix}:0}}:leases"
+        for run_id in await self.ask("ZRANGE", key, 0, -1):
+            await self.ask("ZADD", key, "XX", 1, run_id)
 
     async def ask(self, *command: Any) -> Any:
         """The server's reply to one command, on a connection of its own."""

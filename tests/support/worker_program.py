@@ -2,7 +2,7 @@
 
 Its configuration: `url`, `prefix`, `effects` (a file that each tool call adds a line to), `hold` (places to wait
 at, such as `step 2` or `word 5, word 9`), `sleep` (one to stop the process at), `die` (one to die at), `options` of the
-worker, and perhaps `die_at` and `die_when` (see `MortalLog`) and `durability`. It says what it does as lines of JSON on
+worker, and perhaps `die_at`, `die_when` and `die_of` (see `MortalLog`) and `durability`. It says what it does as lines of JSON on
 standard output, takes the words `go`, which opens the next place, and `drain` on standard input, and ends when that
 ends.
 """
@@ -25,6 +25,7 @@ from anyio.lowlevel import current_token
 
 from playhead.runtime import Agent, ModelThrottledException, ToolContext, tool
 from playhead.runtime.core.converse import Chunk, Messages
+from playhead.runtime.core.ids import made_at
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import Batch, RunEnd, WriteResult
@@ -159,6 +160,12 @@ def one_by_one(name: str) -> Agent:
     return Agent(model, name=name, tools=[careful if name == "careful" else step], callback_handler=None)
 
 
+def family() -> Agent:
+    """An agent whose tool is an agent that makes three calls."""
+    helper = one_by_one("helper")
+    return Agent(once("helper", {"input": "Go"}), name="family", tools=[helper], callback_handler=None)
+
+
 def at_once(name: str, called: Any, **options: Any) -> Agent:
     """Three calls in one message."""
 
@@ -226,7 +233,10 @@ def once(name: str, arguments: dict[str, Any]) -> ScriptedModel:
 
 
 class MortalLog(RedisLog):
-    """A log whose writer dies the moment record `die_at` is about to be stored, or has just been."""
+    """A log whose writer dies the moment record `die_at` is about to be stored, or has just been.
+
+    `die_of`: only that of a run that is a `child`, or only that of a `parent`; by default of any.
+    """
 
     async def _dying(self, head: int, write: Awaitable[T]) -> T:
         at, when = CONFIG.get("die_at") or 1 << 30, CONFIG.get("die_when")
@@ -238,10 +248,16 @@ class MortalLog(RedisLog):
         return response
 
     async def append(self, batches: Sequence[Batch]) -> list[WriteResult]:
-        return await self._dying(max(_head(batch) for batch in batches), super().append(batches))
+        heads = [_head(batch) for batch in batches if _may_die(batch)]
+        return await self._dying(max(heads, default=0), super().append(batches))
 
     async def finish(self, end: RunEnd) -> WriteResult:
-        return await self._dying(_head(end.batch), super().finish(end))
+        return await self._dying(_head(end.batch) if _may_die(end.batch) else 0, super().finish(end))
+
+
+def _may_die(batch: Batch) -> bool:
+    of = CONFIG.get("die_of")
+    return not of or (made_at(batch.run_id) is None) == (of == "child")
 
 
 def _head(batch: Batch) -> int:
@@ -251,6 +267,7 @@ def _head(batch: Batch) -> int:
 AGENTS = [
     one_by_one("steps"),
     one_by_one("careful"),
+    family(),
     at_once("together", step),
     at_once("together-on-loop", async_step),
     at_once("in-turn", step, tool_executor="sequential"),
