@@ -99,7 +99,7 @@ def test_nothing_differs_in_the_examples_and_they_have_each_kind_of_record() -> 
         return {record.type for plan in EXAMPLES for record in (await verified(plan)).records}
 
     of_a_factory = {"agent.made"}  # which its owner writes, and not the loop
-    of_children = {"child.started", "child.recorded"}  # which need another agent; `test_verify_children` has them
+    of_children = {"child.started", "child.recorded"}  # which need another agent: see test_children.py
     assert anyio.run(types) == RECORD_TYPES.keys() - of_a_factory - of_children
 
 

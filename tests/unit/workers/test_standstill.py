@@ -9,6 +9,7 @@ import pytest
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import (
+    ChildRecorded,
     CycleStarted,
     Entry,
     MessageAdded,
@@ -97,3 +98,15 @@ def test_the_verdict_names_the_tool_and_how_the_process_ended() -> None:
     idle = run.verdict(claim(idle_owners=21), crash_limit=3)
     assert idle is not None
     assert (idle.error_type, "21 workers in a row" in idle.message) == ("NoProgress", True)
+
+
+def heard(index: int, *values: Any) -> ChildRecorded:
+    return ChildRecorded(at=0, index=index, upto=9, values=list(values))
+
+
+def test_a_run_gets_on_when_the_child_of_the_call_that_ran_completes_a_step():
+    standstill = after(said("bad"), started(0, "bad"))
+    assert not standstill.ends_with(heard(0, {"type": "message.added"})), "not before the call is begun again"
+    assert not standstill.ends_with(started(0, "bad"))
+    assert not standstill.ends_with(heard(0, [1, 0, "text"], {"type": "model.started"}))
+    assert standstill.ends_with(heard(0, [1, 0, "text"], {"type": "message.added"}))

@@ -32,6 +32,8 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import RecordNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.records import (
+    ChildRecorded,
+    ChildStarted,
     ContextReduced,
     Entry,
     MessageAdded,
@@ -64,7 +66,15 @@ class Only(StrEnum):
 
 _ENDS: Final = (RunCompleted, RunCancelled, RunFailed)
 _RECORDS: Final[dict[Only, tuple[type[Record], ...]]] = {
-    Only.TOOLS: (ToolDecided, ToolStarted, ToolProgressed, ToolInterrupted, ToolFinished),
+    Only.TOOLS: (
+        ToolDecided,
+        ToolStarted,
+        ToolProgressed,
+        ChildStarted,
+        ChildRecorded,
+        ToolInterrupted,
+        ToolFinished,
+    ),
     Only.MODEL: (ModelStarted, ModelRetried, ModelFailed, ContextReduced),
     Only.MESSAGES: (MessageAdded, StructuredOutputProduced),
     Only.TEXT: (),

@@ -19,6 +19,7 @@ from playhead.client.cli.render import (
     short,
     shown_content,
 )
+from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
 from playhead.runtime.core.hook_words import hook_message, hook_words
@@ -26,6 +27,8 @@ from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
+    ChildRecorded,
+    ChildStarted,
     ContextReduced,
     Entry,
     HookDecided,
@@ -77,6 +80,7 @@ class RunView:
         self._after = after
         self._began_at: int | None = None
         self._unfinished: IO[str] | None = None  # the stream whose last line is not finished
+        self._child_names: dict[int, str] = {}  # by the index of the call
         self._progress_of: int | None = None  # the tool call whose values are on the last line
         self._waits_for: str | None = None
         self._waiting = False
@@ -241,6 +245,8 @@ class RunView:
                 self._waits_for = f"running {short(record.tool_use['name'], longest=40)}"
             case ToolProgressed():
                 self._progress(record)
+            case ChildStarted() | ChildRecorded():
+                self._child(record)
             case ToolFinished():
                 mark, style = ("✓", "green") if record.result["status"] == "success" else ("✗", "red")
                 what = short(shown_content(record.result["content"]))
@@ -249,6 +255,16 @@ class RunView:
                 self.note(f"= {record.name}: {short(record.value)}", style="green")
             case _:
                 pass
+
+    def _child(self, record: ChildStarted | ChildRecorded) -> None:
+        """Name the run of an agent that is a tool, and show each message of its model."""
+        if isinstance(record, ChildStarted):
+            self._child_names[record.index] = record.tool_use["name"]
+            self.note(f"  child run {record.run} · {record.agent}")
+            return
+        for message in child_messages(record):
+            said = short(shown_content(message.get("content", [])))
+            self.note(f"… {self._child_names.get(record.index, 'child')}: {said}")
 
     def _progress(self, record: ToolProgressed) -> None:
         """Show what a tool yields: on a terminal each value in the place of the one before, elsewhere after it."""

@@ -20,7 +20,7 @@ from playhead.client.cli.place import doing, next_step
 from playhead.client.cli.render import printable, record_line, seconds, short
 from playhead.client.reader import RunReader
 from playhead.client.states import StateAt
-from playhead.runtime.core.records import Entry, ModelChunk, ToolProgressed
+from playhead.runtime.core.records import ChildRecorded, Entry, ModelChunk, ToolProgressed
 
 __all__ = ["Move", "NextKey", "Stepping", "keys_of_stdin", "move_of", "step_through"]
 
@@ -42,8 +42,8 @@ _KEYS: Final[dict[str, Move]] = {
 
 _KEY: Final = re.compile(r"\x1b(?:\[[0-9;]*[A-Za-z~]|O.)|.", re.DOTALL)
 _LINE_ENDS: Final = "\r\n"
-_PIECES: Final = (ModelChunk, ToolProgressed)
-"""The records that a step skips: the pieces of a message or of a tool's output."""
+_PIECES: Final = (ModelChunk, ToolProgressed, ChildRecorded)
+"""The records that a step skips: the pieces of a message, of a tool's output or of a child."""
 _PAGE: Final = 500
 
 

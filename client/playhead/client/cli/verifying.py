@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 from anyio import CapacityLimiter, to_process
 
 from playhead.client.cli.reach import opened
+from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.as_tool import agent_within
 from playhead.runtime.agent.factory import AgentSource
 from playhead.runtime.agent.of_run import agent_of_today
 from playhead.runtime.core.errors import BadTargetError, PlayheadError
@@ -93,11 +95,17 @@ class Outcome:
 
 
 def agent_for(name: str, agents: dict[str, AgentSource], *, target: str) -> AgentSource:
-    """The agent for a run. If the target has only one agent, it is used even if its name has changed.
+    """The agent for a run; for a run of an agent that is a tool, the one that has the tool.
+
+    If the target has only one agent, it is used even if its name has changed.
 
     Raises:
         BadTargetError: If the target has several agents and none with this name.
     """
+    above = [one for one in agents if name.startswith(f"{one}.")]
+    if name not in agents and above:
+        owner = agents[max(above, key=len)]
+        return cast("Agent", agent_within(owner, owner.name, name)) if isinstance(owner, Agent) else owner
     if name not in agents and len(agents) > 1:
         raise BadTargetError(f"{target} has the agents {', '.join(agents)}, and the run is of {name!r}")
     return agents.get(name) or next(iter(agents.values()))

@@ -21,7 +21,7 @@ from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.schema import read_input
 from playhead.runtime.tools.tool import ChildBegan, ChildHeard, Interruption, Outcome, Tool, ToolItem
 
-__all__ = ["AgentTool", "agent_tools", "agents_as_tools", "check_family", "family", "ToolAgent"]
+__all__ = ["AgentTool", "agent_within", "agent_tools", "agents_as_tools", "check_family", "family", "ToolAgent"]
 
 _INPUT: Final = {
     "type": "object",
@@ -182,6 +182,22 @@ def agents_as_tools(item: object, kind: type[Any]) -> object:
 def agent_tools(agent: ToolsHolder) -> list[AgentTool]:
     """The agents among an agent's tools."""
     return [one for one in agent.tools.values() if isinstance(one, AgentTool)]
+
+
+def agent_within(agent: ToolAgent, name: str, wanted: str) -> ToolAgent:
+    """The agent that runs of the name `wanted` are of, under that name, if it is a tool of this one; else this one.
+
+    `name` is the name in the log of this one.
+    """
+    for one in agent_tools(agent):
+        inner = child_agent(name, one.name)
+        if wanted == inner:
+            taken = one.agent_of_call()
+            taken.name = wanted
+            return taken
+        if wanted.startswith(f"{inner}."):
+            return agent_within(one.agent, inner, wanted)
+    return agent
 
 
 def check_family(agent: ToolsHolder) -> None:

@@ -48,7 +48,7 @@ from playhead.runtime.loop.traced_agent import traced_agent
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
 from playhead.runtime.tools.children import ChildCall
 
-__all__ = ["Invocation"]
+__all__ = ["InProcessChildren", "Invocation"]
 
 _WORKER: Final = "this process"
 
@@ -258,20 +258,27 @@ class InProcessChildren:
             if run is None:
                 run = self._runs[call.run_id] = self._new(call, tool)
                 await run.submit()
-            elif run.paused:
-                await run.respond({key: call.responses[key] for key in run.state.interrupts if key in call.responses})
             child = run
             call.when_cancelled(lambda: child.control.deliver([Signal(uuid4().hex, "cancel")]))
             try:
-                async with aclosing(run.records()) as records:
-                    async for stored in records:
-                        if (show := tool.agent.callback_handler) is not None:
-                            for event in run.projection.events_at(run.head, run.epoch, (stored,)):
-                                show(**event)
-                        yield Segment(run.head, run.epoch, [stored])
+                while not run.paused or await _answered(run, call):
+                    async with aclosing(self._shown(run, tool)) as segments:
+                        async for segment in segments:
+                            yield segment
+                    if not run.paused:
+                        return
             finally:
                 if tool.preserves:
                     tool.agent.messages[:] = run.state.messages
+
+    async def _shown(self, run: Invocation, tool: AgentTool) -> AsyncGenerator[Segment, None]:
+        """The records of a child; the agent's callback handler gets their events."""
+        async with aclosing(run.records()) as records:
+            async for stored in records:
+                if (show := tool.agent.callback_handler) is not None:
+                    for event in run.projection.events_at(run.head, run.epoch, (stored,)):
+                        show(**event)
+                yield Segment(run.head, run.epoch, [stored])
 
     def _turn(self, tool: AgentTool) -> anyio.Semaphore:
         # Not a lock: the consumer of a stream may take each item in another task. One of another event loop may be in use
@@ -289,3 +296,11 @@ class InProcessChildren:
             limit=agent.max_record_bytes,
         )
         return Invocation(agent.spec, submitted, history=agent.messages, invocation_state={}, children=self, child=call)
+
+
+async def _answered(run: Invocation, call: ChildCall) -> bool:
+    """Give a paused child the responses to its questions. Returns whether there are any."""
+    given = {key: call.responses[key] for key in run.state.interrupts if key in call.responses}
+    if given:
+        await run.respond(given)
+    return bool(given)

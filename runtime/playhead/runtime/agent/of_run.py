@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from playhead.runtime.agent.agent import Agent
+from playhead.runtime.agent.as_tool import agent_within
 from playhead.runtime.agent.factory import AgentSource, RunContext
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.made import MadeAgent, made_agent, made_record
-from playhead.runtime.core.records import AgentMade, Entry, Record
+from playhead.runtime.core.records import AgentMade, Entry, Record, RunSubmitted
 
 __all__ = ["RunAgent", "agent_of_run", "agent_of_today"]
 
@@ -55,9 +56,11 @@ async def agent_of_run(source: AgentSource, run_id: str, entries: Sequence[Entry
 async def agent_of_today(source: AgentSource, run_id: str, first: Record) -> Agent:
     """The agent as the code of today has it for the run with this record 1, without what the run has instead.
 
+    For a run of an agent that is a tool of the source it is that agent.
+
     Raises:
         AgentFactoryError: As `agent_of_run`.
     """
-    if isinstance(source, Agent):
-        return source
-    return await source.agent(RunContext.of(run_id, first))
+    agent = source if isinstance(source, Agent) else await source.agent(RunContext.of(run_id, first))
+    wanted = first.agent if isinstance(first, RunSubmitted) else source.name
+    return agent if wanted == source.name else cast("Agent", agent_within(agent, source.name, wanted))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from playhead.runtime.core.converse import ToolResult
+from playhead.runtime.core.converse import Message, ToolResult
 from playhead.runtime.core.ids import derived_run_id
 from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.records import (
@@ -42,6 +42,7 @@ __all__ = [
     "PARENT",
     "Child",
     "child_agent",
+    "child_messages",
     "child_of",
     "child_question",
     "child_recorded",
@@ -150,6 +151,12 @@ def told(segment: Segment) -> tuple[int, list[Any]]:
             upto = seq
             values.append(stored if isinstance(stored, list) else dict(stored))
     return upto, values
+
+
+def child_messages(record: ChildRecorded) -> list[Message]:
+    """The messages of the child's model among these records of it."""
+    added = [one for one in record.values if isinstance(one, dict) and one.get("type") == "message.added"]
+    return [one["message"] for one in added if one["origin"] == "model"]
 
 
 def _has_events(stored: Stored) -> bool:

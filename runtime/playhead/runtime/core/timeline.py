@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from playhead.runtime.core.definition import place_of_fork
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
+    ChildRecorded,
     ContextReduced,
     CycleStarted,
     Entry,
@@ -215,7 +216,7 @@ class Drawing:
         if not 0 < self._inherited < seq or isinstance(record, RunClaimed):
             self._at = max(self._at, record.at)  # what a fork is told before its first claim takes no time
         self._began = self._at if self._began is None else self._began
-        if type(record) is ModelChunk or isinstance(record, ToolProgressed):
+        if type(record) is ModelChunk or isinstance(record, ToolProgressed | ChildRecorded):
             return  # nearly all records: they neither begin nor end a bar
         if isinstance(record, RunClaimed):
             self._claimed(entry, record, before)

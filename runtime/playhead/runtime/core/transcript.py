@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import ContentBlock
 from playhead.runtime.core.hook_words import hook_words
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.owner_changes import OwnerChanges
 from playhead.runtime.core.records import (
     CALL_FAILED,
+    ChildRecorded,
+    ChildStarted,
     ContextReduced,
     Entry,
     HookDecided,
@@ -102,6 +105,7 @@ class Transcript:
         self._streamed = False
         self._quiet = False  # the model writes a summary, not an answer
         self._owners = OwnerChanges()
+        self._child_names: dict[int, str] = {}  # by the index of the call
 
     def add(self, entry: Entry) -> None:
         """Take the next record."""
@@ -161,6 +165,13 @@ class Transcript:
             case ToolProgressed():
                 said = record.data if isinstance(record.data, str) else json_line(record.data, other=str)
                 self._put(seq, "progress", record.tool_use["name"], said)
+            case ChildStarted():
+                self._child_names[record.index] = record.tool_use["name"]
+                self._put(seq, "note", f"child run {record.run} of {record.agent}")
+            case ChildRecorded():
+                for message in child_messages(record):
+                    said = content_text(message.get("content", []))
+                    self._put(seq, "progress", self._child_names.get(record.index, ""), said)
             case ToolFinished():
                 kind: ItemKind = "result" if record.result["status"] == "success" else "error"
                 self._put(seq, kind, record.name, content_text(record.result["content"]))

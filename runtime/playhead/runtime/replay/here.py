@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.invocation import InProcessChildren
 from playhead.runtime.agent.of_run import agent_of_run
 from playhead.runtime.core.codec import decode_record, encode_chunk, encode_record, limit_of
 from playhead.runtime.core.evolve import fold
@@ -92,6 +93,7 @@ class OwnerHere:
             control=control,
             partial=open_chunks(state, entries),
             began_from=said.began_from,
+            children=InProcessChildren(self.log),
         )
         if made is not None:
             self.on_entry(Entry(claim.head + 1, claim.epoch, made))
