@@ -80,7 +80,7 @@ def test_the_rights_are_those_of_the_commands_that_the_scripts_make() -> None:
         )
         for name in Script(script).commands
     }
-    names = ("claim", "append", "renew", "finish", "release", "pause", "reap", "announce")
+    names = ("claim", "append", "renew", "finish", "release", "pause", "reap", "announce", "submit", "signal")
     worker = {name for script in names for name in Script(script).commands}
     assert client <= {*commands_for("client")}
     assert worker <= {*commands_for("worker")}

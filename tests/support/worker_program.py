@@ -264,6 +264,8 @@ def _head(batch: Batch) -> int:
     return batch.head + len(batch.records)
 
 
+KILLER = Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None)
+
 AGENTS = [
     one_by_one("steps"),
     one_by_one("careful"),
@@ -274,7 +276,8 @@ AGENTS = [
     traced_steps(),
     Agent(Talker(), name="talker", callback_handler=None),
     Agent(Throttled(), name="throttled", callback_handler=None),
-    Agent(once("kill", {}), name="killer", tools=[kill], callback_handler=None),
+    KILLER,
+    Agent(once("killer", {"input": "Go"}), name="deadly", tools=[KILLER], callback_handler=None),
     Agent(once("block", {}), name="blocker", tools=[block], callback_handler=None),
     Agent(once("attempt", {}), name="attempts", tools=[attempt], callback_handler=None),
     Agent(once("asking", {}), name="asks", tools=[asking], callback_handler=None),

@@ -38,7 +38,7 @@ _SCRIPTS: Final = {
     *("PERSIST", "PEXPIREAT", "PTTL", "TYPE", "SET", "TIME", "XADD", "ZADD", "ZRANGEBYSCORE", "ZREM", "ZSCORE"),
 }
 _CLIENT_SCRIPTS: Final = _SCRIPTS | {"EXISTS", "HEXISTS", "PERSIST", "ZRANDMEMBER", "ZRANGE"}
-_WORKER_SCRIPTS: Final = _SCRIPTS | {"XLEN", "ZCARD", "ZRANGE", "ZREMRANGEBYSCORE"}
+_WORKER_SCRIPTS: Final = _CLIENT_SCRIPTS | {"XLEN", "ZCARD", "ZREMRANGEBYSCORE"}  # it submits children, too
 _CALLING: Final = ("EVAL", "EVALSHA")
 
 _NONE: Final = "rights-check"
@@ -190,7 +190,7 @@ async def _asked(commands: Commands, keys: Keys, role: Role) -> list[str]:
 def _written(keys: Keys, role: Role) -> list[str]:
     """A key of each kind that scripts write."""
     workers = [keys.claimed(_NONE), keys.worker(_NONE), keys.workers, keys.emptying]
-    own = workers if role == "worker" else [keys.ids, keys.shards]
+    own = [*workers, keys.ids] if role == "worker" else [keys.ids, keys.shards]
     return [
         *keys.of_run(_NONE),
         *(keys.ready(_NONE), keys.suspects(_NONE), keys.notify_agent(_NONE), keys.notify_worker(_NONE)),
