@@ -116,7 +116,8 @@ def _agent_as_tool(spec: dict[str, Any], tools: list[Tool]) -> Tool:
     """An agent as a tool; beyond the form of the recordings it may have tools of its own."""
     model = PlayedModel(spec["behaviour"]["model_calls"], lambda _: None)
     agent = Agent(model, name=spec["name"], tools=tools, callback_handler=None)
-    return agent.as_tool(name=spec["name"], description=spec["description"])
+    delegate = spec["behaviour"].get("delegate", False)
+    return agent.as_tool(name=spec["name"], description=spec["description"], delegate=delegate)
 
 
 def _approval(rule: dict[str, Any]) -> Callable[[BeforeToolCallEvent], None]:

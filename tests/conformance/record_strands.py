@@ -123,7 +123,8 @@ def _agent(scenario: Scenario) -> strands.Agent:
 def _agent_as_tool(spec: dict[str, Any], tools: list[Any]) -> Any:
     model = _Model(spec["behaviour"]["model_calls"])
     agent = strands.Agent(model=model, name=spec["name"], tools=tools, callback_handler=None)
-    return agent.as_tool(name=spec["name"], description=spec["description"])
+    delegate = spec["behaviour"].get("delegate", False)
+    return agent.as_tool(name=spec["name"], description=spec["description"], delegate=delegate)
 
 
 def _approval(rule: dict[str, Any]) -> Any:

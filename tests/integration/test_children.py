@@ -310,3 +310,19 @@ async def test_commands_find_the_agent_of_a_child_by_its_name_and_a_fork_of_it_r
         info = await log.info("0-fork")
         assert info is not None
         assert info.state == "completed"
+
+
+async def test_a_run_that_delegates_ends_with_the_answer_of_its_child_and_verifies(fleet: Fleet):
+    inner = quiet("You owe six.", "inner").as_tool(delegate=True)
+    mixed = asks("inner", "pay")
+    outer = quiet(
+        ScriptedModel([mixed.calls[0], tool_call("inner", {"input": "go"}, "t3")]), "outer", tools=[inner, pay]
+    )
+    async with fleet.worker(outer), fleet.client() as client:
+        run = await client.start("outer", "Go.")
+        assert await text_of(run) == "You owe six."
+        said = [event["data"] async for event in run.stream_async() if "data" in event]
+        assert said == ["You", " owe", " six."]
+        refused = told(await messages(run))[:2]
+        assert [text.startswith("This tool call was not executed.") for text in refused] == [True, True]
+        assert (await verify(run, outer)).same

@@ -199,12 +199,28 @@ def test_an_agent_that_is_its_own_tool_is_refused():
         outer.snapshot()
 
 
-def test_delegation_is_refused():
-    with pytest.raises(ValueError, match=r"as_tool\(delegate=True\) is not supported"):
-        quiet().as_tool(delegate=True)
+async def test_with_delegation_its_answer_is_that_of_the_run_and_the_model_is_not_asked_again():
+    inner = quiet("You owe six.", name="inner").as_tool(delegate=True)
+    outer = quiet(asks(), tools=[inner])
+    result = await outer.invoke_async("Go.")
+    assert (result.stop_reason, str(result)) == ("end_turn", "You owe six.\n")
+    assert inner.spec["description"].endswith("It should be the only tool called in the turn.")
 
 
-@pytest.mark.parametrize("wrong", [{"name": 3}, {"description": 3}, {"preserve_context": "yes"}])
+async def test_a_failed_delegation_is_an_error_result_and_the_model_goes_on():
+    broken = quiet(ScriptedCall(text_call("It is")[:4], error=RuntimeError("kaput")), name="inner", retry=None)
+    outer = quiet(asks(), "Sorry.", tools=[broken.as_tool(delegate=True)])
+    assert str(await outer.invoke_async("Go.")) == "Sorry.\n"
+
+
+async def test_a_run_that_is_asked_for_a_structured_output_goes_on_after_a_delegation():
+    schema = {"title": "Colour", "type": "object", "properties": {"name": {"type": "string"}}}
+    inner = quiet("It is blue.", name="inner").as_tool(delegate=True)
+    outer = quiet(asks(), tool_call("Colour", {"name": "blue"}), tools=[inner], structured_output_model=schema)
+    assert (await outer.invoke_async("Go.")).structured_output == {"name": "blue"}
+
+
+@pytest.mark.parametrize("wrong", [{"name": 3}, {"description": 3}, {"preserve_context": "yes"}, {"delegate": 1}])
 def test_arguments_of_another_type_are_refused(wrong: Any):
     with pytest.raises(TypeError):
         quiet().as_tool(**wrong)

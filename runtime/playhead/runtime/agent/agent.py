@@ -181,18 +181,14 @@ class Agent(CalledAgent):
             description: What the calling model reads. Defaults to the agent's description, else a sentence with the name.
             preserve_context: Whether a call goes on with the conversation of the calls before it; in a fleet those of the
                 same session, or of the same run without one. Else each begins with the messages that the agent has now.
-            delegate: Must be False: a call whose answer ends the calling run is not supported.
+            delegate: Whether its answer ends the calling run, as the run's last message, without another model call. Its events
+                are then the calling run's own, and no other tool may be called in the same message.
 
         Raises:
-            ValueError: If the name is not one for a tool, or `delegate` is set.
+            ValueError: If the name is not one for a tool.
             TypeError: If an argument has the wrong type.
         """
-        if delegate:
-            raise ValueError(
-                "as_tool(delegate=True) is not supported: the calling model answers after the call. Ask it in the system "
-                "prompt to repeat the tool's answer."
-            )
-        return AgentTool(self, name=name, description=description, preserve_context=preserve_context)
+        return AgentTool(self, name=name, description=description, preserve_context=preserve_context, delegate=delegate)
 
     def add_hook(
         self,

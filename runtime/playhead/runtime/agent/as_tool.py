@@ -14,6 +14,7 @@ from playhead.runtime.core.converse import Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.records import TERMINAL_TYPES, Record, RunPaused
 from playhead.runtime.core.segments import record_of
+from playhead.runtime.core.stopping import DELEGATED, Stop
 from playhead.runtime.core.tool_results import error_result, invalid_name
 from playhead.runtime.loop.spec import AgentSpec
 from playhead.runtime.tools.children import ChildCall
@@ -28,6 +29,12 @@ _INPUT: Final = {
     "properties": {"input": {"type": "string", "description": "The input to send to the agent tool."}},
     "required": ["input"],
 }
+
+
+_DELEGATES: Final = (
+    " Calling this tool will return its response directly to the user as the final answer. It should be the only tool called"
+    " in the turn."
+)
 
 
 class ToolsHolder(Protocol):
@@ -64,14 +71,24 @@ class AgentTool(Tool[..., Any]):
 
     Attributes:
         agent: The agent.
+        delegates: Whether its answer ends the run that calls it.
         preserves: Whether a call goes on with the messages of the calls before it. If not, each begins with the messages that
             the agent had when the tool was made.
     """
 
-    def __init__(self, agent: ToolAgent, *, name: str | None, description: str | None, preserve_context: bool) -> None:
+    def __init__(
+        self,
+        agent: ToolAgent,
+        *,
+        name: str | None,
+        description: str | None,
+        preserve_context: bool,
+        delegate: bool = False,
+    ) -> None:
         check_text("name", name, optional=True)
         check_text("description", description, optional=True, empty=True)
         check_flag("preserve_context", preserve_context)
+        check_flag("delegate", delegate)
         called = name or agent.name
         if flaw := invalid_name(called):
             raise ValueError(
@@ -80,15 +97,17 @@ class AgentTool(Tool[..., Any]):
             )
         self.agent: ToolAgent = agent
         self.preserves: bool = preserve_context
+        self.delegates: bool = delegate
         self._messages = list(agent.messages)
 
         async def ask(input: str) -> str:  # noqa: A002 - Strands' name of the only parameter
             return str(await self.agent.invoke_async(input))
 
         said = description or agent.description
+        said = said or f"Use the {called} agent as a tool by providing a natural language input"
         spec: ToolSpec = {
             "name": called,
-            "description": said or f"Use the {called} agent as a tool by providing a natural language input",
+            "description": f"{said}{_DELEGATES}" if delegate else said,
             "inputSchema": {"json": _INPUT},
         }
         super().__init__(ask, spec, reads=read_input(ask))
@@ -127,7 +146,7 @@ class AgentTool(Tool[..., Any]):
         child = child_of(context.effect_key, place.known, parent=context.run_id)
         agent = child_agent(place.agent, self.name)
         if child is not place.known:
-            yield ChildBegan(child.run, agent, child.attempt)
+            yield ChildBegan(child.run, agent, child.attempt, self.delegates)
         call = ChildCall(
             run_id=child.run,
             parent=context.run_id,
@@ -154,14 +173,20 @@ class AgentTool(Tool[..., Any]):
         except Exception as error:
             yield Outcome(error_result(tool_use["toolUseId"], f"Agent error: {error}"), error)
             return
-        yield self._end(tool_use, last, call=call_id)
+        yield self._end(tool_use, last, call=call_id, context=context)
 
-    def _end(self, tool_use: ToolUse, last: Record | None, *, call: str) -> Outcome | Interruption:
+    def _end(
+        self, tool_use: ToolUse, last: Record | None, *, call: str, context: ToolContext
+    ) -> Outcome | Interruption:
         if isinstance(last, RunPaused):
             return Interruption([child_question(call, one) for one in last.interrupts])
         if last is None:
             return Outcome(error_result(tool_use["toolUseId"], "Agent did not produce a result"))
-        return Outcome(child_result(self.name, tool_use["toolUseId"], last))
+        result = child_result(self.name, tool_use["toolUseId"], last, delegates=self.delegates)
+        text = "\n".join(block.get("text", "") for block in result["content"])
+        if self.delegates and result["status"] == "success" and text:
+            context.stopping = Stop(DELEGATED, text)
+        return Outcome(result)
 
 
 def _prompt(given: object) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
-from playhead.runtime.core.converse import Message, ToolResult
+from playhead.runtime.core.converse import ContentBlock, Message, ToolResult
 from playhead.runtime.core.ids import derived_run_id
 from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.records import (
@@ -171,13 +171,22 @@ def _has_events(stored: Stored) -> bool:
             return isinstance(stored, _TOLD)
 
 
-def child_result(tool: str, tool_use_id: str, last: Record) -> ToolResult:
+def delegated_result(tool_use_id: str, result: AgentResult) -> ToolResult:
+    """The result of a call that delegates: the texts of the answer as they are, in blocks of their own."""
+    blocks = [block for block in result.message.get("content", []) if "text" in block]
+    content: list[ContentBlock] = [{"text": block["text"]} for block in blocks] or [{"text": str(result).rstrip("\n")}]
+    return {"toolUseId": tool_use_id, "status": "success", "content": content}
+
+
+def child_result(tool: str, tool_use_id: str, last: Record, *, delegates: bool = False) -> ToolResult:
     """The result of a call whose child ended with the record `last`, in Strands' words."""
     match last:
         case RunCompleted(result=given):
             result = AgentResult(given)
             if result.structured_output:
                 return {"toolUseId": tool_use_id, "status": "success", "content": [{"json": result.structured_output}]}
+            if delegates:
+                return delegated_result(tool_use_id, result)
             return {"toolUseId": tool_use_id, "status": "success", "content": [{"text": str(result)}]}
         case RunCancelled():
             return error_result(tool_use_id, f"Agent '{tool}' cancelled")

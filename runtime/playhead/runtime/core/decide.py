@@ -35,6 +35,7 @@ from playhead.runtime.core.steps import (
     StartCycle,
     Step,
 )
+from playhead.runtime.core.stopping import DELEGATED
 from playhead.runtime.core.terms import NO_TERMS, Terms
 from playhead.runtime.core.tool_results import error_result
 from playhead.runtime.core.totals import run_metrics
@@ -93,7 +94,7 @@ def _next_cycle(state: RunState, terms: Terms) -> Step:
     """Add the queued steers to the history, end the run if a tool, its output or a limit ends it, or start the next cycle."""
     if state.steers:
         return AddMessage(state.steers[0], "steer")
-    if state.stop is not None:
+    if state.stop is not None and not (state.stop.reason == DELEGATED and terms.output is not None):
         words = state.stop.message
         return _finish(state, state.stop.reason) if words is None else AddMessage(words, "stop")
     if state.output is not None:

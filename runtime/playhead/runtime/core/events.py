@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from playhead.runtime.core.codec import stored_of
-from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
 from playhead.runtime.core.hook_effects import hook_events
@@ -132,7 +131,7 @@ class Projection:
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
         self._message = MessageAssembler()
-        self._children: dict[int, tuple[ToolUse, Projection]] = {}  # of the batch, by the index of the call
+        self._children: dict[int, tuple[ChildStarted, Projection]] = {}  # of the batch, by the index of the call
         self._quiet = False  # the chunks are those of a summary, which readers do not see
         self._chunks = 0  # of this call, without the text deltas that `events` appends to the message directly
 
@@ -233,7 +232,7 @@ class Projection:
                 progress = {"tool_use": record.tool_use, "data": record.data}
                 return [Event(type="tool_stream", tool_stream_event=progress)]
             case ChildStarted():
-                self._children[record.index] = record.tool_use, Projection(record.run)
+                self._children[record.index] = record, Projection(record.run)
             case ChildRecorded():
                 return self._of_child(record)
             case ToolInterrupted():
@@ -247,9 +246,12 @@ class Projection:
         """The events of a child, each in one of this run, but for its result, which is that of the call."""
         if record.index not in self._children:
             return []
-        use, projection = self._children[record.index]
+        child, projection = self._children[record.index]
         stored = [stored_of(value, b"") for value in record.values]
         events = [event for event in projection.events_at(1, 1, stored) if "result" not in event]
+        if child.delegate:
+            return events
+        use = child.tool_use
         return [Event(type="tool_stream", tool_stream_event={"tool_use": use, "data": dict(event)}) for event in events]
 
     def _outcome(self, record: Record) -> list[Event]:

@@ -12,10 +12,14 @@ from typing import Any, Final, cast
 
 from playhead.runtime.core.converse import Message
 
-__all__ = ["STOP_FLAG", "Stop"]
+__all__ = ["DELEGATED", "STOP_FLAG", "Stop"]
 
 STOP_FLAG: Final = "stop_event_loop"
 """The key of `invocation_state["request_state"]` by which a tool of Strands asks for a stop."""
+
+
+DELEGATED: Final = "end_turn"
+"""The stop reason of a run that ends with the answer of an agent to which it has delegated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Stop:
     """What tools asked for.
 
     Attributes:
-        reason: The stop reason: `cancelled` or `tool_use`.
+        reason: The stop reason: `cancelled`, `tool_use`, or `end_turn` of a call that answers in the place of the model.
         text: The text of the run's last message, as long as it is not in the history; None for none.
     """
 
@@ -59,6 +63,5 @@ class Stop:
             return None
         given = cast("Mapping[str, Any]", stored)
         text = given.get("text")
-        return cls(
-            "tool_use" if given.get("reason") == "tool_use" else "cancelled", None if text is None else str(text)
-        )
+        reason = given.get("reason")
+        return cls(reason if reason in ("tool_use", DELEGATED) else "cancelled", None if text is None else str(text))

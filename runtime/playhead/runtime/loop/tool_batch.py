@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final, cast
 
 from playhead.runtime.concurrency import is_being_cancelled, merge
@@ -32,7 +32,7 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.core.segments import Encoded, record_of
-from playhead.runtime.core.state import RunState, effect_key
+from playhead.runtime.core.state import RunState, effect_key, tool_uses
 from playhead.runtime.core.steps import RunTools
 from playhead.runtime.core.terms import Terms
 from playhead.runtime.core.tool_input import unread_input, unread_result
@@ -51,6 +51,10 @@ __all__ = ["ToolBatch", "finished"]
 OUTCOME_UNKNOWN: Final = (
     "The outcome of this call is unknown: the worker that ran it died before it could store the result. "
     "It may have taken effect; check before calling it again."
+)
+NOT_DELEGATED: Final = (
+    "This tool call was not executed. A delegation tool must be the only tool called in a turn. Retry with a single "
+    "delegation tool call or use only non-delegation tools."
 )
 _OUTCOME_REASON: Final = (
     "The worker that ran this call died before it could store the result. It may have taken effect. "
@@ -103,6 +107,10 @@ class ToolBatch:
             FencedError: If the run was lost, which may become known when a body is to begin.
             Exception: What a hook raises.
         """
+        if self._mixes_delegation():
+            for index, use in step.calls:
+                yield finished(index, use, error_result(use["toolUseId"], NOT_DELEGATED))
+            return
         calls = self._calls(step)
         in_turn = self._hooks is not None and await self._hooks.in_turn(calls[0])
         for group in [[call] for call in calls] if in_turn else [calls]:
@@ -111,6 +119,12 @@ class ToolBatch:
             async with aclosing(self._run_group(group)) as items:
                 async for item in items:
                     yield item
+
+    def _mixes_delegation(self) -> bool:
+        """Whether the message has a call that delegates, and others: as in Strands none of them is run."""
+        uses = tool_uses(self._state().messages[-1])
+        tools = [self._spec.tools.get(use["name"]) for use in uses]
+        return len(uses) > 1 and any(getattr(tool, "delegates", False) for tool in tools)
 
     async def _run_group(self, calls: list[ToolCall]) -> AsyncGenerator[LoopOutput, None]:
         ready: list[ToolCall] = []
@@ -274,9 +288,8 @@ def _record(item: ToolItem, call: ToolCall, took: int, context: ToolContext) -> 
     match item:
         case ChildHeard():
             return ChildRecorded(at=now_ms(), index=call.index, upto=item.upto, values=item.values)
-        case ChildBegan(run, agent, attempt):
-            use = call.use
-            return ChildStarted(at=now_ms(), index=call.index, tool_use=use, run=run, agent=agent, attempt=attempt)
+        case ChildBegan():
+            return ChildStarted(at=now_ms(), index=call.index, tool_use=call.use, **asdict(item))
         case Progress():
             return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=item.value)
         case Interruption():

@@ -308,6 +308,11 @@ class RecordedTool:
         return self._tool.spec
 
     @property
+    def delegates(self) -> bool:
+        """Whether it is an agent whose answer ends the run."""
+        return getattr(self._tool, "delegates", False)
+
+    @property
     def on_unknown_outcome(self) -> OnUnknownOutcome:
         """What a takeover does with a call that was started and not finished."""
         return self._tool.on_unknown_outcome
@@ -348,7 +353,7 @@ def _going_on(record: Record) -> ToolItem | None:
         case ToolProgressed(data=data):
             return Progress(data)
         case ChildStarted():
-            return ChildBegan(record.run, record.agent, record.attempt)
+            return ChildBegan(record.run, record.agent, record.attempt, record.delegate)
         case ChildRecorded():
             return ChildHeard(record.upto, record.values)
         case _:

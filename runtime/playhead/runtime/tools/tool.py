@@ -64,6 +64,7 @@ class ChildBegan:
     run: str
     agent: str
     attempt: int
+    delegate: bool = False
 
 
 @dataclass(frozen=True, slots=True)

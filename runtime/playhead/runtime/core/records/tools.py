@@ -94,7 +94,8 @@ class ChildStarted(CheckedRecord):
     """A call of an agent that is a tool has its child: the run `run` of the agent `agent`, whose record 1 names this run.
 
     The id of the child derives from the effect key of the call, so every owner of this run finds the same child. `attempt`
-    is above 1 if a hook dropped the result of the child before it.
+    is above 1 if a hook dropped the result of the child before it. `delegate`: readers see the events of the child as those of
+    this run, because its answer ends the run.
     """
 
     type: str = "child.started"
@@ -103,6 +104,7 @@ class ChildStarted(CheckedRecord):
     run: str
     agent: str
     attempt: int = 1
+    delegate: bool = False
 
 
 class ChildRecorded(CheckedRecord):
