@@ -186,6 +186,17 @@ async def test_with_its_context_preserved_a_child_goes_on_with_the_conversation_
         assert sorted(told(await messages(second))) == ["Message 1.\n", "Message 3.\n"]
 
 
+async def test_a_preserved_agent_that_waits_for_a_human_refuses_another_call_and_the_run_pauses(fleet: Fleet):
+    outer = quiet(asks("payer", "payer"), "outer", tools=[paying().as_tool(preserve_context=True)])
+    async with fleet.worker(outer), fleet.client() as client:
+        run = await client.start("outer", "Go.", session_id="ada")
+        (question,) = (await run.result(on_pause="end")).interrupts or []
+        await run.respond({question.id: "yes"})
+        refused = "Agent error: the agent waits for a response in another call; call it again afterwards"
+        assert sorted(told(await messages(run))) == [refused, "It is paid: yes.\n"]
+        assert sorted(one.state for one in await children(client, run)) == ["cancelled", "completed"]
+
+
 async def messages(run: Run) -> Messages:
     """The run's message with the results of its calls."""
     await run.result()

@@ -102,6 +102,22 @@ async def test_the_same_agent_twice_in_one_message_works(preserve: bool):
     assert sorted(text for _, ((text),) in await results(outer) for text in text.values()) == ["One.\n", "Two.\n"]
 
 
+async def test_a_preserved_agent_that_waits_for_a_human_refuses_another_call():
+    inner = quiet(tool_call("pay", {}, "p1"), "Paid.", "More.", name="inner", tools=[pay])
+    calls = both(asks(use="t1"), asks(use="t2"))
+    outer = quiet(calls, asks(use="t3"), "Done.", tools=[inner.as_tool(preserve_context=True)])
+    (question,) = (await outer.invoke_async("Go.")).interrupts or []
+    await outer.invoke_async([{"interruptResponse": {"interruptId": question.id, "response": "yes"}}])
+    texts = [
+        block["toolResult"]["content"][0]["text"]
+        for message in told(outer)
+        for block in message["content"]
+        if "toolResult" in block
+    ]
+    refused = "Agent error: the agent waits for a response in another call; call it again afterwards"
+    assert texts == ["Paid.\n", refused, "More.\n"]
+
+
 async def test_a_question_two_levels_deep_reaches_the_caller_and_its_response_the_tool():
     inner = quiet(tool_call("pay", {}, "p1"), "Paid.", name="inner", tools=[pay])
     middle = quiet(asks("inner"), "Inside: paid.", name="middle", tools=[inner])

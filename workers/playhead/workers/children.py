@@ -157,6 +157,9 @@ class _ChildRuns:
                     return
                 await self._signal(call, Signal(f"responses to {' '.join(sorted(given))}", "respond", given))
             elif info.state == "running" or not await self._claim(call):
+                if info.session is not None and await self._asks_elsewhere(info.session, run_id):
+                    await self._signal(call, Signal(f"{call.key} is given up", "cancel"))
+                    raise call.asks_elsewhere()
                 with anyio.move_on_after(_LOOK_AGAIN_S):
                     await self._children.bell(run_id).wait()
 
@@ -171,6 +174,14 @@ class _ChildRuns:
         if info is None:
             raise FencedError(f"run {call.parent}: it has ended, so the child {call.run_id} cannot begin")
         return info
+
+    async def _asks_elsewhere(self, session: str, run_id: str) -> bool:
+        """Whether another child holds the session while it waits for a response, which cannot come before this call ends."""
+        holder = await retry_until_answered(lambda: self._log.holder(session), "holder")
+        if holder in (None, run_id):
+            return False
+        info = await retry_until_answered(lambda: self._log.info(holder), "info")
+        return info is not None and info.state == "paused"
 
     async def _submit(self, call: ChildCall) -> None:
         """Create the child, unless a former attempt did."""

@@ -55,8 +55,8 @@ class Agent(CalledAgent):
         model: A model object, a name (`"openai/gpt-5-mini"`, `"local/path.gguf"`, `"demo"`), or None for
             `PLAYHEAD_MODEL`, else OpenAI if its key is set, else the demo model. Resolved at first use.
         name: The name that clients use: 1 to 128 letters, digits, `_`, `-`, `.`.
-        tools: `@tool` functions, plain functions, what Strands' `tools=` takes (extra `strands`), an `MCPServer`,
-            or lists of them.
+        tools: `@tool` functions, plain functions, agents (see `as_tool`), what Strands' `tools=` takes (extra `strands`), an
+            `MCPServer`, or lists of them.
         system_prompt: The system prompt, sent with every model call: a text, or blocks with cache points. May be set later.
         messages: The history to start from.
         callback_handler: Called with each event as keywords, in this process only: a function, a handler of Strands, or

@@ -199,7 +199,7 @@ def agents_as_tools(item: object, kind: type[Any]) -> object:
     """The item, with the tool of each agent in its place; lists are searched."""
     if isinstance(item, kind):
         return cast("Any", item).as_tool()
-    if isinstance(item, list | tuple):
+    if isinstance(item, list | tuple | set | frozenset):
         return [agents_as_tools(one, kind) for one in cast("Sequence[object]", item)]
     return item
 

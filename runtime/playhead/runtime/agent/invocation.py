@@ -248,12 +248,15 @@ class InProcessChildren:
     def __init__(self, log: MemoryLog) -> None:
         self.log = log
         self._runs: dict[str, Invocation] = {}
+        self._asking: dict[AgentTool, str] = {}  # the paused child of an agent that preserves its context
         self._in_turn: dict[tuple[asyncio.AbstractEventLoop, AgentTool], anyio.Semaphore] = {}
 
     async def records(self, call: ChildCall) -> AsyncGenerator[Segment, None]:
         """See `ChildRuns.records`. Calls of an agent that preserves its context wait for each other."""
         tool = cast("AgentTool", call.made_by)
         async with self._turn(tool) if tool.preserves else nullcontext():
+            if tool.preserves and self._asking.get(tool, call.run_id) != call.run_id:
+                raise call.asks_elsewhere()
             run = self._runs.get(call.run_id)
             if run is None:
                 run = self._runs[call.run_id] = self._new(call, tool)
@@ -270,6 +273,9 @@ class InProcessChildren:
             finally:
                 if tool.preserves:
                     tool.agent.messages[:] = run.state.messages
+                    self._asking.pop(tool, None)
+                    if run.paused:
+                        self._asking[tool] = call.run_id
 
     async def _shown(self, run: Invocation, tool: AgentTool) -> AsyncGenerator[Segment, None]:
         """The records of a child; the agent's callback handler gets their events."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from playhead.runtime.core.children import Child
+from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.segments import Segment
 
 __all__ = ["ChildCall", "ChildPlace", "ChildRuns"]
@@ -40,6 +41,10 @@ class ChildCall:
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any])
     cancelled: bool = False
     _act: Callable[[], None] | None = None
+
+    def asks_elsewhere(self) -> PlayheadError:
+        """The error of a call whose agent keeps its context, while another call of it waits for a response."""
+        return PlayheadError("the agent waits for a response in another call; call it again afterwards")
 
     def cancel(self) -> None:
         """Stop the call, on the event loop's thread: the child is cancelled."""
