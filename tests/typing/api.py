@@ -129,7 +129,7 @@ async def agents(prompt: Prompt, messages: Messages) -> None:
     assert_type(await agent.structured_output_async(Person, "hi"), Person)
     assert_type(agent.structured_output(Person), Person)
     agent("hi", structured_output_model=1)  # pyright: ignore[reportArgumentType]
-    agent("hi", cancel_signal=1)  # pyright: ignore[reportCallIssue]
+    agent("hi", cancel_signal=1)  # pyright: ignore[reportArgumentType]
     agent.stream_async("hi", mood="fine")  # pyright: ignore[reportCallIssue]
     await agent.invoke_async("hi", mood="fine")  # pyright: ignore[reportCallIssue]
 

@@ -166,11 +166,11 @@ class RemoteAgent(RefusesAttributes):
         """
         return list((await self._client.session(self.session_id).conversation()).messages)
 
-    async def cancel(self) -> None:
-        """Cancel the conversation's current run, if there is one: queued, running or paused."""
+    async def cancel(self, *, message: str | None = None, after_current_tools: bool = False) -> None:
+        """Cancel the conversation's current run, if there is one: queued, running or paused. The arguments are as for `Run.cancel`."""
         run = await self._client.run_of_session(self.session_id)
         if run is not None:
-            await run.cancel()
+            await run.cancel(message=message, after_current_tools=after_current_tools)
 
     async def _begin(
         self, prompt: Prompt, invocation_state: dict[str, Any], metadata: Metadata | None, keywords: CallKeywords

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from playhead.client.reader import RunReader
 from playhead.client.tails.interface import OpenTail
 from playhead.client.tails.notice import run_not_found
-from playhead.client.validation import checked_responses, checked_steer
+from playhead.client.validation import checked_cancel, checked_responses, checked_steer
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.errors import RunEndedError, RunNotEndedError
 from playhead.runtime.core.fork import Fork
@@ -61,18 +61,29 @@ class Run(RunReader):
         self._max_record_bytes = max_record_bytes
         self._make_fork = make_fork
 
-    async def cancel(self, *, signal_id: str | None = None) -> RunStateName:
+    async def cancel(
+        self, *, signal_id: str | None = None, message: str | None = None, after_current_tools: bool = False
+    ) -> RunStateName:
         """Ask the run to stop. A queued or paused run ends at once; a running one when its worker receives the signal.
 
         The cancel takes effect when `signal.received` is in the log. Sent twice with the same `signal_id`, it counts once.
+
+        Args:
+            signal_id: Its id; None for a new one.
+            message: The text of the run's last message, in place of "Cancelled by user"; after tools, one more message.
+            after_current_tools: Let the tools that the model called run to their end first. If the model answers without a
+                call, the run ends as if there were no cancel; if no worker has it, it ends at once.
 
         Returns:
             The run's state: `running` while the worker stops it, or the state in which it has already ended.
 
         Raises:
+            TypeError: If an argument has the wrong type.
+            RecordTooLargeError: If the message is over the limit.
             RunNotFoundError: If the run does not exist.
         """
-        return await self._send(Signal(signal_id or uuid4().hex, "cancel"))
+        body = checked_cancel(message, after_current_tools, limit=self._max_record_bytes)
+        return await self._send(Signal(signal_id or uuid4().hex, "cancel", body))
 
     async def delete(self) -> RunStateName:
         """Delete the run from Redis, before its retention ends. It cannot be undone.

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from playhead.runtime.core.arguments import check_text
+from playhead.runtime.core.cancels import cancel_of
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import decode_record, pack
-from playhead.runtime.core.converse import Prompt
+from playhead.runtime.core.converse import Message, Prompt
 from playhead.runtime.core.errors import OverrideRefusedError, RunConflictError
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.intake import checked_prompt, checked_response, whole_text
@@ -26,6 +27,7 @@ __all__ = [
     "check_allowed",
     "check_run_id",
     "check_same_submission",
+    "checked_cancel",
     "checked_fork",
     "checked_responses",
     "checked_steer",
@@ -141,6 +143,23 @@ def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, 
     record = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="respond", body=checked)
     check_size("the response", record, limit=limit)
     return checked
+
+
+def checked_cancel(message: str | None, after_current_tools: bool, *, limit: int) -> dict[str, Any] | None:
+    """The body of a cancel.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        RecordTooLargeError: If it is over `limit` bytes.
+    """
+    cancel = cancel_of(message, after_current_tools)
+    said: Message = {"role": "assistant", "content": [{"text": cancel.message or ""}]}
+    for record in (
+        SignalReceived(at=now_ms(), signal_id="0" * 32, kind="cancel", body=cancel.body),
+        MessageAdded(at=now_ms(), origin="stop", message=said),
+    ):
+        check_size("the message of the cancel", record, limit=limit)
+    return cancel.body
 
 
 def checked_steer(prompt: Prompt, *, limit: int) -> Prompt:

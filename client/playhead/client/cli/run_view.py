@@ -302,6 +302,9 @@ def _heard(record: SignalReceived) -> str:
     match record:
         case SignalReceived(kind="respond", body=dict(answers)):
             return f"answered: {', '.join(map(short, answers.values()))}"
+        case SignalReceived(kind="cancel", body=dict(asked)):
+            when = ", after the current tools" if asked.get("after_current_tools") else ""
+            return f"cancel received{when}" + (f": {short(asked['message'])}" if asked.get("message") else "")
         case SignalReceived(kind="steer", body=said):
             return f"told: {short(said if isinstance(said, str) else shown_content(said))}"
         case _:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, TypeVar, Unpack, cast
 
 from pydantic import BaseModel
 
+from playhead.runtime.agent.caller_signal import check_cancel_signal
 from playhead.runtime.agent.defined import DefinedAgent
 from playhead.runtime.agent.direct_calls import ToolCaller
 from playhead.runtime.concurrency import run_apart
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
+from playhead.runtime.core.cancels import cancel_of
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.result import AgentResult
@@ -47,18 +50,32 @@ class CalledAgent(DefinedAgent):
         """The same as `tool`."""
         return self.tool
 
-    def cancel(self) -> None:
-        """Ask the current invocation to stop: its next event is the "Cancelled by user" message.
+    def cancel(self, *, message: str | None = None, after_current_tools: bool = False) -> None:
+        """Ask the current invocation to stop: its next event is the "Cancelled by user" message. From any thread.
 
-        Without one, give up the invocation that waits for responses, if any. Call it on the event loop's thread.
+        Without one, give up the invocation that waits for responses, if any.
+
+        Args:
+            message: The text of that message, or of one after the results of tools that have run.
+            after_current_tools: Let the tools that the model called run to their end first. If the model answers without a
+                call, the invocation ends as if there were no cancel.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
         """
-        self._runs.cancel()
+        self._runs.cancel(cancel_of(message, after_current_tools))
+
+    @property
+    def cancel_signal(self) -> threading.Event:
+        """Set when the current invocation is being cancelled. Do not set it: `cancel` does. For a call without one, not set."""
+        return self._runs.cancel_signal
 
     def stream_async(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
+        cancel_signal: threading.Event | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
@@ -70,6 +87,7 @@ class CalledAgent(DefinedAgent):
             prompt: Text, content blocks, messages, or None to continue from the history. After an interrupt: a list of
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
+            cancel_signal: Cancels the call when it is set, from any thread.
             **keywords: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
                 `system_prompt`, `tools` (names) and `params` (of the model). And its terms: `structured_output_model`, a
                 pydantic class, of which `result.structured_output` is then an instance, or the JSON schema of an object,
@@ -94,19 +112,22 @@ class CalledAgent(DefinedAgent):
         """
         asked = call_options(self.stream_async, keywords)
         check_no_clash(asked.terms, self.tools)
-        return self._runs.stream(self, prompt, invocation_state or {}, asked)
+        check_cancel_signal(cancel_signal)
+        return self._runs.stream(self, prompt, invocation_state or {}, asked, cancel_signal=cancel_signal)
 
     async def invoke_async(
         self,
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
+        cancel_signal: threading.Event | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Run the agent here to its end; raises as `stream_async`."""
         call_options(self.invoke_async, keywords)
         result: AgentResult | None = None
-        async with aclosing(self.stream_async(prompt, invocation_state=invocation_state, **keywords)) as events:
+        given: dict[str, Any] = {"invocation_state": invocation_state, "cancel_signal": cancel_signal, **keywords}
+        async with aclosing(self.stream_async(prompt, **given)) as events:
             async for event in events:
                 result = event.get("result", result)
         return cast("AgentResult", result)
@@ -132,12 +153,15 @@ class CalledAgent(DefinedAgent):
         prompt: Prompt = None,
         *,
         invocation_state: dict[str, Any] | None = None,
+        cancel_signal: threading.Event | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """`invoke_async` for code that is not async; works with and without a running event loop."""
         call_options(self.__call__, keywords)
 
         async def invoke() -> AgentResult:
-            return await self.invoke_async(prompt, invocation_state=invocation_state, **keywords)
+            return await self.invoke_async(
+                prompt, invocation_state=invocation_state, cancel_signal=cancel_signal, **keywords
+            )
 
         return run_apart(invoke)

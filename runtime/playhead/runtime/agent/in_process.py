@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 from uuid import uuid4
 
 from playhead.runtime.agent.callbacks import CallbackHandler
+from playhead.runtime.agent.caller_signal import watching
 from playhead.runtime.agent.invocation import Invocation
 from playhead.runtime.agent.turn import Turn
 from playhead.runtime.core.call_keywords import CallOptions
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.converse import Messages, Prompt
 from playhead.runtime.core.errors import AgentBusyError, AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
@@ -58,17 +62,32 @@ class InProcessRuns:
         self._turn: Turn | None = None
         self._paused: Invocation | None = None
 
-    def cancel(self) -> None:
-        """Ask the current invocation to stop; without one, give up the invocation that waits for responses, if any."""
+    def cancel(self, cancel: Cancel) -> None:
+        """Ask the current invocation to stop; without one, give up the invocation that waits for responses, if any.
+
+        From any thread.
+        """
         self._paused = None
-        if self._running is not None:
-            self._running.control.deliver([Signal(signal_id=uuid4().hex, kind="cancel")])
+        running, turn = self._running, self._turn
+        if running is not None and turn is not None:
+            turn.call_soon(partial(_deliver, running, cancel))
+
+    @property
+    def cancel_signal(self) -> threading.Event:
+        """Set when the current invocation is being cancelled; without one, an event that is not set."""
+        return threading.Event() if self._running is None else self._running.control.cancel_signal
 
     def stream(
-        self, agent: Invoked, prompt: Prompt, invocation_state: dict[str, Any], asked: CallOptions
+        self,
+        agent: Invoked,
+        prompt: Prompt,
+        invocation_state: dict[str, Any],
+        asked: CallOptions,
+        *,
+        cancel_signal: threading.Event | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The events of one invocation; raises as `Agent.stream_async`."""
-        turn = Turn()
+        turn = Turn(cancel_signal)
         stream = self._stream(turn, agent, prompt, invocation_state, asked)
         turn.watch(stream)
         return stream
@@ -85,7 +104,8 @@ class InProcessRuns:
             if paused is not None
             else self._begin(agent, prompt, invocation_state, responses, asked)
         )
-        with self._in_progress(now, turn, agent):
+        cancel = partial(_deliver, now, Cancel())
+        with self._in_progress(now, turn, agent), watching(turn.cancel_signal, cancel):
             await (now.submit() if responses is None else now.respond(responses))
             self._paused = None
             projection = now.projection
@@ -134,8 +154,8 @@ class InProcessRuns:
     @contextmanager
     def _in_progress(self, now: Invocation, turn: Turn, agent: Invoked) -> Generator[None, None, None]:
         """Make `now` the only invocation within the block; afterwards update the history and remember a pause."""
-        self._running, self._turn = now, turn
         turn.begin()
+        self._running, self._turn = now, turn
         try:
             yield
         finally:
@@ -182,3 +202,7 @@ class InProcessRuns:
             paused.invocation_state = invocation_state
         paused.projection.output_class = asked.terms.output_class or paused.projection.output_class
         return paused
+
+
+def _deliver(invocation: Invocation, cancel: Cancel) -> None:
+    invocation.control.deliver([Signal(uuid4().hex, "cancel", cancel.body)])

@@ -22,6 +22,7 @@ from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.core.state import RunState, tool_uses
 from playhead.runtime.core.steps import (
+    CANCELLED_TEXT,
     AddAnswer,
     AddMessage,
     CallModel,
@@ -87,7 +88,14 @@ def _next_step(
             steered = state.steers and not state.cancelled
             return AddMessage(state.steers[0], "steer") if steered else _finish(state, "end_turn")
         case "between":
-            return _finish(state, "cancelled") if state.cancelled else _next_cycle(state, terms)
+            return _end_cancelled(state) if state.cancelled else _next_cycle(state, terms)
+
+
+def _end_cancelled(state: RunState) -> Step:
+    """End a run that was cancelled after calls of tools, with the message of the cancel if it has one."""
+    if state.cancel_text is None:
+        return _finish(state, "cancelled")
+    return AddMessage({"role": "assistant", "content": [{"text": state.cancel_text}]}, "stop")
 
 
 def _next_cycle(state: RunState, terms: Terms) -> Step:
@@ -134,7 +142,7 @@ def _await_message(
     if answer is not None and state.call_end is not None:  # a cancel that comes later does not undo it
         return answer
     if state.cancelled:
-        return SayCancelled()
+        return SayCancelled(state.cancel_text or CANCELLED_TEXT)
     if state.call_open is None or state.call_end is None:
         return CallModel(attempt=state.attempts + 1, failed=state.failed, rested=state.rested)
     if (said := partial_text(partial)) is not None:

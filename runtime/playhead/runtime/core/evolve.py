@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
 from playhead.runtime.core.batch_order import ordered_results
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.children import child_recorded, child_started
 from playhead.runtime.core.context_state import after_reduction, after_refusal
 from playhead.runtime.core.converse import ContentBlock, Message
@@ -111,7 +112,9 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         state = replace(state, forced=False, output=None)
         return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
     if record.origin == "stop":
-        return replace(state, messages=(*state.messages, message), stop=state.stop and state.stop.said)
+        return replace(
+            state, messages=(*state.messages, message), stop=state.stop and state.stop.said, cancel_text=None
+        )
     if record.origin == "structured_output":
         return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
@@ -199,13 +202,19 @@ def _signal(state: RunState, record: SignalReceived) -> RunState:
         state = replace(state, status="running")
     match record.kind:
         case "cancel":
-            return replace(state, cancelled=True)
+            return _cancelled(state, Cancel.read(record.body))
         case "respond":
             return _responded(state, record.body)
         case "steer":
             return replace(state, steers=(*state.steers, *_said(record.body)))
         case _:
             return state
+
+
+def _cancelled(state: RunState, cancel: Cancel) -> RunState:
+    if cancel.after_current_tools:  # it ends the run as a tool's request does
+        return replace(state, stop=Stop(text=cancel.message).after(state.stop))
+    return replace(state, cancelled=True, cancel_text=cancel.message or state.cancel_text)
 
 
 def _responded(state: RunState, body: Any) -> RunState:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from playhead.runtime.core.cancels import Cancel
+
 __all__ = ["Signal"]
 
 
@@ -12,12 +14,17 @@ __all__ = ["Signal"]
 class Signal:
     """A request to a run. A signal that is sent twice with the same `signal_id` counts once.
 
-    `kind` is `cancel` (no body), `respond` (`{interrupt id: response}`) or `steer` (a prompt).
+    `kind` is `cancel` (the body of a `Cancel`), `respond` (`{interrupt id: response}`) or `steer` (a prompt).
     """
 
     signal_id: str
     kind: str
     body: Any = None
+
+    @property
+    def breaks_off(self) -> bool:
+        """Whether it stops what is in progress: a cancel that does not wait for the current tools."""
+        return self.kind == "cancel" and not Cancel.read(self.body).after_current_tools
 
     @property
     def responds_to(self) -> list[str]:

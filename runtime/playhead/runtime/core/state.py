@@ -67,6 +67,7 @@ class RunState:
         paused: Whether the run waits, or waited, for responses and has not resumed yet.
         steers: The steers, as messages, that are not in the history yet.
         cancelled: Whether a cancel is in force.
+        cancel_text: The text of its message, as long as it is not in the history; None for the default.
         forced: Whether the model was asked for the structured output, and is offered its tool alone.
         stop: The end that tools asked for.
         output: The structured output, once it is produced; a steer asks for another.
@@ -116,6 +117,7 @@ class RunState:
     paused: bool = False
     steers: tuple[Message, ...] = ()
     cancelled: bool = False
+    cancel_text: str | None = None
     forced: bool = False
     stop: Stop | None = None
     output: Any = None

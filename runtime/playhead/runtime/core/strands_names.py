@@ -21,7 +21,7 @@ REFUSED_ARGUMENTS: Final[Mapping[str, str]] = {
     "aux_model": "the agent's own model writes the summaries, and no other call is made beside the loop",
     "background_tasks": "submit what is to run beside as a run of its own, with client.start()",
     "baggage_attributes": "set the baggage in the OpenTelemetry context of the caller",
-    "cancel_signal": "cancel from anywhere with agent.cancel(), or run.cancel() in a fleet",
+    "cancel_signal": "await agent.cancel(), or run.cancel(), from any process: an event does not leave this one",
     "checkpointing": "every record is a checkpoint, after which any process goes on with the run",
     "concurrent_invocation_mode": "an agent object runs one call at a time: use one object per task, or a fleet",
     "context_manager": "give the agent a conversation_manager",
@@ -34,7 +34,7 @@ REFUSED_ARGUMENTS: Final[Mapping[str, str]] = {
     "session_manager": "the fleet keeps the session: client.agent(name, session_id=…)",
     "storage": "the log in Redis keeps everything, and Client(archive=…) what has left Redis",
 }
-"""The arguments of Strands' `Agent` and of its calls that playhead's do not take."""
+"""The arguments of Strands' `Agent` and of its calls that playhead's do not take; a call in this process takes a `cancel_signal`."""
 
 ATTRIBUTES: Final[Mapping[str, str]] = {
     **{
@@ -51,7 +51,6 @@ ATTRIBUTES: Final[Mapping[str, str]] = {
         )
     },
     "add_middleware": "add a hook: agent.add_hook(function, event)",
-    "cancel_signal": "a tool has context.cancel_signal, and a hook event.agent.cancel_signal",
     "cleanup": _CLOSING,
     "event_loop_metrics": "result.metrics has those of each call",
     "load_snapshot": _SNAPSHOTS,

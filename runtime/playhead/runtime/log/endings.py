@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import NamedTuple
 
+from dataclasses import asdict
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import encode_record, pack
+from typing import NamedTuple
 from playhead.runtime.core.records import RunCancelled, RunFailed, SignalReceived, now_ms
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
@@ -40,7 +41,7 @@ def cancel_ending(signal: Signal) -> list[bytes]:
     if signal.kind != "cancel":
         return []
     at = now_ms()
-    message = {"role": "assistant", "content": [{"text": CANCELLED_TEXT}]}
+    message = {"role": "assistant", "content": [{"text": Cancel.read(signal.body).message or CANCELLED_TEXT}]}
     result = {"stop_reason": "cancelled", "message": message, "metrics": {}, "state": {}}
-    received = SignalReceived(at=at, signal_id=signal.signal_id, kind=signal.kind)
+    received = SignalReceived(at=at, signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
     return [encode_record(received), encode_record(RunCancelled(at=at, result=result))]

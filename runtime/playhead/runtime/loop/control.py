@@ -43,7 +43,7 @@ class Control:
                 continue
             self._seen.add(signal.signal_id)
             self._signals.append(signal)
-            if signal.kind == "cancel":
+            if signal.breaks_off:
                 self.cancel_signal.set()
                 self.cancelling = True
                 for stop in list(self._stops):

@@ -38,6 +38,10 @@ class AgentInRun:
         return copy.deepcopy(list(self._state.messages))
 
     def __getattr__(self, name: str) -> Any:
+        if name == "cancel":  # that of the agent would cancel a call in this process, and none of a worker's runs
+            raise AttributeError(
+                "a hook cancels by its event, as event.cancel_tool or event.cancel, and a tool by stop_run"
+            )
         return getattr(self.__dict__["_agent"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -108,7 +108,7 @@ class RunResumed(CheckedRecord):
 class SignalReceived(CheckedRecord):
     """The owner took a signal from the inbox; it takes effect here, in the order of the log.
 
-    `body` is None for `cancel`, `{interrupt id: response}` for `respond`, a prompt for `steer`.
+    `body` is for `cancel` None or the body of a `Cancel`, `{interrupt id: response}` for `respond`, a prompt for `steer`.
     """
 
     type: str = "signal.received"
