@@ -123,7 +123,11 @@ def test_a_paused_run_is_cancelled_at_once_and_takes_in_nothing_more(
     fleet: Fleet, commands: Commands, call: Callable[..., Finished]
 ):
     command, run_id = asking(fleet, commands, "pay")
-    assert call("cancel", run_id, "--url", fleet.url).err == f"run {run_id}: cancelled"
+    asked = ("cancel", run_id, "--message", "Enough.", "--after-tools", "--url", fleet.url)
+    assert call(*asked).err == f"run {run_id}: cancelled"
+    assert call("tail", run_id, "--json", "--url", fleet.url).lines[-1]["event"]["result"]["message"]["content"] == [
+        {"text": "Enough."}
+    ]
     assert command.wait().code == 3
     for said in (("respond", run_id, "yes"), ("steer", run_id, "wait")):
         refused = call(*said, "--url", fleet.url)

@@ -18,6 +18,7 @@ from playhead.client.cli.watch import Json, Last, Prefix, RunId, RunOrLast, Url,
 from playhead.client.client import Client
 from playhead.client.questions import names_of
 from playhead.client.run import Run, run_ended
+from playhead.runtime.core.cancels import Cancel, cancel_of
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import RunEndedError
 
@@ -27,17 +28,28 @@ _PATIENCE_S: Final = 5.0
 
 
 def cancel(
-    run_id: RunOrLast = None, last: Last = False, as_json: Json = False, url: Url = None, prefix: Prefix = "ph"
+    run_id: RunOrLast = None,
+    last: Last = False,
+    message: Annotated[
+        str | None, typer.Option("--message", metavar="TEXT", help="The text of the run's last message.")
+    ] = None,
+    after_tools: Annotated[
+        bool, typer.Option("--after-tools", help="Let the tools that the model called run to their end first.")
+    ] = False,
+    as_json: Json = False,
+    url: Url = None,
+    prefix: Prefix = "ph",
 ) -> None:
     """Stop a run. A queued or paused run ends at once; a running one stops at its next word, with its tools."""
-    with_client(url, prefix, partial(_cancel, named=run_or_last(run_id, last), as_json=as_json))
+    asked = cancel_of(message, after_tools)
+    with_client(url, prefix, partial(_cancel, named=run_or_last(run_id, last), asked=asked, as_json=as_json))
 
 
-async def _cancel(client: Client, *, named: str, as_json: bool) -> int:
+async def _cancel(client: Client, *, named: str, asked: Cancel, as_json: bool) -> int:
     run = await run_named(client, named)
     run_id = run.id
     before = await run.info()
-    state = await run.cancel()
+    state = await run.cancel(message=asked.message, after_current_tools=asked.after_current_tools)
     if as_json:
         print_json({"run": run_id, "state": state, "had_ended": before.ended})
         return 0
