@@ -197,3 +197,17 @@ async def test_a_run_that_fails_ends_its_spans_in_error(fleet: Fleet, telemetry:
     assert (span.name, span.status.status_code.name) == ("invoke_agent broken", "ERROR")
     (event,) = span.events
     assert "KeyError" in str((event.attributes or {})["exception.stacktrace"])
+
+
+async def test_a_worker_and_its_client_are_measured(fleet: Fleet, telemetry: Telemetry) -> None:
+    async with fleet.worker(scripted("Hi there.")) as worker, fleet.client() as client:
+        await client.invoke_async("helper", "go")
+        await fleet.ended(worker, completed=1)
+        told = worker.statistics()
+        of_worker = (("playhead.worker", worker.name),)
+        assert telemetry.measured("playhead.worker.claims")[of_worker] == 1
+        assert telemetry.measured("playhead.worker.records")[of_worker] == told.records
+        assert telemetry.measured("playhead.worker.runs")[of_worker] == 0
+        assert telemetry.measured("playhead.worker.append.duration")[of_worker] > 0
+    assert telemetry.measured("playhead.run.submitted") == {(("gen_ai.agent.name", "helper"),): 1}
+    assert telemetry.measured("playhead.worker.claims")[of_worker] == 1, "for the collection at the end of the process"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,34 @@ def test_the_example_that_asks_does_as_it_is_told(commands: Commands, said: str,
         assert "Work out 17 * 23? [yes/no]" in output.out
         assert told in output.out
         assert worker.stop() == 0
+    finally:
+        server.stop_sync()
+
+
+def test_the_example_of_tracing_prints_spans_of_two_processes_in_one_trace(commands: Commands):
+    server = EmbeddedServer.start_sync(durable=False)
+    try:
+        env = {"PLAYHEAD_URL": server.url}
+        worker = commands.python("-m", "playhead.workers", str(EXAMPLES / "tracing.py"), env=env)
+        worker.until("serves traced")
+        asked = commands.python(str(EXAMPLES / "tracing.py"), "2+2", env=env).wait()
+        assert (asked.code, asked.err) == (0, "")
+        assert worker.stop() == 0
+        lines = [*asked.out.splitlines(), *worker.out]
+        spans = [line.split() for line in lines if re.match("[0-9a-f]{32} ", line)]
+        names = [" ".join(span[5:7]) for span in spans]
+        assert [name.split()[0] for name in names] == [
+            "question",
+            "chat",
+            "execute_tool",
+            "execute_event_loop_cycle",
+            "chat",
+            "execute_event_loop_cycle",
+            "invoke_agent",
+        ]
+        assert len({span[0] for span in spans}) == 1, "one trace id"
+        assert spans[-1][1] == spans[0][3], "the run is a child of the question"
+        assert any('"playhead.worker.claims"' in line for line in worker.out)
     finally:
         server.stop_sync()
 

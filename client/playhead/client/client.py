@@ -50,7 +50,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.shards import ShardedLog, session_of_its_own, shard_of_session
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun
-from playhead.runtime.telemetry.presence import current_trace
+from playhead.runtime.telemetry.presence import count, current_trace
 
 __all__ = ["Client"]
 
@@ -249,6 +249,8 @@ class Client(Listing, Sessions):
         run.output_class = asked.terms.output_class
         if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms, data)):
             check_same_submission(run.id, data, await self._log.read(run.id, limit=1))
+        else:
+            count("playhead.run.submitted", {"gen_ai.agent.name": agent})
         return run
 
     def stream_async(

@@ -22,6 +22,7 @@ from playhead.workers.checkpoints import Visit
 from playhead.workers.leases.leases import Leases
 from playhead.workers.leases.watchdog import now_s
 from playhead.workers.mailbox import Mailbox
+from playhead.workers.meters import append_timer
 from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import Outage
 
@@ -56,7 +57,7 @@ class Duty:
         self.asking: Asking = Asking()
         self.mailbox: Mailbox = Mailbox(log, outage=self.outage)
         signals_wait = self.mailbox.signals_wait
-        self.commit: GroupCommit = GroupCommit(log, signals_wait=signals_wait, visit=visit)
+        self.commit: GroupCommit = GroupCommit(log, signals_wait=signals_wait, visit=visit, timed=append_timer(worker))
         self.leases: Leases = Leases(
             log=log, options=options, signals_wait=signals_wait, outage=self.outage, visit=visit
         )

@@ -34,6 +34,7 @@ from playhead.workers.duty import WORK_WAIT_S, Duty
 from playhead.workers.execution import Execution
 from playhead.workers.health import Health, HealthFile
 from playhead.workers.leases.watchdog import now_s
+from playhead.workers.meters import observed
 from playhead.workers.options import WorkerOptions, WorkerStatistics, worker_name
 
 __all__ = ["Worker"]
@@ -179,7 +180,8 @@ class Worker:
                     cast("Agent", one).check_ready()
         try:
             await self._for_each_shard(Duty.check)
-            await self._run()
+            with observed(self.name, self.statistics):
+                await self._run()
         except BaseExceptionGroup as group:
             ours, rest = group.split(PlayheadError)
             if ours is None or rest is not None:

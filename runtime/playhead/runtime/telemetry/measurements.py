@@ -20,16 +20,17 @@ from playhead.runtime.core.records import (
 )
 from playhead.runtime.telemetry.operations import Attribute, Attributes
 
-__all__ = ["COUNTERS", "HISTOGRAMS", "Measurement", "RunMeasurements"]
+__all__ = ["COUNTERS", "HELD", "HISTOGRAMS", "OBSERVED", "Measurement", "RunMeasurements"]
 
 COUNTERS: Final[Mapping[str, tuple[str, str]]] = {
+    "playhead.run.submitted": ("{run}", "Runs that a client submitted."),
     "playhead.run.begun": ("{run}", "Ownerships of runs that began."),
     "playhead.run.ended": ("{run}", "Ownerships of runs that ended, by their outcome."),
     "playhead.model.calls": ("{call}", "Calls of a model, by their outcome."),
     "playhead.model.retries": ("{call}", "Calls of a model that repeat one that failed."),
     "playhead.tool.calls": ("{call}", "Calls of a tool that ran, by their status."),
 }
-"""The counters of a run, each with its unit and what it counts."""
+"""The counters, each with its unit and what it counts."""
 
 HISTOGRAMS: Final[Mapping[str, tuple[str, str]]] = {
     "playhead.run.duration": ("s", "The time of one ownership of a run."),
@@ -37,8 +38,21 @@ HISTOGRAMS: Final[Mapping[str, tuple[str, str]]] = {
     "gen_ai.client.token.usage": ("{token}", "The tokens of a call of a model, by their type."),
     "playhead.model.time_to_first_token": ("s", "The time from a call of a model to its first piece."),
     "playhead.tool.duration": ("s", "The time of a call of a tool."),
+    "playhead.worker.append.duration": ("s", "The time of a call that appends records of a worker's runs."),
 }
-"""The histograms of a run, likewise."""
+"""The histograms, likewise."""
+
+OBSERVED: Final[Mapping[str, tuple[str, str]]] = {
+    "playhead.worker.claims": ("{run}", "Runs that a worker claimed."),
+    "playhead.worker.appends": ("{call}", "Calls that appended records."),
+    "playhead.worker.records": ("{record}", "Records that a worker appended."),
+    "playhead.worker.renewals": ("{call}", "Successful renewals, each of all leases that a worker holds on a shard."),
+    "playhead.worker.reaped": ("{run}", "Runs of dead workers that a worker queued again."),
+}
+"""Counters of a worker that are read when measurements are collected, likewise."""
+
+HELD: Final = "playhead.worker.runs"
+"""The gauge of the runs that a worker holds."""
 
 _ENDS_LATER: Final = (CALL_FAILED, FAILED_ASKED_AGAIN)
 

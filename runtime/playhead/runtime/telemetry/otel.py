@@ -6,20 +6,23 @@ It is imported once the program has imported `opentelemetry.trace`: see `presenc
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from opentelemetry import context, metrics, trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import Counter, Histogram, MeterProvider
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, MeterProvider, Observation
 from opentelemetry.trace import Link, Span, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from playhead.runtime.core.converse import Chunk
-from playhead.runtime.telemetry.measurements import COUNTERS, HISTOGRAMS, Measurement
-from playhead.runtime.telemetry.operations import AGENT, Content, End, Failure, Operation, Start, Tell
+from playhead.runtime.telemetry.measurements import COUNTERS, HELD, HISTOGRAMS, OBSERVED, Measurement
+from playhead.runtime.telemetry.operations import AGENT, Attributes, Content, End, Failure, Operation, Start, Tell
 from playhead.runtime.telemetry.within import RequestWithin, within
 
 __all__ = ["API", "Instruments", "OpenTelemetry", "SpanTree"]
@@ -30,6 +33,8 @@ _W3C: Final = TraceContextTextMapPropagator()
 _NAME: Final = "playhead"
 _VERSION: Final = version("playhead-runtime")
 
+_MOST_ENDED: Final = 16  # workers that a process has had
+
 T = TypeVar("T")
 
 
@@ -38,21 +43,17 @@ class OpenTelemetry:
 
     def __init__(self) -> None:
         self._instruments: Instruments | None = None
-        self._told = False
+        self._sources: list[_Source] = []
+        self._ended: deque[_Source] = deque(maxlen=_MOST_ENDED)
+        self._told: set[str] = set()
 
     @property
     def is_set_up(self) -> bool:
         """Whether spans or measurements may be recorded: a provider that is not the API's own is set up."""
         try:
             return not (_is_of_the_api(trace.get_tracer_provider()) and _is_of_the_api(metrics.get_meter_provider()))
-        except (
-            Exception
-        ) as error:  # OTEL_PYTHON_TRACER_PROVIDER or OTEL_PYTHON_METER_PROVIDER names what cannot be loaded
-            if not self._told:
-                self._told = True
-                logger.warning(
-                    "nothing is traced, because a provider cannot be loaded: %s: %s", type(error).__name__, error
-                )
+        except Exception as error:  # of a variable such as OTEL_PYTHON_TRACER_PROVIDER, which names the provider
+            self._tell_once("nothing is traced, because a provider cannot be loaded", error)
             return False
 
     def current(self) -> Context:
@@ -82,13 +83,41 @@ class OpenTelemetry:
         tracer = trace.get_tracer_provider().get_tracer(_NAME, _VERSION)
         return SpanTree(tracer, parent, linked=linked)
 
-    @property
-    def instruments(self) -> Instruments:
-        """The instruments of the provider of meters; they do nothing without an SDK."""
+    def record(self, *measurements: Measurement) -> None:
+        """Record measurements. What the SDK raises is logged once."""
+        try:
+            instruments = self._instruments_now()
+            for one in measurements:
+                instruments.record(one)
+        except Exception as error:
+            self._tell_once("not everything is measured, because the SDK raised", error)
+
+    @contextmanager
+    def observing(self, read: Callable[[], Mapping[str, float]], attributes: Attributes) -> Generator[None]:
+        """Within the block, read the values of `OBSERVED` and `HELD` whenever measurements are collected, in any thread.
+
+        Those at the end of the block are kept, because the last collection is at the end of the process.
+        """
+        source = _Source(read, attributes)
+        self._sources.append(source)
+        self.record()  # so that the instruments are there
+        try:
+            yield
+        finally:
+            self._sources.remove(source)
+            last = dict(read())
+            self._ended.append(_Source(lambda: last, attributes))
+
+    def _instruments_now(self) -> Instruments:
         provider = metrics.get_meter_provider()
         if self._instruments is None or self._instruments.provider is not provider:
-            self._instruments = Instruments(provider)
+            self._instruments = Instruments(provider, lambda: [*self._sources, *self._ended])
         return self._instruments
+
+    def _tell_once(self, what: str, error: Exception) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning("%s: %s: %s", what, type(error).__name__, error)
 
     def request_within(self, stream: AsyncIterator[Chunk], here: Context) -> AsyncIterator[Chunk]:
         """A model's stream whose request is sent in a context."""
@@ -174,18 +203,33 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
-class Instruments:
-    """The instruments of one provider of meters."""
+class _Source(NamedTuple):
+    """What reads the values of one worker."""
 
-    def __init__(self, provider: MeterProvider) -> None:
+    read: Callable[[], Mapping[str, float]]
+    attributes: Attributes
+
+
+class Instruments:
+    """The instruments of one provider of meters; they do nothing without an SDK."""
+
+    def __init__(self, provider: MeterProvider, sources: Callable[[], Sequence[_Source]]) -> None:
         self.provider = provider
-        self.meter = provider.get_meter(_NAME, _VERSION)
+        self._sources = sources
+        meter = provider.get_meter(_NAME, _VERSION)
         self._counters: dict[str, Counter] = {
-            name: self.meter.create_counter(name, unit, text) for name, (unit, text) in COUNTERS.items()
+            name: meter.create_counter(name, unit, text) for name, (unit, text) in COUNTERS.items()
         }
         self._histograms: dict[str, Histogram] = {
-            name: self.meter.create_histogram(name, unit, text) for name, (unit, text) in HISTOGRAMS.items()
+            name: meter.create_histogram(name, unit, text) for name, (unit, text) in HISTOGRAMS.items()
         }
+        for name, (unit, text) in OBSERVED.items():
+            meter.create_observable_counter(name, [partial(self._observed, name)], unit, text)
+        meter.create_observable_gauge(HELD, [partial(self._observed, HELD)], "{run}", "Runs that a worker holds.")
+
+    def _observed(self, name: str, options: CallbackOptions) -> list[Observation]:
+        del options
+        return [Observation(read()[name], cast("Any", attributes)) for read, attributes in self._sources()]
 
     def record(self, measurement: Measurement) -> None:
         """Record a measurement."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from playhead.runtime.telemetry.measurements import Measurement
+from playhead.runtime.telemetry.operations import Attributes
+
 if TYPE_CHECKING:
     from playhead.runtime.telemetry.otel import OpenTelemetry
 
-__all__ = ["current_trace", "imported", "set_up"]
+__all__ = ["count", "current_trace", "imported", "set_up"]
 
 
 def imported() -> OpenTelemetry | None:
@@ -24,6 +27,12 @@ def set_up() -> OpenTelemetry | None:
     """The API of OpenTelemetry, if an SDK is set up; else None. Libraries import the API without setting one up."""
     api = imported()
     return api if api is not None and api.is_set_up else None
+
+
+def count(name: str, attributes: Attributes) -> None:
+    """Count one more of a counter of `measurements.COUNTERS`, if an SDK is set up."""
+    if (api := set_up()) is not None:
+        api.record(Measurement(name, 1, attributes))
 
 
 def current_trace() -> dict[str, str]:

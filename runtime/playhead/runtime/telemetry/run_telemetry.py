@@ -186,9 +186,7 @@ class RunTelemetry:
 
     def _measure(self, measurements: Sequence[Measurement]) -> None:
         if measurements and self._api is not None:
-            instruments = self._api.instruments
-            for one in measurements:
-                instruments.record(one)
+            self._api.record(*measurements)
 
     @contextmanager
     def _unharmed(self) -> Generator[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -50,6 +51,7 @@ class _Call:
 
     sent: Sent
     results: Awaitable[Sequence[WriteResult]]
+    began: float = 0.0  # by the clock of `time.monotonic`, if appends are timed
 
 
 class GroupCommit:
@@ -61,15 +63,24 @@ class GroupCommit:
         records: The number of stored records.
     """
 
-    def __init__(self, log: Log, *, signals_wait: Callable[[str], None], visit: Visit | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        signals_wait: Callable[[str], None],
+        visit: Visit | None = None,
+        timed: Callable[[float], None] | None = None,
+    ) -> None:
         """Make a group commit that sends nothing yet.
 
         Args:
             log: The log to write to.
             signals_wait: Called with a run's id when the reply to an append says that signals wait for it.
             visit: For tests: see `checkpoints`.
+            timed: Called with the seconds from the beginning of each append to its answer; None to measure nothing.
         """
         self._visit = visit
+        self._timed = timed
         self._log = log
         self._signals_wait = signals_wait
         self._dirty: OrderedDict[RunWriter, None] = OrderedDict()  # finding the first key of a dict takes long
@@ -136,10 +147,15 @@ class GroupCommit:
                 sent.append((writer, batch))
                 records += len(batch.records)
                 size += sum(map(len, batch.records))
-        return _Call(sent, self._log.append([batch for _, batch in sent])) if sent else None
+        if not sent:
+            return None
+        began = 0.0 if self._timed is None else time.monotonic()
+        return _Call(sent, self._log.append([batch for _, batch in sent]), began)
 
     async def _append(self, call: _Call) -> None:
         results = await self._results(call)
+        if self._timed is not None:
+            self._timed(time.monotonic() - call.began)
         for (writer, batch), result in zip(call.sent, results, strict=True):
             if self._visit is not None:
                 await self._visit(Checkpoint.APPENDED, writer.run_id)
