@@ -14,6 +14,7 @@ from playhead.runtime.core.events import Event
 from playhead.runtime.models import ScriptedModel, tool_call
 from tests.support.fleet import Fleet
 from tests.support.mcp_serving import PROGRAM, http_server, results
+from tests.support.spans import telemetry_set_up
 
 __all__: list[str] = []
 
@@ -43,6 +44,15 @@ async def test_a_fleet_calls_a_server_over_stdio_with_progress_and_the_effect_ke
     assert results(events) == [("success", "3"), ("success", f"{events[-1].run_id}/t1")]
     progress = [event["tool_stream_event"]["data"] for event in events if "tool_stream_event" in event]
     assert progress == [{"progress": 0.0, "total": 2.0}, {"progress": 1.0, "total": 2.0}]
+
+
+async def test_a_call_carries_the_span_of_its_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    with telemetry_set_up(monkeypatch) as telemetry:
+        events = await all_events(agent(MCPServer(COMMAND), ("traceparent", {})))
+        (span,) = telemetry.named("execute_tool traceparent")
+    context = span.get_span_context()
+    assert context is not None
+    assert results(events)[0][1].split("-")[1] == f"{context.trace_id:032x}"
 
 
 async def test_errors_of_a_tool_and_results_that_are_too_large_are_error_results() -> None:

@@ -84,6 +84,12 @@ async def counted(upto: int, ctx: Context) -> str:
     return f"{dict(ctx.request_context.meta or {}).get('playhead/effect_key')}"
 
 
+@server.tool()
+async def traceparent(ctx: Context) -> str:
+    """The trace context that the call had in its `_meta`."""
+    return f"{dict(ctx.request_context.meta or {}).get('traceparent')}"
+
+
 def _serve_http() -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)

@@ -144,7 +144,8 @@ class SpanMapping:
     ) -> Iterator[Operation]:
         match record:
             case ModelStarted():
-                yield from self._within_cycle(cycle, messages)
+                if not record.summarizes:  # a summary may come between two cycles
+                    yield from self._within_cycle(cycle, messages)
                 yield from self._ended(MODEL, status="unset")
                 yield self._call(record, messages)
             case MessageAdded(origin="model"):
@@ -238,7 +239,8 @@ class SpanMapping:
         if record.summarizes:
             attributes["playhead.summary"] = True
         told = self._told.system_prompt(self._agent.system_prompt, of_agent=False) + self._told.messages(messages)
-        return self._started(MODEL, "chat", CYCLE, Content(attributes) + told)
+        parent = CYCLE if CYCLE in self._open else AGENT
+        return self._started(MODEL, "chat", parent, Content(attributes) + told)
 
     def _tool(self, key: str, use: ToolUse) -> Start:
         name = str(use["name"])
