@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
 
 from playhead.client import Client, Run
 from playhead.runtime import (
@@ -259,6 +261,13 @@ async def _continued(stage: Stage, *, dies: bool, **options: Any) -> Run:
         await streamed(run, times=1)
     async with stage.worker(agent("Hello there, Ada. How are you?", system_prompt="Be kind.", **options)):
         return await stage.ended(run)
+
+
+async def traced(stage: Stage) -> Run:
+    """Taken over, with a caller and owners that have an SDK of OpenTelemetry."""
+    trace.set_tracer_provider(TracerProvider())
+    with trace.get_tracer("golden").start_as_current_span("request"):
+        return await _continued(stage, dies=True)
 
 
 async def crashed_too_often(stage: Stage) -> Run:
@@ -504,6 +513,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     stopped_by_a_tool,
     structured,
     summarized,
+    traced,  # the last one, because an SDK stays set up
 ]
 
 
@@ -531,7 +541,7 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [agent(retry=RetryPolicy(initial_delay=0))]
         case "cancelled" | "crashed_too_often":
             return [hanging]
-        case "handed_over" | "taken_over":
+        case "handed_over" | "taken_over" | "traced":
             return [hanging, agent(system_prompt="Be kind.")]
         case "taken_over_and_continued":
             options: dict[str, Any] = {"on_partial": "continue"}
