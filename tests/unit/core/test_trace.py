@@ -39,6 +39,6 @@ def test_the_context_is_stored_with_the_record_and_only_there() -> None:
 
 
 @pytest.mark.parametrize("broken", ["00-a-b-01", 7, ["traceparent"], {}, {"traceparent": 7}, None])
-def test_a_field_of_another_form_is_no_context(broken: object) -> None:
+def test_a_field_of_another_form_is_ignored(broken: object) -> None:
     odd = CycleStarted(at=1, cycle=1).model_copy(update={"trace": broken})
     assert former_trace([Entry(1, 0, RunSubmitted(at=1, agent="a")), Entry(2, 1, odd)]) == {}
