@@ -109,7 +109,7 @@ class Conventions:
         if self.latest:
             told = {"role": "assistant", "parts": _parts([{"text": text}]), "finish_reason": reason}
             return self._details({_OUTPUT: self._told(_OUTPUT, [told])})
-        return _event("gen_ai.choice", message=self._allowed(_OUTPUT, text), finish_reason=reason)
+        return _event("gen_ai.choice", message=text if self._is_told(_OUTPUT) else REDACTED, finish_reason=reason)
 
     def results(self, said: Sequence[Any], message: Message) -> Content:
         """The results of the tools of a cycle, in which the model said `said`."""
@@ -145,16 +145,15 @@ class Conventions:
         return Content(told) if self.attributes_only else Content(events=(SpanEvent(_DETAILS, told),))
 
     def _told(self, attribute: str, value: object) -> str:
-        return self._allowed(attribute, serialized(value))
+        """The value as JSON, if the attribute by which the conventions know such content is told."""
+        return serialized(value) if self._is_told(attribute) else REDACTED
 
-    def _allowed(self, attribute: str, text: str) -> str:
-        """The text, if the attribute by which the conventions know such content is told."""
-        names = self.unredacted
-        if names is None or any(
-            attribute.startswith(name[:-1]) if name.endswith("*") else attribute == name for name in names
-        ):
-            return text
-        return REDACTED
+    def _is_told(self, attribute: str) -> bool:
+        if self.unredacted is None:
+            return True
+        return any(
+            attribute.startswith(name[:-1]) if name.endswith("*") else attribute == name for name in self.unredacted
+        )
 
 
 def serialized(value: object) -> str:
