@@ -16,6 +16,8 @@ from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import AgentBusyError
 from playhead.runtime.core.events import Event
+from playhead.runtime.log.memory import MemoryLog
+from playhead.runtime.log.values import NewRun
 from playhead.runtime.loop import model_call
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
@@ -441,3 +443,23 @@ async def test_a_prompt_of_no_known_form_is_refused(prompt: Any) -> None:
         await agent.invoke_async(prompt)
     assert agent.messages == []
     await works(agent, text="Hi")
+
+
+async def test_the_metadata_of_a_call_is_in_record_1_and_what_is_invalid_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    submitted: list[Any] = []
+    submit = MemoryLog.submit
+
+    async def kept(log: MemoryLog, run: NewRun) -> bool:
+        submitted.append(dict(run.record)["metadata"])
+        return await submit(log, run)
+
+    monkeypatch.setattr(MemoryLog, "submit", kept)
+    agent = Agent(ScriptedModel(["Hi."], repeat=True), callback_handler=None)
+    await agent.invoke_async("Hello", metadata={"customer": "ada"})
+    await agent.invoke_async("Hello")
+    agent("Hello", metadata={"attempt": 3})
+    assert submitted == [{"customer": "ada"}, {}, {"attempt": 3}]
+    with pytest.raises(ValueError, match="a key of metadata must be 1 to 64 letters"):
+        agent.stream_async("Hello", metadata={"a b": 1})

@@ -17,6 +17,7 @@ from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.cancels import cancel_of
 from playhead.runtime.core.converse import Prompt
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.metadata import Metadata, checked_metadata
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.structured_output import requested_output
 from playhead.runtime.core.terms import check_no_clash
@@ -76,6 +77,7 @@ class CalledAgent(DefinedAgent):
         *,
         invocation_state: dict[str, Any] | None = None,
         cancel_signal: threading.Event | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent here and yield its events as they happen, the `result` last.
@@ -88,6 +90,8 @@ class CalledAgent(DefinedAgent):
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Passed to tools unchanged; its plain-data keys come back in the events.
             cancel_signal: Cancels the call when it is set, from any thread.
+            metadata: As for a run of a fleet: up to 16 texts, numbers and bools, by key. It is in record 1; no list of runs
+                has a run of this process, so it finds nothing here.
             **keywords: What this call has instead of the agent's own, if its `allow_overrides` allow it: `model`,
                 `system_prompt`, `tools` (names) and `params` (of the model). And its terms: `structured_output_model`, a
                 pydantic class, of which `result.structured_output` is then an instance, or the JSON schema of an object,
@@ -97,7 +101,7 @@ class CalledAgent(DefinedAgent):
                 that it resumes.
 
         Raises:
-            TypeError, ValueError: At once, for a keyword that is unknown or invalid.
+            TypeError, ValueError: At once, for a keyword that is unknown or invalid, or for such metadata.
             OverrideRefusedError: If the agent does not allow an override.
             StructuredOutputException: If the model did not give the structured output, although it was asked for it.
             AgentBusyError: If an invocation is in progress on this object.
@@ -113,6 +117,7 @@ class CalledAgent(DefinedAgent):
         asked = call_options(self.stream_async, keywords)
         check_no_clash(asked.terms, self.tools)
         check_cancel_signal(cancel_signal)
+        asked = asked._replace(metadata=checked_metadata(metadata or {}))
         return self._runs.stream(self, prompt, invocation_state or {}, asked, cancel_signal=cancel_signal)
 
     async def invoke_async(
@@ -121,12 +126,18 @@ class CalledAgent(DefinedAgent):
         *,
         invocation_state: dict[str, Any] | None = None,
         cancel_signal: threading.Event | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Run the agent here to its end; raises as `stream_async`."""
         call_options(self.invoke_async, keywords)
         result: AgentResult | None = None
-        given: dict[str, Any] = {"invocation_state": invocation_state, "cancel_signal": cancel_signal, **keywords}
+        given: dict[str, Any] = {
+            "invocation_state": invocation_state,
+            "cancel_signal": cancel_signal,
+            "metadata": metadata,
+            **keywords,
+        }
         async with aclosing(self.stream_async(prompt, **given)) as events:
             async for event in events:
                 result = event.get("result", result)
@@ -154,6 +165,7 @@ class CalledAgent(DefinedAgent):
         *,
         invocation_state: dict[str, Any] | None = None,
         cancel_signal: threading.Event | None = None,
+        metadata: Metadata | None = None,
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """`invoke_async` for code that is not async; works with and without a running event loop."""
@@ -161,7 +173,11 @@ class CalledAgent(DefinedAgent):
 
         async def invoke() -> AgentResult:
             return await self.invoke_async(
-                prompt, invocation_state=invocation_state, cancel_signal=cancel_signal, **keywords
+                prompt,
+                invocation_state=invocation_state,
+                cancel_signal=cancel_signal,
+                metadata=metadata,
+                **keywords,
             )
 
         return run_apart(invoke)

@@ -180,6 +180,7 @@ class InProcessRuns:
             prompt,
             invocation_state=storable(invocation_state),
             options=asked.stored,
+            metadata=asked.metadata,
             limit=agent.max_record_bytes,
         )
         agent.check_overrides([Entry(1, 0, submitted.record)])

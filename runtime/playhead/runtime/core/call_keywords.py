@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from playhead.runtime.core.keywords import refuse_keywords
+from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.overrides import RunOverrides, checked_overrides
 from playhead.runtime.core.terms import TermArguments, Terms, terms_of
 
@@ -22,10 +24,12 @@ class CallOptions(NamedTuple):
     Attributes:
         overrides: What the run has instead of its agent's own, in the form of `run.submitted.options`.
         terms: What the run is to give.
+        metadata: What the caller notes of the run.
     """
 
     overrides: dict[str, Any]
     terms: Terms
+    metadata: Metadata = MappingProxyType({})
 
     @property
     def stored(self) -> dict[str, Any]:
