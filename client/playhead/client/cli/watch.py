@@ -248,6 +248,8 @@ def ask(
 ) -> None:
     """Submit a run and watch it. Ctrl-C leaves; the run goes on."""
     text = read_stdin() if prompt == "-" else prompt
+    if not text.strip():
+        raise ValueError("the prompt is empty: give a text, or - and a text on standard input")
     params = read_values("--param", param or ())
     overrides: RunOverrides = {"model": model, "system_prompt": system_prompt, "tools": tool, "params": params or None}
     metadata = metadata_of(tag or ())
