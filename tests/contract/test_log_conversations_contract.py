@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.context import Reduction, marker
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import SessionHeldError
 from playhead.runtime.core.ids import new_run_id, new_token
@@ -107,6 +108,26 @@ async def test_a_session_whose_runs_left_no_message_is_not_listed(log: Log) -> N
     await log.signal(run_id, Signal("s", "cancel"))
     assert await listed(log) == []
     assert await log.session_info("ada") is None
+
+
+async def test_the_reductions_of_a_session_are_not_counted_as_messages(log: Log) -> None:
+    await submitted(log, "ada")
+    claim = await claimed(log)
+    every = [*said("1", "2"), marker(Reduction(cut=1)), *said("3"), marker(Reduction(cut=1))]
+    await log.finish(RunEnd(Batch(claim.run_id, claim.token, claim.head, [COMPLETED]), "completed", "ada", every))
+    assert (await log.messages("ada"), await counted(log, "ada")) == (every, 3)
+    await ran(log, "ada", "4")
+    assert await counted(log, "ada") == 4
+    assert await log.store_session("copy", every)
+    assert await counted(log, "copy") == 3
+    assert await log.cut_session("ada", upto=2)
+    assert await counted(log, "ada") == 2
+
+
+async def counted(log: Log, session: str) -> int:
+    info = await log.session_info(session)
+    assert info is not None
+    return info.messages
 
 
 # ---------------------------------------------------------------- cuts

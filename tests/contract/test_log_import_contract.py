@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from playhead.runtime.core.codec import encode_record
+from playhead.runtime.core.context import Reduction, marker
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.ids import new_run_id, new_token
@@ -194,6 +195,14 @@ async def test_a_fork_is_queued_when_it_is_whole_and_goes_on_as_any_run(log: Log
     assert await claimed_by(log) is None
     if isinstance(log, RedisLog):
         assert faults_of(await log.stored(run_id)) == []
+
+
+async def test_the_session_of_a_fork_counts_its_messages_without_the_reductions(log: Log) -> None:
+    fork = fork_of(new_run_id(), said=[*SAID, marker(Reduction(cut=1)), *SAID], session="own")
+    assert await log.import_run(fork, pages(entries()[:6]))
+    info = await log.session_info("own")
+    assert info is not None
+    assert info.messages == 2 * len(SAID)
 
 
 async def test_a_run_of_a_forks_session_waits_for_the_fork(log: Log) -> None:

@@ -37,6 +37,7 @@ async def test_a_reduction_holds_for_the_session_and_its_messages_are_all_kept(f
         session, every = client.session("ada"), ["one", "1", "two", "2", "three", "3", "four", "4"]
         assert texts(await session.messages()) == texts((await session.conversation()).messages) == every
         assert texts(await (await session.fork("copy", at=6)).messages()) == every[:6]
+        assert (await session.info()).messages == len(every)
         said = await client.log.messages("ada")
         assert texts(one for one in said if not is_marker(one)) == every
         assert [is_marker(one) for one in said].count(True) == 1

@@ -15,7 +15,8 @@ from playhead.runtime import (
     SummarizingConversationManager,
 )
 from playhead.runtime.agent.conversation import recorded_manager
-from playhead.runtime.core.context import Reduction, in_context, is_marker, marker, ranges_of, reduced
+from playhead.runtime.core.codec import pack
+from playhead.runtime.core.context import Reduction, in_context, is_marker, is_marker_data, marker, ranges_of, reduced
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.faults import is_overflow
 from playhead.runtime.core.result_cuts import with_short_results
@@ -68,6 +69,7 @@ def test_a_session_keeps_all_messages_and_its_markers_say_what_a_model_gets() ->
     first, second = Reduction(removed=((-4, -3),)), Reduction(removed=((-5, -4),), summary=user("sum"), kept=3)
     session = [*TALK[:5], marker(first), *TALK[5:], marker(second), said("c")]
     assert [is_marker(one) for one in session].count(True) == 2
+    assert [is_marker_data(pack(dict(one))) for one in session] == [is_marker(one) for one in session]
     assert [one for one in session if not is_marker(one)] == [*TALK, said("c")]
     assert in_context(session) == [user("sum"), TALK[4], TALK[5], TALK[6], said("c")]
     assert in_context(session[3:])[-4:] == in_context(session)[-4:], "also after its oldest messages were cut"

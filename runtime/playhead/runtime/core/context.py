@@ -23,6 +23,7 @@ __all__ = [
     "first_of",
     "in_context",
     "is_marker",
+    "is_marker_data",
     "marker",
     "messages_at",
     "ranges_of",
@@ -34,6 +35,7 @@ Ranges = tuple[tuple[int, int], ...]
 """Messages of a history: the first and the last of each run of them, counted from the end."""
 
 _MARKER: Final = "context_reduced"
+_MARKER_KEY: Final = bytes([0xA0 | len(_MARKER)]) + _MARKER.encode()  # as MessagePack has a text of less than 32 bytes
 _TEXT: Final = "[Earlier messages of this conversation are left out here.]"
 
 
@@ -175,15 +177,20 @@ def ranges_of(places: Iterable[int], count: int) -> Ranges:
 
 def marker(reduction: Reduction) -> Message:
     """What a session holds of a reduction, after the messages that were said before. A version that does not know it takes
-    it for a message of the user's.
+    it for a message of the user's. Its first key says what it is: logs, which hold its bytes, count messages without it.
     """
     given = {name: value for name, value in asdict(reduction).items() if value not in ((), None, 0)}
-    return cast("Message", {"role": "user", "content": [{"text": _TEXT}], _MARKER: given})
+    return cast("Message", {_MARKER: given, "role": "user", "content": [{"text": _TEXT}]})
 
 
 def is_marker(message: Message) -> bool:
     """Whether a message of a session stands for a reduction."""
     return isinstance(cast("Any", message), Mapping) and _MARKER in message
+
+
+def is_marker_data(data: bytes) -> bool:
+    """The same of a message's stored bytes: a MessagePack map, of which the marker is the first key."""
+    return data[1 : 1 + len(_MARKER_KEY)] == _MARKER_KEY
 
 
 def in_context(messages: Iterable[Message]) -> Messages:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from playhead.runtime.core.context import is_marker_data
 from playhead.runtime.log.values import SESSION_RETENTION_MS, SessionInfo
 
 __all__ = ["LogSession", "Sessions"]
@@ -45,7 +46,8 @@ class LogSession:
 
     def info(self, name: str) -> SessionInfo:
         """Its present state."""
-        return SessionInfo(name, len(self.messages), self.holder, self.created, self.used, self.position)
+        said = sum(not is_marker_data(message) for message in self.messages)
+        return SessionInfo(name, said, self.holder, self.created, self.used, self.position)
 
 
 class Sessions:

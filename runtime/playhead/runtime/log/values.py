@@ -303,7 +303,7 @@ class SessionInfo:
 
     Attributes:
         session: Its id.
-        messages: How many messages it has, of runs that have ended. Each reduction of its history counts as one more.
+        messages: How many messages it has, of runs that have ended; also those that a reduction of its history left out.
         run: The run that holds it; None if it is free.
         created: When its first run was submitted, or it was made by a fork; None if that was before the log kept it.
         used: When a run of it was last submitted or ended.

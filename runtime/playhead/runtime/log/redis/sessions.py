@@ -9,7 +9,7 @@ from playhead.runtime.core.checks import check_count
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import SessionHeldError
-from playhead.runtime.core.session import BeganFrom, StoredMessages
+from playhead.runtime.core.session import BeganFrom, StoredMessages, said_in
 from playhead.runtime.log.arguments import check_cut, check_new_session
 from playhead.runtime.log.redis.reads import RedisReads
 from playhead.runtime.log.redis.replies import ABOUT_FIELDS, messages_of, session_of, text
@@ -48,7 +48,7 @@ class RedisSessions(RedisReads):
         if position is not None:
             return next(iter(await self._infos([(session, int(position))])), None)
         # An imported run's own, or one that no version had used which keeps this list.
-        messages = len(await self.messages(session))
+        messages = len(said_in(await self.messages(session)))
         return SessionInfo(session, messages, None, None, 0, 0) if messages else None
 
     async def sessions(self, *, limit: int = 50, before: tuple[int, str] | None = None) -> list[SessionInfo]:

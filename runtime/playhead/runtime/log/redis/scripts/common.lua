@@ -36,6 +36,12 @@ local function arguments(from, count)
   return some
 end
 
+-- Whether the bytes of an entry of a session are a message. Else they are the marker of a reduction of its history, which
+-- people do not count: its first key, after the one byte of the map, is `context_reduced`; context.py says the same.
+local function is_message(data)
+  return data:sub(2, 17) ~= '\175context_reduced'
+end
+
 local function is_owner(token, run_token, state)
   return token == run_token and state == 'running'
 end

@@ -22,11 +22,13 @@ local kept = drop < count and redis.call('XRANGE', messages, string.format('%.0f
 local left = redis.call('PTTL', messages)
 if left < 0 then left = SESSION_RETENTION_MS end -- its run was deleted by another program
 redis.call('DEL', messages)
+local said = 0
 for number, message in ipairs(kept) do
+  if is_message(message[2][2]) then said = said + 1 end
   redis.call('XADD', messages, string.format('%d-0', number), 'm', message[2][2])
 end
 redis.call('PEXPIRE', messages, left)
-redis.call('HSET', about, 'cut', string.format('%.0f', cut + drop), 'messages', #kept)
+redis.call('HSET', about, 'cut', string.format('%.0f', cut + drop), 'messages', said)
 redis.call('PEXPIRE', about, left)
 if #kept == 0 then forget_session(prefix, name) end
 return 1

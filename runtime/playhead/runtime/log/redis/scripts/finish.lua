@@ -23,10 +23,12 @@ head = append_records(run, log, head, epoch, arguments(9, count))
 if not head then return {STATUS.GONE, 0, 0} end
 if messages ~= log then
   local length = redis.call('XLEN', messages)
+  local said = tonumber(redis.call('HGET', about, 'messages') or length)
   for m = 1, tonumber(ARGV[9 + count]) do
     redis.call('XADD', messages, string.format('%.0f-0', length + m), 'm', ARGV[9 + count + m])
+    if is_message(ARGV[9 + count + m]) then said = said + 1 end
   end
-  redis.call('HSET', about, 'messages', length + tonumber(ARGV[9 + count]))
+  redis.call('HSET', about, 'messages', string.format('%.0f', said))
 end
 if state == 'failed' then redis.call('HINCRBY', run, 'errors', 1) end
 end_run(prefix, id, state, retention, now_ms())

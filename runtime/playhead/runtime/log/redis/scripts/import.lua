@@ -18,7 +18,7 @@ local run, log, importing, messages = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local prefix, id, token, head, retention = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[6])
 local existing = redis.call('HMGET', run, 'token', 'state')
 if existing[2] then return existing[1] == token and 1 or 0 end
-local h = redis.call('HMGET', importing, 'token', 'records', 'messages')
+local h = redis.call('HMGET', importing, 'token', 'records', 'messages', 'said')
 if h[1] ~= token or h[2] ~= head or h[3] ~= ARGV[5] or redis.call('EXISTS', log) == 0 then return 0 end
 
 -- A position at a time, in ms, that no run has; later if the runs of that millisecond have them all.
@@ -55,7 +55,7 @@ if queued then
   redis.call('PERSIST', messages)
   if ARGV[9] ~= '' then
     redis.call('HSET', prefix .. 'session:' .. ARGV[9], 'holder', id)
-    redis.call('HSET', about, 'created', now, 'used', now, 'messages', ARGV[5])
+    redis.call('HSET', about, 'created', now, 'used', now, 'messages', h[4] or 0)
     redis.call('ZADD', prefix .. 'sessions', next_position(prefix), ARGV[9])
   end
 else

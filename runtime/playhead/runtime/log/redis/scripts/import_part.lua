@@ -16,12 +16,12 @@ local token, records_before, messages_before = ARGV[1], tonumber(ARGV[2]), tonum
 local count = tonumber(ARGV[4])
 local message_count = tonumber(ARGV[5 + 2 * count])
 if redis.call('EXISTS', run) == 1 then return 0 end
-local h = redis.call('HMGET', importing, 'token', 'records', 'messages')
+local h = redis.call('HMGET', importing, 'token', 'records', 'messages', 'said')
 if h[1] ~= token then
   if records_before > 0 or messages_before > 0 then return 0 end
   redis.call('DEL', log)
   redis.call('DEL', messages)
-  h = {token, 0, 0}
+  h = {token, 0, 0, 0}
 end
 local stored_records, stored_messages = tonumber(h[2]), tonumber(h[3])
 if stored_records == records_before + count and stored_messages == messages_before + message_count then return 1 end
@@ -30,10 +30,13 @@ if stored_records ~= records_before or stored_messages ~= messages_before then r
 for r = 1, count do
   redis.call('XADD', log, string.format('%d-%d', records_before + r, ARGV[3 + 2 * r]), 'r', ARGV[4 + 2 * r])
 end
+local said = tonumber(h[4] or 0)
 for m = 1, message_count do
+  if is_message(ARGV[5 + 2 * count + m]) then said = said + 1 end
   redis.call('XADD', messages, string.format('%d-0', messages_before + m), 'm', ARGV[5 + 2 * count + m])
 end
-redis.call('HSET', importing, 'token', token, 'records', records_before + count, 'messages', messages_before + message_count)
+redis.call('HSET', importing, 'token', token, 'records', records_before + count, 'messages', messages_before + message_count,
+  'said', said)
 redis.call('PEXPIRE', importing, KEEP_MS)
 redis.call('PEXPIRE', log, KEEP_MS)
 redis.call('PEXPIRE', messages, KEEP_MS)

@@ -14,10 +14,12 @@ local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
 if state and not ended(state) then return 0 end
 local now, count = now_ms(), #ARGV - 2
 local left = math.max(redis.call('PTTL', about), SESSION_RETENTION_MS)
+local said = 0
 for number = 1, count do
+  if is_message(ARGV[number + 2]) then said = said + 1 end
   redis.call('XADD', messages, string.format('%d-0', number), 'm', ARGV[number + 2])
 end
-redis.call('HSET', about, 'created', now, 'used', now, 'messages', count)
+redis.call('HSET', about, 'created', now, 'used', now, 'messages', said)
 redis.call('PEXPIRE', messages, left)
 redis.call('PEXPIRE', about, left)
 redis.call('ZADD', sessions, next_position(prefix), name)
