@@ -28,6 +28,7 @@ from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.submission import submission
 from playhead.runtime.log.values import Claim, NewRun, RunInfo
+from playhead.runtime.telemetry.presence import current_trace
 from playhead.runtime.tools.children import ChildCall, ChildRuns
 from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import Duty
@@ -194,6 +195,7 @@ class _ChildRuns:
             invocation_state={},
             options=parent_option(call.parent, call.key),
             metadata={PARENT: call.parent},
+            trace=current_trace(),
             limit=tool.agent.max_record_bytes,
         )
         run = NewRun(call.run_id, call.agent, first, session=session, data=data, parent=call.parent)
