@@ -21,6 +21,12 @@ async def proxy(redis_server: EmbeddedServer) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
+def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reach servers on loopback directly, whatever proxies the environment names."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
 def fleet(redis_url: str, prefix: str) -> Fleet:
     """A fleet without a worker or a client."""
     return Fleet(redis_url, prefix)

@@ -13,7 +13,7 @@ from botocore.config import Config
 from strands.models.bedrock import BedrockModel as StrandsModel
 
 from playhead.runtime import Agent, tool
-from playhead.runtime.core.converse import Chunk, Message, Messages, ToolSpec
+from playhead.runtime.core.converse import Chunk, Message, Messages
 from playhead.runtime.core.errors import (
     ContextWindowOverflowException,
     ModelConfigurationError,
@@ -24,19 +24,29 @@ from playhead.runtime.core.errors import (
 from playhead.runtime.core.faults import is_transient
 from playhead.runtime.models import BedrockModel
 from tests.support.aws_events import aws_event, aws_events, aws_exception
-from tests.support.vendor_server import Asked, Respond, Server, refusing, saying, serving
+from tests.support.vendor_server import (
+    ADD,
+    HELLO,
+    PARTIAL,
+    Asked,
+    Respond,
+    Server,
+    ask,
+    refusing,
+    saying,
+    serving,
+    without_index,
+)
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 CLAUDE = "us.anthropic.claude-x-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
 SECRET = "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY"
 KEYS = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": SECRET}
 STREAM = "application/vnd.amazon.eventstream"
-HELLO: Messages = [{"role": "user", "content": [{"text": "hello"}]}]
-ADD: ToolSpec = {"name": "add", "description": "Adds", "inputSchema": {"json": {"type": "object", "properties": {}}}}
 S3 = {"location": {"type": "s3", "uri": "s3://b/k", "bucketOwner": "1"}}
 WORKED: Messages = [
     {
@@ -76,7 +86,6 @@ WORKED: Messages = [
 ]
 UNTHOUGHT: Message = {"role": "assistant", "content": WORKED[1].get("content", [])[2:]}
 """Without Claude's reasoning, which Strands sends to other models too if it is encrypted."""
-PARTIAL: Messages = [*HELLO, {"role": "assistant", "content": [{"text": "Good mor"}]}]
 
 
 def delta(index: int, **fields: Any) -> dict[str, Any]:
@@ -112,8 +121,7 @@ HI = aws_events(START, delta(0, text="Hi"), stop(0), *ended("end_turn"))
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
@@ -142,10 +150,6 @@ async def ask_strands(server: Server, messages: Messages = HELLO, model_id: str 
         model.client.close()
 
 
-async def ask(model: Any, messages: Messages = HELLO, **kwargs: Any) -> list[Chunk]:
-    return [chunk async for chunk in model.stream(messages, **kwargs)]
-
-
 async def raised(respond: Respond) -> Exception:
     async with serving(respond) as server:
         try:
@@ -154,11 +158,6 @@ async def raised(respond: Respond) -> Exception:
             assert len(server.asked) == 1
             return error
     raise AssertionError(f"no error after {chunks}")
-
-
-def without_index(chunk: Chunk) -> Chunk:
-    ((kind, body),) = chunk.items()
-    return {kind: {name: part for name, part in body.items() if name != "contentBlockIndex"}}
 
 
 async def test_the_chunks_are_those_of_strands_provider() -> None:

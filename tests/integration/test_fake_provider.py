@@ -21,8 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def provider(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGenerator[Provider]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+async def provider(no_proxy: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncGenerator[Provider]:
     monkeypatch.setattr(TRACES, "folder", tmp_path)
     async with Provider().running() as provider:
         yield provider

@@ -18,14 +18,9 @@ from tests.support.spans import telemetry_set_up
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 COMMAND = [sys.executable, str(PROGRAM)]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 def agent(server: MCPServer, *calls: tuple[str, dict[str, Any]], **options: Any) -> Agent:

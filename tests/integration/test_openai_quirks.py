@@ -18,17 +18,12 @@ from playhead.runtime.core.errors import ModelResponseError, ModelThrottledExcep
 from playhead.runtime.core.faults import asked_to_wait, is_transient, status_of
 from playhead.runtime.models import OpenAIModel
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 HELLO: Messages = [{"role": "user", "content": [{"text": "hello"}]}]
 DONE = b"data: [DONE]\n\n"
 Respond = Callable[[dict[str, Any]], tuple[int, str, bytes]]
 """From the body of a request to the status, the content type and the body of the response."""
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @asynccontextmanager

@@ -24,18 +24,13 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 QUICK = RetryPolicy(max_attempts=4, initial_delay=0)
 LONG = RetryPolicy(max_delay=3600, max_total_delay=3600)
 DEADLINE_MS = 1000
 
 Answer = Callable[[Exchange], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 def refusing(status: int, *, code: str | None = None, **headers: str) -> Answer:

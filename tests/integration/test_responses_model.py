@@ -12,19 +12,29 @@ import pytest
 from strands.models.openai_responses import OpenAIResponsesModel
 
 from playhead.runtime import Agent, tool
-from playhead.runtime.core.converse import Chunk, Messages, ToolSpec
+from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.errors import ContextWindowOverflowException, ModelResponseError, ModelThrottledException
 from playhead.runtime.core.faults import is_transient
 from playhead.runtime.models import OpenAIModel
-from tests.support.vendor_server import Asked, Respond, Server, events_of, refusing, saying, serving
+from tests.support.vendor_server import (
+    ADD,
+    HELLO,
+    Asked,
+    Respond,
+    Server,
+    ask,
+    events_of,
+    refusing,
+    saying,
+    serving,
+    serving_pieces,
+)
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 KEY = "sk-test-0123456789abcdef"
-HELLO: Messages = [{"role": "user", "content": [{"text": "hello"}]}]
-ADD: ToolSpec = {"name": "add", "description": "Adds", "inputSchema": {"json": {"type": "object", "properties": {}}}}
 PNG = b"\x89PNG\r\n\x1a\n"
 PDF: dict[str, Any] = {"document": {"format": "pdf", "name": "a", "source": {"bytes": b"%PDF"}}}
 WORKED: Messages = [
@@ -127,11 +137,6 @@ def streamed(*items: list[dict[str, Any]], end: dict[str, Any] | None = None) ->
 HI = streamed(message(0, "Hi"))
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 def model_of(server: Server, **options: Any) -> OpenAIModel:
     return OpenAIModel("m", base_url=f"{server.url}/v1", api_key=KEY, api="responses", **options)
 
@@ -139,10 +144,6 @@ def model_of(server: Server, **options: Any) -> OpenAIModel:
 def strands_of(server: Server, **config: Any) -> Any:
     args = {"api_key": KEY, "base_url": f"{server.url}/v1", "max_retries": 0}
     return OpenAIResponsesModel(client_args=args, model_id="m", **config)
-
-
-async def ask(model: Any, messages: Messages = HELLO, **kwargs: Any) -> list[Chunk]:
-    return [chunk async for chunk in model.stream(messages, **kwargs)]
 
 
 async def said(*pieces: bytes, content_type: str = "text/event-stream") -> list[Chunk]:
@@ -356,18 +357,11 @@ async def test_half_a_message_never_looks_finished(cut: bool) -> None:
 
 
 async def test_a_piece_arrives_while_the_server_still_writes() -> None:
-    send, received = anyio.create_memory_object_stream[bytes](0)
-
-    async def respond(asked: Asked) -> None:
-        await asked.begin()
-        async for piece in received:
-            await asked.send(piece)
-
-    async with serving(respond) as server, send, received, aclosing(model_of(server).stream(HELLO)) as stream:
+    async with serving_pieces() as (server, pieces), aclosing(model_of(server).stream(HELLO)) as stream:
         with anyio.fail_after(10):
             assert "messageStart" in await anext(stream)
-            await send.send(events_of(CREATED, *message(0, "a", "b")[:2]))
+            await pieces.send(events_of(CREATED, *message(0, "a", "b")[:2]))
             assert "contentBlockStart" in await anext(stream)
             assert await anext(stream) == {"contentBlockDelta": {"delta": {"text": "a"}}}
-            await send.send(events_of(message(0, "a", "b")[2]))
+            await pieces.send(events_of(message(0, "a", "b")[2]))
             assert await anext(stream) == {"contentBlockDelta": {"delta": {"text": "b"}}}

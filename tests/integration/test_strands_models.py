@@ -18,12 +18,7 @@ from tests.support.vendor_server import Asked, events_of, saying, serving
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 
 @tool

@@ -22,12 +22,7 @@ from tests.support.mcp_serving import PROGRAM, http_server, results
 
 __all__: list[str] = []
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_proxy")]
 
 
 def agent(tools: Sequence[object], *calls: tuple[str, dict[str, Any]]) -> Agent:

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that responds as a vendor's API does, and keeps what it was asked."""
+"""An HTTP server on loopback that responds as a vendor's API does and keeps what it was asked; and what models are asked."""
 
 from __future__ import annotations
 
@@ -10,8 +10,31 @@ from typing import Any
 
 import anyio
 from anyio.abc import SocketAttribute, SocketStream
+from anyio.streams.memory import MemoryObjectSendStream
 
-__all__ = ["Asked", "Server", "events_of", "refusing", "saying", "serving"]
+from playhead.runtime.core.converse import Chunk, Messages, ToolSpec
+
+__all__ = [
+    "ADD",
+    "HELLO",
+    "PARTIAL",
+    "Asked",
+    "Respond",
+    "Server",
+    "ask",
+    "events_of",
+    "refusing",
+    "saying",
+    "serving",
+    "serving_pieces",
+    "without_index",
+]
+
+HELLO: Messages = [{"role": "user", "content": [{"text": "hello"}]}]
+PARTIAL: Messages = [*HELLO, {"role": "assistant", "content": [{"text": "Good mor"}]}]
+"""A history that ends in a message which the model is to continue."""
+
+ADD: ToolSpec = {"name": "add", "description": "Adds", "inputSchema": {"json": {"type": "object", "properties": {}}}}
 
 
 @dataclass
@@ -91,6 +114,20 @@ async def serving(respond: Respond) -> AsyncGenerator[Server, None]:
         tasks.cancel_scope.cancel()
 
 
+@asynccontextmanager
+async def serving_pieces() -> AsyncGenerator[tuple[Server, MemoryObjectSendStream[bytes]]]:
+    """A server, and where the pieces of its response are sent: sending one returns when the one before it is written."""
+    send, received = anyio.create_memory_object_stream[bytes](0)
+
+    async def respond(asked: Asked) -> None:
+        await asked.begin()
+        async for piece in received:
+            await asked.send(piece)
+
+    async with serving(respond) as server, send, received:
+        yield server, send
+
+
 async def _read(socket: SocketStream) -> Asked:
     data = b""
     while b"\r\n\r\n" not in data:
@@ -131,3 +168,14 @@ def refusing(status: int, body: object, **headers: str) -> Respond:
         await asked.refuse(status, json.dumps(body).encode(), named)
 
     return respond
+
+
+async def ask(model: Any, messages: Messages = HELLO, **kwargs: Any) -> list[Chunk]:
+    """All chunks of a call of the model."""
+    return [chunk async for chunk in model.stream(messages, **kwargs)]
+
+
+def without_index(chunk: Chunk) -> Chunk:
+    """The chunk of another provider as ours has it: without the number of its block, which no reader needs."""
+    ((kind, body),) = chunk.items()
+    return {kind: {name: part for name, part in body.items() if name != "contentBlockIndex"}}
