@@ -2,84 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import anyio
 import anyio.lowlevel
 import pytest
 
 from playhead.runtime.core.codec import encode_record
-from playhead.runtime.core.ids import new_run_id, new_token
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
-    RunClaimed,
-    RunCompleted,
-    RunFailed,
     RunStateName,
     RunSubmitted,
 )
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, RunInfo, WriteResult, WriteStatus
+from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, WriteResult, WriteStatus
+from tests.contract.contract_calls import (
+    AGENT,
+    COMPLETED,
+    MINUTE,
+    after,
+    append,
+    claimed,
+    known,
+    owned,
+    reaped,
+    submitted,
+    tick,
+    try_claim,
+)
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-AGENT = "echo"
-CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
-FAILED = encode_record(RunFailed(at=2, error_type="WorkerLost", message="too many workers died"))
-COMPLETED = encode_record(RunCompleted(at=3, result={"stop_reason": "end_turn"}))
-MINUTE = 60_000
-
 
 def facts(count: int, *, first: int = 1) -> list[bytes]:
     """`count` records that differ from each other."""
     return [encode_record(CycleStarted(at=0, cycle=first + index)) for index in range(count)]
-
-
-async def submitted(log: Log, run_id: str = "", *, agent: str = AGENT, session: str | None = None) -> str:
-    run_id = run_id or new_run_id()
-    record = RunSubmitted(at=0, agent=agent, prompt=run_id, session=session)
-    assert await log.submit(NewRun(run_id, agent, record, session))
-    return run_id
-
-
-async def try_claim(
-    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: Any
-) -> Claim | None:
-    wanted = dict.fromkeys(agents or (AGENT,), CLAIMED)
-    return await log.claim(wanted, worker=worker, token=token or new_token(), lease_ms=lease_ms, **limits)
-
-
-async def claimed(
-    log: Log, *agents: str, token: str = "", worker: str = "w1", lease_ms: int = MINUTE, **limits: Any
-) -> Claim:
-    claim = await try_claim(log, *agents, token=token, worker=worker, lease_ms=lease_ms, **limits)
-    assert claim is not None
-    return claim
-
-
-async def owned(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3, retention_ms: int = MINUTE) -> Claim:
-    """A fresh run, claimed."""
-    await submitted(log)
-    return await claimed(log, lease_ms=lease_ms, crash_limit=crash_limit, retention_ms=retention_ms)
-
-
-def after(claim: Claim, records: Sequence[bytes] = (), *, head: int | None = None, ack: int = 0) -> Batch:
-    return Batch(claim.run_id, claim.token, claim.head if head is None else head, records, ack)
-
-
-async def append(log: Log, batch: Batch) -> WriteResult:
-    (result,) = await log.append([batch])
-    return result
-
-
-async def known(log: Log, run_id: str) -> RunInfo:
-    info = await log.info(run_id)
-    assert info is not None
-    return info
 
 
 async def places(log: Log, run_id: str) -> list[tuple[int, int, str]]:
@@ -89,25 +48,6 @@ async def places(log: Log, run_id: str) -> list[tuple[int, int, str]]:
 async def cycles(log: Log, run_id: str) -> list[int]:
     records = [entry.record for entry in await log.read(run_id)]
     return [record.cycle for record in records if isinstance(record, CycleStarted)]
-
-
-async def reaped(log: Log, count: int = 1) -> list[str]:
-    """The next `count` runs whose leases of a millisecond are over by the log's own clock."""
-    found: list[str] = []
-    with anyio.fail_after(10):
-        while len(found) < count:
-            found += await log.reap()
-            await anyio.lowlevel.checkpoint()
-    assert len(found) == count
-    return found
-
-
-async def tick(log: Log) -> None:
-    """Wait until the log's clock shows another millisecond, read from runs of an agent without a worker."""
-    start = (await known(log, await submitted(log, agent="clock"))).created
-    with anyio.fail_after(10):
-        while (await known(log, await submitted(log, agent="clock"))).created == start:
-            await anyio.lowlevel.checkpoint()
 
 
 # ---------------------------------------------------------------- submit and claim

@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import anyio
 import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import InterruptNotOpenError
-from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted, SignalReceived
+from playhead.runtime.core.records import SignalReceived
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd, RunInfo, WriteResult, WriteStatus
+from playhead.runtime.log.values import Batch, Claim, RunEnd, WriteResult, WriteStatus
+from tests.contract.contract_calls import (
+    CANCEL,
+    FACT,
+    MINUTE,
+    after,
+    claimed,
+    known,
+    owned,
+    reaped,
+    state_of,
+    submitted,
+    try_claim,
+)
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-AGENT = "echo"
-MINUTE = 60_000
-CLAIMED = encode_record(RunClaimed(at=0, worker="w1"))
-FACT = encode_record(CycleStarted(at=0, cycle=1))
 TAKEN_IN = encode_record(SignalReceived(at=0, signal_id="s1", kind="cancel"))
-CANCEL = Signal("s1", "cancel")
 STEER = Signal("s2", "steer", "go left")
-
-
-async def submitted(log: Log, *, session: str | None = None, deadline_ms: int | None = None) -> str:
-    run_id = new_run_id()
-    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session, deadline_ms))
-    return run_id
-
-
-async def try_claim(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3) -> Claim | None:
-    return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms, crash_limit=crash_limit)
-
-
-async def claimed(log: Log, *, lease_ms: int = MINUTE, crash_limit: int = 3) -> Claim:
-    claim = await try_claim(log, lease_ms=lease_ms, crash_limit=crash_limit)
-    assert claim is not None
-    return claim
-
-
-async def owned(log: Log, *, session: str | None = None, lease_ms: int = MINUTE) -> Claim:
-    await submitted(log, session=session)
-    return await claimed(log, lease_ms=lease_ms)
-
-
-def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
-    return Batch(claim.run_id, claim.token, claim.head, records, ack)
 
 
 async def paused(log: Log, *interrupts: str, session: str | None = None) -> Claim:
@@ -60,26 +39,8 @@ async def paused(log: Log, *interrupts: str, session: str | None = None) -> Clai
     return claim
 
 
-async def known(log: Log, run_id: str) -> RunInfo:
-    info = await log.info(run_id)
-    assert info is not None
-    return info
-
-
-async def state_of(log: Log, run_id: str) -> str:
-    return (await known(log, run_id)).state
-
-
 async def types(log: Log, run_id: str) -> list[str]:
     return [entry.record.type for entry in await log.read(run_id)]
-
-
-async def reaped(log: Log) -> list[str]:
-    """The next runs whose time, of a millisecond, is over by the log's own clock."""
-    with anyio.fail_after(10):
-        while not (found := await log.reap()):
-            await anyio.lowlevel.checkpoint()
-    return found
 
 
 # ---------------------------------------------------------------- pauses and responses

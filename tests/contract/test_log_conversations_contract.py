@@ -10,33 +10,19 @@ from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.context import Reduction, marker
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import SessionHeldError
-from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import CycleStarted, RunClaimed, RunCompleted, RunPaused, RunSubmitted
+from playhead.runtime.core.records import CycleStarted, RunCompleted, RunPaused
 from playhead.runtime.core.session import BeganFrom
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, NewRun, RunEnd
+from playhead.runtime.log.values import Batch, RunEnd
+from tests.contract.contract_calls import claimed, submitted, texts
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-AGENT = "echo"
-CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
 COMPLETED = encode_record(RunCompleted(at=2, result={}))
 PAUSED = encode_record(RunPaused(at=2, interrupts=[], result={}))
-
-
-async def submitted(log: Log, session: str | None) -> str:
-    run_id = new_run_id()
-    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session))
-    return run_id
-
-
-async def claimed(log: Log) -> Claim:
-    claim = await log.claim({AGENT: CLAIMED}, worker="w", token=new_token(), lease_ms=60_000)
-    assert claim is not None
-    return claim
 
 
 def said(*texts: str) -> list[Message]:
@@ -45,17 +31,13 @@ def said(*texts: str) -> list[Message]:
 
 async def ran(log: Log, session: str, *texts: str) -> tuple[str, BeganFrom]:
     """Run a run that adds these messages; returns its id and what it began from, as its worker notes it."""
-    await submitted(log, session)
+    await submitted(log, session=session)
     claim = await claimed(log)
     began = (await log.stored_messages(session)).began_from
     cycle = CycleStarted(at=1, cycle=1, session_messages=began.count, session_cut=began.cut)
     records = [encode_record(cycle), COMPLETED]
     await log.finish(RunEnd(Batch(claim.run_id, claim.token, claim.head, records), "completed", session, said(*texts)))
     return claim.run_id, began
-
-
-async def texts(log: Log, session: str) -> list[str]:
-    return [message.get("content", [])[0]["text"] for message in await log.messages(session)]
 
 
 async def listed(log: Log, **page: object) -> list[str]:
@@ -70,8 +52,8 @@ async def test_sessions_are_listed_the_last_used_first_with_their_messages_and_t
     await ran(log, "ada", "one", "two")
     await ran(log, "bob", "one")
     assert await listed(log) == ["bob", "ada"]
-    run_id = await submitted(log, "ada")
-    await submitted(log, None)
+    run_id = await submitted(log, session="ada")
+    await submitted(log, session=None)
     ada, bob = await log.sessions()
     assert (ada.session, ada.messages, ada.run) == ("ada", 2, run_id)
     assert (bob.session, bob.messages, bob.run) == ("bob", 1, None)
@@ -83,7 +65,7 @@ async def test_sessions_are_listed_the_last_used_first_with_their_messages_and_t
 
 async def test_the_end_of_a_run_is_a_use_of_its_session(log: Log) -> None:
     for name in ("ada", "bob"):
-        await submitted(log, name)
+        await submitted(log, session=name)
     claim = await claimed(log)
     await log.finish(RunEnd(Batch(claim.run_id, claim.token, claim.head, [COMPLETED]), "completed", "ada", said("one")))
     assert await listed(log) == ["ada", "bob"]
@@ -103,7 +85,7 @@ async def test_the_list_is_read_page_by_page(log: Log) -> None:
 
 
 async def test_a_session_whose_runs_left_no_message_is_not_listed(log: Log) -> None:
-    run_id = await submitted(log, "ada")
+    run_id = await submitted(log, session="ada")
     assert await listed(log) == ["ada"]
     await log.signal(run_id, Signal("s", "cancel"))
     assert await listed(log) == []
@@ -188,22 +170,22 @@ async def test_a_deleted_session_keeps_its_numbers_over_runs_that_add_nothing(lo
     await ran(log, "ada", "1", "2")
     second, began = await ran(log, "ada", "3")
     await log.cut_session("ada", upto=None)
-    await log.signal(await submitted(log, "ada"), Signal("s", "cancel"))
+    await log.signal(await submitted(log, session="ada"), Signal("s", "cancel"))
     await ran(log, "ada", "new", "newer")
     assert await log.history(second, began) == []
 
 
 async def queued(log: Log) -> str:
-    return await submitted(log, "ada")
+    return await submitted(log, session="ada")
 
 
 async def running(log: Log) -> str:
-    await submitted(log, "ada")
+    await submitted(log, session="ada")
     return (await claimed(log)).run_id
 
 
 async def paused(log: Log) -> str:
-    await submitted(log, "ada")
+    await submitted(log, session="ada")
     claim = await claimed(log)
     await log.pause(Batch(claim.run_id, claim.token, claim.head, [PAUSED]), interrupts=["i1"])
     return claim.run_id
@@ -242,7 +224,7 @@ async def test_a_session_is_made_of_messages_and_its_runs_begin_from_them(log: L
 
 async def test_a_session_that_has_messages_or_a_run_is_not_replaced(log: Log) -> None:
     await ran(log, "ada", "1")
-    run_id = await submitted(log, "bob")
+    run_id = await submitted(log, session="bob")
     for name in ("ada", "bob"):
         assert not await log.store_session(name, said("other"))
     assert await texts(log, "ada") == ["1"]

@@ -2,54 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import anyio
 import anyio.lowlevel
 import pytest
 
-from playhead.runtime.core.codec import encode_record
-from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, NewRun, WriteStatus
+from playhead.runtime.log.values import Claim, WriteStatus
+from tests.contract.contract_calls import AGENT, FACT, MINUTE, after, claimed, submitted, try_claim
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-AGENT = "echo"
-MINUTE = 60_000
-CLAIMED = encode_record(RunClaimed(at=0, worker="w1"))
-FACT = encode_record(CycleStarted(at=0, cycle=1))
 KILLED = "was killed by SIGKILL"
-
-
-async def submitted(log: Log) -> str:
-    run_id = new_run_id()
-    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT)))
-    return run_id
-
-
-async def try_claim(
-    log: Log, *, worker: str = "w1", lease_ms: int = MINUTE, crash_limit: int = 3, suspects: bool = True
-) -> Claim | None:
-    return await log.claim(
-        {AGENT: CLAIMED},
-        worker=worker,
-        token=new_token(),
-        lease_ms=lease_ms,
-        crash_limit=crash_limit,
-        suspects=suspects,
-    )
-
-
-async def claimed(
-    log: Log, *, worker: str = "w1", lease_ms: int = MINUTE, crash_limit: int = 3, suspects: bool = True
-) -> Claim:
-    claim = await try_claim(log, worker=worker, lease_ms=lease_ms, crash_limit=crash_limit, suspects=suspects)
-    assert claim is not None
-    return claim
 
 
 async def silent(log: Log, *, crash_limit: int = 3) -> Claim:
@@ -59,10 +24,6 @@ async def silent(log: Log, *, crash_limit: int = 3) -> Claim:
         while not await log.reap():
             await anyio.lowlevel.checkpoint()
     return claim
-
-
-def after(claim: Claim, records: Sequence[bytes] = ()) -> Batch:
-    return Batch(claim.run_id, claim.token, claim.head, records)
 
 
 async def counts(log: Log, run_id: str) -> tuple[str, int]:

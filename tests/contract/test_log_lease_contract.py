@@ -5,25 +5,15 @@ from __future__ import annotations
 import pytest
 
 from playhead.runtime.core.codec import encode_record
-from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import CycleStarted, RunClaimed, RunSubmitted
+from playhead.runtime.core.ids import new_run_id
+from playhead.runtime.core.records import CycleStarted, RunSubmitted
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, NewRun
+from playhead.runtime.log.values import Batch, NewRun
+from tests.contract.contract_calls import MINUTE, owned
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-MINUTE = 60_000
-
-
-async def owned(log: Log, *, lease_ms: int) -> Claim:
-    """A run that has an owner."""
-    await log.submit(NewRun(new_run_id(), "echo", RunSubmitted(at=0, agent="echo")))
-    agents = {"echo": encode_record(RunClaimed(at=0, worker="w1"))}
-    claim = await log.claim(agents, worker="w1", token=new_token(), lease_ms=lease_ms)
-    assert claim is not None
-    return claim
 
 
 async def test_only_a_run_with_an_owner_has_a_lease(log: Log) -> None:

@@ -17,7 +17,7 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.listing import EVERY_RUN, ListedRun, Place, RunFilter, RunPage, merged, place_of
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import EncodedEntry, ImportedRun, NewRun, RunEnd, RunInfo
-from tests.contract.test_log_contract import COMPLETED, FAILED, MINUTE, after, claimed, known, tick
+from tests.contract.contract_calls import COMPLETED, FAILED, MINUTE, after, claimed, known, tick
 
 __all__: list[str] = []
 

@@ -2,91 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-import anyio
-import anyio.lowlevel
 import pytest
 
-from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.ids import new_run_id, new_token
+from playhead.runtime.core.ids import new_run_id
 from playhead.runtime.core.records import (
-    CycleStarted,
     RunCancelled,
-    RunClaimed,
-    RunFailed,
-    RunStateName,
-    RunSubmitted,
     SignalReceived,
 )
 from playhead.runtime.core.result import AgentResult
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.interface import Log
-from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WriteResult, WriteStatus
+from playhead.runtime.log.values import Batch, Claim, Renewal, RunEnd, WriteResult, WriteStatus
+from tests.contract.contract_calls import (
+    CANCEL,
+    FACT,
+    MINUTE,
+    after,
+    append,
+    claimed,
+    reaped,
+    submitted,
+    texts,
+    try_claim,
+)
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-AGENT = "echo"
-CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
-FACT = encode_record(CycleStarted(at=2, cycle=1))
-FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
-CANCEL = Signal("s1", "cancel")
 STEER = Signal("s2", "steer", "left")
-MINUTE = 60_000
-
-
-async def submitted(log: Log, run_id: str = "", *, session: str | None = None) -> str:
-    run_id = run_id or new_run_id()
-    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session))
-    return run_id
-
-
-async def try_claim(log: Log, *, lease_ms: int = MINUTE, **limits: Any) -> Claim | None:
-    return await log.claim({AGENT: CLAIMED}, worker="w1", token=new_token(), lease_ms=lease_ms, **limits)
-
-
-async def claimed(log: Log, *, lease_ms: int = MINUTE, **limits: Any) -> Claim:
-    claim = await try_claim(log, lease_ms=lease_ms, **limits)
-    assert claim is not None
-    return claim
-
-
-def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
-    return Batch(claim.run_id, claim.token, claim.head, records, ack)
-
-
-async def append(log: Log, batch: Batch) -> WriteResult:
-    (result,) = await log.append([batch])
-    return result
 
 
 def ending(claim: Claim, *texts: str) -> RunEnd:
     messages: list[Message] = [{"role": "user", "content": [{"text": text}]} for text in texts]
     return RunEnd(after(claim, [FACT]), "completed", claim.session, messages)
-
-
-async def state_of(log: Log, run_id: str) -> RunStateName:
-    info = await log.info(run_id)
-    assert info is not None
-    return info.state
-
-
-async def texts(log: Log, session: str) -> list[str]:
-    return [message.get("content", [])[0]["text"] for message in await log.messages(session)]
-
-
-async def reaped(log: Log) -> list[str]:
-    """The next runs whose leases of a millisecond are over by the log's own clock."""
-    with anyio.fail_after(10):
-        while not (found := await log.reap()):
-            await anyio.lowlevel.checkpoint()
-    return found
 
 
 # ---------------------------------------------------------------- sessions

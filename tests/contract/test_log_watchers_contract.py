@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -11,61 +11,34 @@ import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
-from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import CycleStarted, ModelChunk, RunClaimed, RunFailed, RunSubmitted
+from playhead.runtime.core.ids import new_run_id
+from playhead.runtime.core.records import ModelChunk, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Batch, Claim, NewRun, Renewal, RunEnd, WorkerInfo, WriteResult, WriteStatus
+from tests.contract.contract_calls import (
+    AGENT,
+    CANCEL,
+    FACT,
+    MINUTE,
+    after,
+    append,
+    claimed,
+    reaped,
+    submitted,
+    try_claim,
+)
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
-AGENT = "echo"
-CLAIMED = encode_record(RunClaimed(at=1, worker="w"))
-FACT = encode_record(CycleStarted(at=2, cycle=1))
 CHUNK = encode_record(ModelChunk(at=5, chunk={"contentBlockDelta": {"delta": {"text": "x"}}}))
-FAILED = encode_record(RunFailed(at=3, error_type="WorkerLost", message="too many workers died"))
-CANCEL = Signal("s1", "cancel")
-MINUTE = 60_000
-
-
-async def submitted(log: Log, run_id: str = "", *, session: str | None = None) -> str:
-    run_id = run_id or new_run_id()
-    assert await log.submit(NewRun(run_id, AGENT, RunSubmitted(at=0, agent=AGENT), session))
-    return run_id
-
-
-async def try_claim(log: Log, *, token: str = "", lease_ms: int = MINUTE) -> Claim | None:
-    return await log.claim({AGENT: CLAIMED}, worker="w1", token=token or new_token(), lease_ms=lease_ms)
-
-
-async def claimed(log: Log, *, lease_ms: int = MINUTE) -> Claim:
-    claim = await try_claim(log, lease_ms=lease_ms)
-    assert claim is not None
-    return claim
-
-
-def after(claim: Claim, records: Sequence[bytes] = (), *, ack: int = 0) -> Batch:
-    return Batch(claim.run_id, claim.token, claim.head, records, ack)
-
-
-async def append(log: Log, batch: Batch) -> WriteResult:
-    (result,) = await log.append([batch])
-    return result
 
 
 def ending(claim: Claim) -> RunEnd:
     message: Message = {"role": "user", "content": [{"text": "kept"}]}
     return RunEnd(after(claim, [FACT]), "completed", claim.session, [message])
-
-
-async def reaped(log: Log) -> list[str]:
-    """The next runs whose leases of a millisecond are over by the log's own clock."""
-    with anyio.fail_after(10):
-        while not (found := await log.reap()):
-            await anyio.lowlevel.checkpoint()
-    return found
 
 
 # ---------------------------------------------------------------- readers
