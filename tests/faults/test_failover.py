@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from anyio import to_thread
@@ -15,10 +15,10 @@ from playhead.runtime.core.errors import RewindError, RunNotFoundError
 from playhead.runtime.core.events import Event
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 from tests.support.fleet import replicated
+from tests.support.programs import events_in, everything
 
 if TYPE_CHECKING:
-    from playhead.client import Run
-    from tests.support.programs import Program, Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 
@@ -34,26 +34,11 @@ def servers() -> Iterator[EmbeddedSentinels]:
         yield made
 
 
-def events_in(lines: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    return [(line["cursor"], line["event"]) for line in lines if line["said"] == "event"]
-
-
-async def lines_until(viewer: Program, word: str) -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    while not lines or lines[-1].get("event", {}).get("data") != word:
-        lines.append(await viewer.next_line())
-    return lines
-
-
 async def until(events: AsyncIterator[Event], word: str) -> None:
     """Read up to this word."""
     async for event in events:
         if event.get("data") == word:
             break
-
-
-async def everything(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    return [(event.cursor, dict(event)) async for event in run.stream_async()]
 
 
 @pytest.mark.parametrize(("durability", "replicas"), [("memory", 1), ("replicated", 2)])
@@ -65,7 +50,7 @@ async def test_worker_and_viewer_go_on_at_the_new_primary(programs: Programs, du
             run = await client.start("talker", "Go")
             worker = await there.worker(hold="word 9", lease_ms=LONG_MS, durability=durability)
             viewer = await there.viewer(run)
-            lines = await lines_until(viewer, "word9 ")
+            lines = await viewer.lines_until("word9 ")
             await replicated(client.log)
             await to_thread.run_sync(servers.fail_over)
             await worker.tell("go")
@@ -86,7 +71,7 @@ async def test_a_primary_that_hangs_is_left_before_the_lease_is_lost(
         run = await client.start("talker", "Go")
         worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
         viewer = await there.viewer(run)
-        lines = await lines_until(viewer, "word9 ")
+        lines = await viewer.lines_until("word9 ")
         await replicated(client.log)
         os.kill(servers.primary.pid, signal.SIGSTOP)
         try:
@@ -110,11 +95,11 @@ async def test_what_a_failover_lost_is_written_again_by_its_owner_and_no_reader_
         run = await client.start("talker", "Go")
         worker = await there.worker(hold="word 5, word 12", lease_ms=LONG_MS)
         viewer = await there.viewer(run)
-        lines = await lines_until(viewer, "word5 ")
+        lines = await viewer.lines_until("word5 ")
         await replicated(client.log)
         await to_thread.run_sync(servers.cut_replication)
         await worker.tell("go")
-        lines += await lines_until(viewer, "word12 ")
+        lines += await viewer.lines_until("word12 ")
         head = (await run.info()).head
         await to_thread.run_sync(servers.fail_over)
         assert (await run.info()).head < head, "the failover lost records that the viewer has seen"
@@ -205,7 +190,7 @@ async def test_worker_and_viewer_go_on_when_a_node_of_a_cluster_dies(programs: P
             run = await client.start("talker", "Go")
             worker = await there.worker(hold="word 9", lease_ms=LONG_MS)
             viewer = await there.viewer(run)
-            lines = await lines_until(viewer, "word9 ")
+            lines = await viewer.lines_until("word9 ")
             await replicated(client.log)
             os.kill(servers.owner(there.prefix).pid, signal.SIGKILL)
             await worker.tell("go")

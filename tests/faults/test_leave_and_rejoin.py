@@ -7,17 +7,17 @@ import signal
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from playhead.runtime.core.cursor import parse_cursor
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.programs import events_in, everything
 
 if TYPE_CHECKING:
-    from playhead.client import Run
-    from tests.support.programs import Program, Programs
+    from tests.support.programs import Programs
 
 __all__: list[str] = []
 
@@ -27,30 +27,12 @@ WORDS = [f"word{number} " for number in range(20)]
 TEXT = "".join(WORDS)
 
 
-def events_in(lines: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """(cursor, event) of each event a viewer has told of."""
-    return [(line["cursor"], line["event"]) for line in lines if line["said"] == "event"]
-
-
-async def lines_until(viewer: Program, word: str) -> list[dict[str, Any]]:
-    """What it says, up to this word."""
-    lines: list[dict[str, Any]] = []
-    while not lines or lines[-1].get("event", {}).get("data") != word:
-        lines.append(await viewer.next_line())
-    return lines
-
-
-async def everything(run: Run) -> list[tuple[str, dict[str, Any]]]:
-    """What a viewer that never left sees."""
-    return [(event.cursor, dict(event)) async for event in run.stream_async()]
-
-
 async def test_a_viewer_killed_half_way_and_another_at_its_cursor_see_each_event_once(programs: Programs) -> None:
     async with programs.client() as client:
         run = await client.start("talker", "Go")
         worker = await programs.worker(hold="word 9")
         first = await programs.viewer(run)
-        lines = await lines_until(first, "word9 ")
+        lines = await first.lines_until("word9 ")
         lines += await first.kill()
         seen = events_in(lines)
         await worker.tell("go")
@@ -66,11 +48,11 @@ async def test_worker_and_viewer_killed_in_turn_lose_and_repeat_nothing(programs
         run = await client.start("talker", "Go")
         worker = await programs.worker(hold="word 9")
         first = await programs.viewer(run)
-        lines = await lines_until(first, "word9 ")
+        lines = await first.lines_until("word9 ")
         await worker.kill()
         await programs.expire_lease(run)
         heir = await programs.worker(hold="word 12")
-        lines += await lines_until(first, "word12 ")
+        lines += await first.lines_until("word12 ")
         lines += await first.kill()
         seen = events_in(lines)
         assert [event["text"] for _, event in seen if "retracted" in event] == ["".join(WORDS[:10])]
@@ -108,7 +90,7 @@ async def test_worker_and_viewer_go_on_when_the_server_was_killed_and_started_ag
             run = await client.start("talker", "Go")
             worker = await there.worker(hold="word 9", lease_ms=10_000)
             viewer = await there.viewer(run)
-            lines = await lines_until(viewer, "word9 ")
+            lines = await viewer.lines_until("word9 ")
             os.kill(server.pid, signal.SIGKILL)
             await server.stop()
             await worker.tell("go")

@@ -17,6 +17,7 @@ from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import MessageAdded
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
 from playhead.runtime.models import chunks as c
+from tests.support.quick_runs import quick
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -26,10 +27,6 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 LIMIT = 4000
-
-
-def quick() -> Agent:
-    return Agent(ScriptedModel(["Done."], repeat=True), name="quick", callback_handler=None)
 
 
 class Opaque:

@@ -23,6 +23,7 @@ from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import ScriptedModel
 from playhead.runtime.models import chunks as c
 from playhead.workers import Worker
+from tests.support.quick_runs import quick
 
 if TYPE_CHECKING:
     from playhead.client import Run
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-def quick() -> Agent:
-    return Agent(ScriptedModel(["Done."], repeat=True), name="quick", callback_handler=None)
 
 
 async def types_of(run: Run) -> list[str]:

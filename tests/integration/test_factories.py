@@ -13,7 +13,7 @@ import pytest
 
 from playhead.client import Run, open_log
 from playhead.client.prices import Price, cost_of
-from playhead.runtime import Agent, AgentFactory, AgentFactoryError, OverrideRefusedError, RunContext, ToolContext, tool
+from playhead.runtime import Agent, AgentFactory, AgentFactoryError, OverrideRefusedError, RunContext
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.ids import new_run_id, new_token
@@ -22,6 +22,7 @@ from playhead.runtime.log.values import NewRun
 from playhead.runtime.models import DemoModel, ScriptedModel, resolve, tool_call
 from playhead.runtime.replay import verify
 from tests.support.fleet import Owner
+from tests.support.tools import ask, look
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -29,18 +30,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-@tool
-def ask(context: ToolContext) -> str:
-    """Ask."""
-    return str(context.interrupt("which", "Which one?"))
-
-
-@tool
-def look() -> str:
-    """Look."""
-    return "seen"
 
 
 def answer(messages: Messages) -> Any:

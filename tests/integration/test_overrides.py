@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.client import Client, Run
-from playhead.runtime import Agent, OverrideRefusedError, ToolContext, tool
+from playhead.runtime import Agent, OverrideRefusedError
 from playhead.runtime.core.errors import RunConflictError, RunFailedError
 from playhead.runtime.core.records import ModelStarted, RunSubmitted
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.runtime.replay import verify
+from tests.support.tools import ask, look
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -19,18 +20,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-@tool
-def ask(context: ToolContext) -> str:
-    """Ask."""
-    return str(context.interrupt("which", "Which one?"))
-
-
-@tool
-def look() -> str:
-    """Look."""
-    return "seen"
 
 
 class Guide:

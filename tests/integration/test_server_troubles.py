@@ -15,21 +15,15 @@ from redis import exceptions as redis_errors
 
 from playhead.runtime import Agent
 from playhead.runtime.embedded.server import EmbeddedServer
+from tests.support.quick_runs import assert_dense
 
 if TYPE_CHECKING:
-    from playhead.client import Run
     from tests.support.fleet import Fleet
     from tests.support.models import HeldModel
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-async def assert_dense(run: Run) -> None:
-    entries = [entry async for entry in run.records()]
-    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-    assert entries[-1].seq == (await run.info()).head
 
 
 @asynccontextmanager

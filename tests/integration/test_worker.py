@@ -20,9 +20,9 @@ from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.values import Claim, RunInfo
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.workers import Worker, WorkerOptions
+from tests.support.quick_runs import assert_dense, completes, quick
 
 if TYPE_CHECKING:
-    from playhead.client import Client, Run
     from tests.support.fleet import Fleet
     from tests.support.models import HeldModel, Steps
 
@@ -31,26 +31,9 @@ __all__: list[str] = []
 pytestmark = pytest.mark.anyio
 
 
-def quick(name: str = "quick") -> Agent:
-    return Agent(ScriptedModel(["Done."], repeat=True), name=name, callback_handler=None)
-
-
 def results_in(messages: Messages) -> int:
     """How many tool results a history holds."""
     return sum("toolResult" in block for message in messages for block in message.get("content", []))
-
-
-async def assert_dense(run: Run) -> list[str]:
-    """The types of the run's records, whose numbers have no hole."""
-    entries = [entry async for entry in run.records()]
-    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-    assert entries[-1].seq == (await run.info()).head
-    return [entry.record.type for entry in entries]
-
-
-async def completes(client: Client, agent: str = "quick") -> None:
-    """A new run goes through."""
-    assert str(await client.invoke_async(agent, "Hi")) == "Done.\n"
 
 
 # Claiming and holding

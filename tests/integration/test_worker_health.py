@@ -18,6 +18,7 @@ from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import ScriptedModel, tool_call
 from playhead.workers.health import read_health
 from playhead.workers.leases.watchdog import now_s
+from tests.support.quick_runs import quick
 
 if TYPE_CHECKING:
     from playhead.workers import Worker
@@ -30,10 +31,6 @@ pytestmark = pytest.mark.anyio
 
 SILENT_S = 3.0
 """More than an idle worker takes from one answer to the next, which is two seconds."""
-
-
-def quick() -> Agent:
-    return Agent(ScriptedModel(["Done."], repeat=True), name="quick", callback_handler=None)
 
 
 async def silent(fleet: Fleet, worker: Worker) -> None:

@@ -20,9 +20,9 @@ from playhead.runtime.core.errors import ForeignRecordError, ModelConfigurationE
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.models import OpenAIModel, ScriptedModel, tool_call
+from tests.support.quick_runs import assert_dense, completes, quick
 
 if TYPE_CHECKING:
-    from playhead.client import Client, Run
     from playhead.workers import Worker
     from tests.support.fleet import Fleet
     from tests.support.models import HeldModel, Steps
@@ -30,23 +30,6 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-def quick(name: str = "quick") -> Agent:
-    return Agent(ScriptedModel(["Done."], repeat=True), name=name, callback_handler=None)
-
-
-async def assert_dense(run: Run) -> list[str]:
-    """The types of the run's records, whose numbers have no hole."""
-    entries = [entry async for entry in run.records()]
-    assert [entry.seq for entry in entries] == list(range(1, len(entries) + 1))
-    assert entries[-1].seq == (await run.info()).head
-    return [entry.record.type for entry in entries]
-
-
-async def completes(client: Client, agent: str = "quick") -> None:
-    """A new run goes through."""
-    assert str(await client.invoke_async(agent, "Hi")) == "Done.\n"
 
 
 async def test_scripts_flushed_in_the_middle_of_a_run_are_loaded_again(

@@ -125,6 +125,13 @@ class Viewer:
         while not self.entries or self.entries[-1].seq < seq:
             await self._grown.wait()
 
+    async def receives_from(self, owner: Owner) -> None:
+        """What the owner appends, three times, is received as it is published, before the tail would look by itself."""
+        for number in range(3):
+            await owner.append(str(number))
+            with anyio.fail_after(0.9):
+                await self.seen(owner.head)
+
     def assert_dense(self, head: int) -> None:
         """It saw records 1 to `head`, each once and in order."""
         assert [entry.seq for entry in self.entries] == list(range(1, head + 1))

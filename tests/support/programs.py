@@ -19,7 +19,7 @@ from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
 from testkit.processes import ForkServer, Process, fork_server
 
-__all__ = ["LEASE_MS", "Program", "Programs", "Watcher", "program_forks"]
+__all__ = ["LEASE_MS", "Program", "Programs", "Watcher", "events_in", "everything", "program_forks"]
 
 LEASE_MS = 2000
 LIMIT_S = 20.0
@@ -47,6 +47,13 @@ class Program:
             anyio.IncompleteRead: It has ended.
         """
         return await self._process.next_line()
+
+    async def lines_until(self, word: str) -> list[dict[str, Any]]:
+        """The lines of a viewer, up to the event of this word."""
+        lines: list[dict[str, Any]] = []
+        while not lines or lines[-1].get("event", {}).get("data") != word:
+            lines.append(await self.next_line())
+        return lines
 
     async def rest(self) -> list[dict[str, Any]]:
         """All lines to its end."""
@@ -87,6 +94,16 @@ class Program:
     async def close(self) -> None:
         """Kill it if it has not ended."""
         await self._process.aclose()
+
+
+def events_in(lines: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """(cursor, event) of each event in the lines of a viewer."""
+    return [(line["cursor"], line["event"]) for line in lines if line["said"] == "event"]
+
+
+async def everything(run: Run) -> list[tuple[str, dict[str, Any]]]:
+    """(cursor, event) of each event of a run, as a viewer that never left sees them."""
+    return [(event.cursor, dict(event)) async for event in run.stream_async()]
 
 
 class Watcher:

@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from playhead.runtime import tool
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.tool import Outcome, Tool, ToolItem
 
-__all__ = ["Item", "Stop", "context", "ok", "result", "run", "schema", "text", "use"]
+__all__ = ["Item", "Stop", "add", "ask", "context", "look", "ok", "result", "run", "schema", "text", "use"]
 
 
 class Item(BaseModel):
@@ -22,6 +23,35 @@ class Item(BaseModel):
 
 class Stop(BaseException):
     """Not an error of the tool: it must pass."""
+
+
+@tool
+def add(a: int, b: int = 2) -> int:
+    """Add two numbers.
+
+    Exactly, however large.
+
+    Args:
+        a: The first.
+        b (int): The second,
+            on two lines.
+
+    Returns:
+        The sum.
+    """
+    return a + b
+
+
+@tool
+def ask(context: ToolContext) -> str:
+    """Ask."""
+    return str(context.interrupt("which", "Which one?"))
+
+
+@tool
+def look() -> str:
+    """Look."""
+    return "seen"
 
 
 def use(name: str, data: Any = None) -> ToolUse:

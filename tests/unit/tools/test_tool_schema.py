@@ -13,28 +13,11 @@ from pydantic import Field
 from playhead.runtime.tools.context import ToolContext
 from playhead.runtime.tools.decorator import tool
 from playhead.runtime.tools.tool import Outcome, Progress
-from tests.support.tools import Item, Stop, ok, run, schema, text
+from tests.support.tools import Item, Stop, add, ok, run, schema, text
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
-
-
-@tool
-def add(a: int, b: int = 2) -> int:
-    """Add two numbers.
-
-    Exactly, however large.
-
-    Args:
-        a: The first.
-        b (int): The second,
-            on two lines.
-
-    Returns:
-        The sum.
-    """
-    return a + b
 
 
 # The schema

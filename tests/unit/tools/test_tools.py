@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from playhead.runtime.core.tool_results import unknown_tool_result
 from playhead.runtime.tools.decorator import as_tool, tool, tool_index
 from playhead.runtime.tools.tool import Outcome, Progress, ToolItem
-from tests.support.tools import Item, Stop, context, ok, result, run, schema, text, use
+from tests.support.tools import Item, Stop, add, context, ok, result, run, schema, text, use
 
 __all__: list[str] = []
 
@@ -23,23 +23,6 @@ pytestmark = pytest.mark.anyio
 class Unserializable(BaseModel):
     model_config = {"arbitrary_types_allowed": True}
     thing: object
-
-
-@tool
-def add(a: int, b: int = 2) -> int:
-    """Add two numbers.
-
-    Exactly, however large.
-
-    Args:
-        a: The first.
-        b (int): The second,
-            on two lines.
-
-    Returns:
-        The sum.
-    """
-    return a + b
 
 
 # Results
