@@ -15,7 +15,20 @@ from playhead.runtime.core.blocks import FORMATS
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.plain import plain
 
-__all__ = ["Medium", "blocks", "bytes_of", "fields_of", "inner", "json_text", "medium", "said", "sentence", "text_of"]
+__all__ = [
+    "Medium",
+    "blocks",
+    "bytes_of",
+    "fields_of",
+    "guarded",
+    "inner",
+    "json_text",
+    "medium",
+    "not_sent",
+    "said",
+    "sentence",
+    "text_of",
+]
 
 _TYPES: Final = {
     kind: {form: media_type for media_type, (of, form) in reversed(FORMATS.items()) if of == kind}
@@ -87,6 +100,18 @@ def said(block: Any) -> str | None:
     if "citationsContent" in fields:
         return "".join(_texts(inner(fields["citationsContent"], "content")))
     return None
+
+
+def guarded(value: Any) -> dict[str, Any]:
+    """What a guardrail was given, as a block of text or an image; `value` is that under `guardContent` of a block."""
+    text = inner(inner(value, "text"), "text")
+    return {"text": text} if isinstance(text, str) else {"image": inner(value, "image")}
+
+
+def not_sent(block: Mapping[str, Any]) -> str:
+    """The sentence that replaces a block of a kind that a wire does not have."""
+    kinds = "/".join(str(key) for key in block)
+    return sentence(f"A block of {kinds}" if kinds else "An empty block")
 
 
 def sentence(what: str, why: str = "which this model cannot take") -> str:

@@ -14,7 +14,18 @@ from typing import Any, Final, Literal, cast
 from playhead.runtime.core.converse import ContentBlock, Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.history_repair import BLANK, in_order
 from playhead.runtime.core.json_lines import json_ready
-from playhead.runtime.models.content import Medium, blocks, fields_of, inner, medium, said, sentence, text_of
+from playhead.runtime.models.content import (
+    Medium,
+    blocks,
+    fields_of,
+    guarded,
+    inner,
+    medium,
+    not_sent,
+    said,
+    sentence,
+    text_of,
+)
 
 __all__ = ["CacheTtl", "messages_request"]
 
@@ -121,15 +132,12 @@ def _block(block: dict[str, Any], *, held: bool) -> dict[str, Any] | None:
     if "reasoningContent" in block:
         return _reasoning(fields_of(block["reasoningContent"]))
     if "guardContent" in block:
-        guarded = block["guardContent"]
-        text = inner(inner(guarded, "text"), "text")
-        return _block({"text": text} if isinstance(text, str) else {"image": inner(guarded, "image")}, held=held)
+        return _block(guarded(block["guardContent"]), held=held)
     for kind in ("image", "document"):
         if kind in block:
             found = medium(block[kind], kind, held=held)
             return _text(found) if isinstance(found, str) else _medium(found, kind, block[kind])
-    kinds = "/".join(str(key) for key in block)
-    return _text(sentence(f"A block of {kinds}" if kinds else "An empty block"))
+    return _text(not_sent(block))
 
 
 def _text(text: str) -> dict[str, Any]:

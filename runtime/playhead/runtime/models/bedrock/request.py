@@ -22,6 +22,7 @@ from playhead.runtime.models.content import (
     inner,
     json_text,
     medium,
+    not_sent,
     said,
     sentence,
     text_of,
@@ -116,8 +117,7 @@ def _block(block: dict[str, Any], *, model_id: str, held: bool) -> dict[str, Any
     for kind in ("image", "document", "video", "audio"):
         if kind in block:
             return _medium(fields_of(block[kind]), kind, held=held)
-    kinds = "/".join(str(key) for key in block)
-    return {"text": sentence(f"A block of {kinds}" if kinds else "An empty block")}
+    return {"text": not_sent(block)}
 
 
 def _cache_point(block: Mapping[str, Any]) -> dict[str, Any]:

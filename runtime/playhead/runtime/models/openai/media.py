@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from playhead.runtime.models.content import Medium, inner, medium, said, sentence
+from playhead.runtime.models.content import Medium, guarded, medium, not_sent, said
 
 __all__ = ["part"]
 
@@ -23,17 +23,14 @@ def part(block: Any, *, media: bool = True) -> dict[str, Any] | None:
         return _text(text)
     fields = cast("Mapping[str, Any]", block)
     if "guardContent" in fields:
-        guarded = fields["guardContent"]
-        text = inner(inner(guarded, "text"), "text")
-        return part({"text": text} if isinstance(text, str) else {"image": inner(guarded, "image")}, media=media)
+        return part(guarded(fields["guardContent"]), media=media)
     for kind in ("image", "document"):
         if kind in fields:
             found = medium(fields[kind], kind, held=media)
             return _text(found) if isinstance(found, str) else _medium(found, kind)
     if any(key in fields for key in _NOT_SENT):
         return None
-    kinds = "/".join(str(key) for key in fields)
-    return _text(sentence(f"A block of {kinds}" if kinds else "An empty block"))
+    return _text(not_sent(fields))
 
 
 def _text(text: str) -> dict[str, Any]:

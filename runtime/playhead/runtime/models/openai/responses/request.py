@@ -12,7 +12,17 @@ from playhead.runtime.core.converse import Messages, ToolChoice, ToolSpec
 from playhead.runtime.core.history_repair import in_order
 from playhead.runtime.core.json_lines import json_ready
 from playhead.runtime.core.plain import plain
-from playhead.runtime.models.content import Medium, blocks, fields_of, inner, json_text, medium, said, sentence
+from playhead.runtime.models.content import (
+    Medium,
+    blocks,
+    fields_of,
+    guarded,
+    inner,
+    json_text,
+    medium,
+    not_sent,
+    said,
+)
 from playhead.runtime.models.openai.messages import SendBack
 
 __all__ = ["REASONING_ITEM", "responses_request"]
@@ -122,17 +132,14 @@ def _part(block: dict[str, Any], *, held: bool) -> dict[str, Any]:
     if (text := said(block)) is not None:
         return {"type": "input_text", "text": text}
     if "guardContent" in block:
-        guarded = block["guardContent"]
-        words = inner(inner(guarded, "text"), "text")
-        return _part({"text": words} if isinstance(words, str) else {"image": inner(guarded, "image")}, held=held)
+        return _part(guarded(block["guardContent"]), held=held)
     for kind in ("image", "document"):
         if kind in block:
             found = medium(block[kind], kind, held=held)
             if isinstance(found, str):
                 return {"type": "input_text", "text": found}
             return _medium(found, str(inner(block[kind], "format")), kind)
-    kinds = "/".join(str(key) for key in block)
-    return {"type": "input_text", "text": sentence(f"A block of {kinds}" if kinds else "An empty block")}
+    return {"type": "input_text", "text": not_sent(block)}
 
 
 def _medium(found: Medium, form: str, kind: str) -> dict[str, Any]:
