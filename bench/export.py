@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.children import Talk, child, cpu_seconds, rss_bytes
 from bench.figures import Figure, at_least, of_rounds
-from bench.seeding import append, claim_run, conversation, finish, opened_log
+from bench.seeding import finished_run
 from bench.server import Bench
 from bench.sizes import Sizes
 from playhead.client import Client, open_log
@@ -38,22 +38,19 @@ async def exporter(config: dict[str, Any], talk: Talk) -> None:
 async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
     """The figures of this measurement."""
     say(f"export: writing {sizes.replay_records:,} records")
-    async with opened_log(bench.url, prefix="export") as log:
-        claim = await claim_run(log)
-        head = await append(log, claim, claim.head, conversation(sizes.replay_records - 10))
-        await finish(log, claim, head)
+    run_id, head = await finished_run(bench.url, prefix="export", records=sizes.replay_records)
     exported: list[dict[str, Any]] = []
     read: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
-        config = {"url": bench.url, "prefix": "export", "run": claim.run_id, "file": f"{folder}/run.jsonl"}
+        config = {"url": bench.url, "prefix": "export", "run": run_id, "file": f"{folder}/run.jsonl"}
         async with child(exporter, config, uvloop=False) as process:
             for number in range(sizes.rounds):
                 say(f"export: round {number + 1} of {sizes.rounds}")
                 exported.append(await process.ask("export"))
                 read.append(await process.ask("read"))
         size = Path(config["file"]).stat().st_size
-    assert {one["records"] for one in exported + read} == {head + 1}
-    return _figures(exported, read, records=head + 1, size=size)
+    assert {one["records"] for one in exported + read} == {head}
+    return _figures(exported, read, records=head, size=size)
 
 
 def _figures(exported: list[dict[str, Any]], read: list[dict[str, Any]], *, records: int, size: int) -> list[Figure]:

@@ -18,10 +18,11 @@ from redis.asyncio import Redis
 
 from bench.children import Child, Talk, child, cpu_seconds
 from bench.figures import Figure, median, of_rounds, ratio_at_least, ratio_at_most
-from bench.seeding import append, claim_run, conversation, finish, opened_log
+from bench.seeding import finished_run
 from bench.server import Bench
 from bench.sizes import Sizes
 from playhead.client import Client
+from playhead.runtime.log.redis.keys import Keys
 
 __all__ = ["measure", "reader"]
 
@@ -133,17 +134,14 @@ _READERS: Final[dict[str, tuple[str, dict[str, int]]]] = {
 async def measure(bench: Bench, sizes: Sizes, say: Callable[[str], None]) -> list[Figure]:
     """The figures of this measurement."""
     say(f"replay: writing {sizes.replay_records:,} records")
-    async with opened_log(bench.url, prefix="replay") as log:
-        claim = await claim_run(log)
-        head = await append(log, claim, claim.head, conversation(sizes.replay_records - 10))
-        await finish(log, claim, head)
-        target = {"run": claim.run_id, "stream": log.keys.log(claim.run_id), "until": head + 1}
+    run_id, head = await finished_run(bench.url, prefix="replay", records=sizes.replay_records)
+    target = {"run": run_id, "stream": Keys("replay").log(run_id), "until": head}
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in _READERS}
     async with child(reader, {"url": bench.url, "prefix": "replay"}, uvloop=False) as process:
         for number in range(sizes.rounds):
             say(f"replay: round {number + 1} of {sizes.rounds}")
-            await _round(process, taken, target, head + 1)
-    return _figures(taken, records=head + 1)
+            await _round(process, taken, target, head)
+    return _figures(taken, records=head)
 
 
 def _figures(taken: dict[str, list[dict[str, Any]]], *, records: int) -> list[Figure]:

@@ -32,6 +32,7 @@ __all__ = [
     "claim_run",
     "conversation",
     "finish",
+    "finished_run",
     "long_log",
     "opened_log",
     "running_runs",
@@ -120,6 +121,15 @@ async def _append(log: RedisLog, claim: Claim, head: int, data: Sequence[bytes])
         assert answer.stored
         head = answer.head
     return head
+
+
+async def finished_run(url: str, *, prefix: str, records: int) -> tuple[str, int]:
+    """A finished run of one model call, of about `records` records; returns its id and its head."""
+    async with opened_log(url, prefix=prefix) as log:
+        claim = await claim_run(log)
+        head = await append(log, claim, claim.head, conversation(records - 10))
+        await finish(log, claim, head)
+    return claim.run_id, head + 1
 
 
 async def long_log(log: RedisLog, records: int, *, answer: int) -> tuple[str, int]:
