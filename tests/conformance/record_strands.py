@@ -8,6 +8,7 @@ the keys that Strands merges into events from its own state, which `compare.py` 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -15,7 +16,6 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final, cast
 from unittest.mock import patch
 from uuid import UUID
@@ -25,7 +25,6 @@ import anyio.lowlevel
 import strands
 from strands.agent.agent_result import AgentResult
 from strands.agent.conversation_manager import NullConversationManager, SlidingWindowConversationManager
-from strands.event_loop._retry import ModelRetryStrategy
 from strands.hooks import BeforeToolCallEvent
 from strands.interrupt import Interrupt
 from strands.models import Model
@@ -37,7 +36,7 @@ from tests.conformance.conformance_recording import Recording, due_actions, prom
 from tests.conformance.conformance_scenarios import Folder, Scenario, decode, encode
 from tests.conformance.conformance_tools import build_tools
 
-__all__ = ["record", "write"]
+__all__ = ["record", "strands_line", "write"]
 
 _SYSTEM: Final = {
     *("agent", "model", "messages", "system_prompt", "tool_config", "request_state", "event_loop_cycle_id"),
@@ -112,7 +111,7 @@ def _agent(scenario: Scenario) -> strands.Agent:
         system_prompt=options.get("system_prompt"),
         messages=decode(options.get("messages", [])),
         tool_executor=executor(),
-        retry_strategy=ModelRetryStrategy(**(options.get("retry") or {})),
+        retry_strategy=strands.ModelRetryStrategy(**(options.get("retry") or {})),
         hooks=[_approval(rule) for rule in scenario.get("approvals", [])],
         callback_handler=None,
         checkpointing=bool(options.get("checkpointing")),
@@ -171,7 +170,8 @@ def _result(result: AgentResult) -> dict[str, Any]:
     }
 
 
-def _line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+def strands_line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+    """An event of Strands as a line has it, encoded at the moment it comes: Strands changes it later."""
     if "result" in event:
         return {"event": {"result": _result(event["result"])}}
     body = {key: _encoded(value) for key, value in event.items() if key not in _SYSTEM}
@@ -182,7 +182,8 @@ def _line(event: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _waiting_is_virtual() -> Generator[None]:
-    with patch("strands.event_loop._retry.asyncio", SimpleNamespace(sleep=lambda _: anyio.lowlevel.checkpoint())):
+    sleep = asyncio.sleep
+    with patch.object(asyncio, "sleep", lambda _: sleep(0)):
         yield
 
 
@@ -214,7 +215,7 @@ async def _play(agent: strands.Agent, events: Any, recording: Recording, number:
     counts: dict[str, int] = {}
     async with aclosing(events):
         async for event in events:
-            recording.note(number, **_line(event, step))
+            recording.note(number, **strands_line(event, step))
             for key in event:
                 counts[key] = counts.get(key, 0) + 1
             due = due_actions(step, event, counts)
