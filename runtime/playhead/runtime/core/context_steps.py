@@ -7,6 +7,7 @@ from typing import cast
 
 from playhead.runtime.core.context import ContextPolicy, Reduction, Summarizing
 from playhead.runtime.core.converse import ContentBlock, Message
+from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.records import ModelFailed
 from playhead.runtime.core.state import RunState
 from playhead.runtime.core.steps import AddAnswer, CallModel, Fail, Finish, Reduce, StartCycle, Step
@@ -19,7 +20,8 @@ _OVERFLOW = "ContextWindowOverflowException"
 
 def managed(state: RunState, step: Step | None, context: ContextPolicy) -> Step | None:
     """The step that the history needs before `step`, which `decide` found without regard to its length; else `step`."""
-    if state.again and isinstance(step, StartCycle | Finish):  # the cycle whose history did not fit, even if cancelled
+    if state.again and isinstance(step, StartCycle | Finish) and not _at_a_limit(step):
+        # The cycle whose history did not fit, even if cancelled; for a limit of cycles it counts, as in Strands.
         return StartCycle(state.cycle + 1, again=True)
     if state.overflow is not None and isinstance(step, CallModel | AddAnswer):
         return _after_overflow(state, state.overflow, step, context)
@@ -28,6 +30,10 @@ def managed(state: RunState, step: Step | None, context: ContextPolicy) -> Step 
     if state.summarizing or (isinstance(step, CallModel) and step.partial is None and not state.managed):
         return _before_call(state, step, context)
     return step
+
+
+def _at_a_limit(step: Step) -> bool:
+    return isinstance(step, Finish) and is_limit_reason(step.result["stop_reason"])
 
 
 def _before_call(state: RunState, step: Step | None, context: ContextPolicy) -> Step | None:

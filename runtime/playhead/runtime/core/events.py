@@ -114,6 +114,7 @@ class Projection:
         "_chunks",
         "_message",
         "_quiet",
+        "_refused",
         "ended",
         "error",
         "invocation_state",
@@ -133,6 +134,7 @@ class Projection:
         self._message = MessageAssembler()
         self._children: dict[int, tuple[ChildStarted, Projection]] = {}  # of the batch, by the index of the call
         self._quiet = False  # the chunks are those of a summary, which readers do not see
+        self._refused = False  # the history of the last call was too long
         self._chunks = 0  # of this call, without the text deltas that `events` appends to the message directly
 
     @staticmethod
@@ -261,7 +263,9 @@ class Projection:
                 return [Event(structured_output=typed_output(self.output_class, record.value, run_id=self.run_id))]
             case RunCompleted() | RunCancelled() | RunPaused():
                 output = typed_output(self.output_class, record.result.get("structured_output"), run_id=self.run_id)
-                begun = [Event(start=True)] if is_limit_reason(record.result.get("stop_reason")) else []
+                # A cycle that a limit prevents has begun in Strands, unless it repeats one whose history was too long.
+                limited = is_limit_reason(record.result.get("stop_reason")) and not self._refused
+                begun = [Event(start=True)] if limited else []
                 return [*begun, Event(result=AgentResult(record.result).with_output(output))]
             case RunFailed():
                 self.error = remote_error(record.error_type, record.message, run_id=self.run_id)
@@ -287,8 +291,10 @@ class Projection:
         if record.continues:
             self._message.go_on()
             return []
+        refused = self._refused
         self._forget()
         self._quiet = bool(record.summarizes)
+        self._refused = refused and self._quiet  # the summary is of that history
         if (delay := record.delay) is None:
             return []
         throttled = int(delay) if delay == int(delay) else delay  # the wait is over, as where Strands tells of it
@@ -296,10 +302,11 @@ class Projection:
 
     def _forget(self) -> None:
         """End the model call."""
-        self._message, self._chunks, self._quiet = MessageAssembler(), 0, False
+        self._message, self._chunks, self._quiet, self._refused = MessageAssembler(), 0, False, False
 
     def _call_again(self, record: ModelRetried | ModelFailed) -> list[Event]:
         if isinstance(record, ModelFailed) and record.overflow:
+            self._refused = True
             return [Event(force_stop=True, force_stop_reason=record.message)]
         if isinstance(record, ModelFailed):
             about = {"delay": record.delay, "attempt": record.attempt, "error_type": record.error_type}

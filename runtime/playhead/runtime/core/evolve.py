@@ -290,7 +290,9 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     ChildRecorded: lambda state, record: replace(state, children=child_recorded(state.children, record)),
     StructuredOutputProduced: lambda state, record: replace(state, output=record.value),
     RunPaused: lambda state, _: replace(state, status="paused", paused=True, kept=ordered_results(state)),
-    RunResumed: lambda state, _: replace(state, status="running", paused=False, resumed=(state.totals, state.cycle)),
+    RunResumed: lambda state, _: replace(
+        state, status="running", paused=False, forced=False, resumed=(state.totals, state.cycle)
+    ),
     SignalReceived: _signal,
     RunCompleted: lambda state, _: replace(state, status="completed"),
     RunFailed: lambda state, _: replace(state, status="failed"),
