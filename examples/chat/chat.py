@@ -70,7 +70,8 @@ async def conversation(session: Id) -> dict[str, Any]:
 
 @app.post("/sessions/{session}/runs")
 async def ask(session: Id, prompt: Annotated[str, Body(embed=True, min_length=1)]) -> dict[str, str]:
-    return {"run": (await client.start("chat", prompt, session_id=session)).id}
+    """Ask. 409 if the conversation has an answer that is not finished, for example in another window."""
+    return {"run": (await client.start("chat", prompt, session_id=session, if_busy="reject")).id}
 
 
 @app.get("/runs/{run}/events")

@@ -16,7 +16,7 @@ from playhead.runtime.core.records import ENDED_STATES
 from playhead.runtime.log.endings import deadline_failure
 from playhead.runtime.log.listing import RunFilter
 from playhead.runtime.log.rules import Rules
-from playhead.runtime.log.rules_state import LogRun
+from playhead.runtime.log.rules_state import LogRun, Steer
 from playhead.runtime.log.values import RunEnd, WriteResult
 from tests.contract.contract_server import Held, HeldRun
 
@@ -43,6 +43,8 @@ def by_rules(rules: Rules) -> dict[str, Any]:
             for digest, one in rules.definitions.all.items()
         },
         "claimed": {token: run_id for token, (_, run_id) in rules.claims.items()},
+        "steers": {run_id: [_steer(one) for one in run.steers] for run_id, run in rules.runs.items() if run.steers},
+        "steered": {new: run_id for new, (_, run_id) in rules.steered.items()},
         "holders": {name: one.holder for name, one in rules.sessions.all.items() if one.holder},
         "waiting": {name: list(one.waiting) for name, one in rules.sessions.all.items() if one.waiting},
         "sessions": [info.session for info in rules.sessions.listed(before=None, limit=100)],
@@ -76,6 +78,8 @@ def by_server(held: Held) -> dict[str, Any]:
             digest: (one.data, one.live, 0 if one.live else _hours(one.ttl)) for digest, one in held.definitions.items()
         },
         "claimed": held.claimed,
+        "steers": {run_id: _steers_of_server(parts) for run_id, parts in held.steers.items()},
+        "steered": held.steered,
         "holders": held.holders,
         "waiting": held.waiting,
         "sessions": sorted(held.sessions, key=lambda name: held.sessions[name], reverse=True),
@@ -87,6 +91,15 @@ def by_server(held: Held) -> dict[str, Any]:
         "hours kept": {name: _hours(ttl) if ttl > 0 else None for name, ttl in held.kept_ms.items()},
         "messages": held.messages,
     }
+
+
+def _steer(steer: Steer) -> tuple[bytes, str, bytes, bool]:
+    return steer.signal, steer.new.run_id, steer.new.data, steer.deadline is not None
+
+
+def _steers_of_server(parts: list[bytes]) -> list[tuple[bytes, str, bytes, bool]]:
+    steers = [parts[start : start + 8] for start in range(0, len(parts), 8)]
+    return [(signal, new.decode(), record, deadline != b"0") for signal, new, record, deadline, *_ in steers]
 
 
 def _indexes_of_rules(rules: Rules) -> dict[str, list[str]]:

@@ -58,7 +58,8 @@ class Held:
     """All keys of a prefix; what has an order is in it.
 
     `forever` are the kinds of keys without a TTL, `kept` the sessions whose messages have none, `kept_ms` the TTLs of all
-    sessions' messages, `about_ms` those of what else is known of them. `claimed` is the run that each token claimed.
+    sessions' messages, `about_ms` those of what else is known of them. `claimed` is the run that each token claimed, `steered`
+    the run that got the prompt of each that was not made.
     """
 
     runs: Mapping[str, HeldRun]
@@ -78,6 +79,8 @@ class Held:
     sessions: Mapping[str, float]
     definitions: Mapping[str, HeldDefinition]
     claimed: Mapping[str, str]
+    steers: Mapping[str, list[bytes]]
+    steered: Mapping[str, str]
     forever: set[str]
     kept_ms: Mapping[str, int]
     about_ms: Mapping[str, int]
@@ -158,6 +161,8 @@ def hold(client: redis.Redis, root: str) -> Held:
         sessions=scores("sessions"),
         definitions={digest: definition(digest) for digest in found.get("definition", {})},
         claimed={token: run_id.decode() for token, run_id in found.get("claimed", {}).items()},
+        steers=found.get("steers", {}),
+        steered={new: run_id.decode() for new, run_id in found.get("steered", {}).items()},
         forever={kind for (kind, _), ttl in ttls.items() if ttl == -1},
         kept_ms={name: ttl for (kind, name), ttl in ttls.items() if kind == "messages"},
         about_ms={name: ttl for (kind, name), ttl in ttls.items() if kind == "about"},
@@ -251,6 +256,8 @@ def broken_promises(held: Held) -> list[str]:
         ):
             found.append(f"messages of {session} go before a run that began from some of them")
     found += _misfiled(held)
+    if ended := {run_id for run_id in held.steers if held.runs[run_id].state in ENDED}:
+        found.append(f"steers are left of {ended}, which have ended")
     known = held.runs.keys()
     found += [f"{place} names {names}" for place, names in _places(held) if not names <= known]
     return found

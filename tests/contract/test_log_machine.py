@@ -109,7 +109,7 @@ class LogMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The last runs end; no key is left that stays for ever."""
         try:
-            for run_id in RUNS:
+            for run_id in (*RUNS, *RUNS):  # twice, because a steer may become a run when another one ends
                 cancel = Signal("at the end", "cancel")
                 self.asked(lambda log, run_id=run_id, cancel=cancel: log.signal(run_id, cancel))
                 self.client.zadd(self.log.keys.leases, {run_id: 1}, xx=True)
@@ -179,15 +179,44 @@ class LogMachine(RuleBasedStateMachine):
         session=st.sampled_from(["bob", "ada", "bob", None]),
         deadline=st.booleans(),
         child=st.booleans(),
+        if_busy=st.sampled_from(["queue", "steer", "queue", "reject", "cancel"]),
     )
     def submit(
-        self, data: st.DataObject, run_id: str, agent: str, session: str | None, deadline: bool, child: bool = False
+        self,
+        data: st.DataObject,
+        run_id: str,
+        agent: str,
+        session: str | None,
+        deadline: bool,
+        child: bool = False,
+        if_busy: Any = "queue",
     ) -> None:
         record = data.draw(st.sampled_from(SUBMITTED), "record")
-        parent = data.draw(st.sampled_from(RUNS), "parent") if child else None
-        new = NewRun(run_id, agent, record, session, HOUR if deadline else None, parent=parent)
+        steers = if_busy == "steer"
+        parent = data.draw(st.sampled_from(RUNS), "parent") if child and not steers else None
+        new = NewRun(
+            run_id,
+            agent,
+            record,
+            session,
+            HOUR if deadline else None,
+            if_busy="queue" if steers else if_busy,
+            parent=parent,
+        )
+        if steers:
+            steer = pack(asdict(new.as_signal("steer")))
+            self.does(
+                data,
+                lambda log: log.submit_or_steer(new),
+                lambda rules: rules.submit_or_steer(new, steer, now=NOW)[0],
+            )
+            return
+        signal = new.as_signal("cancel")
+        cancel = (pack(asdict(signal)), cancel_ending(signal)) if if_busy == "cancel" else None
         end = parent_ended(new)
-        self.does(data, lambda log: log.submit(new), lambda rules: rules.submit(new, end=end, now=NOW)[0])
+        self.does(
+            data, lambda log: log.submit(new), lambda rules: rules.submit(new, cancel=cancel, end=end, now=NOW)[0]
+        )
 
     @initialize(data=st.data(), deadlines=st.tuples(st.booleans(), st.booleans(), st.booleans()))
     def begin(self, data: st.DataObject, deadlines: tuple[bool, bool, bool]) -> None:
@@ -501,7 +530,7 @@ class LogMachine(RuleBasedStateMachine):
         assert broken_promises(held) == []
         self.listener.catch_up(held)
         assert by_server(held) == by_rules(self.oracle)
-        assert held.forever <= {"run", "log", "inbox", "definition", *self.exempt}
+        assert held.forever <= {"run", "log", "inbox", "steers", "definition", *self.exempt}
 
     @precondition(any_run(*ALL))
     @rule(data=st.data(), session=st.sampled_from(SESSIONS))

@@ -155,7 +155,7 @@ async def test_one_right_less_is_told_at_the_start_by_its_name(fleet: Fleet, rol
 async def test_a_kind_of_key_that_the_user_has_no_right_to_is_told(fleet: Fleet, kind: str) -> None:
     kinds = ("run:", "log:", "inbox:", "ready:", "notify_agent:", "notify_worker:", "session:", "waiting:", "messages:")
     kinds += ("leases", "deadlines", "queue_position", "claimed:", "worker:", "workers", "runs", "shards")
-    kinds += ("suspects:", "emptying", "ids", "index:", "expiring", "about:", "sessions")
+    kinds += ("suspects:", "emptying", "ids", "index:", "expiring", "about:", "sessions", "steers:", "steered:")
     root = f"{{{fleet.prefix}:0}}:"
     keys = [f"~{root}{one}*" if one.endswith(":") else f"~{root}{one}" for one in kinds if one != kind]
     role: Role = "client" if kind == "runs" else "worker"

@@ -148,6 +148,14 @@ def test_detached_a_user_keeps_the_id_and_tails_later(fleet: Fleet, commands: Co
     assert "2+2 = 4" in tail.out
 
 
+def test_ask_is_refused_by_a_session_that_is_busy_if_it_is_asked_to_be(fleet: Fleet, commands: Commands):
+    options = ("--session", "busy", "--detach", "--url", fleet.url)
+    held = commands.run("ask", "unserved", "first", *options).out.strip()
+    refused = commands.run("ask", "unserved", "second", "--if-busy", "reject", *options)
+    assert (refused.code, f"run {held} (queued) holds the session" in refused.err) == (65, True)
+    assert commands.run("ask", "unserved", "third", "--if-busy", "steer", *options).out.strip() == held
+
+
 def test_interrupted_it_leaves_and_says_how_to_rejoin(fleet: Fleet, commands: Commands):
     asking = commands.start("ask", "slow", "go", "--json", "--url", fleet.url)
     asking.until('"data": " word3"')

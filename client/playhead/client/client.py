@@ -20,11 +20,12 @@ from playhead.client.remote_agent import RemoteAgent
 from playhead.client.run import Run
 from playhead.client.service import Service
 from playhead.client.session import Sessions
+from playhead.client.submitting import check_if_busy, submit_run
 from playhead.client.tails.hub import HubStatistics
 from playhead.client.tails.notice import Notice, OnNotice
 from playhead.client.tails.state import OnPause
 from playhead.client.tails.tail import Tail
-from playhead.client.validation import check_allowed, check_run_id, check_same_submission, checked_fork, deadline_in_ms
+from playhead.client.validation import check_allowed, check_run_id, checked_fork, deadline_in_ms
 from playhead.runtime.core.arguments import check_callable, check_choice, check_whole
 from playhead.runtime.core.call_keywords import CallKeywords, call_options
 from playhead.runtime.core.checks import check_agent, check_duration, check_session
@@ -34,6 +35,7 @@ from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.events import Event
 from playhead.runtime.core.fork import Fork
 from playhead.runtime.core.ids import new_run_id
+from playhead.runtime.core.if_busy import IfBusy
 from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.metadata import Metadata
 from playhead.runtime.core.records import Entry
@@ -50,7 +52,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.log import RedisLog
 from playhead.runtime.log.redis.shards import ShardedLog, session_of_its_own, shard_of_session
 from playhead.runtime.log.values import DEFAULT_RETENTION_MS, NewRun
-from playhead.runtime.telemetry.presence import count, current_trace
+from playhead.runtime.telemetry.presence import current_trace
 
 __all__ = ["Client"]
 
@@ -200,6 +202,7 @@ class Client(Listing, Sessions):
         metadata: Metadata | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
+        if_busy: IfBusy = "queue",
         **keywords: Unpack[CallKeywords],
     ) -> Run:
         """Submit a run and return at once; `run.id` is enough to find it again.
@@ -214,6 +217,12 @@ class Client(Listing, Sessions):
                 again after an error: submitting one id twice starts one run.
             deadline: Seconds from now, by the server's clock. A run that has not ended by then, in any state, fails as
                 `DeadlineExceeded`.
+            if_busy: What happens if a run of the session has not ended. `queue`: this one waits for it. `reject`: this one is
+                refused. `cancel`: the run that holds the session is cancelled, also a paused one, and this one runs after it
+                and those that wait already. `steer`: the run that holds the session, if it is of this agent and not
+                cancelled, receives the prompt as by `Run.steer`, and is the run that is returned; `metadata`,
+                `invocation_state` and `deadline` do not change it. If it ends without having received the prompt, that
+                becomes a run of its own, under `run_id`.
             **keywords: What the run has instead of its agent's own, if the agent's `allow_overrides` allow it: `model` (a
                 name, for which the worker has the key), `system_prompt`, `tools` (names) and `params` (of the model). And
                 what the run is to give, see `Agent.stream_async`; else what its agent's own terms say.
@@ -223,8 +232,9 @@ class Client(Listing, Sessions):
             OverrideRefusedError: If workers serve the agent, and none of them allows an override; nothing was changed.
                 Without a worker, the run is submitted, and fails when one refuses it.
             RunConflictError: If another request was submitted with this `run_id`; nothing was changed.
+            SessionHeldError: If a run, which the error names, holds the session, and `if_busy` is `reject`; nothing was changed.
             ValueError: If the prompt has an unknown form; a name, the metadata, the run id, the deadline or a keyword is
-                invalid; or the run id is not on its session's shard.
+                invalid; the run id is not on its session's shard; or `if_busy` does not fit the call.
             InvalidMessageError: If a part of the prompt cannot be sent to a model.
             EncodingError: If something in the request is not plain data.
             RecordTooLargeError: If the request is over the limit.
@@ -243,14 +253,16 @@ class Client(Listing, Sessions):
             trace=current_trace(),
             limit=self._max_record_bytes,
         )
+        check_if_busy(
+            if_busy, session=session_id, prompt=record.prompt, options=asked.stored, limit=self._max_record_bytes
+        )
         if asked.overrides:
             check_allowed(agent, asked.overrides, await self.reader.workers())
-        run = self.run(await self.new_run_id(session_id=session_id) if run_id is None else run_id)
+        made = await self.new_run_id(session_id=session_id) if run_id is None else run_id
+        check_run_id(made)
+        new = NewRun(made, agent, record, session_id, deadline_ms, data, "queue" if if_busy == "steer" else if_busy)
+        run = self.run(await submit_run(self._log, new, if_busy=if_busy, may_exist=run_id is not None))
         run.output_class = asked.terms.output_class
-        if not await self._log.submit(NewRun(run.id, agent, record, session_id, deadline_ms, data)):
-            check_same_submission(run.id, data, await self._log.read(run.id, limit=1))
-        else:
-            count("playhead.run.submitted", {"gen_ai.agent.name": agent})
         return run
 
     def stream_async(
@@ -263,6 +275,7 @@ class Client(Listing, Sessions):
         metadata: Metadata | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
+        if_busy: IfBusy = "queue",
         wait_for_worker: float | None = None,
         on_pause: OnPause = "end",
         on_notice: OnNotice | None = None,
@@ -286,6 +299,7 @@ class Client(Listing, Sessions):
                 metadata=metadata,
                 run_id=run_id,
                 deadline=deadline,
+                if_busy=if_busy,
                 **keywords,
             )
             return run, None
@@ -302,6 +316,7 @@ class Client(Listing, Sessions):
         metadata: Metadata | None = None,
         run_id: str | None = None,
         deadline: float | None = None,
+        if_busy: IfBusy = "queue",
         on_pause: OnPause = "end",
         on_notice: OnNotice | None = None,
         **keywords: Unpack[CallKeywords],
@@ -316,6 +331,7 @@ class Client(Listing, Sessions):
             metadata=metadata,
             run_id=run_id,
             deadline=deadline,
+            if_busy=if_busy,
             **keywords,
         )
         return await run.result(on_pause=on_pause, on_notice=on_notice)

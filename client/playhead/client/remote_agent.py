@@ -18,6 +18,7 @@ from playhead.runtime.core.converse import Message, Prompt
 from playhead.runtime.core.cursor import Cursor
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.if_busy import IfBusy
 from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.keywords import names_keywords
 from playhead.runtime.core.metadata import Metadata
@@ -47,6 +48,7 @@ class Fleet(AbstractAsyncContextManager["Fleet"], Protocol):
         run_id: str | None = None,
         deadline: float | None = None,
         metadata: Metadata | None = None,
+        if_busy: IfBusy = "queue",
         **keywords: Unpack[CallKeywords],
     ) -> Run:
         """Submit a run; see `Client.start`."""
@@ -66,7 +68,7 @@ class RemoteAgent(RefusesAttributes):
     """An agent, by name, that a fleet runs; `client.agent("assistant")` makes it.
 
     Its calls are one conversation, the session `session_id`. Unlike an in-process `Agent`, it may be called while it is
-    busy; the second call waits for the first. An attribute of Strands' `Agent` that it has not raises an AttributeError
+    busy; the second call waits for the first, or does as its `if_busy` says. An attribute of Strands' `Agent` that it has not raises an AttributeError
     that says what to use.
 
     Attributes:
@@ -89,6 +91,7 @@ class RemoteAgent(RefusesAttributes):
         *,
         invocation_state: dict[str, Any] | None = None,
         metadata: Metadata | None = None,
+        if_busy: IfBusy = "queue",
         **keywords: Unpack[CallKeywords],
     ) -> AsyncGenerator[Event, None]:
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
@@ -102,16 +105,18 @@ class RemoteAgent(RefusesAttributes):
                 `{"interruptResponse": {"interruptId": …, "response": …}}`.
             invocation_state: Plain data for the tools; it comes back in the events.
             metadata: As for `Client.start`.
+            if_busy: As for `Client.start`: what happens if the agent is busy. With `steer` these are all events of the run that
+                receives the prompt, from its first on.
             **keywords: As for `Client.start`. A call that responds keeps those of the run that it resumes.
 
         Raises:
             TypeError, ValueError: At once, for a keyword that is unknown or invalid.
-            AgentPausedError: If the conversation waits for responses and the prompt is something else.
+            AgentPausedError: If the conversation waits for responses, the prompt is something else, and `if_busy` is `queue`.
             InterruptNotOpenError: If the prompt responds to an interrupt that is not open.
             Exception: As `Client.stream_async`.
         """
         call_options(self.stream_async, keywords)
-        return stream_events(partial(self._begin, prompt, invocation_state or {}, metadata, keywords))
+        return stream_events(partial(self._begin, prompt, invocation_state or {}, metadata, if_busy, keywords))
 
     async def invoke_async(
         self,
@@ -119,11 +124,12 @@ class RemoteAgent(RefusesAttributes):
         *,
         invocation_state: dict[str, Any] | None = None,
         metadata: Metadata | None = None,
+        if_busy: IfBusy = "queue",
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Run the agent in the fleet and wait for its result, which may be an interrupt. Raises as `stream_async`."""
         call_options(self.invoke_async, keywords)
-        run, _ = await self._begin(prompt, invocation_state or {}, metadata, keywords)
+        run, _ = await self._begin(prompt, invocation_state or {}, metadata, if_busy, keywords)
         return await run.result()
 
     async def structured_output_async(self, output_model: type[T], prompt: Prompt = None) -> T:
@@ -141,6 +147,7 @@ class RemoteAgent(RefusesAttributes):
         *,
         invocation_state: dict[str, Any] | None = None,
         metadata: Metadata | None = None,
+        if_busy: IfBusy = "queue",
         **keywords: Unpack[CallKeywords],
     ) -> AgentResult:
         """Like `invoke_async`, for code that is not async: in a thread, with its own client."""
@@ -152,7 +159,11 @@ class RemoteAgent(RefusesAttributes):
                 remote._output_class = self._output_class
                 try:
                     return await remote.invoke_async(
-                        prompt, invocation_state=invocation_state, metadata=metadata, **keywords
+                        prompt,
+                        invocation_state=invocation_state,
+                        metadata=metadata,
+                        if_busy=if_busy,
+                        **keywords,
                     )
                 finally:
                     self._output_class = remote._output_class
@@ -173,13 +184,18 @@ class RemoteAgent(RefusesAttributes):
             await run.cancel(message=message, after_current_tools=after_current_tools)
 
     async def _begin(
-        self, prompt: Prompt, invocation_state: dict[str, Any], metadata: Metadata | None, keywords: CallKeywords
+        self,
+        prompt: Prompt,
+        invocation_state: dict[str, Any],
+        metadata: Metadata | None,
+        if_busy: IfBusy,
+        keywords: CallKeywords,
     ) -> tuple[Run, Cursor | None]:
         """Start the run or respond to it, and return it with the cursor before its events."""
         answers = interrupt_responses(prompt)
         run = await self._client.run_of_session(self.session_id)
         pause = await run.pause() if run is not None else None
-        if run is not None and pause is not None:
+        if run is not None and pause is not None and (answers is not None or if_busy == "queue"):
             if answers is None:
                 raise AgentPausedError(self.name, [one.id for one in pause.interrupts])
             await run.respond(answers)
@@ -193,6 +209,7 @@ class RemoteAgent(RefusesAttributes):
             session_id=self.session_id,
             invocation_state=invocation_state,
             metadata=metadata,
+            if_busy=if_busy,
             **keywords,
         )
         self._output_class = started.output_class

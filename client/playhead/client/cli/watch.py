@@ -30,6 +30,7 @@ from playhead.client.tails.notice import Notice
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.events import Event
+from playhead.runtime.core.if_busy import IfBusy
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.overrides import RunOverrides
 from playhead.runtime.core.records import Entry, RunResumed
@@ -240,6 +241,9 @@ def ask(
         list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="A parameter of the model; repeatable.")
     ] = None,
     tag: Tags = None,
+    if_busy: Annotated[
+        IfBusy, typer.Option("--if-busy", help="What to do if a run of the session has not ended.")
+    ] = "queue",
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and leave.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
@@ -256,7 +260,15 @@ def ask(
 
     async def follow(place: Place) -> int:
         async with reach(url) as where, Client(where, prefix=prefix, on_notice=place.tell) as client:
-            run = await client.start(agent, text, session_id=session, deadline=deadline, metadata=metadata, **overrides)
+            run = await client.start(
+                agent,
+                text,
+                session_id=session,
+                deadline=deadline,
+                metadata=metadata,
+                if_busy=if_busy,
+                **overrides,
+            )
             if detach:
                 typer.echo(json.dumps({"run": run.id}) if as_json else run.id)
                 return 0

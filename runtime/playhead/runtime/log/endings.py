@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-
 from dataclasses import asdict
+from typing import NamedTuple
+
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import encode_record, pack
-from typing import NamedTuple
 from playhead.runtime.core.records import RunCancelled, RunFailed, SignalReceived, now_ms
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT

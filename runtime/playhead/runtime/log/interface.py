@@ -135,7 +135,9 @@ class LogSubmitter(Protocol):
     """
 
     async def submit(self, run: NewRun) -> bool:
-        """Create the run with its record 1 and queue it; if another run holds its session, it first waits for that run.
+        """Create the run with its record 1 and queue it; if another run holds its session, do as its `if_busy` says.
+
+        By default it waits for that run. A cancel of that run is sent in the same write.
 
         A child (`NewRun.parent`) is created only while its parent has not ended. When the parent ends, in whatever way, its
         children that have not ended are cancelled.
@@ -143,6 +145,21 @@ class LogSubmitter(Protocol):
         Returns:
             True if it is new; False if the id already exists, or the parent has ended or does not exist, and then nothing
             was changed.
+
+        Raises:
+            SessionHeldError: If another run holds its session, and `if_busy` is `reject`; nothing was changed.
+        """
+        ...
+
+    async def submit_or_steer(self, run: NewRun) -> str:
+        """Send the run's prompt as a steer to the run that holds its session, instead of creating the run.
+
+        That run must be of the same agent, and not cancelled; else the run is created as by `submit`, and waits. A steer that
+        no owner has received when its run ends becomes the run, before those that wait for the session: the prompt is never
+        lost, and never in two runs.
+
+        Returns:
+            The id of the run that has the prompt: the run's own, or that of the other one. Sent again, it is the same.
         """
         ...
 

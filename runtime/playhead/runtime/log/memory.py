@@ -90,8 +90,13 @@ class MemoryLog:
 
     async def submit(self, run: NewRun) -> bool:
         """See `Log.submit`."""
-        end = parent_ended(run)
-        return self._notify(self._rules.submit(run, end=end, now=self._now()))
+        signal = run.as_signal("cancel")
+        cancel = (pack(asdict(signal)), cancel_ending(signal)) if run.if_busy == "cancel" else None
+        return self._notify(self._rules.submit(run, cancel=cancel, end=parent_ended(run), now=self._now()))
+
+    async def submit_or_steer(self, run: NewRun) -> str:
+        """See `Log.submit_or_steer`."""
+        return self._notify(self._rules.submit_or_steer(run, pack(asdict(run.as_signal("steer"))), now=self._now()))
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
         """See `Log.import_run`. Raises `EncodingError` if a message is not plain data."""

@@ -16,8 +16,9 @@ from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.endings import ParentEnded
 from playhead.runtime.log.rules_run_states import Notifications, RunQueued, RunSignalled, RunStates
-from playhead.runtime.log.rules_state import LogRun, first_of, passed
+from playhead.runtime.log.rules_state import LogRun, Steer, first_of, passed
 from playhead.runtime.log.values import (
+    DEFAULT_RETENTION_MS,
     Batch,
     Claim,
     EncodedEntry,
@@ -36,6 +37,14 @@ _CLAIM_MEMO_MS: Final = 60_000
 """The least time for which a claim's token is kept: a late repeat must not claim a second run."""
 
 
+Cancel = tuple[bytes, Sequence[bytes]]
+"""A cancel, encoded, and the records that end a run if no owner receives it."""
+
+
+def _deadline_of(new: NewRun, now: int) -> int | None:
+    return None if new.deadline_ms is None else now + new.deadline_ms
+
+
 class Rules(RunStates):
     """All runs and the effect of each call on them. A call makes all its changes or none.
 
@@ -49,29 +58,53 @@ class Rules(RunStates):
 
     # ------------------------------------------------------------------ clients
 
-    def submit(self, new: NewRun, *, end: ParentEnded | None = None, now: int) -> tuple[bool, Notifications]:
+    def submit(
+        self, new: NewRun, *, cancel: Cancel | None = None, end: ParentEnded | None = None, now: int
+    ) -> tuple[bool, Notifications]:
         """Create the run with record 1 and queue it, or let it wait for its session. Returns whether it is new.
 
-        `end` is how a child ends when its parent does.
+        `cancel`, the signal and the records that end a run without its owner, is for the run that holds the session. `end` is
+        how a child ends when its parent does.
+
+        Raises:
+            SessionHeldError: If a run holds the session, and the new one is to be refused then.
         """
         parent = None if new.parent is None else self.runs.get(new.parent)
         if new.run_id in self.runs or (new.parent is not None and (parent is None or parent.ended)):
             return False, ()
-        run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[new.data])
-        run.metadata, run.position = new.metadata, self.next_position(now)
-        self.runs[new.run_id] = run
-        if new.deadline_ms is not None:
-            run.deadline = self.deadlines[new.run_id] = now + new.deadline_ms
+        holder = self.holder(new.session)
+        if holder is not None and new.if_busy == "reject":
+            raise SessionHeldError(new.session or "", holder.run_id, state=holder.state)
+        run = self.create(new, deadline=_deadline_of(new, now), now=now)
         if parent is not None:
             parent.children.append(new.run_id)
             run.cancel = end
             if parent.deadline is not None:
                 run.deadline = self.deadlines[new.run_id] = parent.deadline
+        signalled: Notifications = ()
+        if holder is not None and cancel is not None:
+            signalled = self.put_signal(holder, new.run_id, cancel[0], ending=cancel[1], now=now)
         if new.session is not None:
             position = self.next_position(now)
             if not self.sessions.join(new.session, new.run_id, now=now, position=position):
-                return True, ()
-        return True, self.enqueue(run, now=now)
+                return True, signalled
+        return True, [*signalled, *self.enqueue(run, now=now)]
+
+    def submit_or_steer(self, new: NewRun, steer: bytes, *, now: int) -> tuple[str, Notifications]:
+        """Put `steer`, a signal with the prompt, into the inbox of the run that holds the session; else submit the run.
+
+        Returns the id of the run that has the prompt.
+        """
+        if new.run_id in self.runs:
+            return new.run_id, ()
+        if new.run_id in self.steered:
+            return self.steered[new.run_id][1], ()
+        holder = self.holder(new.session)
+        if holder is None or holder.agent != new.agent or holder.cancel is not None:
+            return new.run_id, self.submit(new, now=now)[1]
+        holder.steers.append(Steer(steer, new, _deadline_of(new, now)))
+        self.steered[new.run_id] = now + DEFAULT_RETENTION_MS, holder.run_id
+        return holder.run_id, self.put_signal(holder, new.run_id, steer, ending=(), now=now)
 
     def import_run(
         self, run: ImportedRun, entries: Sequence[EncodedEntry], messages: Sequence[bytes], *, now: int
@@ -126,17 +159,12 @@ class Rules(RunStates):
             return run.state, ()
         if refused := [interrupt for interrupt in signal.responds_to if interrupt not in run.open_interrupts]:
             raise InterruptNotOpenError(run_id, refused)
-        run.signal_ids.add(signal.signal_id)
-        if ending and run.state != "running":
-            return "cancelled", self.end_cancelled(run, ending, now=now)
+        signalled = self.put_signal(run, signal.signal_id, stored, ending=ending, now=now)
         run.open_interrupts.difference_update(signal.responds_to)
-        run.inbox.append(stored)
-        if ending:
-            run.cancel = stored, ending
         if run.state == "paused" and signal.responds_to:
             run.state, run.updated = "queued", now
             return run.state, self.enqueue(run, now=now)
-        return run.state, () if run.worker is None else [RunSignalled(run.worker, run_id)]
+        return run.state, signalled
 
     # ------------------------------------------------------------------ sessions
 
@@ -146,9 +174,8 @@ class Rules(RunStates):
         Raises:
             SessionHeldError: If a run holds it.
         """
-        held = self.sessions.all.get(session)
-        if held is not None and held.holder is not None:
-            raise SessionHeldError(session, held.holder, state=self.runs[held.holder].state)
+        if (holder := self.holder(session)) is not None:
+            raise SessionHeldError(session, holder.run_id, state=holder.state)
         return self.sessions.cut(session, upto=upto)
 
     def store_session(self, session: str, messages: Sequence[bytes], *, now: int) -> bool:

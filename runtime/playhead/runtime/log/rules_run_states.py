@@ -11,7 +11,7 @@ from playhead.runtime.core.records import RunStateName
 from playhead.runtime.log.listing import first_position
 from playhead.runtime.log.rules_sessions import Sessions
 from playhead.runtime.log.rules_state import Definitions, LogRun, RunQueue
-from playhead.runtime.log.values import Batch, WriteResult, WriteStatus
+from playhead.runtime.log.values import Batch, NewRun, WriteResult, WriteStatus
 
 __all__ = ["Notifications", "RunQueued", "RunSignalled", "RunStates"]
 
@@ -45,6 +45,8 @@ class RunStates:
         leases: Run id → until when its owner must renew.
         deadlines: Run id → when it is failed, for runs that have a deadline and have not ended.
         definitions: The definitions of the agents that the runs were claimed for.
+        steered: The id of a run that was not made, because a run got its prompt as a steer → until when this is known,
+            and that run.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,7 @@ class RunStates:
         self.definitions: Definitions = Definitions()
         self.leases: dict[str, int] = {}
         self.deadlines: dict[str, int] = {}
+        self.steered: dict[str, tuple[int, str]] = {}
         self._position = 0  # the last position that was given, in microseconds or above them
         self._expiring: list[tuple[int, str]] = []  # heap of (when, run id)
 
@@ -68,6 +71,32 @@ class RunStates:
         """The place in the list of a run that was submitted elsewhere, at that time."""
         taken = {run.position for run in self.runs.values()}
         return next(position for position in itertools.count(first_position(created)) if position not in taken)
+
+    def create(self, new: NewRun, *, deadline: int | None, now: int) -> LogRun:
+        """Make a queued run of its record 1, in no queue yet; `deadline` is a time, unix milliseconds."""
+        run = LogRun(new.run_id, new.agent, new.session, created=now, updated=now, records=[new.data])
+        run.metadata, run.position = new.metadata, self.next_position(now)
+        self.runs[new.run_id] = run
+        if deadline is not None:
+            run.deadline = self.deadlines[new.run_id] = deadline
+        return run
+
+    def holder(self, session: str | None) -> LogRun | None:
+        """The run that holds the session; None if it is free, or None."""
+        held = self.sessions.all.get(session) if session is not None else None
+        return self.runs[held.holder] if held is not None and held.holder is not None else None
+
+    def put_signal(
+        self, run: LogRun, signal_id: str, stored: bytes, *, ending: Sequence[bytes], now: int
+    ) -> Notifications:
+        """Put a signal into a run's inbox; `ending` are the records that end the run if it has no owner, or none receives it."""
+        run.signal_ids.add(signal_id)
+        if ending and run.state != "running":
+            return self.end_cancelled(run, ending, now=now)
+        run.inbox.append(stored)
+        if ending:
+            run.cancel = stored, ending
+        return () if run.worker is None else [RunSignalled(run.worker, run.run_id)]
 
     def enqueue(self, run: LogRun, *, now: int) -> Notifications:
         """Put a run at the end of its queue; or, if it waits until a later time, at the place that it has then."""
@@ -128,6 +157,7 @@ class RunStates:
         self.deadlines.pop(run.run_id, None)
         self.drop(run)
         run.state, run.updated = state, now
+        self._queue_steers(run, now=now)
         run.inbox.clear()
         until = now + retention_ms
         self.keep_until(run, until)
@@ -151,8 +181,19 @@ class RunStates:
         run.inbox.append(run.cancel[0])
         return () if run.worker is None else [RunSignalled(run.worker, run_id)]
 
+    def _queue_steers(self, run: LogRun, *, now: int) -> None:
+        """Make runs of the steers that the run did not receive, before those that wait for its session."""
+        left = [steer for steer in run.steers if steer.signal in run.inbox and steer.new.run_id not in self.runs]
+        run.steers.clear()
+        for steer in left:
+            self.create(steer.new, deadline=steer.deadline, now=now)
+            del self.steered[steer.new.run_id]
+        if left and run.session is not None:
+            self.sessions.all[run.session].waiting.extendleft(steer.new.run_id for steer in reversed(left))
+
     def sweep(self, now: int) -> None:
         """Remove the runs, sessions and definitions whose retention is over."""
+        self.steered = {new: held for new, held in self.steered.items() if held[0] > now}
         while self._expiring and self._expiring[0][0] <= now:
             when, run_id = heapq.heappop(self._expiring)
             if (run := self.runs.get(run_id)) and run.expires == when:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.metadata import Metadata
@@ -18,13 +18,25 @@ from playhead.runtime.log.values import (
     Batch,
     Claim,
     EncodedEntry,
+    NewRun,
     RunInfo,
     WriteResult,
     WriteStatus,
     is_suspect,
 )
 
-__all__ = ["Definitions", "LogDefinition", "LogRun", "RunQueue", "first_of", "passed"]
+__all__ = ["Definitions", "LogDefinition", "LogRun", "RunQueue", "Steer", "first_of", "passed"]
+
+
+class Steer(NamedTuple):
+    """A prompt that was submitted as a steer to a run; it becomes the run `new` if that run ends without receiving it.
+
+    `signal` is the steer, encoded; `deadline` that of `new`, unix milliseconds.
+    """
+
+    signal: bytes
+    new: NewRun
+    deadline: int | None
 
 
 @dataclass(slots=True)
@@ -48,6 +60,7 @@ class LogRun:
         children: The runs that this run started, which end with it.
         cancel: The last cancel sent while the run had an owner, encoded, and the records that end the run if no owner
             takes that signal in. Of a child, first that for the end of its parent.
+        steers: The prompts that were submitted as steers to it, in order.
         definitions: The digests of the definitions that its `run.claimed` name.
         position: Its place in the list of all runs, in microseconds.
     """
@@ -81,6 +94,7 @@ class LogRun:
     open_interrupts: set[str] = field(default_factory=set[str])
     cancel: tuple[bytes, Sequence[bytes]] | None = None
     children: list[str] = field(default_factory=list[str])
+    steers: list[Steer] = field(default_factory=list[Steer])
     definitions: list[str] = field(default_factory=list[str])
     metadata: Metadata = field(default_factory=dict[str, str | int | float | bool])
     position: int = 0

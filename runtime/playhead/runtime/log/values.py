@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_args
 
+from playhead.runtime.core.arguments import check_choice
 from playhead.runtime.core.checks import check_agent, check_count, check_duration, check_name, check_session
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import StoredDefinition
+from playhead.runtime.core.if_busy import IfHeld
 from playhead.runtime.core.metadata import Metadata, checked_metadata
 from playhead.runtime.core.records import ENDED_STATES, Record, RunStateName, RunSubmitted
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import ANY_SIZE
 
 __all__ = [
@@ -92,12 +95,13 @@ _STORED: Final = (WriteStatus.OK, WriteStatus.DUP)
 class NewRun:
     """A run to submit. `record` is record 1 and must be a `run.submitted`; `data` is its bytes, encoded here if not passed.
 
-    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed. A child of
-    the run `parent` has the parent's deadline, and is cancelled when the parent ends.
+    `deadline_ms` counts from the submission, by the log's clock; a run that has not ended by then is failed. `if_busy` says
+    what happens if another run holds its session. A child of the run `parent` has the parent's deadline, and is cancelled when
+    the parent ends.
 
     Raises:
-        ValueError, TypeError: If a name or the metadata is malformed, or the deadline is not a positive number of
-            milliseconds.
+        ValueError, TypeError: If a name or the metadata is malformed, the deadline is not a positive number of
+            milliseconds, or `if_busy` is not one of `IfHeld`.
         EncodingError: If the record holds something that is not plain data.
     """
 
@@ -107,6 +111,7 @@ class NewRun:
     session: str | None = None
     deadline_ms: int | None = None
     data: bytes = b""
+    if_busy: IfHeld = "queue"
     parent: str | None = None
 
     def __post_init__(self) -> None:
@@ -118,6 +123,7 @@ class NewRun:
             check_duration("deadline_ms", self.deadline_ms)
         if self.parent is not None:
             check_name("parent", self.parent)
+        check_choice("if_busy", self.if_busy, get_args(IfHeld))
         checked_metadata(self.metadata)
         if not self.data:
             object.__setattr__(self, "data", encode_record(self.record, limit=ANY_SIZE))
@@ -126,6 +132,11 @@ class NewRun:
     def metadata(self) -> Metadata:
         """What the run is found by, as its record 1 has it."""
         return self.record.metadata if isinstance(self.record, RunSubmitted) else {}
+
+    def as_signal(self, kind: str) -> Signal:
+        """The signal to the run that holds the session: a `cancel`, or a `steer` with the prompt. Its id is that of this run."""
+        prompt = self.record.prompt if isinstance(self.record, RunSubmitted) else None
+        return Signal(self.run_id, kind, prompt if kind == "steer" else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,14 @@ class Keys:
         """List of signals not yet acknowledged."""
         return f"{self.root}inbox:{run_id}"
 
+    def steers(self, run_id: str) -> str:
+        """List: the prompts that were submitted as steers to the run, each with what it needs to become a run."""
+        return f"{self.root}steers:{run_id}"
+
+    def steered(self, run_id: str) -> str:
+        """String: the run that got the prompt of this one as a steer, so that a submission sent twice is one."""
+        return f"{self.root}steered:{run_id}"
+
     def ready(self, agent: str) -> str:
         """Sorted set: run id → its position in the queue: when it was queued, or is due, in unix microseconds."""
         return f"{self.root}ready:{agent}"

@@ -11,7 +11,13 @@ from typing import Any, Final, cast
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.definition import StoredDefinition
-from playhead.runtime.core.errors import InterruptNotOpenError, RedisAuthError, WriteRefusedError
+from playhead.runtime.core.errors import (
+    InterruptNotOpenError,
+    RedisAuthError,
+    SessionHeldError,
+    WriteRefusedError,
+)
+from playhead.runtime.core.if_busy import IfBusy
 from playhead.runtime.core.records import RunStateName
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.arguments import check_claim, check_pause, check_signal
@@ -80,12 +86,29 @@ class RedisLog(RedisSessions):
     """
 
     async def submit(self, run: NewRun) -> bool:
+        holder = await self._submit(run, run.if_busy)
+        if isinstance(holder, list):
+            raise SessionHeldError(run.session or "", text(holder[0]), state=text(holder[1]))
+        return bool(holder)
+
+    async def submit_or_steer(self, run: NewRun) -> str:
+        holder = await self._submit(run, "steer")
+        return text(holder[0]) if isinstance(holder, list) else run.run_id
+
+    async def _submit(self, run: NewRun, if_busy: IfBusy) -> int | list[bytes]:
         keys = [self.keys.run(run.run_id), self.keys.log(run.run_id), self.keys.deadlines, self.keys.sessions]
         args = [self.keys.root, run.run_id, run.agent, run.session or "", run.data]
         args += [run.deadline_ms or 0, DEFAULT_CRASH_LIMIT, DEFAULT_RETENTION_MS, *index_arguments(run.metadata)]
+        args += [if_busy]
+        if if_busy in ("cancel", "steer"):
+            signal = run.as_signal(if_busy)
+            ending = cancel_ending(signal)
+            args += [pack(asdict(signal)), len(ending), *ending]
+        else:
+            args += [b"", 0]
         if (end := parent_ended(run)) is not None:
             args += [run.parent, end.signal, *end.records]
-        return bool(await self._write(_SUBMIT, keys, args))
+        return await self._write(_SUBMIT, keys, args)
 
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
         return await import_run(self._write, self.keys, run, records)

@@ -197,6 +197,7 @@ def _written(keys: Keys, role: Role) -> list[str]:
         *(keys.session(_NONE), keys.messages(_NONE), keys.about(_NONE), keys.waiting(_NONE)),
         *(keys.leases, keys.deadlines, keys.queue_position, keys.sessions),
         *(keys.runs, keys.index(_NONE), keys.expiring),
+        *(keys.steers(_NONE), keys.steered(_NONE)),
         *own,
     ]
 

@@ -238,6 +238,11 @@ class ShardedLog:
         _check_home(run, await self.settle())
         return await (await self._to_write(run.run_id)).submit(run)
 
+    async def submit_or_steer(self, run: NewRun) -> str:
+        """See `Log.submit_or_steer`. Raises as `submit`."""
+        _check_home(run, await self.settle())
+        return await (await self._to_write(run.run_id)).submit_or_steer(run)
+
     async def import_run(self, run: ImportedRun, records: AsyncIterable[Sequence[EncodedEntry]]) -> bool:
         """See `Log.import_run`. A run that has ended, and began from messages, gets a session that is on its shard.
 

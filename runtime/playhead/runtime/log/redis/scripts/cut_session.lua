@@ -8,11 +8,10 @@
 --   session: `cut` stays as long as the log of a run that began from a message which was cut, also when no message is left, so
 --   a new message never gets the number of another.
 
-local session, messages, about, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local messages, about, sessions = KEYS[2], KEYS[3], KEYS[4]
 local prefix, name, upto = ARGV[1], ARGV[2], ARGV[3]
-local holder = redis.call('HGET', session, 'holder')
-local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
-if state and not ended(state) then return {holder, state} end
+local holder, state = holder_of(prefix, name)
+if holder then return {holder, state} end
 local last = redis.call('XREVRANGE', messages, '+', '-', 'COUNT', 1)[1]
 if not last then return 0 end
 local count, cut = tonumber(last[1]:match('^%d+')), tonumber(redis.call('HGET', about, 'cut') or 0)

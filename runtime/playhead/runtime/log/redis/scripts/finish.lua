@@ -31,5 +31,6 @@ if messages ~= log then
   redis.call('HSET', about, 'messages', string.format('%.0f', said))
 end
 if state == 'failed' then redis.call('HINCRBY', run, 'errors', 1) end
+acknowledge(run, prefix .. 'inbox:' .. id, acknowledged, waiting) -- a steer that was received must not become a run
 end_run(prefix, id, state, retention, now_ms())
 return {STATUS.OK, head, 0}

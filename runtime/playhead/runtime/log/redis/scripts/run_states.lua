@@ -14,8 +14,10 @@
 --   number of runs that name it and have not ended. It has a TTL if and only if that is 0, and then stays as long as the
 --   ended run among them that is kept longest. A run is in `runs`, in `ids` and in each of its indexes from its first moment
 --   on, under the same position, and in no other; `expiring` names them all until the run is gone, and then they go, too.
+--   A prompt that was submitted as a steer is in the log of the run that received it, or becomes a run when that one ends.
 
 local SESSION_RETENTION_MS = 2592000000 -- thirty days, as in values.py: a conversation that has ended must not stay for ever
+local STEER_PARTS = 8 -- of each entry of a `steers` list: the signal, the id, record 1, the deadline or 0, and the rest that `create_run` needs
 
 local function now_us()
   local time = redis.call('TIME')
@@ -88,6 +90,25 @@ local function expire_from_indexes(prefix, id, names, until_ms)
   redis.call('ZADD', prefix .. 'expiring', string.format('%.0f', until_ms), names .. '\n\n' .. id)
 end
 
+-- Makes a queued run of its record 1, in no ready set yet. Returns its position.
+local function create_run(prefix, id, agent, session, record, crash_limit, retention, metadata, tags)
+  local run = prefix .. 'run:' .. id
+  append_records(run, prefix .. 'log:' .. id, 0, 0, {record}) -- first: if another program has written to this log, the run must not exist
+  local position = next_position(prefix)
+  local created = string.format('%.0f', math.floor(position / 1000))
+  redis.call('HSET', run, 'state', 'queued', 'epoch', 0, 'token', '', 'crashes', 0, 'crash_streak', 0, 'idle_owners', 0,
+    'handovers', 0, 'errors', 0, 'inbox', 0, 'crash_limit', crash_limit, 'retention_ms', retention, 'agent', agent,
+    'session', session, 'created', created, 'updated', created)
+  if metadata ~= '' then redis.call('HSET', run, 'metadata', metadata, 'tags', tags) end
+  add_to_indexes(prefix, id, index_names(agent, 'queued', session, tags), position)
+  return position
+end
+
+local function set_deadline(prefix, id, deadline)
+  redis.call('HSET', prefix .. 'run:' .. id, 'deadline', string.format('%.0f', deadline))
+  redis.call('ZADD', prefix .. 'deadlines', string.format('%.0f', deadline), id)
+end
+
 -- A run whose owners crashed twice in a row is a suspect: it is queued apart, for a worker that holds no other run. Past
 -- its limit it is no longer run, so its next owner, which fails it, may hold others. `is_suspect` in values.py is the
 -- same.
@@ -107,6 +128,13 @@ local function enqueue(prefix, id, delay)
   end
   if delay then return end
   notify(prefix .. 'notify_agent:' .. h[1], id)
+end
+
+-- The run that holds the session and has not ended, and its state; nil if the session is free.
+local function holder_of(prefix, session)
+  local holder = redis.call('HGET', prefix .. 'session:' .. session, 'holder')
+  local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
+  if state and not ended(state) then return holder, state end
 end
 
 -- A session has neither messages nor a run: only the number of its messages that were cut stays, until its TTL.
@@ -154,6 +182,29 @@ local function keep_definitions(prefix, digests, until_ms)
   end
 end
 
+-- The prompts that were submitted as steers to a run that ends now, and that no owner has received, become runs of its
+-- session, before those that wait for it.
+local function queue_steers(prefix, id, agent, session)
+  local steers, left, made = redis.call('LRANGE', prefix .. 'steers:' .. id, 0, -1), {}, {}
+  if #steers == 0 then return end
+  redis.call('DEL', prefix .. 'steers:' .. id)
+  for _, signal in ipairs(redis.call('LRANGE', prefix .. 'inbox:' .. id, 0, -1)) do left[signal] = true end
+  for s = 1, #steers, STEER_PARTS do
+    local new = steers[s + 1]
+    if left[steers[s]] and redis.call('EXISTS', prefix .. 'run:' .. new) == 0 and pcall(create_run, prefix, new, agent,
+        session, steers[s + 2], steers[s + 4], steers[s + 5], steers[s + 6], steers[s + 7]) then
+      made[#made + 1] = new
+      if steers[s + 3] ~= '0' then set_deadline(prefix, new, tonumber(steers[s + 3])) end
+      redis.call('DEL', prefix .. 'steered:' .. new)
+    end
+  end
+  local others = redis.call('LRANGE', prefix .. 'waiting:' .. session, 0, -1)
+  redis.call('DEL', prefix .. 'waiting:' .. session)
+  for _, some in ipairs({made, others}) do
+    for _, one in ipairs(some) do redis.call('RPUSH', prefix .. 'waiting:' .. session, one) end
+  end
+end
+
 local end_children -- below: the end of a run and that of its children call each other
 
 -- What every end of a run has in common, by its owner or without it. The token stays, so that a repeat is recognised.
@@ -167,6 +218,7 @@ local function end_run(prefix, id, state, retention, now)
   redis.call('ZREM', prefix .. 'ready:' .. h[1], id)
   redis.call('ZREM', prefix .. 'suspects:' .. h[1], id)
   if h[3] then redis.call('ZREM', prefix .. 'deadlines', id) end
+  queue_steers(prefix, id, h[1], h[2] or '')
   redis.call('DEL', prefix .. 'inbox:' .. id)
   redis.call('PEXPIRE', run, retention)
   redis.call('PEXPIRE', prefix .. 'log:' .. id, retention)
@@ -210,6 +262,25 @@ end_children = function(prefix, children, now)
       end
     end
   end
+end
+
+-- Puts a signal into a run's inbox and wakes its owner. `records` end the run if it has no owner, or when none receives the
+-- signal. Returns the run's state.
+local function put_signal(prefix, id, state, signal_id, signal, records)
+  local run = prefix .. 'run:' .. id
+  redis.call('HSET', run, 'signal:' .. signal_id, 1)
+  if #records > 0 and state ~= 'running' then
+    end_cancelled(prefix, id, now_ms(), records)
+    return 'cancelled'
+  end
+  redis.call('RPUSH', prefix .. 'inbox:' .. id, signal)
+  redis.call('HINCRBY', run, 'inbox', 1)
+  if #records > 0 then
+    redis.call('HSET', run, 'cancel_signal', signal, 'cancel_records', #records)
+    for r, record in ipairs(records) do redis.call('HSET', run, 'cancel_record:' .. r, record) end
+  end
+  if state == 'running' then notify(prefix .. 'notify_worker:' .. redis.call('HGET', run, 'worker'), id) end
+  return state
 end
 
 -- Takes the run from its owner and queues it after all others, or for the time when `delay` is over; or ends it, if it has

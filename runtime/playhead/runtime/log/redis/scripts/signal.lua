@@ -9,17 +9,17 @@
 --   cancelled run that has no owner has its terminal record when this returns; one that has an owner gets it at
 --   the latest when it no longer has an owner, because the records to write then are kept.
 
-local run, inbox = KEYS[1], KEYS[3]
+local run = KEYS[1]
 local prefix, id, signal_id, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if kind ~= 'cancel' and kind ~= 'respond' and kind ~= 'steer' then
   return redis.error_reply('ERR playhead: unknown kind of signal: ' .. kind)
 end
 local records = arguments(7, tonumber(ARGV[6]))
 local answered = arguments(8 + #records, tonumber(ARGV[7 + #records]))
-local h = redis.call('HMGET', run, 'state', 'worker', 'signal:' .. signal_id)
+local h = redis.call('HMGET', run, 'state', 'signal:' .. signal_id)
 local state = h[1]
 if not state then return false end
-if ended(state) or h[3] then return {state} end
+if ended(state) or h[2] then return {state} end
 
 local refused = {state}
 for _, interrupt in ipairs(answered) do
@@ -27,23 +27,11 @@ for _, interrupt in ipairs(answered) do
 end
 if #refused > 1 then return refused end
 
-local now = now_ms()
-redis.call('HSET', run, 'signal:' .. signal_id, 1)
-if #records > 0 and state ~= 'running' then
-  end_cancelled(prefix, id, now, records)
-  return {'cancelled'}
-end
+state = put_signal(prefix, id, state, signal_id, ARGV[5], records)
 for _, interrupt in ipairs(answered) do redis.call('HDEL', run, 'interrupt:' .. interrupt) end
-redis.call('RPUSH', inbox, ARGV[5])
-redis.call('HINCRBY', run, 'inbox', 1)
-if #records > 0 then
-  redis.call('HSET', run, 'cancel_signal', ARGV[5], 'cancel_records', #records)
-  for r, record in ipairs(records) do redis.call('HSET', run, 'cancel_record:' .. r, record) end
-end
-if state == 'running' then notify(prefix .. 'notify_worker:' .. h[2], id) end
 if state == 'paused' and kind == 'respond' then
   state = 'queued'
-  redis.call('HSET', run, 'state', state, 'updated', now)
+  redis.call('HSET', run, 'state', state, 'updated', now_ms())
   move_to_state(prefix, id, 'paused', state)
   enqueue(prefix, id)
 end

@@ -6,12 +6,10 @@
 -- Invariant: the messages are stored at once or not at all, and no other session is changed. If the session was deleted before,
 --   the numbers of its messages go on, see cut_session.lua.
 
-local session, messages, about, sessions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local messages, about, sessions = KEYS[2], KEYS[3], KEYS[4]
 local prefix, name = ARGV[1], ARGV[2]
 if redis.call('EXISTS', messages) == 1 then return 0 end
-local holder = redis.call('HGET', session, 'holder')
-local state = holder and redis.call('HGET', prefix .. 'run:' .. holder, 'state')
-if state and not ended(state) then return 0 end
+if holder_of(prefix, name) then return 0 end
 local now, count = now_ms(), #ARGV - 2
 local left = math.max(redis.call('PTTL', about), SESSION_RETENTION_MS)
 local said = 0
