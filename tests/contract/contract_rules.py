@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, Final
 
+from playhead.runtime.core.agent_state import packed_state
 from playhead.runtime.core.codec import decode_record, pack
 from playhead.runtime.core.metadata import tags_of
 from playhead.runtime.core.records import ENDED_STATES
@@ -49,7 +50,8 @@ def by_rules(rules: Rules) -> dict[str, Any]:
         "waiting": {name: list(one.waiting) for name, one in rules.sessions.all.items() if one.waiting},
         "sessions": [info.session for info in rules.sessions.listed(before=None, limit=100)],
         "about": {
-            name: (one.cut, len(one.messages), one.created is not None) for name, one in rules.sessions.all.items()
+            name: (one.cut, len(one.messages), one.created is not None, one.agent_state)
+            for name, one in rules.sessions.all.items()
         },
         "hours about": {name: one.expires and _hours(one.expires - NOW) for name, one in rules.sessions.all.items()},
         "hours kept": {
@@ -84,7 +86,7 @@ def by_server(held: Held) -> dict[str, Any]:
         "waiting": held.waiting,
         "sessions": sorted(held.sessions, key=lambda name: held.sessions[name], reverse=True),
         "about": {
-            name: (int(one.get("cut", 0)), int(one.get("messages", 0)), "created" in one)
+            name: (int(one.get("cut", 0)), int(one.get("messages", 0)), "created" in one, _state(one))
             for name, one in held.about.items()
         },
         "hours about": {name: _hours(ttl) if ttl > 0 else None for name, ttl in held.about_ms.items()},
@@ -100,6 +102,10 @@ def _steer(steer: Steer) -> tuple[bytes, str, bytes, bool]:
 def _steers_of_server(parts: list[bytes]) -> list[tuple[bytes, str, bytes, bool]]:
     steers = [parts[start : start + 8] for start in range(0, len(parts), 8)]
     return [(signal, new.decode(), record, deadline != b"0") for signal, new, record, deadline, *_ in steers]
+
+
+def _state(about: Mapping[str, str]) -> bytes | None:
+    return about["agent_state"].encode("utf-8", "surrogateescape") if "agent_state" in about else None
 
 
 def _indexes_of_rules(rules: Rules) -> dict[str, list[str]]:
@@ -204,7 +210,8 @@ def timeless(record: bytes) -> dict[str, Any]:
 
 def finish(rules: Rules, end: RunEnd) -> WriteResult:
     """As the log's call, whose messages are not encoded."""
-    return rules.finish(end, [pack(message) for message in end.messages], now=NOW)[0]
+    messages, state = [pack(message) for message in end.messages], packed_state(end.agent_state)
+    return rules.finish(end, messages, agent_state=state, now=NOW)[0]
 
 
 def given_up(rules: Rules, owned: Iterable[tuple[str, str]]) -> None:

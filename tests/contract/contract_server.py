@@ -155,7 +155,7 @@ def hold(client: redis.Redis, root: str) -> Held:
         waiting={name: [one.decode() for one in items] for name, items in found.get("waiting", {}).items()},
         messages={name: [_message(*item) for item in items] for name, items in found.get("messages", {}).items()},
         about={
-            name: {field.decode(): value.decode() for field, value in _pairs(fields)}
+            name: {field.decode(): value.decode("utf-8", "surrogateescape") for field, value in _pairs(fields)}
             for name, fields in found.get("about", {}).items()
         },
         sessions=scores("sessions"),

@@ -331,7 +331,8 @@ class LogMachine(RuleBasedStateMachine):
     )
     def finish(self, data: st.DataObject, state: Any, days: int) -> None:
         batch = self.batch(data, last=ENDS[state])
-        end = RunEnd(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 24 * days)
+        kept = data.draw(st.sampled_from([None, {}, {"count": next(self.numbers)}]), "agent's state")
+        end = RunEnd(batch, state, self.oracle.runs[batch.run_id].session, [MESSAGE, MESSAGE], HOUR * 24 * days, kept)
         self.does(data, lambda log: log.finish(end), lambda rules: finish(rules, end))
 
     @precondition(any_run(*ALL))
@@ -453,8 +454,8 @@ class LogMachine(RuleBasedStateMachine):
         """Only a session without messages and without a run can be made."""
         self.does(
             data,
-            lambda log: log.store_session(session, [MESSAGE]),
-            lambda rules: rules.store_session(session, [pack(MESSAGE)], now=NOW),
+            lambda log: log.store_session(session, [MESSAGE], agent_state={"copied": 1}),
+            lambda rules: rules.store_session(session, [pack(MESSAGE)], agent_state=pack({"copied": 1}), now=NOW),
         )
 
     @precondition(lambda self: self.calls)
@@ -538,6 +539,7 @@ class LogMachine(RuleBasedStateMachine):
         """What readers are told."""
         run = self.oracle.runs[self.one(data, *ALL)]
         held = self.oracle.sessions.all.get(session)
+        kept = unpack(held.agent_state) if held is not None and held.agent_state is not None else None
 
         async def look(log: Log) -> list[Any]:
             infos = [await log.info(run.run_id), *await log.runs()]
@@ -562,7 +564,7 @@ class LogMachine(RuleBasedStateMachine):
             [timeless(record) for record in run.records],
             [Signal(**unpack(stored)) for stored in run.inbox],
             (held.holder, list(map(unpack, held.messages))) if held else (None, []),
-            (held.cut, list(map(unpack, held.messages))) if held else (0, []),
+            (held.cut, list(map(unpack, held.messages)), kept) if held else (0, [], None),
             [
                 (one.session, one.messages, one.run)
                 for one in [*(one for one in listed if one.session == session), *listed]

@@ -487,6 +487,30 @@ async def children(stage: Stage) -> Run:
     return await answered(stage, with_children(ScriptedModel([calls, "Done."], continues_partial=True)), "yes")
 
 
+@tool
+def remember(name: str, context: ToolContext) -> str:
+    """Remember a name."""
+    context.state.set("name", name)
+    context.state.delete("draft")
+    return "noted"
+
+
+async def counts(event: AfterToolCallEvent) -> None:
+    """Count the calls of tools."""
+    event.agent.state.set("calls", (event.agent.state.get("calls") or 0) + 1)
+
+
+REMEMBERING: Final[dict[str, Any]] = {"tools": [remember, broken], "hooks": [counts], "state": {"draft": [1, None]}}
+
+
+async def remembered(stage: Stage) -> Run:
+    """The second run of a session begins from the state that the first left, and changes it."""
+    calls = [tool_call("remember", {"name": "Ada"}, "t1"), PLAIN, tool_call("remember", {"name": "Bob"}, "t2"), PLAIN]
+    async with stage.worker(agent(*calls, **REMEMBERING)):
+        await stage.ended(await stage.asked())
+        return await stage.ended(await stage.asked("Again."))
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -510,6 +534,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     made_by_a_factory,
     postponed,
     reduced,
+    remembered,
     stopped_by_a_tool,
     structured,
     summarized,
@@ -527,8 +552,8 @@ def owners(scenario: str) -> Sequence[AgentSource]:
             return [agent(messages=dangling())]
         case "limited":
             return [agent(limits={"turns": 2})]
-        case "stopped_by_a_tool":
-            return [agent(tools=[leave, broken])]
+        case "stopped_by_a_tool" | "remembered":
+            return [agent(**REMEMBERING) if scenario == "remembered" else agent(tools=[leave, broken])]
         case "answered_in_full":
             return [agent(model=LongAnswers())]
         case "postponed":

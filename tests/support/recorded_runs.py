@@ -10,7 +10,9 @@ from typing import Any, Literal
 import anyio
 
 from playhead.runtime import (
+    AfterToolCallEvent,
     Agent,
+    BeforeModelCallEvent,
     ContextWindowOverflowException,
     ModelThrottledException,
     RetryPolicy,
@@ -50,7 +52,7 @@ __all__ = ["TOOLS", "Call", "Plan", "Play", "agent_of", "played"]
 
 RUN = "0-run"
 PROMPT = "Be brief."
-TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "flaky", "hang", "note", "stops", "flags")
+TOOLS = ("look", "steps", "broken", "pay", "once", "asks", "flaky", "hang", "note", "stops", "flags", "keeps")
 
 Fault = Literal["", "busy", "bug", "busy half-way", "bug half-way", "too long"]
 
@@ -98,6 +100,7 @@ class Plan:
     window: int = 40
     summarizes: bool = False
     hooks: bool = False  # that decide something at each event
+    keeps: bool = False  # the agent has a state, and hooks that change it
 
 
 class PlannedModel:
@@ -250,6 +253,16 @@ class Play:
         raise AssertionError("the run goes round in circles")
 
 
+async def counted_model(event: BeforeModelCallEvent) -> None:
+    """Count the calls of the model in the agent's state."""
+    event.agent.state.set("models", (event.agent.state.get("models") or 0) + 1)
+
+
+async def counted_call(event: AfterToolCallEvent) -> None:
+    """Count the calls of tools there."""
+    event.agent.state.set("tools", (event.agent.state.get("tools") or 0) + 1)
+
+
 def agent_of(play: Play) -> Agent:
     """The agent of a play."""
 
@@ -313,11 +326,20 @@ def agent_of(play: Play) -> Agent:
         context.invocation_state["request_state"]["stop_event_loop"] = True
         return "stopping"
 
+    @tool
+    async def keeps(context: ToolContext) -> str:
+        """Count in the agent's state."""
+        await anyio.lowlevel.checkpoint()
+        context.state.set("kept", (context.state.get("kept") or 0) + 1)
+        context.state.delete("began")
+        return f"kept {context.state.get('kept')}"
+
     return Agent(
         PlannedModel(play),
         name="planned",
-        tools=[look, steps, broken, pay, once, asks, flaky, hang, stops, flags],
-        hooks=[play.hooks] if play.plan.hooks else [],
+        tools=[look, steps, broken, pay, once, asks, flaky, hang, stops, flags, keeps],
+        hooks=[*([play.hooks] if play.plan.hooks else []), *([counted_model, counted_call] if play.plan.keeps else [])],
+        state={"began": 1} if play.plan.keeps else None,
         system_prompt=PROMPT,
         messages=[
             {"role": "user", "content": [{"text": "Before."}]},

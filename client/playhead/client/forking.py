@@ -13,7 +13,7 @@ from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import RequestNotFoundError, RunConflictError, RunExistsError
 from playhead.runtime.core.fork import Fork, check_effects, differing, first_record, next_records
-from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, Record, RunClaimed, now_ms
+from playhead.runtime.core.records import CycleStarted, Entry, ModelStarted, Record, RunClaimed, StateChanged, now_ms
 from playhead.runtime.core.segments import changes_state, expanded, record_of
 from playhead.runtime.core.session import BeganFrom, StoredMessages
 from playhead.runtime.core.storable import ANY_SIZE
@@ -101,7 +101,8 @@ async def new_fork(log: LogReader, parent_id: str, fork: Fork, *, run_id: str, s
         updated=now,
         metadata=first.metadata,
     )
-    run = ImportedRun(info, await _definitions(log, parent), said.messages, session_cut=said.cut)
+    definitions = await _definitions(log, parent)
+    run = ImportedRun(info, definitions, said.messages, session_cut=said.cut, agent_state=said.agent_state)
     return NewFork(run, records, [first, *more])
 
 
@@ -151,17 +152,20 @@ async def _read(log: LogReader, run_id: str, fork: Fork) -> _Parent:
 
 
 async def _began_from(log: LogReader, parent: _Parent) -> StoredMessages:
-    """The messages of its session that the parent began from; its first `cycle.started` tells which they were."""
+    """What of its session the parent began from: its first `cycle.started` tells which messages, a `state.changed` the state."""
     info = parent.info
     if info.session is None:
         return StoredMessages()
     page, after = parent.entries, parent.encoded[-1].seq
+    state: dict[str, Any] | None = None
     while page:
         for _, _, record in page:
+            if isinstance(record, StateChanged) and record.begins:
+                state = record.values
             if isinstance(record, CycleStarted):
                 try:
                     began = BeganFrom.of(record)
-                    return StoredMessages(began.cut, await session_messages(log, info, began))
+                    return StoredMessages(began.cut, await session_messages(log, info, began), state)
                 except RequestNotFoundError as error:
                     raise ValueError(f"{error}: it cannot be forked") from error
         if page := await log.read(info.run_id, after=after, limit=_PAGE):

@@ -6,6 +6,7 @@ import base64
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from playhead.client.run import Run
 from playhead.runtime.core.arguments import check_whole
@@ -103,6 +104,10 @@ class Session:
         """
         return said_in(await self._log.messages(self.id))
 
+    async def state(self) -> dict[str, Any]:
+        """The agent's key-value state after the last run that has ended: what the next run begins from. Empty if it has none."""
+        return await self._log.agent_state(self.id)
+
     async def conversation(self) -> Conversation:
         """The messages up to now, also those of the run that holds the session, and where to go on with its events.
 
@@ -187,7 +192,9 @@ class Session:
         return await self._log.cut_session(self.id, upto=None)
 
     async def fork(self, new_id: str, *, at: int | None = None) -> Session:
-        """Make another session that begins with the same messages. This one is only read, also while a run holds it.
+        """Make another session that begins with the same messages, and with the agent's state as it is now.
+
+        This one is only read, also while a run holds it.
 
         Args:
             new_id: The id of the new session.
@@ -206,13 +213,15 @@ class Session:
         check_session(new_id)
         if new_id == self.id:
             raise ValueError(f"session {self.id!r} cannot be forked to its own id: give the new session another one")
-        messages = await self._log.messages(self.id)
+        stored = await self._log.stored_messages(self.id)
+        messages, state = stored.messages, stored.agent_state
         if not messages:
             raise SessionNotFoundError(self.id)
         if at is not None:
             check_whole("at", at, least=1)
         copied = fork_of(messages, at)
-        if not await self._log.store_session(new_id, copied) and await self._log.messages(new_id) != copied:
+        made = await self._log.store_session(new_id, copied, agent_state=state)
+        if not made and await self._log.messages(new_id) != copied:
             raise SessionExistsError(new_id)
         return Session(new_id, log=self._log, open_run=self._open_run)
 

@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from playhead.runtime.core.result import AgentResult
     from playhead.runtime.core.retry import RetryPolicy
     from playhead.runtime.core.retry_strategy import ModelRetryStrategy
+    from playhead.runtime.tools.agent_state import AgentState
     from playhead.runtime.tools.context import ToolContext
     from playhead.runtime.tools.decorator import tool
     from playhead.runtime.tools.mcp.server import MCPServer
@@ -95,6 +96,7 @@ __all__ = [
     "AgentNotFoundError",
     "AgentPausedError",
     "AgentResult",
+    "AgentState",
     "BadTargetError",
     "BeforeInvocationEvent",
     "BeforeModelCallEvent",
@@ -223,6 +225,7 @@ import_at_first_use(
         "AgentResult": "playhead.runtime.core.result",
         "RetryPolicy": "playhead.runtime.core.retry",
         "ModelRetryStrategy": "playhead.runtime.core.retry_strategy",
+        "AgentState": "playhead.runtime.tools.agent_state",
         "ToolContext": "playhead.runtime.tools.context",
         "MCPServer": "playhead.runtime.tools.mcp.server",
         "tool": "playhead.runtime.tools.decorator",

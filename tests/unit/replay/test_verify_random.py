@@ -42,6 +42,7 @@ PLANS = st.builds(
     window=st.sampled_from([40, 40, 5, 3]),
     summarizes=st.sampled_from([False, False, True]),
     hooks=st.booleans(),
+    keeps=st.booleans(),
 )
 
 EXAMPLES = [
@@ -75,6 +76,10 @@ EXAMPLES = [
     Plan(calls=(Call(words=0, fault="bug half-way"),), owners=((7, False),), hooks=True),
     Plan(calls=(Call(tools=("look", "steps", "flaky")),), owners=((16, True), (9, False)), hooks=True),
     Plan(calls=(Call(tools=("steps", "flaky")),), owners=((22, False),), hooks=True, tool_executor="sequential"),
+    Plan(
+        calls=(Call(tools=("keeps", "look", "keeps")), Call(tools=("pay", "keeps"))), owners=((17, False),), keeps=True
+    ),
+    Plan(calls=(Call(tools=("keeps", "broken")),), owners=((3, False), (9, True)), keeps=True, hooks=True),
 ]
 """Each kind of owner, signal, failure and end at least once."""
 

@@ -156,6 +156,7 @@ class Closing:
             state=state_name,
             session=self._claim.session,
             messages=state.added if state else (),
+            agent_state=state.agent_state if state else None,
             retention_ms=self._retention(state_name),
         )
         result = await self._send(lambda batch: self._log.finish(replace(end, batch=batch)), batch, rest, "finish")

@@ -178,8 +178,12 @@ class Execution:
         """The end of the run, if its owners end one after the other."""
         if not self.claim.idle_owners or entries[-1].seq != self.claim.head:
             return None
-        self._standstill = Standstill(fold(entries), entries)
-        return self._standstill.verdict(self.claim, crash_limit=self._options.crash_limit)
+        state = fold(entries)
+        self._standstill = Standstill(state, entries)
+        verdict = self._standstill.verdict(self.claim, crash_limit=self._options.crash_limit)
+        if verdict is not None:  # the session gets what the log has, as from any other end that an owner writes
+            self._given = state
+        return verdict
 
     async def _runner(self, entries: Sequence[Entry]) -> Runner:
         """Make what continues the run after these records, the stored ones."""

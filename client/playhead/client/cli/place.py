@@ -53,6 +53,8 @@ async def show_at(run: RunReader, *, seq: int, as_json: bool) -> int:
     for message in found.state.messages:
         for line in message_lines(message):
             console.print(Text(printable(line)))
+    if found.state.agent_state:
+        console.print(Text(printable(f"state: {short(found.state.agent_state)}")))
     for call in found.open_calls:
         console.print(Text(printable(f"open: {_call_line(call)}"), style="cyan"))
     for one in found.state.interrupts.values():
@@ -77,6 +79,7 @@ def _as_json(found: StateAt) -> dict[str, Any]:
         "messages": list(state.messages),
         "open_calls": [asdict(call) for call in found.open_calls],
         "interrupts": list(state.interrupts.values()),
+        "agent_state": state.agent_state,
         "steers": list(state.steers),
         "usage": dict(state.totals.usage),
         "next": None if found.step is None else {"step": type(found.step).__name__, **asdict(found.step)},

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.client.session import Conversation
 from playhead.runtime.core.errors import SessionNotFoundError
+from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.log.values import SessionInfo
 
 __all__ = ["session", "sessions"]
@@ -73,27 +75,29 @@ def _row(info: SessionInfo) -> list[str | Text]:
 
 @session.command("show")
 def show(session_id: SessionId, as_json: Json = False, url: Url = None, prefix: Prefix = "ph") -> None:
-    """Show the messages of a conversation, also those of the run that holds it."""
+    """Show the messages of a conversation, also those of the run that holds it, and the agent's state in it."""
 
     async def act(client: Client) -> int:
         handle = client.session(session_id)
-        info, conversation = await handle.info(), await handle.conversation()
+        info, conversation, state = await handle.info(), await handle.conversation(), await handle.state()
         if as_json:
-            print_json(asdict(info))
+            print_json({**asdict(info), "state": state})
             for message in conversation.messages:
                 print_json({"message": message})
             return 0
-        _print_conversation(info, conversation)
+        _print_conversation(info, conversation, state)
         return 0
 
     with_client(url, prefix, act)
 
 
-def _print_conversation(info: SessionInfo, conversation: Conversation) -> None:
+def _print_conversation(info: SessionInfo, conversation: Conversation, state: Mapping[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     used = f"used {age(info.used)} ago" if info.used else ""
     facts = [info.session, counted(len(conversation.messages), "message"), used]
     console.print(Text(printable(" · ".join(filter(None, facts))), style="bold"))
+    if state:
+        console.print(Text(printable(f"state: {json_line(state)}")))
     console.print()
     for message in conversation.messages:
         for line in message_lines(message):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Literal, Unpack, get_args
+from typing import Any, Final, Literal, Unpack, cast, get_args
 
 from playhead.runtime.agent.as_tool import AgentTool, agents_as_tools, check_family
 from playhead.runtime.agent.callbacks import CallbackHandler, PrintingCallbackHandler
@@ -35,6 +35,7 @@ from playhead.runtime.loop.spec import OnPartial
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.resolve import check_model
 from playhead.runtime.telemetry.operations import Attributes, checked_attributes
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.decorator import tool_index
 
 __all__ = ["Agent"]
@@ -80,6 +81,8 @@ class Agent(CalledAgent):
         record_direct_tool_call: Whether a call `agent.tool.name(…)` is added to `messages`.
         agent_id: A name for hooks and tools to read; the agent's `name` if it is None.
         trace_attributes: Attributes of every span of its runs, by name: texts, numbers, bools, or lists of one of these.
+        state: The key-value state that its tools and hooks read and change, as JSON: a dict, or an `AgentState`. In a fleet
+            the first run of a session begins from it, and each later one from what the run before it left.
         description: A description for people.
         max_record_bytes: The limit of one record; a message may be larger than its chunks, see `codec.limit_of`.
         **terms: `structured_output_model`, `structured_output_prompt` and `limits`, for calls without their own; see
@@ -89,13 +92,14 @@ class Agent(CalledAgent):
         tool: Its tools as methods: `agent.tool.add(a=1, b=2)`.
         tool_names: The names of its tools.
         hooks: The callbacks of its hooks; `hooks.add_callback(event, function)` adds one.
+        state: Its key-value state, with `get`, `set` and `delete`. Of a run in a fleet, tools and hooks have their own.
         terms: What its calls are asked for, unless they ask for something else.
         defined_at: `file:line` of the code that made it.
 
     Raises:
         ModelConfigurationError: If the model is neither a model object nor a name of a known form.
         ValueError: If an argument is out of its range, the name or a tool's name is invalid, two tools share one, the
-            structured output is not an object or has the name of a tool, or it is not known which event a hook is for. If a file, module or server of tools cannot be
+            structured output is not an object or has the name of a tool, a value of `state` is not JSON, or it is not known which event a hook is for. If a file, module or server of tools cannot be
             loaded.
         TypeError: If an argument has the wrong type, an item of `tools` is not a tool, or one of `hooks` is not a hook.
         InvalidMessageError: If one of `messages` cannot be sent to a model.
@@ -121,6 +125,7 @@ class Agent(CalledAgent):
         record_direct_tool_call: bool = True,
         agent_id: str | None = None,
         trace_attributes: Attributes | None = None,
+        state: Mapping[str, Any] | AgentState | None = None,
         description: str | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
         **terms: Unpack[TermArguments],
@@ -150,6 +155,7 @@ class Agent(CalledAgent):
         self.retry = chosen_retry(retry, retry_strategy, default=_RETRY)
         self.conversation_manager = conversation_manager_of(conversation_manager)
         self.trace_attributes = checked_attributes("trace_attributes", trace_attributes or {})
+        self.state = _state_of(state)
         self.max_record_bytes = max_record_bytes
         self.tools = tool_index([agents_as_tools(one, Agent) for one in tools or ()])
         self.allow_overrides = checked_allowance(allow_overrides, tools=self.tools)
@@ -202,6 +208,14 @@ class Agent(CalledAgent):
         A worker takes a snapshot of the agent when it is made, and does not call a hook that is added later.
         """
         self.hooks.add_callback(event_type, callback, order=order)
+
+
+def _state_of(given: object) -> AgentState:
+    if isinstance(given, AgentState):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"state must be a dict, an AgentState or None, not {type(given).__name__}")
+    return AgentState(cast("Mapping[str, Any] | None", given))
 
 
 def _caller() -> str:

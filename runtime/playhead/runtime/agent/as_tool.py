@@ -17,6 +17,7 @@ from playhead.runtime.core.segments import record_of
 from playhead.runtime.core.stopping import DELEGATED, Stop
 from playhead.runtime.core.tool_results import error_result, invalid_name
 from playhead.runtime.loop.spec import AgentSpec
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.children import ChildCall
 from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.schema import read_input
@@ -49,6 +50,7 @@ class ToolAgent(ToolsHolder, Protocol):
 
     description: str | None
     messages: Messages
+    state: AgentState
     callback_handler: CallbackHandler | None
     max_record_bytes: int
 

@@ -30,6 +30,7 @@ from playhead.runtime.models.model import Model
 from playhead.runtime.models.params import with_params
 from playhead.runtime.models.resolve import resolve_model
 from playhead.runtime.telemetry.operations import Attribute
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["DefinedAgent"]
@@ -56,6 +57,7 @@ class DefinedAgent(RefusesAttributes):
     terms: Terms
     hooks: HookRegistry
     trace_attributes: dict[str, Attribute]
+    state: AgentState
 
     def __init__(self, model: str | Model | None) -> None:
         self._system_prompt = SystemPrompt()
@@ -171,6 +173,7 @@ class DefinedAgent(RefusesAttributes):
         taken.tools = {
             name: tool.snapshot() if isinstance(tool, AgentTool) else tool for name, tool in self.tools.items()
         }
+        taken.state = AgentState(self.state.get())
         taken._runs = InProcessRuns()
         return taken
 

@@ -26,6 +26,7 @@ from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import storable
 from playhead.runtime.core.submission import submission
 from playhead.runtime.loop.spec import AgentSpec
+from playhead.runtime.tools.agent_state import AgentState
 
 __all__ = ["InProcessRuns", "Invoked"]
 
@@ -37,6 +38,7 @@ class Invoked(Protocol):
 
     name: str
     messages: Messages
+    state: AgentState
     callback_handler: CallbackHandler | None
     max_record_bytes: int
 
@@ -186,7 +188,8 @@ class InProcessRuns:
         agent.check_overrides([Entry(1, 0, submitted.record)])
         spec = agent.of_run(submitted.record).spec
         spec = replace(spec, terms=asked.terms.over(spec.terms))  # with the class, which a record cannot hold
-        return Invocation(spec, submitted, history=agent.messages, invocation_state=invocation_state)
+        values: dict[str, Any] = {"history": agent.messages, "invocation_state": invocation_state, "store": agent.state}
+        return Invocation(spec, submitted, **values)
 
     def _resume(
         self,

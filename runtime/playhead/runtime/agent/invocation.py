@@ -46,6 +46,7 @@ from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import AgentSpec, Flush
 from playhead.runtime.loop.traced_agent import traced_agent
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.children import ChildCall
 
 __all__ = ["InProcessChildren", "Invocation"]
@@ -76,6 +77,7 @@ class Invocation:
         *,
         history: Iterable[Message],
         invocation_state: dict[str, Any],
+        store: AgentState,
         children: InProcessChildren | None = None,
         child: ChildCall | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class Invocation:
             submitted: Record 1, encoded.
             history: The messages that it starts from.
             invocation_state: Passed to tools unchanged; its storable part is in `submitted`.
+            store: The agent's state, which the run changes.
             children: Runs the children of this run and has its log; None for a run that is not a child.
             child: The call whose child it is; None for a run that is not a child.
         """
@@ -96,6 +99,7 @@ class Invocation:
         self.paused: bool = False
         self.error: Exception | None = None
         self.invocation_state = invocation_state
+        self._agent_state = store
         self._spec = spec
         self._submitted = submitted
         self._history = list(history)
@@ -189,6 +193,7 @@ class Invocation:
             invocation_state=self.invocation_state,
             telemetry=self._telemetry,
             children=self._children,
+            store=self._agent_state,
         )
 
     def _keep(self, record: Record | Encoded, *, last: bool = False) -> Stored:
@@ -301,7 +306,9 @@ class InProcessChildren:
             metadata={PARENT: call.parent},
             limit=agent.max_record_bytes,
         )
-        return Invocation(agent.spec, submitted, history=agent.messages, invocation_state={}, children=self, child=call)
+        store = tool.agent.state if tool.preserves else agent.state
+        given: dict[str, Any] = {"history": agent.messages, "invocation_state": {}, "store": store}
+        return Invocation(agent.spec, submitted, **given, children=self, child=call)
 
 
 async def _answered(run: Invocation, call: ChildCall) -> bool:

@@ -17,6 +17,7 @@ from playhead.runtime.core.state import open_chunks
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.runner import Opening, Target
 from playhead.runtime.loop.traced_agent import traced_agent
+from playhead.runtime.tools.agent_state import AgentState
 
 __all__ = ["AgentTarget", "RunTarget", "target_of_run"]
 
@@ -52,6 +53,7 @@ class AgentTarget:
             longest_wait=opening.longest_wait,
             children=opening.children,
             telemetry=opening.telemetry,
+            store=AgentState.of_run(state.agent_state, opening.said.agent_state, self.agent.state.get()),
         )
 
 

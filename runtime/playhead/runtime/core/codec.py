@@ -43,7 +43,14 @@ MAX_SUM_BYTES: Final = 64 << 20
 """The size limit, in bytes, of a record that repeats stored data: see `limit_of`. Far below the limits of Redis and msgpack."""
 
 _SUMS: Final = frozenset(
-    {"run.completed", "run.cancelled", "run.paused", "structured_output.produced", "child.recorded"}
+    {
+        "run.completed",
+        "run.cancelled",
+        "run.paused",
+        "structured_output.produced",
+        "child.recorded",
+        "state.changed",
+    }
 )
 _BIG_INT: Final = 1  # msgpack extension code: an int beyond 64 bits, as decimal text
 _ADVICE: Final = "Use text, numbers, bytes, lists and dicts with text keys."

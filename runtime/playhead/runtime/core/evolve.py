@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final, TypeVar, cast
 
+from playhead.runtime.core.agent_state import state_changed, with_state_change
 from playhead.runtime.core.batch_order import ordered_results
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.children import child_recorded, child_started
@@ -42,6 +43,7 @@ from playhead.runtime.core.records import (
     RunResumed,
     RunSubmitted,
     SignalReceived,
+    StateChanged,
     StructuredOutputProduced,
     ToolDecided,
     ToolFinished,
@@ -281,11 +283,12 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     ModelFailed: _model_failed,
     ContextReduced: after_reduction,
     MessageAdded: _message_added,
-    ToolDecided: tool_decided,
+    ToolDecided: lambda state, record: tool_decided(with_state_change(state, record.state), record),
     HookDecided: hook_decided,
     ToolStarted: _tool_started,
-    ToolFinished: _tool_finished,
-    ToolInterrupted: _tool_interrupted,
+    ToolFinished: lambda state, record: _tool_finished(with_state_change(state, record.state), record),
+    ToolInterrupted: lambda state, record: _tool_interrupted(with_state_change(state, record.state), record),
+    StateChanged: state_changed,
     ChildStarted: lambda state, record: replace(state, children=child_started(state.children, record)),
     ChildRecorded: lambda state, record: replace(state, children=child_recorded(state.children, record)),
     StructuredOutputProduced: lambda state, record: replace(state, output=record.value),

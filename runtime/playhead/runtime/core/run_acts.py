@@ -31,6 +31,7 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunSubmitted,
     SignalReceived,
+    StateChanged,
     ToolDecided,
     ToolFinished,
     ToolInterrupted,
@@ -162,6 +163,7 @@ class Acts:
             case ToolFinished():
                 result = {"status": record.result["status"], "content": record.result["content"]}
                 result |= {} if record.stop is None else {"stop": record.stop}
+                result |= {} if record.state is None else {"state": record.state}
                 self._add_call("tool", record.index, record.name, entry, result)
             case ToolInterrupted():
                 asked = [{"name": one.get("name"), "reason": one.get("reason")} for one in record.interrupts]
@@ -232,6 +234,9 @@ class Acts:
                 self._add("hook", record.verdict, entry, content, index=record.index)
             case HookDecided():
                 self._add("hook", record.verdict, entry, {"event": record.event, "value": _decided(record.value)})
+            case StateChanged():
+                name = "state begins" if record.begins else "state"
+                self._add("hook", name, entry, {"values": record.values, "deleted": record.deleted})
             case RunFailed(error_type=kind, message=text):
                 self._add("end", "failed", entry, {"error_type": kind, "message": text})
             case RunCompleted(result=result) | RunCancelled(result=result):

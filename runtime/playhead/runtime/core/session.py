@@ -9,9 +9,9 @@ do not count them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from playhead.runtime.core.context import is_marker
 from playhead.runtime.core.converse import Message
@@ -40,15 +40,17 @@ class BeganFrom:
 
 
 class StoredMessages(NamedTuple):
-    """What a log has of the messages of a session.
+    """What a log has of a session: what a run begins from.
 
     Attributes:
         cut: How many have been cut: the first of `messages` has the number `cut + 1`.
         messages: The others, oldest first.
+        agent_state: The state of the agent after the last run that had one; None if no run had.
     """
 
     cut: int = 0
     messages: Sequence[Message] = ()
+    agent_state: Mapping[str, Any] | None = None
 
     @property
     def began_from(self) -> BeganFrom:

@@ -79,6 +79,7 @@ class RunState:
         calls: Model calls begun in the run.
         said: What the run adds to its session up to its last reduction; see `added`.
         spoken: The last message of the model before the last reduction.
+        agent_state: The state of the agent; None if no record has any of it.
         resumed: `totals` when the run last resumed after a pause, and the cycle it paused in.
     """
 
@@ -129,6 +130,7 @@ class RunState:
     calls: int = 0
     said: tuple[Message, ...] = ()
     spoken: Message | None = None
+    agent_state: Mapping[str, Any] | None = None
     totals: Totals = NO_TOTALS
     resumed: tuple[Totals, int] | None = None
 

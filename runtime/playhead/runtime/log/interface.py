@@ -11,7 +11,7 @@ below this interface.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.definition import AgentDefinition, StoredDefinition
@@ -237,7 +237,11 @@ class SessionLog(Protocol):
     """
 
     async def stored_messages(self, session: str) -> StoredMessages:
-        """The session's messages, and how many were cut before them; none for an unknown session."""
+        """The session's messages, how many were cut before them, and the agent's state; none for an unknown session."""
+        ...
+
+    async def agent_state(self, session: str) -> dict[str, Any]:
+        """The state of the agent after the last run of the session that had one; empty if none had."""
         ...
 
     async def session_info(self, session: str) -> SessionInfo | None:
@@ -266,8 +270,10 @@ class SessionLog(Protocol):
         """
         ...
 
-    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
-        """Make a session with these messages. Returns False, and changes nothing, if it has messages or a run already."""
+    async def store_session(
+        self, session: str, messages: Sequence[Message], *, agent_state: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Make a session with these messages and this state of the agent. Returns False, and changes nothing, if it has messages or a run already."""
         ...
 
 

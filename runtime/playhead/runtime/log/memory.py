@@ -11,8 +11,9 @@ import itertools
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from playhead.runtime.core.agent_state import packed_state
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import decode_stored, pack, unpack
 from playhead.runtime.core.converse import Message
@@ -102,7 +103,8 @@ class MemoryLog:
         """See `Log.import_run`. Raises `EncodingError` if a message is not plain data."""
         messages = [pack(message) for message in run.messages]
         entries = [entry async for page in records for entry in page]
-        return self._notify(self._rules.import_run(run, entries, messages, now=self._now()))
+        state = packed_state(run.agent_state)
+        return self._notify(self._rules.import_run(run, entries, messages, agent_state=state, now=self._now()))
 
     async def signal(self, run_id: str, signal: Signal) -> RunStateName | None:
         """See `Log.signal`. Raises `EncodingError` if the signal's body is not plain data."""
@@ -210,7 +212,14 @@ class MemoryLog:
         """See `Log.stored_messages`."""
         self._now()
         found = self._rules.sessions.all.get(session)
-        return StoredMessages(found.cut, [unpack(data) for data in found.messages]) if found else StoredMessages(0, [])
+        if found is None:
+            return StoredMessages(0, [])
+        state = None if found.agent_state is None else unpack(found.agent_state)
+        return StoredMessages(found.cut, [unpack(data) for data in found.messages], state)
+
+    async def agent_state(self, session: str) -> dict[str, Any]:
+        """See `Log.agent_state`."""
+        return dict((await self.stored_messages(session)).agent_state or {})
 
     async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
         """See `Log.history`."""
@@ -238,10 +247,13 @@ class MemoryLog:
         self._now()
         return self._rules.cut_session(session, upto=upto)
 
-    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
+    async def store_session(
+        self, session: str, messages: Sequence[Message], *, agent_state: Mapping[str, Any] | None = None
+    ) -> bool:
         """See `Log.store_session`. Raises `EncodingError` if a message is not plain data."""
         check_new_session(session, messages)
-        return self._rules.store_session(session, [pack(message) for message in messages], now=self._now())
+        packed, state = [pack(message) for message in messages], packed_state(agent_state)
+        return self._rules.store_session(session, packed, agent_state=state, now=self._now())
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""
@@ -324,7 +336,8 @@ class MemoryLog:
     async def finish(self, end: RunEnd) -> WriteResult:
         """See `Log.finish`. Raises `EncodingError` before anything is changed if a message is not plain data."""
         messages = [pack(message) for message in end.messages]
-        return self._notify(self._rules.finish(end, messages, now=self._now()))
+        state = packed_state(end.agent_state)
+        return self._notify(self._rules.finish(end, messages, agent_state=state, now=self._now()))
 
     async def release(self, batch: Batch, *, delay_ms: int = 0) -> WriteResult:
         """See `Log.release`."""

@@ -107,7 +107,13 @@ class Rules(RunStates):
         return holder.run_id, self.put_signal(holder, new.run_id, steer, ending=(), now=now)
 
     def import_run(
-        self, run: ImportedRun, entries: Sequence[EncodedEntry], messages: Sequence[bytes], *, now: int
+        self,
+        run: ImportedRun,
+        entries: Sequence[EncodedEntry],
+        messages: Sequence[bytes],
+        *,
+        agent_state: bytes | None = None,
+        now: int,
     ) -> tuple[bool, Notifications]:
         """Store a run whole, with its session of `messages`, and queue it if it has not ended. Returns whether it is new."""
         if run.info.run_id in self.runs:
@@ -121,7 +127,7 @@ class Rules(RunStates):
             stored.created = stored.updated = now
             if (session := run.info.session) is not None:
                 place = {"cut": run.session_cut, "now": now, "position": self.next_position(now)}
-                self.sessions.hold(session, messages, run_id=stored.run_id, **place)
+                self.sessions.hold(session, messages, agent_state=agent_state, run_id=stored.run_id, **place)
             return True, self.enqueue(stored, now=now)
         self.keep_until(stored, until)
         self.definitions.end(stored, until=until)
@@ -178,9 +184,12 @@ class Rules(RunStates):
             raise SessionHeldError(session, holder.run_id, state=holder.state)
         return self.sessions.cut(session, upto=upto)
 
-    def store_session(self, session: str, messages: Sequence[bytes], *, now: int) -> bool:
-        """Make a session with these messages. Returns False if it has messages or a run."""
-        return self.sessions.store(session, messages, now=now, position=self.next_position(now))
+    def store_session(
+        self, session: str, messages: Sequence[bytes], *, agent_state: bytes | None = None, now: int
+    ) -> bool:
+        """Make a session with these messages and this state. Returns False if it has messages or a run."""
+        place = {"now": now, "position": self.next_position(now)}
+        return self.sessions.store(session, messages, agent_state=agent_state, **place)
 
     # ------------------------------------------------------------------ owners
 
@@ -256,8 +265,10 @@ class Rules(RunStates):
             renewals.append(Renewal(ours=ours, inbox=len(run.inbox) if run else 0))
         return renewals
 
-    def finish(self, end: RunEnd, messages: Sequence[bytes], *, now: int) -> tuple[WriteResult, Notifications]:
-        """Store the last records, end the run, and add `messages` to its session.
+    def finish(
+        self, end: RunEnd, messages: Sequence[bytes], *, agent_state: bytes | None = None, now: int
+    ) -> tuple[WriteResult, Notifications]:
+        """Store the last records, end the run, add `messages` to its session, and keep the agent's state there.
 
         Raises:
             PlayheadError: If `end.session` is not the run's.
@@ -275,7 +286,9 @@ class Rules(RunStates):
         run.write(batch)
         run.errors += end.state == "failed"
         if end.session is not None:
-            self.sessions.all[end.session].messages.extend(messages)
+            session = self.sessions.all[end.session]
+            session.messages.extend(messages)
+            session.agent_state = session.agent_state if agent_state is None else agent_state
         notifications = self.end_run(run, end.state, retention_ms=end.retention_ms, now=now)
         return run.result(WriteStatus.OK), notifications
 

@@ -28,6 +28,7 @@ class LogSession:
         created: When it was made; None if it was deleted.
         used: When a run of it was last submitted or ended.
         position: Its position among all sessions; 0 for one that is not listed.
+        agent_state: The state of the agent after the last run that had one, encoded.
     """
 
     holder: str | None = None
@@ -37,6 +38,7 @@ class LogSession:
     created: int | None = None
     used: int = 0
     position: int = 0
+    agent_state: bytes | None = None
     kept_until: int = 0
     expires: int | None = None
 
@@ -77,9 +79,20 @@ class Sessions:
             self.all[name] = LogSession(messages=list(messages), cut=cut)
             self._expire(name, until)
 
-    def hold(self, name: str, messages: Sequence[bytes], *, cut: int, run_id: str, now: int, position: int) -> None:
+    def hold(
+        self,
+        name: str,
+        messages: Sequence[bytes],
+        *,
+        cut: int,
+        agent_state: bytes | None,
+        run_id: str,
+        now: int,
+        position: int,
+    ) -> None:
         """Make a session with these messages, which a fork holds."""
         self.all[name] = LogSession(holder=run_id, messages=list(messages), cut=cut, created=now)
+        self.all[name].agent_state = agent_state
         self.all[name].use(now=now, position=position)
 
     def leave(self, name: str, run_id: str, *, now: int, until: int, position: int) -> str | None:
@@ -114,12 +127,14 @@ class Sessions:
             self._empty(name)
         return True
 
-    def store(self, name: str, messages: Sequence[bytes], *, now: int, position: int) -> bool:
+    def store(
+        self, name: str, messages: Sequence[bytes], *, agent_state: bytes | None, now: int, position: int
+    ) -> bool:
         """Make a session with these messages. Returns False if it has messages or a run."""
         session = self.all.setdefault(name, LogSession())
         if session.holder is not None or session.messages:
             return False
-        session.messages, session.created = list(messages), now
+        session.messages, session.created, session.agent_state = list(messages), now, agent_state
         session.use(now=now, position=position)
         self._expire(name, max(session.expires or 0, now + SESSION_RETENTION_MS))
         return True
@@ -141,7 +156,7 @@ class Sessions:
     def _empty(self, name: str) -> None:
         """A free session has no messages: only the number of those that were cut may stay."""
         session = self.all[name]
-        session.position, session.created = 0, None
+        session.position, session.created, session.agent_state = 0, None, None
         if not session.cut:
             del self.all[name]
 

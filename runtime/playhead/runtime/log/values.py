@@ -193,7 +193,8 @@ class Batch:
 class RunEnd:
     """The end of a run: its last records, its state, and the new messages of its session.
 
-    `messages` are appended to the session's stream; `retention_ms` is how long the run stays readable.
+    `messages` are appended to the session's stream; `agent_state`, if there is one, is the session's from now on;
+    `retention_ms` is how long the run stays readable.
 
     Raises:
         ValueError: If the state is not terminal, or the retention is not a positive number of milliseconds.
@@ -204,6 +205,7 @@ class RunEnd:
     session: str | None = None
     messages: Sequence[Message] = ()
     retention_ms: int = DEFAULT_RETENTION_MS
+    agent_state: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.state not in ENDED_STATES:
@@ -226,7 +228,7 @@ class ImportedRun:
     `info` is what `Log.info` will answer, except that the session is one of its own: it has the `messages` that the run
     began from, and no other run; and that the log gives a fork its times. `definitions` are those that its `run.claimed`
     name. A run that has ended is kept for `retention_ms`. `session_cut` is how many messages had been cut from its session
-    before the first of `messages`.
+    before the first of `messages`, and `agent_state` that of the agent in the session of a fork.
 
     Raises:
         ValueError, TypeError: If a name or the metadata is malformed, the run is neither ended nor queued, it has messages
@@ -238,6 +240,7 @@ class ImportedRun:
     messages: Sequence[Message] = ()
     retention_ms: int = DEFAULT_RETENTION_MS
     session_cut: int = 0
+    agent_state: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_count("session_cut", self.session_cut)

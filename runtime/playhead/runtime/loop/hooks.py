@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from playhead.runtime.core.converse import ContentBlock, Message, Prompt, ToolResult, ToolUse
 from playhead.runtime.core.hook_verdicts import BatchVerdict, CallVerdict, InvocationVerdict, ResultVerdict
 from playhead.runtime.core.state import RunState
+from playhead.runtime.tools.agent_state import AgentState
 
 __all__ = ["EndedCall", "Hooks", "Moment"]
 
@@ -22,12 +23,14 @@ class Moment:
         state: The fold of its records.
         invocation_state: What its tools get, too.
         cancel_signal: Set as soon as a cancel is delivered.
+        store: The state of the agent, which hooks may change.
     """
 
     run_id: str
     state: RunState
     invocation_state: dict[str, Any]
     cancel_signal: threading.Event
+    store: AgentState = field(default_factory=AgentState)
 
 
 @dataclass(frozen=True, slots=True)

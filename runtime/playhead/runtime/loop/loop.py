@@ -34,6 +34,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunResumed,
     SignalReceived,
+    StateChanged,
     StructuredOutputProduced,
     now_ms,
 )
@@ -72,6 +73,7 @@ from playhead.runtime.loop.tool_batch import ToolBatch, finished
 from playhead.runtime.loop.tool_hooks import ToolHooks
 from playhead.runtime.models.calling import CallContext
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.children import ChildRuns
 
 __all__ = ["Loop"]
@@ -93,6 +95,7 @@ class Loop:
         partial: `state.open_chunks` of the records: what is left of a model call that broke off.
         began_from: The messages of its session that the run began from; None for none.
         children: Runs the agents that are tools; None in a replay.
+        store: The state of the agent: what the log has of it, else what the run begins from; None for what the log has.
         longest_wait: The longest wait before a model is called again that is waited here, in seconds.
         telemetry: Within whose spans the model and the tools run; None for none.
 
@@ -101,6 +104,7 @@ class Loop:
         state: The fold of all records yielded so far.
         head: The `seq` of the last record yielded.
         answer: The message of the call that broke off, if it is whole; None to withdraw it.
+        store: The state of the agent.
     """
 
     def __init__(
@@ -120,6 +124,7 @@ class Loop:
         longest_wait: float = math.inf,
         telemetry: RunTelemetry | None = None,
         children: ChildRuns | None = None,
+        store: AgentState | None = None,
     ) -> None:
         self.spec = spec
         self.run_id: str = run_id
@@ -133,6 +138,7 @@ class Loop:
         self._began_from = began_from or BeganFrom()
         self._longest_wait = longest_wait
         self._telemetry = telemetry
+        self.store: AgentState = store or AgentState(state.agent_state)
         self.answer: AddAnswer | None = whole_answer(partial)
         self._terms: Terms = state.terms.over(spec.terms)
         self._partial = partial if spec.on_partial == "continue" else ()
@@ -149,6 +155,7 @@ class Loop:
             state=lambda: self.state,
             terms=self._terms,
             children=children,
+            store=self.store,
             hooks=ToolHooks(spec.hooks, spec=spec, moment=self._moment, ownership=self.ownership)
             if spec.hooks is not None
             else None,
@@ -176,6 +183,9 @@ class Loop:
             ValueError: If the structured output that the call asks for has the name of one of the agent's tools.
         """
         check_no_clash(self._terms, self.spec.tools)  # only here, because a client does not know the agent's tools
+        if (begun := self._begun_state()) is not None:
+            self._count(begun)
+            yield begun
         while True:
             for signal in self.control.take():  # before any new work, so that `decide` sees a cancel
                 received = SignalReceived(at=now_ms(), signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
@@ -192,11 +202,30 @@ class Loop:
                 yield FLUSH  # whether the run is still owned is known when its records are stored
             async with aclosing(self._hooked.perform(step) if self._hooked else self._perform(step)) as items:
                 async for item in items:
-                    if not isinstance(item, Flush):
+                    if type(item) is list:
+                        self._count(item)
+                    elif not isinstance(item, Flush):
+                        if self.store.is_changed and (changed := self._changed_state()) is not None:
+                            self._count(changed)
+                            yield changed
                         self._count(item)
                     yield item
             if isinstance(step, Pause):  # the run has no owner after this: a later signal is for the next owner
                 return
+
+    def _begun_state(self) -> StateChanged | None:
+        """The state from which the run begins, unless the log has it or it is empty."""
+        begins = self.state.agent_state is None and self.state.phase == "opening"
+        values = self.store.get() if begins else None
+        if not values:
+            return None
+        self.store.take_changes()
+        return StateChanged(at=now_ms(), values=values, begins=True)
+
+    def _changed_state(self) -> StateChanged | None:
+        """What hooks changed in the state since the last record."""
+        change = self.store.take_changes()
+        return None if change is None else StateChanged(at=now_ms(), **change)
 
     @property
     def ending(self) -> bool:
@@ -215,7 +244,8 @@ class Loop:
         return ending.error if isinstance(ending, Failed | Postponed | Overflowed) else None
 
     def _moment(self) -> Moment:
-        return Moment(self.run_id, self.state, self._context.invocation_state, self.control.cancel_signal)
+        values = self._context.invocation_state
+        return Moment(self.run_id, self.state, values, self.control.cancel_signal, self.store)
 
     @property
     def rest(self) -> float:

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any, Final, cast
 
 from playhead.runtime.concurrency import is_being_cancelled, merge
+from playhead.runtime.core.agent_state import MAX_STATE_BYTES
 from playhead.runtime.core.codec import encode_record, limit_of
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError
@@ -42,6 +43,7 @@ from playhead.runtime.loop.output_check import checked_call
 from playhead.runtime.loop.spec import FLUSH, AgentSpec, CallableTool, LoopOutput
 from playhead.runtime.loop.tool_hooks import ToolCall, ToolHooks
 from playhead.runtime.telemetry.run_telemetry import RunTelemetry
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.children import ChildPlace, ChildRuns
 from playhead.runtime.tools.context import NotBegunError, ToolContext
 from playhead.runtime.tools.tool import ChildBegan, ChildHeard, Interruption, Outcome, Progress, ToolItem
@@ -70,7 +72,8 @@ class ToolBatch:
     calls in turn, each in its own group. The starts of a group are stored before the first of its bodies begins.
 
     `run_id` returns the id with which effect keys begin, and `state` the fold of every record yielded so far, including
-    those of this batch. `children` runs agents that are tools. `hooks` asks the agent's hooks; calls that run in turn are decided and settled in turn, too.
+    those of this batch. `store` is the agent's state, and `children` runs agents that are tools. `hooks` asks the agent's
+    hooks; calls that run in turn are decided and settled in turn, too.
     """
 
     def __init__(
@@ -83,10 +86,12 @@ class ToolBatch:
         invocation_state: dict[str, Any],
         state: Callable[[], RunState],
         terms: Terms,
+        store: AgentState,
         hooks: ToolHooks | None = None,
         telemetry: RunTelemetry | None = None,
         children: ChildRuns | None = None,
     ) -> None:
+        self._store = store
         self._spec = spec
         self._children = children
         self._run_id = run_id
@@ -242,6 +247,7 @@ class ToolBatch:
             attempt=2 if call.again else 1,
             effect_key=call.key,
             responses=self._state().responses,
+            state=self._store.of_call(),
             messages=self._state().messages,
             ownership=self._ownership,
             children=self._place(call),
@@ -269,15 +275,17 @@ class ToolBatch:
     def _fitting(self, record: Record, call: ToolCall) -> Record | Encoded:
         """The record or, if it cannot be stored, an error in its place that tells the model what is wrong."""
         times = 1 if hook_of(record) is None else 2  # it has the result as it was and as a hook changed it
+        change = None if isinstance(record, ToolProgressed) else dict(record).get("state")
+        limit = times * self._spec.max_record_bytes + (MAX_STATE_BYTES if change else 0)
         try:
-            return Encoded(record, encode_record(record, limit=limit_of(record, times * self._spec.max_record_bytes)))
+            return Encoded(record, encode_record(record, limit=limit_of(record, limit)))
         except (RecordTooLargeError, EncodingError) as error:
             if isinstance(record, ToolProgressed):
                 data = f"(not stored: {error})"
                 return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=data)
             took = record.duration_ms if isinstance(record, ToolFinished) else 0
             result = error_result(call.use["toolUseId"], f"Error: {error}")
-            return finished(call.index, call.use, result, duration_ms=took)
+            return finished(call.index, call.use, result, duration_ms=took, state=change)
 
 
 def _unknown(call: ToolCall) -> Record:
@@ -293,9 +301,11 @@ def _record(item: ToolItem, call: ToolCall, took: int, context: ToolContext) -> 
         case Progress():
             return ToolProgressed(at=now_ms(), index=call.index, tool_use=call.use, data=item.value)
         case Interruption():
-            return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=item.interrupts)
+            change, asked = context.state.end(), item.interrupts
+            return ToolInterrupted(at=now_ms(), index=call.index, tool_use=call.use, interrupts=asked, state=change)
         case Outcome():
-            return finished(call.index, call.use, item.result, duration_ms=took, stop=context.stop_request())
+            stop, change = context.stop_request(), context.state.end()
+            return finished(call.index, call.use, item.result, duration_ms=took, stop=stop, state=change)
 
 
 async def _surviving(items: AsyncGenerator[ToolItem, None], call: ToolUse) -> AsyncGenerator[ToolItem, None]:
@@ -326,7 +336,21 @@ def _may_be_the_users(error: BaseException) -> bool:
 
 
 def finished(
-    index: int, call: ToolUse, result: ToolResult, *, duration_ms: int = 0, stop: dict[str, Any] | None = None
+    index: int,
+    call: ToolUse,
+    result: ToolResult,
+    *,
+    duration_ms: int = 0,
+    stop: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> ToolFinished:
     """The record of a call's result."""
-    return ToolFinished(at=now_ms(), index=index, name=call["name"], result=result, duration_ms=duration_ms, stop=stop)
+    return ToolFinished(
+        at=now_ms(),
+        index=index,
+        name=call["name"],
+        result=result,
+        duration_ms=duration_ms,
+        stop=stop,
+        state=state,
+    )

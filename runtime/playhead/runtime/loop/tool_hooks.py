@@ -106,7 +106,14 @@ class ToolHooks:
         ended = EndedCall(call.use, tool, record.result, error, call.cancelled, seconds)
         verdict = await self._hooks.after_tool_call(self._moment(), ended)
         if verdict.retry and call.cancelled is None:
-            return ToolDecided(at=now_ms(), index=call.index, tool_use=call.use, verdict="retry", result=record.result)
+            return ToolDecided(
+                at=now_ms(),
+                index=call.index,
+                tool_use=call.use,
+                verdict="retry",
+                result=record.result,
+                state=record.state,
+            )
         if verdict.result is None:
             return None
         return record.model_copy(update={"result": verdict.result, "returned": record.result})

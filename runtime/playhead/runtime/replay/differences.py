@@ -234,6 +234,8 @@ def _kind(recorded: Record, now: Record | None, *, executor: bool, began: frozen
         return "hook"
     if isinstance(now, RunFailed) and now.error_type == "RecordTooLargeError" and not isinstance(recorded, RunFailed):
         return "limit"
+    if "state.changed" in types:
+        return "hook"
     if "context.reduced" in types:
         return "context"
     if types == {"model.retried", "model.started"}:

@@ -25,6 +25,7 @@ from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, Claim, RunEnd
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush
+from playhead.runtime.tools.agent_state import AgentState
 
 __all__ = ["OwnerHere"]
 
@@ -94,6 +95,7 @@ class OwnerHere:
             partial=open_chunks(state, entries),
             began_from=said.began_from,
             children=InProcessChildren(self.log),
+            store=AgentState.of_run(state.agent_state, said.agent_state, agent.state.get()),
         )
         if made is not None:
             self.on_entry(Entry(claim.head + 1, claim.epoch, made))
@@ -107,7 +109,8 @@ class OwnerHere:
             await self.log.pause(batch, interrupts=[str(one["id"]) for one in last.interrupts])
         else:
             ended = cast("RunStateName", last.type.removeprefix("run."))
-            await self.log.finish(RunEnd(batch, ended, claim.session, loop.state.added))
+            kept_state = loop.state.agent_state
+            await self.log.finish(RunEnd(batch, ended, claim.session, loop.state.added, agent_state=kept_state))
         return last
 
     async def _encoded(self, loop: Loop, *, limit: int) -> AsyncGenerator[bytes, None]:

@@ -14,6 +14,7 @@ from playhead.runtime.core.records import (
     HookDecided,
     ModelRetried,
     Record,
+    StateChanged,
     ToolDecided,
     ToolFinished,
     ToolInterrupted,
@@ -171,8 +172,15 @@ class RecordedHooks:
         """Nothing."""
 
     async def _next(self, ahead: int = 0) -> Record | None:
-        spot = await self._playback.peek(ahead)
-        return spot.record if spot is not None else None
+        """The record `ahead` records after the next one, without those of changes of the state."""
+        skipped = 0
+        while (spot := await self._playback.peek(skipped)) is not None:
+            if not isinstance(spot.stored, StateChanged):
+                if ahead == 0:
+                    return spot.record
+                ahead -= 1
+            skipped += 1
+        return None
 
     async def _decided(self, event: str, *, ahead: int = 0) -> HookDecided | None:
         record = await self._next(ahead)

@@ -22,6 +22,7 @@ from playhead.runtime.core.records import (
     ModelFailed,
     ModelStarted,
     Record,
+    StateChanged,
     ToolDecided,
     ToolFinished,
     ToolInterrupted,
@@ -44,7 +45,7 @@ from playhead.runtime.tools.tool import Tool
 __all__ = ["Owner", "Subject"]
 
 
-_OF_CALLS: Final = (HookDecided, ToolDecided, ToolStarted, ToolFinished, ToolInterrupted)
+_OF_CALLS: Final = (HookDecided, StateChanged, ToolDecided, ToolStarted, ToolFinished, ToolInterrupted)
 """The records with which the calls of a message may begin."""
 
 
@@ -170,6 +171,8 @@ class Owner:
                     return None
                 if not self._playback.in_call:
                     await self._playback.deliver()
+                if isinstance(spot.stored, StateChanged):
+                    self._play_state(spot.stored)
                 if isinstance(spot.stored, _OF_CALLS) and not self._playback.begun:
                     self._loop.run_id = await self._playback.id_in_keys() or self._loop.run_id
                 item = await self._next(items)
@@ -180,6 +183,22 @@ class Owner:
                     continue
                 if (found := await self._compare(item)) is not None:
                     return found
+
+    def _play_state(self, record: StateChanged) -> None:
+        """Have the state that the run began from; and what hooks changed, if they are played."""
+        if record.begins:
+            self._loop.store.load(record.values)
+        elif not self._subject.live_hooks:
+            self._loop.store.apply(dict(record))
+
+    async def _pass_untold(self, now: Record | None) -> None:
+        """Take a change of the state by a hook that is told of messages: such hooks are not called."""
+        hooks = self._subject.agent.hooks
+        if isinstance(now, StateChanged) or not hooks.callbacks_for("MessageAddedEvent"):
+            return
+        while (spot := await self._playback.peek()) is not None and isinstance(spot.stored, StateChanged):
+            self._go_on(spot, spot.stored)
+            self._loop.store.load(self._past.state.agent_state or {})
 
     async def _next(self, items: AsyncGenerator[LoopOutput, None]) -> LoopOutput | None:
         """What the loop yields, or the failure that a worker would store in its place; None at its end."""
@@ -212,10 +231,12 @@ class Owner:
         live = self._playback.live_call
         while live and (spot := await self._playback.peek()) is not None and type(spot.stored) is list:
             self._past.advance()
-        spot = await self._playback.peek()
-        assert spot is not None, "the loop is asked only while this owner has another record"
-        recorded = spot.record
         now = None if item is None or isinstance(item, Flush) else record_of(item)
+        await self._pass_untold(now)
+        spot = await self._playback.peek()
+        if spot is None:
+            return None
+        recorded = spot.record
         change = self._change(recorded, now, live=live)
         if change is not None and (change.kind not in self._subject.ignore or now is None or now.type != recorded.type):
             return Difference(self._run_id, spot.seq, spot.epoch, recorded.type, (change,))

@@ -21,12 +21,14 @@ from playhead.runtime.core.records import (
     MessageAdded,
     ModelFailed,
     ModelRetried,
+    ModelStarted,
     Record,
     RunCancelled,
     RunClaimed,
     RunFailed,
     RunHandedOver,
     SignalReceived,
+    StateChanged,
     ToolDecided,
     ToolFinished,
     ToolInterrupted,
@@ -162,7 +164,7 @@ class Playback:
         The present id of the run is another one in an import under a new id, and for what a fork has of its parent.
         """
         ahead = 0
-        while (spot := await self.peek(ahead)) is not None and not isinstance(spot.stored, MessageAdded):
+        while (spot := await self.peek(ahead)) is not None and not isinstance(spot.stored, MessageAdded | ModelStarted):
             if isinstance(spot.stored, ToolStarted):
                 return spot.stored.effect_key.partition("/")[0]
             ahead += 1
@@ -174,7 +176,9 @@ class Playback:
         None if the next record is not of any call whose body has begun: then this owner's calls took another course.
         """
         while True:
-            spot = await self.peek()
+            ahead = 0
+            while (spot := await self.peek(ahead)) is not None and isinstance(spot.stored, StateChanged):
+                ahead += 1  # by a hook that was asked about the result which comes next
             record = spot.stored if spot is not None else None
             if spot is not None and (isinstance(record, _GOES_ON) or _ends_body(record)):
                 if record.index == index and spot.seq > given:
@@ -343,6 +347,8 @@ class RecordedTool:
                 continue
             if isinstance(record, ToolFinished):
                 context.stopping = Stop.read(record.stop)
+            if _ends_body(record):
+                context.state.apply(record.state)
             yield _end(record)
             return
 

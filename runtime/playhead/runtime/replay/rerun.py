@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from playhead.runtime.agent.factory import AgentSource, Make, source_of
 from playhead.runtime.core.codec import encode_record
-from playhead.runtime.core.converse import Message
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_run_id, new_token
-from playhead.runtime.core.records import RunPaused, RunSubmitted, SignalReceived, now_ms
+from playhead.runtime.core.records import RunPaused, RunSubmitted, SignalReceived, StateChanged, now_ms
+from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import Batch, NewRun, RunEnd
@@ -36,10 +36,13 @@ async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, st
     session = past.state.messages
     submitted: RunSubmitted | None = None
     answers: dict[str, Any] = {}
+    began: dict[str, Any] | None = None
     while (spot := await past.tape.peek()) is not None:
         record = spot.stored
         if isinstance(record, RunSubmitted):
             submitted = record
+        elif isinstance(record, StateChanged) and record.begins:
+            began = record.values
         elif isinstance(record, SignalReceived):
             if record.kind != "respond":
                 raise ValueError(f"run {recording.run_id}: a {record.kind} depends on its moment; export another run")
@@ -47,7 +50,7 @@ async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, st
         past.advance()
     if submitted is None:
         raise ValueError(f"run {recording.run_id} does not begin with a run.submitted, so its prompt is not known")
-    return await _Rerun(source_of(agent), answers).begin(submitted, session)
+    return await _Rerun(source_of(agent), answers).begin(submitted, StoredMessages(messages=session, agent_state=began))
 
 
 class _Rerun:
@@ -60,24 +63,25 @@ class _Rerun:
         self._owner = OwnerHere(self._log, agent)
         self._run_id = new_run_id()
 
-    async def begin(self, submitted: RunSubmitted, session: tuple[Message, ...]) -> tuple[MemoryLog, str]:
+    async def begin(self, submitted: RunSubmitted, before: StoredMessages) -> tuple[MemoryLog, str]:
         """Submit the run and run it to its end."""
-        if session:
-            await self._say_before(submitted.session, session)
+        if before.messages or (before.agent_state is not None and submitted.session is not None):
+            await self._say_before(submitted.session, before)
         record = submitted.model_copy(update={"at": now_ms(), "agent": self._name})
         await self._log.submit(NewRun(self._run_id, self._name, record, submitted.session))
         while isinstance(last := await self._owner.own(), RunPaused):
             await self._answer(last)
         return self._log, self._run_id
 
-    async def _say_before(self, session: str | None, messages: tuple[Message, ...]) -> None:
-        """Give the session the messages that the run began from, by a run that added them."""
+    async def _say_before(self, session: str | None, before: StoredMessages) -> None:
+        """Give the session what the run began from, by a run that added it."""
         name = self._name
-        before = NewRun(new_run_id(), name, RunSubmitted(at=now_ms(), agent=name, session=session), session)
-        await self._log.submit(before)
+        first = NewRun(new_run_id(), name, RunSubmitted(at=now_ms(), agent=name, session=session), session)
+        await self._log.submit(first)
         claim = await self._owner.claim()
         batch = Batch(claim.run_id, claim.token, claim.head, [encode_record(failure(RuntimeError("before")))])
-        await self._log.finish(RunEnd(batch, "failed", session, messages))
+        end = RunEnd(batch, "failed", session, before.messages, agent_state=before.agent_state)
+        await self._log.finish(end)
 
     async def _answer(self, paused: RunPaused) -> None:
         """Respond as the recorded run was responded to.

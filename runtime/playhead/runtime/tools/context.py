@@ -14,6 +14,7 @@ from playhead.runtime.core.interrupts import tool_interrupt_id
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.plain import plain, plain_text
 from playhead.runtime.core.stopping import STOP_FLAG, Stop
+from playhead.runtime.tools.agent_state import AgentState, StateOfCall
 from playhead.runtime.tools.children import ChildPlace
 
 __all__ = ["BodyInterrupted", "CallingAgent", "NotBegunError", "ToolContext"]
@@ -42,6 +43,11 @@ class CallingAgent:
     name: str
     _context: ToolContext = field(repr=False, compare=False)
 
+    @property
+    def state(self) -> StateOfCall:
+        """The agent's key-value state, as Strands' `agent.state`; as `ToolContext.state`."""
+        return self._context.state
+
     def cancel(self, *, message: str | None = None, after_current_tools: bool = False) -> None:
         """As `ToolContext.stop_run`, with Strands' arguments. The other calls of the message always run to their end."""
         del after_current_tools
@@ -63,6 +69,8 @@ class ToolContext:
         effect_key: The same across retries and takeovers, and different for every call, so it can be an idempotency key:
             `<run id>/<toolUseId>`, with `~2`, `~3`, … appended where the model uses an id again in one run.
         responses: The humans' responses to this call's interrupts, by id.
+        state: The agent's key-value state, with `get`, `set` and `delete`. What the call changes is stored with its result,
+            and kept with the session.
         messages: The conversation, the message with this call included; empty outside of any run. Do not change it.
         stopping: Internal: what the body asked for by `stop_run`.
         children: Internal: where the run of an agent that is a tool is run; None for a call outside of any run.
@@ -77,6 +85,7 @@ class ToolContext:
     attempt: int = 1
     effect_key: str = ""
     responses: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    state: StateOfCall = field(default_factory=lambda: AgentState().of_call(), repr=False, compare=False)
     messages: Sequence[Message] = field(default=(), repr=False, compare=False)
     ownership: Ownership | None = field(default=None, repr=False, compare=False)
     children: ChildPlace | None = field(default=None, repr=False, compare=False)
@@ -103,7 +112,7 @@ class ToolContext:
 
     @property
     def agent(self) -> CallingAgent:
-        """The agent that runs the tool, with Strands' `cancel`."""
+        """The agent that runs the tool, with Strands' `state` and `cancel`."""
         return CallingAgent(self.agent_name, self)
 
     def stop_run(self, message: str | None = None) -> None:

@@ -22,6 +22,7 @@ class AgentInRun:
         session_id: Its session; None if it has none.
         messages: A copy of its history.
         cancel_signal: Set as soon as the run is being cancelled. Read-only for hooks.
+        state: The agent's key-value state in the run. What a hook changes is stored, and kept with the session.
     """
 
     def __init__(self, agent: Any, moment: Moment) -> None:
@@ -31,6 +32,7 @@ class AgentInRun:
             run_id=moment.run_id,
             session_id=moment.state.session,
             cancel_signal=moment.cancel_signal,
+            state=moment.store,
         )
 
     @cached_property

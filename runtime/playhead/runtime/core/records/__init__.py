@@ -39,6 +39,7 @@ from playhead.runtime.core.records.run import (
     RunStateName,
     RunSubmitted,
     SignalReceived,
+    StateChanged,
 )
 from playhead.runtime.core.records.tools import (
     ChildRecorded,
@@ -84,6 +85,7 @@ __all__ = [
     "RunStateName",
     "RunSubmitted",
     "SignalReceived",
+    "StateChanged",
     "StructuredOutputProduced",
     "ToolDecided",
     "ToolFinished",
@@ -121,6 +123,7 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             RunPaused,
             RunResumed,
             SignalReceived,
+            StateChanged,
             RunCompleted,
             RunFailed,
             RunCancelled,

@@ -20,6 +20,7 @@ __all__ = [
     "RunStateName",
     "RunSubmitted",
     "SignalReceived",
+    "StateChanged",
     "TERMINAL_TYPES",
     "TERMINAL_TYPE_OF_STATE",
 ]
@@ -115,6 +116,18 @@ class SignalReceived(CheckedRecord):
     signal_id: str
     kind: str
     body: Any = None
+
+
+class StateChanged(CheckedRecord):
+    """The state of the agent changed, by a hook: `values` are set, the keys in `deleted` are no longer there.
+
+    `begins`: it is what the run began from, from its session or the agent; nothing was there before.
+    """
+
+    type: str = "state.changed"
+    values: dict[str, Any] = {}
+    deleted: list[str] = []
+    begins: bool = False
 
 
 class RunCompleted(CheckedRecord):

@@ -26,7 +26,8 @@ class ToolDecided(CheckedRecord):
 
     `tool_use` is what the model asked for. The verdict is `cancel`: the call gets an error result with the text
     `message`. Or `change`: the call runs as `change`, and by the tool named `tool` if that is not empty. Or `retry`: the
-    call has run, its `result` is dropped, and it runs again. An interrupt of a hook is a `tool.interrupted`.
+    call has run, its `result` is dropped, and it runs again; `state` is what its body changed in the agent's state, see
+    `core.agent_state`. An interrupt of a hook is a `tool.interrupted`.
     """
 
     type: str = "tool.decided"
@@ -37,6 +38,7 @@ class ToolDecided(CheckedRecord):
     change: Annotated[ToolUse | None, SkipValidation] = None
     tool: str = ""
     result: Annotated[ToolResult | None, SkipValidation] = None
+    state: dict[str, Any] | None = None
 
 
 class ToolStarted(CheckedRecord):
@@ -65,7 +67,8 @@ class ToolFinished(CheckedRecord):
     """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran.
 
     `stop` is a `Stop` in its stored form, if the body asked that the run ends after this batch. `returned` is the result
-    before a hook changed it; None if no hook did.
+    before a hook changed it; None if no hook did. `state` is what the body changed in the agent's state, see
+    `core.agent_state`; None if nothing.
     """
 
     type: str = "tool.finished"
@@ -75,19 +78,21 @@ class ToolFinished(CheckedRecord):
     duration_ms: int = 0
     stop: dict[str, Any] | None = None
     returned: Annotated[ToolResult | None, SkipValidation] = None
+    state: dict[str, Any] | None = None
 
 
 class ToolInterrupted(CheckedRecord):
     """A tool call stopped to ask a human; once all of `interrupts` have responses its body runs again from its top.
 
     It is written when the body has stopped, so after a crash before it the outcome of the call is unknown. Each of
-    `interrupts` is `{"id", "name", "reason", "response": None}`.
+    `interrupts` is `{"id", "name", "reason", "response": None}`. `state` is as in `ToolFinished`.
     """
 
     type: str = "tool.interrupted"
     index: int
     tool_use: Annotated[ToolUse, SkipValidation]
     interrupts: list[dict[str, Any]]
+    state: dict[str, Any] | None = None
 
 
 class ChildStarted(CheckedRecord):

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
+from playhead.runtime.core.agent_state import packed_state
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.metadata import Metadata, tags_of
@@ -48,13 +49,13 @@ async def import_run(
 
 
 def _rest(run: ImportedRun) -> list[Any]:
-    """The values for the run's hash, and its definitions."""
+    """The values for the run's hash, its definitions, and the state of the agent in its session."""
     info = run.info
     facts = (info.state, info.agent, info.session or "", info.epoch, info.crashes, info.handovers, info.errors)
     times = (info.created, info.updated, info.worker or "", "" if info.deadline is None else info.deadline)
     defined = [item for one in run.definitions for item in (one.digest, one.data)]
     more = (DEFAULT_CRASH_LIMIT, *index_arguments(info.metadata), run.session_cut, len(run.definitions))
-    return [run.retention_ms, *facts, *times, *more, *defined]
+    return [run.retention_ms, *facts, *times, *more, *defined, packed_state(run.agent_state) or b""]
 
 
 def index_arguments(metadata: Metadata) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any, Final, cast
 
+from playhead.runtime.core.agent_state import packed_state
 from playhead.runtime.core.checks import check_count, check_duration
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.definition import StoredDefinition
@@ -196,7 +197,7 @@ class RedisLog(RedisSessions):
         keys += [self.keys.messages(session), self.keys.about(session)] if session else [log, log]
         messages = [pack(dict(message)) for message in end.messages]
         args = [self.keys.root, batch.run_id, batch.token, batch.head, batch.ack, end.state, end.retention_ms]
-        args += [len(batch.records), *batch.records, len(messages), *messages]
+        args += [len(batch.records), *batch.records, len(messages), *messages, packed_state(end.agent_state) or b""]
         return write_result_of(await self._write(_FINISH, keys, args))
 
     async def release(self, batch: Batch, *, delay_ms: int = 0) -> WriteResult:

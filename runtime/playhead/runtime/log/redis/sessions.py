@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
+from playhead.runtime.core.agent_state import packed_state
 from playhead.runtime.core.checks import check_count
-from playhead.runtime.core.codec import pack
+from playhead.runtime.core.codec import pack, unpack
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.errors import SessionHeldError
 from playhead.runtime.core.session import BeganFrom, StoredMessages, said_in
@@ -30,11 +31,16 @@ class RedisSessions(RedisReads):
         return messages_of(await self._call("XRANGE", self.keys.messages(session), "-", "+"))
 
     async def stored_messages(self, session: str) -> StoredMessages:
-        cut = ("HGET", self.keys.about(session), "cut")
-        while True:  # until no cut came between
-            before, items, after = await self._calls([cut, ("XRANGE", self.keys.messages(session), "-", "+"), cut])
+        about = ("HMGET", self.keys.about(session), "cut", "agent_state")
+        while True:  # until neither a cut nor the end of a run came between
+            before, items, after = await self._calls([about, ("XRANGE", self.keys.messages(session), "-", "+"), about])
             if before == after:
-                return StoredMessages(int(before or 0), messages_of(items))
+                cut, state = before
+                return StoredMessages(int(cut or 0), messages_of(items), unpack(state) if state else None)
+
+    async def agent_state(self, session: str) -> dict[str, Any]:
+        state = await self._call("HGET", self.keys.about(session), "agent_state")
+        return cast("dict[str, Any]", unpack(state)) if state else {}
 
     async def history(self, run_id: str, began: BeganFrom) -> list[Message]:
         session = text(await self._call("HGET", self.keys.run(run_id), "session"))
@@ -87,9 +93,11 @@ class RedisSessions(RedisReads):
         run_id, state = map(text, reply)
         raise SessionHeldError(session, run_id, state=state)
 
-    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
+    async def store_session(
+        self, session: str, messages: Sequence[Message], *, agent_state: Mapping[str, Any] | None = None
+    ) -> bool:
         check_new_session(session, messages)
-        args = [self.keys.root, session, *(pack(dict(message)) for message in messages)]
+        args = [self.keys.root, session, packed_state(agent_state) or b"", *(pack(dict(one)) for one in messages)]
         return bool(await self._write(_STORE, self._keys_of_session(session), args))
 
     def _keys_of_session(self, session: str) -> list[str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
-from typing import Final, Literal, TypeVar, cast
+from typing import Any, Final, Literal, TypeVar, cast
 
 import anyio
 
@@ -349,9 +349,16 @@ class ShardedLog:
         """See `Log.cut_session`."""
         return await (await self._with_rights(await self._of_session(session))).cut_session(session, upto=upto)
 
-    async def store_session(self, session: str, messages: Sequence[Message]) -> bool:
+    async def store_session(
+        self, session: str, messages: Sequence[Message], *, agent_state: Mapping[str, Any] | None = None
+    ) -> bool:
         """See `Log.store_session`."""
-        return await (await self._with_rights(await self._of_session(session))).store_session(session, messages)
+        log = await self._with_rights(await self._of_session(session))
+        return await log.store_session(session, messages, agent_state=agent_state)
+
+    async def agent_state(self, session: str) -> dict[str, Any]:
+        """See `Log.agent_state`."""
+        return await (await self._of_session(session)).agent_state(session)
 
     async def definition(self, run_id: str, digest: str) -> AgentDefinition | None:
         """See `Log.definition`."""

@@ -11,11 +11,12 @@ from strands.interrupt import Interrupt, _InterruptState  # pyright: ignore[repo
 from strands.sandbox.not_a_sandbox_local_environment import NotASandboxLocalEnvironment
 
 from playhead.runtime.core.converse import Messages
+from playhead.runtime.tools.agent_state import StateOfCall
 from playhead.runtime.tools.context import ToolContext
 
 __all__ = ["AgentOfCall"]
 
-_OFFERED: Final = "name, messages, sandbox, cancel_signal and cancel(message=…)"
+_OFFERED: Final = "name, messages, state, sandbox, cancel_signal and cancel(message=…)"
 
 
 class AgentOfCall:
@@ -26,6 +27,7 @@ class AgentOfCall:
     Attributes:
         name: The name of the agent that runs the tool.
         cancel_signal: Set when the run is being cancelled.
+        state: The agent's key-value state, as in `ToolContext`.
     """
 
     def __init__(self, context: ToolContext) -> None:
@@ -34,6 +36,7 @@ class AgentOfCall:
         self._cancel_signal = context.cancel_signal  # Strands' MCP tools read this one
         answered = {asked: Interrupt(asked, "", response=given) for asked, given in context.responses.items()}
         self._interrupt_state = _InterruptState(interrupts=answered)  # Strands' ToolContext reads it
+        self.state: StateOfCall = context.state
         self._context = context
 
     @cached_property

@@ -5,7 +5,8 @@
 -- Arguments: 1 prefix, 2 run id, 3 token of this import, 4 its records, 5 its messages, 6 retention in ms, 7 state,
 --   8 agent, 9 session or '', 10 epoch, 11 crashes, 12 handovers, 13 errors, 14 created, 15 updated, 16 worker or '',
 --   17 deadline or '', 18 crash limit, 19 metadata as JSON or '', 20 its tags, one a line, 21 messages that had been cut
---   from the session before, 22 number of definitions, then of each its digest and the definition
+--   from the session before, 22 number of definitions, then of each its digest and the definition, last the agent's state in
+--   the session of a fork or ''
 -- Answers: 1 the run exists, by this call or by an earlier try of it, unless that is a fork which was claimed since; 0
 --   another run has this id, or another import of it has begun, and nothing was changed
 -- Invariant: an imported run is in a terminal state from its first moment, so it is in no queue and has no lease; its keys
@@ -56,6 +57,8 @@ if queued then
   if ARGV[9] ~= '' then
     redis.call('HSET', prefix .. 'session:' .. ARGV[9], 'holder', id)
     redis.call('HSET', about, 'created', now, 'used', now, 'messages', h[4] or 0)
+    local agent_state = ARGV[23 + 2 * tonumber(ARGV[22])]
+    if agent_state ~= '' then redis.call('HSET', about, 'agent_state', agent_state) end
     redis.call('ZADD', prefix .. 'sessions', next_position(prefix), ARGV[9])
   end
 else

@@ -141,7 +141,7 @@ end
 local function forget_session(prefix, session)
   local about = prefix .. 'about:' .. session
   redis.call('ZREM', prefix .. 'sessions', session)
-  if redis.call('HGET', about, 'cut') then redis.call('HDEL', about, 'created', 'used', 'messages') else redis.call('DEL', about) end
+  if redis.call('HGET', about, 'cut') then redis.call('HDEL', about, 'created', 'used', 'messages', 'agent_state') else redis.call('DEL', about) end
 end
 
 -- The run `id` gives up its session, or stops waiting for it; the first waiting run that is still queued takes the session.
