@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 NAMES = [
     *("run_id", "seq", "epoch", "record", "status", "cycle", "history", "history_known", "messages"),
-    *("open_calls", "interrupts", "steers", "usage", "next"),
+    *("open_calls", "interrupts", "agent_state", "steers", "usage", "next"),
 ]
 
 

@@ -49,7 +49,7 @@ def test_a_conversation_is_listed_shown_copied_cut_and_deleted(
         call("session", "trim", "cli-ada", "--keep-last", "1", "--url", fleet.url).out == "cli-ada has 2 messages now\n"
     )
     info, *messages = call("session", "show", "cli-ada", "--json", "--url", fleet.url).lines
-    assert (info["session"], info["messages"], len(messages)) == ("cli-ada", 2, 2)
+    assert (info["session"], info["messages"], info["state"], len(messages)) == ("cli-ada", 2, {}, 2)
     assert messages[0]["message"]["content"] == [{"text": "and now?"}]
     assert call("session", "rm", "cli-ada", "cli-bob", "--url", fleet.url).out == "deleted cli-ada\ndeleted cli-bob\n"
     gone = call("session", "show", "cli-ada", "--url", fleet.url)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 CALLS: Final = ("__call__", "invoke_async", "stream_async")
 OTHER_CALLS: Final = ("structured_output", "structured_output_async", "cancel", "add_hook")
-COMING: Final = frozenset({"as_tool", "state"})
+COMING: Final = frozenset({"as_tool"})
 """Neither kept nor refused yet."""
 
 

@@ -26,6 +26,7 @@ from playhead.runtime.loop.hooks import Moment
 from playhead.runtime.loop.spec import AgentSpec, Flush
 from playhead.runtime.loop.tool_batch import ToolBatch
 from playhead.runtime.loop.tool_hooks import ToolHooks
+from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.tool import Tool
 
 __all__ = ["CallableAgent", "ToolCaller"]
@@ -36,6 +37,7 @@ class CallableAgent(Protocol):
 
     name: str
     messages: Messages
+    state: AgentState
     tools: dict[str, Tool]
     record_direct_tool_call: bool
 
@@ -148,11 +150,12 @@ class DirectCall:
             invocation_state=self._values,
             state=lambda: self._state,
             terms=NO_TERMS,
+            store=self._agent.state,
             hooks=hooks,
         )
 
     def _moment(self) -> Moment:
-        return Moment(self._run_id, self._state, self._values, self._control.cancel_signal)
+        return Moment(self._run_id, self._state, self._values, self._control.cancel_signal, self._agent.state)
 
     def _count(self, item: Any) -> None:
         record = record_of(item)

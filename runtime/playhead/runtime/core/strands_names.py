@@ -81,6 +81,7 @@ REMOTE_ATTRIBUTES: Final[Mapping[str, str]] = {
     "callback_handler": "iterate over agent.stream_async(…) and call the handler with each event",
     "cancel_signal": "await agent.cancel() cancels the current run, from any process",
     "event_loop_metrics": "result.metrics has those of each run",
+    "state": "await client.session(agent.session_id).state() reads it; tools and hooks change it in their runs",
 }
 """The public attributes and methods of Strands' `Agent` that a remote agent has not."""
 
