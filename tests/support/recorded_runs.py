@@ -263,42 +263,71 @@ async def counted_call(event: AfterToolCallEvent) -> None:
     event.agent.state.set("tools", (event.agent.state.get("tools") or 0) + 1)
 
 
+@tool
+async def look() -> str:
+    """Look."""
+    return "seen"
+
+
+@tool
+async def steps() -> AsyncGenerator[Any, None]:
+    """Count."""
+    for number in range(3):
+        await anyio.lowlevel.checkpoint()
+        yield number
+    yield "three steps"
+
+
+@tool
+async def broken() -> str:
+    """Fail."""
+    raise ValueError("nothing works")
+
+
+@tool
+async def pay(context: ToolContext) -> str:
+    """Pay, if a human agrees."""
+    return f"paid: {context.interrupt('approve', {'euros': 5})}"
+
+
+@tool(on_unknown_outcome="fail")
+async def once() -> str:
+    """Do it once."""
+    await anyio.lowlevel.checkpoint()
+    return "done"
+
+
+@tool(on_unknown_outcome="ask")
+async def asks() -> str:
+    """Do it, and ask whether it was done."""
+    return "done"
+
+
+@tool
+async def stops(context: ToolContext) -> str:
+    """End the run, with a text."""
+    context.stop_run("Enough.")
+    return "stopping"
+
+
+@tool
+async def flags(context: ToolContext) -> str:
+    """End the run, as tools of Strands do."""
+    context.invocation_state["request_state"]["stop_event_loop"] = True
+    return "stopping"
+
+
+@tool
+async def keeps(context: ToolContext) -> str:
+    """Count in the agent's state."""
+    await anyio.lowlevel.checkpoint()
+    context.state.set("kept", (context.state.get("kept") or 0) + 1)
+    context.state.delete("began")
+    return f"kept {context.state.get('kept')}"
+
+
 def agent_of(play: Play) -> Agent:
     """The agent of a play."""
-
-    @tool
-    async def look() -> str:
-        """Look."""
-        return "seen"
-
-    @tool
-    async def steps() -> AsyncGenerator[Any, None]:
-        """Count."""
-        for number in range(3):
-            await anyio.lowlevel.checkpoint()
-            yield number
-        yield "three steps"
-
-    @tool
-    async def broken() -> str:
-        """Fail."""
-        raise ValueError("nothing works")
-
-    @tool
-    async def pay(context: ToolContext) -> str:
-        """Pay, if a human agrees."""
-        return f"paid: {context.interrupt('approve', {'euros': 5})}"
-
-    @tool(on_unknown_outcome="fail")
-    async def once() -> str:
-        """Do it once."""
-        await anyio.lowlevel.checkpoint()
-        return "done"
-
-    @tool(on_unknown_outcome="ask")
-    async def asks() -> str:
-        """Do it, and ask whether it was done."""
-        return "done"
 
     @tool
     async def flaky(context: ToolContext) -> str:
@@ -313,26 +342,6 @@ def agent_of(play: Play) -> Agent:
         play.cancel()
         await anyio.sleep_forever()
         return ""
-
-    @tool
-    async def stops(context: ToolContext) -> str:
-        """End the run, with a text."""
-        context.stop_run("Enough.")
-        return "stopping"
-
-    @tool
-    async def flags(context: ToolContext) -> str:
-        """End the run, as tools of Strands do."""
-        context.invocation_state["request_state"]["stop_event_loop"] = True
-        return "stopping"
-
-    @tool
-    async def keeps(context: ToolContext) -> str:
-        """Count in the agent's state."""
-        await anyio.lowlevel.checkpoint()
-        context.state.set("kept", (context.state.get("kept") or 0) + 1)
-        context.state.delete("began")
-        return f"kept {context.state.get('kept')}"
 
     return Agent(
         PlannedModel(play),

@@ -21,11 +21,12 @@ from playhead.runtime.core.records import RECORD_TYPES, ModelStarted
 from playhead.runtime.core.requests import claimed_definition, request_of
 from playhead.runtime.core.state import initial
 from tests.support.old_runs import FILES, OldRun
+from tests.support.sweeps import sweep
 
 __all__: list[str] = []
 
 
-@pytest.fixture(params=FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+@pytest.fixture(params=sweep(FILES, step=4), ids=lambda file: f"{file.parent.name}/{file.stem}")
 def old(request: pytest.FixtureRequest) -> OldRun:
     """One run of an earlier version."""
     return OldRun(request.param)

@@ -155,7 +155,7 @@ async def test_a_call_that_is_made_again_asks_what_a_guardrail_had_redacted() ->
     assert "a secret" not in repr(fold(walk.log).messages), "the verdict is given again"
 
 
-@pytest.mark.parametrize("on_partial", ["retract", "continue"])
+@pytest.mark.parametrize("on_partial", ["continue", pytest.param("retract", marks=pytest.mark.exhaustive)])
 async def test_a_call_after_a_takeover_is_known_wherever_its_owner_died(on_partial: Any) -> None:
     whole = Walk(ScriptedModel([tool_call("add", {"a": 1, "b": 2}), "It is three."]), on_partial="retract")
     await whole.owned()

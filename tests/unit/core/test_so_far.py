@@ -13,6 +13,7 @@ from playhead.runtime.core.records import Entry, MessageAdded, ModelChunk
 from playhead.runtime.core.segments import Segment, compact
 from playhead.runtime.core.so_far import SoFar
 from tests.support.eventful import eventful
+from tests.support.sweeps import sweep
 
 __all__: list[str] = []
 
@@ -41,7 +42,7 @@ def said(origin: str) -> list[Message]:
     return [record.message for record in records if record.origin in origin]
 
 
-@pytest.mark.parametrize("head", range(1, len(ENTRIES)))
+@pytest.mark.parametrize("head", sweep(range(1, len(ENTRIES)), step=6))
 def test_each_message_is_shown_once_wherever_the_page_is_opened(head: int):
     found = opened_at(head)
     assert found.messages[:2] == HISTORY
@@ -51,7 +52,7 @@ def test_each_message_is_shown_once_wherever_the_page_is_opened(head: int):
     assert found.messages[2] == said("prompt")[0], "the prompt is shown before the run begins, too"
 
 
-@pytest.mark.parametrize("head", range(1, len(ENTRIES)))
+@pytest.mark.parametrize("head", sweep(range(1, len(ENTRIES)), step=6))
 def test_text_that_was_retracted_before_the_page_is_opened_does_not_come(head: int):
     retracted = next(index for index, one in enumerate(ENTRIES, 1) if one.record.type == "model.retried")
     came = [event for event in events_after(opened_at(head).cursor) if "retracted" in event]

@@ -11,13 +11,14 @@ from playhead.runtime.core.records import RunClaimed, RunSubmitted
 from playhead.runtime.replay import verify
 from tests.golden.record import owners
 from tests.support.old_runs import FILES, OldRun
+from tests.support.sweeps import sweep
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+@pytest.mark.parametrize("file", sweep(FILES, step=4), ids=lambda file: f"{file.parent.name}/{file.stem}")
 async def test_nothing_differs_in_a_log_of_an_earlier_version(file: Path) -> None:
     old = OldRun(file)
     agents = owners(file.stem)
