@@ -494,7 +494,7 @@ async def test_a_record_that_cannot_be_stored_is_refused_and_leaves_no_hole(
 
 
 @pytest.mark.parametrize("kind", [Slow, AtOnce])
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(2, 10))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 10))])
 async def test_any_mixture_of_lost_calls_and_replies_leaves_dense_logs(seed: int, kind: type[Slow]) -> None:
     dice = random.Random(seed)
     log = kind()
