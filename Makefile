@@ -29,7 +29,7 @@ test: ## run every test except those marked real_model
 	$(UV) run pytest
 
 .PHONY: quick
-quick: ## run the unit tests without the exhaustive ones and with fewer random examples, in under 15 s
+quick: ## run the unit tests without the exhaustive ones and with fewer random examples, in about 15 s
 	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),-O) quick-half quick-rest
 
 # Two processes that share nothing: pytest-xdist takes as long to pass the results of short tests on as to run them.
