@@ -31,7 +31,7 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
     ToolStarted,
 )
-from playhead.runtime.core.system_prompt import sent_blocks
+from playhead.runtime.core.system_prompt import beside_text
 from playhead.runtime.loop.tool_batch import OUTCOME_UNKNOWN
 
 __all__ = ["KINDS", "Change", "Difference", "decided_by", "essence", "place_of", "record_change", "request_changes"]
@@ -311,13 +311,12 @@ def request_changes(
     if recorded.agent != now.agent:
         yield Change("agent", "the run is of another agent", recorded.agent, now.agent, agent)
     prompt = differs.get("system_prompt", recorded.system_prompt)
+    blocks = None if "system_prompt" in differs else recorded.system_prompt_content
     if prompt != plain(sent.system_prompt):
         yield Change("system_prompt", "the system prompt", prompt, sent.system_prompt, agent)
-    elif sent_blocks(recorded.system_prompt, recorded.system_prompt_content) != plain(
-        sent_blocks(sent.system_prompt, sent.system_prompt_content)
-    ):
-        before, after = recorded.system_prompt_content, sent.system_prompt_content
-        yield Change("system_prompt", "the blocks of the system prompt", before, after, agent)
+    elif beside_text(prompt, blocks) != plain(sent.system_prompt_content):
+        what = "the blocks of the system prompt"
+        yield Change("system_prompt", what, blocks, sent.system_prompt_content, agent)
     specs, choice = differs.get("tool_specs", offered[0]), differs.get("tool_choice", offered[1])
     yield from _tool_changes(specs or [], plain(sent.tool_specs or []), places)
     if "messages" in differs and differs["messages"] != plain(sent.messages):
