@@ -148,3 +148,12 @@ async def test_a_passed_deadline_ends_parent_and_child(log: Log):
     await log.reap()
     assert (await info(log, parent.run_id)).state == "failed"
     assert (await info(log, child)).state in ("failed", "cancelled")
+
+
+async def test_a_child_that_ends_with_its_parent_at_their_deadline_ends_once(log: Log):
+    record = RunSubmitted(at=0, agent="writer")
+    assert await log.submit(NewRun("0-a", "writer", record, "ada", deadline_ms=1))
+    assert await log.submit(NewRun("0-b", "writer", record, "ada", parent="0-a"))
+    await anyio.sleep(0.01)
+    assert await log.reap() == ["0-a"]
+    assert [(await info(log, one)).state for one in ("0-a", "0-b")] == ["failed", "cancelled"]

@@ -354,9 +354,11 @@ class Rules(RunStates):
             now: The present.
         """
         notifications: list[RunQueued | RunSignalled] = []
-        past = passed(self.deadlines, now, limit=limit)
-        for run_id in past:
-            notifications += self.fail(self.runs[run_id], late, now=now)
+        past: list[str] = []
+        for run_id in passed(self.deadlines, now, limit=limit):
+            if not self.runs[run_id].ended:  # else it is a child, and has ended with its parent
+                notifications += self.fail(self.runs[run_id], late, now=now)
+                past.append(run_id)
         expired = passed(self.leases, now, limit=limit - len(past))
         for run_id in expired:
             notifications += self.take_from_owner(self.runs[run_id], ended="", now=now)
