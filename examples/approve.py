@@ -34,6 +34,7 @@ async def main(prompt: str) -> None:
             if "result" in event and event["result"].interrupts:
                 # Answered before the next event is asked for, so the stream goes on by itself.
                 await client.run(event.run_id).respond(await ask(event["result"]))
+        print()
 
 
 async def ask(result: AgentResult) -> dict[str, str]:
