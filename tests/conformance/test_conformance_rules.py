@@ -11,6 +11,7 @@ import pytest
 
 from tests.conformance.conformance_driver import drive_here
 from tests.conformance.conformance_judge import differences
+from tests.conformance.conformance_killed import Reader, Stage
 from tests.conformance.conformance_recording import Recording
 from tests.conformance.conformance_scenarios import HERE, Folder, Scenario, decode, encode, missing_features
 
@@ -110,3 +111,17 @@ async def test_no_difference_goes_unseen(tamper: Callable[[Recording], None], tm
         scratch = tmp_path / name
         scratch.mkdir()
         assert bool(differences(DATA, one_tool, tried, scratch=scratch)) == (name == "bad")
+
+
+@pytest.mark.anyio
+async def test_a_reader_that_withdraws_nothing_differs_after_a_kill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    [one_tool] = [item for item in DATA.scenarios() if item["id"] == "one_tool"]
+    stage = Stage(one_tool)
+    whole = await stage.play()
+    kill = next(kill for kill in whole.kills if kill.seq == whole.kills[-1].seq - 4)  # within the last answer
+    played = await stage.play(kill)
+    assert differences(DATA, one_tool, played.recording, scratch=tmp_path / "good") == []
+    monkeypatch.setattr(Reader, "killed", lambda *_: None)
+    played = await stage.play(kill)
+    assert played.withdrawn != whole.withdrawn
+    assert differences(DATA, one_tool, played.recording, scratch=tmp_path / "bad")
