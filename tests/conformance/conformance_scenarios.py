@@ -12,7 +12,17 @@ from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
-__all__ = ["HERE", "Folder", "Scenario", "asks_for_checkpoints", "decode", "encode", "folders", "missing_features"]
+__all__ = [
+    "HERE",
+    "Folder",
+    "Scenario",
+    "asks_for_checkpoints",
+    "calls_agents",
+    "decode",
+    "encode",
+    "folders",
+    "missing_features",
+]
 
 HERE: Final = Path(__file__).resolve().parent
 """This folder."""
@@ -97,6 +107,11 @@ _NAMES: Final = {
 def asks_for_checkpoints(scenario: Scenario) -> bool:
     """Whether its agent is to make checkpoints: a decided difference, see `README.md`."""
     return bool(scenario.get("agent", {}).get("checkpointing"))
+
+
+def calls_agents(scenario: Scenario) -> bool:
+    """Whether an agent is a tool of its agent."""
+    return any(tool["behaviour"]["kind"] == "agent" for tool in scenario.get("tools", []))
 
 
 def missing_features(scenario: Scenario) -> list[str]:
