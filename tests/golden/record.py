@@ -33,6 +33,8 @@ from playhead.runtime import (
     BeforeToolCallEvent,
     BeforeToolsEvent,
     ContextWindowOverflowException,
+    FunctionGuest,
+    GuestContext,
     HookRegistry,
     ModelRetryStrategy,
     ModelThrottledException,
@@ -44,6 +46,7 @@ from playhead.runtime import (
     tool,
 )
 from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.serving import Servable
 from playhead.runtime.core.codec import pack
 from playhead.runtime.core.converse import Chunk, Messages
 from playhead.runtime.core.definition import AgentDefinition
@@ -159,7 +162,7 @@ class Stage:
         self.client = client
 
     @asynccontextmanager
-    async def worker(self, served: AgentSource, *, dies: bool = False) -> AsyncGenerator[None]:
+    async def worker(self, served: Servable, *, dies: bool = False) -> AsyncGenerator[None]:
         """A worker; at the end of the block it is drained, or stops as one that is killed."""
         log = RedisLog(connect(self.url), prefix=_PREFIX)
         worker = Worker([served], log=log, name="worker", options=WorkerOptions(lease_ms=2000, grace_s=0))
@@ -511,6 +514,37 @@ async def remembered(stage: Stage) -> Run:
         return await stage.ended(await stage.asked("Again."))
 
 
+async def guest(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[str, Any]]:
+    """Run a run by code of its own, with every kind of work."""
+
+    async def look() -> dict[str, Any]:
+        return {"page": prompt, "raw": b"\x00\xff"}
+
+    async def words() -> AsyncGenerator[Any]:
+        for word in ("Größe", {"choices": [{"delta": {"content": " 🌞"}}]}):
+            yield word
+
+    async def fails() -> None:
+        raise ValueError("nothing works: 💥")
+
+    yield {"seen": await ctx.step("look", look)}
+    async for word in ctx.model({"prompt": prompt}, words):
+        yield {"word": word}
+    try:
+        await ctx.tool({"name": "fails", "input": {"n": 1}, "toolUseId": "t1"}, fails)
+    except ValueError as error:
+        yield {"failed": str(error)}
+    ctx.result = {"approved": await ctx.ask("approve", {"at": ctx.now()})}
+
+
+async def hosted(stage: Stage) -> Run:
+    async with stage.worker(FunctionGuest(guest, name="agent")):
+        run = await stage.asked("Go.")
+        interrupts = (await run.result(on_pause="end")).interrupts
+        await run.respond({one.id: "yes" for one in interrupts or ()}, signal_id="s1")
+        return await stage.ended(run)
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -530,6 +564,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     children,
     hooked,
     hooked_batch,
+    hosted,
     limited,
     made_by_a_factory,
     postponed,
@@ -596,7 +631,7 @@ async def _lines(stage: Stage, run: Run) -> list[dict[str, Any]]:
     said = await stage.client.log.messages(info.session or "ada")
     lines += [{"session_message": _text(pack(dict(message)))} for message in said]
     for entry in entries:
-        if isinstance(entry.record, ModelStarted):
+        if isinstance(entry.record, ModelStarted) and not entry.record.lane:
             recorded = await run.request(entry.seq)
             request = recorded.request
             sent = [request.messages, request.tool_specs, request.system_prompt, request.tool_choice]

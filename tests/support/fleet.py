@@ -11,7 +11,7 @@ import anyio
 import redis.asyncio
 
 from playhead.client import Client, Run
-from playhead.runtime.agent.factory import AgentSource, Make
+from playhead.runtime.agent.serving import Servable
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.ids import new_run_id, new_token
 from playhead.runtime.core.records import Entry, ModelChunk, RunClaimed, RunCompleted, RunSubmitted
@@ -155,7 +155,7 @@ class Fleet:
     @asynccontextmanager
     async def worker(
         self,
-        *agents: AgentSource | Make,
+        *agents: Servable,
         log: RedisLog | None = None,
         more: Sequence[RedisLog] = (),
         visit: Visit | None = None,

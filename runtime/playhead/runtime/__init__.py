@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         AgentPausedError,
         BadTargetError,
         ContextWindowOverflowException,
+        DivergedError,
         EncodingError,
         FencedError,
         ForeignRecordError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         ModelThrottledException,
         ModelUnavailableError,
         NoWorkerError,
+        OutcomeUnknownError,
         OverrideRefusedError,
         PlayheadError,
         RecordTooLargeError,
@@ -77,6 +79,9 @@ if TYPE_CHECKING:
     from playhead.runtime.core.result import AgentResult
     from playhead.runtime.core.retry import RetryPolicy
     from playhead.runtime.core.retry_strategy import ModelRetryStrategy
+    from playhead.runtime.host.context import GuestContext
+    from playhead.runtime.host.current import Call, current_call
+    from playhead.runtime.host.function import FunctionGuest
     from playhead.runtime.tools.agent_state import AgentState
     from playhead.runtime.tools.context import ToolContext
     from playhead.runtime.tools.decorator import tool
@@ -103,12 +108,16 @@ __all__ = [
     "BeforeToolCallEvent",
     "BeforeToolsEvent",
     "CompositeCallbackHandler",
+    "Call",
     "ContextWindowOverflowException",
+    "DivergedError",
     "EncodingError",
     "Event",
     "FencedError",
     "ForeignRecordError",
+    "FunctionGuest",
     "GapError",
+    "GuestContext",
     "HookOrder",
     "HookProvider",
     "HookRegistry",
@@ -126,6 +135,7 @@ __all__ = [
     "ModelUnavailableError",
     "NoWorkerError",
     "NullConversationManager",
+    "OutcomeUnknownError",
     "OverrideRefusedError",
     "PlayheadError",
     "PrintingCallbackHandler",
@@ -152,6 +162,7 @@ __all__ = [
     "ToolContext",
     "UnusableServerError",
     "WriteRefusedError",
+    "current_call",
     "new_run_id",
     "tool",
 ]
@@ -178,6 +189,10 @@ import_at_first_use(
         "BeforeToolCallEvent": "playhead.runtime.agent.hooks.events",
         "BeforeToolsEvent": "playhead.runtime.agent.hooks.events",
         "MessageAddedEvent": "playhead.runtime.agent.hooks.events",
+        "GuestContext": "playhead.runtime.host.context",
+        "Call": "playhead.runtime.host.current",
+        "current_call": "playhead.runtime.host.current",
+        "FunctionGuest": "playhead.runtime.host.function",
         "HookOrder": "playhead.runtime.agent.hooks.registry",
         "HookProvider": "playhead.runtime.agent.hooks.registry",
         "HookRegistry": "playhead.runtime.agent.hooks.registry",
@@ -187,6 +202,7 @@ import_at_first_use(
         "AgentPausedError": "playhead.runtime.core.errors",
         "BadTargetError": "playhead.runtime.core.errors",
         "ContextWindowOverflowException": "playhead.runtime.core.errors",
+        "DivergedError": "playhead.runtime.core.errors",
         "EncodingError": "playhead.runtime.core.errors",
         "FencedError": "playhead.runtime.core.errors",
         "ForeignRecordError": "playhead.runtime.core.errors",
@@ -200,6 +216,7 @@ import_at_first_use(
         "ModelThrottledException": "playhead.runtime.core.errors",
         "ModelUnavailableError": "playhead.runtime.core.errors",
         "NoWorkerError": "playhead.runtime.core.errors",
+        "OutcomeUnknownError": "playhead.runtime.core.errors",
         "OverrideRefusedError": "playhead.runtime.core.errors",
         "PlayheadError": "playhead.runtime.core.errors",
         "RecordTooLargeError": "playhead.runtime.core.errors",

@@ -15,25 +15,44 @@ from pathlib import Path
 from types import ModuleType
 
 from playhead.runtime.agent.agent import Agent
-from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory, source_of
+from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory
+from playhead.runtime.agent.serving import Served, served_of
 from playhead.runtime.core.errors import BadTargetError, ModelConfigurationError, PlayheadError
+from playhead.runtime.host.function import FunctionGuest, is_guest_function, takes_context
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.tools.tool import Tool
 
-__all__ = ["file_of", "load_agents", "load_tools"]
+__all__ = ["file_of", "load_agents", "load_served", "load_tools"]
 
 
 def load_agents(targets: Sequence[str]) -> dict[str, AgentSource]:
-    """Load the agents of all targets, by name, and the factories that make agents.
+    """Load the agents of all targets, by name, and the factories that make agents, as `load_served` without the guests.
 
-    An attribute may be an Agent, an AgentFactory, or a function of one argument, which becomes a factory. Without an
-    attribute these are every Agent, every AgentFactory, and every function that is annotated as a factory, `(ctx: RunContext)
-    -> Agent`, unless its name begins with `_`.
+    Raises:
+        ModelConfigurationError, BadTargetError: As `load_served`, and if all that a target has are guests.
+    """
+    served = load_served(targets)
+    agents = {name: one for name, one in served.items() if not isinstance(one, Guest)}
+    if served and not agents:
+        raise BadTargetError(
+            f"{', '.join(served)} runs its runs by code of its own: only a worker can run it. Here an Agent is needed"
+        )
+    return agents
+
+
+def load_served(targets: Sequence[str]) -> dict[str, Served]:
+    """Load what a worker serves, by name: the agents of all targets, the factories that make agents, and the guests.
+
+    An attribute may be an Agent, an AgentFactory, a Guest, a function of one argument, which becomes a factory, or an async
+    generator function of two, which becomes a guest. Without an attribute these are every Agent, AgentFactory and Guest, and,
+    unless its name begins with `_`, every function that is annotated as a factory, `(ctx: RunContext) -> Agent`, or as a
+    guest, `(ctx: GuestContext, prompt)`.
 
     Raises:
         ModelConfigurationError: If an agent names a model of an unknown form.
         BadTargetError: If a target does not import, has no such attribute or no Agent, or two agents share a name.
     """
-    agents: dict[str, AgentSource] = {}
+    agents: dict[str, Served] = {}
     origin: dict[str, str] = {}
     for target in targets:
         for agent in _agents_of(target):
@@ -53,14 +72,14 @@ def file_of(target: str) -> tuple[str, bool]:
     return where, _is_file(where)
 
 
-def _agents_of(target: str) -> list[AgentSource]:
+def _agents_of(target: str) -> list[Served]:
     where, is_file = file_of(target)
     attribute = target[len(where) + 1 :]
     module = _load_file(target, Path(where)) if is_file else _load_module(target, where)
     if attribute:
         value = getattr(module, attribute, None)
         try:
-            return [source_of(value)]
+            return [served_of(value)]
         except TypeError as error:
             what = str(error) if inspect.isfunction(value) else f"it is a {type(value).__name__}"
         except ValueError as error:
@@ -82,17 +101,22 @@ def _is_file(where: str) -> bool:
     return where.endswith(".py") or "/" in where
 
 
-def _agents_in(module: ModuleType) -> dict[str, AgentSource]:
-    """The agents and factories of a module by the names of their first attributes."""
+def _agents_in(module: ModuleType) -> dict[str, Served]:
+    """The agents, factories and guests of a module by the names of their first attributes."""
     values = vars(module).items()
-    made = {name: value for name, value in values if isinstance(value, AgentFactory)}
-    found: dict[int, tuple[str, AgentSource]] = {}
+    made = [value for _, value in values if isinstance(value, AgentFactory | FunctionGuest)]
+    found: dict[int, tuple[str, Served]] = {}
     for name, value in values:
-        if isinstance(value, Agent | AgentFactory):
+        if isinstance(value, Agent | AgentFactory | Guest):
             found.setdefault(id(value), (name, value))
-        elif not name.startswith("_") and is_factory(value) and not any(one.makes_by(value) for one in made.values()):
-            found.setdefault(id(value), (name, source_of(value)))
+        elif not name.startswith("_") and _is_served(value) and not any(one.makes_by(value) for one in made):
+            found.setdefault(id(value), (name, served_of(value)))
     return dict(found.values())
+
+
+def _is_served(value: object) -> bool:
+    """Whether a function says by its annotations that it makes agents, or that it runs runs."""
+    return is_factory(value) or (is_guest_function(value) and takes_context(value))
 
 
 def _names(module: ModuleType) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import anyio
 import typer
 
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.redis.connection import DEFAULT_URL
@@ -22,7 +22,7 @@ from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.shards import MAX_SHARDS
 from playhead.runtime.log.values import DEFAULT_CRASH_LIMIT, DEFAULT_LEASE_MS
 from playhead.runtime.messages import yield_to_configuration
-from playhead.runtime.targets import load_agents
+from playhead.runtime.targets import load_served
 from playhead.workers.archiver import check_kept_for_the_archive
 from playhead.workers.dev_server import DATA, DEV_PORT, server_of_dev
 from playhead.workers.exit import take_over_stdin
@@ -158,10 +158,10 @@ def worker(
     anyio.run(_supervise, Supervisor(arguments, processes=processes, died=died, health=health))
 
 
-def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, AgentSource]:
+def _loaded(targets: list[str], *, show_traceback: bool) -> dict[str, Served]:
     """The agents, by name; from now on the logging that their files configure counts."""
     try:
-        return load_agents(targets)
+        return load_served(targets)
     except PlayheadError as error:
         if show_traceback and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)

@@ -10,8 +10,7 @@ from typing import Final
 
 import anyio
 
-from playhead.runtime.agent.factory import AgentSource
-from playhead.runtime.agent.serving import target_of_run
+from playhead.runtime.agent.serving import Served, target_of_run
 from playhead.runtime.concurrency import is_being_cancelled
 from playhead.runtime.core.errors import AgentFactoryError, FencedError, PlayheadError
 from playhead.runtime.core.evolve import fold
@@ -61,7 +60,7 @@ class Execution:
     def __init__(
         self,
         claim: Claim,
-        source: AgentSource,
+        source: Served,
         *,
         log: Log,
         commit: GroupCommit,

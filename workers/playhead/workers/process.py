@@ -14,7 +14,7 @@ from uuid import uuid4
 import anyio
 
 from playhead.runtime.agent.agent import Agent
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.log.redis.connection import connect, redact
 from playhead.runtime.log.redis.durability import Durability
@@ -33,7 +33,7 @@ _DISCONNECT_S: Final = 5.0
 
 
 def run_worker(
-    agents: Sequence[AgentSource],
+    agents: Sequence[Served],
     *,
     url: str,
     prefix: str,
@@ -90,7 +90,7 @@ def _shard(url: str, shard: int, *, prefix: str, durability: Durability) -> Redi
 
 
 async def _main(
-    agents: Sequence[AgentSource],
+    agents: Sequence[Served],
     serve: Callable[..., Worker],
     make: Callable[[int], RedisLog],
     shards: int | None,

@@ -17,6 +17,7 @@ from playhead.runtime.core.records import (
     MessageAdded,
     Record,
     RunFailed,
+    StepFinished,
     ToolFinished,
     ToolInterrupted,
     ToolStarted,
@@ -62,7 +63,7 @@ class Standstill:
             case ChildRecorded(index=index) if index in self._begun and _has_message(record):
                 self._tools.discard(self._begun[index])  # a step of the child is completed, and is not run again
                 return not self._tools
-            case MessageAdded(origin="model"):
+            case MessageAdded(origin="model") | StepFinished():
                 return not self._tools
             case _:
                 return False

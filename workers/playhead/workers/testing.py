@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from playhead.runtime.agent.factory import AgentSource, Make
+from playhead.runtime.agent.serving import Servable
 from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.log.redis.connection import connect
 from playhead.runtime.log.redis.log import RedisLog
@@ -43,7 +43,7 @@ class TestFleet:
 
 @asynccontextmanager
 async def running_fleet(
-    *agents: AgentSource | Make,
+    *agents: Servable,
     workers: int = 1,
     url: str | None = None,
     prefix: str = "ph",

@@ -16,7 +16,8 @@ from anyio.abc import TaskGroup
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.as_tool import family
-from playhead.runtime.agent.factory import SOURCES, AgentSource, Make, source_of
+from playhead.runtime.agent.factory import AgentFactory
+from playhead.runtime.agent.serving import SERVED, Servable, Served, served_of
 from playhead.runtime.core.arguments import check_callable, check_items
 from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
@@ -43,7 +44,8 @@ _CLAIM_AGAIN_S = 0.3
 
 
 class Worker:
-    """Runs the given agents' runs from `log` until it is asked to drain. A function makes the agent of each of its runs.
+    """Runs the given agents' runs from `log` until it is asked to drain. A function makes the agent of each of its runs, and
+    an async generator function runs them itself.
 
     Run `run` in a task, and call `drain` to end it: the worker stops claiming, lets runs reach a boundary, hands over
     the rest, and only then stops renewing leases. `visit` is for tests: see `checkpoints`.
@@ -66,7 +68,7 @@ class Worker:
 
     def __init__(
         self,
-        agents: Sequence[AgentSource | Make],
+        agents: Sequence[Servable],
         *,
         log: Log,
         more: Sequence[Log] = (),
@@ -76,8 +78,8 @@ class Worker:
         archive: str | Path | None = None,
         health_file: str | Path | None = None,
     ) -> None:
-        check_items("agents", agents, SOURCES, each="an Agent, or a function that makes one")
-        sources = [source_of(one) for one in agents]
+        check_items("agents", agents, SERVED, each="an Agent, a Guest, or a function that makes one or is one")
+        sources = [served_of(one) for one in agents]
         for one in (log, *more):
             if not callable(getattr(one, "claim", None)):
                 raise TypeError(f"log must be a log such as RedisLog(connect(url)), not {one!r}")
@@ -87,7 +89,7 @@ class Worker:
             raise TypeError(f"options must be WorkerOptions, not {options!r}")
         check_callable("visit", visit, optional=True)
         self.name: str = name or worker_name(os.getpid(), uuid4().hex[:6])
-        self.agents: dict[str, AgentSource] = {
+        self.agents: dict[str, Served] = {
             one.name: one.snapshot() if isinstance(one, Agent) else one for one in sources
         }
         if not agents or len(self.agents) != len(agents):
@@ -106,7 +108,7 @@ class Worker:
         self._extra: dict[str, Any] = {
             "version": version("playhead-workers"),
             "durability": getattr(log, "durability", "memory"),
-            "overrides": {name: one and plain(one.allowed_overrides) for name, one in own.items()},
+            "overrides": {name: _allowed(one) for name, one in self.agents.items()},
         }
         if self._archiver is not None:
             self._extra["archive"] = self._archiver.where
@@ -347,6 +349,13 @@ class Worker:
         self._children.stop()
         # The server may never reply to a claim. If the claim took a run, the run's lease has nearly expired by then.
         self._claiming.deadline = anyio.current_time() + self.options.lease_ms / 1000
+
+
+def _allowed(served: Served) -> Any:
+    """What a caller may replace for one run; None if it is not known, because a factory makes the agent."""
+    if isinstance(served, AgentFactory):
+        return None
+    return plain(served.allowed_overrides) if isinstance(served, Agent) else {}
 
 
 def _first(group: BaseExceptionGroup[PlayheadError]) -> PlayheadError:

@@ -1,25 +1,52 @@
-"""What runs a run for its owner: an agent by playhead's own loop."""
+"""What a worker serves, and what runs a run for its owner: an agent by playhead's own loop, or a guest in its host."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from playhead.runtime.agent.agent import Agent
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.factory import SOURCES, AgentSource, Make, source_of
 from playhead.runtime.agent.of_run import agent_of_run
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import AgentMade, Entry
 from playhead.runtime.core.state import open_chunks
+from playhead.runtime.host.function import FunctionGuest, Run
+from playhead.runtime.host.guest import Guest
+from playhead.runtime.host.host import GuestTarget
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.runner import Opening, Target
 from playhead.runtime.loop.traced_agent import traced_agent
 from playhead.runtime.tools.agent_state import AgentState
 
-__all__ = ["AgentTarget", "RunTarget", "target_of_run"]
+__all__ = ["SERVED", "AgentTarget", "RunTarget", "Servable", "Served", "served_of", "target_of_run"]
+
+Served = AgentSource | Guest
+"""What a worker serves: an agent, what makes one for each run, or a guest."""
+
+Servable = Served | Make | Run
+"""What stands for it: also a function that makes an agent, or that runs a run itself."""
+
+SERVED: Final = (*SOURCES, Guest)
+"""The types of what stands for it: see `served_of`."""
+
+
+def served_of(value: object) -> Served:
+    """What a value stands for; a function is made a factory, and an async generator function a guest.
+
+    Raises:
+        TypeError: If it is none of them.
+        ValueError: If the name of the function is not one that an agent can have.
+    """
+    if isinstance(value, Guest):
+        return value
+    if inspect.isasyncgenfunction(value):
+        return FunctionGuest(cast("Run", value))
+    return source_of(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +92,14 @@ class RunTarget(NamedTuple):
     former: AgentDefinition | None = None
 
 
-async def target_of_run(source: AgentSource, run_id: str, entries: Sequence[Entry]) -> RunTarget:
-    """What a worker's own agent or factory has for the run with these records.
+async def target_of_run(source: Served, run_id: str, entries: Sequence[Entry]) -> RunTarget:
+    """What a worker's own agent, factory or guest has for the run with these records.
 
     Raises:
-        AgentFactoryError, OverrideRefusedError: As `agent_of_run`.
+        AgentFactoryError, OverrideRefusedError: As `agent_of_run` and `Guest.check_options`.
     """
+    if isinstance(source, Guest):
+        source.check_options(entries[0].record)
+        return RunTarget(GuestTarget(source))
     agent, made, former = await agent_of_run(source, run_id, entries)
     return RunTarget(AgentTarget(agent), made, former)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from playhead.runtime.core.codec import stored_of
 from playhead.runtime.core.cursor import Cursor, parse_cursor
 from playhead.runtime.core.errors import RunFailedError, remote_error
+from playhead.runtime.core.foreign_chunks import foreign_text, of_chunk
 from playhead.runtime.core.hook_effects import hook_events
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.json_lines import json_line
@@ -28,6 +29,7 @@ from playhead.runtime.core.records import (
     ChildStarted,
     CycleStarted,
     Entry,
+    EventEmitted,
     MessageAdded,
     ModelChunk,
     ModelFailed,
@@ -230,6 +232,10 @@ class Projection:
                 self._forget()
                 self._children = {}
                 return [Event(message=without_unread(record.message))]
+            case EventEmitted():
+                return [Event(record.event)]
+            case ToolProgressed() | ToolInterrupted() if record.nested:
+                return []  # what the call gives in which it was made is all that a reader sees
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
                 return [Event(type="tool_stream", tool_stream_event=progress)]
@@ -280,12 +286,22 @@ class Projection:
             return []
         self._chunks += 1
         chunk = record.chunk
+        if (item := of_chunk(chunk)) is not chunk:
+            return self._foreign(item)
         derived = self._message.feed(chunk)
         if derived is None:
             return [] if chunk is self._message.repeated else [Event(event=chunk)]
         if self.invocation_state:
             derived.update(self.invocation_state)
         return [Event(event=chunk), Event(derived)]
+
+    def _foreign(self, item: Any) -> list[Event]:
+        """The events of an item that a guest's model sent in a form of its own."""
+        text = foreign_text(item)
+        if not text:
+            return [Event(event=item)]
+        self._message.streamed.append(text)
+        return [Event(event=item), Event({"data": text, "delta": {"text": text}, **self.invocation_state})]
 
     def _call_begins(self, record: ModelStarted) -> list[Event]:
         if record.continues:

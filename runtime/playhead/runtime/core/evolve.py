@@ -44,6 +44,7 @@ from playhead.runtime.core.records import (
     RunSubmitted,
     SignalReceived,
     StateChanged,
+    StepFinished,
     StructuredOutputProduced,
     ToolDecided,
     ToolFinished,
@@ -166,6 +167,8 @@ def _without_tool_uses(message: Message) -> Message:
 
 
 def _tool_started(state: RunState, record: ToolStarted) -> RunState:
+    if record.nested:  # the call that it was made in counts
+        return state
     keys = {**state.keys, record.index: record.effect_key}
     state = replace(state, started=state.started | {record.index}, keys=keys)
     asked = state.interrupted.get(record.index)
@@ -177,6 +180,8 @@ def _tool_started(state: RunState, record: ToolStarted) -> RunState:
 
 
 def _tool_interrupted(state: RunState, record: ToolInterrupted) -> RunState:
+    if record.nested:  # the call that it was made in counts
+        return state
     asked = {str(interrupt.get("id")): interrupt for interrupt in record.interrupts}
     known = not any(is_outcome_question(key) for key in asked)
     return replace(
@@ -235,6 +240,8 @@ def _said(body: Any) -> list[Message]:
 
 
 def _tool_finished(state: RunState, record: ToolFinished) -> RunState:
+    if record.nested:  # the call that it was made in counts
+        return state
     totals = count_tool(state.totals, record)
     if (stop := Stop.read(record.stop)) is not None:
         state = replace(state, stop=stop.after(state.stop))
@@ -268,6 +275,10 @@ def _model_failed(state: RunState, record: ModelFailed) -> RunState:
     return replace(state, failed=record, failures=state.failures + 1, waited=waited, rested=False)
 
 
+def _step_finished(state: RunState, record: StepFinished) -> RunState:
+    return replace(state, call_open=None, call_end=None) if record.ends_call else state
+
+
 _HANDLERS: Final[dict[type[Record], Any]] = {
     RunSubmitted: _submitted,
     RunClaimed: lambda state, _: replace(state, status="running"),
@@ -291,6 +302,7 @@ _HANDLERS: Final[dict[type[Record], Any]] = {
     StateChanged: state_changed,
     ChildStarted: lambda state, record: replace(state, children=child_started(state.children, record)),
     ChildRecorded: lambda state, record: replace(state, children=child_recorded(state.children, record)),
+    StepFinished: _step_finished,
     StructuredOutputProduced: lambda state, record: replace(state, output=record.value),
     RunPaused: lambda state, _: replace(state, status="paused", paused=True, kept=ordered_results(state)),
     RunResumed: lambda state, _: replace(

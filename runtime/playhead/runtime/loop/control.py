@@ -30,6 +30,7 @@ class Control:
         self.cancel_signal: threading.Event = threading.Event()
         self._signals: deque[Signal] = deque()
         self._stops: list[Callable[[], None]] = []
+        self._receivers: list[Callable[[], None]] = []
         self._seen: set[str] = set()
         self.cancelling: bool = False
 
@@ -48,6 +49,8 @@ class Control:
                 self.cancelling = True
                 for stop in list(self._stops):
                     stop()
+        for act in list(self._receivers):
+            act()
 
     @contextmanager
     def stopping(self, stop: Callable[[], None]) -> Generator[None, None, None]:
@@ -59,6 +62,17 @@ class Control:
             yield
         finally:
             self._stops.remove(stop)
+
+    @contextmanager
+    def when_delivered(self, act: Callable[[], None]) -> Generator[None, None, None]:
+        """Call `act` when signals are delivered within the block, or at once if some were; it may `take` them."""
+        self._receivers.append(act)
+        try:
+            if self._signals:
+                act()
+            yield
+        finally:
+            self._receivers.remove(act)
 
     def take(self) -> list[Signal]:
         """Remove and return the signals that the loop has not received, oldest first."""

@@ -6,6 +6,7 @@ Names shared with Strands (`MaxTokensReachedException`, …) keep Strands' spell
 
 from __future__ import annotations
 
+from playhead.runtime.core.errors.hosting import DivergedError, OutcomeUnknownError, RecordedError
 from playhead.runtime.core.errors.log import (
     ArchiveError,
     EncodingError,
@@ -66,6 +67,7 @@ __all__ = [
     "ArchiveError",
     "BadTargetError",
     "ContextWindowOverflowException",
+    "DivergedError",
     "EncodingError",
     "FencedError",
     "FileEndsError",
@@ -82,10 +84,12 @@ __all__ = [
     "ModelThrottledException",
     "ModelUnavailableError",
     "NoWorkerError",
+    "OutcomeUnknownError",
     "OverrideRefusedError",
     "PlayheadError",
     "RecordNotFoundError",
     "RecordTooLargeError",
+    "RecordedError",
     "RedisAuthError",
     "RedisTooOldError",
     "RequestNotFoundError",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
+from playhead.runtime.core.errors.hosting import DivergedError, OutcomeUnknownError, RecordedError
 from playhead.runtime.core.errors.log import EncodingError, ForeignRecordError, GapError, RecordTooLargeError
 from playhead.runtime.core.errors.models import (
     ContextWindowOverflowException,
@@ -53,6 +54,9 @@ _OURS: dict[str, type[PlayheadError]] = {
         OverrideRefusedError,
         StructuredOutputException,
         AgentFactoryError,
+        DivergedError,
+        OutcomeUnknownError,
+        RecordedError,
     )
 }
 

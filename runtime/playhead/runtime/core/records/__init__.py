@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from playhead.runtime.core.records.base import CheckedRecord, Record, UnknownRecord, now_ms
+from playhead.runtime.core.records.hosted import EventEmitted, StepFinished
 from playhead.runtime.core.records.model import (
     ASKED_AGAIN,
     CALL_FAILED,
@@ -66,6 +67,7 @@ __all__ = [
     "ChildStarted",
     "ContextReduced",
     "CycleStarted",
+    "EventEmitted",
     "FAILED_ASKED_AGAIN",
     "Entry",
     "HookDecided",
@@ -86,6 +88,7 @@ __all__ = [
     "RunSubmitted",
     "SignalReceived",
     "StateChanged",
+    "StepFinished",
     "StructuredOutputProduced",
     "ToolDecided",
     "ToolFinished",
@@ -120,6 +123,8 @@ RECORD_TYPES: Final[dict[str, type[CheckedRecord] | type[ModelChunk]]] = {
             ChildRecorded,
             StructuredOutputProduced,
             HookDecided,
+            EventEmitted,
+            StepFinished,
             RunPaused,
             RunResumed,
             SignalReceived,

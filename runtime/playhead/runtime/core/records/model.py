@@ -51,6 +51,8 @@ class ModelStarted(CheckedRecord):
     has, by the names of `ModelRequest`, what was sent instead of what the definition and the history give. `delay`: the
     wait before it, in seconds, if it repeats a call that failed; None in logs of version 0.1. `summarizes`: the messages of
     the history that the model is to summarize, as `ContextReduced` counts them; its chunks are then not the run's answer.
+    `lane` names the call of a hosted guest, whose `step.finished` has the same key; empty otherwise. `request` is a digest
+    of what such a call asks.
     """
 
     type: str = "model.started"
@@ -59,6 +61,8 @@ class ModelStarted(CheckedRecord):
     differs: dict[str, Any] = {}
     delay: float | None = None
     summarizes: list[tuple[int, int]] = []
+    lane: str = ""
+    request: str = ""
 
 
 class ModelChunk(Record):

@@ -41,7 +41,18 @@ class ToolDecided(CheckedRecord):
     state: dict[str, Any] | None = None
 
 
-class ToolStarted(CheckedRecord):
+class _Laned:
+    """A record about a call. `lane` is empty except in the run of a hosted guest: see `nested`."""
+
+    lane: str
+
+    @property
+    def nested(self) -> bool:
+        """Whether the call was made within another one: `/t1` is a call of the guest, `/t1/x` one that `t1` made."""
+        return self.lane.count("/") > 1
+
+
+class ToolStarted(_Laned, CheckedRecord):
     """A tool call is about to run: this record is stored before its body starts.
 
     `index` is the position of the call in its batch (tool use ids need not be unique); `effect_key` is a key that the
@@ -52,23 +63,26 @@ class ToolStarted(CheckedRecord):
     index: int
     tool_use: Annotated[ToolUse, SkipValidation]
     effect_key: str
+    lane: str = ""
 
 
-class ToolProgressed(CheckedRecord):
+class ToolProgressed(_Laned, CheckedRecord):
     """A tool yielded a value while running."""
 
     type: str = "tool.progressed"
     index: int
     tool_use: Annotated[ToolUse, SkipValidation]
     data: Any = None
+    lane: str = ""
 
 
-class ToolFinished(CheckedRecord):
+class ToolFinished(_Laned, CheckedRecord):
     """A tool call has its result, which is never computed again. `duration_ms` is 0 for calls that never ran.
 
     `stop` is a `Stop` in its stored form, if the body asked that the run ends after this batch. `returned` is the result
     before a hook changed it; None if no hook did. `state` is what the body changed in the agent's state, see
-    `core.agent_state`; None if nothing.
+    `core.agent_state`; None if nothing. `memory` has what the call of a hosted guest gave besides its result, to be given
+    again after a takeover: what it raised, or what it changed in the guest's state.
     """
 
     type: str = "tool.finished"
@@ -79,9 +93,11 @@ class ToolFinished(CheckedRecord):
     stop: dict[str, Any] | None = None
     returned: Annotated[ToolResult | None, SkipValidation] = None
     state: dict[str, Any] | None = None
+    memory: dict[str, Any] = {}
+    lane: str = ""
 
 
-class ToolInterrupted(CheckedRecord):
+class ToolInterrupted(_Laned, CheckedRecord):
     """A tool call stopped to ask a human; once all of `interrupts` have responses its body runs again from its top.
 
     It is written when the body has stopped, so after a crash before it the outcome of the call is unknown. Each of
@@ -93,6 +109,7 @@ class ToolInterrupted(CheckedRecord):
     tool_use: Annotated[ToolUse, SkipValidation]
     interrupts: list[dict[str, Any]]
     state: dict[str, Any] | None = None
+    lane: str = ""
 
 
 class ChildStarted(CheckedRecord):

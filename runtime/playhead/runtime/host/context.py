@@ -1,0 +1,127 @@
+"""`GuestContext`: what `async def run(ctx, prompt)` does its work with."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.plain import plain
+from playhead.runtime.core.records import now_ms
+from playhead.runtime.host.guest import Visit
+from playhead.runtime.host.model_calls import ModelCalls
+from playhead.runtime.host.steps import Steps
+from playhead.runtime.host.tool_calls import OnUnknownOutcome, ToolCalls
+
+__all__ = ["GuestContext"]
+
+
+class GuestContext:
+    """One execution of a run. After a takeover the code runs again from its top, and gets from here what it got before.
+
+    What is not done through the context happens again: so whatever has an effect, costs money or is another value each time
+    goes through it. Use it on the event loop of the code.
+
+    Attributes:
+        run_id: The run.
+        session_id: Its session, or None.
+        history: The messages of the session before this run, in the form of the Converse API.
+        invocation_state: The caller's values.
+        result: What the run gives at its end; set it. A text is the last message; other plain data is the structured output.
+    """
+
+    def __init__(self, visit: Visit) -> None:
+        recorder = self._recorder = visit.recorder
+        self.run_id: str = recorder.run_id
+        self.session_id: str | None = visit.submitted.session
+        self.history: Sequence[Message] = tuple(visit.said.messages)
+        self.invocation_state: dict[str, Any] = dict(visit.submitted.invocation_state)
+        self.result: Any = None
+        self._steps = Steps(recorder)
+        self._models = ModelCalls(recorder)
+        self._tools = ToolCalls(recorder)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the log still answers: what happens now has happened before."""
+        return self._recorder.replaying
+
+    async def step(self, key: str, do: Callable[[], Awaitable[Any]]) -> Any:
+        """The value of `do()`, computed once in the run; what it raises is raised again.
+
+        Args:
+            key: Names it in the log. One that is used several times counts them.
+            do: Gives plain data or a pydantic model, which becomes a dict.
+
+        Raises:
+            EncodingError: If the value is not plain data.
+        """
+        self._recorder.check_cancelled()
+        return await self._steps.step(key, do)
+
+    async def model(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+        """The items of a model's stream, which readers see as they pass: as `event`, and a piece of text also as `data`.
+
+        A call that broke off is withdrawn and made again. A second one beside it is not seen by readers.
+
+        Args:
+            request: What is asked, to note whether it is the same when the code runs again.
+            stream: Asks. Its items are plain data or pydantic models, which become dicts.
+
+        Raises:
+            EncodingError: If an item is not plain data.
+        """
+        self._recorder.check_cancelled()
+        items = self._models.stream(request, stream)
+        try:
+            async for item in items:
+                yield item
+        finally:
+            await items.aclose()
+
+    async def tool(
+        self,
+        call: Mapping[str, Any],
+        do: Callable[[], Awaitable[Any]],
+        *,
+        on_unknown_outcome: OnUnknownOutcome = "retry",
+    ) -> Any:
+        """What a tool call gives: `do()` is called when its start is stored, and never again once its result is.
+
+        Args:
+            call: `{"name", "input", "toolUseId"}`; without an id the name is one.
+            do: Gives plain data or a pydantic model. `current_call()` gives it the key of this call.
+            on_unknown_outcome: If a worker died in `do`: call it again, raise `OutcomeUnknownError`, or ask a human.
+
+        Raises:
+            EncodingError: If the value is not plain data.
+            OutcomeUnknownError: See `on_unknown_outcome`.
+        """
+        self._recorder.check_cancelled()
+        return await self._tools.call(call, do, on_unknown_outcome=on_unknown_outcome)
+
+    async def ask(self, name: str, reason: Any = None) -> Any:
+        """The response of a human. The run pauses, and has no worker, until there is one."""
+        self._recorder.check_cancelled()
+        question = {"id": f"v1:guest:{self._recorder.key('ask', name).lstrip('/')}", "name": name}
+        return await self._recorder.ask({**question, "reason": plain(reason), "response": None})
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait so long. In a long wait the run has no worker."""
+        self._recorder.check_cancelled()
+        await self._steps.sleep(seconds)
+
+    def now(self) -> float:
+        """The time, in unix seconds: when the code first came here."""
+        return self._steps.at_once("now", lambda: now_ms() / 1000)
+
+    def random(self) -> float:
+        """A random number from 0 to 1: the same each time."""
+        return self._steps.at_once("random", random.random)
+
+    def steers(self) -> list[Any]:
+        """Take the prompts that were sent to the run since the last call."""
+        taken = list(self._recorder.steers)
+        self._recorder.steers.clear()
+        return taken

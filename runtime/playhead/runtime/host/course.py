@@ -1,0 +1,200 @@
+"""What a log says that a guest did, split so that the guest can do it again in its own order. Pure.
+
+A guest is run again from its top. Its events must come as they are in the log, lane by lane; its steps, model calls and
+tool calls ask for what they gave by their keys, in any order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, cast
+
+from playhead.runtime.core.records import (
+    TERMINAL_TYPES,
+    Entry,
+    EventEmitted,
+    MessageAdded,
+    ModelChunk,
+    ModelRetried,
+    ModelStarted,
+    Record,
+    RunClaimed,
+    RunHandedOver,
+    RunPaused,
+    RunSubmitted,
+    SignalReceived,
+    StepFinished,
+    ToolFinished,
+    ToolInterrupted,
+    ToolProgressed,
+    ToolStarted,
+)
+
+__all__ = ["Course", "RecordedAnswer", "RecordedCall", "RecordedTool"]
+
+_OWNERS: Final = (RunSubmitted, RunClaimed, RunHandedOver, RunPaused, ModelRetried)
+_OF_A_CALL: Final = (ModelStarted, ModelChunk, EventEmitted, MessageAdded)
+"""The records that are withdrawn with a model call."""
+
+
+@dataclass(slots=True)
+class RecordedCall:
+    """A model call of the log: its start, its chunks, and its end if it has ended."""
+
+    started: Entry
+    chunks: list[Entry] = field(default_factory=list[Entry])
+    ended: Entry | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all its chunks are there: it has ended, or its last one is that which ends an answer."""
+        if self.ended is not None:
+            return True
+        return bool(self.chunks) and "metadata" in cast("ModelChunk", self.chunks[-1].record).chunk
+
+
+class RecordedTool(NamedTuple):
+    """A tool call of the log.
+
+    Attributes:
+        starts: How often its body was begun.
+        asked: How often it stopped to ask something.
+        begun: Whether its body was begun after it last asked, or at all.
+        finished: Its `tool.finished`, if it has one.
+        progress: What it yielded.
+    """
+
+    starts: int = 0
+    asked: int = 0
+    begun: bool = False
+    finished: Entry | None = None
+    progress: Sequence[Entry] = ()
+
+
+class RecordedAnswer(NamedTuple):
+    """The response to a question, and the number of the record that has it."""
+
+    seq: int
+    response: Any
+
+
+class Course:
+    """The records of a run that its guest has not come to again. Each is taken once."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._lanes: dict[str, deque[Entry]] = {}
+        self._steps: dict[str, Entry] = {}
+        self._calls: dict[str, RecordedCall] = {}
+        self._tools: dict[str, list[Entry]] = {}
+        self._answers: dict[str, deque[RecordedAnswer]] = {}
+        self._signals: deque[Entry] = deque()
+        self._open: RecordedCall | None = None
+        entries = list(entries)
+        withdrawn = [one.record.supersedes for one in entries if isinstance(one.record, ModelRetried)]
+        for entry in entries:
+            record = entry.record
+            if isinstance(record, _OWNERS) or record.type in TERMINAL_TYPES:
+                continue
+            if isinstance(record, _OF_A_CALL) and any(first <= entry.seq <= last for first, last in withdrawn):
+                continue
+            self._add(entry, record)
+
+    def _add(self, entry: Entry, record: Record) -> None:
+        match record:
+            case ModelStarted(lane=key) if key:
+                self._open = self._calls[key] = RecordedCall(entry)
+            case ModelChunk() if self._open is not None:
+                self._open.chunks.append(entry)
+            case StepFinished(key=key):
+                if key in self._calls:
+                    self._calls[key].ended = entry
+                else:
+                    self._steps[key] = entry
+            case ToolStarted() | ToolProgressed() | ToolFinished() | ToolInterrupted():
+                self._tools.setdefault(record.lane, []).append(entry)
+            case SignalReceived(kind="respond", body=body):
+                for question, response in cast("dict[str, Any]", body or {}).items():
+                    if response is not None:
+                        self._answers.setdefault(question, deque()).append(RecordedAnswer(entry.seq, response))
+            case SignalReceived():
+                self._signals.append(entry)
+            case _:
+                self._lanes.setdefault(getattr(record, "lane", ""), deque()).append(entry)
+
+    @property
+    def left(self) -> bool:
+        """Whether anything of the log is still to come."""
+        return bool(self._steps or self._calls or self._tools or self._signals or any(self._lanes.values()))
+
+    def next_event(self, lane: str = "") -> Entry | None:
+        """Take the next record of a lane."""
+        entries = self._lanes.get(lane)
+        return entries.popleft() if entries else None
+
+    def peek(self, lane: str = "") -> Entry | None:
+        """The next record of a lane, which stays."""
+        entries = self._lanes.get(lane)
+        return entries[0] if entries else None
+
+    def step(self, key: str) -> Entry | None:
+        """Take the value of a step."""
+        return self._steps.pop(key, None)
+
+    def call(self, key: str) -> RecordedCall | None:
+        """Take a model call."""
+        return self._calls.pop(key, None)
+
+    def tool(self, lane: str) -> RecordedTool:
+        """Take a tool call: with its last result, and what was recorded of it besides."""
+        entries = self._tools.pop(lane, [])
+        begun, asked, finished = False, 0, None
+        for entry in entries:
+            match entry.record:
+                case ToolStarted():
+                    begun = True
+                case ToolInterrupted():
+                    begun, asked = False, asked + 1
+                case ToolFinished():
+                    finished = entry
+                case _:
+                    pass
+        starts = sum(isinstance(one.record, ToolStarted) for one in entries)
+        progress = [one for one in entries if isinstance(one.record, ToolProgressed)]
+        return RecordedTool(starts, asked, begun, finished, progress)
+
+    def answer(self, question: str) -> RecordedAnswer | None:
+        """Take the next response to a question."""
+        answers = self._answers.get(question)
+        return answers.popleft() if answers else None
+
+    def withdraw(self, call: RecordedCall) -> int:
+        """Forget the events that follow a model call which broke off; the number of the last record that goes with it."""
+        first = call.started.seq
+        last = max(one.seq for one in (call.started, *call.chunks))
+        for lane, entries in self._lanes.items():
+            last = max([last, *(one.seq for one in entries)])
+            self._lanes[lane] = deque(one for one in entries if one.seq < first)
+        return last
+
+    def signal(self, *, before: float) -> SignalReceived | None:
+        """Take the next signal, if it is in the log before that number and before every event that is still to come."""
+        if not self._signals:
+            return None
+        events = (entries[0].seq for entries in self._lanes.values() if entries)
+        if self._signals[0].seq > min([before, *events]):
+            return None
+        return cast("SignalReceived", self._signals.popleft().record)
+
+    def unasked(self) -> Entry | None:
+        """The first value in the log that the guest itself had asked for, and has not again; None if there is none."""
+        found = [entry for key, entry in self._steps.items() if key.count("/") == 1]
+        found += [call.ended or call.started for key, call in self._calls.items() if key.count("/") == 1]
+        for lane, entries in self._tools.items():
+            found += [one for one in entries if isinstance(one.record, ToolFinished) and lane.count("/") == 1]
+        return min(found, default=None, key=lambda one: one.seq)
+
+    def event_left(self) -> Entry | None:
+        """The first event that is still to come; None if there is none."""
+        return min((one[0] for one in self._lanes.values() if one), default=None, key=lambda one: one.seq)

@@ -1,0 +1,49 @@
+"""`current_call`: which call runs, for any code below it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from playhead.runtime.core.converse import ToolUse
+from playhead.runtime.host.recorder import SCOPE
+
+__all__ = ["Call", "calling", "current_call"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call that is running.
+
+    Attributes:
+        run_id: The run.
+        effect_key: The same in every attempt at this call, and different for every call: an idempotency key.
+        attempt: 1 for the first start of this call, 2 if a worker that died had started it.
+        tool_use: The request: `name`, `input` and `toolUseId`.
+    """
+
+    run_id: str
+    effect_key: str
+    attempt: int
+    tool_use: ToolUse
+
+
+_CALL: ContextVar[Call | None] = ContextVar("playhead_call", default=None)
+
+
+def current_call() -> Call | None:
+    """The tool call in whose body this code runs, in whatever depth and thread; None outside of the tools of a guest."""
+    return _CALL.get()
+
+
+@contextmanager
+def calling(call: Call, *, lane: str) -> Generator[None]:
+    """Let the block, and the tasks that begin in it, be the body of a call."""
+    scope, current = SCOPE.set(lane), _CALL.set(call)
+    try:
+        yield
+    finally:
+        SCOPE.reset(scope)
+        _CALL.reset(current)

@@ -1,0 +1,47 @@
+"""The forms in which what a guest gives is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic import BaseModel
+
+from playhead.runtime.core.errors import EncodingError
+from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
+
+__all__ = ["closing", "digest", "stored_form"]
+
+
+def stored_form(value: object, *, what: str) -> Any:
+    """A value as it is stored, and as the guest gets it: plain data, pydantic models as dicts.
+
+    Raises:
+        EncodingError: If it is something else; the message names `what` and the place in it.
+    """
+    try:
+        return plain_strict(value.model_dump() if isinstance(value, BaseModel) else value)
+    except NotPlainError as error:
+        raise EncodingError(
+            f"{what} cannot be stored: {error}. Use text, numbers, bytes, lists and dicts with text keys"
+        ) from error
+
+
+def digest(request: object) -> str:
+    """A short text that is the same for equal requests."""
+    text = json.dumps(plain(request), sort_keys=True, default=repr)
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+@asynccontextmanager
+async def closing(stream: AsyncIterable[Any]) -> AsyncGenerator[AsyncIterable[Any]]:
+    """Close a stream at the end of the block, if it can be closed."""
+    try:
+        yield stream
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()

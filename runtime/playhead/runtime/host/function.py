@@ -1,0 +1,129 @@
+"""`FunctionGuest`: `async def run(ctx, prompt)` as a TARGET, an async generator of events."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+from playhead.runtime.core.arguments import check_callable
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.converse import Message
+from playhead.runtime.core.json_lines import json_line
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, RunCompleted, now_ms
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.forms import stored_form
+from playhead.runtime.host.guest import Guest, Visit
+from playhead.runtime.host.recorder import Recorder
+
+__all__ = ["FunctionGuest", "Run", "is_guest_function", "takes_context"]
+
+Run = Callable[[GuestContext, Any], AsyncGenerator[Any, None]]
+"""A function that runs a run: it yields its events, which are dicts of plain data."""
+
+_VARIES: Final = frozenset({"timestamp", "tracking_id"})
+"""Keys of events whose values are made up each time: they need not be the same when the guest runs again."""
+
+
+class FunctionGuest(Guest):
+    """Runs each run by a function of one's own.
+
+        async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[str, Any]]:
+            ...
+
+    A worker calls it after each claim of a run, in a thread of its own. What it yields are the run's events, and
+    `ctx.result` its result.
+
+    Args:
+        run: The function, an async generator.
+        name: The name that clients use; None for the function's name.
+        max_record_bytes: The size limit of one record.
+
+    Raises:
+        TypeError: If `run` is not an async generator function of two arguments.
+        ValueError: If the name is invalid.
+    """
+
+    def __init__(self, run: Run, *, name: str | None = None, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        check_callable("run", run)
+        if not is_guest_function(run):
+            raise TypeError(f"a guest is `async def run(ctx, prompt)` that yields its events, which {run!r:.80} is not")
+        super().__init__(name or getattr(run, "__name__", "run"), max_record_bytes=max_record_bytes)
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"FunctionGuest(name={self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FunctionGuest) and (self.name, self._run) == (other.name, other._run)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self._run))
+
+    def makes_by(self, function: object) -> bool:
+        """Whether it calls this function."""
+        return self._run is function
+
+    async def drive(self, visit: Visit) -> Record:
+        """Run the function to its end."""
+        recorder, ctx = visit.recorder, GuestContext(visit)
+        for message in prompt_messages(visit.submitted.prompt) or []:
+            await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
+        async with aclosing(self._run(ctx, visit.submitted.prompt)) as events:
+            async for event in events:
+                recorder.check_cancelled()
+                await _emit(recorder, event)
+        recorder.check_cancelled()
+        return await _end(recorder, ctx.result)
+
+
+def is_guest_function(value: object) -> bool:
+    """Whether this is an async generator function that can be called with a context and a prompt."""
+    if not inspect.isasyncgenfunction(value):
+        return False
+    try:
+        inspect.signature(value).bind(None, None)
+    except TypeError:
+        return False
+    return True
+
+
+def takes_context(function: object) -> bool:
+    """Whether the first parameter of a function is annotated as a `GuestContext`."""
+    hint = next(iter(getattr(function, "__annotations__", {}).values()), None)
+    return hint is GuestContext or (isinstance(hint, str) and hint.rpartition(".")[2] == GuestContext.__name__)
+
+
+async def _emit(recorder: Recorder, event: object) -> None:
+    said = stored_form(event, what="an event of the agent")
+    if not isinstance(said, dict):
+        raise TypeError(f"an event is a dict, and the agent yielded {event!r:.200} of type {type(event).__name__}")
+    fields = _fixed(said)
+    record = EventEmitted(at=now_ms(), event=cast("dict[str, Any]", said))
+    await recorder.emit(record, same=lambda logged: _fixed(logged.event) == fields)
+
+
+def _fixed(value: Any) -> Any:
+    """Without what is made up each time."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {key: _fixed(item) for key, item in fields.items() if key not in _VARIES}
+    return [_fixed(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+
+
+async def _add(recorder: Recorder, record: MessageAdded) -> None:
+    """A message for the session of the run."""
+    content = record.message.get("content")
+    await recorder.emit(record, same=lambda logged: logged.message.get("content") == content)
+
+
+async def _end(recorder: Recorder, result: object) -> RunCompleted:
+    given = stored_form(result, what="ctx.result")
+    text = given if isinstance(given, str) else "" if given is None else json_line(given)
+    message: Message = {"role": "assistant", "content": [{"text": text}] if text else []}
+    if text:
+        await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn"))
+    output = {} if given is None or isinstance(given, str) else {"structured_output": given}
+    return RunCompleted(at=now_ms(), result={"stop_reason": "end_turn", "message": message, "state": {}, **output})

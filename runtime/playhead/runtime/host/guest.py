@@ -1,0 +1,74 @@
+"""`Guest`: an agent of another framework, or one's own loop, as a TARGET."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from playhead.runtime.core.checks import check_agent
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.errors import OverrideRefusedError
+from playhead.runtime.core.overrides import overrides_of, refuse_overrides
+from playhead.runtime.core.records import Record, RunSubmitted
+from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.core.terms import TERM_OPTIONS
+from playhead.runtime.host.recorder import Recorder
+from playhead.runtime.loop.runner import Opening
+
+__all__ = ["Guest", "Visit"]
+
+
+class Visit:
+    """What a guest is run with: one execution, from its top.
+
+    Attributes:
+        recorder: What it goes through again, and records with.
+        submitted: Record 1.
+        said: The messages of the run's session.
+    """
+
+    def __init__(self, recorder: Recorder, opening: Opening) -> None:
+        first = opening.entries[0].record
+        assert isinstance(first, RunSubmitted), "a log begins with it"
+        self.recorder: Recorder = recorder
+        self.submitted: RunSubmitted = first
+        self.said: StoredMessages = opening.said
+
+
+class Guest(ABC):
+    """Runs a run by code of its own, which playhead runs again after a takeover.
+
+    Attributes:
+        name: The name that clients use.
+        max_record_bytes: The size limit of one record, in bytes.
+
+    Raises:
+        ValueError: If the name is invalid.
+    """
+
+    def __init__(self, name: str, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        check_agent(name)
+        self.name: str = name
+        self.max_record_bytes: int = max_record_bytes
+
+    def check_options(self, first: Record) -> None:
+        """Refuse what the run with this record 1 is to have instead of the guest's own, or as its terms: nothing is known.
+
+        Raises:
+            OverrideRefusedError: The message names it.
+        """
+        refuse_overrides(self.name, overrides_of(first), allowed={})
+        options = first.options if isinstance(first, RunSubmitted) else {}
+        for name in TERM_OPTIONS:
+            if name in options:
+                raise OverrideRefusedError(self.name, f"{name}=", allowed=[])
+
+    @abstractmethod
+    async def drive(self, visit: Visit) -> Record:
+        """Run the guest from its top to its end; the terminal record. An exception fails the run.
+
+        It is called in a thread of its own, on an event loop of its own.
+        """
+
+    def cancel(self, visit: Visit) -> bool:
+        """A cancel came into force: let the guest end. Returns whether it does so by itself; else its task is cancelled."""
+        return False

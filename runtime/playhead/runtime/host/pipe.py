@@ -1,0 +1,90 @@
+"""What a guest's thread gives to the worker's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from playhead.runtime.core.segments import Encoded, Stored
+
+__all__ = ["CAPACITY", "HandOver", "Item", "Pipe", "Raised", "Store"]
+
+CAPACITY: Final = 256
+"""How many records may wait; a guest that is faster than the log then waits at its next record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Asks that everything before it is stored; `stored` gets its result on `loop`."""
+
+    stored: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The guest gets no further here: the run is to be handed over, and to wait for `rest` seconds."""
+
+    rest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The run fails with this error."""
+
+    error: BaseException
+
+
+Item = Stored | Encoded | Store | HandOver | Raised
+
+
+class Pipe:
+    """Items in their order, from any thread to the event loop on which it was made."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._lock = threading.Lock()
+        self._loop: Any = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._told = False
+        self.closed: bool = False
+
+    @property
+    def full(self) -> bool:
+        """Whether the guest should wait."""
+        return len(self._items) >= CAPACITY
+
+    def put(self, item: Item) -> None:
+        """Add an item; once the pipe is closed it is dropped. In any thread."""
+        with self._lock:
+            if self.closed:
+                return
+            self._items.append(item)
+            if self._told:
+                return
+            self._told = True
+        with suppress(RuntimeError):  # the worker's loop is closed: nothing is written any longer
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def wake(self) -> None:
+        """Let `take` return. On the pipe's event loop."""
+        self._arrived.set()
+
+    def close(self) -> None:
+        """Drop what is in it and what comes."""
+        with self._lock:
+            self.closed = True
+            self._items.clear()
+
+    async def take(self) -> list[Item]:
+        """Wait for items and take all of them; none if it was only woken."""
+        await self._arrived.wait()
+        with self._lock:
+            self._arrived.clear()
+            self._told = False
+            taken = list(self._items)
+            self._items.clear()
+        return taken

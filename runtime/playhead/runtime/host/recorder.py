@@ -1,0 +1,390 @@
+"""The guest's side of a host: gives back what the log has, in the log's order, and records what it has not.
+
+All of it runs on the guest's event loop. What the guest waits for is one of two things. An answer of the log is given when
+nothing on the loop is ready to run, the one with the lowest number first: so what ran side by side ends in the order in
+which it ended. What is not in the log goes live, when no such answer is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import Any, Final, cast
+
+from playhead.runtime.core.codec import encode_record, limit_of
+from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.errors import DivergedError, FencedError
+from playhead.runtime.core.ownership import Ownership
+from playhead.runtime.core.records import (
+    EventEmitted,
+    MessageAdded,
+    Record,
+    RunPaused,
+    SignalReceived,
+    StepFinished,
+    now_ms,
+)
+from playhead.runtime.core.segments import Encoded, compact
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.host.course import Course
+from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
+
+__all__ = ["ADVICE", "SCOPE", "Recorder"]
+
+SCOPE: ContextVar[str] = ContextVar("playhead_scope", default="")
+"""The lane of the tool call in whose body this code runs; empty outside of any. Keys of what it does begin with it."""
+
+ADVICE: Final = (
+    "The code of the agent has changed, or it decides by what is not in the log: a clock, a random number, a file. "
+    "Take such a value through a step, which is computed once"
+)
+_WHOLE_RECORDS: Final = (MessageAdded, RunPaused, SignalReceived)  # the worker looks at them, so they are encoded there
+
+
+class Recorder:
+    """What one owner's guest goes through again, and what it adds.
+
+    Attributes:
+        run_id: The run.
+        course: What the log has that the guest has not come to again.
+        limit: The size limit of one record, in bytes.
+        cancelled: Whether a cancel is in force.
+        when_cancelled: Called when it comes into force; None until the guest has begun, and signals then wait.
+        steers: The prompts that were sent to the running run, and that the guest has not taken.
+    """
+
+    def __init__(
+        self, run_id: str, *, course: Course, pipe: Pipe, ownership: Ownership, limit: int, longest_wait: float
+    ) -> None:
+        self.run_id: str = run_id
+        self.course: Course = course
+        self.limit: int = limit
+        self.cancelled: bool = False
+        self.when_cancelled: Callable[[], object] | None = None
+        self.steers: deque[Any] = deque()
+        self._pipe = pipe
+        self._ownership = ownership
+        self._longest_wait = longest_wait
+        self._counts: Counter[str] = Counter()
+        self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._to_begin: list[tuple[str, asyncio.Future[None]]] = []
+        self._working = 0
+        self._asked: dict[str, tuple[dict[str, Any], asyncio.Future[Any]]] = {}
+        self._early: dict[str, Any] = {}  # responses to questions that the guest has not come to again
+        self._sleepers: list[float] = []
+        self._signals: deque[Signal] = deque()
+        self._for_space: list[asyncio.Future[None]] = []
+        self._leaving = False
+        self._over = False  # nothing more is written by this owner
+        self._closed = False  # and the guest is to end
+
+    @property
+    def replaying(self) -> bool:
+        """Whether the log still has something that the guest has not come to again."""
+        return self.course.left
+
+    def key(self, kind: str, name: str = "") -> str:
+        """A key that nothing else of the run has, the same in every execution: the scope, the kind, the name, a number."""
+        first = f"{SCOPE.get()}/{kind}:{name.replace('/', '%2F')}"
+        self._counts[first] += 1
+        number = self._counts[first]
+        if not name:
+            return f"{first}{number}"
+        return first if number == 1 else f"{first}~{number}"
+
+    def lane(self, tool_use_id: str) -> str:
+        """The lane of the next tool call with this id, which need not be unique."""
+        first = f"{SCOPE.get()}/{tool_use_id.replace('/', '%2F')}"
+        self._counts[first] += 1
+        number = self._counts[first]
+        return first if number == 1 else f"{first}~{number}"
+
+    def number(self, what: str) -> int:
+        """How many there were of something before."""
+        self._counts[what] += 1
+        return self._counts[what] - 1
+
+    # What is written.
+
+    def put(self, record: Record) -> None:
+        """Write a record.
+
+        Raises:
+            EncodingError, RecordTooLargeError: If it cannot be stored; nothing is written.
+        """
+        if isinstance(record, _WHOLE_RECORDS):
+            self._send(record)
+        else:
+            self._send(Encoded(record, encode_record(record, limit=limit_of(record, self.limit))))
+
+    def put_chunk(self, chunk: Chunk) -> None:
+        """Write a chunk of a model."""
+        self._send(compact(now_ms(), chunk))
+
+    def put_step(self, record: StepFinished) -> StepFinished:
+        """Write the end of a step; of a value that cannot be stored an error, because the step must not be done again."""
+        try:
+            self.put(record)
+            return record
+        except Exception as error:
+            told = {"type": type(error).__qualname__, "module": type(error).__module__, "message": str(error)}
+            failed = StepFinished(at=record.at, key=record.key, error=told)
+            self.put(failed)
+            return failed
+
+    def _send(self, item: Item) -> None:
+        if not self._over:
+            self._pipe.put(item)
+
+    async def space(self) -> None:
+        """Wait while too many records wait for the log."""
+        while self._pipe.full and not self._over:
+            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._for_space.append(waiting)
+            if self._pipe.full:  # else it was emptied in between, and nothing would wake this
+                await waiting
+
+    @property
+    def waits_for_space(self) -> bool:
+        """Whether to call `make_space` when records were taken. In any thread."""
+        return bool(self._for_space)
+
+    def make_space(self) -> None:
+        """Wake what waits for space."""
+        waiting, self._for_space = self._for_space, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    async def stored(self) -> None:
+        """Wait until everything written so far is stored."""
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._send(Store(stored))
+        await stored
+
+    async def emit(self, record: Record, *, same: Callable[[Any], bool]) -> Any:
+        """The next record of a lane: that of the log, if it has one, else `record`, which is then written.
+
+        `same` says of a record of that type whether it stands for this one. If it does not, the run fails.
+        """
+        logged = self.course.next_event(getattr(record, "lane", ""))
+        if logged is None:
+            self.put(record)
+            await self.space()
+            return record
+        if type(logged.record) is not type(record) or not same(logged.record):
+            await self.fail(self._diverged(f"gave {_shown(record)}", logged.record, logged.seq))
+        return logged.record
+
+    async def fail(self, error: BaseException) -> None:
+        """End the run with an error that the guest cannot catch. Does not return."""
+        self._send(Raised(error))
+        self._over = True
+        await asyncio.get_running_loop().create_future()
+
+    def _diverged(self, did: str, logged: Record, seq: int) -> DivergedError:
+        return DivergedError(
+            f"run {self.run_id}: run again after a takeover, the agent {did}, but record {seq} of the log is "
+            f"{_shown(logged)}. {ADVICE}"
+        )
+
+    def check_end(self) -> None:
+        """Check that the guest has come to everything that the log has of it.
+
+        Raises:
+            DivergedError: If it has not.
+        """
+        missed = self.course.unasked() or self.course.event_left()
+        if missed is not None and not self.cancelled:
+            raise self._diverged("ended", missed.record, missed.seq)
+
+    # What the guest waits for.
+
+    async def in_turn(self, seq: int) -> None:
+        """Wait until the answer of this record is due."""
+        self._check_open()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._turns, (seq, id(turn), turn))
+        await turn
+
+    async def goes_live(self, what: str) -> None:
+        """Wait until something that the log does not have may begin; `ends_live` must follow."""
+        self._check_open()
+        begins: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._to_begin.append((what, begins))
+        try:
+            await begins
+        except asyncio.CancelledError:
+            if begins.done() and not begins.cancelled():  # cancelled in the turn in which it was to begin
+                self._working -= 1
+            raise
+        await self.check_owned()
+
+    def ends_live(self) -> None:
+        """What went live has ended."""
+        self._working -= 1
+
+    async def check_owned(self) -> None:
+        """Go on only if this process may still act for the run; else the guest stops here."""
+        try:
+            self._ownership.check(beginning=True)
+        except FencedError as error:
+            await self.fail(error)
+
+    async def ask(self, interrupt: dict[str, Any]) -> Any:
+        """The response to a question. Without one the run pauses as soon as nothing else of it is at work."""
+        logged = self.course.answer(interrupt["id"])
+        if logged is not None:
+            await self.in_turn(logged.seq)
+            return logged.response
+        if interrupt["id"] in self._early:
+            return self._early.pop(interrupt["id"])
+        self._check_open()
+        response: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked[interrupt["id"]] = (interrupt, response)
+        try:
+            return await response
+        finally:
+            self._asked.pop(interrupt["id"], None)
+
+    async def sleep_until(self, until: float) -> None:
+        """Wait until this time, in unix seconds; a long wait hands the run over, if nothing else of it is at work."""
+        rest = until - now_ms() / 1000
+        if rest <= 0:
+            return
+        self._sleepers.append(until)
+        try:
+            await asyncio.sleep(rest)
+        finally:
+            self._sleepers.remove(until)
+
+    def _check_open(self) -> None:
+        """Cancel a guest that goes on after its run was handed over or lost, or from its own clean-up."""
+        if self._closed:
+            raise asyncio.CancelledError
+
+    def check_cancelled(self) -> None:
+        """Cancel the guest again if a cancel is in force and it goes on nevertheless."""
+        if self.cancelled:
+            raise asyncio.CancelledError
+
+    # What comes from the worker.
+
+    def receive(self, signals: Iterable[Signal]) -> None:
+        """Signals have arrived. They count from a point at which the guest waits, so that it is the same when run again."""
+        self._signals += signals
+        if not self.course.left and not self._turns:
+            self._take_signals()
+
+    def leave(self) -> None:
+        """Hand the run over as soon as nothing of it is at work."""
+        self._leaving = True
+
+    def close(self) -> None:
+        """Write nothing more, and let nothing more begin. In any thread."""
+        self._over = self._closed = True
+
+    def on_idle(self) -> bool:
+        """Called when nothing on the loop is ready to run. Returns whether something is now."""
+        if self._over:
+            return False
+        return self._next_answer() or self._take_signals() or self._begin() or self._stand_still()
+
+    def _next_answer(self) -> bool:
+        due = self._turns[0][0] if self._turns else math.inf
+        logged = self.course.signal(before=due)
+        if logged is not None:
+            self._apply(logged)
+            return True
+        while self._turns:
+            turn = heapq.heappop(self._turns)[2]
+            if not turn.done():
+                turn.set_result(None)
+                return True
+        return False
+
+    def _take_signals(self) -> bool:
+        took = False
+        while self._signals and not self._over and self.when_cancelled is not None:
+            signal = self._signals.popleft()
+            record = SignalReceived(at=now_ms(), signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
+            self._send(record)
+            self._apply(record)
+            took = True
+        return took
+
+    def _apply(self, record: SignalReceived) -> None:
+        match record.kind:
+            case "cancel":
+                self.cancelled = True
+                if self.when_cancelled is not None:
+                    self.when_cancelled()
+            case "steer":
+                self.steers.append(record.body)
+            case "respond":
+                for question, response in cast("dict[str, Any]", record.body or {}).items():
+                    self._respond(question, response)
+            case _:
+                pass
+
+    def _respond(self, question: str, response: Any) -> None:
+        if response is None:  # not a response, as in Strands
+            return
+        _, waiting = self._asked.get(question, (None, None))
+        if waiting is None:
+            self._early[question] = response
+        elif not waiting.done():
+            waiting.set_result(response)
+
+    def _begin(self) -> bool:
+        self._to_begin = [one for one in self._to_begin if not one[1].done()]
+        if self._leaving or not self._to_begin:
+            return False
+        missed = self.course.unasked()
+        if missed is not None and len(asyncio.all_tasks()) == len(self._to_begin):
+            error = self._diverged(f"began {self._to_begin[0][0]}", missed.record, missed.seq)
+            self._send(Raised(error))  # what waits stays so: no handler of the guest's sees it
+            self._over = True
+            return False
+        waiting, self._to_begin = self._to_begin, []
+        for _, begins in waiting:
+            self._working += 1
+            begins.set_result(None)
+        return True
+
+    def _stand_still(self) -> bool:
+        """Hand the run over or pause it, if it gets no further here."""
+        if self._working:
+            return False
+        rest = min(self._sleepers, default=0.0) - now_ms() / 1000
+        if self._leaving:
+            self._send(HandOver(max(0.0, rest)))
+            self._over = True
+        elif self._asked and not self._sleepers:
+            interrupts = [interrupt for interrupt, _ in self._asked.values()]
+            result = {"stop_reason": "interrupt", "message": {}, "state": {}, "interrupts": interrupts}
+            self._send(RunPaused(at=now_ms(), interrupts=interrupts, result={**result, "metrics": {}}))
+            self._over = True
+        elif self._sleepers and not self._asked and rest > self._longest_wait:
+            self._send(HandOver(rest))
+            self._over = True
+        return False
+
+
+def _shown(record: Record) -> str:
+    """A record in an error: its type, and what tells it from others."""
+    match record:
+        case EventEmitted(event=event):
+            return f"the event {event!r:.300}"
+        case MessageAdded(message=message):
+            return f"the message {message!r:.300}"
+        case StepFinished(key=key):
+            return f"the value of {key.lstrip('/')}"
+        case _:
+            fields = dict(record)
+            what = fields.get("tool_use") or fields.get("lane") or ""
+            return f"{record.type} {what!r:.200}" if what else record.type

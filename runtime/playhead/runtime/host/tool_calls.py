@@ -1,0 +1,144 @@
+"""Tool calls of a guest: the start is stored before the body begins, and a result is never computed again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, cast
+
+from playhead.runtime.core.converse import ToolResult, ToolUse
+from playhead.runtime.core.errors import EncodingError, OutcomeUnknownError, RecordTooLargeError
+from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
+from playhead.runtime.core.records import ToolFinished, ToolInterrupted, ToolStarted, now_ms
+from playhead.runtime.host.course import RecordedTool
+from playhead.runtime.host.current import Call, calling
+from playhead.runtime.host.forms import stored_form
+from playhead.runtime.host.raised import made_again, recorded
+from playhead.runtime.host.recorder import Recorder
+
+__all__ = ["OUTCOME_REASON", "OUTCOME_UNKNOWN", "OnUnknownOutcome", "ToolCalls"]
+
+OnUnknownOutcome = Literal["retry", "fail", "ask"]
+"""What to do with a tool call that a worker began and did not finish because it died, as for `@tool`."""
+
+OUTCOME_UNKNOWN: Final = (
+    "the outcome of this call is unknown: the worker that ran it died before it could store the result. "
+    "It may have taken effect; check before calling it again"
+)
+OUTCOME_REASON: Final = (
+    "The worker that ran this call died before it could store the result. It may have taken effect. "
+    'Respond with "retry" to run it again, "fail" to tell the agent that the outcome is unknown, or {"result": …} with '
+    "what it gave."
+)
+_CUT_OFF: Final = "the run was cancelled while this call ran"
+
+
+class ToolCalls:
+    """The tool calls of one execution of a guest. Use it on the guest's event loop."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def call(
+        self, call: Mapping[str, Any], do: Callable[[], Awaitable[Any]], *, on_unknown_outcome: OnUnknownOutcome
+    ) -> Any:
+        """What a tool call gives: from the log, or by `do()`, whose start is stored before it begins."""
+        recorder = self._recorder
+        use, index = _tool_use(call, recorder), recorder.number("tools")
+        lane = recorder.lane(use["toolUseId"])
+        past = recorder.course.tool(lane)
+        if past.finished is not None:
+            await recorder.in_turn(past.finished.seq)
+            return _given(cast("ToolFinished", past.finished.record))
+        if past.starts and on_unknown_outcome != "retry":
+            known = await self._outcome(use, index, lane, past, policy=on_unknown_outcome)
+            if known:
+                return _given(self._finish(index, use, lane, **known))
+        await recorder.goes_live(f"the tool call {lane.lstrip('/')} of {use['name']}")
+        key = f"{recorder.run_id}{lane}"
+        try:
+            recorder.put(ToolStarted(at=now_ms(), index=index, tool_use=use, effect_key=key, lane=lane))
+            await recorder.stored()
+            await recorder.check_owned()
+            with calling(Call(recorder.run_id, key, past.starts + 1, use), lane=lane):
+                value = stored_form(await do(), what=f"the result of {use['name']}")
+        except asyncio.CancelledError:
+            if recorder.cancelled:
+                self._finish(index, use, lane, error=OutcomeUnknownError(f"{use['name']}: {_CUT_OFF}"))
+            raise
+        except Exception as error:
+            self._finish(index, use, lane, error=error)
+            raise
+        finally:
+            recorder.ends_live()
+        return _given(self._finish(index, use, lane, value=value))
+
+    async def _outcome(
+        self, use: ToolUse, index: int, lane: str, past: RecordedTool, *, policy: OnUnknownOutcome
+    ) -> dict[str, Any]:
+        """What is known of a call that a former owner began, as for `_finish`; nothing to run it again."""
+        recorder = self._recorder
+        failed = {"error": OutcomeUnknownError(f"{use['name']}: {OUTCOME_UNKNOWN}")}
+        if policy == "fail":
+            await recorder.goes_live(f"the end of the tool call {lane.lstrip('/')}")
+            recorder.ends_live()
+            return failed
+        question = outcome_question_id(lane.lstrip("/"))
+        asked = {"id": question, "name": UNKNOWN_OUTCOME, "reason": OUTCOME_REASON, "response": None}
+        response: Any = None
+        for _ in range(past.asked):
+            response = await recorder.ask(asked)
+        if past.begun:  # the last response was about a start before that
+            response = None
+        while True:
+            match response:
+                case "retry":
+                    return {}
+                case "fail":
+                    return failed
+                case {"result": result}:
+                    return {"value": result}
+                case _:
+                    recorder.put(ToolInterrupted(at=now_ms(), index=index, tool_use=use, interrupts=[asked], lane=lane))
+                    response = await recorder.ask(asked)
+
+    def _finish(
+        self, index: int, use: ToolUse, lane: str, *, value: Any = None, error: Exception | None = None
+    ) -> ToolFinished:
+        """Write the end of a call; of a value that cannot be stored an error, because the call must not be made again."""
+        memory: dict[str, Any] = {}
+        content: list[Any] = [{"text": value} if isinstance(value, str) else {"json": value}]
+        if error is not None:
+            memory, content = {"raised": recorded(error)}, [{"text": f"Error: {error}"}]
+        result: ToolResult = {
+            "toolUseId": use["toolUseId"],
+            "status": "success" if error is None else "error",
+            "content": content,
+        }
+        record = ToolFinished(at=now_ms(), index=index, name=use["name"], result=result, lane=lane, memory=memory)
+        try:
+            self._recorder.put(record)
+        except (EncodingError, RecordTooLargeError) as refused:
+            return self._finish(index, use, lane, error=refused)
+        return record
+
+
+def _tool_use(call: Mapping[str, Any], recorder: Recorder) -> ToolUse:
+    """A call in the form of the records.
+
+    Raises:
+        EncodingError: If it is not plain data.
+        ValueError: If it has no name.
+    """
+    name = call.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f'a tool call is {{"name", "input", "toolUseId"}}, and {call!r:.200} has no name')
+    said = stored_form(call.get("input") or {}, what=f"the input of {name}")
+    return {"toolUseId": str(call.get("toolUseId") or name), "name": name, "input": said}
+
+
+def _given(record: ToolFinished) -> Any:
+    if "raised" in record.memory:
+        raise made_again(record.memory["raised"])
+    block = dict(record.result["content"][0])
+    return block["text"] if "text" in block else block.get("json")
