@@ -220,7 +220,7 @@ def test_what_is_not_a_model_is_refused_when_the_agent_is_made(model: Any) -> No
         (
             worker,
             {"agents": [Agent]},
-            r"agents\[0\] must be an Agent, or a function that makes one, not the class Agent",
+            r"agents\[0\] must be an Agent, a guest, or a function that makes one, not the class Agent",
         ),
     ],
 )

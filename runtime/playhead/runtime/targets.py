@@ -17,7 +17,8 @@ from types import ModuleType
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory
 from playhead.runtime.agent.serving import Served, served_of
-from playhead.runtime.core.errors import BadTargetError, ModelConfigurationError, PlayheadError
+from playhead.runtime.core.errors import AgentFactoryError, BadTargetError, ModelConfigurationError, PlayheadError
+from playhead.runtime.guests.finding import is_strands_agent, makes_strands_agent
 from playhead.runtime.host.function import FunctionGuest, is_guest_function, takes_context
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.tools.tool import Tool
@@ -43,9 +44,10 @@ def load_agents(targets: Sequence[str]) -> dict[str, AgentSource]:
 def load_served(targets: Sequence[str]) -> dict[str, Served]:
     """Load what a worker serves, by name: the agents of all targets, the factories that make agents, and the guests.
 
-    An attribute may be an Agent, an AgentFactory, a Guest, a function of one argument, which becomes a factory, or an async
-    generator function of two, which becomes a guest. Without an attribute these are every Agent, AgentFactory and Guest, and,
-    unless its name begins with `_`, every function that is annotated as a factory, `(ctx: RunContext) -> Agent`, or as a
+    An attribute may be an Agent, an AgentFactory, a Guest, a `strands.Agent`, or a function: of one argument, which becomes a
+    factory, of none, which makes a Strands agent, or an async generator of two, which becomes a guest. Without an attribute
+    these are every Agent, AgentFactory and Guest, and, unless the name begins with `_`, every `strands.Agent` and every
+    function that is annotated as a factory, `(ctx: RunContext) -> Agent`, as one of Strands, `() -> strands.Agent`, or as a
     guest, `(ctx: GuestContext, prompt)`.
 
     Raises:
@@ -79,14 +81,21 @@ def _agents_of(target: str) -> list[Served]:
     if attribute:
         value = getattr(module, attribute, None)
         try:
-            return [served_of(value)]
+            return [served_of(value, name=attribute)]
+        except AgentFactoryError as error:
+            raise _failure(f"{target}: cannot make the agent", error) from error
         except TypeError as error:
             what = str(error) if inspect.isfunction(value) else f"it is a {type(value).__name__}"
         except ValueError as error:
             what = str(error)
         what = "no such attribute" if value is None else what
         raise BadTargetError(f"{target}: {attribute} is not an Agent ({what}). Agents there: {_names(module)}")
-    found = list(_agents_in(module).values())
+    try:
+        found = list(_agents_in(module).values())
+    except AgentFactoryError as error:
+        raise _failure(f"{target}: cannot make the agent", error) from error
+    except ValueError as error:
+        raise BadTargetError(f"{target}: {error}") from error
     if not found:
         raise BadTargetError(f"{target}: no Agent in it; define one at module level: assistant = Agent(name=...)")
     return found
@@ -103,24 +112,30 @@ def _is_file(where: str) -> bool:
 
 def _agents_in(module: ModuleType) -> dict[str, Served]:
     """The agents, factories and guests of a module by the names of their first attributes."""
+    return {name: served_of(value, name=name) for name, value in _found(module).items()}
+
+
+def _found(module: ModuleType) -> dict[str, object]:
+    """What of a module is served, by the names of its first attributes."""
     values = vars(module).items()
     made = [value for _, value in values if isinstance(value, AgentFactory | FunctionGuest)]
-    found: dict[int, tuple[str, Served]] = {}
+    found: dict[int, tuple[str, object]] = {}
     for name, value in values:
-        if isinstance(value, Agent | AgentFactory | Guest):
+        hidden = name.startswith("_") or any(one.makes_by(value) for one in made)
+        if isinstance(value, Agent | AgentFactory | Guest) or (not hidden and _is_served(value)):
             found.setdefault(id(value), (name, value))
-        elif not name.startswith("_") and _is_served(value) and not any(one.makes_by(value) for one in made):
-            found.setdefault(id(value), (name, served_of(value)))
     return dict(found.values())
 
 
 def _is_served(value: object) -> bool:
-    """Whether a function says by its annotations that it makes agents, or that it runs runs."""
+    """Whether it is an agent of Strands, or a function that says by its annotations that it makes agents, or runs runs."""
+    if is_strands_agent(value) or makes_strands_agent(value):
+        return True
     return is_factory(value) or (is_guest_function(value) and takes_context(value))
 
 
 def _names(module: ModuleType) -> str:
-    return ", ".join(_agents_in(module)) or "none"
+    return ", ".join(_found(module)) or "none"
 
 
 def _load_module(target: str, name: str) -> ModuleType:

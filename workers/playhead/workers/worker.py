@@ -23,6 +23,7 @@ from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import ENDED_STATES, now_ms
+from playhead.runtime.guests.finding import is_strands_agent
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
@@ -41,6 +42,7 @@ from playhead.workers.options import WorkerOptions, WorkerStatistics, worker_nam
 __all__ = ["Worker"]
 
 _CLAIM_AGAIN_S = 0.3
+_EACH = "an Agent, a guest, or a function that makes one"
 
 
 class Worker:
@@ -78,7 +80,8 @@ class Worker:
         archive: str | Path | None = None,
         health_file: str | Path | None = None,
     ) -> None:
-        check_items("agents", agents, SERVED, each="an Agent, a Guest, or a function that makes one or is one")
+        check_items("agents", agents, object, each=_EACH)
+        check_items("agents", [one for one in agents if not is_strands_agent(one)], SERVED, each=_EACH)
         sources = [served_of(one) for one in agents]
         for one in (log, *more):
             if not callable(getattr(one, "claim", None)):

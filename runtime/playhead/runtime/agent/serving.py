@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import SOURCES, AgentSource, Make, source_of
@@ -15,6 +15,7 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import AgentMade, Entry
 from playhead.runtime.core.state import open_chunks
+from playhead.runtime.guests.finding import is_strands_agent, strands_guest, takes_nothing
 from playhead.runtime.host.function import FunctionGuest, Run
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.host.host import GuestTarget
@@ -23,29 +24,38 @@ from playhead.runtime.loop.runner import Opening, Target
 from playhead.runtime.loop.traced_agent import traced_agent
 from playhead.runtime.tools.agent_state import AgentState
 
+if TYPE_CHECKING:
+    from strands import Agent as StrandsAgent
+
 __all__ = ["SERVED", "AgentTarget", "RunTarget", "Servable", "Served", "served_of", "target_of_run"]
 
 Served = AgentSource | Guest
 """What a worker serves: an agent, what makes one for each run, or a guest."""
 
-Servable = Served | Make | Run
-"""What stands for it: also a function that makes an agent, or that runs a run itself."""
-
 SERVED: Final = (*SOURCES, Guest)
-"""The types of what stands for it: see `served_of`."""
+"""The types of what stands for it, besides a `strands.Agent`: see `served_of`."""
+
+Servable: TypeAlias = "Served | Make | Run | Callable[[], Any] | StrandsAgent"
+"""What stands for it: also a function that makes an agent or runs a run itself, and a `strands.Agent`."""
 
 
-def served_of(value: object) -> Served:
-    """What a value stands for; a function is made a factory, and an async generator function a guest.
+def served_of(value: object, *, name: str | None = None) -> Served:
+    """What a value stands for.
+
+    A function of one argument becomes a factory; an async generator function, a Strands agent, and a function without
+    arguments, which makes a Strands agent, become guests. `name` is where a Strands agent was found that has none.
 
     Raises:
         TypeError: If it is none of them.
-        ValueError: If the name of the function is not one that an agent can have.
+        ValueError: If a name is not one that an agent can have, or a Strands agent has what a guest cannot have.
+        AgentFactoryError: If a function that makes a Strands agent raises.
     """
     if isinstance(value, Guest):
         return value
     if inspect.isasyncgenfunction(value):
         return FunctionGuest(cast("Run", value))
+    if is_strands_agent(value) or takes_nothing(value):
+        return strands_guest(value, name=name)
     return source_of(value)
 
 

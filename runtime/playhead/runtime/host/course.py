@@ -6,7 +6,7 @@ tool calls ask for what they gave by their keys, in any order.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, cast
@@ -64,6 +64,7 @@ class RecordedTool(NamedTuple):
         begun: Whether its body was begun after it last asked, or at all.
         finished: Its `tool.finished`, if it has one.
         progress: What it yielded.
+        interrupts: What it asked when it last stopped.
     """
 
     starts: int = 0
@@ -71,6 +72,7 @@ class RecordedTool(NamedTuple):
     begun: bool = False
     finished: Entry | None = None
     progress: Sequence[Entry] = ()
+    interrupts: Sequence[dict[str, Any]] = ()
 
 
 class RecordedAnswer(NamedTuple):
@@ -90,6 +92,7 @@ class Course:
         self._tools: dict[str, list[Entry]] = {}
         self._answers: dict[str, deque[RecordedAnswer]] = {}
         self._signals: deque[Entry] = deque()
+        self._questions: Counter[str] = Counter()
         self._open: RecordedCall | None = None
         entries = list(entries)
         withdrawn = [one.record.supersedes for one in entries if isinstance(one.record, ModelRetried)]
@@ -114,6 +117,7 @@ class Course:
                     self._steps[key] = entry
             case ToolStarted() | ToolProgressed() | ToolFinished() | ToolInterrupted():
                 self._tools.setdefault(record.lane, []).append(entry)
+                self._questions[record.lane] += isinstance(record, ToolInterrupted)
             case SignalReceived(kind="respond", body=body):
                 for question, response in cast("dict[str, Any]", body or {}).items():
                     if response is not None:
@@ -122,6 +126,11 @@ class Course:
                 self._signals.append(entry)
             case _:
                 self._lanes.setdefault(getattr(record, "lane", ""), deque()).append(entry)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the agent's own cycle is still to come to something of the log."""
+        return bool(self._calls or self._lanes.get(""))
 
     @property
     def left(self) -> bool:
@@ -148,21 +157,36 @@ class Course:
 
     def tool(self, lane: str) -> RecordedTool:
         """Take a tool call: with its last result, and what was recorded of it besides."""
-        entries = self._tools.pop(lane, [])
-        begun, asked, finished = False, 0, None
-        for entry in entries:
-            match entry.record:
-                case ToolStarted():
-                    begun = True
-                case ToolInterrupted():
-                    begun, asked = False, asked + 1
-                case ToolFinished():
-                    finished = entry
-                case _:
-                    pass
-        starts = sum(isinstance(one.record, ToolStarted) for one in entries)
-        progress = [one for one in entries if isinstance(one.record, ToolProgressed)]
-        return RecordedTool(starts, asked, begun, finished, progress)
+        return _tool(self._tools.pop(lane, []))
+
+    def visit(self, lane: str) -> RecordedTool:
+        """Take a tool call up to the next place where it stopped to ask, or ended; a framework calls it again after that.
+
+        A question that was asked before its body began, by a hook, is not part of it.
+        """
+        entries = deque(self._tools.pop(lane, []))
+        while entries and isinstance(entries[0].record, ToolInterrupted):
+            entries.popleft()
+        taken: list[Entry] = []
+        while entries:
+            taken.append(entries.popleft())
+            if isinstance(taken[-1].record, ToolInterrupted | ToolFinished):
+                break
+        if entries:
+            self._tools[lane] = list(entries)
+        return _tool(taken)
+
+    def asked(self, lane: str) -> bool:
+        """Take the next `tool.interrupted` of a call; whether there is one."""
+        self._questions[lane] -= 1
+        return self._questions[lane] >= 0
+
+    def forget(self, lane: str) -> None:
+        """Drop what a call did within itself, because its result is in the log."""
+        inside = f"{lane}/"
+        for kept in (self._steps, self._calls, self._tools):
+            for key in [key for key in kept if key.startswith(inside)]:
+                del kept[key]
 
     def answer(self, question: str) -> RecordedAnswer | None:
         """Take the next response to a question."""
@@ -198,3 +222,21 @@ class Course:
     def event_left(self) -> Entry | None:
         """The first event that is still to come; None if there is none."""
         return min((one[0] for one in self._lanes.values() if one), default=None, key=lambda one: one.seq)
+
+
+def _tool(entries: Sequence[Entry]) -> RecordedTool:
+    begun, asked, finished = False, 0, None
+    interrupts: Sequence[dict[str, Any]] = ()
+    for entry in entries:
+        match entry.record:
+            case ToolStarted():
+                begun = True
+            case ToolInterrupted(interrupts=interrupts):
+                begun, asked = False, asked + 1
+            case ToolFinished():
+                finished = entry
+            case _:
+                pass
+    starts = sum(isinstance(one.record, ToolStarted) for one in entries)
+    progress = [one for one in entries if isinstance(one.record, ToolProgressed)]
+    return RecordedTool(starts, asked, begun, finished, progress, interrupts)

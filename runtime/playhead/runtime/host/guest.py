@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -24,6 +25,8 @@ class Visit:
         recorder: What it goes through again, and records with.
         submitted: Record 1.
         said: The messages of the run's session.
+        cancel: How a cancel lets the guest end; None to cancel its task.
+        error: The exception by which it failed, for the worker's log.
     """
 
     def __init__(self, recorder: Recorder, opening: Opening) -> None:
@@ -32,6 +35,8 @@ class Visit:
         self.recorder: Recorder = recorder
         self.submitted: RunSubmitted = first
         self.said: StoredMessages = opening.said
+        self.cancel: Callable[[], object] | None = None
+        self.error: Exception | None = None
 
 
 class Guest(ABC):
@@ -68,7 +73,3 @@ class Guest(ABC):
 
         It is called in a thread of its own, on an event loop of its own.
         """
-
-    def cancel(self, visit: Visit) -> bool:
-        """A cancel came into force: let the guest end. Returns whether it does so by itself; else its task is cancelled."""
-        return False

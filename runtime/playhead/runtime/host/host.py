@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -90,7 +91,7 @@ class Host:
                                 return
                             case Store(stored):
                                 yield FLUSH
-                                thread.call(_settle, stored)
+                                _settle(stored)
                             case _:
                                 output = self._counted(self._failed(item.error) if isinstance(item, Raised) else item)
                                 yield output
@@ -117,7 +118,7 @@ class Host:
             f"guest of run {opening.run_id}",
             main=lambda: self._drive(visit),
             on_idle=recorder.on_idle,
-            ended=lambda error: pipe.put(Raised(error or RuntimeError("the guest ended without a result"))),
+            ended=lambda error: _end(pipe, error),
         )
         return thread, recorder, pipe
 
@@ -127,7 +128,8 @@ class Host:
         assert self._thread is not None
         assert self._pipe is not None
         thread = self._thread
-        recorder.when_cancelled = lambda: self._guest.cancel(visit) or thread.cancel_here()
+        recorder.at_home()
+        recorder.when_cancelled = lambda: (visit.cancel or thread.cancel_here)()
         try:
             record = await self._guest.drive(visit)
             recorder.check_end()
@@ -138,7 +140,9 @@ class Host:
         except Exception as error:
             self._pipe.put(Raised(error))
             return
+        self.error = visit.error
         self._pipe.put(record)
+        self._pipe.flush()
 
     async def _taken(self, pipe: Pipe) -> list[Item]:
         """The next items; those that end the run if a cancel came into force long ago and the guest goes on."""
@@ -239,8 +243,20 @@ class GuestTarget:
 
 
 def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    """Give a future of a guest its result, on the loop where it is waited for: a guest may have loops in further threads."""
+
+    def settle() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    with suppress(RuntimeError):  # that loop is closed
+        future.get_loop().call_soon_threadsafe(settle)
+
+
+def _end(pipe: Pipe, error: BaseException | None) -> None:
+    """The guest's thread has ended; what it gave last is the run's end, unless it gave none."""
+    pipe.put(Raised(error or RuntimeError("the guest ended without a result")))
+    pipe.flush()
 
 
 def _cancelled() -> RunCancelled:

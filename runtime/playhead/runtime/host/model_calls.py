@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
 from typing import Any, cast
 
 from playhead.runtime.core.foreign_chunks import as_chunk, of_chunk
@@ -16,6 +17,8 @@ from playhead.runtime.host.steps import value_of
 
 __all__ = ["ModelCalls"]
 
+_Recording = Callable[[str, object, Callable[[], AsyncIterable[Any]]], AsyncGenerator[Any, None]]
+
 logger: logging.Logger = logging.getLogger("playhead.runs")
 
 
@@ -27,10 +30,31 @@ class ModelCalls:
         self._streaming = False
 
     async def stream(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
-        """The items of one model call, recorded as they pass; a call that broke off is withdrawn and made again.
+        """The items of one model call: `shown`, but `hidden` beside another one or in a tool: readers follow one answer."""
+        if self._streaming or SCOPE.get():
+            async with aclosing(self.hidden(request, stream)) as items:
+                async for item in items:
+                    yield item
+            return
+        self._streaming = True
+        try:
+            async with aclosing(self.shown(request, stream)) as items:
+                async for item in items:
+                    yield item
+        finally:
+            self._streaming = False
 
-        One that runs beside another one, or in a tool, is recorded whole at its end: a reader follows one answer at a time.
-        """
+    def shown(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+        """The items of a model call, recorded as they pass; a call that broke off is withdrawn and made again."""
+        return self._made(request, stream, self._live)
+
+    def hidden(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+        """The items of a model call that readers do not see: recorded whole at its end."""
+        return self._made(request, stream, self._whole)
+
+    async def _made(
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], record: _Recording
+    ) -> AsyncGenerator[Any, None]:
         recorder = self._recorder
         key = recorder.key("model")
         call, step = recorder.course.call(key), recorder.course.step(key)
@@ -42,16 +66,13 @@ class ModelCalls:
         if call is not None:
             self._compare(call, request, key)
             if call.whole:
-                for item in await self._again(call, key):
+                async for item in self._again(call, key):
                     yield item
-                if call.ended is not None:
-                    value_of(call.ended.record)  # raises what the call raised
                 return
             first, last = call.started.seq, recorder.course.withdraw(call)
             recorder.put(ModelRetried(at=now_ms(), supersedes=(first, last), reason="its worker stopped half-way"))
         await recorder.goes_live(f"the model call {key.lstrip('/')}")
-        beside = (self._streaming or bool(SCOPE.get())) and call is None
-        items = self._whole(key, stream) if beside else self._live(key, request, stream)
+        items = record(key, request, stream) if call is None else self._live(key, request, stream)
         try:
             async for item in items:
                 yield item
@@ -69,20 +90,24 @@ class ModelCalls:
                 call.started.seq,
             )
 
-    async def _again(self, call: RecordedCall, key: str) -> list[Any]:
-        """The items of a call that is whole; of one without an end that is written now."""
+    async def _again(self, call: RecordedCall, key: str) -> AsyncGenerator[Any, None]:
+        """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them."""
         recorder = self._recorder
-        await recorder.in_turn((call.ended or call.chunks[-1]).seq)
+        await recorder.in_turn(call.started.seq)
+        for entry in call.chunks:
+            recorder.apply_signals(before=entry.seq)
+            yield of_chunk(cast("ModelChunk", entry.record).chunk)
         if call.ended is None:
             recorder.put(StepFinished(at=now_ms(), key=key))
-        return [of_chunk(cast("ModelChunk", one.record).chunk) for one in call.chunks]
+            return
+        await recorder.in_turn(call.ended.seq)
+        value_of(call.ended.record)
 
     async def _live(
         self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
         recorder = self._recorder
         recorder.put(ModelStarted(at=now_ms(), lane=key, request=digest(request)))
-        self._streaming = True
         try:
             async with closing(stream()) as items:
                 async for item in items:
@@ -96,11 +121,12 @@ class ModelCalls:
         except Exception as error:
             recorder.put(StepFinished(at=now_ms(), key=key, error=recorded(error)))
             raise
-        finally:
-            self._streaming = False
         recorder.put(StepFinished(at=now_ms(), key=key))
 
-    async def _whole(self, key: str, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+    async def _whole(
+        self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
+    ) -> AsyncGenerator[Any, None]:
+        del request  # nothing is recorded before its end
         items: list[Any] = []
         try:
             async with closing(stream()) as sent:

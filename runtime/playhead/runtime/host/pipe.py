@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +40,10 @@ class Raised:
     error: BaseException
 
 
+_PAUSE_S: Final = 0.001
+"""Within this time after a wake of the worker's loop the next one waits for `flush`: a wake is a system call in each thread,
+and took half of the time of a guest that sends chunks in a burst."""
+
 Item = Stored | Encoded | Store | HandOver | Raised
 
 
@@ -50,6 +56,7 @@ class Pipe:
         self._loop: Any = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._told = False
+        self._told_at = -math.inf
         self.closed: bool = False
 
     @property
@@ -58,14 +65,21 @@ class Pipe:
         return len(self._items) >= CAPACITY
 
     def put(self, item: Item) -> None:
-        """Add an item; once the pipe is closed it is dropped. In any thread."""
+        """Add an item; once the pipe is closed it is dropped. `flush` must follow. In any thread."""
         with self._lock:
             if self.closed:
                 return
             self._items.append(item)
-            if self._told:
+        if time.monotonic() - self._told_at > _PAUSE_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Let `take` have what was put. In any thread."""
+        with self._lock:
+            if self._told or not self._items:
                 return
             self._told = True
+        self._told_at = time.monotonic()
         with suppress(RuntimeError):  # the worker's loop is closed: nothing is written any longer
             self._loop.call_soon_threadsafe(self._arrived.set)
 

@@ -55,6 +55,7 @@ class Recorder:
         cancelled: Whether a cancel is in force.
         when_cancelled: Called when it comes into force; None until the guest has begun, and signals then wait.
         steers: The prompts that were sent to the running run, and that the guest has not taken.
+        pause_result: What the result of a pause has besides its questions.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class Recorder:
         self.cancelled: bool = False
         self.when_cancelled: Callable[[], object] | None = None
         self.steers: deque[Any] = deque()
+        self.pause_result: dict[str, Any] = {"stop_reason": "interrupt", "message": {}, "state": {}}
+        self._home: asyncio.AbstractEventLoop | None = None
         self._pipe = pipe
         self._ownership = ownership
         self._longest_wait = longest_wait
@@ -142,9 +145,10 @@ class Recorder:
 
     async def space(self) -> None:
         """Wait while too many records wait for the log."""
-        while self._pipe.full and not self._over:
+        while self._pipe.full and not self._over and not self._elsewhere():
             waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._for_space.append(waiting)
+            self._pipe.flush()
             if self._pipe.full:  # else it was emptied in between, and nothing would wake this
                 await waiting
 
@@ -207,6 +211,8 @@ class Recorder:
     async def in_turn(self, seq: int) -> None:
         """Wait until the answer of this record is due."""
         self._check_open()
+        if self._elsewhere():
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._turns, (seq, id(turn), turn))
         await turn
@@ -214,6 +220,10 @@ class Recorder:
     async def goes_live(self, what: str) -> None:
         """Wait until something that the log does not have may begin; `ends_live` must follow."""
         self._check_open()
+        if self._elsewhere():
+            self._working += 1
+            await self.check_owned()
+            return
         begins: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._to_begin.append((what, begins))
         try:
@@ -272,6 +282,14 @@ class Recorder:
         if self.cancelled:
             raise asyncio.CancelledError
 
+    def at_home(self) -> None:
+        """The guest begins on this event loop."""
+        self._home = asyncio.get_running_loop()
+
+    def _elsewhere(self) -> bool:
+        """Whether this is another event loop than the guest's own, which may be blocked until this is done."""
+        return asyncio.get_running_loop() is not self._home
+
     # What comes from the worker.
 
     def receive(self, signals: Iterable[Signal]) -> None:
@@ -290,9 +308,16 @@ class Recorder:
 
     def on_idle(self) -> bool:
         """Called when nothing on the loop is ready to run. Returns whether something is now."""
-        if self._over:
-            return False
-        return self._next_answer() or self._take_signals() or self._begin() or self._stand_still()
+        went_on = not self._over and (
+            self._next_answer() or self._take_signals() or self._begin() or self._stand_still()
+        )
+        self._pipe.flush()
+        return went_on
+
+    def apply_signals(self, *, before: int) -> None:
+        """Let the signals that are in the log before that record come into force."""
+        while (logged := self.course.signal(before=before)) is not None:
+            self._apply(logged)
 
     def _next_answer(self) -> bool:
         due = self._turns[0][0] if self._turns else math.inf
@@ -366,8 +391,8 @@ class Recorder:
             self._over = True
         elif self._asked and not self._sleepers:
             interrupts = [interrupt for interrupt, _ in self._asked.values()]
-            result = {"stop_reason": "interrupt", "message": {}, "state": {}, "interrupts": interrupts}
-            self._send(RunPaused(at=now_ms(), interrupts=interrupts, result={**result, "metrics": {}}))
+            result = {**self.pause_result, "interrupts": interrupts}
+            self._send(RunPaused(at=now_ms(), interrupts=interrupts, result=result))
             self._over = True
         elif self._sleepers and not self._asked and rest > self._longest_wait:
             self._send(HandOver(rest))

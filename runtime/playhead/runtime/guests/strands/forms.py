@@ -1,0 +1,49 @@
+"""What Strands gives, as plain data."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
+
+__all__ = ["steady", "wire"]
+
+_LIVE: Final = frozenset(
+    {
+        "agent",
+        "event_loop_cycle_id",
+        "event_loop_cycle_span",
+        "event_loop_cycle_trace",
+        "event_loop_parent_cycle_id",
+        "messages",
+        "model",
+        "request_state",
+        "system_prompt",
+        "tool_config",
+    }
+)
+"""Keys of what Strands merges into its events while it runs: objects of this process."""
+
+_VARIES: Final = frozenset({"metadata", "metrics", "timestamp", "tracking_id"})
+
+
+def wire(value: object) -> Any:
+    """A value as plain data. Live objects that Strands merges into its events are left out, others become what they tell."""
+    if isinstance(value, dict):
+        fields = cast("dict[object, object]", value)
+        return {str(key): wire(item) for key, item in fields.items() if key not in _LIVE}
+    if isinstance(value, list | tuple):
+        return [wire(item) for item in cast("list[object]", value)]
+    try:
+        return plain_strict(value)
+    except NotPlainError:
+        told = getattr(value, "to_dict", None)
+        return wire(told()) if callable(told) else plain(value)
+
+
+def steady(value: Any) -> Any:
+    """Plain data without what is made up each time: random ids and clocks."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {key: steady(item) for key, item in fields.items() if key not in _VARIES}
+    return [steady(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value

@@ -1,0 +1,203 @@
+"""`StrandsGuest`: a whole agent of the Strands Agents SDK as a TARGET, with its own loop, hooks, plugins and managers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from contextlib import aclosing
+from typing import Any, Final, cast
+
+import anyio
+from strands import Agent
+
+from playhead.runtime.core.checks import check_agent
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.context import in_context
+from playhead.runtime.core.errors import AgentFactoryError, OverrideRefusedError
+from playhead.runtime.core.failures import failure
+from playhead.runtime.core.overrides import overrides_of, refuse_overrides
+from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
+from playhead.runtime.guests.strands.events import EventRecorder
+from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
+from playhead.runtime.guests.strands.results import result_of
+from playhead.runtime.guests.strands.seams import put_seams
+from playhead.runtime.host.guest import Guest, Visit
+from playhead.runtime.host.model_calls import ModelCalls
+from playhead.runtime.host.tool_calls import OnUnknownOutcome
+
+__all__ = ["StrandsGuest"]
+
+_DEFAULT_NAME: Final = "Strands Agents"
+_TURN_S: Final = 0.02  # between two looks whether the agent object is free
+
+
+class StrandsGuest(Guest):
+    """Runs each run by a Strands agent as it is.
+
+    A worker makes the agent after each claim of a run. After a takeover the agent runs again from its top: its model calls and
+    tool calls get from the log what they gave. So hooks and plugins run again, too; `replaying()` tells them.
+
+    Args:
+        source: An agent, or a function without arguments that makes one. An agent object runs one run at a time, from the
+            messages and the state that it has now; a function makes one for each run.
+        name: The name that clients use; None for the function's, or the agent's own.
+        on_unknown_outcome: By the names of tools, what to do with a call that a worker began and did not finish because it
+            died. For other tools what their MCP annotations say, else `retry`.
+        rerun: The names of tools whose calls are made again in each execution, because they change the agent and nothing else:
+            for example those that register tools.
+        max_record_bytes: The size limit of one record.
+
+    Raises:
+        TypeError: If `source` is neither, or the function returns something else.
+        ValueError: If the agent has a session manager or background tasks, or the name is invalid.
+        AgentFactoryError: If the function raises.
+    """
+
+    def __init__(
+        self,
+        source: Agent | Callable[[], Agent],
+        *,
+        name: str | None = None,
+        on_unknown_outcome: Mapping[str, OnUnknownOutcome] | None = None,
+        rerun: Collection[str] = (),
+        max_record_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
+        self._source = source
+        agent = self._made()
+        super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes)
+        _check(agent, self.name)
+        self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
+        self._rerun = frozenset(rerun)
+        self._free = threading.Lock()
+        self._as_new = agent.take_snapshot(preset="session") if isinstance(source, Agent) else None
+
+    def __repr__(self) -> str:
+        return f"StrandsGuest(name={self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StrandsGuest) and (self.name, self._source) == (other.name, other._source)
+
+    def __hash__(self) -> int:
+        return hash((self.name, id(self._source)))
+
+    def check_options(self, first: Record) -> None:
+        """Refuse what the run with this record 1 is to have instead of the agent's own; Strands knows limits.
+
+        Raises:
+            OverrideRefusedError: The message names it.
+        """
+        refuse_overrides(self.name, overrides_of(first), allowed={})
+        if isinstance(first, RunSubmitted) and "structured_output" in first.options:
+            raise OverrideRefusedError(self.name, "structured_output=", allowed=["limits="])
+
+    async def drive(self, visit: Visit) -> Record:
+        """Run an agent to its end."""
+        if not isinstance(self._source, Agent):
+            return await self._run(self._made(), visit)
+        while not self._free.acquire(blocking=False):  # noqa: ASYNC110 - it is released in another thread
+            await anyio.sleep(_TURN_S)
+        try:
+            assert self._as_new is not None
+            self._source.load_snapshot(self._as_new)
+            return await self._run(self._source, visit)
+        finally:
+            self._free.release()
+
+    def _made(self) -> Agent:
+        if isinstance(self._source, Agent):
+            return self._source
+        told = getattr(self._source, "__name__", "the function")
+        try:
+            made = cast("Callable[[], object]", self._source)()
+        except Exception as error:
+            raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
+        if not isinstance(made, Agent):
+            raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, not a strands.Agent")
+        return made
+
+    async def _run(self, agent: Agent, visit: Visit) -> Record:
+        recorder = visit.recorder
+        put_seams(agent)
+        agent.messages = [*agent.messages, *cast("Any", in_context(visit.said.messages))]
+        events = EventRecorder(recorder)
+        run = HostedRun(recorder, agent, events, self._policies, self._rerun, ModelCalls(recorder))
+        visit.cancel = agent.cancel
+        token = HOSTED.set(run)
+        try:
+            return await self._invoke(agent, visit, events)
+        finally:
+            HOSTED.reset(token)
+
+    async def _invoke(self, agent: Agent, visit: Visit, events: EventRecorder) -> Record:
+        prompt, resumed = visit.submitted.prompt, False
+        while True:
+            try:
+                result = await _invoked(agent, visit.submitted, prompt, events)
+            except Exception as error:
+                forced, events.forced = events.forced, None
+                await events.flush()
+                visit.error = error
+                return failure(error, force_stop=forced is not None)
+            await events.flush()
+            given = result_of(result, resumed=resumed)
+            if result.stop_reason != "interrupt":
+                ended = RunCancelled if result.stop_reason == "cancelled" else RunCompleted
+                return ended(at=now_ms(), result=given)
+            visit.recorder.pause_result = given
+            answers = await _asked(visit, given["interrupts"])
+            prompt = [{"interruptResponse": {"interruptId": key, "response": said}} for key, said in answers.items()]
+            events.resumed = resumed = True
+
+
+async def _invoked(agent: Agent, submitted: RunSubmitted, prompt: Any, events: EventRecorder) -> Any:
+    """One invocation of the agent; its result."""
+    result: Any = None
+    state = dict(submitted.invocation_state)
+    limits = submitted.options.get("limits")
+    async with aclosing(cast("Any", agent.stream_async(prompt, invocation_state=state, limits=limits))) as stream:
+        async for event in stream:
+            if "result" in event:
+                result = event["result"]
+            else:
+                await events.take(event)
+    return result
+
+
+async def _asked(visit: Visit, interrupts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The responses to all questions of a pause."""
+    answers: dict[str, Any] = {}
+
+    async def ask(interrupt: dict[str, Any]) -> None:
+        answers[interrupt["id"]] = await visit.recorder.ask(interrupt)
+
+    async with anyio.create_task_group() as tasks:
+        for interrupt in interrupts:
+            tasks.start_soon(ask, interrupt)
+    return {one["id"]: answers[one["id"]] for one in interrupts}
+
+
+def _name_of(source: object) -> str:
+    if not isinstance(source, Agent):
+        return getattr(source, "__name__", "agent")
+    name = source.name if source.name != _DEFAULT_NAME else source.agent_id
+    try:
+        check_agent(name)
+    except ValueError:
+        raise ValueError(f"the agent is named {name!r}: give StrandsGuest a name=, or the agent one") from None
+    return name
+
+
+def _check(agent: Agent, name: str) -> None:
+    """Refuse what would be restored or run beside the log.
+
+    Raises:
+        ValueError: The message says what to do instead.
+    """
+    inside = vars(agent)
+    if inside.get("_session_manager") is not None:
+        raise ValueError(
+            f"{name} has a session manager, which would restore a part of what the log restores: remove it, and pass "
+            "session_id= to the run"
+        )
+    if inside.get("_background_tasks") is not None:
+        raise ValueError(f"{name} has background_tasks, whose order is not the same in each execution: remove them")

@@ -1,0 +1,52 @@
+"""`HostedRun`: the run in which code of a Strands agent runs, for the seams that are put into the agent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from strands import Agent
+
+from playhead.runtime.guests.strands.events import EventRecorder
+from playhead.runtime.host.model_calls import ModelCalls
+from playhead.runtime.host.recorder import Recorder
+from playhead.runtime.host.tool_calls import OnUnknownOutcome
+
+__all__ = ["HOSTED", "HostedRun", "replaying"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostedRun:
+    """One execution of a run.
+
+    Attributes:
+        recorder: What it goes through again, and records with.
+        top: The agent whose events are the run's.
+        models: Its model calls.
+        events: Where its events go.
+        policies: By the names of tools, what to do with a call that was cut off.
+        rerun: The names of the tools whose calls are made again each time.
+        finished: How many calls of a lane have finished.
+        unknown: The lanes of calls that a human was asked about.
+    """
+
+    recorder: Recorder
+    top: Agent
+    events: EventRecorder
+    policies: Mapping[str, OnUnknownOutcome]
+    rerun: frozenset[str]
+    models: ModelCalls
+    finished: Counter[str] = field(default_factory=Counter[str])
+    unknown: set[str] = field(default_factory=set[str])
+
+
+HOSTED: ContextVar[HostedRun | None] = ContextVar("playhead_hosted_run", default=None)
+"""The run of the code that runs now; None for an agent that is used outside of a host."""
+
+
+def replaying() -> bool:
+    """Whether what happens now has happened before, in a run that was taken over: for hooks that print, count or send."""
+    run = HOSTED.get()
+    return run is not None and run.recorder.course.goes_on

@@ -1,0 +1,134 @@
+"""Whole Strands agents in a fleet: to a client they are agents like any other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import strands
+from strands.hooks import AfterToolCallEvent
+
+from playhead.runtime.core.errors import RunFailedError
+from playhead.runtime.core.records import ModelChunk
+from playhead.runtime.guests.strands import StrandsGuest, replaying
+from tests.support.strands_agents import Script, World, said
+
+if TYPE_CHECKING:
+    from tests.support.fleet import Fleet
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+def asking(world: World) -> strands.Agent:
+    """A tool asks, in each turn of a session."""
+    calls = [said("Let me.", calls=[("asks", use_id, {"what": use_id})]) for use_id in "ab"]
+    return world.agent(calls[0], said("First."), calls[1], said("Second."))
+
+
+async def test_a_client_streams_answers_and_talks_on(fleet: Fleet) -> None:
+    world, seen = World(), list[Any]()
+
+    def make_agent() -> strands.Agent:
+        return asking(world)
+
+    async with fleet.worker(make_agent), fleet.client() as client:
+        for turn, answer in (("a", "First."), ("b", "Second.")):
+            run = await client.start("make_agent", "Go", session_id="ada", invocation_state={"user": "ada"})
+            seen = [event async for event in run.stream_async(on_pause="end")]
+            assert "".join(event["data"] for event in seen if "data" in event) == "Let me."
+            assert any(event.get("user") == "ada" for event in seen if "data" in event)
+            (interrupt,) = seen[-1]["result"].interrupts
+            assert interrupt.reason == {"what": turn}
+            await run.respond({interrupt.id: "yes"})
+            result = await run.result()
+            assert str(result) == f"{answer}\n"
+            assert result.metrics.tool_metrics == {"asks": {"calls": 1, "ok": 1, "errors": 0}}
+            assert result.metrics.cycle_count == 3, "as Strands counts: the cycle in which it paused is there twice"
+    assert world.effects == {"asks": 2}
+
+
+async def test_an_agent_object_runs_one_run_at_a_time_each_from_its_beginning(fleet: Fleet) -> None:
+    agent = World().agent(said(calls=[("remember", "a", {"what": "x"})]), said("Done."), name="clerk")
+    async with fleet.worker(agent), fleet.client() as client:
+        runs = [await client.start("clerk", f"Go {number}") for number in range(3)]
+        for run in runs:
+            result = await run.result()
+            assert str(result) == "Done.\n"
+            (told,) = [one async for one in run.stream_async() if "toolResult" in str(one.get("message"))]
+            assert told["message"]["content"][0]["toolResult"]["content"] == [{"text": "x"}], "its state is its own"
+
+
+class Waiting(Script):
+    """Waits within its answer until it is released."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world, [])
+        self.half, self.release = threading.Event(), threading.Event()
+
+    async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+        """One half, and the other one when it may."""
+        chunks = said("Half", " and half.")
+        for chunk in chunks[:3]:
+            yield chunk
+        self.half.set()
+        while not self.release.wait(0.005) and not kwargs["cancel_signal"].is_set():
+            yield {"contentBlockDelta": {"delta": {"text": "."}}}
+        for chunk in chunks[3:]:
+            yield chunk
+
+
+async def test_a_cancel_ends_the_agent_as_strands_does(fleet: Fleet) -> None:
+    world = World()
+    agent = world.agent(name="clerk")
+    agent.model = Waiting(world)
+    async with fleet.worker(agent), fleet.client() as client:
+        run = await client.start("clerk", "Go")
+        async for entry in run.records():
+            if isinstance(entry.record, ModelChunk) and "Half" in str(entry.record.chunk):
+                await run.cancel()
+                break
+        result = await run.result()
+        assert result.stop_reason == "cancelled"
+        assert (await run.info()).state == "cancelled"
+
+
+async def test_limits_of_a_call_hold_and_a_structured_output_is_refused(fleet: Fleet) -> None:
+    calls = [said(calls=[("slow", use_id, {"n": 1})]) for use_id in "abc"]
+    async with fleet.worker(World().agent(*calls, name="clerk")), fleet.client() as client:
+        run = await client.start("clerk", "Go", limits={"turns": 2})
+        assert (await run.result()).stop_reason == "limit_turns"
+        schema = {"title": "X", "type": "object", "properties": {}}
+        refused = await client.start("clerk", "Go", structured_output_model=schema)
+        with pytest.raises(RunFailedError, match="does not allow structured_output="):
+            await refused.result()
+
+
+async def test_a_hook_and_a_callback_handler_are_told_what_has_happened_before(fleet: Fleet) -> None:
+    told: list[tuple[str, bool]] = []
+    printed: list[str] = []
+
+    def hook(event: AfterToolCallEvent) -> None:
+        told.append((event.tool_use["toolUseId"], replaying()))
+
+    def handler(**event: Any) -> None:
+        if "data" in event:
+            printed.append(event["data"])
+
+    world = World()
+
+    def make_agent() -> strands.Agent:
+        first = said("One.", calls=[("slow", "a", {"n": 1})])
+        second = said("Two.", calls=[("asks", "b", {"what": "x"})])
+        return world.agent(first, second, said("Three."), hooks=[hook], callback_handler=handler)
+
+    async with fleet.worker(StrandsGuest(make_agent, name="clerk")), fleet.client() as client:
+        run = await client.start("clerk", "Go")
+        interrupts = (await run.result(on_pause="end")).interrupts
+        await run.respond({one.id: "yes" for one in interrupts or ()})
+        await run.result()
+    assert told == [("a", False), ("a", True), ("b", False)]
+    assert printed == ["One.", "Two.", "Three."]

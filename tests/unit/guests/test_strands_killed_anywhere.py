@@ -1,0 +1,91 @@
+"""Whole Strands agents, killed after each record of their runs: the next owner brings each to the same end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import pytest
+
+from playhead.runtime.core.records import Entry, ModelRetried, RunFailed, StepFinished, ToolFinished
+from playhead.runtime.guests.strands import StrandsGuest
+from tests.support.guest_owners import Owners
+from tests.support.strands_agents import AGENTS, WORLD, World
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+OURS = frozenset({"slow", "counting", "asks", "fails", "remember"})
+VARIES = ("tracking_id", "metadata", "metrics")
+
+
+@cache
+def guest(name: str) -> StrandsGuest:
+    """That agent, made for each owner."""
+    World()
+    return StrandsGuest(lambda: AGENTS[name](WORLD[-1]), name="agent")
+
+
+def owners(name: str, log: list[Entry] | None = None) -> Owners:
+    """The owners of a run of that agent."""
+    return Owners(guest(name), list(log or []))
+
+
+def steady(value: Any) -> Any:
+    """Without ids and times that are made up, which is all that may differ."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items() if key not in VARIES}
+    return [steady(item) for item in value] if isinstance(value, list) else value
+
+
+def shown(run: Owners) -> tuple[list[Any], dict[str, list[Any]]]:
+    """What a reader sees: in order, and apart from it what calls give that run side by side."""
+    rest: list[Any] = []
+    apart: dict[str, list[Any]] = {}
+    for event in run.events():
+        plain = steady(json.loads(json.dumps(event, default=str)))
+        if "tool_stream_event" in event:
+            call = event["tool_stream_event"]["tool_use"]["toolUseId"]
+            told = plain["tool_stream_event"]["data"]
+            if told not in apart.setdefault(call, []):  # a call that was cut off repeats its progress
+                apart[call].append(told)
+        elif "tool_cancel_event" in event or "tool_interrupt_event" in event:
+            apart.setdefault("verdicts", []).append(json.dumps(plain, sort_keys=True))
+        else:
+            rest.append(plain)
+    return rest, {key: sorted(set(items)) if key == "verdicts" else items for key, items in apart.items()}
+
+
+def finished(run: Owners) -> Counter[str]:
+    """The tools that have run to their end, by the log."""
+    return Counter(one.name for one in run.of(ToolFinished) if one.name in OURS)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+async def test_an_agent_runs_as_it_is(name: str) -> None:
+    run, world = owners(name), World()
+    await run.to_the_end()
+    assert (run.end.type == "run.failed") == (name == "failing"), run.end
+    assert finished(run) == world.effects
+    assert run.of(ModelRetried) == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", AGENTS)
+async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
+    whole, first = owners(name), World()
+    await whole.to_the_end()
+    wanted = shown(whole)
+    for cut in range(2, len(whole.log)):
+        run, world = owners(name, whole.log[:cut]), World()
+        world.throttled = sum(isinstance(one, StepFinished) and one.error is not None for one in run.records)
+        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
+        done = finished(run)
+        await run.to_the_end()
+        if isinstance(run.end, RunFailed):
+            assert name == "failing", f"{where}: {run.end}"
+        assert shown(run) == wanted, where
+        assert world.effects + done == first.effects, f"{where}: a finished tool ran again"

@@ -1,0 +1,86 @@
+"""Strands agents as TARGETs, and what is refused at the start of a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from strands.session import FileSessionManager
+
+from playhead.runtime.agent.serving import served_of
+from playhead.runtime.core.errors import BadTargetError
+from playhead.runtime.guests.strands import StrandsGuest
+from playhead.runtime.targets import load_served
+from tests.support.strands_agents import World
+
+__all__: list[str] = []
+
+FILE = """
+from __future__ import annotations
+import strands
+from tests.support.strands_agents import World, said
+
+shop = World().agent(said("Hello."), name="Strands Agents")
+named = World().agent(said("Hello."), name="by-name")
+
+def make_agent() -> strands.Agent:
+    return World().agent(said("Hello."))
+
+def plain():
+    return World().agent(said("Hello."))
+
+def breaks() -> strands.Agent:
+    raise KeyError("no such key")
+
+def other() -> str:
+    return "not an agent"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "of_strands.py"
+    path.write_text(FILE)
+    return path
+
+
+def test_agents_and_annotated_functions_of_a_module_are_served(file: Path) -> None:
+    file.write_text(FILE.replace("def breaks", "def _breaks"))
+    served = load_served([str(file)])
+    assert list(served) == ["shop", "by-name", "make_agent"]
+    assert all(isinstance(one, StrandsGuest) for one in served.values())
+
+
+def test_an_attribute_may_be_a_function_without_annotations(file: Path) -> None:
+    (guest,) = load_served([f"{file}:plain"]).values()
+    assert guest.name == "plain"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "says"),
+    [
+        ("breaks", "cannot make the agent: .*KeyError: 'no such key'"),
+        ("other", "other returned 'not an agent' of type str, not a strands.Agent"),
+    ],
+)
+def test_a_function_that_makes_none_is_refused(file: Path, attribute: str, says: str) -> None:
+    with pytest.raises(BadTargetError, match=says):
+        load_served([f"{file}:{attribute}"])
+
+
+def test_a_session_manager_is_refused_with_what_takes_its_place(tmp_path: Path) -> None:
+    manager: Any = FileSessionManager(session_id="s", storage_dir=str(tmp_path))
+    agent = World().agent(session_manager=manager)
+    with pytest.raises(ValueError, match=r"session manager.*session_id="):
+        StrandsGuest(agent, name="agent")
+
+
+def test_background_tasks_are_refused() -> None:
+    with pytest.raises(ValueError, match="background_tasks"):
+        StrandsGuest(World().agent(background_tasks=True), name="agent")
+
+
+def test_an_agent_has_a_name_that_clients_can_use() -> None:
+    assert served_of(World().agent(name="Strands Agents"), name="here").name == "here"
+    assert StrandsGuest(World().agent(name="Strands Agents", agent_id="helper")).name == "helper"
