@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import strands
 from strands.hooks import AfterToolCallEvent
+from strands.multiagent.graph import Graph
 
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.records import ModelChunk
 from playhead.runtime.guests.strands import StrandsGuest, replaying
-from tests.support.strands_agents import Script, World, said
+from tests.support.strands_agents import Script, World, graph, said
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -62,29 +63,40 @@ async def test_an_agent_object_runs_one_run_at_a_time_each_from_its_beginning(fl
             assert told["message"]["content"][0]["toolResult"]["content"] == [{"text": "x"}], "its state is its own"
 
 
-class Waiting(Script):
-    """Waits within its answer until it is released."""
+async def test_a_graph_is_an_agent_whose_events_are_those_of_its_nodes(fleet: Fleet) -> None:
+    world = World()
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world, [])
-        self.half, self.release = threading.Event(), threading.Event()
+    def make_graph() -> Graph:
+        return graph(world)
+
+    async with fleet.worker(make_graph), fleet.client() as client:
+        run = await client.start("make_graph", "Go")
+        events = [event async for event in run.stream_async()]
+        ended = [event["node_id"] for event in events if event.get("type") == "multiagent_node_stop"]
+        assert (ended[0], sorted(ended[1:3]), ended[3]) == ("root", ["left", "right"], "join")
+        assert events[-1]["result"].message["content"][0]["text"].endswith("join: All joined.")
+        refused = await client.start("make_graph", "Go", limits={"turns": 1})
+        with pytest.raises(RunFailedError, match="does not allow limits="):
+            await refused.result()
+    assert world.effects == {"slow": 1, "counting": 1}
+
+
+class Endless(Script):
+    """Says the same again and again."""
 
     async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
-        """One half, and the other one when it may."""
-        chunks = said("Half", " and half.")
-        for chunk in chunks[:3]:
+        """An answer without an end."""
+        for chunk in said("Half")[:2]:
             yield chunk
-        self.half.set()
-        while not self.release.wait(0.005) and not kwargs["cancel_signal"].is_set():
-            yield {"contentBlockDelta": {"delta": {"text": "."}}}
-        for chunk in chunks[3:]:
-            yield chunk
+        while True:
+            await asyncio.sleep(0.002)
+            yield {"contentBlockDelta": {"delta": {"text": "Half"}}}
 
 
-async def test_a_cancel_ends_the_agent_as_strands_does(fleet: Fleet) -> None:
+async def test_a_cancel_ends_the_agent_as_strands_does(fleet: Fleet, caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     agent = world.agent(name="clerk")
-    agent.model = Waiting(world)
+    agent.model = Endless(world, [])
     async with fleet.worker(agent), fleet.client() as client:
         run = await client.start("clerk", "Go")
         async for entry in run.records():
@@ -94,6 +106,7 @@ async def test_a_cancel_ends_the_agent_as_strands_does(fleet: Fleet) -> None:
         result = await run.result()
         assert result.stop_reason == "cancelled"
         assert (await run.info()).state == "cancelled"
+    assert "does not end" not in caplog.text, "it ended by itself"
 
 
 async def test_limits_of_a_call_hold_and_a_structured_output_is_refused(fleet: Fleet) -> None:

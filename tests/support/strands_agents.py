@@ -14,9 +14,11 @@ from pydantic import BaseModel
 from strands.agent.conversation_manager import SummarizingConversationManager
 from strands.hooks import BeforeToolCallEvent
 from strands.models.model import Model
+from strands.multiagent import GraphBuilder, Swarm
+from strands.multiagent.graph import Graph
 from strands.types.exceptions import ContextWindowOverflowException, ModelThrottledException
 
-__all__ = ["AGENTS", "WORLD", "Script", "World", "said"]
+__all__ = ["AGENTS", "MANY", "WORLD", "Script", "World", "graph", "said"]
 
 
 def said(*parts: str, calls: Sequence[tuple[str, str, dict[str, Any]]] = ()) -> list[dict[str, Any]]:
@@ -249,6 +251,32 @@ def failing(world: World) -> strands.Agent:
     agent.model = Broken(world, [])
     return agent
 
+
+def graph(world: World) -> Graph:
+    """Two nodes side by side between a first and a last one."""
+    left = world.agent(said(calls=[("slow", "x", {"n": 1})]), said("Left is done."), name="left")
+    right = world.agent(said(calls=[("counting", "x", {"n": 2})]), said("Right is done."), name="right")
+    builder = GraphBuilder()
+    builder.add_node(world.agent(said("Root ", "speaks."), name="root"), "root")
+    builder.add_node(left, "left")
+    builder.add_node(right, "right")
+    builder.add_node(world.agent(said("All joined."), name="join"), "join")
+    for start, end in (("root", "left"), ("root", "right"), ("left", "join"), ("right", "join")):
+        builder.add_edge(start, end)
+    return builder.set_max_node_executions(9).build()
+
+
+def swarm(world: World) -> Swarm:
+    """An agent that hands over to another one."""
+    over = ("handoff_to_agent", "h", {"agent_name": "two", "message": "yours"})
+    one = world.agent(
+        said(calls=[("slow", "x", {"n": 1})]), said(calls=[over]), said("Handed over."), name="one", description="one"
+    )
+    two = world.agent(said(calls=[("slow", "x", {"n": 2})]), said("Two is done."), name="two", description="two")
+    return Swarm([one, two])
+
+
+MANY: dict[str, Callable[[World], Graph | Swarm]] = {"graph": graph, "swarm": swarm}
 
 AGENTS: dict[str, Callable[[World], strands.Agent]] = {
     make.__name__: make

@@ -5,21 +5,25 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from playhead.runtime.host.guest import Guest
 
 __all__ = ["is_strands_agent", "makes_strands_agent", "takes_nothing", "strands_guest"]
 
 
-def _is_agent_class(kind: object) -> bool:
+_AGENT: Final = ("strands.agent.agent", "Agent")
+_MANY: Final = ("strands.multiagent.base", "MultiAgentBase")
+
+
+def _is_class(kind: object, *names: tuple[str, str]) -> bool:
     mro = cast("list[type]", getattr(kind, "__mro__", []))
-    return any((one.__module__, one.__name__) == ("strands.agent.agent", "Agent") for one in mro)
+    return any((one.__module__, one.__name__) in names for one in mro)
 
 
 def is_strands_agent(value: object) -> bool:
     """Whether a value is a `strands.Agent`."""
-    return _is_agent_class(type(value))
+    return _is_class(type(value), _AGENT)
 
 
 def takes_nothing(value: object) -> bool:
@@ -30,11 +34,11 @@ def takes_nothing(value: object) -> bool:
 
 
 def makes_strands_agent(value: object) -> bool:
-    """Whether a function says by its annotation that it makes a Strands agent: `def make_agent() -> strands.Agent`."""
+    """Whether a function says by its annotation that it makes a Strands agent, graph or swarm: `() -> strands.Agent`."""
     if not takes_nothing(value):
         return False
     try:
-        return _is_agent_class(typing.get_type_hints(value).get("return"))
+        return _is_class(typing.get_type_hints(value).get("return"), _AGENT, _MANY)
     except Exception:  # a name that is known to type checkers only
         return False
 

@@ -129,8 +129,8 @@ class Course:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the agent's own cycle is still to come to something of the log."""
-        return bool(self._calls or self._lanes.get(""))
+        """Whether the guest is still to come to an event or an answer of the log."""
+        return bool(self._calls or any(self._lanes.values()))
 
     @property
     def left(self) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from playhead.runtime.core.converse import ToolUse
 from playhead.runtime.host.recorder import SCOPE
 
-__all__ = ["Call", "calling", "current_call"]
+__all__ = ["Call", "calling", "current_call", "in_scope"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,21 @@ def current_call() -> Call | None:
 
 
 @contextmanager
-def calling(call: Call, *, lane: str) -> Generator[None]:
-    """Let the block, and the tasks that begin in it, be the body of a call."""
-    scope, current = SCOPE.set(lane), _CALL.set(call)
+def in_scope(scope: str) -> Generator[None]:
+    """Let what the block does be named after this scope."""
+    token = SCOPE.set(scope)
     try:
         yield
     finally:
-        SCOPE.reset(scope)
+        SCOPE.reset(token)
+
+
+@contextmanager
+def calling(call: Call, *, lane: str) -> Generator[None]:
+    """Let the block, and the tasks that begin in it, be the body of a call."""
+    current = _CALL.set(call)
+    try:
+        with in_scope(lane):
+            yield
+    finally:
         _CALL.reset(current)

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 import anyio
 from strands import Agent
+from strands.multiagent.base import MultiAgentBase
 
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -17,8 +18,11 @@ from playhead.runtime.core.errors import AgentFactoryError, OverrideRefusedError
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
+from playhead.runtime.core.terms import TERM_OPTIONS
+from playhead.runtime.guests.strands.answers import asked
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
+from playhead.runtime.guests.strands.many import agents_of, run_many
 from playhead.runtime.guests.strands.results import result_of
 from playhead.runtime.guests.strands.seams import put_seams
 from playhead.runtime.host.guest import Guest, Visit
@@ -32,14 +36,14 @@ _TURN_S: Final = 0.02  # between two looks whether the agent object is free
 
 
 class StrandsGuest(Guest):
-    """Runs each run by a Strands agent as it is.
+    """Runs each run by a Strands agent, a graph or a swarm as it is.
 
     A worker makes the agent after each claim of a run. After a takeover the agent runs again from its top: its model calls and
     tool calls get from the log what they gave. So hooks and plugins run again, too; `replaying()` tells them.
 
     Args:
-        source: An agent, or a function without arguments that makes one. An agent object runs one run at a time, from the
-            messages and the state that it has now; a function makes one for each run.
+        source: An agent, or a function without arguments that makes an agent, a graph or a swarm for each run. An agent
+            object runs one run at a time, from the messages and the state that it has now.
         name: The name that clients use; None for the function's, or the agent's own.
         on_unknown_outcome: By the names of tools, what to do with a call that a worker began and did not finish because it
             died. For other tools what their MCP annotations say, else `retry`.
@@ -55,7 +59,7 @@ class StrandsGuest(Guest):
 
     def __init__(
         self,
-        source: Agent | Callable[[], Agent],
+        source: Agent | Callable[[], Agent | MultiAgentBase],
         *,
         name: str | None = None,
         on_unknown_outcome: Mapping[str, OnUnknownOutcome] | None = None,
@@ -63,13 +67,15 @@ class StrandsGuest(Guest):
         max_record_bytes: int = MAX_RECORD_BYTES,
     ) -> None:
         self._source = source
-        agent = self._made()
+        made = self._made()
         super().__init__(name or _name_of(source), max_record_bytes=max_record_bytes)
-        _check(agent, self.name)
+        for _, agent in agents_of(made):
+            _check(agent, self.name)
         self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
         self._rerun = frozenset(rerun)
+        self._terms = ("limits",) if isinstance(made, Agent) else ()
         self._free = threading.Lock()
-        self._as_new = agent.take_snapshot(preset="session") if isinstance(source, Agent) else None
+        self._as_new = source.take_snapshot(preset="session") if isinstance(source, Agent) else None
 
     def __repr__(self) -> str:
         return f"StrandsGuest(name={self.name!r})"
@@ -81,19 +87,24 @@ class StrandsGuest(Guest):
         return hash((self.name, id(self._source)))
 
     def check_options(self, first: Record) -> None:
-        """Refuse what the run with this record 1 is to have instead of the agent's own; Strands knows limits.
+        """Refuse what the run with this record 1 is to have instead of the agent's own; agents of Strands know limits.
 
         Raises:
             OverrideRefusedError: The message names it.
         """
         refuse_overrides(self.name, overrides_of(first), allowed={})
-        if isinstance(first, RunSubmitted) and "structured_output" in first.options:
-            raise OverrideRefusedError(self.name, "structured_output=", allowed=["limits="])
+        options = first.options if isinstance(first, RunSubmitted) else {}
+        for name in TERM_OPTIONS:
+            if name in options and name not in self._terms:
+                raise OverrideRefusedError(self.name, f"{name}=", allowed=[f"{one}=" for one in self._terms])
 
     async def drive(self, visit: Visit) -> Record:
         """Run an agent to its end."""
         if not isinstance(self._source, Agent):
-            return await self._run(self._made(), visit)
+            made = self._made()
+            if isinstance(made, Agent):
+                return await self._run(made, visit)
+            return await run_many(made, visit, policies=self._policies, rerun=self._rerun)
         while not self._free.acquire(blocking=False):  # noqa: ASYNC110 - it is released in another thread
             await anyio.sleep(_TURN_S)
         try:
@@ -103,7 +114,7 @@ class StrandsGuest(Guest):
         finally:
             self._free.release()
 
-    def _made(self) -> Agent:
+    def _made(self) -> Agent | MultiAgentBase:
         if isinstance(self._source, Agent):
             return self._source
         told = getattr(self._source, "__name__", "the function")
@@ -111,8 +122,10 @@ class StrandsGuest(Guest):
             made = cast("Callable[[], object]", self._source)()
         except Exception as error:
             raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
-        if not isinstance(made, Agent):
-            raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, not a strands.Agent")
+        if not isinstance(made, Agent | MultiAgentBase):
+            raise TypeError(
+                f"{told} returned {made!r:.80} of type {type(made).__name__}, not a strands.Agent, a Graph or a Swarm"
+            )
         return made
 
     async def _run(self, agent: Agent, visit: Visit) -> Record:
@@ -144,7 +157,7 @@ class StrandsGuest(Guest):
                 ended = RunCancelled if result.stop_reason == "cancelled" else RunCompleted
                 return ended(at=now_ms(), result=given)
             visit.recorder.pause_result = given
-            answers = await _asked(visit, given["interrupts"])
+            answers = await asked(visit, given["interrupts"])
             prompt = [{"interruptResponse": {"interruptId": key, "response": said}} for key, said in answers.items()]
             events.resumed = resumed = True
 
@@ -161,19 +174,6 @@ async def _invoked(agent: Agent, submitted: RunSubmitted, prompt: Any, events: E
             else:
                 await events.take(event)
     return result
-
-
-async def _asked(visit: Visit, interrupts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The responses to all questions of a pause."""
-    answers: dict[str, Any] = {}
-
-    async def ask(interrupt: dict[str, Any]) -> None:
-        answers[interrupt["id"]] = await visit.recorder.ask(interrupt)
-
-    async with anyio.create_task_group() as tasks:
-        for interrupt in interrupts:
-            tasks.start_soon(ask, interrupt)
-    return {one["id"]: answers[one["id"]] for one in interrupts}
 
 
 def _name_of(source: object) -> str:

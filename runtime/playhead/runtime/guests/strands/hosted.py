@@ -11,7 +11,7 @@ from strands import Agent
 
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.host.model_calls import ModelCalls
-from playhead.runtime.host.recorder import Recorder
+from playhead.runtime.host.recorder import SCOPE, Recorder
 from playhead.runtime.host.tool_calls import OnUnknownOutcome
 
 __all__ = ["HOSTED", "HostedRun", "replaying"]
@@ -23,23 +23,29 @@ class HostedRun:
 
     Attributes:
         recorder: What it goes through again, and records with.
-        top: The agent whose events are the run's.
+        top: The agent whose events are the run's; None in a graph or a swarm.
         models: Its model calls.
         events: Where its events go.
         policies: By the names of tools, what to do with a call that was cut off.
         rerun: The names of the tools whose calls are made again each time.
+        scopes: By the ids of the agents of a graph or a swarm, where their calls are in the log.
         finished: How many calls of a lane have finished.
         unknown: The lanes of calls that a human was asked about.
     """
 
     recorder: Recorder
-    top: Agent
+    top: Agent | None
     events: EventRecorder
     policies: Mapping[str, OnUnknownOutcome]
     rerun: frozenset[str]
     models: ModelCalls
+    scopes: Mapping[int, str] = field(default_factory=dict[int, str])
     finished: Counter[str] = field(default_factory=Counter[str])
     unknown: set[str] = field(default_factory=set[str])
+
+    def scope_of(self, agent: object) -> str:
+        """The scope of what an agent does, if it is one of a graph or a swarm."""
+        return SCOPE.get() or self.scopes.get(id(agent), "")
 
 
 HOSTED: ContextVar[HostedRun | None] = ContextVar("playhead_hosted_run", default=None)

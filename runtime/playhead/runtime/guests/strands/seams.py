@@ -14,6 +14,7 @@ from strands.types.events import TypedEvent
 from playhead.runtime.guests.strands.hosted import HOSTED, replaying
 from playhead.runtime.guests.strands.models import RecordedModel, ShownModel, bare_model
 from playhead.runtime.guests.strands.tools import recorded_tool_call
+from playhead.runtime.host.current import in_scope
 from playhead.runtime.host.recorder import SCOPE
 
 __all__ = ["put_seams"]
@@ -61,7 +62,11 @@ async def _recorded_model_call(
     model = (ShownModel if shown else RecordedModel)(bare_model(context.model))
     events = next_fn(context.replace(model=model))
     try:
-        async for event in events:
+        while True:
+            with in_scope("" if run is None else run.scope_of(context.agent)):
+                event = await anext(events, None)
+            if event is None:
+                return
             yield event
     finally:
         await events.aclose()

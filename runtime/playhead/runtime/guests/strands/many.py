@@ -1,0 +1,108 @@
+"""A graph or a swarm of Strands agents: each node's calls under its own name, its events whole, in a lane for each node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing
+from typing import Any, cast
+
+from strands import Agent
+from strands.multiagent.base import MultiAgentBase, MultiAgentResult
+
+from playhead.runtime.core.failures import failure
+from playhead.runtime.core.records import EventEmitted, Record, RunCancelled, RunCompleted, now_ms
+from playhead.runtime.guests.strands.answers import asked
+from playhead.runtime.guests.strands.events import EventRecorder
+from playhead.runtime.guests.strands.forms import steady, wire
+from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
+from playhead.runtime.guests.strands.seams import put_seams
+from playhead.runtime.host.guest import Visit
+from playhead.runtime.host.model_calls import ModelCalls
+from playhead.runtime.host.tool_calls import OnUnknownOutcome
+
+__all__ = ["agents_of", "run_many"]
+
+_RESULT = "multiagent_result"
+
+
+def agents_of(target: object, scope: str = "") -> Iterator[tuple[str, Agent]]:
+    """The agents of a graph or a swarm, and of those within it, each with its place."""
+    if isinstance(target, Agent):
+        yield scope, target
+        return
+    nodes: Mapping[str, Any] = getattr(target, "nodes", {})
+    for name, node in nodes.items():
+        yield from agents_of(node.executor, f"{scope}/{name.replace('/', '%2F')}")
+
+
+async def run_many(
+    many: MultiAgentBase, visit: Visit, *, policies: Mapping[str, OnUnknownOutcome], rerun: frozenset[str]
+) -> Record:
+    """Run it to its end; the terminal record."""
+    recorder, places = visit.recorder, list(agents_of(many))
+    for _, agent in places:
+        put_seams(agent)
+    scopes = {id(agent): scope for scope, agent in places}
+    run = HostedRun(recorder, None, EventRecorder(recorder), policies, rerun, ModelCalls(recorder), scopes)
+    visit.cancel = lambda: [agent.cancel() for _, agent in places]
+    token = HOSTED.set(run)
+    try:
+        return await _invoke(many, visit)
+    finally:
+        HOSTED.reset(token)
+
+
+async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
+    prompt = visit.submitted.prompt
+    while True:
+        try:
+            result = await _invoked(many, visit, prompt)
+        except Exception as error:
+            visit.error = error
+            return failure(error, force_stop=False)
+        given = _result_of(result)
+        if not result.interrupts:
+            if visit.recorder.cancelled:
+                return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
+            return RunCompleted(at=now_ms(), result=given)
+        visit.recorder.pause_result = given
+        answers = await asked(visit, given["interrupts"])
+        prompt = [{"interruptResponse": {"interruptId": key, "response": said}} for key, said in answers.items()]
+
+
+async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgentResult:
+    """One invocation; its result, which leaves no event because the end of the run tells it."""
+    result: Any = None
+    events = many.stream_async(prompt, invocation_state=dict(visit.submitted.invocation_state))
+    async with aclosing(cast("Any", events)) as stream:
+        async for event in stream:
+            if event.get("type") == _RESULT:
+                result = event["result"]
+                continue
+            said = wire(event)
+            lane = f"node {event['node_id']}" if "node_id" in event else ""
+            record = EventEmitted(at=now_ms(), event=said, lane=lane)
+            await visit.recorder.emit(record, same=lambda logged, said=said: _same(logged.event, said))
+    return result
+
+
+def _same(logged: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
+    """Whether two events are the same but for times and ids: of the chunks of nodes all of them count."""
+    if logged.keys() != said.keys():
+        return False
+    return steady(logged.get("event")) == steady(said.get("event"))
+
+
+def _result_of(result: MultiAgentResult) -> dict[str, Any]:
+    message = {"role": "assistant", "content": [{"text": str(result)}]}
+    usage, latency = dict(result.accumulated_usage), result.accumulated_metrics["latencyMs"]
+    given: dict[str, Any] = {
+        "stop_reason": "interrupt" if result.interrupts else "end_turn",
+        "message": message,
+        "state": {},
+        "metrics": {"cycles": 0, "usage": usage, "latency_ms": latency},
+        "multiagent": wire(result),
+    }
+    if result.interrupts:
+        given["interrupts"] = [wire(one.to_dict()) for one in result.interrupts]
+    return given
