@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.core.records import Entry, ModelRetried, RunFailed, StepFinished, ToolFinished
+from playhead.runtime.core.records import (
+    Entry,
+    ModelRetried,
+    RunFailed,
+    StepFinished,
+    StructuredOutputProduced,
+    ToolFinished,
+)
 from playhead.runtime.guests.strands import StrandsGuest
 from tests.support.guest_owners import Owners
 from tests.support.strands_agents import AGENTS, MANY, WORLD, World
@@ -77,6 +84,16 @@ async def test_an_agent_runs_as_it_is(name: str) -> None:
     assert (run.end.type == "run.failed") == (name == "failing"), run.end
     assert finished(run) == world.effects
     assert run.of(ModelRetried) == []
+
+
+async def test_a_structured_output_is_recorded_as_that_of_any_agent() -> None:
+    run = owners("structured")
+    World()
+    await run.to_the_end()
+    (produced,) = run.of(StructuredOutputProduced)
+    assert (produced.name, produced.value) == ("Answer", {"total": 3})
+    assert run.end.result["structured_output"] == {"total": 3}
+    assert [event["structured_output"] for event in run.events() if "structured_output" in event] == [{"total": 3}]
 
 
 @pytest.mark.exhaustive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
+from pydantic import BaseModel
 from strands.hooks import AfterModelCallEvent, MessageAddedEvent
 
 from playhead.runtime.core.records import (
@@ -11,6 +12,7 @@ from playhead.runtime.core.records import (
     EventEmitted,
     MessageAdded,
     RunResumed,
+    StructuredOutputProduced,
     ToolInterrupted,
     now_ms,
 )
@@ -60,6 +62,10 @@ class EventRecorder:
             return
         if "message" in event:
             await self._message(event["message"], "model" if event["message"]["role"] == "assistant" else "tools")
+        elif isinstance(output := event.get("structured_output"), BaseModel):
+            name, value = type(output).__name__, output.model_dump(mode="json")
+            produced = StructuredOutputProduced(at=now_ms(), name=name, value=value)
+            await self._recorder.emit(produced, same=lambda logged: logged.value == value)
         elif "tool_interrupt_event" in event:
             self._interrupted(event["tool_interrupt_event"])
         elif "tool_cancel_event" in event:
