@@ -115,7 +115,7 @@ async def test_a_preserved_agent_that_waits_for_a_human_refuses_another_call():
         if "toolResult" in block
     ]
     refused = "Agent error: the agent waits for a response in another call; call it again afterwards"
-    assert texts == ["Paid.\n", refused, "More.\n"]
+    assert texts == [refused, "Paid.\n", "More.\n"]  # what was finished before the pause comes first, as in Strands
 
 
 async def test_a_question_two_levels_deep_reaches_the_caller_and_its_response_the_tool():

@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 
 from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.as_tool import AgentTool, family
-from playhead.runtime.agent.factory import AgentSource
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.children import PARENT, parent_option
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import FencedError, InterruptNotOpenError
@@ -61,7 +61,7 @@ class Children:
         self._visit = visit
         self._ended = ended
         self._held: dict[str, Execution] = {}
-        self._bells: dict[str, anyio.Event] = {}
+        self._changes: dict[str, anyio.Event] = {}
         self._stopping = False
 
     def of(self, duty: Duty, tasks: TaskGroup) -> ChildRuns:
@@ -78,14 +78,14 @@ class Children:
         """The execution of a child that runs here."""
         return self._held.get(run_id)
 
-    def bell(self, run_id: str) -> anyio.Event:
+    def change(self, run_id: str) -> anyio.Event:
         """Set when the child that runs here has stored more, or ended."""
-        return self._bells.setdefault(run_id, anyio.Event())
+        return self._changes.setdefault(run_id, anyio.Event())
 
-    def ring(self, run_id: str) -> None:
+    def notify(self, run_id: str) -> None:
         """Wake those that wait for the child."""
-        if (bell := self._bells.pop(run_id, None)) is not None:
-            bell.set()
+        if (change := self._changes.pop(run_id, None)) is not None:
+            change.set()
 
     def begin(self, claim: Claim, agent: Agent, *, sent: float, duty: Duty, tasks: TaskGroup) -> None:
         """Run a claimed child."""
@@ -102,7 +102,7 @@ class Children:
             visit=self._visit,
             children=self.of(duty, tasks),
         )
-        execution.writer.when_stored = partial(self.ring, claim.run_id)
+        execution.writer.when_stored = partial(self.notify, claim.run_id)
         if self._stopping:
             execution.lease.stop()
         self._held[claim.run_id] = execution
@@ -116,7 +116,7 @@ class Children:
             self._ended(execution, duty)
             if self._held.get(run_id) is execution:  # else it was lost and claimed again here
                 del self._held[run_id]
-            self.ring(run_id)
+            self.notify(run_id)
         await execution.tell_why_lost()
 
 
@@ -132,7 +132,7 @@ class _ChildRuns:
     async def records(self, call: ChildCall) -> AsyncGenerator[Segment, None]:
         """See `ChildRuns.records`."""
         run_id, after, asked = call.run_id, call.after, list[str]()
-        call.when_cancelled(partial(self._children.ring, run_id))
+        call.when_cancelled(partial(self._children.notify, run_id))
         await self._submit(call)
         cancelled = False
         while True:
@@ -145,7 +145,7 @@ class _ChildRuns:
             here = self._children.held(run_id)
             if here is not None:
                 if here.writer.head <= after and call.cancelled == cancelled:
-                    await self._children.bell(run_id).wait()
+                    await self._children.change(run_id).wait()
                 continue
             info = await self._info(call)
             if info.head > after:
@@ -162,7 +162,7 @@ class _ChildRuns:
                     await self._signal(call, Signal(f"{call.key} is given up", "cancel"))
                     raise call.asks_elsewhere()
                 with anyio.move_on_after(_LOOK_AGAIN_S):
-                    await self._children.bell(run_id).wait()
+                    await self._children.change(run_id).wait()
 
     async def _stored(self, run_id: str, after: int) -> list[Segment]:
         here = self._children.held(run_id)
@@ -241,7 +241,7 @@ def _asked(segment: Segment) -> list[str]:
     return [interrupt["id"] for interrupt in pauses[-1].interrupts] if pauses else []
 
 
-def refuse_names_of_children(agents: Mapping[str, AgentSource]) -> None:
+def refuse_names_of_children(agents: Mapping[str, Served]) -> None:
     """Refuse an agent with the name of another one's child: a worker would claim that agent's children as runs of it.
 
     Raises:
@@ -255,5 +255,5 @@ def refuse_names_of_children(agents: Mapping[str, AgentSource]) -> None:
                 )
 
 
-def _families(agents: Iterable[AgentSource]) -> Iterable[tuple[str, Iterable[str]]]:
+def _families(agents: Iterable[Served]) -> Iterable[tuple[str, Iterable[str]]]:
     return ((one.name, family(one)) for one in agents if isinstance(one, Agent))

@@ -234,21 +234,27 @@ class Projection:
                 return [Event(message=without_unread(record.message))]
             case EventEmitted():
                 return [Event(record.event)]
+            case ToolProgressed() | ToolInterrupted() | ChildStarted() | ChildRecorded():
+                return self._of_call(record)
+            case _:
+                return self._outcome(record)
+        return []
+
+    def _of_call(self, record: ToolProgressed | ToolInterrupted | ChildStarted | ChildRecorded) -> list[Event]:
+        match record:
             case ToolProgressed() | ToolInterrupted() if record.nested:
                 return []  # what the call gives in which it was made is all that a reader sees
             case ToolProgressed():
                 progress = {"tool_use": record.tool_use, "data": record.data}
                 return [Event(type="tool_stream", tool_stream_event=progress)]
-            case ChildStarted():
-                self._children[record.index] = record, Projection(record.run)
-            case ChildRecorded():
-                return self._of_child(record)
             case ToolInterrupted():
                 asked = [Interrupt(interrupt) for interrupt in record.interrupts]
                 return [Event(tool_interrupt_event={"tool_use": record.tool_use, "interrupts": asked})]
-            case _:
-                return self._outcome(record)
-        return []
+            case ChildStarted():
+                self._children[record.index] = record, Projection(record.run)
+                return []
+            case ChildRecorded():
+                return self._of_child(record)
 
     def _of_child(self, record: ChildRecorded) -> list[Event]:
         """The events of a child, each in one of this run, but for its result, which is that of the call."""

@@ -20,7 +20,7 @@ _CLOSING: Final = "there is nothing to close: servers of tools end with the proc
 REFUSED_ARGUMENTS: Final[Mapping[str, str]] = {
     "aux_model": "the agent's own model writes the summaries, and no other call is made beside the loop",
     "background_tasks": "submit what is to run beside as a run of its own, with client.start()",
-    "baggage_attributes": "set the baggage in the OpenTelemetry context of the caller",
+    "baggage_attributes": "baggage does not travel with a run: put what tools need into its metadata={…}",
     "cancel_signal": "await agent.cancel(), or run.cancel(), from any process: an event does not leave this one",
     "checkpointing": "every record is a checkpoint, after which any process goes on with the run",
     "concurrent_invocation_mode": "an agent object runs one call at a time: use one object per task, or a fleet",
