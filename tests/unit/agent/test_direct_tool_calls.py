@@ -140,8 +140,8 @@ async def test_it_may_be_called_where_an_event_loop_runs() -> None:
 
 def test_a_tool_that_is_not_there_is_an_attribute_error_that_names_those_that_are() -> None:
     agent = ours()
-    with pytest.raises(AttributeError, match="has no tool 'wether'; it has: weather, far-away"):
-        _ = agent.tool.wether
+    with pytest.raises(AttributeError, match="has no tool 'weatherr'; it has: weather, far-away"):
+        _ = agent.tool.weatherr
     assert agent.messages == []
 
 

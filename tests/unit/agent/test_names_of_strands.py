@@ -22,8 +22,6 @@ pytestmark = pytest.mark.anyio
 
 CALLS: Final = ("__call__", "invoke_async", "stream_async")
 OTHER_CALLS: Final = ("structured_output", "structured_output_async", "cancel", "add_hook")
-COMING: Final = frozenset({"as_tool"})
-"""Neither kept nor refused yet."""
 
 
 def parameters(function: Any) -> set[str]:
@@ -51,7 +49,7 @@ def attributes(of: object) -> set[str]:
 def strands_attributes() -> set[str]:
     model: Any = ScriptedModel(["Hi"])
     model.stateful = False
-    return attributes(strands.Agent(model, callback_handler=None)) - COMING
+    return attributes(strands.Agent(model, callback_handler=None))
 
 
 async def called(call: Any, name: str) -> None:
@@ -61,7 +59,7 @@ async def called(call: Any, name: str) -> None:
 
 
 KEPT: Final = parameters(Agent.__init__) | set(TermArguments.__annotations__)
-ARGUMENTS: Final = sorted(parameters(strands.Agent.__init__) - COMING)
+ARGUMENTS: Final = sorted(parameters(strands.Agent.__init__))
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

@@ -78,6 +78,7 @@ REMOTE_ATTRIBUTES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("record_direct_tool_call", "system_prompt_content"), _IN_WORKERS),
     **dict.fromkeys(("add_hook", "hooks"), _CLIENT_READS),
     **dict.fromkeys(("tool", "tool_caller", "ToolCaller", "tool_names", "tool_registry"), _TOOLS_IN_WORKERS),
+    "as_tool": "an agent is a tool of another in their workers: Agent(tools=[agent]) in that process",
     "callback_handler": "iterate over agent.stream_async(…) and call the handler with each event",
     "cancel_signal": "await agent.cancel() cancels the current run, from any process",
     "event_loop_metrics": "result.metrics has those of each run",
