@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, Unpack, cast, get_args
 from playhead.runtime.agent.as_tool import AgentTool, agents_as_tools, check_family
 from playhead.runtime.agent.callbacks import CallbackHandler, PrintingCallbackHandler
 from playhead.runtime.agent.called import CalledAgent
-from playhead.runtime.agent.conversation.managers import conversation_manager_of
-from playhead.runtime.agent.executors import chosen_executor
+from playhead.runtime.agent.conversation.managers import ConversationManager, conversation_manager_of
+from playhead.runtime.agent.executors import Executor, chosen_executor
 from playhead.runtime.agent.hooks.events import AgentInitializedEvent
 from playhead.runtime.agent.hooks.registry import HookCallback, HookOrder, HookRegistry
 from playhead.runtime.core.arguments import (
@@ -30,13 +30,14 @@ from playhead.runtime.core.overrides import Allowance, checked_allowance, models
 from playhead.runtime.core.retry import RetryPolicy
 from playhead.runtime.core.retry_strategy import ModelRetryStrategy, chosen_retry
 from playhead.runtime.core.system_prompt import SystemPromptArgument
-from playhead.runtime.core.terms import TermArguments, check_no_clash, terms_of
+from playhead.runtime.core.terms import TermArguments, Terms, check_no_clash, terms_of
 from playhead.runtime.loop.spec import OnPartial
 from playhead.runtime.models.model import Model
 from playhead.runtime.models.resolve import check_model
-from playhead.runtime.telemetry.operations import Attributes, checked_attributes
+from playhead.runtime.telemetry.operations import Attribute, Attributes, checked_attributes
 from playhead.runtime.tools.agent_state import AgentState
 from playhead.runtime.tools.decorator import tool_index
+from playhead.runtime.tools.tool import Tool
 
 __all__ = ["Agent"]
 
@@ -131,7 +132,7 @@ class Agent(CalledAgent):
         **terms: Unpack[TermArguments],
     ) -> None:
         refuse_keywords(type(self), terms, accepted=TermArguments.__annotations__)
-        self.terms = terms_of(terms)
+        self.terms: Terms = terms_of(terms)
         check_agent(name)
         check_model(model)
         super().__init__(model)
@@ -143,27 +144,29 @@ class Agent(CalledAgent):
         check_callable("callback_handler", callback_handler, optional=True)
         check_flag("record_direct_tool_call", record_direct_tool_call)
         check_whole("max_record_bytes", max_record_bytes, least=1)
-        self.name = name
-        self.record_direct_tool_call = record_direct_tool_call
-        self.agent_id = name if agent_id is None else agent_id
-        self.description = description
+        self.name: str = name
+        self.record_direct_tool_call: bool = record_direct_tool_call
+        self.agent_id: str = name if agent_id is None else agent_id
+        self.description: str | None = description
         self.system_prompt = system_prompt
-        self.messages = checked_messages(messages or [])
-        self.callback_handler = PrintingCallbackHandler() if callback_handler is _PRINTING else callback_handler
-        self.tool_executor = chosen_executor(tool_executor)
-        self.on_partial = on_partial
-        self.retry = chosen_retry(retry, retry_strategy, default=_RETRY)
-        self.conversation_manager = conversation_manager_of(conversation_manager)
-        self.trace_attributes = checked_attributes("trace_attributes", trace_attributes or {})
-        self.state = _state_of(state)
-        self.max_record_bytes = max_record_bytes
-        self.tools = tool_index([agents_as_tools(one, Agent) for one in tools or ()])
-        self.allow_overrides = checked_allowance(allow_overrides, tools=self.tools)
+        self.messages: Messages = checked_messages(messages or [])
+        self.callback_handler: CallbackHandler | None = (
+            PrintingCallbackHandler() if callback_handler is _PRINTING else callback_handler
+        )
+        self.tool_executor: Executor = chosen_executor(tool_executor)
+        self.on_partial: OnPartial = on_partial
+        self.retry: RetryPolicy | ModelRetryStrategy | None = chosen_retry(retry, retry_strategy, default=_RETRY)
+        self.conversation_manager: ConversationManager = conversation_manager_of(conversation_manager)
+        self.trace_attributes: dict[str, Attribute] = checked_attributes("trace_attributes", trace_attributes or {})
+        self.state: AgentState = _state_of(state)
+        self.max_record_bytes: int = max_record_bytes
+        self.tools: dict[str, Tool] = tool_index([agents_as_tools(one, Agent) for one in tools or ()])
+        self.allow_overrides: dict[str, bool | list[str]] = checked_allowance(allow_overrides, tools=self.tools)
         for allowed in models_in(self.allow_overrides):
             check_model(allowed)
         check_no_clash(self.terms, self.tools)
         check_family(self)
-        self.hooks = HookRegistry()
+        self.hooks: HookRegistry = HookRegistry()
         self.hooks.add_all(() if hooks is None else hooks)
         self.defined_at: str = _caller()
         for callback in self.hooks.callbacks_for("AgentInitializedEvent"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, Self, cast
+from typing import Any, Self, cast
 
 from playhead.runtime.agent.as_tool import AgentTool, check_family
 from playhead.runtime.agent.callbacks import CallbackHandler
 from playhead.runtime.agent.conversation.managers import ConversationManager, described_manager, recorded_manager
 from playhead.runtime.agent.conversation.proactive import with_limit
+from playhead.runtime.agent.executors import Executor
 from playhead.runtime.agent.hooks.asking import AskedHooks
 from playhead.runtime.agent.hooks.registry import HookRegistry
 from playhead.runtime.agent.in_process import InProcessRuns
@@ -47,7 +48,7 @@ class DefinedAgent(RefusesAttributes):
     description: str | None
     messages: Messages
     callback_handler: CallbackHandler | None
-    tool_executor: Literal["concurrent", "sequential"]
+    tool_executor: Executor
     on_partial: OnPartial
     retry: RetryPolicy | ModelRetryStrategy | None
     conversation_manager: ConversationManager
