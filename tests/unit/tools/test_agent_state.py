@@ -34,7 +34,9 @@ def test_neither_the_caller_nor_the_reader_shares_a_value_with_the_store() -> No
     assert store.get() == {"list": [1]}
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), b"bytes", [{"deep": {1}}], float], ids=repr)
+@pytest.mark.parametrize(
+    "value", [{1, 2}, object(), b"bytes", [{"deep": {1}}], float], ids=lambda value: type(value).__name__
+)
 def test_a_value_that_is_not_json_is_refused_with_its_key(value: Any) -> None:
     store = AgentState({"cart": 1})
     with pytest.raises(ValueError, match=r"agent\.state\['cart'\] cannot be \w+: it is not JSON serializable"):
