@@ -12,6 +12,7 @@ from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     RunClaimed,
+    RunPaused,
     RunSubmitted,
     ToolDecided,
     ToolFinished,
@@ -119,7 +120,10 @@ def _ran(result: Entry, by_loop: str) -> bool:
 
 
 def _batches(evidence: Evidence) -> list[Violation]:
-    """Check that the message for the model has each call's result once, in the order of the calls."""
+    """Check that the message for the model has each call's result once, in the order of the calls.
+
+    Those that were there when the run paused come before the others.
+    """
     found: list[Violation] = []
     wanted: list[ToolUse] = []
     results: dict[str, object] = {}
@@ -130,6 +134,8 @@ def _batches(evidence: Evidence) -> list[Violation]:
         elif isinstance(record, MessageAdded) and record.origin == "model":
             results = {}
             wanted = [block["toolUse"] for block in record.message.get("content", []) if "toolUse" in block]
+        elif isinstance(record, RunPaused):
+            wanted.sort(key=lambda call: call["toolUseId"] not in results)
         elif isinstance(record, MessageAdded) and record.origin == "tools":
             told = [block.get("toolResult") for block in record.message.get("content", [])]
             if told != [results.get(call["toolUseId"]) for call in wanted]:

@@ -93,7 +93,7 @@ async def test_a_session_whose_runs_left_no_message_is_not_listed(log: Log) -> N
 
 
 async def test_the_reductions_of_a_session_are_not_counted_as_messages(log: Log) -> None:
-    await submitted(log, "ada")
+    await submitted(log, session="ada")
     claim = await claimed(log)
     every = [*said("1", "2"), marker(Reduction(cut=1)), *said("3"), marker(Reduction(cut=1))]
     await log.finish(RunEnd(Batch(claim.run_id, claim.token, claim.head, [COMPLETED]), "completed", "ada", every))

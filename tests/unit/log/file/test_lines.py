@@ -81,9 +81,11 @@ def test_a_record_is_readable_with_its_bytes_marked_and_other_alphabets_as_they_
     result: Any = {"toolUseId": "t", "status": "success", "content": [{"raw": b"\x00\xff", "text": "Größe 🌞"}]}
     line = written(encode_record(ToolFinished(at=5, index=0, name="size", result=result)))
     assert line == (
-        '{"seq": 7, "epoch": 2, "record": {"v": 1, "type": "tool.finished", "at": 5, "index": 0, "name": "size", '
+        '{"seq": 7, "epoch": 2, "record": {"v": 1, "type": "tool.finished", "at": 5, "lane": "", "index": 0, '
+        '"name": "size", '
         '"result": {"toolUseId": "t", "status": "success", "content": [{"raw": {"__bytes_encoded__": true, '
-        '"data": "AP8="}, "text": "Größe 🌞"}]}, "duration_ms": 0, "stop": null, "returned": null}}'
+        '"data": "AP8="}, "text": "Größe 🌞"}]}, "duration_ms": 0, "stop": null, "returned": null, "state": null, '
+        '"memory": {}}}'
     )
 
 
