@@ -7,6 +7,7 @@ import pytest
 
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.ids import new_run_id, new_token
+from playhead.runtime.core.if_busy import IfHeld
 from playhead.runtime.core.records import RunCancelled, RunClaimed, RunCompleted, RunSubmitted
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.log.interface import Log
@@ -157,3 +158,10 @@ async def test_a_child_that_ends_with_its_parent_at_their_deadline_ends_once(log
     await anyio.sleep(0.01)
     assert await log.reap() == ["0-a"]
     assert [(await info(log, one)).state for one in ("0-a", "0-b")] == ["failed", "cancelled"]
+
+
+@pytest.mark.parametrize("if_busy", ["cancel", "reject"])
+def test_a_child_can_only_wait_for_its_session(if_busy: IfHeld) -> None:
+    record = RunSubmitted(at=0, agent="writer")
+    with pytest.raises(ValueError, match="must be 'queue'"):
+        NewRun("0-b", "writer", record, "ada", if_busy=if_busy, parent="0-a")

@@ -192,8 +192,9 @@ class LogMachine(RuleBasedStateMachine):
         if_busy: Any = "queue",
     ) -> None:
         record = data.draw(st.sampled_from(SUBMITTED), "record")
+        if_busy = "queue" if child else if_busy
         steers = if_busy == "steer"
-        parent = data.draw(st.sampled_from(RUNS), "parent") if child and not steers else None
+        parent = data.draw(st.sampled_from(RUNS), "parent") if child else None
         new = NewRun(
             run_id,
             agent,

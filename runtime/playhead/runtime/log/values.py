@@ -101,7 +101,7 @@ class NewRun:
 
     Raises:
         ValueError, TypeError: If a name or the metadata is malformed, the deadline is not a positive number of
-            milliseconds, or `if_busy` is not one of `IfHeld`.
+            milliseconds, or `if_busy` is not one of `IfHeld`, or not `queue` for a child.
         EncodingError: If the record holds something that is not plain data.
     """
 
@@ -123,6 +123,8 @@ class NewRun:
             check_duration("deadline_ms", self.deadline_ms)
         if self.parent is not None:
             check_name("parent", self.parent)
+            if self.if_busy != "queue":  # else it could cancel its parent, and so itself, before it exists
+                raise ValueError(f"a child waits for its session, so if_busy must be 'queue', not {self.if_busy!r}")
         check_choice("if_busy", self.if_busy, get_args(IfHeld))
         checked_metadata(self.metadata)
         if not self.data:
