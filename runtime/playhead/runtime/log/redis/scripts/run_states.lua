@@ -252,7 +252,8 @@ end_children = function(prefix, children, now)
   for id in children:gmatch('%S+') do
     local run = prefix .. 'run:' .. id
     local h = redis.call('HMGET', run, 'state', 'worker', 'cancel_signal', 'cancel_records')
-    if h[1] and not ended(h[1]) and not has_cancel(prefix, id, h[3]) then
+    -- Without a cancel of its own it is not the child, which was deleted, but another run with its id.
+    if h[1] and h[3] and not ended(h[1]) and not has_cancel(prefix, id, h[3]) then
       if h[1] == 'running' then
         redis.call('RPUSH', prefix .. 'inbox:' .. id, h[3])
         redis.call('HINCRBY', run, 'inbox', 1)
