@@ -20,21 +20,18 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.as_tool import AgentTool, family
 from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.children import PARENT, parent_option
-from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.errors import FencedError, InterruptNotOpenError
 from playhead.runtime.core.ids import new_token
-from playhead.runtime.core.records import RunClaimed, RunPaused, now_ms
+from playhead.runtime.core.records import RunPaused
 from playhead.runtime.core.segments import Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.submission import submission
 from playhead.runtime.log.values import Claim, NewRun, RunInfo
 from playhead.runtime.telemetry.presence import current_trace
 from playhead.runtime.tools.children import ChildCall, ChildRuns
-from playhead.workers.checkpoints import Visit
 from playhead.workers.duty import Duty
 from playhead.workers.execution import Execution
 from playhead.workers.leases.watchdog import now_s
-from playhead.workers.options import WorkerOptions
 from playhead.workers.resend import retry_until_answered
 
 __all__ = ["Children", "refuse_names_of_children"]
@@ -47,18 +44,12 @@ class Children:
     """The children that one worker holds.
 
     Args:
-        worker: The worker's name.
-        options: Its options.
-        visit: For tests: see `checkpoints`.
+        lease_ms: The worker's lease: how long a claim may take.
         ended: Called when the execution of a child has ended.
     """
 
-    def __init__(
-        self, *, worker: str, options: WorkerOptions, visit: Visit | None, ended: Callable[[Execution, Duty], None]
-    ) -> None:
-        self.worker = worker
-        self.options = options
-        self._visit = visit
+    def __init__(self, *, lease_ms: int, ended: Callable[[Execution, Duty], None]) -> None:
+        self.lease_ms = lease_ms
         self._ended = ended
         self._held: dict[str, Execution] = {}
         self._changes: dict[str, anyio.Event] = {}
@@ -89,19 +80,7 @@ class Children:
 
     def begin(self, claim: Claim, agent: Agent, *, sent: float, duty: Duty, tasks: TaskGroup) -> None:
         """Run a claimed child."""
-        execution = Execution(
-            claim,
-            agent,
-            log=duty.log,
-            commit=duty.commit,
-            lease=duty.leases.hold(claim.run_id, claim.token, sent=sent),
-            mailbox=duty.mailbox,
-            worker=self.worker,
-            options=self.options,
-            got_on=lambda: None,
-            visit=self._visit,
-            children=self.of(duty, tasks),
-        )
+        execution = duty.execution(claim, agent, sent=sent, children=self.of(duty, tasks))
         execution.writer.when_stored = partial(self.notify, claim.run_id)
         if self._stopping:
             execution.lease.stop()
@@ -209,25 +188,13 @@ class _ChildRuns:
 
     async def _claim(self, call: ChildCall) -> bool:
         """Claim the child and run it. Returns False if it cannot be claimed now."""
-        options, worker = self._children.options, self._children.worker
         agent = cast("Agent", cast("AgentTool", call.made_by).agent_of_call())
         definition = replace(agent.definition, agent=call.agent).stored()
-        claimed = encode_record(RunClaimed(at=now_ms(), worker=worker, definition=definition.digest))
         token, sent = new_token(), now_s()
         # Not cancelled in the middle, because a child that is claimed and not run waits for the end of its lease.
-        with anyio.move_on_after(options.lease_ms / 1000, shield=True):
+        with anyio.move_on_after(self._children.lease_ms / 1000, shield=True):
             claim = await retry_until_answered(
-                lambda: self._log.claim(
-                    {call.agent: claimed},
-                    worker=worker,
-                    token=token,
-                    lease_ms=options.lease_ms,
-                    crash_limit=options.crash_limit,
-                    retentions={call.agent: options.retention_without_owner(call.agent)},
-                    definitions={call.agent: definition},
-                    run_id=call.run_id,
-                ),
-                "claim",
+                lambda: self._duty.claim_child(call.run_id, call.agent, definition, token=token), "claim"
             )
             if claim is not None:
                 self._children.begin(claim, agent, sent=sent, duty=self._duty, tasks=self._tasks)

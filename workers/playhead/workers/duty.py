@@ -9,6 +9,7 @@ from typing import Final
 
 import anyio
 
+from playhead.runtime.agent.serving import Served
 from playhead.runtime.core.codec import encode_record
 from playhead.runtime.core.definition import StoredDefinition
 from playhead.runtime.core.errors import LeaseTooShortError, LogUnavailableError, PlayheadError
@@ -16,9 +17,11 @@ from playhead.runtime.core.ids import new_token
 from playhead.runtime.core.records import RunClaimed, now_ms
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
+from playhead.runtime.tools.children import ChildRuns
 from playhead.workers.appends.group_commit import GroupCommit
 from playhead.workers.asking import Asking
 from playhead.workers.checkpoints import Visit
+from playhead.workers.execution import Execution
 from playhead.workers.leases.leases import Leases
 from playhead.workers.leases.watchdog import now_s
 from playhead.workers.mailbox import Mailbox
@@ -64,6 +67,7 @@ class Duty:
         self.may_claim: anyio.Event = anyio.Event()
         self._worker = worker
         self._options = options
+        self._visit = visit
         self._checked = False
         self._pending_token: str | None = None  # the token of a claim without a reply
 
@@ -128,14 +132,36 @@ class Duty:
         await self._check()
         # Until its reply a claim is sent again with the same token: a run that it took would else be lost for a lease.
         token = self._pending_token = self._pending_token or new_token()
+        sent = now_s()
+        claim = await self._claim(definitions, token=token, suspects=suspects)
+        self._pending_token = None
+        if claim is not None:  # a claim that finds no run writes nothing: a server that refuses writes answers it
+            self.outage.answered()
+        return None if claim is None else (claim, sent)
+
+    async def claim_child(self, run_id: str, agent: str, definition: StoredDefinition, *, token: str) -> Claim | None:
+        """Claim one child; None if it cannot be claimed now.
+
+        Raises:
+            PlayheadError: If the shard does not reply, or refuses.
+        """
+        return await self._claim({agent: definition}, token=token, run_id=run_id)
+
+    async def _claim(
+        self,
+        definitions: Mapping[str, StoredDefinition | None],
+        *,
+        token: str,
+        suspects: bool = True,
+        run_id: str | None = None,
+    ) -> Claim | None:
         notes = {
             name: encode_record(
                 RunClaimed(at=now_ms(), worker=self._worker, definition=definition.digest if definition else "")
             )
             for name, definition in definitions.items()
         }
-        sent = now_s()
-        claim = await self.log.claim(
+        return await self.log.claim(
             notes,
             worker=self._worker,
             token=token,
@@ -144,11 +170,32 @@ class Duty:
             retentions={name: self._options.retention_without_owner(name) for name in definitions},
             definitions={name: one for name, one in definitions.items() if one is not None},
             suspects=suspects,
+            run_id=run_id,
         )
-        self._pending_token = None
-        if claim is not None:  # a claim that finds no run writes nothing: a server that refuses writes answers it
-            self.outage.answered()
-        return None if claim is None else (claim, sent)
+
+    def execution(
+        self,
+        claim: Claim,
+        source: Served,
+        *,
+        sent: float,
+        children: ChildRuns,
+        got_on: Callable[[], None] = lambda: None,
+    ) -> Execution:
+        """The execution of a run that was claimed here by a claim sent at `sent`, by `now_s`; its lease is held from now."""
+        return Execution(
+            claim,
+            source,
+            log=self.log,
+            commit=self.commit,
+            lease=self.leases.hold(claim.run_id, claim.token, sent=sent),
+            mailbox=self.mailbox,
+            worker=self._worker,
+            options=self._options,
+            got_on=got_on,
+            visit=self._visit,
+            children=children,
+        )
 
     async def listen(self, wanted: Callable[[], Sequence[str]]) -> None:
         """Wait for notifications until cancelled: those of the agents that are wanted at the time, and always those of this worker."""

@@ -118,9 +118,8 @@ class Worker:
         self._health_file = None if health_file is None else HealthFile(health_file)
         self._held: dict[str, Execution] = {}
         self._apart = Apart(self._held)
-        self._children = Children(worker=self.name, options=self.options, visit=visit, ended=self._ended_here)
+        self._children = Children(lease_ms=self.options.lease_ms, ended=self._ended_here)
         self._slots = anyio.Semaphore(self.options.concurrency, fast_acquire=True)  # first come, first served
-        self._visit = visit
         self._draining = anyio.Event()
         self._idle = anyio.Event()
         self._claiming = anyio.CancelScope()
@@ -292,19 +291,12 @@ class Worker:
                     execution.lease.leave()
 
     def _begin(self, runs: TaskGroup, duty: Duty, claim: Claim, sent: float) -> None:
-        lease = duty.leases.hold(claim.run_id, claim.token, sent=sent)
-        execution = Execution(
+        execution = duty.execution(
             claim,
             self.agents[claim.agent],
-            log=duty.log,
-            commit=duty.commit,
-            lease=lease,
-            mailbox=duty.mailbox,
-            worker=self.name,
-            options=self.options,
-            got_on=partial(self._join, claim.run_id),
-            visit=self._visit,
+            sent=sent,
             children=self._children.of(duty, runs),
+            got_on=partial(self._join, claim.run_id),
         )
         may_stay = self._apart.take(execution, crash_limit=self.options.crash_limit)
         if self._draining.is_set() or not may_stay:  # nothing has begun, so the run is handed over at once
