@@ -31,7 +31,9 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Encoded, compact
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.host.course import Course
+from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
+from playhead.runtime.host.raised import recorded
 
 __all__ = ["ADVICE", "SCOPE", "Recorder"]
 
@@ -92,19 +94,16 @@ class Recorder:
 
     def key(self, kind: str, name: str = "") -> str:
         """A key that nothing else of the run has, the same in every execution: the scope, the kind, the name, a number."""
-        first = f"{SCOPE.get()}/{kind}:{name.replace('/', '%2F')}"
-        self._counts[first] += 1
-        number = self._counts[first]
-        if not name:
-            return f"{first}{number}"
-        return first if number == 1 else f"{first}~{number}"
+        first = f"{SCOPE.get()}/{kind}:{key_part(name)}"
+        return self._unique(first) if name else f"{first}{self.number(first) + 1}"
 
     def lane(self, tool_use_id: str) -> str:
         """The lane of the next tool call with this id, which need not be unique."""
-        first = f"{SCOPE.get()}/{tool_use_id.replace('/', '%2F')}"
-        self._counts[first] += 1
-        number = self._counts[first]
-        return first if number == 1 else f"{first}~{number}"
+        return self._unique(f"{SCOPE.get()}/{key_part(tool_use_id)}")
+
+    def _unique(self, first: str) -> str:
+        before = self.number(first)
+        return f"{first}~{before + 1}" if before else first
 
     def number(self, what: str) -> int:
         """How many there were of something before."""
@@ -134,8 +133,7 @@ class Recorder:
             self.put(record)
             return record
         except Exception as error:
-            told = {"type": type(error).__qualname__, "module": type(error).__module__, "message": str(error)}
-            failed = StepFinished(at=record.at, key=record.key, error=told)
+            failed = StepFinished(at=record.at, key=record.key, error=recorded(error))
             self.put(failed)
             return failed
 
@@ -336,7 +334,7 @@ class Recorder:
         took = False
         while self._signals and not self._over and self.when_cancelled is not None:
             signal = self._signals.popleft()
-            record = SignalReceived(at=now_ms(), signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
+            record = signal.received(at=now_ms())
             self._send(record)
             self._apply(record)
             took = True

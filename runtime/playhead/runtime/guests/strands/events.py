@@ -17,6 +17,7 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.guests.strands.forms import wire
+from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.recorder import Recorder
 
 __all__ = ["EventRecorder"]
@@ -83,7 +84,7 @@ class EventRecorder:
 
     def _interrupted(self, event: dict[str, Any]) -> None:
         call = event["tool_use"]
-        lane = f"/{str(call['toolUseId']).replace('/', '%2F')}"
+        lane = f"/{key_part(str(call['toolUseId']))}"
         if self._recorder.course.asked(lane):
             return
         asked = [wire(one.to_dict()) for one in event["interrupts"]]

@@ -11,12 +11,13 @@ from strands.multiagent.base import MultiAgentBase, MultiAgentResult
 
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.records import EventEmitted, Record, RunCancelled, RunCompleted, now_ms
-from playhead.runtime.guests.strands.answers import asked
+from playhead.runtime.guests.strands.answers import responses_to
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.forms import steady, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.seams import put_seams
 from playhead.runtime.host.guest import Visit
+from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.tool_calls import OnUnknownOutcome
 
@@ -32,7 +33,7 @@ def agents_of(target: object, scope: str = "") -> Iterator[tuple[str, Agent]]:
         return
     nodes: Mapping[str, Any] = getattr(target, "nodes", {})
     for name, node in nodes.items():
-        yield from agents_of(node.executor, f"{scope}/{name.replace('/', '%2F')}")
+        yield from agents_of(node.executor, f"{scope}/{key_part(name)}")
 
 
 async def run_many(
@@ -66,8 +67,7 @@ async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
                 return RunCancelled(at=now_ms(), result={**given, "stop_reason": "cancelled"})
             return RunCompleted(at=now_ms(), result=given)
         visit.recorder.pause_result = given
-        answers = await asked(visit, given["interrupts"])
-        prompt = [{"interruptResponse": {"interruptId": key, "response": said}} for key, said in answers.items()]
+        prompt = await responses_to(visit, given["interrupts"])
 
 
 async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgentResult:

@@ -18,6 +18,7 @@ from playhead.runtime.core.records import Entry, ToolFinished, ToolInterrupted, 
 from playhead.runtime.guests.strands.forms import steady, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.host.current import Call, calling
+from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.recorder import ADVICE
 from playhead.runtime.host.tool_calls import OUTCOME_REASON, OUTCOME_UNKNOWN
 from playhead.runtime.tools.hints import outcome_by_hints
@@ -53,7 +54,7 @@ class _RecordedCall:
         self._next = next_fn
         self._use: Any = context.tool_use
         self._agent = cast("Agent", context.agent)
-        self._lane = f"{run.scope_of(context.agent)}/{str(self._use['toolUseId']).replace('/', '%2F')}"
+        self._lane = f"{run.scope_of(context.agent)}/{key_part(str(self._use['toolUseId']))}"
         self._past = self._recorder.course.visit(self._lane)
         self._progress: deque[Entry] = deque(self._past.progress)
 
