@@ -8,17 +8,17 @@ import anyio
 
 from playhead.runtime.host.guest import Visit
 
-__all__ = ["asked"]
+__all__ = ["responses_to"]
 
 
-async def asked(visit: Visit, interrupts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The responses to all questions of a pause."""
-    answers: dict[str, Any] = {}
+async def responses_to(visit: Visit, interrupts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Wait for the responses to all questions of a pause. Returns the prompt that passes them to Strands."""
+    responses: dict[str, Any] = {}
 
     async def ask(interrupt: dict[str, Any]) -> None:
-        answers[interrupt["id"]] = await visit.recorder.ask(interrupt)
+        responses[interrupt["id"]] = await visit.recorder.ask(interrupt)
 
     async with anyio.create_task_group() as tasks:
         for interrupt in interrupts:
             tasks.start_soon(ask, interrupt)
-    return {one["id"]: answers[one["id"]] for one in interrupts}
+    return [{"interruptResponse": {"interruptId": one["id"], "response": responses[one["id"]]}} for one in interrupts]

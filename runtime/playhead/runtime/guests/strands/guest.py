@@ -19,7 +19,7 @@ from playhead.runtime.core.failures import failure
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
 from playhead.runtime.core.terms import TERM_OPTIONS
-from playhead.runtime.guests.strands.answers import asked
+from playhead.runtime.guests.strands.answers import responses_to
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.many import agents_of, run_many
@@ -157,8 +157,7 @@ class StrandsGuest(Guest):
                 ended = RunCancelled if result.stop_reason == "cancelled" else RunCompleted
                 return ended(at=now_ms(), result=given)
             visit.recorder.pause_result = given
-            answers = await asked(visit, given["interrupts"])
-            prompt = [{"interruptResponse": {"interruptId": key, "response": said}} for key, said in answers.items()]
+            prompt = await responses_to(visit, given["interrupts"])
             events.resumed = resumed = True
 
 
