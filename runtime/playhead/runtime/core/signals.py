@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from playhead.runtime.core.cancels import Cancel
+from playhead.runtime.core.records import SignalReceived
 
 __all__ = ["Signal"]
 
@@ -30,3 +31,7 @@ class Signal:
     def responds_to(self) -> list[str]:
         """The ids of the interrupts that it responds to."""
         return list(self.body) if self.kind == "respond" else []
+
+    def received(self, *, at: int) -> SignalReceived:
+        """The record that says that the run's owner took it, at `at` ms."""
+        return SignalReceived(at=at, signal_id=self.signal_id, kind=self.kind, body=self.body)

@@ -162,11 +162,7 @@ class Host:
 
     def _unreceived(self) -> list[Record]:
         """The records of signals that the guest had no chance to take, because it blocks its loop."""
-        return [
-            SignalReceived(at=now_ms(), signal_id=one.signal_id, kind=one.kind, body=one.body)
-            for one in self._delivered
-            if one.signal_id not in self._received
-        ]
+        return [one.received(at=now_ms()) for one in self._delivered if one.signal_id not in self._received]
 
     def _failed(self, error: BaseException) -> Record:
         """The end of a run whose guest raised.

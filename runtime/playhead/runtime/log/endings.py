@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import encode_record, pack
-from playhead.runtime.core.records import RunCancelled, RunFailed, SignalReceived, now_ms
+from playhead.runtime.core.records import RunCancelled, RunFailed, now_ms
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.steps import CANCELLED_TEXT
 from playhead.runtime.log.values import NewRun
@@ -43,5 +43,5 @@ def cancel_ending(signal: Signal) -> list[bytes]:
     at = now_ms()
     message = {"role": "assistant", "content": [{"text": Cancel.read(signal.body).message or CANCELLED_TEXT}]}
     result = {"stop_reason": "cancelled", "message": message, "metrics": {}, "state": {}}
-    received = SignalReceived(at=at, signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
+    received = signal.received(at=at)
     return [encode_record(received), encode_record(RunCancelled(at=at, result=result))]

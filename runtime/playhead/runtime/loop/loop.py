@@ -33,7 +33,6 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunPaused,
     RunResumed,
-    SignalReceived,
     StateChanged,
     StructuredOutputProduced,
     now_ms,
@@ -188,7 +187,7 @@ class Loop:
             yield begun
         while True:
             for signal in self.control.take():  # before any new work, so that `decide` sees a cancel
-                received = SignalReceived(at=now_ms(), signal_id=signal.signal_id, kind=signal.kind, body=signal.body)
+                received = signal.received(at=now_ms())
                 self._count(received)
                 yield received
             step = self._next_step()
