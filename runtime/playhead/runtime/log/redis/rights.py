@@ -209,9 +209,13 @@ async def _listening(client: Redis, keys: Keys, *, sharded: bool) -> list[str]:
 
 
 async def _waiting(client: Redis, keys: Keys) -> list[str]:
-    """The rights that are missing to wait for work."""
+    """The rights that are missing to wait for work.
+
+    The rights are looked at before the timeout, which is refused at once: an idle server would end a short wait only
+    with its next tick, after up to 0.1 s.
+    """
     lists = (keys.notify_worker(_NONE), keys.notify_agent(_NONE))
-    return await _on_one_connection(client, [("BLPOP", key, 0.01) for key in lists])
+    return await _on_one_connection(client, [("BLPOP", key, -1) for key in lists])
 
 
 async def _on_one_connection(client: Redis, tried: Iterable[tuple[Any, ...]]) -> list[str]:
