@@ -16,10 +16,17 @@ from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import NewRun
 from playhead.runtime.loop.control import Control
 from playhead.workers.mailbox import Mailbox
+from tests.support.jumping import JUMPING
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, object]:
+    """Waits between tries take no time."""
+    return JUMPING
 
 
 class Inboxes(MemoryLog):

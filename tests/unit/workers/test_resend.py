@@ -9,10 +9,17 @@ import pytest
 
 from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
 from playhead.workers.resend import Outage, retry_until_answered
+from tests.support.jumping import JUMPING
 
 __all__: list[str] = []
 
 AWAY = LogUnavailableError("cannot reach Redis at localhost:1")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, object]:
+    """Waits between tries take no time."""
+    return JUMPING
 
 
 def test_an_outage_of_many_refused_calls_is_two_lines(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,10 +39,18 @@ from playhead.workers.appends.run_writer import (
     RunWriter,
 )
 from playhead.workers.resend import retry_until_answered
+from tests.support.jumping import JUMPING
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, object]:
+    """Waits between tries take no time."""
+    return JUMPING
+
 
 AGENT = "agent"
 

@@ -1,16 +1,9 @@
-"""When leases are renewed: no run is given up while one try in four is answered, and none is kept for longer.
-
-Everything runs on an event loop whose clock jumps to the next thing that is due, so that no test waits or depends on how
-busy the machine is.
-"""
+"""When leases are renewed: no run is given up while one try in four is answered, and none is kept for longer."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-import selectors
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
 
 import anyio
 import pytest
@@ -25,6 +18,7 @@ from playhead.workers.leases import leases
 from playhead.workers.leases import renewer as renewal
 from playhead.workers.leases import watchdog as watchdog
 from playhead.workers.leases.leases import Lease, Leases
+from tests.support.jumping import Clock, JumpingLoop
 
 __all__: list[str] = []
 
@@ -33,28 +27,6 @@ T = LEASE_S / 3
 AGENT = {"agent": encode_record(RunClaimed(at=1, worker="w"))}
 FATES = ("answered", "cut", "silent", "late")
 """What becomes of the reply to a try: it comes, the link breaks, it never comes, it comes after 0.9 T."""
-
-
-class Clock(selectors.DefaultSelector):
-    """Seconds that pass only while every task sleeps, and then at once."""
-
-    now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "every task waits for ever"
-            self.now += timeout
-        return ready
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)
-        self._clock = clock
-
-    def time(self) -> float:
-        return self._clock.now
 
 
 class LossyLog(MemoryLog):
