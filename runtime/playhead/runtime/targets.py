@@ -18,7 +18,7 @@ from playhead.runtime.agent.agent import Agent
 from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory
 from playhead.runtime.agent.serving import Served, served_of
 from playhead.runtime.core.errors import AgentFactoryError, BadTargetError, ModelConfigurationError, PlayheadError
-from playhead.runtime.guests.finding import is_strands_agent, makes_strands_agent
+from playhead.runtime.guests.finding import framework_agent, makes_framework_agent
 from playhead.runtime.host.function import FunctionGuest, is_guest_function, takes_context
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.tools.tool import Tool
@@ -44,11 +44,11 @@ def load_agents(targets: Sequence[str]) -> dict[str, AgentSource]:
 def load_served(targets: Sequence[str]) -> dict[str, Served]:
     """Load what a worker serves, by name: the agents of all targets, the factories that make agents, and the guests.
 
-    An attribute may be an Agent, an AgentFactory, a Guest, a `strands.Agent`, or a function: of one argument, which becomes a
-    factory, of none, which makes a Strands agent, or an async generator of two, which becomes a guest. Without an attribute
-    these are every Agent, AgentFactory and Guest, and, unless the name begins with `_`, every `strands.Agent` and every
-    function that is annotated as a factory, `(ctx: RunContext) -> Agent`, as one of Strands, `() -> strands.Agent`, or as a
-    guest, `(ctx: GuestContext, prompt)`.
+    An attribute may be an Agent, an AgentFactory, a Guest, an agent of a framework such as `strands.Agent`, or a function: of one
+    argument, which becomes a factory, of none, which makes an agent of a framework, or an async generator of two, which becomes
+    a guest. Without an attribute these are every Agent, AgentFactory and Guest, and, unless the name begins with `_`, every
+    agent of a framework and every function that is annotated as a factory, `(ctx: RunContext) -> Agent`, as one that makes an
+    agent of a framework, `() -> strands.Agent`, or as a guest, `(ctx: GuestContext, prompt)`.
 
     Raises:
         ModelConfigurationError: If an agent names a model of an unknown form.
@@ -128,8 +128,8 @@ def _found(module: ModuleType) -> dict[str, object]:
 
 
 def _is_served(value: object) -> bool:
-    """Whether it is an agent of Strands, or a function that says by its annotations that it makes agents, or runs runs."""
-    if is_strands_agent(value) or makes_strands_agent(value):
+    """Whether it is an agent of a framework, or a function that says by its annotations that it makes agents, or runs runs."""
+    if framework_agent(value) or makes_framework_agent(value):
         return True
     return is_factory(value) or (is_guest_function(value) and takes_context(value))
 

@@ -61,7 +61,7 @@ def test_an_attribute_may_be_a_function_without_annotations(file: Path) -> None:
     ("attribute", "says"),
     [
         ("breaks", "cannot make the agent: .*KeyError: 'no such key'"),
-        ("other", "other returned 'not an agent' of type str, not a strands.Agent, a Graph or a Swarm"),
+        ("other", "other returned 'not an agent' of type str, which is none of: a strands.Agent, a Graph or a Swarm"),
     ],
 )
 def test_a_function_that_makes_none_is_refused(file: Path, attribute: str, says: str) -> None:

@@ -23,7 +23,7 @@ from playhead.runtime.core.checks import check_name
 from playhead.runtime.core.errors import PlayheadError
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import ENDED_STATES, now_ms
-from playhead.runtime.guests.finding import is_strands_agent
+from playhead.runtime.guests.finding import framework_agent
 from playhead.runtime.log.archive.archive import Archive
 from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Claim, WorkerInfo
@@ -81,7 +81,7 @@ class Worker:
         health_file: str | Path | None = None,
     ) -> None:
         check_items("agents", agents, object, each=_EACH)
-        check_items("agents", [one for one in agents if not is_strands_agent(one)], SERVED, each=_EACH)
+        check_items("agents", [one for one in agents if not framework_agent(one)], SERVED, each=_EACH)
         sources = [served_of(one) for one in agents]
         for one in (log, *more):
             if not callable(getattr(one, "claim", None)):

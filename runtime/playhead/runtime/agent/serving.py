@@ -15,7 +15,7 @@ from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import AgentMade, Entry
 from playhead.runtime.core.state import open_chunks
-from playhead.runtime.guests.finding import is_strands_agent, strands_guest, takes_nothing
+from playhead.runtime.guests.finding import framework_agent, framework_guest, takes_nothing
 from playhead.runtime.host.function import FunctionGuest, Run
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.host.host import GuestTarget
@@ -33,29 +33,29 @@ Served = AgentSource | Guest
 """What a worker serves: an agent, what makes one for each run, or a guest."""
 
 SERVED: Final = (*SOURCES, Guest)
-"""The types of what stands for it, besides a `strands.Agent`: see `served_of`."""
+"""The types of what stands for it, besides the agents of frameworks: see `served_of`."""
 
 Servable: TypeAlias = "Served | Make | Run | Callable[[], Any] | StrandsAgent"
-"""What stands for it: also a function that makes an agent or runs a run itself, and a `strands.Agent`."""
+"""What stands for it: also a function that makes an agent or runs a run itself, and an agent of a framework."""
 
 
 def served_of(value: object, *, name: str | None = None) -> Served:
     """What a value stands for.
 
-    A function of one argument becomes a factory; an async generator function, a Strands agent, and a function without
-    arguments, which makes a Strands agent, become guests. `name` is where a Strands agent was found that has none.
+    A function of one argument becomes a factory; an async generator function, an agent of a framework, and a function without
+    arguments, which makes such an agent, become guests. `name` is where one was found that has no name of its own.
 
     Raises:
         TypeError: If it is none of them.
-        ValueError: If a name is not one that an agent can have, or a Strands agent has what a guest cannot have.
-        AgentFactoryError: If a function that makes a Strands agent raises.
+        ValueError: If a name is not one that an agent can have, or the agent of a framework has what a guest cannot have.
+        AgentFactoryError: If a function that makes the agent of a framework raises.
     """
     if isinstance(value, Guest):
         return value
     if inspect.isasyncgenfunction(value):
         return FunctionGuest(cast("Run", value))
-    if is_strands_agent(value) or takes_nothing(value):
-        return strands_guest(value, name=name)
+    if framework_agent(value) or takes_nothing(value):
+        return framework_guest(value, name=name)
     return source_of(value)
 
 

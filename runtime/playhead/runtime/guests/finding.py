@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import typing
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
+from playhead.runtime.core.checks import check_agent
+from playhead.runtime.core.errors import AgentFactoryError
 from playhead.runtime.host.guest import Guest
 
-__all__ = ["is_strands_agent", "makes_strands_agent", "takes_nothing", "strands_guest"]
+__all__ = ["framework_agent", "framework_guest", "makes_framework_agent", "takes_nothing"]
 
 
-_AGENT: Final = ("strands.agent.agent", "Agent")
-_MANY: Final = ("strands.multiagent.base", "MultiAgentBase")
+class _Framework(NamedTuple):
+    """How a framework's agents are known, and what runs them: classes by their modules and names.
+
+    Attributes:
+        told: What its agents are, for people.
+        guest: The class of the guest: its module and name.
+        agents: The classes whose objects are TARGETs.
+        made: Further classes whose objects a function may make.
+        unnamed: The name of an agent that got none.
+    """
+
+    told: str
+    guest: tuple[str, str]
+    agents: tuple[tuple[str, str], ...]
+    made: tuple[tuple[str, str], ...] = ()
+    unnamed: str = ""
 
 
-def _is_class(kind: object, *names: tuple[str, str]) -> bool:
-    mro = cast("list[type]", getattr(kind, "__mro__", []))
-    return any((one.__module__, one.__name__) in names for one in mro)
+_FRAMEWORKS: Final = (
+    _Framework(
+        "a strands.Agent, a Graph or a Swarm",
+        ("playhead.runtime.guests.strands.guest", "StrandsGuest"),
+        agents=(("strands.agent.agent", "Agent"),),
+        made=(("strands.multiagent.base", "MultiAgentBase"),),
+        unnamed="Strands Agents",
+    ),
+)
 
 
-def is_strands_agent(value: object) -> bool:
-    """Whether a value is a `strands.Agent`."""
-    return _is_class(type(value), _AGENT)
+def _framework(kind: object, *, made: bool) -> _Framework | None:
+    """The framework that has this class, or a base of it, as an agent; with `made` also as what a function makes."""
+    names = {(one.__module__, one.__name__) for one in cast("list[type]", getattr(kind, "__mro__", []))}
+    return next((one for one in _FRAMEWORKS if names & {*one.agents, *(one.made if made else ())}), None)
+
+
+def framework_agent(value: object) -> bool:
+    """Whether a value is an agent of a framework that a worker runs as it is."""
+    return _framework(type(value), made=False) is not None
 
 
 def takes_nothing(value: object) -> bool:
@@ -33,28 +61,56 @@ def takes_nothing(value: object) -> bool:
     return not inspect.signature(value).parameters
 
 
-def makes_strands_agent(value: object) -> bool:
-    """Whether a function says by its annotation that it makes a Strands agent, graph or swarm: `() -> strands.Agent`."""
+def makes_framework_agent(value: object) -> bool:
+    """Whether a function says by its annotation that it makes an agent of a framework: `() -> strands.Agent`."""
+    return _annotated(value) is not None
+
+
+def _annotated(value: object) -> _Framework | None:
     if not takes_nothing(value):
-        return False
+        return None
     try:
-        return _is_class(typing.get_type_hints(value).get("return"), _AGENT, _MANY)
+        return _framework(typing.get_type_hints(value).get("return"), made=True)
     except Exception:  # a name that is known to type checkers only
-        return False
+        return None
 
 
-def strands_guest(source: object, *, name: str | None) -> Guest:
-    """The guest of a Strands agent, or of a function without arguments that makes one.
+def framework_guest(source: Any, *, name: str | None) -> Guest:
+    """The guest of an agent of a framework, or of a function without arguments that makes one.
 
     Args:
-        source: It.
-        name: Where it was found, for an agent without a name of its own.
+        source: It. A function without an annotation is called, to see what it makes.
+        name: Where it was found, for an agent without a name that clients could use.
 
     Raises:
-        TypeError, ValueError, AgentFactoryError: As `StrandsGuest`.
+        TypeError: If the function makes something else.
+        ValueError: As the guest.
+        AgentFactoryError: If the function raises.
     """
-    from playhead.runtime.guests.strands.guest import StrandsGuest
+    framework = _framework(type(source), made=False) or _annotated(source) or _framework_made_by(source)
+    module, guest = framework.guest
+    own = None if takes_nothing(source) else getattr(source, "name", None)
+    if own is not None and own != framework.unnamed and _names_agents(own):
+        name = own
+    return getattr(importlib.import_module(module), guest)(source, name=name)
 
-    if is_strands_agent(source) and getattr(source, "name", "") != "Strands Agents":
-        name = None
-    return StrandsGuest(cast("Callable[[], Any]", source), name=name)
+
+def _framework_made_by(make: Any) -> _Framework:
+    told = getattr(make, "__name__", "the function")
+    try:
+        made: object = make()
+    except Exception as error:
+        raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
+    framework = _framework(type(made), made=True)
+    if framework is None:
+        known = "; ".join(one.told for one in _FRAMEWORKS)
+        raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, which is none of: {known}")
+    return framework
+
+
+def _names_agents(name: object) -> bool:
+    try:
+        check_agent(name)
+    except ValueError:
+        return False
+    return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.plain import plain
@@ -14,7 +14,10 @@ from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.steps import Steps
 from playhead.runtime.host.tool_calls import OnUnknownOutcome, ToolCalls
 
-__all__ = ["GuestContext"]
+__all__ = ["ITEMS", "GuestContext"]
+
+ITEMS: Final = "items"
+"""Where a message of the session has `GuestContext.items`: in its `metadata["custom"]`, which is never sent to a model."""
 
 
 class GuestContext:
@@ -29,6 +32,9 @@ class GuestContext:
         history: The messages of the session before this run, in the form of the Converse API.
         invocation_state: The caller's values.
         result: What the run gives at its end; set it. A text is the last message; other plain data is the structured output.
+        items: What the run adds to the conversation after its prompt, in a form of one's own, for `past` of the next run of the
+            session; set it to plain data.
+        usage: The tokens that the run took, as `Usage`; set it.
     """
 
     def __init__(self, visit: Visit) -> None:
@@ -38,6 +44,8 @@ class GuestContext:
         self.history: Sequence[Message] = tuple(visit.said.messages)
         self.invocation_state: dict[str, Any] = dict(visit.submitted.invocation_state)
         self.result: Any = None
+        self.items: Sequence[Any] = ()
+        self.usage: Mapping[str, int] = {}
         self._steps = Steps(recorder)
         self._models = ModelCalls(recorder)
         self._tools = ToolCalls(recorder)
@@ -46,6 +54,16 @@ class GuestContext:
     def replaying(self) -> bool:
         """Whether the log still answers: what happens now has happened before."""
         return self._recorder.replaying
+
+    def past(self, of_message: Callable[[Message], Any]) -> list[Any]:
+        """The conversation before this run: what earlier runs of the session set as `items`, and of each message that has
+        none, such as a prompt or one of another agent, what `of_message` makes of it.
+        """
+        past: list[Any] = []
+        for message in self.history:
+            kept = message.get("metadata", {}).get("custom", {}).get(ITEMS)
+            past += [of_message(message)] if kept is None else kept
+        return past
 
     async def step(self, key: str, do: Callable[[], Awaitable[Any]]) -> Any:
         """The value of `do()`, computed once in the run; what it raises is raised again.

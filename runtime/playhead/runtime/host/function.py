@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, Final, cast
@@ -13,12 +14,12 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, RunCompleted, now_ms
-from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.context import ITEMS, GuestContext
 from playhead.runtime.host.forms import stored_form
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.recorder import Recorder
 
-__all__ = ["FunctionGuest", "Run", "is_guest_function", "takes_context"]
+__all__ = ["FunctionGuest", "GeneratorGuest", "Run", "is_guest_function", "takes_context"]
 
 Run = Callable[[GuestContext, Any], AsyncGenerator[Any, None]]
 """A function that runs a run: it yields its events, which are dicts of plain data."""
@@ -27,7 +28,27 @@ _VARIES: Final = frozenset({"timestamp", "tracking_id"})
 """Keys of events whose values are made up each time: they need not be the same when the guest runs again."""
 
 
-class FunctionGuest(Guest):
+class GeneratorGuest(Guest):
+    """Runs each run by an async generator of events: `events`."""
+
+    @abstractmethod
+    def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
+        """Run it from its top; yield the run's events, which are dicts of plain data, and set `ctx.result`."""
+
+    async def drive(self, visit: Visit) -> Record:
+        """Run the generator to its end."""
+        recorder, ctx = visit.recorder, GuestContext(visit)
+        for message in prompt_messages(visit.submitted.prompt) or []:
+            await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
+        async with aclosing(self.events(ctx, visit.submitted.prompt)) as events:
+            async for event in events:
+                recorder.check_cancelled()
+                await _emit(recorder, event)
+        recorder.check_cancelled()
+        return await _end(recorder, ctx)
+
+
+class FunctionGuest(GeneratorGuest):
     """Runs each run by a function of one's own.
 
         async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[dict[str, Any]]:
@@ -66,17 +87,9 @@ class FunctionGuest(Guest):
         """Whether it calls this function."""
         return self._run is function
 
-    async def drive(self, visit: Visit) -> Record:
-        """Run the function to its end."""
-        recorder, ctx = visit.recorder, GuestContext(visit)
-        for message in prompt_messages(visit.submitted.prompt) or []:
-            await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
-        async with aclosing(self._run(ctx, visit.submitted.prompt)) as events:
-            async for event in events:
-                recorder.check_cancelled()
-                await _emit(recorder, event)
-        recorder.check_cancelled()
-        return await _end(recorder, ctx.result)
+    def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
+        """Call the function."""
+        return self._run(ctx, prompt)
 
 
 def is_guest_function(value: object) -> bool:
@@ -119,11 +132,19 @@ async def _add(recorder: Recorder, record: MessageAdded) -> None:
     await recorder.emit(record, same=lambda logged: logged.message.get("content") == content)
 
 
-async def _end(recorder: Recorder, result: object) -> RunCompleted:
-    given = stored_form(result, what="ctx.result")
+async def _end(recorder: Recorder, ctx: GuestContext) -> RunCompleted:
+    given = stored_form(ctx.result, what="ctx.result")
     text = given if isinstance(given, str) else "" if given is None else json_line(given)
     message: Message = {"role": "assistant", "content": [{"text": text}] if text else []}
-    if text:
+    if ctx.items:
+        message["metadata"] = {"custom": {ITEMS: stored_form(ctx.items, what="ctx.items")}}
+    if text or ctx.items:
         await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="model", stop_reason="end_turn"))
     output = {} if given is None or isinstance(given, str) else {"structured_output": given}
-    return RunCompleted(at=now_ms(), result={"stop_reason": "end_turn", "message": message, "state": {}, **output})
+    metrics = {"metrics": {"usage": dict(ctx.usage)}} if ctx.usage else {}
+    said: Message = {
+        "role": "assistant",
+        "content": message["content"],
+    }  # the items are in the session, not twice in the log
+    result = {"stop_reason": "end_turn", "message": said, "state": {}, **metrics, **output}
+    return RunCompleted(at=now_ms(), result=result)

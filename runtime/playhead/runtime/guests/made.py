@@ -1,0 +1,88 @@
+"""`MadeGuest`: a guest whose runs are run by an agent of a framework, which a function makes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, ClassVar, cast
+
+from playhead.runtime.core.checks import check_agent
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.errors import AgentFactoryError
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.function import GeneratorGuest
+
+__all__ = ["MadeGuest"]
+
+
+class MadeGuest(GeneratorGuest):
+    """Runs each run by an agent of a framework.
+
+    Args:
+        source: An agent, which serves all runs, or a function without arguments that makes one after each claim of a run.
+        name: The name that clients use; None for the function's, or the agent's own.
+        max_record_bytes: The size limit of one record.
+
+    Attributes:
+        kinds: The classes of the framework's agents.
+        told: What they are, for people.
+
+    Raises:
+        TypeError: If `source` is neither, or the function returns something else.
+        ValueError: If the name is invalid, or the agent has what a guest cannot have.
+        AgentFactoryError: If the function raises.
+    """
+
+    kinds: ClassVar[tuple[type, ...]] = ()
+    told: ClassVar[str] = ""
+
+    def __init__(self, source: Any, *, name: str | None = None, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+        self._source = source
+        made = self._made()
+        super().__init__(name or self._named(), max_record_bytes=max_record_bytes)
+        self.check(made)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MadeGuest) and (self.name, self._source) == (other.name, other._source)
+
+    def __hash__(self) -> int:
+        return hash((self.name, id(self._source)))
+
+    def check(self, agent: Any) -> None:
+        """Refuse an agent with what a guest cannot have.
+
+        Raises:
+            ValueError: The message says what to do instead.
+        """
+
+    @abstractmethod
+    def run(self, agent: Any, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
+        """Run the agent from its top; see `GeneratorGuest.events`."""
+
+    def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
+        """Make an agent, and run it."""
+        return self.run(self._made(), ctx, prompt)
+
+    def _made(self) -> Any:
+        if isinstance(self._source, self.kinds):
+            return self._source
+        told = getattr(self._source, "__name__", "the function")
+        try:
+            made = cast("Callable[[], object]", self._source)()
+        except Exception as error:
+            raise AgentFactoryError(f"{told} raised {type(error).__name__}: {error}") from error
+        if not isinstance(made, self.kinds):
+            raise TypeError(f"{told} returned {made!r:.80} of type {type(made).__name__}, not {self.told}")
+        return made
+
+    def _named(self) -> str:
+        """The function's name, or the agent's own, if clients could use it."""
+        name = getattr(self._source, "name", None) or getattr(self._source, "__name__", "agent")
+        try:
+            check_agent(name)
+        except ValueError as error:
+            raise ValueError(f"the agent is named {name!r}: give {type(self).__name__} a name=. {error}") from None
+        return name
