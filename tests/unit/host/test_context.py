@@ -337,6 +337,26 @@ def test_what_a_step_raised_is_caught_by_the_same_class_again(error: Exception, 
     assert str(error).strip("'") in str(again)
 
 
+class RefusedError(Exception):
+    """One of an SDK, with what its handlers look at."""
+
+    def __init__(self, status: int, **more: Any) -> None:
+        self.status = status
+        self.more = more
+        self._private = status
+        super().__init__()
+
+    def __str__(self) -> str:
+        return f"refused with {self.status}"
+
+
+def test_an_exception_keeps_its_attributes_that_are_short_plain_data() -> None:
+    again = made_again(recorded(RefusedError(429, body={"code": "busy"})))
+    assert (str(again), vars(again)) == ("refused with 429", {"status": 429, "more": {"body": {"code": "busy"}}})
+    assert vars(made_again(recorded(RefusedError(429, body="x" * 20_000)))) == {"status": 429}
+    assert vars(made_again(recorded(RefusedError(429, response=object())))) == {"status": 429}
+
+
 async def test_keys_that_repeat_are_counted() -> None:
     values: list[int] = []
 

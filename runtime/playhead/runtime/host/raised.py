@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any, Final
 
 from playhead.runtime.core.errors import RecordedError
 from playhead.runtime.core.failures import failure
+from playhead.runtime.core.plain import NotPlainError, plain_strict
 
 __all__ = ["made_again", "recorded"]
 
+_MAX_ATTRIBUTE_CHARS: Final = 10_000
 
-def recorded(error: Exception) -> dict[str, str]:
-    """An exception as plain data: its class and its message."""
+
+def recorded(error: Exception) -> dict[str, Any]:
+    """An exception as plain data: its class, its message, and its public attributes that are short plain data."""
     kind = type(error)
-    return {"type": kind.__qualname__, "module": kind.__module__, "message": failure(error).message}
+    told: dict[str, Any] = {"type": kind.__qualname__, "module": kind.__module__, "message": failure(error).message}
+    if attributes := dict(_plain_attributes(error)):
+        told["attributes"] = attributes
+    return told
 
 
-def made_again(told: Mapping[str, str]) -> Exception:
+def _plain_attributes(error: Exception) -> Iterator[tuple[str, Any]]:
+    for name, value in vars(error).items():
+        if not name.startswith("_"):
+            with suppress(NotPlainError):
+                kept = plain_strict(value)
+                if len(repr(kept)) <= _MAX_ATTRIBUTE_CHARS:
+                    yield name, kept
+
+
+def made_again(told: Mapping[str, Any]) -> Exception:
     """An exception of the recorded class with the recorded message, so that the same `except` catches it.
 
-    Its other attributes are not kept: it is made without its class's `__init__`. A class that is not imported here, or
+    It is made without its class's `__init__`, and has the recorded attributes only. A class that is not imported here, or
     that cannot be made so, gives a `RecordedError`.
     """
     name, message = told.get("type", ""), told.get("message", "")
@@ -31,7 +47,8 @@ def made_again(told: Mapping[str, str]) -> Exception:
     if isinstance(kind, type) and issubclass(kind, Exception):
         with suppress(Exception):  # of a class whose instances need more than a message
             error = kind.__new__(kind, message)
-            error.args = (message,)
+            error.args = (message,) if message else ()
+            vars(error).update(told.get("attributes", {}))
             if str(error) == message or isinstance(error, KeyError):
                 return error
     error = RecordedError(f"{name}: {message}")
