@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from playhead.runtime.core.result import AgentResult
     from playhead.runtime.core.retry import RetryPolicy
     from playhead.runtime.core.retry_strategy import ModelRetryStrategy
-    from playhead.runtime.host.context import GuestContext
+    from playhead.runtime.host.context import GuestContext, current_context
     from playhead.runtime.host.current import Call, current_call
     from playhead.runtime.host.function import FunctionGuest
     from playhead.runtime.tools.agent_state import AgentState
@@ -163,6 +163,7 @@ __all__ = [
     "UnusableServerError",
     "WriteRefusedError",
     "current_call",
+    "current_context",
     "new_run_id",
     "tool",
 ]
@@ -192,6 +193,7 @@ import_at_first_use(
         "GuestContext": "playhead.runtime.host.context",
         "Call": "playhead.runtime.host.current",
         "current_call": "playhead.runtime.host.current",
+        "current_context": "playhead.runtime.host.context",
         "FunctionGuest": "playhead.runtime.host.function",
         "HookOrder": "playhead.runtime.agent.hooks.registry",
         "HookProvider": "playhead.runtime.agent.hooks.registry",

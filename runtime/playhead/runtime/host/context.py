@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.plain import plain
 from playhead.runtime.core.records import now_ms
+from playhead.runtime.host.current import in_scope
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.steps import Steps
 from playhead.runtime.host.tool_calls import OnUnknownOutcome, ToolCalls
 
-__all__ = ["ITEMS", "GuestContext"]
+__all__ = ["CONTEXT", "ITEMS", "GuestContext", "current_context"]
 
 ITEMS: Final = "items"
 """Where a message of the session has `GuestContext.items`: in its `metadata["custom"]`, which is never sent to a model."""
@@ -104,6 +107,7 @@ class GuestContext:
         do: Callable[[], Awaitable[Any]],
         *,
         on_unknown_outcome: OnUnknownOutcome = "retry",
+        shared: object = None,
     ) -> Any:
         """What a tool call gives: `do()` is called when its start is stored, and never again once its result is.
 
@@ -111,13 +115,23 @@ class GuestContext:
             call: `{"name", "input", "toolUseId"}`; without an id the name is one.
             do: Gives plain data or a pydantic model. `current_call()` gives it the key of this call.
             on_unknown_outcome: If a worker died in `do`: call it again, raise `OutcomeUnknownError`, or ask a human.
+            shared: A dict, a dataclass or a pydantic model that `do` may change. What it changes in its fields is stored with
+                the result, as far as it is plain data, and changed again where the result comes from the log.
 
         Raises:
             EncodingError: If the value is not plain data.
             OutcomeUnknownError: See `on_unknown_outcome`.
         """
         self._recorder.check_cancelled()
-        return await self._tools.call(call, do, on_unknown_outcome=on_unknown_outcome)
+        return await self._tools.call(call, do, on_unknown_outcome=on_unknown_outcome, shared=shared)
+
+    @contextmanager
+    def within(self, name: str) -> Generator[None]:
+        """Do what the block does, and the tasks that begin in it, under a name of its own: so it may be done beside the rest,
+        in any order. Readers do not see its model calls.
+        """
+        with in_scope(self._recorder.key("within", name)):
+            yield
 
     async def ask(self, name: str, reason: Any = None) -> Any:
         """The response of a human. The run pauses, and has no worker, until there is one."""
@@ -143,3 +157,12 @@ class GuestContext:
         taken = list(self._recorder.steers)
         self._recorder.steers.clear()
         return taken
+
+
+CONTEXT: ContextVar[GuestContext | None] = ContextVar("playhead_guest_context", default=None)
+"""The context of the run whose code runs."""
+
+
+def current_context() -> GuestContext | None:
+    """The context of the run in which this code runs, in whatever depth, task and thread; None outside of a guest's run."""
+    return CONTEXT.get()

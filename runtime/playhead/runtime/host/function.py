@@ -14,7 +14,7 @@ from playhead.runtime.core.converse import Message
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, RunCompleted, now_ms
-from playhead.runtime.host.context import ITEMS, GuestContext
+from playhead.runtime.host.context import CONTEXT, ITEMS, GuestContext
 from playhead.runtime.host.forms import stored_form
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.recorder import Recorder
@@ -38,6 +38,7 @@ class GeneratorGuest(Guest):
     async def drive(self, visit: Visit) -> Record:
         """Run the generator to its end."""
         recorder, ctx = visit.recorder, GuestContext(visit)
+        CONTEXT.set(ctx)  # for the task of this execution, which ends with it
         for message in prompt_messages(visit.submitted.prompt) or []:
             await _add(recorder, MessageAdded(at=now_ms(), message=message, origin="prompt"))
         async with aclosing(self.events(ctx, visit.submitted.prompt)) as events:

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, cast
 
+import anyio
+
 from playhead.runtime.core.converse import ToolResult, ToolUse
 from playhead.runtime.core.errors import EncodingError, OutcomeUnknownError, RecordTooLargeError
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME, outcome_question_id
 from playhead.runtime.core.records import ToolFinished, ToolInterrupted, ToolStarted, now_ms
+from playhead.runtime.host.changes import change_again, changes_since, fields_of
 from playhead.runtime.host.course import RecordedTool
 from playhead.runtime.host.current import Call, calling
 from playhead.runtime.host.forms import stored_form
@@ -30,7 +33,8 @@ OUTCOME_REASON: Final = (
     'Respond with "retry" to run it again, "fail" to tell the agent that the outcome is unknown, or {"result": …} with '
     "what it gave."
 )
-_CUT_OFF: Final = "the run was cancelled while this call ran"
+_CANCELLED: Final = "the run was cancelled while this call ran"
+_CUT_OFF: Final = "the agent waited no longer for this call"
 
 
 class ToolCalls:
@@ -40,7 +44,12 @@ class ToolCalls:
         self._recorder = recorder
 
     async def call(
-        self, call: Mapping[str, Any], do: Callable[[], Awaitable[Any]], *, on_unknown_outcome: OnUnknownOutcome
+        self,
+        call: Mapping[str, Any],
+        do: Callable[[], Awaitable[Any]],
+        *,
+        on_unknown_outcome: OnUnknownOutcome,
+        shared: object = None,
     ) -> Any:
         """What a tool call gives: from the log, or by `do()`, whose start is stored before it begins."""
         recorder = self._recorder
@@ -48,30 +57,36 @@ class ToolCalls:
         lane = recorder.lane(use["toolUseId"])
         past = recorder.course.tool(lane)
         if past.finished is not None:
+            recorder.course.forget(lane)
             await recorder.in_turn(past.finished.seq)
-            return _given(cast("ToolFinished", past.finished.record))
+            return await _given_again(cast("ToolFinished", past.finished.record), shared)
         if past.starts and on_unknown_outcome != "retry":
             known = await self._outcome(use, index, lane, past, policy=on_unknown_outcome)
             if known:
                 return _given(self._finish(index, use, lane, **known))
         await recorder.goes_live(f"the tool call {lane.lstrip('/')} of {use['name']}")
-        key = f"{recorder.run_id}{lane}"
+        before = fields_of(shared)
         try:
-            recorder.put(ToolStarted(at=now_ms(), index=index, tool_use=use, effect_key=key, lane=lane))
-            await recorder.stored()
-            await recorder.check_owned()
-            with calling(Call(recorder.run_id, key, past.starts + 1, use), lane=lane):
-                value = stored_form(await do(), what=f"the result of {use['name']}")
-        except asyncio.CancelledError:
-            if recorder.cancelled:
-                self._finish(index, use, lane, error=OutcomeUnknownError(f"{use['name']}: {_CUT_OFF}"))
+            value = await self._body(Call(recorder.run_id, f"{recorder.run_id}{lane}", past.starts + 1, use), index, do)
+        except asyncio.CancelledError:  # by a cancel of the run, or by the guest, which waits for so long only
+            cut_off = OutcomeUnknownError(f"{use['name']}: {_CANCELLED if recorder.cancelled else _CUT_OFF}")
+            self._finish(index, use, lane, error=cut_off, memory={} if recorder.cancelled else {"cut_off": True})
             raise
         except Exception as error:
-            self._finish(index, use, lane, error=error)
+            self._finish(index, use, lane, error=error, memory=_memory(before, shared))
             raise
         finally:
             recorder.ends_live()
-        return _given(self._finish(index, use, lane, value=value))
+        return _given(self._finish(index, use, lane, value=value, memory=_memory(before, shared)))
+
+    async def _body(self, call: Call, index: int, do: Callable[[], Awaitable[Any]]) -> Any:
+        """Make a call; its start is stored before."""
+        recorder, use, lane = self._recorder, call.tool_use, call.effect_key.removeprefix(self._recorder.run_id)
+        recorder.put(ToolStarted(at=now_ms(), index=index, tool_use=use, effect_key=call.effect_key, lane=lane))
+        await recorder.stored()
+        await recorder.check_owned()
+        with calling(call, lane=lane):
+            return stored_form(await do(), what=f"the result of {use['name']}")
 
     async def _outcome(
         self, use: ToolUse, index: int, lane: str, past: RecordedTool, *, policy: OnUnknownOutcome
@@ -103,19 +118,26 @@ class ToolCalls:
                     response = await recorder.ask(asked)
 
     def _finish(
-        self, index: int, use: ToolUse, lane: str, *, value: Any = None, error: Exception | None = None
+        self,
+        index: int,
+        use: ToolUse,
+        lane: str,
+        *,
+        value: Any = None,
+        error: Exception | None = None,
+        memory: Mapping[str, Any] | None = None,
     ) -> ToolFinished:
         """Write the end of a call; of a value that cannot be stored an error, because the call must not be made again."""
-        memory: dict[str, Any] = {}
+        kept = dict(memory or {})
         content: list[Any] = [{"text": value} if isinstance(value, str) else {"json": value}]
         if error is not None:
-            memory, content = {"raised": recorded(error)}, [{"text": f"Error: {error}"}]
+            kept, content = {**kept, "raised": recorded(error)}, [{"text": f"Error: {error}"}]
         result: ToolResult = {
             "toolUseId": use["toolUseId"],
             "status": "success" if error is None else "error",
             "content": content,
         }
-        record = ToolFinished(at=now_ms(), index=index, name=use["name"], result=result, lane=lane, memory=memory)
+        record = ToolFinished(at=now_ms(), index=index, name=use["name"], result=result, lane=lane, memory=kept)
         try:
             self._recorder.put(record)
         except (EncodingError, RecordTooLargeError) as refused:
@@ -142,3 +164,17 @@ def _given(record: ToolFinished) -> Any:
         raise made_again(record.memory["raised"])
     block = dict(record.result["content"][0])
     return block["text"] if "text" in block else block.get("json")
+
+
+async def _given_again(record: ToolFinished, shared: object) -> Any:
+    """What a recorded call gave, and what it changed. One that the guest cut off is cut off again: it does not end by itself."""
+    if "shared" in record.memory:
+        change_again(shared, record.memory["shared"])
+    if "cut_off" in record.memory:
+        await anyio.sleep_forever()
+    return _given(record)
+
+
+def _memory(before: Mapping[str, Any], shared: object) -> dict[str, Any]:
+    changes = changes_since(before, shared)
+    return {"shared": changes} if changes else {}
