@@ -20,14 +20,14 @@ class EventEmitted(CheckedRecord):
 class StepFinished(CheckedRecord):
     """A step of a guest has its value, which is never computed again, or it raised: `error` has the exception.
 
-    `error` is `{"type", "module", "message"}`. `key` is unique in the run. Its last part names the kind: `model:1` is the
+    `error` is `{"type", "module", "message", "attributes"}`, the last only if there are any. `key` is unique in the run. Its last part names the kind: `model:1` is the
     first model call, whose chunks are records of their own or, if it ran beside another one, `value`.
     """
 
     type: str = "step.finished"
     key: str
     value: Any = None
-    error: dict[str, str] | None = None
+    error: dict[str, Any] | None = None
 
     @property
     def ends_call(self) -> bool:
