@@ -58,7 +58,7 @@ class Connection:
             PlayheadError: If there is none, or if it belongs to a different event loop.
         """
         if self._unreached is not None:
-            raise LogUnavailableError(str(self._unreached)) from self._unreached
+            raise LogUnavailableError(self._unreached.reason, advice=self._unreached.advice) from self._unreached
         return self._begun()
 
     def _begun(self) -> Service:

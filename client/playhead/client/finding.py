@@ -61,8 +61,9 @@ def with_places(error: LogUnavailableError) -> LogUnavailableError:
     if type(error) is not LogUnavailableError:  # the server answered, so the user may well mean it
         return error
     return LogUnavailableError(
-        f"{error} It is the default, because no URL was given, PLAYHEAD_URL is not set, and no server of `playhead dev` "
-        f"runs on a .playhead/ in {Path.cwd()} or above it."
+        error.reason,
+        advice=f"{error.advice} It is the default, because no URL was given, PLAYHEAD_URL is not set, and no server of "
+        f"`playhead dev` runs on a .playhead/ in {Path.cwd()} or above it.",
     )
 
 

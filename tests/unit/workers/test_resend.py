@@ -77,3 +77,10 @@ async def test_a_call_that_is_sent_again_says_so_once_and_when_it_was_answered(
     first, last = caplog.messages
     assert first == "append: cannot reach Redis at localhost:1; trying again"
     assert last.startswith("append: Redis is back, after ")
+
+
+def test_a_workers_log_does_not_advise_a_person_at_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    away = LogUnavailableError("cannot reach Redis at localhost:1: refused.", advice="Is it running?")
+    assert str(away) == "cannot reach Redis at localhost:1: refused. Is it running?"
+    Outage().refused("claim", away)
+    assert caplog.messages == ["claim: cannot reach Redis at localhost:1: refused; trying again"]

@@ -220,7 +220,7 @@ class Duty:
         try:
             return await self.log.should_empty(agents, worker=self._worker, for_ms=_EMPTYING_MS)
         except PlayheadError as error:
-            self.outage.refused("should empty", error)
+            self.outage.refused("look for suspects", error)
             return False
 
     async def announce(self, info: Callable[[], WorkerInfo]) -> None:

@@ -11,7 +11,7 @@ import anyio
 
 from playhead.runtime.core.errors import LogUnavailableError, RedisAuthError, RedisTooOldError, UnusableServerError
 
-__all__ = ["Outage", "retry_until_answered"]
+__all__ = ["Outage", "reason_of", "retry_until_answered"]
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -20,6 +20,12 @@ T = TypeVar("T")
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 _FOR_GOOD: Final = (RedisAuthError, RedisTooOldError, UnusableServerError)
+
+
+def reason_of(error: Exception) -> str:
+    """What went wrong, as a part of a line of the log: without what a person at a terminal could do about it."""
+    words = error.reason if isinstance(error, LogUnavailableError) else str(error)
+    return words.rstrip(".") or type(error).__name__
 
 
 async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, begun: Awaitable[T] | None = None) -> T:
@@ -35,7 +41,7 @@ async def retry_until_answered(call: Callable[[], Awaitable[T]], what: str, *, b
         except LogUnavailableError as error:
             begun = None
             # One line each: a server that is away for an hour must not fill the log.
-            logger.log(logging.DEBUG if refused_at else logging.WARNING, "%s: %s; trying again", what, error)
+            logger.log(logging.DEBUG if refused_at else logging.WARNING, "%s: %s; trying again", what, reason_of(error))
             refused_at = refused_at or time.monotonic()
             await anyio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -63,7 +69,7 @@ class Outage:
         """
         if isinstance(error, _FOR_GOOD):
             raise error
-        words = str(error) or type(error).__name__
+        words = reason_of(error)
         logger.log(logging.DEBUG if words == self._last else logging.WARNING, "%s: %s; trying again", what, words)
         self._last = words
         if self._began is None and isinstance(error, LogUnavailableError):

@@ -185,7 +185,7 @@ class Tail:
                     info = await log.info(run_id)
                     return state.on_info(info, None if info is None or info.ended else await self._refusal())
         except LogUnavailableError as error:
-            return state.on_unreachable(str(error))
+            return state.on_unreachable(error.reason)
 
     async def _lease(self) -> LeaseInfo | None:
         with suppress(RedisAuthError):  # a reader without the right to see leases gets no notice of them

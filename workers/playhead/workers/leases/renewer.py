@@ -33,6 +33,7 @@ from playhead.runtime.log.interface import Log
 from playhead.runtime.log.values import Renewal
 from playhead.workers.checkpoints import Checkpoint, Visit
 from playhead.workers.leases.watchdog import Watchdog, now_s
+from playhead.workers.resend import reason_of
 from playhead.workers.stacks import where_is
 
 __all__ = ["Renewable", "Renewer"]
@@ -184,9 +185,10 @@ class Renewer:
         except WriteRefusedError as error:
             for lease in self._held():
                 lease.refused_at = max(lease.refused_at, sent)
-            logger.warning("renew: %s; trying again", error)
+            logger.warning("renew: %s; trying again", reason_of(error))
         except Exception as error:  # any error: without renewals every run of this worker is lost
-            logger.warning("renew: %s; trying again", str(error) or f"no reply within {self._third:.1f} s")
+            reason = reason_of(error) if str(error) else f"no reply within {self._third:.1f} s"
+            logger.warning("renew: %s; trying again", reason)
 
     @asynccontextmanager
     async def _connection_of(self, log: Log) -> AsyncGenerator[Log, None]:

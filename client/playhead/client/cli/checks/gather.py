@@ -93,8 +93,9 @@ def _durabilities(workers: Sequence[WorkerInfo]) -> set[Durability]:
 
 
 def _unusable(where: str, error: PlayheadError, *, shard: int | None = None) -> Check:
-    """The message of the error also says what to do."""
-    return Check(check="server", state="failed", what=f"{where}: {error}", shard=shard)
+    """The failed check of a server; the message of an error without advice also says what to do."""
+    reason, advice = (error.reason, error.advice) if isinstance(error, LogUnavailableError) else (str(error), "")
+    return Check(check="server", state="failed", what=f"{where}: {reason}", do=advice, shard=shard)
 
 
 class _Report(NamedTuple):

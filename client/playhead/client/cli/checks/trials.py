@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from playhead.client.cli.checks.check import Check
-from playhead.runtime.core.errors import PlayheadError, RedisAuthError
+from playhead.runtime.core.errors import LogUnavailableError, PlayheadError, RedisAuthError
 from playhead.runtime.log.redis.durability import Durability
 from playhead.runtime.log.redis.rights import ROLES, Role
 
@@ -82,7 +82,7 @@ def _writes(trials: Sequence[Trial]) -> Iterator[Check]:
         yield Check(
             check="write",
             state="warning" if may_not_wait else "failed",
-            what=str(error),
+            what=error.reason if isinstance(error, LogUnavailableError) else str(error),
             do="Give the user +wait +waitaof to have it tried." if may_not_wait else _remedy(str(error)),
             shard=_shard(trial, trials),
         )

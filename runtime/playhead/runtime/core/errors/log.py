@@ -27,9 +27,20 @@ __all__ = [
 
 
 class LogUnavailableError(PlayheadError):
-    """Redis cannot be reached, or it refused for a reason that may pass."""
+    """Redis cannot be reached, or it refused for a reason that may pass.
+
+    Args:
+        reason: What went wrong.
+        advice: What to do about it, for a person who has just called or typed something. The message is both. A log of a
+            worker, and a reader that waits, leave the advice out: there the server was reached before.
+    """
 
     exit_code = 69
+
+    def __init__(self, reason: str = "", *, advice: str = "") -> None:
+        super().__init__(f"{reason} {advice}".strip())
+        self.reason: str = reason
+        self.advice: str = advice
 
 
 class UnusableServerError(LogUnavailableError):

@@ -38,6 +38,9 @@ _REFUSED: Final = re.compile(
 )
 """Refusals of writes that pass by themselves. `access a non local key`: the slot is being moved."""
 
+_IN_SCRIPT: Final = re.compile(r" script: .*$", re.DOTALL)
+"""Where in a script Redis refused, at the end of a refusal: for those who write the script."""
+
 _PASSING: Final = re.compile(r"^UNBLOCKED\b|WAIT(AOF)? cannot be used")
 """Other errors that pass by themselves."""
 
@@ -216,13 +219,13 @@ def translate_errors(client: Redis) -> Generator[None]:
             ) from error
         raise LogUnavailableError(f"Redis at {address_of(client)} no longer has the keys: {error}") from error
     except _CANNOT_NOW as error:
-        raise WriteRefusedError(f"Redis at {address_of(client)} cannot take writes now: {error}") from error
+        raise _refused_write(client, str(error)) from error
     except redis_errors.InvalidResponse as error:
         raise LogUnavailableError(
             f"{address_of(client)} answers, but does not speak Redis' protocol. Is it the right port?"
         ) from error
     except (redis_errors.ConnectionError, redis_errors.TimeoutError, OSError) as error:
-        raise LogUnavailableError(_no_connection(client, error)) from error
+        raise _no_connection(client, error) from error
     except redis_errors.ResponseError as error:
         raise _refusal(client, str(error)) from error
 
@@ -235,19 +238,24 @@ def _refusal(client: Redis, message: str) -> PlayheadError:
     if "ACL failure in script" in message:
         return RedisAuthError(_no_right(client, message))
     if _REFUSED.search(message):
-        return WriteRefusedError(f"{server} cannot take writes now: {message}")
+        return _refused_write(client, message)
     if _PASSING.search(message):
         return LogUnavailableError(f"{server} cannot take writes now: {message}")
     return PlayheadError(f"{server} refused: {message}")
 
 
-def _no_connection(client: Redis, error: Exception) -> str:
+def _refused_write(client: Redis, message: str) -> WriteRefusedError:
+    reason = f"Redis at {address_of(client)} cannot take writes now: {_IN_SCRIPT.sub('', message)}"
+    return WriteRefusedError(reason, advice="`playhead doctor` says what to do.")
+
+
+def _no_connection(client: Redis, error: Exception) -> LogUnavailableError:
     if _FULL.search(str(error)):
-        return (
+        return LogUnavailableError(
             f"no more connections to Redis at {address_of(client)} are allowed: the client given may have "
             f"{client.connection_pool.max_connections}, and a log takes up to 3 of them"
         )
-    return (
-        f"cannot reach Redis at {address_of(client)}: {str(error).rstrip('.')}. Is it running? "
-        "`playhead dev` starts one; --url or PLAYHEAD_URL names another."
+    return LogUnavailableError(
+        f"cannot reach Redis at {address_of(client)}: {str(error).rstrip('.')}.",
+        advice="Is it running? `playhead dev` starts one; --url or PLAYHEAD_URL names another.",
     )
