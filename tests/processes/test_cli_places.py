@@ -55,7 +55,7 @@ def test_show_prints_the_transcript_the_timeline_and_the_costs(fleet: Fleet, cal
         r" +\d+ +→ +calculator: {\"expression\": \"17 \* 23\"}",
         r" +\d+ +✓ +calculator: 391",
         r"timeline of .*, \d+ records",
-        r"model call 1 +█+ .*",
+        r"model cycle 1 +█+ .*",
         r"tool calculator +█+ .*",
         r"cycle +records +time +model +tools +waits +tokens in +out",
         r"2 +\d+-\d+ .*",

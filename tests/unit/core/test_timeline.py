@@ -19,7 +19,7 @@ from playhead.runtime.core.records import (
     ToolFinished,
     ToolStarted,
 )
-from playhead.runtime.core.timeline import Bar, Timeline, timeline
+from playhead.runtime.core.timeline import Bar, Drawing, Timeline, timeline
 from playhead.runtime.models import chunks as c
 from tests.support.eventful import START, Eventful, eventful
 
@@ -36,18 +36,18 @@ def bars(drawn: Timeline, *kinds: str) -> list[Bar]:
 def test_every_call_tool_and_wait_is_a_bar_in_the_order_in_which_they_began():
     assert [(bar.kind, bar.name, bar.outcome) for bar in DRAWN.bars] == [
         ("queue", "worker-1", "ok"),
-        ("model", "call 1", "error"),
+        ("model", "cycle 1", "error"),
         ("retry", "ConnectionError", "ok"),
-        ("model", "call 2", "withdrawn"),
+        ("model", "cycle 1, try 2", "withdrawn"),
         ("takeover", "worker-2", "ok"),
-        ("model", "call 3", "ok"),
+        ("model", "cycle 1, try 3", "ok"),
         ("tool", "weather", "ok"),
         ("tool", "traffic", "error"),
         ("tool", "book", "interrupted"),
         ("human", "approve", "ok"),
         ("tool", "book", "ok"),
         ("handover", "worker-3", "ok"),
-        ("model", "call 1", "ok"),
+        ("model", "cycle 2", "ok"),
     ]
 
 
@@ -101,6 +101,16 @@ def test_the_timeline_of_a_part_is_the_beginning_of_the_whole():
                 assert (bar.last, bar.ended) == (count, part.ended)
             elif bar.outcome == whole.outcome:
                 assert bar == whole
+
+
+def test_what_is_open_in_a_run_that_goes_on_lasts_until_now():
+    now = START + 3_600_000
+    drawing = Drawing()
+    for entry in ENTRIES[: bars(DRAWN, "tool")[0].first]:
+        drawing.add(entry)
+    drawn = drawing.value(now=now)
+    assert [(bar.kind, bar.ended) for bar in drawn.bars if bar.outcome == "open"] == [("tool", now)]
+    assert (drawn.ended, drawn.cycles[-1].ended) == (now, now)
 
 
 def test_time_never_goes_back_when_the_clock_of_an_owner_is_late():
@@ -174,9 +184,9 @@ def test_the_time_between_the_records_of_a_parent_and_its_fork_is_neither_a_take
     drawn = timeline(forked())
     assert [(bar.kind, bar.name, bar.outcome) for bar in drawn.bars] == [
         ("queue", "worker-1", "ok"),
-        ("model", "call 1", "withdrawn"),
+        ("model", "cycle 1", "withdrawn"),
         ("fork", "worker-9", "ok"),
-        ("model", "call 1", "ok"),
+        ("model", "cycle 1", "ok"),
     ]
     (fork,) = bars(drawn, "fork")
     assert (fork.first, fork.last, fork.took_ms) == (8, 9, 60_000)

@@ -219,7 +219,7 @@ async def test_a_summary_is_written_by_a_recorded_call_that_readers_do_not_see()
     assert list(projection.events(segment)) == events, "page by page, too"
     usage = dict(log[-1].record)["result"]["metrics"]["usage"]
     assert usage["outputTokens"] == 1, "as in Strands, the result does not count the summary's tokens"
-    assert [bar.name for bar in timeline(log).bars if bar.kind == "model"] == ["call 1", "summary", "call 1"]
+    assert [bar.name for bar in timeline(log).bars if bar.kind == "model"] == ["cycle 1", "summary", "cycle 2"]
     notes = [f"{item.title} {item.text}" for item in transcript(log) if item.kind == "note"]
     assert notes[-1] == "the history is reduced: 2 messages summarized They counted."
 

@@ -19,6 +19,7 @@ from playhead.client.cli.owners import owners_told
 from playhead.client.cli.page.files import write_pictures
 from playhead.client.cli.page.terminal import COSTS, cost_rows, timeline_lines, transcript_lines
 from playhead.client.cli.place import show_at
+from playhead.client.cli.queued import what_it_waits_for
 from playhead.client.cli.reach import with_client, with_run
 from playhead.client.cli.render import (
     STATE_STYLES,
@@ -39,6 +40,7 @@ from playhead.client.cli.watch import Json, Last, Prefix, RunOrLast, Url, run_or
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond
 from playhead.client.reader import RunReader
+from playhead.client.run import Run
 from playhead.runtime.core.errors import RunFailedError
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.records import Entry, RunSubmitted
@@ -126,7 +128,9 @@ async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
     else:
         first = await run.log.read(run.id, limit=1)
         owners = await owners_told(run.log, info, first[0].record if first else None)
-        _print_info(console, info, first, owners=", ".join(owners))
+        is_queued = isinstance(run, Run) and info.state == "queued" and info.due is None
+        waits = await what_it_waits_for(run.log, info) if is_queued else ""
+        _print_info(console, info, first, owners=", ".join(owners), waits=waits)
     if types:
         await _print_records(console, run, info, types, as_json=as_json)
     elif not as_json:
@@ -146,7 +150,7 @@ async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
     return 0
 
 
-def _print_info(console: Console, info: RunInfo, first: Sequence[Entry], *, owners: str) -> None:
+def _print_info(console: Console, info: RunInfo, first: Sequence[Entry], *, owners: str, waits: str) -> None:
     submitted = first[0].record if first and isinstance(first[0].record, RunSubmitted) else None
     asked = preview(submitted.prompt) if submitted else ""
     rows: list[tuple[str, str | Text]] = [
@@ -160,6 +164,8 @@ def _print_info(console: Console, info: RunInfo, first: Sequence[Entry], *, owne
         ("owners", owners),
         ("worker", info.worker or "none"),
     ]
+    if waits:
+        rows.insert(3, ("waits for", printable(waits)))
     if info.ended:
         took = seconds(max(0, info.updated - info.created))
         rows.insert(5, ("ended", f"{date(info.updated)} (after {took})"))
@@ -194,7 +200,7 @@ async def _print_course(run: RunReader, info: RunInfo) -> None:
     for line in transcript_lines(writing.items):
         console.print(line, soft_wrap=True)
     console.print()
-    drawn = drawing.value()
+    drawn = drawing.value(now=None if info.ended or not isinstance(run, Run) else time.time_ns() // 1_000_000)
     for line in timeline_lines(drawn, width=console.width):
         console.print(line, soft_wrap=True)
     if drawn.cycles:

@@ -58,7 +58,7 @@ class Bar:
 
     Attributes:
         kind: What it is.
-        name: The tool, the new worker, or what was waited for.
+        name: The tool, the cycle of a model call and which try it was, the new worker, or what was waited for.
         first, last: The records by which it began and ended; `last` is the last record so far if it is open.
         began, ended: In unix milliseconds. outcome: `open` if it has not ended; `withdrawn` for a model call that was
         cut off, `error` for one that failed; `interrupted` for a tool
@@ -142,7 +142,7 @@ class Timeline:
     """What a run did, and when. Equal records give equal timelines.
 
     Attributes:
-        began, ended: The first and the last record, unix milliseconds.
+        began, ended: The first record, and the last one or the time until which what is open lasts; unix milliseconds.
         records: The number of records.
         bars: The bars, in the order in which they began.
         marks: The marks, in order.
@@ -186,8 +186,13 @@ class Drawing:
         self._seq = 0
         self._inherited = 0  # how many records are those of a fork's parent; 0 after the fork's first claim
 
-    def value(self) -> Timeline:
-        """The timeline of the records so far; nothing is added after this."""
+    def value(self, *, now: int | None = None) -> Timeline:
+        """The timeline of the records so far; nothing is added after this.
+
+        What is open lasts until `now`, unix milliseconds; until the last record without it.
+        """
+        if now is not None:
+            self._at = max(self._at, now)
         for place in (self._call, self._wait, *self._tools.values()):
             if place is not None:
                 self._bars[place] = replace(self._bars[place], last=self._seq, ended=self._at)
@@ -274,7 +279,7 @@ class Drawing:
         match record:
             case ModelStarted():
                 self._end_call("withdrawn")
-                self._call = self._begin("model", "summary" if record.summarizes else f"call {record.attempt}")
+                self._call = self._begin("model", "summary" if record.summarizes else self._call_name(record.attempt))
             case ModelRetried():
                 self._end_call("withdrawn")
             case ModelFailed():
@@ -284,6 +289,10 @@ class Drawing:
             case ContextReduced():
                 self._end_call("ok", usage=record.usage)
                 self._mark(record, record.reason)
+
+    def _call_name(self, attempt: int) -> str:
+        cycle = f"cycle {self._cycles[-1].number if self._cycles else 1}"
+        return cycle if attempt == 1 else f"{cycle}, try {attempt}"
 
     def _begin(
         self, kind: BarKind, name: str, *, lane: int = 0, first: int | None = None, began: int | None = None

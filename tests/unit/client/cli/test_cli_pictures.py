@@ -115,7 +115,7 @@ def test_a_terminal_shows_a_line_for_each_bar_within_its_width():
     (human,) = [line for line in lines if line.startswith("human approve")]
     assert "≈" in human
     assert human.endswith(" 60.0 s")
-    assert next(line for line in lines if line.startswith("model call 2")).endswith(", withdrawn")
+    assert next(line for line in lines if line.startswith("model cycle 1, try 2")).endswith(", withdrawn")
 
 
 def test_of_many_bars_a_terminal_shows_the_longest_and_says_so():
@@ -148,7 +148,7 @@ def test_the_svg_has_each_bar_with_its_records_and_what_it_was():
     ]
     titles = [node[0].text for node in bars]
     assert titles[7] == "tool traffic: 180 ms, error, records 31 to 36"
-    assert titles[-1] == "model call 1: 100 ms, ok, records 49 to 59, 100 + 20 tokens"
+    assert titles[-1] == "model cycle 2: 100 ms, ok, records 49 to 59, 100 + 20 tokens"
 
 
 def test_numbers_of_many_cycles_do_not_overlap():

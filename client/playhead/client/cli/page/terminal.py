@@ -8,7 +8,7 @@ from typing import Final
 from rich.text import Text
 
 from playhead.client.cli.page.axis import Axis
-from playhead.client.cli.render import printable, seconds, short
+from playhead.client.cli.render import counted, printable, seconds, short
 from playhead.client.cli.tables import Column
 from playhead.runtime.core.timeline import Bar, Timeline
 from playhead.runtime.core.transcript import Item
@@ -62,7 +62,7 @@ def timeline_lines(timeline: Timeline, *, width: int) -> Iterator[Text]:
         bars = tuple(bar for bar in bars if bar.took_ms >= least)[:_MOST_BARS]
     axis = Axis(timeline)
     space = max(10, width - _LABEL - _ENDING)
-    whole = f"{seconds(timeline.ended - timeline.began)}, {timeline.records} records"
+    whole = f"{seconds(timeline.ended - timeline.began)}, {counted(timeline.records, 'record')}"
     yield Text(f"{f'timeline of {whole}':<{_LABEL + 1}}", style="bold")
     for bar in bars:
         began = min(int(axis.place(bar.began) * space), space - 1)
