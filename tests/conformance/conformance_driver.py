@@ -171,7 +171,7 @@ class _Remote:
         """One turn."""
         prompt = prompt_of(step, self._recording)
         state = decode(step.get("invocation_state", {}))
-        events = self._remote.stream_async(prompt)
+        events = self._remote.stream_async(prompt, invocation_state=state)
         cancel = self._remote.cancel
         if interrupt_responses(prompt) is None and not self.is_paused:
             try:

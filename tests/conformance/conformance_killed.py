@@ -250,16 +250,16 @@ class _Play:
     async def _submit(self, prompt: Any) -> None:
         """Start the turn's run, or respond to the one that is paused."""
         responses = interrupt_responses(prompt)
+        state = decode(self._step.get("invocation_state", {}))
         if self._paused:
             if responses is None:
                 raise AgentPausedError(self._agent.name, [])
-            await self._log.signal(self._run, Signal(uuid4().hex, "respond", responses))
+            await self._log.signal(self._run, Signal(uuid4().hex, "respond", responses, state))
             self._paused = False
             return
         if responses is not None:
             raise InterruptNotOpenError("", list(responses))
         terms = terms_of(terms_of_turn(self._step))
-        state = decode(self._step.get("invocation_state", {}))
         name, limit = self._agent.name, MAX_RECORD_BYTES
         made = submission(name, prompt, session=_SESSION, invocation_state=state, options=terms.options, limit=limit)
         run_id = new_run_id()

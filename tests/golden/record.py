@@ -545,6 +545,16 @@ async def hosted(stage: Stage) -> Run:
         return await stage.ended(run)
 
 
+async def answered_with_other_values(stage: Stage) -> Run:
+    """A response has other values of the caller than the run began with."""
+    async with stage.worker(agent(tool_call("pay", {"euros": 5}, "t1"), PLAIN)):
+        run = await stage.asked("Pay.", invocation_state={"user": "ada", "raw": b"\x01"})
+        interrupts = (await run.result(on_pause="end")).interrupts
+        answers = {one.id: "yes" for one in interrupts or ()}
+        await run.respond(answers, invocation_state={"user": "bob"}, signal_id="s1")
+        return await stage.ended(run)
+
+
 SCENARIOS: Final[Sequence[Scenario]] = [
     plain,
     chatty,
@@ -561,6 +571,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     crashed_too_often,
     forked,
     answered_in_full,
+    answered_with_other_values,
     children,
     hooked,
     hooked_batch,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from playhead.client import Client
-from playhead.runtime import Agent, RetryPolicy, ToolContext, tool
+from playhead.runtime import Agent, BeforeToolCallEvent, RetryPolicy, ToolContext, tool
 from playhead.runtime.core.errors import EncodingError, RecordTooLargeError, RunFailedError
 from playhead.runtime.core.events import Event
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
@@ -227,6 +227,42 @@ async def test_live_objects_reach_the_tools_in_process_and_only_plain_data_comes
     assert given == [live]
     assert events[0] == {"init_event_loop": True, "mood": "fine"}
     assert not any("live" in event for event in events)
+
+
+@pytest.mark.parametrize("second", [{"mood": "better"}, {}, None])
+async def test_hooks_and_tools_of_a_call_that_responds_get_its_own_values_as_in_strands(
+    fleet: Fleet, second: dict[str, Any] | None
+) -> None:
+    got: list[tuple[str, Any]] = []
+
+    @tool
+    def ask(context: ToolContext) -> str:
+        """Asks."""
+        got.append(("tool", context.invocation_state.get("mood")))
+        return str(context.interrupt("sure"))
+
+    def note(event: BeforeToolCallEvent) -> None:
+        got.append(("hook", event.invocation_state.get("mood")))
+
+    async def played(agent: Any) -> list[Any]:
+        events = [event async for event in agent.stream_async("Hi", invocation_state={"mood": "fine"})]
+        (asked,) = events[-1]["result"].interrupts
+        responses: Any = [{"interruptResponse": {"interruptId": asked.id, "response": "yes"}}]
+        events = [event async for event in agent.stream_async(responses, invocation_state=second)]
+        return [event.get("mood") for event in events if "init_event_loop" in event or "data" in event]
+
+    def made() -> Agent:
+        script = [tool_call("ask", {}), "Done."]
+        return Agent(ScriptedModel(script), name="agent", tools=[ask], hooks=[note], callback_handler=None)
+
+    mood = (second or {}).get("mood")
+    expected = [(who, one) for one in ("fine", mood) for who in ("hook", "tool")]
+    assert await played(made()) == [mood] * 2
+    assert got == expected
+    got.clear()
+    async with fleet.worker(made()), fleet.client() as client:
+        assert await played(client.agent("agent")) == [mood] * 2
+    assert got == expected
 
 
 async def test_what_a_consumer_changes_in_an_event_changes_nothing_else() -> None:

@@ -81,7 +81,7 @@ def ids(events: list[Event]) -> list[str]:
 
 async def test_a_stream_ends_with_the_question_and_goes_on_after_it_once_answered(fleet: Fleet) -> None:
     async with fleet.worker(clerk()), fleet.client() as client:
-        run, first = await asked(client)
+        run, first = await asked(client, invocation_state={"mood": "fine"})
         result = first[-1]["result"]
         assert result.stop_reason == "interrupt"
         (question,) = result.interrupts
@@ -89,8 +89,10 @@ async def test_a_stream_ends_with_the_question_and_goes_on_after_it_once_answere
         assert (await run.info()).state == "paused"
         assert (await run.result()).interrupts == [question]
         assert await all_events(run, after=first[-1].cursor) == [], "no event comes after it until there is a response"
-        assert await run.respond({question.id: "fine"}) == "queued"
+        assert await run.respond({question.id: "fine"}, invocation_state={"mood": "better"}) == "queued"
         rest = await all_events(run, after=first[-1].cursor)
+        for events, mood in ((first, "fine"), (rest, "better")):
+            assert {event["mood"] for event in events if "init_event_loop" in event or "data" in event} == {mood}
         assert str(rest[-1]["result"]) == "5 paid: fine; pay\n"
         whole = await all_events(run)
         assert first + rest == whole, "a pause that is over is passed over, and hides nothing"

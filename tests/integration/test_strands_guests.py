@@ -44,9 +44,11 @@ async def test_a_client_streams_answers_and_talks_on(fleet: Fleet) -> None:
             assert any(event.get("user") == "ada" for event in seen if "data" in event)
             (interrupt,) = seen[-1]["result"].interrupts
             assert interrupt.reason == {"what": turn}
-            await run.respond({interrupt.id: "yes"})
+            await run.respond({interrupt.id: "yes"}, invocation_state={"user": "bob"})
             result = await run.result()
             assert str(result) == f"{answer}\n"
+            after = [event async for event in run.stream_async(after=seen[-1].cursor)]
+            assert {event["user"] for event in after if "data" in event or "init_event_loop" in event} == {"bob"}
             assert result.metrics.tool_metrics == {"asks": {"calls": 1, "ok": 1, "errors": 0}}
             assert result.metrics.cycle_count == 3, "as Strands counts: the cycle in which it paused is there twice"
     assert world.effects == {"asks": 2}

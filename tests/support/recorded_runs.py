@@ -192,7 +192,8 @@ class Play:
         for entry in self.entries:
             if isinstance(entry.record, RunPaused):
                 answers = {one["id"]: "retry" for one in entry.record.interrupts}
-                signals.append(Signal(f"answers {entry.seq}", "respond", answers))
+                given = {"answered": entry.seq} if entry.seq % 2 else None
+                signals.append(Signal(f"answers {entry.seq}", "respond", answers, given))
         self.control.deliver(signal for signal in signals if signal.signal_id not in self.received)
 
     async def own(self, *, leaves: int | None = None) -> None:

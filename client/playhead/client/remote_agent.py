@@ -97,8 +97,8 @@ class RemoteAgent(RefusesAttributes):
         """Run the agent in the fleet and yield its events, the `result` last. Leaving does not stop the run.
 
         If a tool asks a human, the result has stop reason `interrupt`; the next call responds and resumes, even from
-        another process with the same session. The run keeps the `invocation_state` and the `metadata` that it was
-        started with.
+        another process with the same session. As in Strands, the hooks and tools of the call that responds get its own
+        `invocation_state`. The run keeps the `metadata` that it was started with.
 
         Args:
             prompt: As for `Client.start`. After an interrupt: a list of
@@ -198,7 +198,7 @@ class RemoteAgent(RefusesAttributes):
         if run is not None and pause is not None and (answers is not None or if_busy == "queue"):
             if answers is None:
                 raise AgentPausedError(self.name, [one.id for one in pause.interrupts])
-            await run.respond(answers)
+            await run.respond(answers, invocation_state=invocation_state)
             run.output_class = output_class(keywords.get("structured_output_model")) or self._output_class
             return run, pause.cursor
         if answers is not None:

@@ -106,11 +106,23 @@ class Run(RunReader):
             raise RunNotEndedError(self.id, state)
         return state
 
-    async def respond(self, responses: Mapping[str, Any], *, signal_id: str | None = None) -> RunStateName:
+    async def respond(
+        self,
+        responses: Mapping[str, Any],
+        *,
+        invocation_state: dict[str, Any] | None = None,
+        signal_id: str | None = None,
+    ) -> RunStateName:
         """Respond to questions that the run waits for, by interrupt id. The first response to a question counts.
 
         The run resumes when all its questions have responses. A response takes effect when `signal.received` is in the
         log, see `received`. Sent twice with the same `signal_id`, it counts once.
+
+        Args:
+            responses: By interrupt id.
+            invocation_state: Plain data for the tools and hooks from here on, in place of what they got before; it comes
+                back in the events. None leaves what the run has.
+            signal_id: See above.
 
         Returns:
             The run's state: `queued` until a worker resumes it.
@@ -119,12 +131,12 @@ class Run(RunReader):
             InterruptNotOpenError: If the interrupt was never asked or already has a response; nothing was changed.
             RunEndedError: If the run has ended; nothing was changed.
             ValueError: If a response is missing.
-            EncodingError: If a response is not plain data.
-            RecordTooLargeError: If the responses are over the limit.
+            EncodingError: If a response or a value of `invocation_state` is not plain data.
+            RecordTooLargeError: If the responses with the `invocation_state` are over the limit.
             RunNotFoundError: If the run does not exist.
         """
-        checked = checked_responses(responses, limit=self._max_record_bytes)
-        return await self._tell(Signal(signal_id or uuid4().hex, "respond", checked))
+        checked = checked_responses(responses, invocation_state=invocation_state, limit=self._max_record_bytes)
+        return await self._tell(Signal(signal_id or uuid4().hex, "respond", checked, invocation_state))
 
     async def steer(self, prompt: Prompt, *, signal_id: str | None = None) -> RunStateName:
         """Send a user message to the run while it runs; it enters the history before the next model call.

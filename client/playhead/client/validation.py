@@ -18,7 +18,9 @@ from playhead.runtime.core.intake import checked_prompt, checked_response, whole
 from playhead.runtime.core.overrides import OVERRIDES, refuse_overrides
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import Entry, MessageAdded, RunSubmitted, SignalReceived, ToolFinished, now_ms
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.storable import check_size
+from playhead.runtime.core.submission import check_plain
 from playhead.runtime.core.terms import TERM_OPTIONS
 from playhead.runtime.core.tool_results import tool_result
 from playhead.runtime.log.values import WorkerInfo
@@ -125,12 +127,14 @@ def checked_fork(fork: Fork, *, limit: int) -> Fork:
     return checked
 
 
-def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, Any]:
-    """Check responses and return them in the form that is sent.
+def checked_responses(
+    responses: Mapping[str, Any], *, invocation_state: dict[str, Any] | None = None, limit: int
+) -> dict[str, Any]:
+    """Check responses, with the caller's values that are sent with them, and return them in the form that is sent.
 
     Raises:
         ValueError: If a response is missing, or one is None.
-        EncodingError: If one is not plain data.
+        EncodingError: If one, or one of the values, is not plain data.
         RecordTooLargeError: If they are over `limit` bytes together.
     """
     given = cast("object", responses)
@@ -140,8 +144,9 @@ def checked_responses(responses: Mapping[str, Any], *, limit: int) -> dict[str, 
         if response is None:  # a tool that gets None from `interrupt` asks again, as in Strands
             raise ValueError(f"None is not a response to {key!r}: the question would be asked again")
     checked = {key: checked_response(key, response) for key, response in responses.items()}
-    record = SignalReceived(at=now_ms(), signal_id="0" * 32, kind="respond", body=checked)
-    check_size("the response", record, limit=limit)
+    check_plain(invocation_state or {})
+    signal = Signal("0" * 32, "respond", checked, invocation_state)
+    check_size("the response", signal.received(at=now_ms()), limit=limit)
     return checked
 
 

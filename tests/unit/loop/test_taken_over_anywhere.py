@@ -96,11 +96,12 @@ class World:
     on_partial: OnPartial = "continue"
     tool_executor: Literal["concurrent", "sequential"] = "concurrent"
     effects: Counter[str] = field(default_factory=Counter[str])
+    moods: list[str] = field(default_factory=list[str])
 
     @cached_property
     def agent(self) -> Agent:
         """The agent of all owners: it keeps nothing of a run."""
-        effects = self.effects
+        effects, moods = self.effects, self.moods
 
         @tool
         async def look(context: ToolContext) -> str:
@@ -110,6 +111,7 @@ class World:
         @tool
         async def pay(context: ToolContext) -> str:
             given = context.interrupt("approve", {"euros": 5})
+            moods.append(context.invocation_state["mood"])
             effects[context.effect_key] += 1
             return f"paid: {given}"
 
@@ -166,7 +168,7 @@ class Fleet:
         for entry in self.pauses:
             if isinstance(entry.record, RunPaused) and f"response {entry.seq}" not in self.received:
                 body = {interrupt["id"]: "yes" for interrupt in entry.record.interrupts}
-                yield Signal(f"response {entry.seq}", "respond", body)
+                yield Signal(f"response {entry.seq}", "respond", body, {"mood": "better"})
 
     async def own(self, *, upto: int | None = None) -> None:
         """Claim the run and run it to its end or its pause; die after record `upto`."""
@@ -218,7 +220,7 @@ class Fleet:
 
 async def whole_run(world: World) -> Fleet:
     fleet = Fleet(world)
-    fleet.append(RunSubmitted(at=0, agent="agent", prompt="go"))
+    fleet.append(RunSubmitted(at=0, agent="agent", prompt="go", invocation_state={"mood": "fine"}))
     await fleet.to_its_end()
     return fleet
 
@@ -240,6 +242,9 @@ def shown(fleet: Fleet) -> str:
             pieces = [piece for piece in pieces if piece not in withdrawn]
     text = "".join(text for _, text in pieces)
     assert folded_text(fleet.events()) == text
+    resumed = next((entry.seq for entry in fleet.log if entry.record.type == "run.resumed"), len(fleet.log))
+    moods = {(event.seq > resumed, event["mood"]) for event in fleet.events() if "data" in event}
+    assert moods <= {(False, "fine"), (True, "better")}, "a response came with other values of the caller"
     return text
 
 
@@ -258,6 +263,7 @@ async def test_the_run_has_every_kind_of_record() -> None:
     assert [record.origin for record in fleet.records if isinstance(record, MessageAdded)].count("steer") == 1
     assert shown(fleet) == SHOWN
     assert all(count == 1 for count in fleet.world.effects.values())
+    assert fleet.world.moods == ["better"]
     assert len(fleet.world.effects) == 5, "calls whose ids repeat have keys of their own"
     (asked,) = [record for record in fleet.records if isinstance(record, ToolInterrupted)]
     begun = [record.effect_key for record in fleet.records if isinstance(record, ToolStarted) and record.index == 1]
@@ -304,6 +310,7 @@ def check_end(fleet: Fleet, whole: Fleet, *, cut: int) -> None:
     finished = len([record for record in before if isinstance(record, ToolFinished)])
     assert sum(fleet.world.effects.values()) == 5 - finished, f"{where}: {done} are not run again, the rest once"
     assert set(fleet.world.effects) <= set(keys), f"{where}: keys are the same for each owner that runs the call"
+    assert set(fleet.world.moods) <= {"better"}, where
     retracted = any(isinstance(record, ModelRetried) for record in fleet.records)
     went_on = any(isinstance(record, ModelStarted) and record.continues for record in fleet.records)
     assert not (retracted and went_on), where

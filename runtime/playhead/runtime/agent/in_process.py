@@ -102,13 +102,16 @@ class InProcessRuns:
         responses = given and {key: checked_response(key, one) for key, one in given.items()}
         paused = self._paused
         now = (
-            self._resume(agent.name, paused, invocation_state, responses, asked)
+            self._resume(agent.name, paused, responses, asked)
             if paused is not None
             else self._begin(agent, prompt, invocation_state, responses, asked)
         )
         cancel = partial(_deliver, now, Cancel())
         with self._in_progress(now, turn, agent), watching(turn.cancel_signal, cancel):
-            await (now.submit() if responses is None else now.respond(responses))
+            if responses is None:
+                await now.submit()
+            else:
+                await now.respond(responses, invocation_state=invocation_state)
             self._paused = None
             projection = now.projection
             async with aclosing(now.records()) as records:
@@ -195,15 +198,11 @@ class InProcessRuns:
         self,
         name: str,
         paused: Invocation,
-        invocation_state: dict[str, Any],
         responses: dict[str, Any] | None,
         asked: CallOptions,
     ) -> Invocation:
         if responses is None:
             raise AgentPausedError(name, list(paused.state.interrupts))
-        if invocation_state:
-            paused.projection.invocation_state = storable(invocation_state)
-            paused.invocation_state = invocation_state
         paused.projection.output_class = asked.terms.output_class or paused.projection.output_class
         return paused
 

@@ -38,6 +38,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.core.segments import Encoded, Segment, Stored
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import RunState, initial
+from playhead.runtime.core.storable import storable
 from playhead.runtime.core.submission import Submission, submission
 from playhead.runtime.log.memory import MemoryLog
 from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, NewRun, RunEnd, WriteResult
@@ -118,13 +119,19 @@ class Invocation:
         first, data = self._submitted
         await self._log.submit(NewRun(self.run_id, first.agent, first, data=data, parent=self._parent))
 
-    async def respond(self, responses: Mapping[str, Any]) -> None:
+    async def respond(self, responses: Mapping[str, Any], *, invocation_state: dict[str, Any] | None = None) -> None:
         """Queue the paused run again, with responses by interrupt id.
+
+        Args:
+            invocation_state: Passed to tools from now on, unchanged; None for what they get already.
 
         Raises:
             InterruptNotOpenError: If a response names an interrupt that is not open; nothing is changed.
         """
-        await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(responses)))
+        stored = None if invocation_state is None else storable(invocation_state)
+        await self._log.signal(self.run_id, Signal(uuid4().hex, "respond", dict(responses), stored))
+        if invocation_state is not None:
+            self.invocation_state = invocation_state
         self.paused = False
 
     async def records(self) -> AsyncGenerator[Stored, None]:

@@ -18,7 +18,17 @@ import msgpack
 from pydantic import ValidationError
 
 from playhead.runtime.core.errors import EncodingError, ForeignRecordError, RecordTooLargeError
-from playhead.runtime.core.records import RECORD_TYPES, CheckedRecord, MessageAdded, ModelChunk, Record, UnknownRecord
+from playhead.runtime.core.records import (
+    RECORD_TYPES,
+    CheckedRecord,
+    CycleStarted,
+    MessageAdded,
+    ModelChunk,
+    ModelStarted,
+    Record,
+    RunResumed,
+    UnknownRecord,
+)
 from playhead.runtime.core.segments import REASONING, TEXT, WHOLE, Stored, compact, record_of
 
 __all__ = [
@@ -133,7 +143,17 @@ def limit_of(record: Record, limit: int) -> int:
     the records of a child, the result of a run) may be larger than any of its parts and must not fail for that reason. Its limit is
     `MAX_SUM_BYTES`.
     """
-    sums_up = record.type in _SUMS or (type(record) is MessageAdded and record.origin in ("model", "tools"))
+    match record:
+        case MessageAdded(origin="model" | "tools"):
+            sums_up = True
+        case (
+            ModelStarted(invocation_state=dict())
+            | CycleStarted(invocation_state=dict())
+            | RunResumed(invocation_state=dict())
+        ):
+            sums_up = True  # they repeat what `signal.received` has
+        case _:
+            sums_up = record.type in _SUMS
     return max(limit, MAX_SUM_BYTES) if sums_up else limit
 
 

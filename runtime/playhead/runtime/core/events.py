@@ -215,6 +215,7 @@ class Projection:
             case RunSubmitted():
                 self.invocation_state = record.invocation_state
             case CycleStarted(cycle=1) | CycleStarted(resumes=True) | RunResumed():
+                self._restate(record.invocation_state)
                 return [
                     Event({"init_event_loop": True, **self.invocation_state}),
                     Event(start=True),
@@ -309,7 +310,12 @@ class Projection:
         self._message.streamed.append(text)
         return [Event(event=item), Event({"data": text, "delta": {"text": text}, **self.invocation_state})]
 
+    def _restate(self, given: dict[str, Any] | None) -> None:
+        if given is not None:
+            self.invocation_state = given
+
     def _call_begins(self, record: ModelStarted) -> list[Event]:
+        self._restate(record.invocation_state)
         if record.continues:
             self._message.go_on()
             return []

@@ -211,7 +211,7 @@ def _signal(state: RunState, record: SignalReceived) -> RunState:
         case "cancel":
             return _cancelled(state, Cancel.read(record.body))
         case "respond":
-            return _responded(state, record.body)
+            return _responded(_restated(state, record), record.body)
         case "steer":
             return replace(state, steers=(*state.steers, *_said(record.body)))
         case _:
@@ -222,6 +222,11 @@ def _cancelled(state: RunState, cancel: Cancel) -> RunState:
     if cancel.after_current_tools:  # it ends the run as a tool's request does
         return replace(state, stop=Stop(text=cancel.message).after(state.stop))
     return replace(state, cancelled=True, cancel_text=cancel.message or state.cancel_text)
+
+
+def _restated(state: RunState, record: SignalReceived) -> RunState:
+    given = record.invocation_state
+    return state if given is None else replace(state, invocation_state=given, restated=True)
 
 
 def _responded(state: RunState, body: Any) -> RunState:

@@ -171,7 +171,9 @@ class Acts:
             case SignalReceived():
                 body: Any = record.body
                 answers = list(body.values()) if record.kind == "respond" and isinstance(body, dict) else body
-                self._add("signal", record.kind, entry, {"body": answers})
+                given = record.invocation_state
+                state = {} if given is None else {"invocation_state": given}
+                self._add("signal", record.kind, entry, {"body": answers, **state})
             case _:
                 self._add_rest(entry)
 

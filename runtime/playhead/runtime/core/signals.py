@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from playhead.runtime.core.cancels import Cancel
@@ -16,11 +17,13 @@ class Signal:
     """A request to a run. A signal that is sent twice with the same `signal_id` counts once.
 
     `kind` is `cancel` (the body of a `Cancel`), `respond` (`{interrupt id: response}`) or `steer` (a prompt).
+    `invocation_state` has the caller's values from a response on; None leaves those that the run has.
     """
 
     signal_id: str
     kind: str
     body: Any = None
+    invocation_state: Mapping[str, Any] | None = None
 
     @property
     def breaks_off(self) -> bool:
@@ -34,4 +37,4 @@ class Signal:
 
     def received(self, *, at: int) -> SignalReceived:
         """The record that says that the run's owner took it, at `at` ms."""
-        return SignalReceived(at=at, signal_id=self.signal_id, kind=self.kind, body=self.body)
+        return SignalReceived(at=at, **asdict(self))

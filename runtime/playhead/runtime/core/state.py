@@ -64,6 +64,7 @@ class RunState:
         invoked: Whether a hook has decided about the prompt.
         interrupts: The open interrupts, by id.
         responses: The responses of this batch, by interrupt id.
+        restated: Whether a response has replaced the caller's values that the run was submitted with.
         paused: Whether the run waits, or waited, for responses and has not resumed yet.
         steers: The steers, as messages, that are not in the history yet.
         cancelled: Whether a cancel is in force.
@@ -90,6 +91,7 @@ class RunState:
     session: str | None = None
     prompt: Any = None
     invocation_state: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    restated: bool = False
     terms: Terms = NO_TERMS
     opened: int = 0
     phase: Phase = "opening"
@@ -133,6 +135,11 @@ class RunState:
     agent_state: Mapping[str, Any] | None = None
     totals: Totals = NO_TOTALS
     resumed: tuple[Totals, int] | None = None
+
+    @property
+    def told_state(self) -> dict[str, Any] | None:
+        """The caller's values for records from which readers may begin: None if they are those of record 1."""
+        return dict(self.invocation_state) if self.restated else None
 
     @property
     def added(self) -> tuple[Message, ...]:

@@ -13,7 +13,7 @@ from playhead.runtime.core.metadata import Metadata, checked_metadata
 from playhead.runtime.core.records import RunSubmitted, now_ms
 from playhead.runtime.core.storable import ANY_SIZE
 
-__all__ = ["Submission", "submission"]
+__all__ = ["Submission", "check_plain", "submission"]
 
 
 class Submission(NamedTuple):
@@ -67,18 +67,18 @@ def submission(
     )
     try:
         data = encode_record(record, limit=ANY_SIZE)
-    except EncodingError as error:
-        raise _of_its_key(invocation_state, error) from error
+    except EncodingError:
+        check_plain(invocation_state)
+        raise
     if len(data) > limit:
         raise RecordTooLargeError("the prompt", size=len(data), limit=limit)
     return Submission(record, data)
 
 
-def _of_its_key(invocation_state: Mapping[str, Any], error: EncodingError) -> EncodingError:
-    """The error that names the key whose value cannot be stored."""
+def check_plain(invocation_state: Mapping[str, Any]) -> None:
+    """Raise EncodingError, with the key, if a value cannot be stored."""
     for key, value in invocation_state.items():
         try:
             pack(value)
-        except EncodingError as found:
-            return EncodingError(f"invocation_state[{key!r}] {found}")
-    return error
+        except EncodingError as error:
+            raise EncodingError(f"invocation_state[{key!r}] {error}") from error

@@ -33,7 +33,6 @@ class GuestContext:
         run_id: The run.
         session_id: Its session, or None.
         history: The messages of the session before this run, in the form of the Converse API.
-        invocation_state: The caller's values.
         result: What the run gives at its end; set it. A text is the last message; other plain data is the structured output.
         items: What the run adds to the conversation after its prompt, in a form of one's own, for `past` of the next run of the
             session; set it to plain data.
@@ -45,13 +44,22 @@ class GuestContext:
         self.run_id: str = recorder.run_id
         self.session_id: str | None = visit.submitted.session
         self.history: Sequence[Message] = tuple(visit.said.messages)
-        self.invocation_state: dict[str, Any] = dict(visit.submitted.invocation_state)
+        self._values = dict(visit.submitted.invocation_state)
+        self._restated: dict[str, Any] | None = None
         self.result: Any = None
         self.items: Sequence[Any] = ()
         self.usage: Mapping[str, int] = {}
         self._steps = Steps(recorder)
         self._models = ModelCalls(recorder)
         self._tools = ToolCalls(recorder)
+
+    @property
+    def invocation_state(self) -> dict[str, Any]:
+        """The caller's values: those of the last response that had some, else those of the submitted run."""
+        restated = self._recorder.restated
+        if restated is not None and restated is not self._restated:
+            self._restated, self._values = restated, dict(restated)
+        return self._values
 
     @property
     def replaying(self) -> bool:

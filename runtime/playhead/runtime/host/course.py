@@ -76,10 +76,11 @@ class RecordedTool(NamedTuple):
 
 
 class RecordedAnswer(NamedTuple):
-    """The response to a question, and the number of the record that has it."""
+    """The response to a question, the number of the record that has it, and the caller's values from there on, if others."""
 
     seq: int
     response: Any
+    invocation_state: dict[str, Any] | None
 
 
 class Course:
@@ -118,10 +119,10 @@ class Course:
             case ToolStarted() | ToolProgressed() | ToolFinished() | ToolInterrupted():
                 self._tools.setdefault(record.lane, []).append(entry)
                 self._questions[record.lane] += isinstance(record, ToolInterrupted)
-            case SignalReceived(kind="respond", body=body):
+            case SignalReceived(kind="respond", body=body, invocation_state=state):
                 for question, response in cast("dict[str, Any]", body or {}).items():
                     if response is not None:
-                        self._answers.setdefault(question, deque()).append(RecordedAnswer(entry.seq, response))
+                        self._answers.setdefault(question, deque()).append(RecordedAnswer(entry.seq, response, state))
             case SignalReceived():
                 self._signals.append(entry)
             case _:

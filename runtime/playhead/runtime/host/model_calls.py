@@ -107,7 +107,7 @@ class ModelCalls:
         self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
         recorder = self._recorder
-        recorder.put(ModelStarted(at=now_ms(), lane=key, request=digest(request)))
+        recorder.put(ModelStarted(at=now_ms(), lane=key, request=digest(request), invocation_state=recorder.restated))
         try:
             async with closing(stream()) as items:
                 async for item in items:

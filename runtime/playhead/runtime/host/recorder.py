@@ -57,6 +57,8 @@ class Recorder:
         cancelled: Whether a cancel is in force.
         when_cancelled: Called when it comes into force; None until the guest has begun, and signals then wait.
         steers: The prompts that were sent to the running run, and that the guest has not taken.
+        restated: The caller's values of the last response that had some and that the guest has come to; None for those of
+            record 1.
         pause_result: What the result of a pause has besides its questions.
     """
 
@@ -69,6 +71,7 @@ class Recorder:
         self.cancelled: bool = False
         self.when_cancelled: Callable[[], object] | None = None
         self.steers: deque[Any] = deque()
+        self.restated: dict[str, Any] | None = None
         self.pause_result: dict[str, Any] = {"stop_reason": "interrupt", "message": {}, "state": {}}
         self._home: asyncio.AbstractEventLoop | None = None
         self._pipe = pipe
@@ -248,6 +251,7 @@ class Recorder:
         logged = self.course.answer(interrupt["id"])
         if logged is not None:
             await self.in_turn(logged.seq)
+            self._restate(logged.invocation_state)
             return logged.response
         if interrupt["id"] in self._early:
             return self._early.pop(interrupt["id"])
@@ -349,10 +353,15 @@ class Recorder:
             case "steer":
                 self.steers.append(record.body)
             case "respond":
+                self._restate(record.invocation_state)
                 for question, response in cast("dict[str, Any]", record.body or {}).items():
                     self._respond(question, response)
             case _:
                 pass
+
+    def _restate(self, given: dict[str, Any] | None) -> None:
+        if given is not None:
+            self.restated = given
 
     def _respond(self, question: str, response: Any) -> None:
         if response is None:  # not a response, as in Strands

@@ -141,6 +141,7 @@ class Loop:
         self.answer: AddAnswer | None = whole_answer(partial)
         self._terms: Terms = state.terms.over(spec.terms)
         self._partial = partial if spec.on_partial == "continue" else ()
+        self._values_of_log = invocation_state is None
         values = dict(state.invocation_state) if invocation_state is None else invocation_state
         self._context = CallContext(
             invocation_state=values, cancel_signal=self.control.cancel_signal, session_id=state.session
@@ -189,6 +190,7 @@ class Loop:
             for signal in self.control.take():  # before any new work, so that `decide` sees a cancel
                 received = signal.received(at=now_ms())
                 self._count(received)
+                self._restate(received)
                 yield received
             step = self._next_step()
             if step is None:
@@ -211,6 +213,13 @@ class Loop:
                     yield item
             if isinstance(step, Pause):  # the run has no owner after this: a later signal is for the next owner
                 return
+
+    def _restate(self, received: SignalReceived) -> None:
+        """Take the caller's values of a response, unless the caller is here and gave the objects themselves."""
+        if self._values_of_log and received.invocation_state is not None:
+            values = self._context.invocation_state
+            values.clear()
+            values.update(received.invocation_state)
 
     def _begun_state(self) -> StateChanged | None:
         """The state from which the run begins, unless the log has it or it is empty."""
@@ -323,6 +332,7 @@ class Loop:
             session_cut=began.cut,
             again=step.again,
             resumes=step.resumes,
+            invocation_state=self.state.told_state if step.resumes else None,
         )
 
     def _at_once(self, step: Step) -> Sequence[Record]:
@@ -346,7 +356,7 @@ class Loop:
             case Pause():
                 return [RunPaused(at=at, interrupts=step.interrupts, result=step.result)]
             case Resume():
-                return [RunResumed(at=at)]
+                return [RunResumed(at=at, invocation_state=self.state.told_state)]
             case ProduceOutput(name, value):
                 return [StructuredOutputProduced(at=at, name=name, value=value)]
             case ReadOutput(message):

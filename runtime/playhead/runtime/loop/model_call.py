@@ -81,7 +81,7 @@ class ModelCall:
         self._step = step
         self._spec = spec
         self._state = state
-        self._announced = _announcement(step)
+        self._announced = _announcement(step, state.told_state)
         self._head = head
         self._asked_at = head() + len(self._announced)
         self._control = control
@@ -223,10 +223,16 @@ class ModelCall:
         return answered(model_message(assembler.message()), assembler.stop_reason)
 
 
-def _announcement(step: CallModel) -> list[Record]:
+def _announcement(step: CallModel, invocation_state: dict[str, Any] | None) -> list[Record]:
     at = now_ms()
     delay = step.failed.delay if step.failed is not None else None
-    started = ModelStarted(at=at, attempt=step.attempt, continues=step.partial is not None, delay=delay)
+    started = ModelStarted(
+        at=at,
+        attempt=step.attempt,
+        continues=step.partial is not None,
+        delay=delay,
+        invocation_state=invocation_state,
+    )
     if (plan := step.summarizes) is not None:
         differs = {"system_prompt": plan.system_prompt, "tool_specs": None}
         asked = {"summarizes": list(plan.reduction.removed), "differs": differs}

@@ -124,7 +124,7 @@ class Playback:
         signals: list[Signal] = []
         while (spot := await self.peek(len(signals))) is not None and isinstance(spot.stored, SignalReceived):
             record = spot.stored
-            signals.append(Signal(record.signal_id, record.kind, record.body))
+            signals.append(Signal(record.signal_id, record.kind, record.body, record.invocation_state))
         self.control.deliver(signals)
         return bool(signals)
 

@@ -35,7 +35,7 @@ async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, st
     await past.begin([])
     session = past.state.messages
     submitted: RunSubmitted | None = None
-    answers: dict[str, Any] = {}
+    answers: dict[str, tuple[Any, dict[str, Any] | None]] = {}
     began: dict[str, Any] | None = None
     while (spot := await past.tape.peek()) is not None:
         record = spot.stored
@@ -46,7 +46,8 @@ async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, st
         elif isinstance(record, SignalReceived):
             if record.kind != "respond":
                 raise ValueError(f"run {recording.run_id}: a {record.kind} depends on its moment; export another run")
-            answers |= cast("dict[str, Any]", record.body)
+            given = cast("dict[str, Any]", record.body)
+            answers |= {one: (response, record.invocation_state) for one, response in given.items()}
         past.advance()
     if submitted is None:
         raise ValueError(f"run {recording.run_id} does not begin with a run.submitted, so its prompt is not known")
@@ -56,7 +57,7 @@ async def rerun(run: Recorded, agent: AgentSource | Make) -> tuple[MemoryLog, st
 class _Rerun:
     """A run of an agent in a memory log, as a client and a worker make one."""
 
-    def __init__(self, agent: AgentSource, answers: dict[str, Any]) -> None:
+    def __init__(self, agent: AgentSource, answers: dict[str, tuple[Any, dict[str, Any] | None]]) -> None:
         self._name = agent.name
         self._answers = answers
         self._log = MemoryLog()
@@ -92,5 +93,6 @@ class _Rerun:
         asked = [str(one["id"]) for one in paused.interrupts]
         if unknown := [one["name"] for one in paused.interrupts if one["id"] not in self._answers]:
             raise ValueError(f"the agent asks {unknown[0]!r} now, which the recorded run was not asked")
-        responses = {one: self._answers[one] for one in asked}
-        await self._log.signal(self._run_id, Signal(new_token(), "respond", responses))
+        responses = {one: self._answers[one][0] for one in asked}
+        given = [state for one, (_, state) in self._answers.items() if one in asked and state is not None]
+        await self._log.signal(self._run_id, Signal(new_token(), "respond", responses, given[-1] if given else None))

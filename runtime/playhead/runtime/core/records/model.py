@@ -33,7 +33,8 @@ class CycleStarted(CheckedRecord):
     been cut from the session before; both are the same in all its cycles. The session cannot grow or be cut while the run
     holds it, so every owner of the run finds the same numbers. They are not in `run.claimed`, because that record is
     encoded before the claim picks its run. `again`: it repeats the cycle before, whose history did not fit the context of
-    the model. `resumes`: the run had come to its end, and a hook let it go on with another prompt, whose first cycle this is.
+    the model. `resumes`: the run had come to its end, and a hook let it go on with another prompt, whose first cycle this is;
+    `invocation_state` is then as in `RunResumed`.
     """
 
     type: str = "cycle.started"
@@ -42,6 +43,7 @@ class CycleStarted(CheckedRecord):
     session_cut: int = 0
     again: bool = False
     resumes: bool = False
+    invocation_state: dict[str, Any] | None = None
 
 
 class ModelStarted(CheckedRecord):
@@ -52,7 +54,7 @@ class ModelStarted(CheckedRecord):
     wait before it, in seconds, if it repeats a call that failed; None in logs of version 0.1. `summarizes`: the messages of
     the history that the model is to summarize, as `ContextReduced` counts them; its chunks are then not the run's answer.
     `lane` names the call of a hosted guest, whose `step.finished` has the same key; empty otherwise. `request` is a digest
-    of what such a call asks.
+    of what such a call asks. `invocation_state` is as in `RunResumed`.
     """
 
     type: str = "model.started"
@@ -63,6 +65,7 @@ class ModelStarted(CheckedRecord):
     summarizes: list[tuple[int, int]] = []
     lane: str = ""
     request: str = ""
+    invocation_state: dict[str, Any] | None = None
 
 
 class ModelChunk(Record):

@@ -101,21 +101,28 @@ class RunPaused(CheckedRecord):
 
 
 class RunResumed(CheckedRecord):
-    """Every interrupt has its response, and the run continues. The owner writes it before it runs the calls again."""
+    """Every interrupt has its response, and the run continues. The owner writes it before it runs the calls again.
+
+    `invocation_state` has the caller's values if a response has replaced those of `run.submitted`: readers that begin
+    here need them for the events. So it is in `cycle.started` and `model.started`.
+    """
 
     type: str = "run.resumed"
+    invocation_state: dict[str, Any] | None = None
 
 
 class SignalReceived(CheckedRecord):
     """The owner took a signal from the inbox; it takes effect here, in the order of the log.
 
     `body` is for `cancel` None or the body of a `Cancel`, `{interrupt id: response}` for `respond`, a prompt for `steer`.
+    `invocation_state` has the caller's values from a response on; None leaves those that the run has.
     """
 
     type: str = "signal.received"
     signal_id: str
     kind: str
     body: Any = None
+    invocation_state: dict[str, Any] | None = None
 
 
 class StateChanged(CheckedRecord):

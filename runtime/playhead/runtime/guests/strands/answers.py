@@ -8,7 +8,13 @@ import anyio
 
 from playhead.runtime.host.guest import Visit
 
-__all__ = ["responses_to"]
+__all__ = ["responses_to", "state_of"]
+
+
+def state_of(visit: Visit) -> dict[str, Any]:
+    """A copy of the caller's values for the next invocation: as in Strands those of the call that responds."""
+    restated = visit.recorder.restated
+    return dict(visit.submitted.invocation_state if restated is None else restated)
 
 
 async def responses_to(visit: Visit, interrupts: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -94,7 +94,7 @@ class EventRecorder:
         shape = [next(mark for mark in _MARKS if mark in event) for event in self._marks]
         if shape[:1] == ["init_event_loop"] and len(shape) == 3 and (self.resumed or self._cycle == 0):
             await self.flush(marks=False)
-            record = RunResumed(at=now_ms()) if self.resumed else CycleStarted(at=now_ms(), cycle=1)
+            record = self._resumed() if self.resumed else CycleStarted(at=now_ms(), cycle=1)
             await self._recorder.emit(record, same=lambda _: True)
             self._cycle, self.resumed, self._marks = max(self._cycle, 1), False, []
         elif shape == ["start", "start", "start_event_loop"] and self._cycle:
@@ -104,6 +104,9 @@ class EventRecorder:
             await self._recorder.emit(record, same=lambda logged: logged.cycle == record.cycle)
         else:
             await self.flush()
+
+    def _resumed(self) -> RunResumed:
+        return RunResumed(at=now_ms(), invocation_state=self._recorder.restated)
 
     async def flush(self, *, announced: Any = None, marks: bool = True) -> None:
         """Record what was held back: an end that did not come, messages without an event, and marks that begin no cycle."""

@@ -19,7 +19,7 @@ from playhead.runtime.core.failures import failure
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
 from playhead.runtime.core.terms import TERM_OPTIONS
-from playhead.runtime.guests.strands.answers import responses_to
+from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.many import agents_of, run_many
@@ -145,7 +145,7 @@ class StrandsGuest(Guest):
         prompt, resumed = visit.submitted.prompt, False
         while True:
             try:
-                result = await _invoked(agent, visit.submitted, prompt, events)
+                result = await _invoked(agent, visit, prompt, events)
             except Exception as error:
                 forced, events.forced = events.forced, None
                 await events.flush()
@@ -161,11 +161,11 @@ class StrandsGuest(Guest):
             events.resumed = resumed = True
 
 
-async def _invoked(agent: Agent, submitted: RunSubmitted, prompt: Any, events: EventRecorder) -> Any:
+async def _invoked(agent: Agent, visit: Visit, prompt: Any, events: EventRecorder) -> Any:
     """One invocation of the agent; its result."""
     result: Any = None
-    state = dict(submitted.invocation_state)
-    limits = submitted.options.get("limits")
+    state = state_of(visit)
+    limits = visit.submitted.options.get("limits")
     async with aclosing(cast("Any", agent.stream_async(prompt, invocation_state=state, limits=limits))) as stream:
         async for event in stream:
             if "result" in event:

@@ -11,7 +11,7 @@ from strands.multiagent.base import MultiAgentBase, MultiAgentResult
 
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.records import EventEmitted, Record, RunCancelled, RunCompleted, now_ms
-from playhead.runtime.guests.strands.answers import responses_to
+from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.forms import steady, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
@@ -73,7 +73,7 @@ async def _invoke(many: MultiAgentBase, visit: Visit) -> Record:
 async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgentResult:
     """One invocation; its result, which leaves no event because the end of the run tells it."""
     result: Any = None
-    events = many.stream_async(prompt, invocation_state=dict(visit.submitted.invocation_state))
+    events = many.stream_async(prompt, invocation_state=state_of(visit))
     async with aclosing(cast("Any", events)) as stream:
         async for event in stream:
             if event.get("type") == _RESULT:
