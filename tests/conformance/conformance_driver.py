@@ -111,8 +111,8 @@ async def _ask_twice(agent: Agent) -> None:
     raise AssertionError("a second call of a running agent was not refused")
 
 
-async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
-    """The scenario through a worker that serves its agent, in a session of its own.
+async def drive_fleet(scenario: Scenario, fleet: Fleet, *, served: Callable[..., Any] = serving) -> Recording:
+    """The scenario through a worker that serves its agent, in a session of its own. `served` is `serving` or one like it.
 
     Raises:
         NotImplementedError: It needs what playhead does not have.
@@ -121,7 +121,7 @@ async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
     recording = Recording()
     preloaded = scenario.get("agent", {}).get("messages", [])
     turns: list[dict[str, Any]] = []  # those that have begun
-    async with serving(
+    async with served(
         scenario, fleet, note=recording.requests.append, cancels=lambda: turns[-1].get("cancel_after")
     ) as client:
         remote = _Remote(client, scenario["id"], f"conformance-{uuid4().hex}", recording)
@@ -133,7 +133,8 @@ async def drive_fleet(scenario: Scenario, fleet: Fleet) -> Recording:
                 break
             history: list[Any] = in_context([*preloaded, *encode(await remote.messages())])
             recording.histories.append(None if remote.is_paused else history)
-        recording.recorded_requests += await remote.recorded_requests()
+        if served is serving:  # guests record a digest
+            recording.recorded_requests += await remote.recorded_requests()
     return recording
 
 

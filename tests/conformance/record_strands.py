@@ -12,7 +12,8 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Generator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from tests.conformance.conformance_recording import Recording, due_actions, prom
 from tests.conformance.conformance_scenarios import Folder, Scenario, decode, encode
 from tests.conformance.conformance_tools import build_tools
 
-__all__ = ["record", "strands_line", "write"]
+__all__ = ["PlayedModel", "record", "strands_agent", "strands_line", "write"]
 
 _SYSTEM: Final = {
     *("agent", "model", "messages", "system_prompt", "tool_config", "request_state", "event_loop_cycle_id"),
@@ -51,11 +52,11 @@ _ERRORS: Final[dict[str, type[Exception]]] = {
 }
 
 
-class _Model(Model):
-    """Plays `model_calls`, and keeps what it was asked."""
+class PlayedModel(Model):
+    """Plays `model_calls`, and keeps what it was asked: the number of a call is that of the requests before it."""
 
-    def __init__(self, calls: list[dict[str, Any]]) -> None:
-        self.requests: list[dict[str, Any]] = []
+    def __init__(self, calls: list[dict[str, Any]], requests: list[dict[str, Any]] | None = None) -> None:
+        self.requests: list[dict[str, Any]] = [] if requests is None else requests
         self._calls = calls
 
     def update_config(self, **model_config: Any) -> None:
@@ -93,7 +94,9 @@ class _Model(Model):
             raise _ERRORS[error["kind"]](error["message"])
 
 
-def _agent(scenario: Scenario) -> strands.Agent:
+def strands_agent(scenario: Scenario, requests: Mapping[str, list[dict[str, Any]]] | None = None) -> strands.Agent:
+    """The scenario's agent. `requests`: where its models keep what they were asked, by the name of an agent within it or `""`."""
+    asked: Mapping[str, list[dict[str, Any]]] = defaultdict(list) if requests is None else requests
     options: dict[str, Any] = scenario.get("agent", {})
     executor = SequentialToolExecutor if options.get("tool_executor") == "sequential" else ConcurrentToolExecutor
     manager: dict[str, Any] = {}
@@ -104,9 +107,9 @@ def _agent(scenario: Scenario) -> strands.Agent:
             "conversation_manager": SlidingWindowConversationManager(**given) if windowed else NullConversationManager()
         }
     make = partial(strands.tool, context=True)
-    tools: list[Any] = build_tools(scenario, agent=_agent_as_tool, make=make, context=ToolContext)
+    tools: list[Any] = build_tools(scenario, agent=partial(_agent_as_tool, asked), make=make, context=ToolContext)
     return strands.Agent(
-        model=_Model(scenario["model_calls"]),
+        model=PlayedModel(scenario["model_calls"], asked[""]),
         tools=tools,
         system_prompt=options.get("system_prompt"),
         messages=decode(options.get("messages", [])),
@@ -119,8 +122,8 @@ def _agent(scenario: Scenario) -> strands.Agent:
     )
 
 
-def _agent_as_tool(spec: dict[str, Any], tools: list[Any]) -> Any:
-    model = _Model(spec["behaviour"]["model_calls"])
+def _agent_as_tool(asked: Mapping[str, list[dict[str, Any]]], spec: dict[str, Any], tools: list[Any]) -> Any:
+    model = PlayedModel(spec["behaviour"]["model_calls"], asked[spec["name"]])
     agent = strands.Agent(model=model, name=spec["name"], tools=tools, callback_handler=None)
     delegate = spec["behaviour"].get("delegate", False)
     return agent.as_tool(name=spec["name"], description=spec["description"], delegate=delegate)
@@ -189,7 +192,7 @@ def _waiting_is_virtual() -> Generator[None]:
 
 async def record(scenario: Scenario) -> Recording:
     """What Strands does with the scenario."""
-    recording, agent = Recording(), _agent(scenario)
+    recording, agent = Recording(), strands_agent(scenario)
     for number, step in enumerate(scenario["turns"]):
         prompt, state = prompt_of(step, recording), decode(step.get("invocation_state", {}))
         try:
@@ -206,7 +209,7 @@ async def record(scenario: Scenario) -> Recording:
         else:
             recording.note(number, end="ok")
         recording.histories.append(_encoded(agent.messages))
-    assert isinstance(agent.model, _Model)
+    assert isinstance(agent.model, PlayedModel)
     recording.requests += agent.model.requests
     return recording
 

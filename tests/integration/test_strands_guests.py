@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import strands
+from pydantic import BaseModel
 from strands.hooks import AfterToolCallEvent
 from strands.multiagent.graph import Graph
 
@@ -111,15 +112,29 @@ async def test_a_cancel_ends_the_agent_as_strands_does(fleet: Fleet, caplog: pyt
     assert "does not end" not in caplog.text, "it ended by itself"
 
 
-async def test_limits_of_a_call_hold_and_a_structured_output_is_refused(fleet: Fleet) -> None:
+class Person(BaseModel):
+    """A structured output of a call."""
+
+    name: str
+    age: int | None = None
+
+
+async def test_limits_and_a_structured_output_of_a_call_hold(fleet: Fleet) -> None:
     calls = [said(calls=[("slow", use_id, {"n": 1})]) for use_id in "abc"]
-    async with fleet.worker(World().agent(*calls, name="clerk")), fleet.client() as client:
+    wrong, right = (said(calls=[("Person", use_id, given)]) for use_id, given in (("d", {}), ("e", {"name": "Ada"})))
+
+    def teller() -> strands.Agent:
+        return World().agent(said("It is Ada."), wrong, right)
+
+    async with fleet.worker(World().agent(*calls, name="clerk"), teller), fleet.client() as client:
         run = await client.start("clerk", "Go", limits={"turns": 2})
         assert (await run.result()).stop_reason == "limit_turns"
-        schema = {"title": "X", "type": "object", "properties": {}}
-        refused = await client.start("clerk", "Go", structured_output_model=schema)
-        with pytest.raises(RunFailedError, match="does not allow structured_output="):
-            await refused.result()
+        asked = await client.start("teller", "Who?", structured_output_model=Person)
+        assert (await asked.result()).structured_output == Person(name="Ada")
+        asked = await client.start("teller", "Who?", structured_output_model=Person.model_json_schema())
+        assert (await asked.result()).structured_output == {"name": "Ada"}
+        results = [str(event) for event in [one async for one in asked.stream_async()] if "toolResult" in str(event)]
+        assert "Field 'name': Field required" in results[0], "it is checked by its schema"
 
 
 async def test_a_hook_and_a_callback_handler_are_told_what_has_happened_before(fleet: Fleet) -> None:

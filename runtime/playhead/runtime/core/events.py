@@ -278,6 +278,7 @@ class Projection:
                 output = typed_output(self.output_class, record.result.get("structured_output"), run_id=self.run_id)
                 # A cycle that a limit prevents has begun in Strands, unless it repeats one whose history was too long.
                 limited = is_limit_reason(record.result.get("stop_reason")) and not self._refused
+                limited = limited and record.result.get("begun", True)  # a hosted agent of Strands tells if it did not
                 begun = [Event(start=True)] if limited else []
                 return [*begun, Event(result=AgentResult(record.result).with_output(output))]
             case RunFailed():

@@ -49,10 +49,11 @@ class RecordedCall:
 
     @property
     def whole(self) -> bool:
-        """Whether all its chunks are there: it has ended, or its last one is that which ends an answer."""
+        """Whether all its chunks are there: it has ended, or the one is there that comes after the end of an answer."""
         if self.ended is not None:
             return True
-        return bool(self.chunks) and "metadata" in cast("ModelChunk", self.chunks[-1].record).chunk
+        chunks = (cast("ModelChunk", one.record).chunk for one in self.chunks)
+        return any("messageStop" in chunk for chunk in chunks) and any("metadata" in chunk for chunk in chunks)
 
 
 class RecordedTool(NamedTuple):
@@ -202,6 +203,11 @@ class Course:
             last = max([last, *(one.seq for one in entries)])
             self._lanes[lane] = deque(one for one in entries if one.seq < first)
         return last
+
+    @property
+    def cancels(self) -> bool:
+        """Whether a cancel is still to come into force."""
+        return any(cast("SignalReceived", one.record).kind == "cancel" for one in self._signals)
 
     def signal(self, *, before: float) -> SignalReceived | None:
         """Take the next signal, if it is in the log before that number and before every event that is still to come."""

@@ -93,9 +93,11 @@ class Host:
                                 yield FLUSH
                                 _settle(stored)
                             case _:
-                                output = self._counted(self._failed(item.error) if isinstance(item, Raised) else item)
-                                yield output
-                                if isinstance(output, Record) and output.type in _ENDS:
+                                made = self._failed(item.error) if isinstance(item, Raised) else item
+                                for output in self._before_end(made):
+                                    yield self._counted(output)
+                                yield self._counted(made)
+                                if isinstance(made, Record) and made.type in _ENDS:
                                     return
                     if recorder.waits_for_space:
                         thread.call(recorder.make_space)
@@ -158,10 +160,12 @@ class Host:
             self._guest.name,
             CANCEL_GRACE_S,
         )
-        return [*self._unreceived(), _cancelled()]
+        return [_cancelled()]
 
-    def _unreceived(self) -> list[Record]:
-        """The records of signals that the guest had no chance to take, because it blocks its loop."""
+    def _before_end(self, made: Stored | Encoded) -> list[Record]:
+        """The records of signals that the guest had no chance to take: the log ends no run for which signals wait."""
+        if not isinstance(made, Record) or made.type not in TERMINAL_TYPES:
+            return []
         return [one.received(at=now_ms()) for one in self._delivered if one.signal_id not in self._received]
 
     def _failed(self, error: BaseException) -> Record:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing
 from typing import Any, cast
 
 from playhead.runtime.core.foreign_chunks import as_chunk, of_chunk
-from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted, StepFinished, now_ms
+from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted, Record, StepFinished, now_ms
 from playhead.runtime.host.course import RecordedCall
 from playhead.runtime.host.forms import closing, digest, stored_form
 from playhead.runtime.host.raised import recorded
@@ -60,13 +61,13 @@ class ModelCalls:
         call, step = recorder.course.call(key), recorder.course.step(key)
         if step is not None:
             await recorder.in_turn(step.seq)
-            for item in cast("list[Any]", value_of(step.record)):
+            for item in _given(step.record):
                 yield item
             return
         if call is not None:
             self._compare(call, request, key)
-            if call.whole:
-                async for item in self._again(call, key):
+            if call.whole or recorder.course.cancels:
+                async for item in self._again(call, key, request, stream):
                     yield item
                 return
             first, last = call.started.seq, recorder.course.withdraw(call)
@@ -90,38 +91,60 @@ class ModelCalls:
                 call.started.seq,
             )
 
-    async def _again(self, call: RecordedCall, key: str) -> AsyncGenerator[Any, None]:
-        """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them."""
+    async def _again(
+        self, call: RecordedCall, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
+    ) -> AsyncGenerator[Any, None]:
+        """The items of a call that is whole, and what it raised. A cancel comes into force between the same two of them.
+
+        Of a call that broke off after a cancel, what is left for the guest to hear of it.
+        """
         recorder = self._recorder
         await recorder.in_turn(call.started.seq)
         for entry in call.chunks:
             recorder.apply_signals(before=entry.seq)
             yield of_chunk(cast("ModelChunk", entry.record).chunk)
-        if call.ended is None:
+        if call.ended is not None:
+            await recorder.in_turn(call.ended.seq)
+            for item in _given(call.ended.record):
+                yield item
+        elif call.whole:
             recorder.put(StepFinished(at=now_ms(), key=key))
-            return
-        await recorder.in_turn(call.ended.seq)
-        value_of(call.ended.record)
+        else:
+            recorder.apply_signals(before=math.inf)
+            async with aclosing(self._items(key, stream)) as items:
+                async for item in items:
+                    yield item
 
     async def _live(
         self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
         recorder = self._recorder
         recorder.put(ModelStarted(at=now_ms(), lane=key, request=digest(request), invocation_state=recorder.restated))
+        async with aclosing(self._items(key, stream)) as items:
+            async for item in items:
+                yield item
+
+    async def _items(self, key: str, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+        """The items of a call that has begun, recorded as they pass, and its end."""
+        recorder = self._recorder
+        unseen: list[Any] = []  # came after a cancel: the guest throws it away, and no reader sees it
         try:
             async with closing(stream()) as items:
                 async for item in items:
                     said = stored_form(item, what=f"an item of the {key.lstrip('/')}")
-                    recorder.put_chunk(as_chunk(said))
                     await recorder.space()
+                    if recorder.cancelled:
+                        unseen.append(said)
+                    else:
+                        recorder.put_chunk(as_chunk(said))
                     yield said
         except GeneratorExit:  # the guest has heard enough
-            recorder.put(StepFinished(at=now_ms(), key=key))
+            recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
             raise
         except Exception as error:
-            recorder.put(StepFinished(at=now_ms(), key=key, error=recorded(error)))
+            recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None, error=recorded(error)))
             raise
-        recorder.put(StepFinished(at=now_ms(), key=key))
+        recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
 
     async def _whole(
         self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
@@ -137,6 +160,12 @@ class ModelCalls:
             self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items))
             raise
         except Exception as error:
-            self._recorder.put_step(StepFinished(at=now_ms(), key=key, error=recorded(error)))
+            self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items, error=recorded(error)))
             raise
         self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items))
+
+
+def _given(record: Record) -> Iterator[Any]:
+    """The items that the end of a call holds; then what the call raised, if it did."""
+    yield from cast("StepFinished", record).value or ()
+    value_of(record)

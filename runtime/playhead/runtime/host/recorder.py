@@ -174,13 +174,19 @@ class Recorder:
     async def emit(self, record: Record, *, same: Callable[[Any], bool]) -> Any:
         """The next record of a lane: that of the log, if it has one, else `record`, which is then written.
 
+        Signals that arrive while it waits for space come into force before it, here and in the log.
+
         `same` says of a record of that type whether it stands for this one. If it does not, the run fails.
         """
-        logged = self.course.next_event(getattr(record, "lane", ""))
+        lane = getattr(record, "lane", "")
+        logged = self.course.next_event(lane)
         if logged is None:
-            self.put(record)
+            if not lane:
+                self.apply_signals(before=math.inf)
             await self.space()
+            self.put(record)
             return record
+        self.apply_signals(before=logged.seq)
         if type(logged.record) is not type(record) or not same(logged.record):
             await self.fail(self._diverged(f"gave {_shown(record)}", logged.record, logged.seq))
         return logged.record
@@ -316,7 +322,7 @@ class Recorder:
         self._pipe.flush()
         return went_on
 
-    def apply_signals(self, *, before: int) -> None:
+    def apply_signals(self, *, before: float) -> None:
         """Let the signals that are in the log before that record come into force."""
         while (logged := self.course.signal(before=before)) is not None:
             self._apply(logged)

@@ -33,6 +33,7 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunPaused,
     RunResumed,
+    SignalReceived,
     StateChanged,
     StructuredOutputProduced,
     now_ms,

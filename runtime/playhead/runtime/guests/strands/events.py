@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel
+from strands import Agent
 from strands.hooks import AfterModelCallEvent, MessageAddedEvent
 
 from playhead.runtime.core.records import (
@@ -17,6 +18,7 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.guests.strands.forms import wire
+from playhead.runtime.guests.strands.reductions import Reductions
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.recorder import Recorder
 
@@ -31,12 +33,16 @@ class EventRecorder:
     Attributes:
         resumed: Whether the next cycle is the first after a pause.
         forced: The `force_stop` event that is not recorded yet: at the end of a run that fails, its end tells it.
+        delegated: Whether the events are those of an agent to which the agent has delegated its turn: they are recorded
+            where that one gives them.
     """
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, agent: Agent | None) -> None:
         self.resumed: bool = False
         self.forced: dict[str, Any] | None = None
+        self.delegated: bool = False
         self._recorder = recorder
+        self._reductions = None if agent is None else Reductions(agent)
         self._marks: list[dict[str, Any]] = []
         self._added: list[Any] = []  # messages without an event: those of the prompt
         self._cycle = 0
@@ -53,6 +59,8 @@ class EventRecorder:
 
     async def take(self, event: dict[str, Any]) -> None:
         """Record what is not recorded elsewhere: chunks are where the model sends them, progress where a tool yields it."""
+        if self.delegated:
+            return
         if any(mark in event for mark in _MARKS):
             self._marks.append(event)
             if "start_event_loop" in event:
@@ -108,6 +116,18 @@ class EventRecorder:
     def _resumed(self) -> RunResumed:
         return RunResumed(at=now_ms(), invocation_state=self._recorder.restated)
 
+    def drop_begun(self) -> bool:
+        """Drop the mark of a cycle that a limit prevented, which readers compute; whether there is one."""
+        begun = [list(event) for event in self._marks] == [["start"]]
+        if begun:
+            self._marks = []
+        return begun
+
+    async def reduced(self) -> None:
+        """Record what the agent has left out of its history, once all messages are recorded."""
+        for record in self._reductions.records() if self._reductions is not None else ():
+            await self._recorder.emit(record, same=lambda logged, record=record: logged.removed == record.removed)
+
     async def flush(self, *, announced: Any = None, marks: bool = True) -> None:
         """Record what was held back: an end that did not come, messages without an event, and marks that begin no cycle."""
         if self.forced is not None:
@@ -132,3 +152,5 @@ class EventRecorder:
         )
         stored = cast("dict[str, Any]", logged.message)  # ids and times are made up each time: those of the log hold
         message.update({key: stored[key] for key in ("tracking_id", "metadata") if key in stored})
+        if self._reductions is not None:
+            self._reductions.added(message)

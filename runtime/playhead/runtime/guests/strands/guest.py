@@ -16,6 +16,7 @@ from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.context import in_context
 from playhead.runtime.core.errors import AgentFactoryError, OverrideRefusedError
 from playhead.runtime.core.failures import failure
+from playhead.runtime.core.limits import is_limit_reason
 from playhead.runtime.core.overrides import overrides_of, refuse_overrides
 from playhead.runtime.core.records import Record, RunCancelled, RunCompleted, RunSubmitted, now_ms
 from playhead.runtime.core.terms import TERM_OPTIONS
@@ -25,6 +26,7 @@ from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.many import agents_of, run_many
 from playhead.runtime.guests.strands.results import result_of
 from playhead.runtime.guests.strands.seams import put_seams
+from playhead.runtime.guests.strands.terms import call_terms
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.tool_calls import OnUnknownOutcome
@@ -73,7 +75,7 @@ class StrandsGuest(Guest):
             _check(agent, self.name)
         self._policies: Mapping[str, OnUnknownOutcome] = dict(on_unknown_outcome or {})
         self._rerun = frozenset(rerun)
-        self._terms = ("limits",) if isinstance(made, Agent) else ()
+        self._terms = TERM_OPTIONS if isinstance(made, Agent) else ()
         self._free = threading.Lock()
         self._as_new = source.take_snapshot(preset="session") if isinstance(source, Agent) else None
 
@@ -87,7 +89,7 @@ class StrandsGuest(Guest):
         return hash((self.name, id(self._source)))
 
     def check_options(self, first: Record) -> None:
-        """Refuse what the run with this record 1 is to have instead of the agent's own; agents of Strands know limits.
+        """Refuse what the run with this record 1 is to have instead of the agent's own; an agent knows limits and structured outputs, a graph not.
 
         Raises:
             OverrideRefusedError: The message names it.
@@ -131,8 +133,8 @@ class StrandsGuest(Guest):
     async def _run(self, agent: Agent, visit: Visit) -> Record:
         recorder = visit.recorder
         put_seams(agent)
-        agent.messages = [*agent.messages, *cast("Any", in_context(visit.said.messages))]
-        events = EventRecorder(recorder)
+        agent.messages = cast("Any", in_context(cast("Any", [*agent.messages, *visit.said.messages])))
+        events = EventRecorder(recorder, agent)
         run = HostedRun(recorder, agent, events, self._policies, self._rerun, ModelCalls(recorder))
         visit.cancel = agent.cancel
         token = HOSTED.set(run)
@@ -147,12 +149,13 @@ class StrandsGuest(Guest):
             try:
                 result = await _invoked(agent, visit, prompt, events)
             except Exception as error:
-                forced, events.forced = events.forced, None
-                await events.flush()
                 visit.error = error
-                return failure(error, force_stop=forced is not None)
-            await events.flush()
+                return await _failed(error, events)
             given = result_of(result, resumed=resumed)
+            if is_limit_reason(result.stop_reason) and not events.drop_begun():
+                given["begun"] = False
+            await events.flush()
+            await events.reduced()
             if result.stop_reason != "interrupt":
                 ended = RunCancelled if result.stop_reason == "cancelled" else RunCompleted
                 return ended(at=now_ms(), result=given)
@@ -161,12 +164,23 @@ class StrandsGuest(Guest):
             events.resumed = resumed = True
 
 
+async def _failed(error: Exception, events: EventRecorder) -> Record:
+    """The end of a run whose agent raised; it tells what forced the agent to stop, unless the agent told it otherwise."""
+    record, forced = failure(error, force_stop=events.forced is not None), events.forced
+    if forced is not None and forced.get("force_stop_reason") != record.message:
+        record = failure(error, force_stop=False)
+    else:
+        events.forced = None
+    await events.flush()
+    await events.reduced()
+    return record
+
+
 async def _invoked(agent: Agent, visit: Visit, prompt: Any, events: EventRecorder) -> Any:
     """One invocation of the agent; its result."""
     result: Any = None
-    state = state_of(visit)
-    limits = visit.submitted.options.get("limits")
-    async with aclosing(cast("Any", agent.stream_async(prompt, invocation_state=state, limits=limits))) as stream:
+    state, terms = state_of(visit), call_terms(agent, visit.submitted.options)
+    async with aclosing(cast("Any", agent.stream_async(prompt, invocation_state=state, **terms))) as stream:
         async for event in stream:
             if "result" in event:
                 result = event["result"]

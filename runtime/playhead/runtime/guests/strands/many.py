@@ -44,7 +44,7 @@ async def run_many(
     for _, agent in places:
         put_seams(agent)
     scopes = {id(agent): scope for scope, agent in places}
-    run = HostedRun(recorder, None, EventRecorder(recorder), policies, rerun, ModelCalls(recorder), scopes)
+    run = HostedRun(recorder, None, EventRecorder(recorder, None), policies, rerun, ModelCalls(recorder), scopes)
     visit.cancel = lambda: [agent.cancel() for _, agent in places]
     token = HOSTED.set(run)
     try:

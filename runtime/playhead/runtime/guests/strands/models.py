@@ -49,6 +49,8 @@ class RecordedModel(Model):
         """Ask the model, or give what it answered before."""
 
         def asks() -> AsyncIterable[Any]:
+            if run is not None and run.recorder.cancelled:
+                return _no_answer()
             return self.inner.stream(messages, tool_specs, system_prompt, **kwargs)
 
         run = HOSTED.get()
@@ -71,6 +73,11 @@ class ShownModel(RecordedModel):
 
     def _recorded(self, run: HostedRun, request: object, asks: Any) -> AsyncGenerator[Any, None]:
         return run.models.shown(request, asks)
+
+
+async def _no_answer() -> AsyncGenerator[Any, None]:
+    """What a model that is not asked says, because its run is cancelled: Strands looks at the cancel when a chunk arrives."""
+    yield {"messageStart": {"role": "assistant"}}
 
 
 def bare_model(model: Model) -> Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from copy import deepcopy
 from typing import Any, Final, Literal, cast
 
 from strands import Agent
@@ -14,7 +15,15 @@ from strands.types.events import ToolResultEvent, TypedEvent
 
 from playhead.runtime.core.errors import DivergedError, EncodingError, RecordTooLargeError
 from playhead.runtime.core.interrupts import UNKNOWN_OUTCOME
-from playhead.runtime.core.records import Entry, ToolFinished, ToolInterrupted, ToolProgressed, ToolStarted, now_ms
+from playhead.runtime.core.records import (
+    Entry,
+    EventEmitted,
+    ToolFinished,
+    ToolInterrupted,
+    ToolProgressed,
+    ToolStarted,
+    now_ms,
+)
 from playhead.runtime.guests.strands.forms import steady, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.host.current import Call, calling
@@ -29,6 +38,9 @@ NextCall = Callable[[ExecuteToolContext], AsyncGenerator[TypedEvent, None]]
 Mode = Literal["result", "enter", "rerun"]
 """How a call is made again: by its recorded result; by entering it, since its own calls are recorded, as those of an agent
 are; or as it was, since it changes the agent only."""
+
+_CANCELLED: Final = "Tool execution cancelled"
+"""The result of a call that a cancel prevents, in Strands' words."""
 
 _MEMORY_ONLY: Final = frozenset({"handoff_to_agent"})
 
@@ -69,10 +81,31 @@ class _RecordedCall:
 
     async def events(self) -> AsyncGenerator[TypedEvent, None]:
         """The events of the call, its result or its questions the last of them."""
+        events = self._made()
+        self._run.events.delegated |= self._delegates
+        try:
+            async for event in events:
+                yield event
+        finally:
+            self._run.events.delegated &= not self._delegates
+            await events.aclose()
+
+    @property
+    def _delegates(self) -> bool:
+        """Whether the events of the agent that is called are those of the run."""
+        return (
+            self._run.top is self._agent
+            and self._lane.count("/") == 1
+            and getattr(self._context.tool, "delegate", False)
+        )
+
+    async def _made(self) -> AsyncGenerator[TypedEvent, None]:
         past = self._past
         if past.finished is not None and self._mode != "rerun":
             for entry in past.progress:
                 yield self._stream_event(cast("ToolProgressed", entry.record).data)
+            while (entry := self._recorder.course.next_event(self._lane)) is not None:
+                yield self._stream_event(cast("EventEmitted", entry.record).event)
             await self._recorder.in_turn(past.finished.seq)
             yield self._given(past.finished)
             return
@@ -101,7 +134,7 @@ class _RecordedCall:
             self._agent.state.set(key, value)
         if (stop := record.memory.get("stop")) is not None:
             self._agent.cancel(message=stop[0], after_current_tools=True)
-        return ToolResultEvent(cast("Any", record.result))
+        return ToolResultEvent(cast("Any", deepcopy(record.result)))  # Strands changes it in place
 
     def _settled(self) -> Any:
         """The result of a call that was cut off and must not run again; None to run it. Asks a human by an exception."""
@@ -129,9 +162,14 @@ class _RecordedCall:
         recorder = self._recorder
         await recorder.goes_live(f"the tool call {self._lane.lstrip('/')} of {self._use['name']}")
         try:
-            recorder.put(self._started())
-            await recorder.stored()
-            await recorder.check_owned()
+            if not recorder.cancelled:
+                recorder.put(self._started())
+                await recorder.stored()
+                await recorder.check_owned()
+            if recorder.cancelled:
+                told = OUTCOME_UNKNOWN if self._past.starts else _CANCELLED
+                yield ToolResultEvent(self._finish(self._result("error", [{"text": told}]), self._agent.state.get()))
+                return
             async for event in self._within():
                 yield event
         finally:
@@ -195,10 +233,14 @@ class _RecordedCall:
 
     async def _progressed(self, data: Any) -> None:
         recorder = self._recorder
+        if self._delegates:
+            record = EventEmitted(at=now_ms(), event=data, lane=self._lane)
+            await recorder.emit(record, same=lambda logged: logged.event.keys() == record.event.keys())
+            return
         if not self._progress:
             use = wire(self._use)
-            recorder.put(ToolProgressed(at=now_ms(), index=self._index, tool_use=use, data=data, lane=self._lane))
             await recorder.space()
+            recorder.put(ToolProgressed(at=now_ms(), index=self._index, tool_use=use, data=data, lane=self._lane))
             return
         logged = self._progress.popleft()
         if self._mode == "enter" and steady(cast("ToolProgressed", logged.record).data) != steady(data):
