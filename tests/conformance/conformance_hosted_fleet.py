@@ -19,8 +19,10 @@ from playhead.runtime.core.events import Projection
 from playhead.runtime.core.records import Entry
 from playhead.runtime.core.segments import record_of
 from playhead.runtime.host import host
+from playhead.runtime.host.guest import Guest
 from playhead.runtime.host.recorder import Recorder
 from playhead.runtime.loop.control import breaking_off
+from playhead.runtime.loop.runner import Opening
 from playhead.runtime.loop.spec import Flush, LoopOutput
 from tests.conformance.conformance_agents import Request
 from tests.conformance.conformance_hosted import HostedStage
@@ -81,18 +83,22 @@ def _holding(fleet: HostedFleet) -> type[host.Host]:
     """A host that waits, where the turn's consumer cancels, for that cancel; else as the real one."""
 
     class HoldingHost(host.Host):
+        def __init__(self, guest: Guest, opening: Opening) -> None:
+            super().__init__(guest, opening)
+            self.name, self.opening = guest.name, opening
+
         async def records(self) -> AsyncGenerator[LoopOutput, None]:
-            rule = fleet.rule(self._guest.name)
-            projection = Projection(self._opening.run_id)
+            rule = fleet.rule(self.name)
+            projection = Projection(self.opening.run_id)
             left: int = rule["count"] if rule else 0
             async with aclosing(super().records()) as items:
                 async for item in items:
                     yield item
                     if rule and left > 0 and not isinstance(item, Flush):
-                        events = projection.feed(Entry(self.head, self._opening.epoch, record_of(item)))
+                        events = projection.feed(Entry(self.head, self.opening.epoch, record_of(item)))
                         left -= sum(rule["key"] in event for event in events)
                         if left <= 0:
-                            async with breaking_off(self._opening.control):
+                            async with breaking_off(self.opening.control):
                                 await anyio.sleep_forever()
 
     return HoldingHost
