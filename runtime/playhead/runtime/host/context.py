@@ -66,15 +66,27 @@ class GuestContext:
         """Whether the log still answers: what happens now has happened before."""
         return self._recorder.replaying
 
-    def past(self, of_message: Callable[[Message], Any]) -> list[Any]:
+    def past(self, of_message: Callable[[Message], Any], *, with_prompts: bool = False) -> list[Any]:
         """The conversation before this run: what earlier runs of the session set as `items`, and of each message that has
         none, such as a prompt or one of another agent, what `of_message` makes of it.
+
+        Args:
+            of_message: Makes an item of a message.
+            with_prompts: The items of a run begin with its prompt, so its message is left out.
         """
         past: list[Any] = []
+        prompts: list[Any] = []
         for message in self.history:
             kept = message.get("metadata", {}).get("custom", {}).get(ITEMS)
-            past += [of_message(message)] if kept is None else kept
-        return past
+            if kept is not None:
+                past += kept if with_prompts else [*prompts, *kept]
+                prompts = []
+            elif message.get("role") == "user":
+                prompts.append(of_message(message))
+            else:
+                past += [*prompts, of_message(message)]
+                prompts = []
+        return past + prompts
 
     async def step(self, key: str, do: Callable[[], Awaitable[Any]]) -> Any:
         """The value of `do()`, computed once in the run; what it raises is raised again.

@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final, cast
 
 from pydantic import BaseModel
 
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
-__all__ = ["closing", "digest", "stored_form"]
+__all__ = ["closing", "digest", "steady", "stored_form"]
+
+_VARIES: Final = frozenset({"timestamp", "tracking_id"})
+"""Keys whose values are made up each time: they need not be the same when the guest runs again."""
 
 
 def stored_form(value: object, *, what: str) -> Any:
@@ -31,9 +34,17 @@ def stored_form(value: object, *, what: str) -> Any:
 
 
 def digest(request: object) -> str:
-    """A short text that is the same for equal requests."""
-    text = json.dumps(plain(request), sort_keys=True, default=repr)
+    """A short text that is the same for equal requests; when their messages were made does not count."""
+    text = json.dumps(steady(plain(request)), sort_keys=True, default=repr)
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def steady(value: Any) -> Any:
+    """Plain data without what is made up each time."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        return {key: steady(item) for key, item in fields.items() if key not in _VARIES}
+    return [steady(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 @asynccontextmanager

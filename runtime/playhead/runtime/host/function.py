@@ -6,7 +6,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from playhead.runtime.core.arguments import check_callable
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -15,7 +15,7 @@ from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, RunCompleted, now_ms
 from playhead.runtime.host.context import CONTEXT, ITEMS, GuestContext
-from playhead.runtime.host.forms import stored_form
+from playhead.runtime.host.forms import steady, stored_form
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.recorder import Recorder
 
@@ -23,9 +23,6 @@ __all__ = ["FunctionGuest", "GeneratorGuest", "Run", "is_guest_function", "takes
 
 Run = Callable[[GuestContext, Any], AsyncGenerator[Any, None]]
 """A function that runs a run: it yields its events, which are dicts of plain data."""
-
-_VARIES: Final = frozenset({"timestamp", "tracking_id"})
-"""Keys of events whose values are made up each time: they need not be the same when the guest runs again."""
 
 
 class GeneratorGuest(Guest):
@@ -44,9 +41,24 @@ class GeneratorGuest(Guest):
         async with aclosing(self.events(ctx, visit.submitted.prompt)) as events:
             async for event in events:
                 recorder.check_cancelled()
-                await _emit(recorder, event)
+                await self._emit(recorder, event)
         recorder.check_cancelled()
         return await _end(recorder, ctx)
+
+    def lane_of(self, event: dict[str, Any]) -> str:
+        """A name for the events that come in the same order each time. Those of tools that run side by side have lanes of their
+        own, if their framework tells of them in any order; all others have the empty one.
+        """
+        del event
+        return ""
+
+    async def _emit(self, recorder: Recorder, event: object) -> None:
+        said = stored_form(event, what="an event of the agent")
+        if not isinstance(said, dict):
+            raise TypeError(f"an event is a dict, and the agent yielded {event!r:.200} of type {type(event).__name__}")
+        fields = steady(said)
+        record = EventEmitted(at=now_ms(), event=cast("dict[str, Any]", said), lane=self.lane_of(said))
+        await recorder.emit(record, same=lambda logged: steady(logged.event) == fields)
 
 
 class FunctionGuest(GeneratorGuest):
@@ -108,23 +120,6 @@ def takes_context(function: object) -> bool:
     """Whether the first parameter of a function is annotated as a `GuestContext`."""
     hint = next(iter(getattr(function, "__annotations__", {}).values()), None)
     return hint is GuestContext or (isinstance(hint, str) and hint.rpartition(".")[2] == GuestContext.__name__)
-
-
-async def _emit(recorder: Recorder, event: object) -> None:
-    said = stored_form(event, what="an event of the agent")
-    if not isinstance(said, dict):
-        raise TypeError(f"an event is a dict, and the agent yielded {event!r:.200} of type {type(event).__name__}")
-    fields = _fixed(said)
-    record = EventEmitted(at=now_ms(), event=cast("dict[str, Any]", said))
-    await recorder.emit(record, same=lambda logged: _fixed(logged.event) == fields)
-
-
-def _fixed(value: Any) -> Any:
-    """Without what is made up each time."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {key: _fixed(item) for key, item in fields.items() if key not in _VARIES}
-    return [_fixed(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 async def _add(recorder: Recorder, record: MessageAdded) -> None:

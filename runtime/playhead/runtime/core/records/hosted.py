@@ -20,8 +20,9 @@ class EventEmitted(CheckedRecord):
 class StepFinished(CheckedRecord):
     """A step of a guest has its value, which is never computed again, or it raised: `error` has the exception.
 
-    `error` is `{"type", "module", "message", "attributes"}`, the last only if there are any. `key` is unique in the run. Its last part names the kind: `model:1` is the
-    first model call, whose chunks are records of their own or, if it ran beside another one, `value`.
+    `error` is `{"type", "module", "message"}`, and `attributes` if it has plain ones. `key` is unique in the run. Its last
+    part names the kind: `model:1` is the first model call, whose chunks are records of their own or, if it ran beside another
+    one, `value`.
     """
 
     type: str = "step.finished"
