@@ -39,6 +39,7 @@ OPTIONAL = (
     "fsspec",
     "mcp",
     "opentelemetry",
+    "pydantic_ai",
     "rich",
     "starlette",
     "strands",

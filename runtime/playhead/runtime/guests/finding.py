@@ -40,6 +40,11 @@ _FRAMEWORKS: Final = (
         made=(("strands.multiagent.base", "MultiAgentBase"),),
         unnamed="Strands Agents",
     ),
+    _Framework(
+        "a pydantic_ai.Agent",
+        ("playhead.runtime.guests.pydantic_ai", "PydanticAIGuest"),
+        agents=(("pydantic_ai.agent.abstract", "AbstractAgent"),),
+    ),
 )
 
 

@@ -1,0 +1,179 @@
+"""Agents of pydantic-ai, as they are: killed after each record of their runs, in sessions, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.test import TestModel
+
+from playhead.runtime.core.errors import BadTargetError
+from playhead.runtime.core.records import Entry, MessageAdded, ModelRetried, StepFinished, ToolFinished
+from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.guests.pydantic_ai import PydanticAIGuest
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.targets import load_served
+from tests.support.guest_owners import RUN, Owners
+from tests.support.pydantic_agents import AGENTS, World
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+OURS = frozenset({"slow", "picture", "fussy", "pay", "asks"})
+
+
+def owners(name: str, log: list[Entry] | None = None) -> Owners:
+    """The owners of a run of that agent."""
+    World()
+    return Owners(PydanticAIGuest(lambda: AGENTS[name](), name="agent"), list(log or []))
+
+
+def steady(value: Any) -> Any:
+    """Without times."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items() if key not in ("duration", "timestamp")}
+    return [steady(item) for item in value] if isinstance(value, list) else value
+
+
+def shown(run: Owners) -> tuple[list[str], list[str]]:
+    """What a reader sees, in order, and the results of tools, which run side by side."""
+    rest: list[str] = []
+    results: list[str] = []
+    for event in run.events():
+        event.pop("message", None)  # it has the results in their order
+        apart = event.get("event_kind") == "function_tool_result"
+        (results if apart else rest).append(json.dumps(steady(dict(event)), sort_keys=True, default=str))
+    return rest, sorted(results)
+
+
+def finished(run: Owners) -> Counter[str]:
+    """The tools that have run to their end, by the log."""
+    done = [one for one in run.of(ToolFinished) if one.name in OURS]
+    return Counter(one.name for one in done if one.memory.get("raised", {}).get("type") != "ApprovalRequired")
+
+
+@pytest.mark.parametrize("name", AGENTS)
+async def test_an_agent_runs_as_it_is(name: str) -> None:
+    run, world = owners(name), World()
+    await run.to_the_end()
+    assert (run.end.type == "run.failed") == (name == "failing"), run.end
+    assert finished(run) == world.effects
+    assert run.of(ModelRetried) == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", AGENTS)
+async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
+    whole, first = owners(name), World()
+    await whole.to_the_end()
+    wanted = shown(whole)
+    for cut in range(1, len(whole.log)):
+        run, world = owners(name, whole.log[:cut]), World()
+        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
+        done, answered = finished(run), len([one for one in run.of(StepFinished) if one.key.startswith("/model")])
+        await run.to_the_end()
+        assert (shown(run), run.end.type) == (wanted, whole.end.type), f"{where}: {run.end}"
+        assert world.effects + done == first.effects, f"{where}: a finished tool ran again"
+        if name not in ("fallback", "failing", "within"):
+            assert world.asked + answered <= first.asked + len(run.of(ModelRetried)), f"{where}: asked again"
+
+
+def talk(*prompts: str) -> Agent[None, str]:
+    """An agent that says what it was told, in its own form."""
+    return Agent(FunctionModel(stream_function=_tells), instructions="Tell.")
+
+
+async def _tells(told: list[Any], info: object) -> AsyncIterator[str]:
+    yield " | ".join(f"{part.part_kind}: {getattr(part, 'content', '')!r}" for one in told for part in one.parts)
+
+
+async def test_a_session_goes_on_in_the_framework_s_own_messages() -> None:
+    guest, said = PydanticAIGuest(talk, name="talk"), list[Any]([{"role": "user", "content": [{"text": "of another"}]}])
+    for prompt, wanted in [
+        ("one", "user-prompt: 'of another' | user-prompt: 'one'"),
+        ([{"text": "two"}, {"image": {"format": "png", "source": {"bytes": b"\xff"}}}], "user-prompt: ['two', Binary"),
+        ("three", "BinaryImage(data=b'\\xff'"),
+    ]:
+        run = Owners(guest, prompt=prompt, said=StoredMessages(messages=list(said)))
+        await run.to_the_end()
+        assert wanted in run.end.result["message"]["content"][0]["text"]
+        added = json.dumps([one.message for one in run.of(MessageAdded) if one.origin == "model"])
+        said += [{"role": "user", "content": prompt if isinstance(prompt, list) else [{"text": prompt}]}]
+        said += json.loads(added.replace(RUN, f"before {prompt!r:.9}"))  # an id of a run stands in one run
+    assert len(said) == 7
+
+
+async def test_a_prompt_that_it_cannot_have_ends_the_run_with_its_name() -> None:
+    run = Owners(PydanticAIGuest(talk), prompt=[{"video": {"format": "mp4", "source": {"bytes": b"1"}}}])
+    await run.to_the_end()
+    assert "this one has 'video'" in run.end.message
+
+
+def with_deps() -> Agent[dict[str, Any], str]:
+    """An agent that needs deps."""
+    agent = Agent(TestModel(custom_output_text="hi"), deps_type=dict[str, Any])
+    agent.instructions(lambda ctx: f"The user is {ctx.deps['user']}, {ctx.deps.get('seen', 0)} seen.")
+
+    @agent.tool
+    def see(ctx: RunContext[dict[str, Any]]) -> str:
+        ctx.deps["seen"] = ctx.deps.get("seen", 0) + 1
+        return "seen"
+
+    return agent
+
+
+async def test_deps_are_made_of_the_caller_s_values_or_refused_at_the_start() -> None:
+    def deps(ctx: GuestContext) -> dict[str, Any]:
+        return {"user": ctx.invocation_state["user"]}
+
+    whole = Owners(PydanticAIGuest(with_deps, deps=deps))
+    await whole.to_the_end()
+    seen = next(one.seq for one in whole.log if isinstance(one.record, ToolFinished))
+    again = Owners(PydanticAIGuest(with_deps, deps=deps), whole.log[:seen])
+    await again.to_the_end()
+    for run in (whole, again):
+        (added,) = [one.message for one in run.of(MessageAdded) if one.origin == "model"]
+        told = [one["instructions"] for one in added["metadata"]["custom"]["items"] if "instructions" in one]
+        assert told == ["The user is ada, 0 seen.", "The user is ada, 1 seen."], "what a tool changed is changed again"
+    with pytest.raises(ValueError, match=r"with_deps needs deps \(dict.*PydanticAIGuest"):
+        PydanticAIGuest(with_deps)
+
+
+FILE = """
+from pydantic_ai import Agent, RunContext
+from pydantic_ai.models.test import TestModel
+clerk = Agent(TestModel())
+named = Agent(TestModel(), name="by-name")
+def make_agent() -> Agent:
+    return Agent(TestModel())
+def plain():
+    return Agent(TestModel())
+def needs():
+    return Agent(TestModel(), deps_type=int)
+"""
+
+
+def test_agents_and_annotated_functions_of_a_module_are_served(tmp_path: Path) -> None:
+    file = tmp_path / "of_pydantic_ai.py"
+    file.write_text(FILE)
+    assert list(load_served([str(file)])) == ["clerk", "by-name", "make_agent"]
+    assert list(load_served([f"{file}:plain"])) == ["plain"]
+    with pytest.raises(BadTargetError, match=r"needs is not an Agent \(needs needs deps \(int"):
+        load_served([f"{file}:needs"])
+
+
+async def test_an_agent_that_lacks_a_tool_of_its_log_is_told_the_record() -> None:
+    whole = owners("parallel")
+    await whole.to_the_end()
+    first = next(one.seq for one in whole.log if isinstance(one.record, ToolFinished))
+    run = Owners(PydanticAIGuest(lambda: Agent(TestModel(call_tools=[])), name="agent"), whole.log[:first])
+    await run.to_the_end()
+    assert run.end.error_type == "DivergedError"
+    assert "but record " in run.end.message
