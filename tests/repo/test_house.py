@@ -34,6 +34,7 @@ HARMLESS = ("threading.local",)
 
 MAX_LINES = 500
 OPTIONAL = (
+    "agents",
     "anthropic",
     "fakeredis",
     "fsspec",

@@ -45,6 +45,11 @@ _FRAMEWORKS: Final = (
         ("playhead.runtime.guests.pydantic_ai", "PydanticAIGuest"),
         agents=(("pydantic_ai.agent.abstract", "AbstractAgent"),),
     ),
+    _Framework(
+        "an agents.Agent of the OpenAI Agents SDK",
+        ("playhead.runtime.guests.openai_agents", "OpenAIAgentsGuest"),
+        agents=(("agents.agent", "Agent"),),
+    ),
 )
 
 
@@ -75,7 +80,8 @@ def _annotated(value: object) -> _Framework | None:
     if not takes_nothing(value):
         return None
     try:
-        return _framework(typing.get_type_hints(value).get("return"), made=True)
+        made = typing.get_type_hints(value).get("return")
+        return _framework(typing.get_origin(made) or made, made=True)
     except Exception:  # a name that is known to type checkers only
         return None
 

@@ -1,0 +1,84 @@
+"""Agents of the OpenAI Agents SDK, killed after each record of their runs: the next owner brings each to the same end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import agents
+import pytest
+
+from playhead.runtime.core.records import Entry, ModelChunk, ModelRetried, StepFinished, ToolFinished
+from playhead.runtime.guests.openai_agents import OpenAIAgentsGuest
+from tests.support.guest_owners import Owners
+from tests.support.openai_agents import AGENTS, World
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def no_tracing() -> None:
+    agents.set_tracing_disabled(True)
+
+
+@cache
+def guest(name: str) -> OpenAIAgentsGuest:
+    """That agent, made for each owner."""
+    World()
+    return OpenAIAgentsGuest(AGENTS[name], name="agent")
+
+
+def owners(name: str, log: list[Entry] | None = None) -> Owners:
+    return Owners(guest(name), list(log or []))
+
+
+def shown(run: Owners) -> list[Any]:
+    """What a reader sees, without what differs in each record."""
+    return [json.loads(json.dumps(event, default=str)) for event in run.events()]
+
+
+def finished(run: Owners) -> Counter[str]:
+    """The tools that have ended, by the log."""
+    return Counter(one.name for one in run.of(ToolFinished))
+
+
+def answers(run: Owners) -> int:
+    """The model calls that have ended, by the log."""
+    return sum("/model:" in one.key for one in run.of(StepFinished))
+
+
+def cuts(run: Owners) -> list[int]:
+    """After which records to cut it: of the chunks of an answer every third."""
+    return [n for n in range(2, len(run.log)) if n % 3 == 0 or not isinstance(run.log[n - 1].record, ModelChunk)]
+
+
+@pytest.mark.parametrize("name", AGENTS)
+async def test_an_agent_runs_as_it_is(name: str) -> None:
+    run, world = owners(name), World()
+    await run.to_the_end()
+    assert (run.end.type == "run.failed") == (name == "tripwire"), run.end
+    assert run.of(ModelRetried) == []
+    assert world.effects
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", AGENTS)
+async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
+    whole, first = owners(name), World()
+    await whole.to_the_end()
+    wanted = shown(whole)
+    for cut in cuts(whole):
+        run, world = owners(name, whole.log[:cut]), World()
+        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
+        done, paid = finished(run), answers(run)
+        await run.to_the_end()
+        assert shown(run) == wanted, where
+        assert finished(run) == finished(whole), where
+        if name != "tripwire":
+            assert sum(world.asked.values()) + paid == sum(first.asked.values()), f"{where}: an answer was paid twice"
+        for tool, count in done.items():
+            assert world.effects[tool] + count <= first.effects[tool], f"{where}: a finished tool ran again"
