@@ -22,6 +22,8 @@ class MadeGuest(GeneratorGuest):
         source: An agent, which serves all runs, or a function without arguments that makes one after each claim of a run.
         name: The name that clients use; None for the function's, or the agent's own.
         max_record_bytes: The size limit of one record.
+        own_loop: Give each run a thread and an event loop of its own: for an agent that blocks its loop. By default the agents of
+            frameworks share one loop in the process, because their clients are often global, and work on one loop only.
 
     Attributes:
         kinds: The classes of the framework's agents.
@@ -36,10 +38,17 @@ class MadeGuest(GeneratorGuest):
     kinds: ClassVar[tuple[type, ...]] = ()
     told: ClassVar[str] = ""
 
-    def __init__(self, source: Any, *, name: str | None = None, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+    def __init__(
+        self,
+        source: Any,
+        *,
+        name: str | None = None,
+        max_record_bytes: int = MAX_RECORD_BYTES,
+        own_loop: bool = False,
+    ) -> None:
         self._source = source
         made = self._made()
-        super().__init__(name or self._named(), max_record_bytes=max_record_bytes)
+        super().__init__(name or self._named(), max_record_bytes=max_record_bytes, shares_loop=not own_loop)
         self.check(made)
 
     def __repr__(self) -> str:

@@ -45,14 +45,17 @@ class Guest(ABC):
     Attributes:
         name: The name that clients use.
         max_record_bytes: The size limit of one record, in bytes.
+        shares_loop: Whether its runs share an event loop with those of other guests that do, in one thread of the process. Else
+            each has a thread and a loop of its own: then a run that blocks its loop stalls no other one.
 
     Raises:
         ValueError: If the name is invalid.
     """
 
-    def __init__(self, name: str, *, max_record_bytes: int = MAX_RECORD_BYTES) -> None:
+    def __init__(self, name: str, *, max_record_bytes: int = MAX_RECORD_BYTES, shares_loop: bool = False) -> None:
         check_agent(name)
         self.name: str = name
+        self.shares_loop: bool = shares_loop
         self.max_record_bytes: int = max_record_bytes
 
     def check_options(self, first: Record) -> None:
@@ -71,5 +74,5 @@ class Guest(ABC):
     async def drive(self, visit: Visit) -> Record:
         """Run the guest from its top to its end; the terminal record. An exception fails the run.
 
-        It is called in a thread of its own, on an event loop of its own.
+        It is called in another thread than the worker's; see `shares_loop`.
         """

@@ -107,6 +107,12 @@ class Host:
     def _made(self) -> tuple[GuestThread, Recorder, Pipe]:
         opening = self._opening
         pipe = self._pipe = Pipe()
+        thread = self._thread = GuestThread(
+            f"guest of run {opening.run_id}",
+            main=lambda: self._drive(visit),
+            ended=lambda error: _end(pipe, error),
+            shared=self._guest.shares_loop,
+        )
         recorder = self._recorder = Recorder(
             opening.run_id,
             course=Course(opening.entries),
@@ -114,14 +120,9 @@ class Host:
             ownership=opening.ownership,
             limit=self._guest.max_record_bytes,
             longest_wait=opening.longest_wait,
+            thread=thread,
         )
         visit = Visit(recorder, opening)
-        thread = self._thread = GuestThread(
-            f"guest of run {opening.run_id}",
-            main=lambda: self._drive(visit),
-            on_idle=recorder.on_idle,
-            ended=lambda error: _end(pipe, error),
-        )
         return thread, recorder, pipe
 
     async def _drive(self, visit: Visit) -> None:

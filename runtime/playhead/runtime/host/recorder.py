@@ -34,6 +34,7 @@ from playhead.runtime.host.course import Course
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
 from playhead.runtime.host.raised import recorded
+from playhead.runtime.host.thread import GuestThread
 
 __all__ = ["ADVICE", "SCOPE", "Recorder"]
 
@@ -63,7 +64,15 @@ class Recorder:
     """
 
     def __init__(
-        self, run_id: str, *, course: Course, pipe: Pipe, ownership: Ownership, limit: int, longest_wait: float
+        self,
+        run_id: str,
+        *,
+        course: Course,
+        pipe: Pipe,
+        ownership: Ownership,
+        limit: int,
+        longest_wait: float,
+        thread: GuestThread,
     ) -> None:
         self.run_id: str = run_id
         self.course: Course = course
@@ -77,6 +86,8 @@ class Recorder:
         self._pipe = pipe
         self._ownership = ownership
         self._longest_wait = longest_wait
+        self._thread = thread
+        self._noted = False  # that the loop calls `on_idle`
         self._counts: Counter[str] = Counter()
         self._turns: list[tuple[int, int, asyncio.Future[None]]] = []
         self._to_begin: list[tuple[str, asyncio.Future[None]]] = []
@@ -143,6 +154,7 @@ class Recorder:
     def _send(self, item: Item) -> None:
         if not self._over:
             self._pipe.put(item)
+            self._note()
 
     async def space(self) -> None:
         """Wait while too many records wait for the log."""
@@ -180,6 +192,7 @@ class Recorder:
         """
         lane = getattr(record, "lane", "")
         logged = self.course.next_event(lane)
+        self._note()
         if logged is None:
             if not lane:
                 self.apply_signals(before=math.inf)
@@ -220,6 +233,7 @@ class Recorder:
         self._check_open()
         if self._elsewhere():
             return
+        self._note()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._turns, (seq, id(turn), turn))
         await turn
@@ -231,6 +245,7 @@ class Recorder:
             self._working += 1
             await self.check_owned()
             return
+        self._note()
         begins: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._to_begin.append((what, begins))
         try:
@@ -244,6 +259,7 @@ class Recorder:
     def ends_live(self) -> None:
         """What went live has ended."""
         self._working -= 1
+        self._note()
 
     async def check_owned(self) -> None:
         """Go on only if this process may still act for the run; else the guest stops here."""
@@ -262,6 +278,7 @@ class Recorder:
         if interrupt["id"] in self._early:
             return self._early.pop(interrupt["id"])
         self._check_open()
+        self._note()
         response: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked[interrupt["id"]] = (interrupt, response)
         try:
@@ -275,6 +292,7 @@ class Recorder:
         if rest <= 0:
             return
         self._sleepers.append(until)
+        self._note()
         try:
             await asyncio.sleep(rest)
         finally:
@@ -293,6 +311,7 @@ class Recorder:
     def at_home(self) -> None:
         """The guest begins on this event loop."""
         self._home = asyncio.get_running_loop()
+        self._note()
 
     def _elsewhere(self) -> bool:
         """Whether this is another event loop than the guest's own, which may be blocked until this is done."""
@@ -303,20 +322,28 @@ class Recorder:
     def receive(self, signals: Iterable[Signal]) -> None:
         """Signals have arrived. They count from a point at which the guest waits, so that it is the same when run again."""
         self._signals += signals
+        self._note()
         if not self.course.left and not self._turns:
             self._take_signals()
 
     def leave(self) -> None:
         """Hand the run over as soon as nothing of it is at work."""
         self._leaving = True
+        self._note()
 
     def close(self) -> None:
         """Write nothing more, and let nothing more begin. In any thread."""
         self._over = self._closed = True
 
-    def on_idle(self) -> bool:
+    def _note(self) -> None:
+        """Let the loop call `_on_idle`, because something has changed."""
+        if not self._noted:
+            self._noted = True
+            self._thread.when_idle(self._on_idle)
+
+    def _on_idle(self) -> bool:
         """Called when nothing on the loop is ready to run. Returns whether something is now."""
-        went_on = not self._over and (
+        self._noted = went_on = not self._over and (
             self._next_answer() or self._take_signals() or self._begin() or self._stand_still()
         )
         self._pipe.flush()
@@ -383,7 +410,7 @@ class Recorder:
         if self._leaving or not self._to_begin:
             return False
         missed = self.course.unasked()
-        if missed is not None and len(asyncio.all_tasks()) == len(self._to_begin):
+        if missed is not None and len(self._thread.tasks) == len(self._to_begin):
             error = self._diverged(f"began {self._to_begin[0][0]}", missed.record, missed.seq)
             self._send(Raised(error))  # what waits stays so: no handler of the guest's sees it
             self._over = True
