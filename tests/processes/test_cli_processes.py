@@ -65,7 +65,7 @@ def test_a_worker_process_that_is_killed_is_started_again_and_all_drain_at_the_e
     if os.path.isdir("/proc/self"):
         assert PASSWORD not in "".join(command_line(pid) for pid in (first, second))
     os.kill(first, signal.SIGKILL)
-    parent.until("a worker process ended with -9; another starts")
+    parent.until("a worker process was killed by SIGKILL; another starts")
     parent.until("serves assistant")
     pids = pids_at(url, 2, but=first)
     assert second in pids

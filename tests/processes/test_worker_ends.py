@@ -77,7 +77,7 @@ def test_a_supervisor_does_not_restart_workers_whose_rights_are_taken_away(
     supervisor.until("serves")
     acl(server, "SETUSER", "app", "-@all")
     assert ends(supervisor, 77) == (
-        "playhead: a worker process ended with 77, for the reason above: a restart cannot fix it"
+        "playhead: a worker process ended with exit code 77, for the reason above: a restart cannot fix it"
     )
 
 

@@ -32,7 +32,7 @@ from playhead.workers.options import WorkerOptions
 from playhead.workers.process import bury, run_worker
 from playhead.workers.reload import source_changes, source_folders
 from playhead.workers.retention import RetentionOptions, retention_of_texts
-from playhead.workers.supervisor import Supervisor
+from playhead.workers.supervisor import Supervisor, how_it_ended
 
 __all__ = ["dev", "worker"]
 
@@ -202,7 +202,7 @@ async def _supervise(supervisor: Supervisor, *beside: Callable[[], Coroutine[Any
         tasks.cancel_scope.cancel()
     if code is not None:
         typer.echo(
-            f"playhead: a worker process ended with {code}, for the reason above: a restart cannot fix it", err=True
+            f"playhead: a worker process {how_it_ended(code)}, for the reason above: a restart cannot fix it", err=True
         )
         raise typer.Exit(code)
 

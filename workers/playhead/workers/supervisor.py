@@ -136,7 +136,9 @@ class Supervisor:
             self._last_exit = code
             await self._report(worker_name(pid, mark), code)
             if code in _HOPELESS and self._reloads:
-                logger.warning("a worker process ended with %d, for the reason above; waiting for a changed file", code)
+                logger.warning(
+                    "a worker process %s, for the reason above; waiting for a changed file", how_it_ended(code)
+                )
                 await self._first_of(self._draining, changed)
                 continue
             if code in _HOPELESS:
@@ -144,7 +146,7 @@ class Supervisor:
                 self.drain()
                 return
             pause = _FIRST_PAUSE_S if time.monotonic() - began > _HEALTHY_S else min(2 * pause, _LONGEST_PAUSE_S)
-            logger.warning("a worker process ended with %d; another starts in %.1f s", code, pause)
+            logger.warning("a worker process %s; another starts in %.1f s", how_it_ended(code), pause)
             with anyio.move_on_after(pause):
                 await self._draining.wait()
             self._restarts += not self._draining.is_set()
