@@ -39,11 +39,13 @@ __all__ = [
 _LONGEST_DEADLINE_S: Final = 10 * 365 * 24 * 3600.0  # a longer one is probably meant as a date
 
 
-def check_run_id(run_id: str) -> None:
+def check_run_id(run_id: object) -> None:
     """Raise ValueError if the run id is invalid."""
-    plain = run_id.isascii() and all(c.isalnum() or c in "._-" for c in run_id)
-    if not plain or not 1 <= len(run_id) <= 128:
-        raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {run_id[:40]!r}")
+    given = run_id if isinstance(run_id, str) else ""
+    plain = given.isascii() and all(c.isalnum() or c in "._-" for c in given)
+    if not plain or not 1 <= len(given) <= 128:
+        shown = repr(given[:40]) if isinstance(run_id, str) else f"{run_id!r} of type {type(run_id).__name__}"
+        raise ValueError(f"run_id must be 1 to 128 letters, digits, '.', '_' or '-', not {shown}")
 
 
 def deadline_in_ms(seconds: float | None) -> int | None:

@@ -37,6 +37,15 @@ def test_a_takeover_names_the_tools_that_ran_with_the_records_that_began_them():
     ]
 
 
+def test_a_worker_that_was_cut_off_may_take_its_own_run_over():
+    run = Eventful()
+    run.opening("How is Paris?")
+    run.add(RunClaimed(at=0, worker="worker-1"))
+    assert said(run) == [
+        "worker-1 was cut off or started again while no step ran; it takes the run over itself, owner 2"
+    ]
+
+
 def test_without_the_first_records_the_former_worker_has_no_name():
     run = Eventful()
     run.opening("How is Paris?")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Final, Literal
 
 from playhead.runtime.core.errors import RunNotFoundError
 from playhead.runtime.core.ids import made_at
@@ -57,6 +57,10 @@ OnNotice = Callable[[Notice], None]
 """Called with what a tail waits for, once per kind until the tail has new records."""
 
 
+_CLOCKS_DIFFER_MS: Final = 60_000
+"""By how much the clock that made an id may be ahead of this machine's."""
+
+
 def run_not_found(run_id: str, *, seen: int = 0) -> RunNotFoundError:
     """The error for a run that does not exist, or no longer: what is known of it, and what can have happened.
 
@@ -78,7 +82,10 @@ def _why(seen: int, made: int | None) -> str:
         )
     if made is None:
         return f"it was never submitted here, {elsewhere}, or it was removed because its retention ended"
-    age = max(0, now_ms() - made)
+    age = now_ms() - made
+    if age < -_CLOCKS_DIFFER_MS:
+        return f"its id has a time that is still to come: it was never submitted here, {elsewhere}"
+    age = max(0, age)
     when = f"its id was made {_age(age)} ago"
     if age < DEFAULT_RETENTION_MS:
         return (

@@ -79,6 +79,9 @@ class OwnerChanges:
             return ""
         if left:
             return f"{record.worker} {left}, owner {entry.epoch}"
+        if former == record.worker:
+            again = f"{former} was cut off or started again while {ran} ran"
+            return f"{again}; it takes the run over itself, owner {entry.epoch}"
         return (
             f"{former or 'the former worker'} died or was cut off while {ran} ran; {record.worker} takes the run over, "
             f"owner {entry.epoch}"

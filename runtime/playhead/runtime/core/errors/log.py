@@ -130,8 +130,8 @@ class RewindError(GapError):
         now = "the log ends before it" if found is None else "another record replaced it"
         self.args: tuple[Any, ...] = (
             f"run {run_id}: record {expected}, which this reader has seen, is gone ({now}): Redis lost the end "
-            f"of the log, and the run went on from before it. Read again after {common} (after={common}), and discard what was "
-            "read beyond that.",
+            f"of the log, and the run went on from before it; or the cursor is of another run. Read again after {common} "
+            f"(after={common}), and discard what was read beyond that.",
         )
 
 
