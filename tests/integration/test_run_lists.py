@@ -183,6 +183,7 @@ async def test_a_remote_agent_submits_metadata(fleet: Fleet) -> None:
     [
         ({f"key{number}": 1 for number in range(17)}, "metadata has 17 items, and a run can have 16"),
         ({"key": "x" * 257}, r"metadata\['key'\] must be at most 256 printable characters, and has 257"),
+        ({"key": "a\nb"}, r"metadata\['key'\] must be printable characters, and has '\\n'"),
         ({"": 1}, "a key of metadata must be 1 to 64 letters"),
         ({"key": None}, r"metadata\['key'\] must be a text, a number or a bool, not None"),
         ({"key": [1]}, "must be a text, a number or a bool"),

@@ -90,7 +90,7 @@ def test_pages_follow_one_another_by_the_cursor_that_is_printed(started: list[st
         (["--state", "done"], 64, "--state must be 'queued' or 'running' or"),
         (["--tag", "a b"], 64, "a key of metadata must be 1 to 64 letters"),
         (["--since", "soon"], 64, "--since must be an age such as 7d, 12h, 30m or 90s, or a date"),
-        (["--since", "1h", "--until", "2h"], 64, "is not before until"),
+        (["--since", "1h", "--until", "2h"], 64, "--since 1h is not before --until 2h, so no run fits"),
         (["--cursor", "x"], 64, "cursor 'x' is not one of a page of runs"),
         (["--watch"], 64, "--watch needs a terminal"),
     ],

@@ -62,12 +62,16 @@ def filters_of(
     """
     if state is not None:
         check_choice("--state", state, get_args(RunStateName))
+    after = None if since is None else time_of("--since", since)
+    before = None if until is None else time_of("--until", until)
+    if after is not None and before is not None and after >= before:
+        raise ValueError(f"--since {since} is not before --until {until}, so no run fits")
     return RunFilter(
         agent=agent,
         state=cast("RunStateName | None", state),
         session=session,
-        since=None if since is None else time_of("--since", since),
-        until=None if until is None else time_of("--until", until),
+        since=after,
+        until=before,
         tags=tags or (),
     )
 

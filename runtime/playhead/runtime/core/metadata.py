@@ -69,7 +69,12 @@ def _names_keys(character: str) -> bool:
 
 def _checked_value(key: str, value: Any) -> str | int | float | bool:
     if isinstance(value, str):
-        if len(value) > MAX_VALUE or not value.isprintable():
+        if not value.isprintable():
+            unprintable = next(character for character in value if not character.isprintable())
+            raise ValueError(
+                f"metadata[{key!r}] must be printable characters, and has {unprintable!r}: {_shown(value)}"
+            )
+        if len(value) > MAX_VALUE:
             raise ValueError(
                 f"metadata[{key!r}] must be at most {MAX_VALUE} printable characters, and has {len(value)}: {_shown(value)}"
             )
