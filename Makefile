@@ -44,6 +44,10 @@ quick-half:
 quick-rest:
 	@$(QUICK) tests/unit $(addprefix --ignore=,$(QUICK_HALF))
 
+.PHONY: sweeps
+sweeps: ## run the tests of random examples and of owners that die anywhere, with all examples and at every record
+	PLAYHEAD_SWEEPS=whole $(UV) run pytest tests/unit tests/contract tests/conformance
+
 .PHONY: format
 format: ## format the code
 	$(UV) run ruff check --fix

@@ -16,6 +16,7 @@ from playhead.runtime.embedded.server import EmbeddedServer
 from playhead.runtime.embedded.topology import EmbeddedCluster, EmbeddedSentinels
 from tests.support.commands import Commands
 from tests.support.models import HeldModel, Steps
+from tests.support.sweeps import WHOLE
 
 EXEMPT = {
     "runs": "all runs in order; an entry goes when its run has",
@@ -44,7 +45,10 @@ PLACES = {"waiting": "LRANGE", "ready": "ZRANGE", "suspects": "ZRANGE", "leases"
 FINISHED_STATES = {b"completed", b"failed", b"cancelled"}
 
 # The time of an example depends on how busy the machine is; in a fresh clone the first one builds hypothesis' tables.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = 100 if WHOLE else 50
+settings.register_profile(
+    "any machine", max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("quick", settings.get_profile("any machine"), max_examples=10)  # for `make quick`
 settings.load_profile("any machine")
 

@@ -7,7 +7,6 @@ also when its owner was killed after any record. What differs is in `docs/hostin
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,14 +23,14 @@ from tests.conformance.conformance_hosted_fleet import HostedFleet, guests_keep_
 from tests.conformance.conformance_judge import differences
 from tests.conformance.conformance_scenarios import Folder, Scenario, asks_for_checkpoints, folders
 from tests.support.fleet import Fleet
+from tests.support.sweeps import WHOLE
 
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
 
 ALL: Final = [(folder, one) for folder in folders() for one in folder.scenarios() if not asks_for_checkpoints(one)]
-EVERY: Final = os.environ.get("PLAYHEAD_KILLS") == "all"
-WHOLE: Final = frozenset(
+EVERY_PLACE: Final = frozenset(
     {
         *("parallel_tools", "model_throttled_then_ok", "context_overflow_recovered", "hook_interrupt_one_of_two"),
         *("cancel_during_tools", "structured_output_forced", "agents_side_by_side", "agent_as_tool_asks"),
@@ -65,7 +64,7 @@ async def test_a_hosted_agent_in_a_fleet_does_what_it_does_alone(fleet: Fleet, g
 
 def _sampled() -> Iterator[Any]:
     for number, (folder, scenario) in enumerate(ALL):
-        if EVERY or scenario["id"] in WHOLE or number % 6 == 0:
+        if WHOLE or scenario["id"] in EVERY_PLACE or number % 6 == 0:
             yield pytest.param(folder, scenario, id=scenario["id"])
 
 
@@ -88,7 +87,7 @@ async def test_a_hosted_agent_whose_owner_is_killed_after_any_record_does_the_sa
 
 def _tried(scenario: Scenario, whole: HostedPlay) -> list[Cut]:
     """Each place, or the first one after a record of each type."""
-    if EVERY or scenario["id"] in WHOLE:
+    if WHOLE or scenario["id"] in EVERY_PLACE:
         return whole.cuts
     firsts: dict[str, Cut] = {}
     for cut in whole.cuts:

@@ -50,6 +50,7 @@ from playhead.runtime.log.rules_state import first_of
 from playhead.runtime.log.values import Batch, NewRun, RunEnd
 from tests.contract.contract_rules import HOUR, NOW, by_rules, by_server, finish, given_up, reap, timeless
 from tests.contract.contract_server import Held, Listener, broken_promises, hold
+from tests.support.sweeps import WHOLE
 
 __all__: list[str] = []
 
@@ -573,7 +574,7 @@ class LogMachine(RuleBasedStateMachine):
         ]
 
 
-EXAMPLES = {"redis": 80, "fakeredis": 25}
+EXAMPLES = {"redis": 80, "fakeredis": 25} if WHOLE else {"redis": 40, "fakeredis": 10}
 
 
 @pytest.fixture(params=EXAMPLES)

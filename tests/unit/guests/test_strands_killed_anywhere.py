@@ -20,6 +20,7 @@ from playhead.runtime.core.records import (
 from playhead.runtime.guests.strands import StrandsGuest
 from tests.support.guest_owners import Owners
 from tests.support.strands_agents import AGENTS, MANY, WORLD, World
+from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -102,8 +103,7 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    stride = 5 if name in MANY else 1  # a graph and a swarm wait by looking every 0.1 s
-    for cut in range(2, len(whole.log), stride):
+    for cut in places_of_each_kind(whole.log, first=2):
         run, world = owners(name, whole.log[:cut]), World()
         world.throttled = sum(isinstance(one, StepFinished) and one.error is not None for one in run.records)
         where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"

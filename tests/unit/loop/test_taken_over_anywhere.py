@@ -46,6 +46,7 @@ from playhead.runtime.loop.spec import Flush
 from playhead.runtime.models import ScriptedModel, text_call
 from playhead.runtime.models import chunks as c
 from playhead.runtime.testing import folded_text
+from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -277,7 +278,7 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(
     on_partial: OnPartial, tool_executor: Literal["concurrent", "sequential"]
 ) -> None:
     whole = await whole_run(World(on_partial, tool_executor))
-    for cut in range(1, len(whole.log)):
+    for cut in places_of_each_kind(whole.log):
         world = World(on_partial, tool_executor)
         fleet = Fleet(world, list(whole.log[:cut]), epoch=whole.log[cut - 1].epoch)
         await fleet.to_its_end()
