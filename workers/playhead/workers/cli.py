@@ -43,17 +43,26 @@ Targets = Annotated[
         help="module:attribute or path/to/file.py:attribute; without an attribute, every Agent and factory.",
     ),
 ]
-Concurrency = Annotated[int, typer.Option("--concurrency", min=1, help="Runs held at once, per process.")]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="Worker processes; one that dies is restarted.")]
-Lease = Annotated[float, typer.Option("--lease", min=2.0, help="Seconds until a silent worker's runs are taken over.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Runs held at once, per process.")]
+Processes = Annotated[
+    int, typer.Option("--processes", metavar="N", min=1, help="Worker processes; one that dies is restarted.")
+]
+Lease = Annotated[
+    float,
+    typer.Option("--lease", metavar="SECONDS", min=2.0, help="Seconds until a silent worker's runs are taken over."),
+]
 Safety = Annotated[Durability, typer.Option("--durability", help="Where records must be before they count as stored.")]
 CrashLimit = Annotated[
     int,
-    typer.Option("--crash-limit", min=0, help="Workers in a row that may die with a run that does not get on."),
+    typer.Option(
+        "--crash-limit", metavar="N", min=0, help="Workers in a row that may die with a run that does not get on."
+    ),
 ]
 Shards = Annotated[
     int | None,
-    typer.Option("--shards", min=1, max=MAX_SHARDS, help="Shards of the deployment. Default: those it has, else 1."),
+    typer.Option(
+        "--shards", metavar="N", min=1, max=MAX_SHARDS, help="Shards of the deployment. Default: those it has, else 1."
+    ),
 ]
 Level = Annotated[
     LogLevel | None,
@@ -77,7 +86,10 @@ Retention = Annotated[
 ArchivePlace = Annotated[
     str | None,
     typer.Option(
-        "--archive", envvar="PLAYHEAD_ARCHIVE", help="Archive ended runs: a folder, or a URL such as s3://bucket/runs."
+        "--archive",
+        metavar="ARCHIVE",
+        envvar="PLAYHEAD_ARCHIVE",
+        help="Archive ended runs: a folder, or a URL such as s3://bucket/runs.",
     ),
 ]
 HealthPath = Annotated[
@@ -86,15 +98,23 @@ HealthPath = Annotated[
         "--health-file", metavar="FILE", help="File to write for health checks: as old as the last answer for work."
     ),
 ]
-Drain = Annotated[float, typer.Option("--drain", min=0.0, help="Seconds a stopping worker lets runs reach a boundary.")]
+Drain = Annotated[
+    float,
+    typer.Option("--drain", metavar="SECONDS", min=0.0, help="Seconds a stopping worker lets runs reach a boundary."),
+]
 
 
 def worker(
     targets: Targets,
     url: Annotated[
-        str, typer.Option("--url", envvar="PLAYHEAD_URL", help="Redis to use: redis://user:password@host:port/db")
+        str,
+        typer.Option(
+            "--url", metavar="URL", envvar="PLAYHEAD_URL", help="Redis to use: redis://user:password@host:port/db"
+        ),
     ] = DEFAULT_URL,
-    prefix: Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help="Prefix of all keys.")] = "ph",
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="PREFIX", envvar="PLAYHEAD_PREFIX", help="Prefix of all keys.")
+    ] = "ph",
     concurrency: Concurrency = 100,
     processes: Processes = 1,
     lease: Lease = DEFAULT_LEASE_MS / 1000,
@@ -227,7 +247,13 @@ def dev(
     targets: Targets,
     port: Annotated[
         int | None,
-        typer.Option("--port", min=0, max=65535, help=f"Of the server; 0 is any. Default: {DEV_PORT} if it is free."),
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help=f"Of the server; 0 is any. Default: {DEV_PORT} if it is free.",
+        ),
     ] = None,
     concurrency: Concurrency = 100,
     processes: Processes = 1,

@@ -19,7 +19,8 @@ _AHEAD_S: Final = 5.0
 def health(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What the worker was given as --health-file.")],
     max_age: Annotated[
-        float, typer.Option("--max-age", min=1.0, help="Seconds since the worker last asked for work.")
+        float,
+        typer.Option("--max-age", metavar="SECONDS", min=1.0, help="Seconds since the worker last asked for work."),
     ] = 30.0,
 ) -> None:
     """Tell whether a worker asked for work recently: exit 0 if it did, else 1."""

@@ -177,7 +177,7 @@ class _Asked:
 def replay(
     run_id: RunOrLast = None,
     last: Last = False,
-    speed: Annotated[float, typer.Option("--speed", help="2 is twice as fast as it ran.")] = 1.0,
+    speed: Annotated[float, typer.Option("--speed", metavar="FACTOR", help="2 is twice as fast as it ran.")] = 1.0,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait at all.")] = False,
     first: Annotated[int, typer.Option("--from", metavar="SEQ", min=1, help="The first record to play.")] = 1,
     until: Annotated[int | None, typer.Option("--until", metavar="SEQ", min=1, help="The last record to play.")] = None,

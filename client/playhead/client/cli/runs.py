@@ -48,7 +48,7 @@ _EVERY_S: Final = 2.0
 
 
 def runs(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of runs, newest first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, help="Number of runs, newest first.")] = 20,
     agent: Agent = None,
     state: State = None,
     session: Session = None,

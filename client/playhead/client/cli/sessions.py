@@ -42,7 +42,9 @@ session: typer.Typer = typer.Typer(
 
 
 def sessions(
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of sessions, the last used first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="Number of sessions, the last used first.")
+    ] = 20,
     cursor: Annotated[
         str | None, typer.Option("--cursor", metavar="CURSOR", help="Those after a page, which names its cursor.")
     ] = None,

@@ -49,7 +49,7 @@ def verify(
     since: Since = None,
     state: State = None,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, help="Without RUN: at most so many, newest first.")
+        int, typer.Option("--limit", "-n", metavar="N", min=1, help="Without RUN: at most so many, newest first.")
     ] = 1000,
     tools: Annotated[
         str, typer.Option("--tools", metavar="HOW", help="recorded, live, or a file.py with functions that stand in.")
@@ -60,7 +60,8 @@ def verify(
         list[str] | None, typer.Option("--ignore", metavar="KIND", help="A kind of change not to report; repeatable.")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="Processes for several runs. Default: one per core.")
+        int | None,
+        typer.Option("--processes", metavar="N", min=1, help="Processes for several runs. Default: one per core."),
     ] = None,
     report: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report.")] = None,
     as_json: Json = False,

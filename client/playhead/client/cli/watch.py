@@ -55,8 +55,10 @@ __all__ = [
     "watching",
 ]
 
-Url = Annotated[str | None, typer.Option("--url", envvar="PLAYHEAD_URL", help=URL_HELP, show_default=False)]
-Prefix = Annotated[str, typer.Option("--prefix", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", envvar="PLAYHEAD_URL", help=URL_HELP, show_default=False)
+]
+Prefix = Annotated[str, typer.Option("--prefix", metavar="PREFIX", envvar="PLAYHEAD_PREFIX", help=PREFIX_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines instead of text, for programs.")]
 _ID_HELP = "The run's id, as `ask` and `runs` print it, or the beginning of it"
 RunId = Annotated[str, typer.Argument(metavar="RUN", help=f"{_ID_HELP}.")]
@@ -224,7 +226,9 @@ async def print_events(events: AsyncGenerator[Event, None], place: Place) -> int
 def ask(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")],
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt; - reads it from standard input.")],
-    session: Annotated[str | None, typer.Option("--session", help="Conversation to read and extend.")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="ID", help="Conversation to read and extend.")
+    ] = None,
     deadline: Annotated[
         float | None, typer.Option("--deadline", metavar="SECONDS", help="Fail the run if it has not ended by then.")
     ] = None,
@@ -280,7 +284,9 @@ def ask(
 def tail(
     run_id: RunOrLast = None,
     last: Last = False,
-    after: Annotated[str, typer.Option("--after", help="Cursor: the last record (or event) already seen.")] = "0",
+    after: Annotated[
+        str, typer.Option("--after", metavar="CURSOR", help="Cursor: the last record (or event) already seen.")
+    ] = "0",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait if no worker serves the agent.")] = True,
     as_json: Json = False,
     url: Url = None,
@@ -301,7 +307,8 @@ def tail(
 def demo(
     prompt: Annotated[str, typer.Argument(metavar="[PROMPT]", help="The prompt.")] = _DEMO_PROMPT,
     model: Annotated[
-        str | None, typer.Option("--model", help='Default: PLAYHEAD_MODEL, else "demo", which is offline.')
+        str | None,
+        typer.Option("--model", metavar="NAME", help='Default: PLAYHEAD_MODEL, else "demo", which is offline.'),
     ] = None,
     as_json: Json = False,
 ) -> None:
