@@ -300,7 +300,8 @@ async def _dev(
         if server.notice:
             typer.echo(f"         {server.notice}")
         typer.echo(f"workers  {processes}, serving {', '.join(names)}")
-        typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"      (in this folder, in another terminal)')
+        typer.echo(f'try      playhead ask {names[0]} "What is 17 * 23?"')
+        typer.echo("         (in this folder, in another terminal)")
         typer.echo("\nIn another folder, first:")
         typer.echo(f"export PLAYHEAD_URL={server.url}")
         died = partial(bury, url=server.url, prefix=os.environ.get("PLAYHEAD_PREFIX") or "ph")

@@ -8,7 +8,6 @@ from typing import Annotated, Final
 
 import anyio
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from playhead.client.cli.checks.check import Check, CheckState, exit_code
@@ -16,6 +15,7 @@ from playhead.client.cli.checks.gather import Examined, examine
 from playhead.client.cli.checks.of_run import check_file, check_run
 from playhead.client.cli.reach import file_of, reach
 from playhead.client.cli.render import print_json, printable
+from playhead.client.cli.tables import print_beside
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.runtime.log.redis.connection import DEFAULT_URL
 
@@ -62,14 +62,14 @@ def doctor(
 
 
 def _print(checks: Sequence[Check], *, as_json: bool) -> None:
-    console = Console(highlight=False, soft_wrap=True)
     widest = max((len(one.check) for one in checks), default=0)
     for one in checks:
         if as_json:
             print_json(asdict(one))
             continue
         shard = "" if one.shard is None else f"shard {one.shard}: "
-        what = printable(f"{one.check:<{widest}}  {shard}{one.what}")
-        console.print(Text.assemble((f"{one.state:<7}  ", _STYLES[one.state]), what))
+        head = Text.assemble((f"{one.state:<7}  ", _STYLES[one.state]), f"{one.check:<{widest}}  ")
+        print_beside(head, Text(printable(f"{shard}{one.what}")))
         if one.do:
-            console.print(Text(printable(f"{'':<9}{'':<{widest}}  → {one.do}"), style="dim"))
+            arrow = Text(f"{'':<9}{'':<{widest}}  → ", style="dim")
+            print_beside(arrow, Text(printable(one.do), style="dim"))

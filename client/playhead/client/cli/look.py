@@ -35,7 +35,7 @@ from playhead.client.cli.render import (
     short,
     tags_text,
 )
-from playhead.client.cli.tables import Column, print_table
+from playhead.client.cli.tables import Column, print_beside, print_table
 from playhead.client.cli.watch import Json, Last, Prefix, RunOrLast, Url, run_or_last
 from playhead.client.client import Client
 from playhead.client.questions import how_to_respond
@@ -130,7 +130,7 @@ async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
         owners = await owners_told(run.log, info, first[0].record if first else None)
         is_queued = isinstance(run, Run) and info.state == "queued" and info.due is None
         waits = await what_it_waits_for(run.log, info) if is_queued else ""
-        _print_info(console, info, first, owners=", ".join(owners), waits=waits)
+        _print_info(info, first, owners=", ".join(owners), waits=waits)
     if types:
         await _print_records(console, run, info, types, as_json=as_json)
     elif not as_json:
@@ -150,7 +150,7 @@ async def _show(run: RunReader, *, types: Sequence[str], as_json: bool) -> int:
     return 0
 
 
-def _print_info(console: Console, info: RunInfo, first: Sequence[Entry], *, owners: str, waits: str) -> None:
+def _print_info(info: RunInfo, first: Sequence[Entry], *, owners: str, waits: str) -> None:
     submitted = first[0].record if first and isinstance(first[0].record, RunSubmitted) else None
     asked = preview(submitted.prompt) if submitted else ""
     rows: list[tuple[str, str | Text]] = [
@@ -177,7 +177,7 @@ def _print_info(console: Console, info: RunInfo, first: Sequence[Entry], *, owne
         rows.append(("deadline", _until(info.deadline)))
     widest = max(len(name) for name, _ in rows)
     for name, value in rows:
-        console.print(Text.assemble((f"{name:<{widest}}  ", "bold"), value))
+        print_beside(Text(f"{name:<{widest}}  ", style="bold"), value if isinstance(value, Text) else Text(value))
 
 
 def _print_questions(console: Console, run_id: str, interrupts: Sequence[Interrupt]) -> None:
@@ -197,8 +197,8 @@ async def _print_course(run: RunReader, info: RunInfo) -> None:
             drawing.add(entry)
     console = Console(highlight=False)
     console.print()
-    for line in transcript_lines(writing.items):
-        console.print(line, soft_wrap=True)
+    for head, body in transcript_lines(writing.items):
+        print_beside(head, body)
     console.print()
     drawn = drawing.value(now=None if info.ended or not isinstance(run, Run) else time.time_ns() // 1_000_000)
     for line in timeline_lines(drawn, width=console.width):

@@ -33,7 +33,10 @@ from playhead.runtime.core.steps import (
     Step,
 )
 
-__all__ = ["doing", "message_lines", "next_step", "show_at"]
+__all__ = ["ROLE_WIDTH", "doing", "message_lines", "next_step", "show_at"]
+
+ROLE_WIDTH: Final = 11
+"""How many characters of a line of `message_lines` name the role."""
 
 _LONGEST = 1000
 
@@ -148,7 +151,9 @@ def _call_line(call: OpenCall) -> str:
 
 def message_lines(message: Message) -> list[str]:
     """A message for people to read, one line per block."""
-    return [f"{message.get('role', '?'):>9}  {_block_text(block)}" for block in message.get("content", [])]
+    return [
+        f"{message.get('role', '?'):>{ROLE_WIDTH - 2}}  {_block_text(block)}" for block in message.get("content", [])
+    ]
 
 
 def _block_text(block: ContentBlock) -> str:

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from playhead.client.cli.place import message_lines
+from playhead.client.cli.place import ROLE_WIDTH, message_lines
 from playhead.client.cli.reach import with_client
 from playhead.client.cli.render import age, counted, print_json, printable
-from playhead.client.cli.tables import Column, print_table
+from playhead.client.cli.tables import Column, print_beside, print_table
 from playhead.client.cli.watch import Json, Prefix, Url
 from playhead.client.client import Client
 from playhead.client.session import Conversation
@@ -103,7 +103,7 @@ def _print_conversation(info: SessionInfo, conversation: Conversation, state: Ma
     console.print()
     for message in conversation.messages:
         for line in message_lines(message):
-            console.print(Text(printable(line)))
+            print_beside(Text(line[:ROLE_WIDTH]), Text(printable(line[ROLE_WIDTH:])))
     if (run := conversation.run) is not None:
         console.print(
             Text(f"\nrun {run.id} holds it; watch the rest: playhead tail {run.id} --after {conversation.cursor}")

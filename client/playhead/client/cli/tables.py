@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["Column", "fitting", "print_table", "table_lines"]
+__all__ = ["Column", "fitting", "lines_beside", "print_beside", "print_table", "table_lines"]
 
 _GAP: Final = 2
+_NARROWEST: Final = 20
 
 
 class Column(NamedTuple):
@@ -36,6 +37,24 @@ def fitting(columns: Sequence[Column], widths: Sequence[int], *, width: int) -> 
             break
         shown.remove(number)
     return shown
+
+
+def print_beside(head: Text, body: Text) -> None:
+    """Print a text beside its heading: a terminal gets its words below each other, a pipe one whole line."""
+    console = Console(highlight=False, soft_wrap=True)
+    for line in lines_beside(head, body, width=console.width if sys.stdout.isatty() else None):
+        console.print(line)
+
+
+def lines_beside(head: Text, body: Text, *, width: int | None) -> Iterator[Text]:
+    """The lines of a text beside its heading, broken between words to be at most so wide; None for as wide as they are."""
+    if width is None:
+        yield Text.assemble(head, body)
+        return
+    space = max(_NARROWEST, width - head.cell_len)
+    for number, line in enumerate(body.wrap(Console(), space) or [body]):
+        line.rstrip()
+        yield Text.assemble(head if number == 0 else " " * head.cell_len, line)
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:

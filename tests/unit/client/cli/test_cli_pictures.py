@@ -132,7 +132,8 @@ def test_of_many_bars_a_terminal_shows_the_longest_and_says_so():
 
 
 def test_a_transcript_does_not_control_the_terminal():
-    lines = [line.plain for line in transcript_lines(transcript(eventful(prompt=HOSTILE, answer=HOSTILE)))]
+    told = transcript_lines(transcript(eventful(prompt=HOSTILE, answer=HOSTILE)))
+    lines = [f"{head}{body}" for head, body in told]
     assert all(c == "\n" or c.isprintable() for line in lines for c in line)
 
 

@@ -6,8 +6,9 @@ import re
 import sys
 
 import pytest
+from rich.text import Text
 
-from playhead.client.cli.tables import Column, fitting, print_table
+from playhead.client.cli.tables import Column, fitting, lines_beside, print_table
 
 __all__: list[str] = []
 
@@ -48,3 +49,16 @@ def test_a_narrow_terminal_gets_fewer_columns_and_no_wrapped_line(
     print_table([Column("run"), Column("state"), Column("agent", 1)], [["0-1", "paused: " + "x" * 40, "a"]])
     lines = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out).splitlines()
     assert lines == ["run  state", f"0-1  paused: {'x' * 16}…"]
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (None, ["ok  one two three four five six seven\neight"]),
+        (25, ["ok  one two three four", "    five six seven", "    eight"]),
+        (3, ["ok  one two three four", "    five six seven", "    eight"]),
+    ],
+)
+def test_a_text_beside_its_heading_is_broken_between_words_on_a_terminal_only(width: int | None, lines: list[str]):
+    body = Text("one two three four five six seven\neight")
+    assert [line.plain for line in lines_beside(Text("ok  "), body, width=width)] == lines

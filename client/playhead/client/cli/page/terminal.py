@@ -43,15 +43,15 @@ _SAYS: Final = {
 }
 
 
-def transcript_lines(items: Sequence[Item]) -> Iterator[Text]:
-    """The items of a transcript, with long results cut to one line."""
+def transcript_lines(items: Sequence[Item]) -> Iterator[tuple[Text, Text]]:
+    """The items of a transcript, with long results cut to one line: for each its record and its kind, and what it is."""
     for item in items:
         who, style = _SAYS[item.kind]
         text = item.text if item.kind in ("user", "text", "reasoning") else short(item.text)
         title = "" if item.kind in ("user", "text", "reasoning") else f"{item.title}{': ' if text else ''}"
         if item.withdrawn is not None:
             who, style, text = "model", "dim strike", short(text)
-        yield Text.assemble((f"{item.first:>6} {who:>6}  ", "dim"), (printable(f"{title}{text.strip()}"), style))
+        yield Text(f"{item.first:>6} {who:>6}  ", style="dim"), Text(printable(f"{title}{text.strip()}"), style=style)
 
 
 def timeline_lines(timeline: Timeline, *, width: int) -> Iterator[Text]:
