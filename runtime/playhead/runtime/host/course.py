@@ -144,10 +144,9 @@ class Course:
         entries = self._lanes.get(lane)
         return entries.popleft() if entries else None
 
-    def peek(self, lane: str = "") -> Entry | None:
-        """The next record of a lane, which stays."""
-        entries = self._lanes.get(lane)
-        return entries[0] if entries else None
+    def drop_events(self, lane: str) -> None:
+        """Forget what is still to come of a lane."""
+        self._lanes.pop(lane, None)
 
     def step(self, key: str) -> Entry | None:
         """Take the value of a step."""

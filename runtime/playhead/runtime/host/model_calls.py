@@ -150,6 +150,7 @@ class ModelCalls:
         self, key: str, request: object, stream: Callable[[], AsyncIterable[Any]]
     ) -> AsyncGenerator[Any, None]:
         del request  # nothing is recorded before its end
+        self._recorder.retelling.begins(key.rpartition("/")[0])
         items: list[Any] = []
         try:
             async with closing(stream()) as sent:

@@ -34,6 +34,7 @@ from playhead.runtime.host.course import Course
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.pipe import HandOver, Item, Pipe, Raised, Store
 from playhead.runtime.host.raised import recorded
+from playhead.runtime.host.retelling import Retelling
 from playhead.runtime.host.thread import GuestThread
 
 __all__ = ["ADVICE", "SCOPE", "Recorder"]
@@ -54,6 +55,7 @@ class Recorder:
     Attributes:
         run_id: The run.
         course: What the log has that the guest has not come to again.
+        retelling: What parts of the run tell of work that is done again.
         limit: The size limit of one record, in bytes.
         cancelled: Whether a cancel is in force.
         when_cancelled: Called when it comes into force; None until the guest has begun, and signals then wait.
@@ -76,6 +78,7 @@ class Recorder:
     ) -> None:
         self.run_id: str = run_id
         self.course: Course = course
+        self.retelling: Retelling = Retelling()
         self.limit: int = limit
         self.cancelled: bool = False
         self.when_cancelled: Callable[[], object] | None = None
@@ -183,12 +186,13 @@ class Recorder:
         self._send(Store(stored))
         await stored
 
-    async def emit(self, record: Record, *, same: Callable[[Any], bool]) -> Any:
+    async def emit(self, record: Record, *, same: Callable[[Any], bool], part: str = "") -> Any:
         """The next record of a lane: that of the log, if it has one, else `record`, which is then written.
 
         Signals that arrive while it waits for space come into force before it, here and in the log.
 
-        `same` says of a record of that type whether it stands for this one. If it does not, the run fails.
+        `same` says of a record of that type whether it stands for this one. If it does not, the run fails, unless the record
+        is of a part of the run in which work is done again: see `Retelling`.
         """
         lane = getattr(record, "lane", "")
         logged = self.course.next_event(lane)
@@ -196,13 +200,23 @@ class Recorder:
         if logged is None:
             if not lane:
                 self.apply_signals(before=math.inf)
-            await self.space()
-            self.put(record)
+            await self.put_all([record])
             return record
         self.apply_signals(before=logged.seq)
-        if type(logged.record) is not type(record) or not same(logged.record):
+        if type(logged.record) is type(record) and same(logged.record):
+            self.retelling.same(part, record)
+            return logged.record
+        if (again := self.retelling.other(part)) is None:
             await self.fail(self._diverged(f"gave {_shown(record)}", logged.record, logged.seq))
-        return logged.record
+        self.course.drop_events(lane)
+        await self.put_all([*(again or ()), record])
+        return record
+
+    async def put_all(self, records: Iterable[Record]) -> None:
+        """Write records, each when there is space."""
+        for record in records:
+            await self.space()
+            self.put(record)
 
     async def fail(self, error: BaseException) -> None:
         """End the run with an error that the guest cannot catch. Does not return."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ from playhead.runtime.core.failures import failure
 from playhead.runtime.core.records import EventEmitted, Record, RunCancelled, RunCompleted, now_ms
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
-from playhead.runtime.guests.strands.forms import steady, wire
+from playhead.runtime.guests.strands.forms import told_alike, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.guests.strands.seams import put_seams
 from playhead.runtime.host.guest import Visit
@@ -80,17 +80,12 @@ async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgen
                 result = event["result"]
                 continue
             said = wire(event)
-            lane = f"node {event['node_id']}" if "node_id" in event else ""
-            record = EventEmitted(at=now_ms(), event=said, lane=lane)
-            await visit.recorder.emit(record, same=lambda logged, said=said: _same(logged.event, said))
+            node = str(event["node_id"]) if "node_id" in event else None
+            record = EventEmitted(at=now_ms(), event=said, lane="" if node is None else f"node {node}")
+            part = "" if node is None else f"/{node.replace('/', '%2F')}"
+            same: Callable[[Any], bool] = lambda logged, said=said: told_alike(logged.event, said)  # noqa: E731
+            await visit.recorder.emit(record, same=same, part=part)
     return result
-
-
-def _same(logged: Mapping[str, Any], said: Mapping[str, Any]) -> bool:
-    """Whether two events are the same but for times and ids: of the chunks of nodes all of them count."""
-    if logged.keys() != said.keys():
-        return False
-    return steady(logged.get("event")) == steady(said.get("event"))
 
 
 def _result_of(result: MultiAgentResult) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from playhead.runtime.core.records import (
     ToolStarted,
     now_ms,
 )
-from playhead.runtime.guests.strands.forms import steady, wire
+from playhead.runtime.guests.strands.forms import steady, told_alike, wire
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
 from playhead.runtime.host.current import Call, calling
 from playhead.runtime.host.keys import key_part
@@ -163,6 +163,7 @@ class _RecordedCall:
         await recorder.goes_live(f"the tool call {self._lane.lstrip('/')} of {self._use['name']}")
         try:
             if not recorder.cancelled:
+                recorder.retelling.begins(self._lane)
                 recorder.put(self._started())
                 await recorder.stored()
                 await recorder.check_owned()
@@ -177,6 +178,8 @@ class _RecordedCall:
 
     async def _again(self) -> AsyncGenerator[TypedEvent, None]:
         """Enter the call again: what it does is recorded by itself, or changes the agent only."""
+        if self._mode == "rerun":
+            self._recorder.retelling.begins(self._lane)
         if not self._past.starts:
             self._recorder.put(self._started())
         async for event in self._within():
@@ -235,17 +238,27 @@ class _RecordedCall:
         recorder = self._recorder
         if self._delegates:
             record = EventEmitted(at=now_ms(), event=data, lane=self._lane)
-            await recorder.emit(record, same=lambda logged: logged.event.keys() == record.event.keys())
+            await recorder.emit(record, same=lambda logged: told_alike(logged.event, data), part=self._lane)
             return
+        use = wire(self._use)
+        record = ToolProgressed(at=now_ms(), index=self._index, tool_use=use, data=data, lane=self._lane)
         if not self._progress:
-            use = wire(self._use)
-            await recorder.space()
-            recorder.put(ToolProgressed(at=now_ms(), index=self._index, tool_use=use, data=data, lane=self._lane))
-            return
-        logged = self._progress.popleft()
-        if self._mode == "enter" and steady(cast("ToolProgressed", logged.record).data) != steady(data):
-            shown = f"{self._use['name']} gave {data!r:.300}, but record {logged.seq} of the log has another progress"
-            await recorder.fail(DivergedError(f"run {recorder.run_id}: run again after a takeover, {shown}. {ADVICE}"))
+            await recorder.put_all([record])
+        elif (
+            logged := self._logged(data)
+        ) is not None:  # not always the next: what runs side by side tells in any order
+            self._progress.remove(logged)
+            recorder.retelling.same(self._lane, record)
+        elif (again := recorder.retelling.other(self._lane)) is not None:
+            self._progress.clear()
+            await recorder.put_all([*again, record])
+        else:
+            told = f"{self._use['name']} gave {data!r:.300}, but record {self._progress[0].seq} of the log has another progress"
+            await recorder.fail(DivergedError(f"run {recorder.run_id}: run again after a takeover, {told}. {ADVICE}"))
+
+    def _logged(self, data: Any) -> Entry | None:
+        said = steady(data)
+        return next((one for one in self._progress if steady(cast("ToolProgressed", one.record).data) == said), None)
 
     def _finish(self, result: Any, before: dict[str, Any]) -> Any:
         """Write the result, with what the call changed in the agent besides."""
