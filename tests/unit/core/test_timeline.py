@@ -7,6 +7,7 @@ import pytest
 from playhead.runtime.core.records import (
     CycleStarted,
     Entry,
+    MessageAdded,
     ModelFailed,
     ModelRetried,
     ModelStarted,
@@ -16,6 +17,7 @@ from playhead.runtime.core.records import (
     RunFailed,
     RunSubmitted,
     SignalReceived,
+    StepFinished,
     ToolFinished,
     ToolStarted,
 )
@@ -49,6 +51,19 @@ def test_every_call_tool_and_wait_is_a_bar_in_the_order_in_which_they_began():
         ("handover", "worker-3", "ok"),
         ("model", "cycle 2", "ok"),
     ]
+
+
+def test_the_call_of_a_guest_ends_with_its_step_and_has_the_number_of_its_key():
+    usage = {"inputTokens": 3, "outputTokens": 4, "totalTokens": 7}
+    records = [
+        *(RunSubmitted(at=0, agent="guest"), RunClaimed(at=0, worker="w")),
+        *(ModelStarted(at=1, lane="/model:1"), StepFinished(at=2, key="/step:a"), StepFinished(at=5, key="/model:1")),
+        *(ModelStarted(at=6, lane="/model:2"), StepFinished(at=8, key="/model:2", error={"type": "ValueError"})),
+        MessageAdded(at=9, message={"role": "assistant", "content": [], "metadata": {"usage": usage}}, origin="model"),
+    ]
+    drawn = timeline([Entry(number, 1, record) for number, record in enumerate(records, 1)])
+    calls = [(bar.name, bar.outcome, bar.took_ms, bar.output_tokens) for bar in bars(drawn, "model")]
+    assert calls == [("call 1", "ok", 4, 0), ("call 2", "error", 2, 4)]
 
 
 def test_a_wait_takes_the_time_until_the_run_goes_on():

@@ -34,6 +34,7 @@ from playhead.runtime.core.records import (
     RunPaused,
     RunSubmitted,
     SignalReceived,
+    StepFinished,
     StructuredOutputProduced,
     ToolDecided,
     ToolFinished,
@@ -179,6 +180,7 @@ class Drawing:
         self._cycles: list[Cycle] = []
         self._call: int | None = None  # all of these are places in `_bars`
         self._last_call: int | None = None
+        self._call_key: str = ""  # of the call of a guest, whose end is a step
         self._wait: int | None = None
         self._tools: dict[int, int] = {}
         self._began: int | None = None
@@ -254,7 +256,9 @@ class Drawing:
             case ModelStarted() | ModelRetried() | ModelFailed() | ContextReduced():
                 self._note_call(record)
             case MessageAdded(origin="model"):
-                self._end_call("ok", usage=record.message.get("metadata", {}).get("usage", {}))
+                self._answered(record.message.get("metadata", {}).get("usage", {}))
+            case StepFinished(key=key) if key and key == self._call_key:
+                self._end_call("ok" if record.error is None else "error")
             case ToolStarted():
                 self._tools[record.index] = self._begin("tool", str(record.tool_use["name"]), lane=self._free_lane())
             case ToolFinished():
@@ -279,7 +283,10 @@ class Drawing:
         match record:
             case ModelStarted():
                 self._end_call("withdrawn")
-                self._call = self._begin("model", "summary" if record.summarizes else self._call_name(record.attempt))
+                number = record.lane.rpartition(":")[2]  # the calls of a guest are numbered in their keys
+                name = f"call {number}" if number else self._call_name(record.attempt)
+                self._call = self._begin("model", "summary" if record.summarizes else name)
+                self._call_key = record.lane
             case ModelRetried():
                 self._end_call("withdrawn")
             case ModelFailed():
@@ -305,6 +312,13 @@ class Drawing:
     def _end(self, place: int, outcome: Outcome, **more: Any) -> None:
         last, ended = more.pop("last", self._seq), more.pop("ended", self._at)
         self._bars[place] = replace(self._bars[place], last=last, ended=ended, outcome=outcome, **more)
+
+    def _answered(self, usage: dict[str, Any]) -> None:
+        """The message of an answer is there: it ends the call, unless the end of the call was a record before it."""
+        if self._call is None and self._last_call is not None and usage:
+            tokens = {name: _count(usage, key) for name, key in _TOKENS.items()}
+            self._bars[self._last_call] = replace(self._bars[self._last_call], **tokens)
+        self._end_call("ok", usage=usage)
 
     def _end_call(self, outcome: Outcome, *, usage: dict[str, Any] | None = None, **more: int) -> None:
         if self._call is not None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 import anyio
@@ -63,21 +65,21 @@ class ToolCalls:
         if past.starts and on_unknown_outcome != "retry":
             known = await self._outcome(use, index, lane, past, policy=on_unknown_outcome)
             if known:
-                return _given(self._finish(index, use, lane, **known))
+                return _given(self._finish(_Opened(index, use, lane), **known))
         await recorder.goes_live(f"the tool call {lane.lstrip('/')} of {use['name']}")
-        before = fields_of(shared)
+        before, opened = fields_of(shared), _Opened(index, use, lane, time.monotonic())
         try:
             value = await self._body(Call(recorder.run_id, f"{recorder.run_id}{lane}", past.starts + 1, use), index, do)
         except asyncio.CancelledError:  # by a cancel of the run, or by the guest, which waits for so long only
             cut_off = OutcomeUnknownError(f"{use['name']}: {_CANCELLED if recorder.cancelled else _CUT_OFF}")
-            self._finish(index, use, lane, error=cut_off, memory={} if recorder.cancelled else {"cut_off": True})
+            self._finish(opened, error=cut_off, memory={} if recorder.cancelled else {"cut_off": True})
             raise
         except Exception as error:
-            self._finish(index, use, lane, error=error, memory=_memory(before, shared))
+            self._finish(opened, error=error, memory=_memory(before, shared))
             raise
         finally:
             recorder.ends_live()
-        return _given(self._finish(index, use, lane, value=value, memory=_memory(before, shared)))
+        return _given(self._finish(opened, value=value, memory=_memory(before, shared)))
 
     async def _body(self, call: Call, index: int, do: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call; its start is stored before."""
@@ -119,9 +121,7 @@ class ToolCalls:
 
     def _finish(
         self,
-        index: int,
-        use: ToolUse,
-        lane: str,
+        opened: _Opened,
         *,
         value: Any = None,
         error: Exception | None = None,
@@ -133,16 +133,34 @@ class ToolCalls:
         if error is not None:
             kept, content = {**kept, "raised": recorded(error)}, [{"text": f"Error: {error}"}]
         result: ToolResult = {
-            "toolUseId": use["toolUseId"],
+            "toolUseId": opened.use["toolUseId"],
             "status": "success" if error is None else "error",
             "content": content,
         }
-        record = ToolFinished(at=now_ms(), index=index, name=use["name"], result=result, lane=lane, memory=kept)
+        record = ToolFinished(
+            at=now_ms(),
+            index=opened.index,
+            name=opened.use["name"],
+            result=result,
+            duration_ms=0 if opened.began is None else round((time.monotonic() - opened.began) * 1000),
+            lane=opened.lane,
+            memory=kept,
+        )
         try:
             self._recorder.put(record)
         except (EncodingError, RecordTooLargeError) as refused:
-            return self._finish(index, use, lane, error=refused)
+            return self._finish(opened, error=refused)
         return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A call; `began` is the time of the monotonic clock, None if it did not run."""
+
+    index: int
+    use: ToolUse
+    lane: str
+    began: float | None = None
 
 
 def _tool_use(call: Mapping[str, Any], recorder: Recorder) -> ToolUse:
