@@ -23,6 +23,7 @@ __all__: list[str] = []
         {"event_kind": "part_start", "index": 0, "part": {"part_kind": "text", "content": "text"}},
         {"event_kind": "part_delta", "index": 0, "delta": {"part_delta_kind": "text", "content_delta": "text"}},
         {"type": "AIMessageChunk", "content": "text"},
+        {"type": "ai", "content": [{"type": "text", "text": "te"}, {"type": "image"}, {"type": "text", "text": "xt"}]},
     ],
 )
 def test_the_text_of_the_usual_libraries_is_found(item: Any) -> None:

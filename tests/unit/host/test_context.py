@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from playhead.runtime.core.errors import OutcomeUnknownError, RecordedError
 from playhead.runtime.core.records import (
@@ -355,6 +356,15 @@ def test_an_exception_keeps_its_attributes_that_are_short_plain_data() -> None:
     assert (str(again), vars(again)) == ("refused with 429", {"status": 429, "more": {"body": {"code": "busy"}}})
     assert vars(made_again(recorded(RefusedError(429, body="x" * 20_000)))) == {"status": 429}
     assert vars(made_again(recorded(RefusedError(429, response=object())))) == {"status": 429}
+
+
+def test_an_error_of_pydantic_is_made_again_with_its_lines() -> None:
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(dict[str, int]).validate_python({"a": "many", "b": object()})
+    again: Any = made_again(recorded(raised.value))
+    assert type(again) is ValidationError
+    lines = [(one["type"], one["loc"], one["msg"]) for one in raised.value.errors()]
+    assert [(one["type"], one["loc"], one["msg"]) for one in again.errors()] == lines
 
 
 async def test_keys_that_repeat_are_counted() -> None:

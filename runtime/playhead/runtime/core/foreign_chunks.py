@@ -63,7 +63,17 @@ def foreign_text(item: Any) -> str:
             return text
         case "part_delta", {"delta": {"part_delta_kind": "text", "content_delta": str(text)}}:
             return text
-        case "AIMessageChunk", {"content": str(text)}:
+        case "AIMessageChunk" | "ai", {"content": str(text)}:
+            return text
+        case "AIMessageChunk" | "ai", {"content": [*blocks]}:
+            return "".join(_block_text(block) for block in cast("list[object]", blocks))
+        case _:
+            return ""
+
+
+def _block_text(block: object) -> str:
+    match block:
+        case {"type": "text", "text": str(text)}:
             return text
         case _:
             return ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any, Final
 
 from playhead.runtime.core.converse import Message
@@ -15,7 +17,7 @@ from playhead.runtime.host.current import in_scope
 from playhead.runtime.host.guest import Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.steps import Steps
-from playhead.runtime.host.tool_calls import OnUnknownOutcome, ToolCalls
+from playhead.runtime.host.tool_calls import Asks, OnUnknownOutcome, ToolCalls
 
 __all__ = ["CONTEXT", "ITEMS", "GuestContext", "current_context"]
 
@@ -101,7 +103,9 @@ class GuestContext:
         self._recorder.check_cancelled()
         return await self._steps.step(key, do)
 
-    async def model(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+    async def model(
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
+    ) -> AsyncGenerator[Any, None]:
         """The items of a model's stream, which readers see as they pass: as `event`, and a piece of text also as `data`.
 
         A call that broke off is withdrawn and made again. A second one beside it is not seen by readers.
@@ -109,12 +113,14 @@ class GuestContext:
         Args:
             request: What is asked, to note whether it is the same when the code runs again.
             stream: Asks. Its items are plain data or pydantic models, which become dicts.
+            name: Names it in the log, where calls are made side by side in any order, as in threads: those with one name
+                come in the same order each time.
 
         Raises:
             EncodingError: If an item is not plain data.
         """
         self._recorder.check_cancelled()
-        items = self._models.stream(request, stream)
+        items = self._models.stream(request, stream, name=name)
         try:
             async for item in items:
                 yield item
@@ -128,6 +134,7 @@ class GuestContext:
         *,
         on_unknown_outcome: OnUnknownOutcome = "retry",
         shared: object = None,
+        asks: Asks | None = None,
     ) -> Any:
         """What a tool call gives: `do()` is called when its start is stored, and never again once its result is.
 
@@ -137,13 +144,15 @@ class GuestContext:
             on_unknown_outcome: If a worker died in `do`: call it again, raise `OutcomeUnknownError`, or ask a human.
             shared: A dict, a dataclass or a pydantic model that `do` may change. What it changes in its fields is stored with
                 the result, as far as it is plain data, and changed again where the result comes from the log.
+            asks: Says of an exception of `do` what it asks a human, as interrupts: then the call has not ended, and is made
+                again, by another `tool`, when there is a response. After a takeover it asks again.
 
         Raises:
             EncodingError: If the value is not plain data.
             OutcomeUnknownError: See `on_unknown_outcome`.
         """
         self._recorder.check_cancelled()
-        return await self._tools.call(call, do, on_unknown_outcome=on_unknown_outcome, shared=shared)
+        return await self._tools.call(call, do, on_unknown_outcome=on_unknown_outcome, shared=shared, asks=asks)
 
     @contextmanager
     def within(self, name: str) -> Generator[None]:
@@ -152,6 +161,17 @@ class GuestContext:
         """
         with in_scope(self._recorder.key("within", name)):
             yield
+
+    def wait(self, do: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """What `await do()` gives, for code that is not async: in a thread that the guest began, or on its event loop, which
+        then waits.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(do(), self._recorder.home).result()
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(copy_context().run, asyncio.run, do()).result()
 
     async def ask(self, name: str, reason: Any = None) -> Any:
         """The response of a human. The run pauses, and has no worker, until there is one."""

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
-__all__ = ["closing", "digest", "steady", "stored_form"]
+__all__ = ["VARIES", "closing", "digest", "steady", "stored_form"]
 
-_VARIES: Final = frozenset({"timestamp", "tracking_id"})
+VARIES: Final = frozenset({"timestamp", "tracking_id"})
 """Keys whose values are made up each time: they need not be the same when the guest runs again."""
 
 
@@ -39,12 +39,12 @@ def digest(request: object) -> str:
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
-def steady(value: Any) -> Any:
-    """Plain data without what is made up each time."""
+def steady(value: Any, varies: frozenset[str] = VARIES) -> Any:
+    """Plain data without the keys whose values are made up each time."""
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        return {key: steady(item) for key, item in fields.items() if key not in _VARIES}
-    return [steady(item) for item in cast("list[Any]", value)] if isinstance(value, list) else value
+        return {key: steady(item, varies) for key, item in fields.items() if key not in varies}
+    return [steady(item, varies) for item in cast("list[Any]", value)] if isinstance(value, list) else value
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import inspect
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from playhead.runtime.core.arguments import check_callable
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
@@ -15,7 +15,7 @@ from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import EventEmitted, MessageAdded, Record, RunCompleted, now_ms
 from playhead.runtime.host.context import CONTEXT, ITEMS, GuestContext
-from playhead.runtime.host.forms import steady, stored_form
+from playhead.runtime.host.forms import VARIES, steady, stored_form
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.recorder import Recorder
 
@@ -26,7 +26,13 @@ Run = Callable[[GuestContext, Any], AsyncGenerator[Any, None]]
 
 
 class GeneratorGuest(Guest):
-    """Runs each run by an async generator of events: `events`."""
+    """Runs each run by an async generator of events: `events`.
+
+    Attributes:
+        varies: Keys of events whose values are made up each time: they need not be the same when the guest runs again.
+    """
+
+    varies: ClassVar[frozenset[str]] = VARIES
 
     @abstractmethod
     def events(self, ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
@@ -56,9 +62,9 @@ class GeneratorGuest(Guest):
         said = stored_form(event, what="an event of the agent")
         if not isinstance(said, dict):
             raise TypeError(f"an event is a dict, and the agent yielded {event!r:.200} of type {type(event).__name__}")
-        fields = steady(said)
+        fields = steady(said, self.varies)
         record = EventEmitted(at=now_ms(), event=cast("dict[str, Any]", said), lane=self.lane_of(said))
-        await recorder.emit(record, same=lambda logged: steady(logged.event) == fields)
+        await recorder.emit(record, same=lambda logged: steady(logged.event, self.varies) == fields)
 
 
 class FunctionGuest(GeneratorGuest):

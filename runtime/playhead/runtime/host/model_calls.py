@@ -30,34 +30,40 @@ class ModelCalls:
         self._recorder = recorder
         self._streaming = False
 
-    async def stream(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
+    ) -> AsyncGenerator[Any, None]:
         """The items of one model call: `shown`, but `hidden` beside another one or in a tool: readers follow one answer."""
         if self._streaming or SCOPE.get():
-            async with aclosing(self.hidden(request, stream)) as items:
+            async with aclosing(self.hidden(request, stream, name=name)) as items:
                 async for item in items:
                     yield item
             return
         self._streaming = True
         try:
-            async with aclosing(self.shown(request, stream)) as items:
+            async with aclosing(self.shown(request, stream, name=name)) as items:
                 async for item in items:
                     yield item
         finally:
             self._streaming = False
 
-    def shown(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+    def shown(
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
+    ) -> AsyncGenerator[Any, None]:
         """The items of a model call, recorded as they pass; a call that broke off is withdrawn and made again."""
-        return self._made(request, stream, self._live)
+        return self._made(request, stream, self._live, name)
 
-    def hidden(self, request: object, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
+    def hidden(
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], *, name: str = ""
+    ) -> AsyncGenerator[Any, None]:
         """The items of a model call that readers do not see: recorded whole at its end."""
-        return self._made(request, stream, self._whole)
+        return self._made(request, stream, self._whole, name)
 
     async def _made(
-        self, request: object, stream: Callable[[], AsyncIterable[Any]], record: _Recording
+        self, request: object, stream: Callable[[], AsyncIterable[Any]], record: _Recording, name: str
     ) -> AsyncGenerator[Any, None]:
         recorder = self._recorder
-        key = recorder.key("model")
+        key = recorder.key("model", name)
         call, step = recorder.course.call(key), recorder.course.step(key)
         if step is not None:
             await recorder.in_turn(step.seq)

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
 from playhead.runtime.core.errors import RecordedError
 from playhead.runtime.core.failures import failure
-from playhead.runtime.core.plain import NotPlainError, plain_strict
+from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
 __all__ = ["made_again", "recorded"]
 
@@ -22,6 +25,10 @@ def recorded(error: Exception) -> dict[str, Any]:
     told: dict[str, Any] = {"type": kind.__qualname__, "module": kind.__module__, "message": failure(error).message}
     if attributes := dict(_plain_attributes(error)):
         told["attributes"] = attributes
+    if isinstance(error, ValidationError):
+        told["invalid"] = plain(
+            {"title": error.title, "errors": error.errors(include_url=False, include_context=False)}
+        )
     return told
 
 
@@ -41,6 +48,8 @@ def made_again(told: Mapping[str, Any]) -> Exception:
     that cannot be made so, gives a `RecordedError`.
     """
     name, message = told.get("type", ""), told.get("message", "")
+    if "invalid" in told:
+        return _invalid(**told["invalid"])
     kind: object = sys.modules.get(told.get("module", ""))
     for part in name.split("."):
         kind = getattr(kind, part, None)
@@ -54,3 +63,16 @@ def made_again(told: Mapping[str, Any]) -> Exception:
     error = RecordedError(f"{name}: {message}")
     error.error_type = name
     return error
+
+
+def _invalid(title: str, errors: list[Any]) -> ValidationError:
+    """A `ValidationError` of pydantic, which only pydantic can make."""
+    lines: list[Any] = [
+        {
+            "type": PydanticCustomError(one["type"], "{message}", {"message": one["msg"]}),
+            "loc": tuple(one["loc"]),
+            "input": one["input"],
+        }
+        for one in errors
+    ]
+    return ValidationError.from_exception_data(title, lines)

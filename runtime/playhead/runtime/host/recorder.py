@@ -327,6 +327,12 @@ class Recorder:
         self._home = asyncio.get_running_loop()
         self._note()
 
+    @property
+    def home(self) -> asyncio.AbstractEventLoop:
+        """The guest's event loop."""
+        assert self._home is not None
+        return self._home
+
     def _elsewhere(self) -> bool:
         """Whether this is another event loop than the guest's own, which may be blocked until this is done."""
         return asyncio.get_running_loop() is not self._home

@@ -21,10 +21,13 @@ from playhead.runtime.host.forms import stored_form
 from playhead.runtime.host.raised import made_again, recorded
 from playhead.runtime.host.recorder import Recorder
 
-__all__ = ["OUTCOME_REASON", "OUTCOME_UNKNOWN", "OnUnknownOutcome", "ToolCalls"]
+__all__ = ["OUTCOME_REASON", "OUTCOME_UNKNOWN", "Asks", "OnUnknownOutcome", "ToolCalls"]
 
 OnUnknownOutcome = Literal["retry", "fail", "ask"]
 """What to do with a tool call that a worker began and did not finish because it died, as for `@tool`."""
+
+Asks = Callable[[Exception], list[dict[str, Any]]]
+"""What an exception of a tool asks a human; nothing if the tool has failed."""
 
 OUTCOME_UNKNOWN: Final = (
     "the outcome of this call is unknown: the worker that ran it died before it could store the result. "
@@ -52,6 +55,7 @@ class ToolCalls:
         *,
         on_unknown_outcome: OnUnknownOutcome,
         shared: object = None,
+        asks: Asks | None = None,
     ) -> Any:
         """What a tool call gives: from the log, or by `do()`, whose start is stored before it begins."""
         recorder = self._recorder
@@ -62,31 +66,38 @@ class ToolCalls:
             recorder.course.forget(lane)
             await recorder.in_turn(past.finished.seq)
             return await _given_again(cast("ToolFinished", past.finished.record), shared)
-        if past.starts and on_unknown_outcome != "retry":
+        again = past.asked > 0 and not past.begun and asks is not None  # it stopped here to ask, which it does again
+        if past.starts and not again and on_unknown_outcome != "retry":
             known = await self._outcome(use, index, lane, past, policy=on_unknown_outcome)
             if known:
                 return _given(self._finish(_Opened(index, use, lane), **known))
         await recorder.goes_live(f"the tool call {lane.lstrip('/')} of {use['name']}")
         before, opened = fields_of(shared), _Opened(index, use, lane, time.monotonic())
+        made = Call(recorder.run_id, f"{recorder.run_id}{lane}", past.starts + (not again), use)
         try:
-            value = await self._body(Call(recorder.run_id, f"{recorder.run_id}{lane}", past.starts + 1, use), index, do)
+            value = await self._body(made, index, do, again=again)
         except asyncio.CancelledError:  # by a cancel of the run, or by the guest, which waits for so long only
             cut_off = OutcomeUnknownError(f"{use['name']}: {_CANCELLED if recorder.cancelled else _CUT_OFF}")
             self._finish(opened, error=cut_off, memory={} if recorder.cancelled else {"cut_off": True})
             raise
         except Exception as error:
-            self._finish(opened, error=error, memory=_memory(before, shared))
+            asked = [] if asks is None else asks(error)
+            if not asked:
+                self._finish(opened, error=error, memory=_memory(before, shared))
+            elif not again:
+                recorder.put(ToolInterrupted(at=now_ms(), index=index, tool_use=use, interrupts=asked, lane=lane))
             raise
         finally:
             recorder.ends_live()
         return _given(self._finish(opened, value=value, memory=_memory(before, shared)))
 
-    async def _body(self, call: Call, index: int, do: Callable[[], Awaitable[Any]]) -> Any:
+    async def _body(self, call: Call, index: int, do: Callable[[], Awaitable[Any]], *, again: bool) -> Any:
         """Make a call; its start is stored before."""
         recorder, use, lane = self._recorder, call.tool_use, call.effect_key.removeprefix(self._recorder.run_id)
-        recorder.put(ToolStarted(at=now_ms(), index=index, tool_use=use, effect_key=call.effect_key, lane=lane))
-        await recorder.stored()
-        await recorder.check_owned()
+        if not again:
+            recorder.put(ToolStarted(at=now_ms(), index=index, tool_use=use, effect_key=call.effect_key, lane=lane))
+            await recorder.stored()
+            await recorder.check_owned()
         with calling(call, lane=lane):
             return stored_form(await do(), what=f"the result of {use['name']}")
 
