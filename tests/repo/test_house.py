@@ -38,6 +38,8 @@ OPTIONAL = (
     "anthropic",
     "fakeredis",
     "fsspec",
+    "langchain_core",
+    "langgraph",
     "mcp",
     "opentelemetry",
     "pydantic_ai",

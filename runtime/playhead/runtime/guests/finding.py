@@ -50,6 +50,12 @@ _FRAMEWORKS: Final = (
         ("playhead.runtime.guests.openai_agents", "OpenAIAgentsGuest"),
         agents=(("agents.agent", "Agent"),),
     ),
+    _Framework(
+        "a compiled graph of LangGraph",
+        ("playhead.runtime.guests.langgraph", "LangGraphGuest"),
+        agents=(("langgraph.pregel.main", "Pregel"),),
+        unnamed="LangGraph",
+    ),
 )
 
 

@@ -1,0 +1,138 @@
+"""What LangChain and LangGraph give, in the forms of the log."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, messages_from_dict, messages_to_dict
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from playhead.runtime.core.converse import ContentBlock, Message
+from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
+
+__all__ = [
+    "SERDE",
+    "asked_of",
+    "content_of",
+    "end_of",
+    "generation_of",
+    "input_of",
+    "item_of",
+    "loaded",
+    "message_of",
+    "stored",
+]
+
+SERDE: Final = JsonPlusSerializer(allowed_msgpack_modules=True)
+_MESSAGE, _OTHER = "langchain_message", "langgraph_value"
+
+
+def stored(value: Any) -> Any:
+    """What a tool gives, as plain data: a message as LangChain writes it, and other objects as a checkpointer does."""
+    if isinstance(value, list):
+        return [stored(item) for item in cast("list[Any]", value)]
+    try:
+        if isinstance(value, BaseMessage):
+            value.id = value.id or str(uuid.uuid4())
+            return {_MESSAGE: plain_strict(messages_to_dict([value])[0])}
+        return plain_strict(value)
+    except NotPlainError:
+        return {_OTHER: list(SERDE.dumps_typed(value))}
+
+
+def input_of(given: Any) -> dict[str, Any]:
+    """What a tool is called with, without what the framework adds, such as the state of the graph."""
+    fields = cast("dict[str, Any]", given) if isinstance(given, dict) else {"input": given}
+    return {name: value for name, value in fields.items() if _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        plain_strict(value)
+    except NotPlainError:
+        return False
+    return True
+
+
+def loaded(value: Any) -> Any:
+    """The value that was stored."""
+    match value:
+        case {"langchain_message": message}:
+            return messages_from_dict([message])[0]
+        case {"langgraph_value": [kind, data]}:
+            return SERDE.loads_typed((kind, data))
+        case [*items]:
+            return [loaded(item) for item in items]
+        case _:
+            return value
+
+
+def item_of(generation: ChatGeneration, *, call: str) -> dict[str, Any]:
+    """What a model sent, as plain data: its message, without what is empty or follows from the rest."""
+    message = generation.message
+    message.id = message.id or call  # LangChain's would be another one each time
+    follows = {"tool_calls", "invalid_tool_calls"} if isinstance(message, AIMessageChunk) else set[str]()
+    fields = message.model_dump(exclude=follows)
+    told = {name: plain(field) for name, field in fields.items() if field or name == "content"}
+    return told | ({"generation_info": plain(generation.generation_info)} if generation.generation_info else {})
+
+
+def generation_of(item: Mapping[str, Any], *, whole: bool) -> ChatGeneration:
+    """The message of an item."""
+    fields = dict(item)
+    info = fields.pop("generation_info", None)
+    if whole:
+        return ChatGeneration(message=AIMessage(**fields), generation_info=info)
+    return ChatGenerationChunk(message=AIMessageChunk(**fields), generation_info=info)
+
+
+def end_of(item: Mapping[str, Any], usage: Mapping[str, int]) -> dict[str, int]:
+    """The tokens of an answer with those of one more item."""
+    taken: Mapping[str, int] = item.get("usage_metadata") or {}
+    names = {"inputTokens": "input_tokens", "outputTokens": "output_tokens", "totalTokens": "total_tokens"}
+    return {name: usage.get(name, 0) + taken.get(theirs, 0) for name, theirs in names.items()}
+
+
+def asked_of(messages: list[BaseMessage]) -> list[Any]:
+    """What a model is asked, to compare it with what it was asked before: without ids, which are made up each time."""
+    return [(one.type, plain(one.content), plain(getattr(one, "tool_calls", None))) for one in messages]
+
+
+def content_of(message: Message) -> Any:
+    """The content of a prompt in LangChain's form.
+
+    Raises:
+        ValueError: For a block that is neither a text nor a file with its bytes.
+    """
+    blocks = message.get("content", [])
+    if len(blocks) == 1 and "text" in blocks[0]:
+        return blocks[0]["text"]
+    return [_block(block) for block in blocks]
+
+
+def _block(block: ContentBlock) -> dict[str, Any]:
+    match block:
+        case {"text": str(text)}:
+            return {"type": "text", "text": text}
+        case {"image": {"format": str(form), "source": {"bytes": bytes(data)}}}:
+            return {"type": "image", "base64": _base64(data), "mime_type": f"image/{form}"}
+        case {"document": {"format": str(form), "source": {"bytes": bytes(data)}}}:
+            return {"type": "file", "base64": _base64(data), "mime_type": f"application/{form}"}
+        case _:
+            kind = next(iter(block), "an empty block")
+            raise ValueError(f"a prompt for LangGraph has text, images and documents, and this one has {kind!r:.80}")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def message_of(message: Message) -> dict[str, Any]:
+    """A message that another agent added to the session, as LangChain writes it."""
+    kind = "human" if message.get("role") == "user" else "ai"
+    text = "\n".join(block["text"] for block in message.get("content", []) if "text" in block)
+    return {"type": kind, "data": {"content": text, "id": str(message.get("tracking_id") or uuid.uuid4())}}

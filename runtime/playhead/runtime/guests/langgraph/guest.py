@@ -1,0 +1,150 @@
+"""`LangGraphGuest`: a compiled graph of LangGraph as a TARGET."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import anyio
+from langchain_core.globals import get_llm_cache
+from langchain_core.messages import BaseMessage, HumanMessage, messages_from_dict, messages_to_dict
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.pregel import Pregel
+from langgraph.types import Command
+
+from playhead.runtime.core.codec import MAX_RECORD_BYTES
+from playhead.runtime.core.plain import plain
+from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.guests.langgraph import forms
+from playhead.runtime.guests.langgraph.seams import GIVEN, put_seams
+from playhead.runtime.guests.made import MadeGuest
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.forms import VARIES, digest
+
+__all__ = ["LangGraphGuest"]
+
+
+class LangGraphGuest(MadeGuest):
+    """Runs each run by a compiled graph of LangGraph as it is.
+
+    After a takeover the graph runs again from its start: the calls of its chat models and tools get from the log what they
+    gave. So its nodes run again, too: what else has an effect in a node goes through `current_context().step(…)`.
+
+    Args:
+        source: A compiled graph, or a function without arguments that makes one after each claim of a run.
+        name: The name that clients use; None for the function's, or the graph's own.
+        input: What makes the graph's input of the context and the prompt. None for the messages of the session and the prompt
+            as `messages`.
+        max_record_bytes: The size limit of one record.
+
+    Raises:
+        TypeError: If `source` is neither, or the function returns something else.
+        ValueError: If the graph has a checkpointer or a cache, if it has no `messages` and there is no `input`, or if the name
+            is invalid.
+        AgentFactoryError: If the function raises.
+    """
+
+    kinds = (Pregel,)
+    told = "a compiled graph of LangGraph"
+    varies = VARIES | {"id"}
+
+    def __init__(
+        self,
+        source: Any,
+        *,
+        name: str | None = None,
+        input: Callable[[GuestContext, Any], Any] | None = None,  # noqa: A002 - LangGraph's word
+        max_record_bytes: int = MAX_RECORD_BYTES,
+    ) -> None:
+        self._input = input or _messages
+        put_seams()
+        super().__init__(source, name=name, max_record_bytes=max_record_bytes)
+
+    def check(self, agent: Pregel[Any]) -> None:
+        """Refuse a graph that would restore a part of what the log restores, or whose input is not known.
+
+        Raises:
+            ValueError: The message says what to do instead.
+        """
+        if agent.checkpointer:
+            raise ValueError(
+                f"{self.name} has a checkpointer, which would restore a part of what the log restores: compile the graph "
+                "without one, and pass session_id= to the run"
+            )
+        if agent.cache is not None or get_llm_cache() is not None:
+            raise ValueError(
+                f"{self.name} has a cache, so what it does depends on what other runs did: compile the graph without "
+                "cache=, and call set_llm_cache(None)"
+            )
+        if self._input is _messages and "messages" not in agent.channels:
+            raise ValueError(
+                f"{self.name} has no `messages` in its state: serve LangGraphGuest(…, input=lambda ctx, prompt: …)"
+            )
+
+    def lane_of(self, event: dict[str, Any]) -> str:
+        """Nodes that run side by side end in any order."""
+        return str([event["ns"], *event["data"]]) if event["type"] == "updates" else digest(event)
+
+    async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
+        """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""
+        GIVEN.set({})
+        graph: Any = agent.copy({"checkpointer": InMemorySaver(serde=forms.SERDE)})  # without one it could not ask
+        config: Any = {"configurable": {**ctx.invocation_state, "thread_id": ctx.run_id}}
+        context = ctx.invocation_state if agent.context_schema else None
+        given: Any = self._input(ctx, prompt)
+        before, values = _messages_of(given), {}
+        while True:
+            async for part in graph.astream(
+                given,
+                config,
+                context=context,
+                stream_mode=["values", "updates", "custom", "messages"],  # the last lets the models stream
+                subgraphs=True,
+                durability="exit",
+                version="v2",
+            ):
+                if part["type"] == "values" and not part["ns"]:
+                    values = part["data"]
+                elif part["type"] == "custom" or (part["type"] == "updates" and "__interrupt__" not in part["data"]):
+                    where = [one.partition(":")[0] for one in part["ns"]]  # without the ids of tasks
+                    yield {"type": part["type"], "ns": where, "data": plain(part["data"])}
+            state = await graph.aget_state(config)
+            if not state.next:
+                break
+            given = await _resumed(ctx, state)
+        said = _messages_of(values)
+        known = {one.id for one in before if not str(one.id).startswith(f"{ctx.run_id}-")}
+        ctx.items = plain(messages_to_dict([one for one in said if one.id not in known]))
+        ctx.result = said[-1].text if said else plain(values)
+
+
+async def _resumed(ctx: GuestContext, state: Any) -> Command[Any] | None:
+    """What a human responds to what the graph asks, or None to go on from a breakpoint."""
+    answers: dict[str, Any] = {}
+
+    async def ask(task: Any, interrupt: Any) -> None:
+        answers[interrupt.id] = await ctx.ask(task.name, plain(interrupt.value))
+
+    async with anyio.create_task_group() as tasks:
+        for task in state.tasks:
+            for interrupt in task.interrupts:
+                tasks.start_soon(ask, task, interrupt)
+    if answers:
+        return Command(resume=answers)
+    await ctx.ask("breakpoint", {"next": list(state.next)})
+    return None
+
+
+def _messages(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
+    """The messages of the session and the prompt."""
+    past = messages_from_dict(ctx.past(forms.message_of, with_prompts=True))
+    prompts = [
+        HumanMessage(forms.content_of(message), id=f"{ctx.run_id}-{index}")
+        for index, message in enumerate(prompt_messages(prompt) or [])
+    ]
+    return {"messages": [*past, *prompts]}
+
+
+def _messages_of(values: Any) -> list[BaseMessage]:
+    found = values.get("messages", []) if isinstance(values, dict) else []
+    return [one for one in found if isinstance(one, BaseMessage)]

@@ -1,0 +1,220 @@
+"""Graphs of LangGraph, as they are: killed after each record of their runs, in sessions, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.globals import set_llm_cache
+from langchain_core.messages import AIMessage
+from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, MessagesState, StateGraph
+
+from playhead.runtime.core.records import (
+    Entry,
+    MessageAdded,
+    ModelRetried,
+    ModelStarted,
+    RunPaused,
+    StepFinished,
+    ToolFinished,
+)
+from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.guests.langgraph import LangGraphGuest
+from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.function import FunctionGuest
+from playhead.runtime.targets import load_served
+from tests.support.guest_owners import RUN, Owners
+from tests.support.langgraph_agents import GRAPHS, Joke, Streams, World, slow
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+
+def owners(name: str, log: list[Entry] | None = None) -> Owners:
+    """The owners of a run of that graph."""
+    World()
+    return Owners(LangGraphGuest(GRAPHS[name], name="graph"), list(log or []))
+
+
+def steady(value: Any) -> Any:
+    """Without ids, which LangChain makes up."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items() if key != "id"}
+    return [steady(item) for item in value] if isinstance(value, list) else value
+
+
+def shown(run: Owners) -> tuple[list[str], list[str]]:
+    """What a reader sees, in order, and apart from it what nodes and tools give that run side by side."""
+    rest: list[str] = []
+    apart: list[str] = []
+    for event in run.events():
+        event.pop("message", None)
+        told = json.dumps(steady(dict(event)), sort_keys=True, default=str)
+        (apart if event.get("type") == "updates" or "tool_interrupt_event" in event else rest).append(told)
+    return rest, sorted(apart)
+
+
+def finished(run: Owners) -> Counter[str]:
+    """The tools that have run to their end, by the log."""
+    done = [one for one in run.of(ToolFinished) if one.memory.get("raised", {}).get("type") != "ValidationError"]
+    return Counter(one.name for one in done)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+async def test_a_graph_runs_as_it_is(name: str) -> None:
+    run, world = owners(name), World()
+    await run.to_the_end()
+    assert (run.end.type == "run.failed") == (name == "failing"), run.end
+    assert finished(run) == world.effects
+    assert run.of(ModelRetried) == []
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", GRAPHS)
+async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
+    whole, first = owners(name), World()
+    await whole.to_the_end()
+    wanted = shown(whole)
+    for cut in range(1, len(whole.log)):
+        run, world = owners(name, whole.log[:cut]), World()
+        world.refused = sum(isinstance(one, StepFinished) and one.error is not None for one in run.records)
+        where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
+        done, steps = finished(run), run.of(StepFinished)
+        answered = sum("/model" in one.key and one.error is None for one in steps)
+        await run.to_the_end()
+        assert run.end.type == whole.end.type, f"{where}: {run.end}"
+        if name == "threads":  # what readers see of one of the models, and of which, depends on which begins first
+            assert run.end.result["message"] == whole.end.result["message"], where
+        else:
+            assert shown(run) == wanted, where
+        assert world.effects + done == first.effects, f"{where}: a finished tool ran again"
+        assert world.asked + answered <= first.asked + len(run.of(ModelRetried)), f"{where}: asked again"
+
+
+async def test_tools_beside_one_that_asks_run_once() -> None:
+    run, world = owners("asks"), World()
+    await run.to_the_end()
+    assert world.effects == {"asks": 1, "slow": 1}, "LangGraph alone runs each tool of the node again"
+    (first, *_) = [one.interrupts for one in run.of(RunPaused)]
+    assert [(one["name"], one["reason"]) for one in first] == [("tools", {"pay": 3})]
+
+
+def talk() -> Any:
+    """A graph that says what it was told."""
+
+    def tell(state: MessagesState) -> dict[str, Any]:
+        told = " | ".join(f"{one.type}: {one.content!r}" for one in state["messages"])
+        return {"messages": [AIMessage(told, additional_kwargs={"signature": "s"})]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("tell", tell)
+    graph.add_edge(START, "tell")
+    return graph.compile()
+
+
+async def test_a_session_goes_on_in_langchain_s_own_messages() -> None:
+    guest, said = LangGraphGuest(talk), list[Any]([{"role": "user", "content": [{"text": "of another"}]}])
+    for prompt, wanted in [
+        ("one", "human: 'of another' | human: 'one'"),
+        (
+            [{"text": "two"}, {"image": {"format": "png", "source": {"bytes": b"\xff"}}}],
+            "human: [{'type': 'text', 'text': 'two'",
+        ),
+        ("three", "'base64': '/w==', 'mime_type': 'image/png'}] | ai: "),
+    ]:
+        run = Owners(guest, prompt=prompt, said=StoredMessages(messages=list(said)))
+        await run.to_the_end()
+        assert wanted in run.end.result["message"]["content"][0]["text"]
+        added = [one.message for one in run.of(MessageAdded)]
+        assert added[-1]["metadata"]["custom"]["items"][-1]["data"]["additional_kwargs"] == {"signature": "s"}
+        said += json.loads(json.dumps(added, default=lambda data: data.hex()).replace(RUN, f"before {prompt!r:.9}"))
+    assert len(said) == 7
+
+
+def joke() -> Any:
+    """A graph without messages."""
+
+    def tell(state: Joke) -> dict[str, Any]:
+        return {"joke": f"About {state['topic']}."}
+
+    graph = StateGraph(Joke)
+    graph.add_node("tell", tell)
+    graph.add_edge(START, "tell")
+    return graph.compile()
+
+
+async def test_a_state_without_messages_is_made_by_input_and_is_the_structured_output() -> None:
+    def of_prompt(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
+        return {"topic": f"{prompt} and {ctx.invocation_state['user']}"}
+
+    run = Owners(LangGraphGuest(joke, input=of_prompt), prompt="cats")
+    await run.to_the_end()
+    assert run.end.result["structured_output"] == {"topic": "cats and ada", "joke": "About cats and ada."}
+    with pytest.raises(ValueError, match=r"joke has no `messages` in its state: serve LangGraphGuest\(…, input="):
+        LangGraphGuest(joke)
+
+
+async def test_a_breakpoint_of_the_graph_asks_whether_to_go_on() -> None:
+    def stops() -> Any:
+        return talk().copy({"interrupt_before_nodes": ["tell"]})
+
+    run = Owners(LangGraphGuest(stops))
+    await run.to_the_end()
+    (paused,) = run.of(RunPaused)
+    assert [(one["name"], one["reason"]) for one in paused.interrupts] == [("breakpoint", {"next": ["tell"]})]
+    assert run.end.result["message"]["content"] == [{"text": "human: 'go'"}]
+
+
+def test_what_would_restore_a_part_of_the_log_is_refused_with_what_takes_its_place() -> None:
+    with pytest.raises(ValueError, match=r"named has a checkpointer.*session_id="):
+        LangGraphGuest(lambda: talk().copy({"checkpointer": InMemorySaver()}), name="named")
+    with pytest.raises(ValueError, match=r"named has a cache.*without cache="):
+        LangGraphGuest(lambda: talk().copy({"cache": InMemoryNodeCache()}), name="named")
+    set_llm_cache(InMemoryCache())
+    try:
+        with pytest.raises(ValueError, match=r"set_llm_cache\(None\)"):
+            LangGraphGuest(talk)
+    finally:
+        set_llm_cache(None)
+
+
+FILE = """
+from __future__ import annotations
+from langgraph.graph.state import CompiledStateGraph
+from tests.support.langgraph_agents import agent
+clerk = agent(["hi"])
+def make_graph() -> CompiledStateGraph:
+    return agent(["hi"])
+def plain():
+    return agent(["hi"])
+"""
+
+
+def test_graphs_and_annotated_functions_of_a_module_are_served(tmp_path: Path) -> None:
+    file = tmp_path / "of_langgraph.py"
+    file.write_text(FILE)
+    assert list(load_served([str(file)])) == ["clerk", "make_graph"]
+    assert list(load_served([f"{file}:plain"])) == ["plain"]
+
+
+async def test_models_and_tools_outside_of_a_graph_s_run_work_as_before() -> None:
+    model = Streams(said=[["a", "b"], ["c"]])
+
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        yield {"said": [one.text async for one in model.astream("go")][:2], "tool": await slow.ainvoke({"n": 3})}
+
+    LangGraphGuest(talk)  # which puts the seams
+    World()
+    owned = Owners(FunctionGuest(run))
+    await owned.to_the_end()
+    assert {"said": ["a", "b"], "tool": "slow 3"} in owned.events()
+    assert owned.of(ModelStarted) == owned.of(ToolFinished) == []
+    assert (model.invoke("go").text, type(model)) == ("ab", Streams)
