@@ -169,6 +169,7 @@ def produced(play: Play) -> list[Any]:
     return [record.value for record in play.records if isinstance(record, StructuredOutputProduced)]
 
 
+@pytest.mark.exhaustive
 async def test_any_owner_that_takes_over_brings_the_run_to_the_same_output() -> None:
     whole = planned()
     await whole.to_its_end()

@@ -45,6 +45,7 @@ def found(place: StateAt) -> object:
     return place.entry, place.state, place.step
 
 
+@pytest.mark.exhaustive
 async def test_the_state_at_every_record_is_what_its_owner_has_there() -> None:
     entries = eventful()
     states = reader_of(log_of(entries), "r").states()

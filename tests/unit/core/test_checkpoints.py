@@ -35,9 +35,8 @@ def states(entries: list[Entry]) -> Iterator[RunState]:
         yield state
 
 
-@pytest.mark.parametrize(
-    "pages", [pytest.param(1, marks=pytest.mark.exhaustive), 7, pytest.param(400, marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("pages", [1, 7, 400])
 def test_the_state_at_every_record_is_the_fold_up_to_it(pages: int):
     assert len(LONG) > 3 * SPACING
     checkpoints = Checkpoints(HISTORY)

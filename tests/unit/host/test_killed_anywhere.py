@@ -110,6 +110,7 @@ async def test_the_run_has_every_kind_of_work() -> None:
     assert {"event": "Well"} in events(run)
 
 
+@pytest.mark.exhaustive
 async def test_cut_after_any_record_it_comes_to_the_same_end() -> None:
     whole = owners(World())
     await whole.to_the_end()

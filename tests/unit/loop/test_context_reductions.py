@@ -162,7 +162,7 @@ async def test_a_session_gets_every_message_and_a_marker_of_the_reduction() -> N
     ("manager", "most", "tools"),
     [
         pytest.param(SLIDING, 1300, True, marks=pytest.mark.exhaustive),
-        (SLIDING, 70, False),
+        pytest.param(SLIDING, 70, False, marks=pytest.mark.exhaustive),
         (SUMMARIZING, 72, False),
     ],
 )

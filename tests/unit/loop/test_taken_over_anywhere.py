@@ -319,6 +319,7 @@ def check_end(fleet: Fleet, whole: Fleet, *, cut: int) -> None:
         assert not went_on, where
 
 
+@pytest.mark.exhaustive
 async def test_text_is_kept_where_a_model_can_continue_it_and_withdrawn_elsewhere() -> None:
     whole = await whole_run(World("continue"))
     kept = withdrawn = 0

@@ -89,7 +89,7 @@ def asked(agent: Agent) -> int:
     return len(model.requests)
 
 
-@pytest.mark.parametrize("on_partial", ["retract", "continue"])
+@pytest.mark.parametrize("on_partial", ["retract", pytest.param("continue", marks=pytest.mark.exhaustive)])
 async def test_killed_after_any_record_the_model_is_called_again_only_before_its_last_chunk(on_partial: Any) -> None:
     whole = new_run()
     await owned(whole, agent_of(CALL, WHOLE, on_partial=on_partial))

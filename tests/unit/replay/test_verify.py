@@ -330,6 +330,7 @@ async def test_a_log_that_is_empty_or_lacks_a_record_is_an_error(run: EntriesRec
         await verify([*run.entries[:4], *run.entries[5:]], agent())
 
 
+@pytest.mark.exhaustive
 async def test_a_run_that_goes_on_is_compared_up_to_now(run: EntriesRecording) -> None:
     for head in range(1, len(run.entries)):
         found = await verify(replace(run, entries=run.entries[:head]), agent())
@@ -412,6 +413,7 @@ async def calls_of_verify(cycles: int) -> int:
     return calls
 
 
+@pytest.mark.exhaustive
 async def test_the_time_of_a_verification_grows_with_the_records_and_not_with_their_square():
     few, many = await calls_of_verify(40), await calls_of_verify(120)
     assert many < few * 3.1

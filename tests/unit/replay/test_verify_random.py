@@ -99,6 +99,7 @@ async def verified(plan: Plan) -> Play:
     return play
 
 
+@pytest.mark.exhaustive
 def test_nothing_differs_in_the_examples_and_they_have_each_kind_of_record() -> None:
     async def types() -> set[str]:
         return {record.type for plan in EXAMPLES for record in (await verified(plan)).records}

@@ -195,6 +195,7 @@ class CountingLog(MemoryLog):
         return found
 
 
+@pytest.mark.exhaustive
 @pytest.mark.anyio
 async def test_a_run_is_read_once_for_both_pictures(tmp_path: Path):
     log = CountingLog()

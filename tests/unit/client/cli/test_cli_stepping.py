@@ -59,12 +59,14 @@ async def test_records_are_gone_through_forward_and_back(capsys: pytest.CaptureF
     assert places(capsys.readouterr().out) == [1, 2, 3, 4, 3, 2]
 
 
+@pytest.mark.exhaustive
 async def test_every_record_is_reached_forward_and_then_back(capsys: pytest.CaptureFixture[str]) -> None:
     await stepped("n" * (len(ENTRIES) - 1) + "p" * (len(ENTRIES) - 1))
     there = list(range(1, len(ENTRIES) + 1))
     assert places(capsys.readouterr().out) == [*there, *reversed(there[:-1])]
 
 
+@pytest.mark.exhaustive
 async def test_steps_leave_out_what_was_streamed_and_say_how_much(capsys: pytest.CaptureFixture[str]) -> None:
     await stepped("s" * (len(STEPS) - 1) + "b" * (len(STEPS) - 1))
     out = capsys.readouterr().out
