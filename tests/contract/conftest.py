@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import fakeredis
 import pytest
@@ -27,10 +26,10 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def log(backend: str, prefix: str, tmp_path: Path) -> AsyncIterator[Log]:
+async def log(backend: str, prefix: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Log]:
     """An empty log of that backend."""
     if backend == "file":
-        yield ReadFromFiles(tmp_path)
+        yield ReadFromFiles(tmp_path_factory.mktemp("files"))
         return
     if backend == "memory":
         yield MemoryLog()
