@@ -25,14 +25,14 @@ Id = Annotated[str, InPath(pattern=r"^[\w.-]{1,128}$")]
 
 
 @tool
-async def calculator(expression: str, context: ToolContext) -> str:
+async def calculator(expression: str, context: ToolContext) -> str | dict[str, Any]:
     """Evaluate an arithmetic expression, if the user allows it.
 
     Args:
         expression: For example "17 * 23".
     """
     if context.interrupt("approve", reason=f"Work out {expression}?") != "yes":
-        return "the user did not allow it"
+        return {"status": "error", "content": [{"text": "the user did not allow it"}]}
     return arithmetic(expression)
 
 

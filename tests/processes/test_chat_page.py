@@ -25,6 +25,8 @@ pytestmark = [
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 ABOUT = "For a real model set OPENAI_API_KEY, or name one in PLAYHEAD_MODEL."
+STREAMED = "document.querySelector('#messages > .assistant:last-child')?.textContent.length"
+LEFT_BELOW = "(({ scrollHeight: all, scrollTop: top, clientHeight: seen }) => all - top - seen)(messages)"
 
 
 @pytest.fixture
@@ -77,8 +79,13 @@ def test_an_answer_goes_on_after_a_reload_and_can_be_stopped_and_approved_and_is
     assert "17 * 23 = 391." in answer(page)
     assert page.locator(".question").count() == 0
 
+    page.set_viewport_size({"width": 360, "height": 400})
     ask(page, "Tell me about yourself")
-    page.wait_for_function("[...document.querySelectorAll('.assistant')].at(-1).textContent.length > 20")
+    page.wait_for_function(f"{STREAMED} > 20")
+    assert page.evaluate(LEFT_BELOW) < 1, "the end is in sight"
+    page.evaluate("document.getElementById('messages').scrollTop = 0")
+    page.wait_for_function(f"{STREAMED} > 60")
+    assert page.evaluate("document.getElementById('messages').scrollTop") == 0, "the user reads what is above"
     page.click("#stop")
     page.wait_for_selector("#send:visible")
     assert answer(page) == "Cancelled by user"

@@ -86,7 +86,7 @@ async def test_a_failed_calculation_is_told_as_failed() -> None:
     first = await ask(history, CALCULATOR)
     history += [assistant(first), user(result(calls(first)[0]["toolUseId"], "division by zero", "error"))]
     said = (await ask(history, CALCULATOR)).text
-    assert said.startswith("The calculator could not work out 1 / 0: division by zero")
+    assert said.startswith("The calculator could not work out 1 / 0: division by zero. (")
 
 
 async def test_without_a_calculator_it_says_that_it_has_none() -> None:

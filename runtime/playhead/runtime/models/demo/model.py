@@ -139,7 +139,7 @@ def _sentence(tool_input: Any, result: dict[str, Any]) -> str:
     expression = tool_input.get("expression", "that") if isinstance(tool_input, dict) else "that"
     found = " ".join(_block_text(block) for block in result.get("content", [])).strip()
     if result.get("status") == "error":
-        return f"The calculator could not work out {expression}: {found}"
+        return f"The calculator could not work out {expression}: {found.rstrip('.')}."
     value = re.sub(r"^(?:result|answer)\s*[:=]\s*", "", found, flags=re.IGNORECASE).rstrip(".")
     return f"{value}." if "=" in value else f"{expression} = {value}."
 
