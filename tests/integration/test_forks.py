@@ -178,7 +178,7 @@ async def test_a_place_that_a_run_does_not_have_is_refused_and_nothing_is_stored
         with pytest.raises(RunNotFoundError):
             await client.run("gone").fork(at=1)
         waits = await client.start("unserved", "Hello", session_id="eve")
-        with pytest.raises(ValueError, match="has not begun its first cycle"):
+        with pytest.raises(ValueError, match="has not begun a cycle"):
             await waits.fork(at=1)
         assert len(await client.runs()) == 2
 

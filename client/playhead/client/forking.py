@@ -170,7 +170,10 @@ async def _began_from(log: LogReader, parent: _Parent) -> StoredMessages:
                     raise ValueError(f"{error}: it cannot be forked") from error
         if page := await log.read(info.run_id, after=after, limit=_PAGE):
             after = page[-1].seq
-    raise ValueError(f"run {info.run_id} has not begun its first cycle: start another run instead of a fork of it")
+    raise ValueError(
+        f"run {info.run_id} has not begun a cycle, whose record tells from which messages of its session the run began (a "
+        "function that is hosted has none): start another run instead of a fork of it"
+    )
 
 
 async def _definitions(log: LogReader, parent: _Parent) -> list[StoredDefinition]:
