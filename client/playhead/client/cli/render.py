@@ -103,8 +103,17 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
 
 
 def seconds(milliseconds: float) -> str:
-    """A duration for people."""
-    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+    """A duration for people: `3 ms`, `2.4 s`, `2 min 5 s`, `10 h 17 min`, `3 d 4 h`."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 120_000:
+        return f"{milliseconds / 1000:.1f} s"
+    whole = int(milliseconds // 1000)
+    if whole < 7200:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 172_800:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
 def age(at_ms: int) -> str:

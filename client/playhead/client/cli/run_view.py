@@ -22,6 +22,7 @@ from playhead.client.cli.render import (
 from playhead.runtime.core.children import child_messages
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.events import Event, Projection
+from playhead.runtime.core.fork_gap import ForkGap
 from playhead.runtime.core.hook_words import hook_message, hook_words
 from playhead.runtime.core.interrupts import Interrupt
 from playhead.runtime.core.owner_changes import OwnerChanges
@@ -79,6 +80,7 @@ class RunView:
         self._run_id = run_id
         self._after = after
         self._began_at: int | None = None
+        self._gap = ForkGap()
         self._unfinished: IO[str] | None = None  # the stream whose last line is not finished
         self._child_names: dict[int, str] = {}  # by the index of the call
         self._progress_of: int | None = None  # the tool call whose values are on the last line
@@ -149,6 +151,7 @@ class RunView:
         """Show one record; those at or before `after` only prepare later ones. Returns whether it was after `after`."""
         events, change = self._projection.feed(entry), self._owners.feed(entry)
         self._began_at = entry.record.at if self._began_at is None else self._began_at
+        self._gap.add(entry)
         if isinstance(entry.record, ModelStarted):
             self._calls = entry.record.attempt
         elif isinstance(entry.record, MessageAdded):
@@ -286,7 +289,7 @@ class RunView:
         self._waits_for = "waiting for a response"
 
     def _end(self, entry: Entry, record: RunCompleted | RunCancelled | RunFailed) -> None:
-        took = seconds(record.at - (self._began_at or record.at))
+        took = seconds(max(0, record.at - (self._began_at or record.at) - self._gap.ms))
         if isinstance(record, RunFailed):
             self.exit_code = EXIT_FAILED
             calls = f" (call {self._calls} of the model for this message)" if self._calls > 1 else ""

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 
 from playhead.runtime.core.converse import Message, ToolUse
 from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.fork_gap import ForkGap
 from playhead.runtime.core.made import MadeAgent
 from playhead.runtime.core.records import (
     AgentMade,
@@ -70,7 +71,7 @@ class RunAct:
             of a hook, its verdict; of an end, the state; else empty.
         first, last: The numbers of its first and its last record.
         at_ms: When it began, in milliseconds after record 1.
-        took_ms: How long it took, in milliseconds.
+        took_ms: How long it took, in milliseconds; in a fork without the time before its own first record.
         content: What it was, without ids and times, which differ from run to run.
         usage: The tokens of a model's answer, or of its summary.
         calls: How often the model was called for its answer; 0 for the other kinds.
@@ -130,6 +131,7 @@ class Acts:
         self._made = ""  # the digest of what a factory made, until an owner has its agent from its worker
         self.made: dict[str, AgentDefinition] = {}
         self._last = 0
+        self._gap = ForkGap()
         self._model: _OpenAct | None = None
         self._tools: dict[int, Entry] = {}
         self._uses: list[ToolUse] = []
@@ -137,6 +139,7 @@ class Acts:
     def add(self, entry: Entry) -> None:
         """Take the next record."""
         record, self._last = entry.record, entry.seq
+        self._gap.add(entry)
         match record:
             case ModelChunk():
                 self._hear(record)
@@ -262,6 +265,7 @@ class Acts:
         calls: int = 0,
     ) -> None:
         first = began or entry
+        took_ms = entry.record.at - first.record.at - self._gap.within(first.seq, entry.seq)
         ordinal = self._ordinals[(self._cycle, kind, index)]
         self._ordinals[(self._cycle, kind, index)] += 1
         self._acts.append(
@@ -272,7 +276,7 @@ class Acts:
                 first=first.seq,
                 last=entry.seq if last is None else last,
                 at_ms=first.record.at - self._began_at,
-                took_ms=max(0, entry.record.at - first.record.at),
+                took_ms=max(0, took_ms),
                 content=content,
                 usage=dict(usage or {}),
                 calls=calls,

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from playhead.runtime.core.definition import AgentDefinition, place_of_fork
+from playhead.runtime.core.definition import AgentDefinition
+from playhead.runtime.core.fork_gap import ForkGap
 from playhead.runtime.core.overrides import OVERRIDES
 from playhead.runtime.core.records import Entry, Record, RunSubmitted
 from playhead.runtime.core.run_acts import Acts, RunAct
@@ -145,15 +146,12 @@ class _Side:
         self._first: Record | None = None
         self._records = 0
         self._at = 0
-        self._inherited = 0  # how many records are those of a fork's parent; 0 after the fork's first claim
-        self._apart_ms = 0
+        self._gap = ForkGap()
 
     def add(self, entry: Entry) -> None:
         self.acts.add(entry)
-        if self._first is None:
-            self._first, self._inherited = entry.record, place_of_fork(entry.record)
-        if 0 < self._inherited == self._records:
-            self._apart_ms = max(0, entry.record.at - self._at)
+        self._gap.add(entry)
+        self._first = self._first or entry.record
         self._records, self._at = self._records + 1, entry.record.at
 
     def summary(self, did: Sequence[RunAct]) -> RunSummary:
@@ -170,7 +168,7 @@ class _Side:
             system_prompt=first.options.get("system_prompt") if first else None,
             state=next((act.name for act in did if act.kind == "end"), "unfinished"),
             records=self._records,
-            took_ms=self._at - self._first.at - self._apart_ms if self._first else 0,
+            took_ms=self._at - self._first.at - self._gap.ms if self._first else 0,
             cycles=max((act.cycle for act in did), default=0),
             model_calls=sum(act.calls for act in did),
             tool_calls=sum(act.kind == "tool" for act in did),

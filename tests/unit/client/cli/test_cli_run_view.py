@@ -15,7 +15,10 @@ from playhead.runtime.core.records import (
     ModelFailed,
     ModelRetried,
     ModelStarted,
+    RunClaimed,
+    RunCompleted,
     RunFailed,
+    RunSubmitted,
     ToolFinished,
     ToolProgressed,
     ToolStarted,
@@ -101,3 +104,12 @@ def test_the_values_that_one_tool_yields_are_on_one_line(
     monkeypatch.setenv("TERM", "xterm")  # a terminal shows each value in the place of the one before
     _, err = shown(run.entries, capsys)
     assert [line.count("\r") for line in err if "weather: 2" in line] == [3]
+
+
+def test_the_time_of_a_fork_is_without_the_time_before_it_was_made(capsys: pytest.CaptureFixture[str]):
+    run = Eventful()
+    run.add(RunSubmitted(at=0, agent="agent", prompt="Hi", options={"fork": {"run": "0-parent", "at": 2}}))
+    run.add(RunClaimed(at=0, worker="worker-1"), after_ms=1000)
+    run.add(RunClaimed(at=0, worker="worker-2"), after_ms=36_000_000)
+    run.add(RunCompleted(at=0, result={"stop_reason": "end_turn"}), after_ms=500)
+    assert shown(run.entries, capsys)[1][-1] == "end_turn · 1.5 s · 0 + 0 tokens · 4 records"
