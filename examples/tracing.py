@@ -1,5 +1,6 @@
 # Spans and metrics of a fleet on the console: each process sets the SDK of OpenTelemetry up before its first run.
 #
+#   uv add playhead "playhead-runtime[otel]" opentelemetry-sdk
 #   playhead dev examples/tracing.py          serves the agent `traced`, and prints its spans as they end
 #   python examples/tracing.py "2+2"          in another folder, set PLAYHEAD_URL as `dev` prints it
 #
