@@ -545,6 +545,15 @@ async def hosted(stage: Stage) -> Run:
         return await stage.ended(run)
 
 
+async def stops(event: BeforeToolCallEvent) -> None:
+    """Cancel the run after the calls."""
+    event.agent.cancel(message="Enough.")
+
+
+async def cancelled_by_a_hook(stage: Stage) -> Run:
+    return await stage.alone(agent(tool_call("steps", {"n": 1}, "t1"), hooks=[stops]))
+
+
 async def answered_with_other_values(stage: Stage) -> Run:
     """A response has other values of the caller than the run began with."""
     async with stage.worker(agent(tool_call("pay", {"euros": 5}, "t1"), PLAIN)):
@@ -572,6 +581,7 @@ SCENARIOS: Final[Sequence[Scenario]] = [
     forked,
     answered_in_full,
     answered_with_other_values,
+    cancelled_by_a_hook,
     children,
     hooked,
     hooked_batch,
@@ -588,40 +598,44 @@ SCENARIOS: Final[Sequence[Scenario]] = [
 ]
 
 
+def _options(scenario: str) -> dict[str, Any] | None:
+    """How the only agent of a scenario differs from `agent()`; None if it has other owners."""
+    known: dict[str, dict[str, Any]] = {
+        "answered_in_full": {"model": LongAnswers()},
+        "cancelled": {"model": Hanging()},
+        "cancelled_by_a_hook": {"hooks": [stops]},
+        "crashed_too_often": {"model": Hanging()},
+        "failing": {"retry": None},
+        "guarded_and_repaired": {"messages": dangling()},
+        "hooked": {"hooks": [Rules()], "retry": RetryPolicy()},
+        "hooked_batch": {"hooks": [Rules()], "retry": RetryPolicy()},
+        "limited": {"limits": {"turns": 2}},
+        "postponed": {"retry_strategy": PATIENT},
+        "reduced": {"conversation_manager": WINDOW},
+        "remembered": REMEMBERING,
+        "retried": {"retry": RetryPolicy(initial_delay=0)},
+        "stopped_by_a_tool": {"tools": [leave, broken]},
+        "summarized": {"conversation_manager": SUMMARY},
+    }
+    return known.get(scenario)
+
+
 def owners(scenario: str) -> Sequence[AgentSource]:
     """The agents of a scenario's owners, one after the other; the last also of all later ones."""
-    hanging = agent(model=Hanging())
+    if (options := _options(scenario)) is not None:
+        return [agent(**options)]
     match scenario:
-        case "failing":
-            return [agent(retry=None)]
-        case "guarded_and_repaired":
-            return [agent(messages=dangling())]
-        case "limited":
-            return [agent(limits={"turns": 2})]
-        case "stopped_by_a_tool" | "remembered":
-            return [agent(**REMEMBERING) if scenario == "remembered" else agent(tools=[leave, broken])]
-        case "answered_in_full":
-            return [agent(model=LongAnswers())]
-        case "postponed":
-            return [agent(retry_strategy=PATIENT)]
-        case "reduced" | "summarized":
-            return [agent(conversation_manager=WINDOW if scenario == "reduced" else SUMMARY)]
-        case "hooked" | "hooked_batch":
-            return [agent(hooks=[Rules()], retry=RetryPolicy())]
-        case "retried":
-            return [agent(retry=RetryPolicy(initial_delay=0))]
-        case "cancelled" | "crashed_too_often":
-            return [hanging]
         case "handed_over" | "taken_over" | "traced":
-            return [hanging, agent(system_prompt="Be kind.")]
+            return [agent(model=Hanging()), agent(system_prompt="Be kind.")]
         case "taken_over_and_continued":
-            options: dict[str, Any] = {"on_partial": "continue"}
-            return [agent(model=Hanging(), **options), agent(system_prompt="Be kind.", **options)]
+            goes_on: dict[str, Any] = {"on_partial": "continue"}
+            return [agent(model=Hanging(), **goes_on), agent(system_prompt="Be kind.", **goes_on)]
         case "made_by_a_factory":
             return [factory("Be brief.")]
+        case "children":
+            return [with_children(ScriptedModel([], continues_partial=True))]
         case _:
-            served = with_children(ScriptedModel([], continues_partial=True))
-            return [served if scenario == "children" else agent()]
+            return [agent()]
 
 
 def _text(data: bytes) -> str:

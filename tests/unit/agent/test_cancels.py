@@ -10,7 +10,7 @@ import anyio
 import pytest
 import strands
 
-from playhead.runtime import Agent, BeforeToolCallEvent, ToolContext, tool
+from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import decode_record
 from playhead.runtime.core.records import RunCancelled, SignalReceived
@@ -168,17 +168,6 @@ def test_what_is_not_an_event_or_a_text_is_refused_at_once() -> None:
         agent.cancel(message=5)
     with pytest.raises(TypeError, match="after_current_tools must be True or False, not 'yes'"):
         agent.cancel(after_current_tools="yes")
-
-
-async def test_a_hook_that_cancels_by_its_agent_is_told_how_it_cancels() -> None:
-    def before(event: BeforeToolCallEvent) -> None:
-        event.agent.cancel()
-
-    agent = Agent(
-        ScriptedModel(CALLS), tools=[tool(name="work")(lambda: "worked")], hooks=[before], callback_handler=None
-    )
-    with pytest.raises(AttributeError, match=r"a hook cancels by its event, as event\.cancel_tool"):
-        await agent.invoke_async("Go")
 
 
 async def test_of_a_tools_message_and_a_cancels_the_later_counts() -> None:

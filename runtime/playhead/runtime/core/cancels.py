@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from playhead.runtime.core.arguments import check_flag, check_text
 from playhead.runtime.core.plain import plain_text
 
-__all__ = ["Cancel", "cancel_of"]
+__all__ = ["Cancel", "cancel_of", "together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,14 @@ class Cancel:
         given = cast("Mapping[str, Any]", body) if isinstance(body, Mapping) else {}
         message = given.get("message")
         return cls(message if isinstance(message, str) else None, given.get("after_current_tools") is True)
+
+
+def together(cancels: Sequence[Cancel]) -> Cancel | None:
+    """Several cancels as one, None for none: the last message counts, and one that does not wait for the calls."""
+    if not cancels:
+        return None
+    messages = [one.message for one in cancels if one.message is not None]
+    return Cancel(messages[-1] if messages else None, all(one.after_current_tools for one in cancels))
 
 
 def cancel_of(message: str | None, after_current_tools: bool) -> Cancel:

@@ -7,6 +7,7 @@ starting, resuming and replaying a run use the same code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from playhead.runtime.core.batch_order import ordered_results
@@ -124,7 +125,8 @@ def _open(state: RunState, terms: Terms) -> Step:
     opening: list[AddMessage] = [AddMessage(message, "prompt") for message in prompted or ()]
     if prompted is not None and before and (dangling := tool_uses(before[-1])):
         opening.insert(0, AddMessage(_interrupted(dangling), "repair"))
-    return opening[state.opened] if state.opened < len(opening) else _next_cycle(state, terms)
+    # What asks for an end after the calls, such as a hook, has to wait for some.
+    return opening[state.opened] if state.opened < len(opening) else _next_cycle(replace(state, stop=None), terms)
 
 
 def _interrupted(calls: list[ToolUse]) -> Message:

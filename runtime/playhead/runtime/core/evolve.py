@@ -18,7 +18,7 @@ from playhead.runtime.core.children import child_recorded, child_started
 from playhead.runtime.core.context_state import after_reduction, after_refusal
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.errors import EncodingError
-from playhead.runtime.core.hook_effects import closed_with, hook_decided, tool_decided
+from playhead.runtime.core.hook_effects import cancelled, closed_with, hook_decided, tool_decided
 from playhead.runtime.core.interrupts import is_outcome_question
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
@@ -115,9 +115,8 @@ def _message_added(state: RunState, record: MessageAdded) -> RunState:
         state = replace(state, forced=False, output=None)
         return replace(state, messages=(*state.messages, message), phase=phase, steers=state.steers[1:])
     if record.origin == "stop":
-        return replace(
-            state, messages=(*state.messages, message), stop=state.stop and state.stop.said, cancel_text=None
-        )
+        stop = state.stop and state.stop.said
+        return replace(state, messages=(*state.messages, message), stop=stop, cancel_text=None, closing=True)
     if record.origin == "structured_output":
         return replace(state, messages=(*state.messages, message), phase="between", forced=True)
     if record.origin == "tools":
@@ -209,19 +208,13 @@ def _signal(state: RunState, record: SignalReceived) -> RunState:
         state = replace(state, status="running")
     match record.kind:
         case "cancel":
-            return _cancelled(state, Cancel.read(record.body))
+            return cancelled(state, Cancel.read(record.body))
         case "respond":
             return _responded(_restated(state, record), record.body)
         case "steer":
             return replace(state, steers=(*state.steers, *_said(record.body)))
         case _:
             return state
-
-
-def _cancelled(state: RunState, cancel: Cancel) -> RunState:
-    if cancel.after_current_tools:  # it ends the run as a tool's request does
-        return replace(state, stop=Stop(text=cancel.message).after(state.stop))
-    return replace(state, cancelled=True, cancel_text=cancel.message or state.cancel_text)
 
 
 def _restated(state: RunState, record: SignalReceived) -> RunState:

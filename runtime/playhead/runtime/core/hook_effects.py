@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.children import spent_child
 from playhead.runtime.core.converse import Message
 from playhead.runtime.core.interrupts import is_hook_question
@@ -19,8 +20,9 @@ from playhead.runtime.core.records import (
     ToolInterrupted,
 )
 from playhead.runtime.core.state import ALL_CALLS, RunState
+from playhead.runtime.core.stopping import Stop
 
-__all__ = ["closed_with", "hook_decided", "hook_events", "hook_of", "tool_decided"]
+__all__ = ["cancelled", "closed_with", "hook_decided", "hook_events", "hook_of", "tool_decided"]
 
 
 def tool_decided(state: RunState, record: ToolDecided) -> RunState:
@@ -37,6 +39,10 @@ def hook_decided(state: RunState, record: HookDecided) -> RunState:
     """The state after a hook's verdict; one that this version does not know changes nothing."""
     value = record.value
     match record.event, record.verdict:
+        case event, "cancel_run":
+            return replace(
+                cancelled(state, Cancel.read(value)), invoked=state.invoked or event == "BeforeInvocationEvent"
+            )
         case "BeforeInvocationEvent", "messages":
             return replace(state, prompt=value, invoked=True)
         case "BeforeInvocationEvent", "cancel":
@@ -55,6 +61,15 @@ def hook_decided(state: RunState, record: HookDecided) -> RunState:
             return state
 
 
+def cancelled(state: RunState, cancel: Cancel) -> RunState:
+    """The state after a cancel; one that comes when the run's last message is in the history changes nothing."""
+    if state.closing:
+        return state
+    if cancel.after_current_tools:  # it ends the run as a tool's request does
+        return replace(state, stop=Stop(text=cancel.message).after(state.stop))
+    return replace(state, cancelled=True, cancel_text=cancel.message or state.cancel_text)
+
+
 def _resumed(state: RunState, prompt: Any) -> RunState:
     """The state of a run that goes on with another prompt, as a new call: what ended it counts no longer."""
     return replace(
@@ -67,6 +82,7 @@ def _resumed(state: RunState, prompt: Any) -> RunState:
         forced=False,
         stop=None,
         output=None,
+        closing=False,
     )
 
 

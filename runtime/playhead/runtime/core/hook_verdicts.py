@@ -6,13 +6,16 @@ The names of the events, their powers and the default texts are Strands' (1.62).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from uuid import uuid4
 
+from playhead.runtime.core.cancels import Cancel, together
 from playhead.runtime.core.converse import ContentBlock, Message, ToolResult, ToolUse
+from playhead.runtime.core.hook_effects import cancelled
 from playhead.runtime.core.plain import plain_text
 from playhead.runtime.core.records import HookDecided, Record, ToolDecided, ToolInterrupted, now_ms
+from playhead.runtime.core.state import RunState
 
 __all__ = [
     "BATCH_CANCELLED_TEXT",
@@ -26,6 +29,7 @@ __all__ = [
     "ResultVerdict",
     "batch_records",
     "call_records",
+    "cancel_records",
     "invocation_records",
     "said",
     "text_of",
@@ -36,6 +40,8 @@ MODEL_CALL_CANCELLED_TEXT: Final = "model call denied by hook"
 BATCH_CANCELLED_TEXT: Final = "Tool cancelled by hook"
 CALL_CANCELLED_TEXT: Final = "tool cancelled by user"
 TURN_ENDED_TEXT: Final = "Turn ended early by hook after tool execution"
+
+_IN_CALLS: Final = ("BeforeToolCallEvent", "AfterToolCallEvent", "AfterToolsEvent")
 
 Interrupts = Sequence[dict[str, Any]]
 
@@ -114,6 +120,21 @@ def batch_records(verdict: BatchVerdict) -> list[Record]:
     if verdict.cancel is not None:
         return [HookDecided(at=now_ms(), event=event, verdict="cancel", value=verdict.cancel)]
     return []
+
+
+def cancel_records(event: str, cancels: Sequence[Cancel], state: RunState) -> list[Record]:
+    """The record of the cancels that the hooks of an event asked for; none if they change nothing.
+
+    As in Strands, the calls of a message run to their end once one of them has begun; and a run that ends is not cancelled.
+    """
+    cancel = together(cancels)
+    if cancel is None or event == "AfterInvocationEvent":
+        return []
+    if event in _IN_CALLS:
+        cancel = replace(cancel, after_current_tools=True)
+    if cancelled(state, cancel) == state:
+        return []
+    return [HookDecided(at=now_ms(), event=event, verdict="cancel_run", value=cancel.body)]
 
 
 def call_records(verdict: CallVerdict, *, index: int, use: ToolUse) -> list[Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.json_lines import json_line
 from playhead.runtime.core.records import HookDecided, ToolDecided
 
@@ -31,6 +32,12 @@ def _of_call(record: ToolDecided) -> str:
 
 def _of_run(record: HookDecided) -> str:
     match record.event, record.verdict:
+        case event, "cancel_run":
+            cancel = Cancel.read(record.value)
+            when = " after the calls" if cancel.after_current_tools else ""
+            return f"a hook of {event} cancels the run{when}" + (
+                "" if cancel.message is None else f": {cancel.message}"
+            )
         case "BeforeInvocationEvent", "messages":
             return "a hook changes the prompt"
         case "BeforeInvocationEvent", "cancel":

@@ -69,6 +69,7 @@ class RunState:
         steers: The steers, as messages, that are not in the history yet.
         cancelled: Whether a cancel is in force.
         cancel_text: The text of its message, as long as it is not in the history; None for the default.
+        closing: Whether the text with which a cancel or a tool ends the run is in the history.
         forced: Whether the model was asked for the structured output, and is offered its tool alone.
         stop: The end that tools asked for.
         output: The structured output, once it is produced; a steer asks for another.
@@ -121,6 +122,7 @@ class RunState:
     steers: tuple[Message, ...] = ()
     cancelled: bool = False
     cancel_text: str | None = None
+    closing: bool = False
     forced: bool = False
     stop: Stop | None = None
     output: Any = None

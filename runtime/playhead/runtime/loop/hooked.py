@@ -6,11 +6,11 @@ again for what is recorded: neither for its verdict, nor for the step that it le
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import aclosing, contextmanager
 
 from playhead.runtime.core.failures import transient_failure
-from playhead.runtime.core.hook_verdicts import batch_records, invocation_records, said
+from playhead.runtime.core.hook_verdicts import batch_records, cancel_records, invocation_records, said
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.prompts import prompt_messages
 from playhead.runtime.core.records import (
@@ -60,6 +60,7 @@ class HookedSteps:
         self._ownership = ownership
         self._perform = perform
         self._failed = failed
+        self._cancels: list[Record] = []  # that hooks asked for, and that are not in the log yet
 
     @property
     def _state(self) -> RunState:
@@ -76,6 +77,17 @@ class HookedSteps:
         self._ownership.check()
         return True
 
+    @contextmanager
+    def _asking(self, event: str) -> Generator[Moment]:
+        """Ask the hooks of an event within the block, and keep the cancels that they ask for."""
+        moment = self._moment()
+        yield moment
+        self._cancels += cancel_records(event, moment.cancels.take(), self._state)
+
+    def _taken(self) -> list[Record]:
+        taken, self._cancels = self._cancels, []
+        return taken
+
     async def perform(self, step: Step) -> AsyncGenerator[LoopOutput, None]:
         """Yield the records of a step, or those of a verdict in its place; tell of each message that they add."""
         known = len(self._state.messages)
@@ -87,17 +99,25 @@ class HookedSteps:
                 added, known = self._state.messages[known:], len(self._state.messages)
                 if self._asks("MessageAddedEvent"):
                     for message in added:
-                        await self._hooks.message_added(self._moment(), message)
+                        with self._asking("MessageAddedEvent") as moment:
+                            await self._hooks.message_added(moment, message)
+                    for record in self._taken():
+                        yield record
 
     async def _asked(self, step: Step) -> AsyncGenerator[LoopOutput, None]:
-        if verdict := await self._before(step):
+        was_cancelled, verdict = self._state.cancelled, await self._before(step)
+        for record in self._taken():
+            yield record
+        if self._state.cancelled and not was_cancelled and not isinstance(step, AddMessage | StartCycle):
+            return  # the step is not the next one
+        if verdict:
             for record in verdict:
                 yield record
             return
         async with aclosing(self._perform(step)) as items:
             async for item in items:
                 again = await self._after(step, item) if isinstance(item, Record) else []
-                for record in again:
+                for record in (*self._taken(), *again):
                     yield record
                 if again:
                     return
@@ -126,10 +146,14 @@ class HookedSteps:
         if not self._asks("BeforeInvocationEvent"):
             return []
         messages = prompt_messages(self._state.prompt) or []
-        return invocation_records(await self._hooks.before_invocation(self._moment(), messages))
+        with self._asking("BeforeInvocationEvent") as moment:
+            return invocation_records(await self._hooks.before_invocation(moment, messages))
 
     async def _before_model_call(self) -> list[Record]:
-        text = await self._hooks.before_model_call(self._moment()) if self._asks("BeforeModelCallEvent") else None
+        if not self._asks("BeforeModelCallEvent"):
+            return []
+        with self._asking("BeforeModelCallEvent") as moment:
+            text = await self._hooks.before_model_call(moment)
         if text is None:
             return []
         state, message = self._state, said(text)
@@ -137,7 +161,8 @@ class HookedSteps:
         if state.call_open is not None and state.call_end is not None:
             records.append(ModelRetried(at=now_ms(), supersedes=(state.call_open, state.call_end), reason=text))
         if self._asks("AfterModelCallEvent"):  # it is told, and cannot make a call that was not allowed
-            await self._hooks.after_model_call(self._moment(), message=message, stop_reason="end_turn", error=None)
+            with self._asking("AfterModelCallEvent") as moment:
+                await self._hooks.after_model_call(moment, message=message, stop_reason="end_turn", error=None)
         decided = HookDecided(at=now_ms(), event="BeforeModelCallEvent", verdict="cancel", value=message)
         return [*records, decided]
 
@@ -146,12 +171,14 @@ class HookedSteps:
         begun = state.keys or state.results or state.decided or state.interrupted.keys() - {ALL_CALLS}
         if begun or not self._asks("BeforeToolsEvent"):
             return []
-        return batch_records(await self._hooks.before_tools(self._moment()))
+        with self._asking("BeforeToolsEvent") as moment:
+            return batch_records(await self._hooks.before_tools(moment))
 
     async def _after_tools(self, step: AddMessage) -> list[Record]:
         if not self._asks("AfterToolsEvent"):
             return []
-        content = await self._hooks.after_tools(self._moment(), step.message)
+        with self._asking("AfterToolsEvent") as moment:
+            content = await self._hooks.after_tools(moment, step.message)
         if content is None:
             return []
         return [HookDecided(at=now_ms(), event="AfterToolsEvent", verdict="end_turn", value=said(content))]
@@ -159,7 +186,8 @@ class HookedSteps:
     async def _after_invocation(self, step: Finish | None) -> list[Record]:
         if not self._asks("AfterInvocationEvent"):
             return []
-        prompt = await self._hooks.after_invocation(self._moment(), None if step is None else step.result)
+        with self._asking("AfterInvocationEvent") as moment:
+            prompt = await self._hooks.after_invocation(moment, None if step is None else step.result)
         if prompt is None or step is None or step.cancelled:
             return []
         return [HookDecided(at=now_ms(), event="AfterInvocationEvent", verdict="resume", value=prompt)]
@@ -193,7 +221,8 @@ class HookedSteps:
         if not self._asks("AfterModelCallEvent"):
             return False
         message, reason = (answer.message, answer.stop_reason or "end_turn") if answer is not None else (None, "")
-        return await self._hooks.after_model_call(self._moment(), message=message, stop_reason=reason, error=error)
+        with self._asking("AfterModelCallEvent") as moment:
+            return await self._hooks.after_model_call(moment, message=message, stop_reason=reason, error=error)
 
     def _withdrawn(self, reason: str, usage: dict[str, int]) -> ModelRetried:
         first, last = self._state.call_open, self._state.call_end

@@ -6,12 +6,46 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.converse import ContentBlock, Message, Prompt, ToolResult, ToolUse
 from playhead.runtime.core.hook_verdicts import BatchVerdict, CallVerdict, InvocationVerdict, ResultVerdict
 from playhead.runtime.core.state import RunState
 from playhead.runtime.tools.agent_state import AgentState
 
-__all__ = ["EndedCall", "Hooks", "Moment"]
+__all__ = ["Cancels", "EndedCall", "Hooks", "Moment"]
+
+
+class Cancels:
+    """The cancels of the run that the hooks of one event ask for, from any thread.
+
+    Args:
+        signal: Set by one that does not wait for the current tools.
+    """
+
+    def __init__(self, signal: threading.Event) -> None:
+        self._signal = signal
+        self._asked: list[Cancel] = []
+        self._over = False
+
+    def ask(self, cancel: Cancel) -> None:
+        """Ask for one.
+
+        Raises:
+            RuntimeError: If the event is over.
+        """
+        if self._over:
+            raise RuntimeError(
+                "a hook called event.agent.cancel() after its event: from elsewhere use run.cancel() of a client, or "
+                "agent.cancel() of an agent in this process"
+            )
+        self._asked.append(cancel)
+        if not cancel.after_current_tools:
+            self._signal.set()
+
+    def take(self) -> list[Cancel]:
+        """Those of the event, which is over now."""
+        self._over = True
+        return self._asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +58,7 @@ class Moment:
         invocation_state: What its tools get, too.
         cancel_signal: Set as soon as a cancel is delivered.
         store: The state of the agent, which hooks may change.
+        cancels: Where hooks ask that the run is cancelled.
     """
 
     run_id: str
@@ -31,6 +66,10 @@ class Moment:
     invocation_state: dict[str, Any]
     cancel_signal: threading.Event
     store: AgentState = field(default_factory=AgentState)
+    cancels: Cancels = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cancels", Cancels(self.cancel_signal))
 
 
 @dataclass(frozen=True, slots=True)

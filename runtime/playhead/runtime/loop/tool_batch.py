@@ -181,7 +181,7 @@ class ToolBatch:
             return [item]
         call = calls if isinstance(calls, ToolCall) else calls[record.index]
         verdict = await self._hooks.after(record, call, error=self._raised.pop(call.index, None))
-        return [item] if verdict is None else [self._fitting(verdict, call)]
+        return [*self._hooks.cancels(), item if verdict is None else self._fitting(verdict, call)]
 
     def _calls(self, step: RunTools) -> list[ToolCall]:
         state, calls = self._state(), list[ToolCall]()

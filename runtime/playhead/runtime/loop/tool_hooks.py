@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from playhead.runtime.core.converse import ToolUse
-from playhead.runtime.core.hook_verdicts import call_records
+from playhead.runtime.core.hook_verdicts import call_records, cancel_records
 from playhead.runtime.core.ownership import Ownership
 from playhead.runtime.core.records import Record, ToolDecided, ToolFinished, now_ms
 from playhead.runtime.loop.hooks import EndedCall, Hooks, Moment
@@ -15,6 +15,7 @@ from playhead.runtime.loop.spec import AgentSpec, CallableTool
 __all__ = ["ToolCall", "ToolHooks"]
 
 _BEFORE = "BeforeToolCallEvent"
+_AFTER = "AfterToolCallEvent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +57,14 @@ class ToolHooks:
         self._moment = moment
         self._ownership = ownership
         self._lent: dict[str, CallableTool] = {}  # tools that only a hook has, by name
+        self._cancels: list[Record] = []  # that hooks asked for after calls, and that are not in the log yet
 
     async def in_turn(self, first: ToolCall) -> bool:
         """As `Hooks.in_turn`; never for calls that run together."""
         return self._spec.tool_executor == "sequential" and await self._hooks.in_turn(first.index)
 
     async def before(self, call: ToolCall) -> list[Record]:
-        """Ask about a call that has not begun. Returns the record of the verdict, if there is one.
+        """Ask about a call that has not begun. Returns the records of the verdict and of a cancel, if there are any.
 
         What is recorded is not asked again, except for a tool that the agent does not have: its next owner needs the
         object.
@@ -81,7 +83,10 @@ class ToolHooks:
         verdict = await self._hooks.before_tool_call(moment, call=call_id, use=call.use)
         if verdict.tool is not None and verdict.tool_name not in self._spec.tools:
             self._lent[verdict.tool_name] = verdict.tool
-        return [] if known is not None else call_records(verdict, index=call.index, use=call.use)
+        if known is not None:
+            return []
+        cancels = cancel_records(_BEFORE, moment.cancels.take(), moment.state)
+        return [*cancels, *call_records(verdict, index=call.index, use=call.use)]
 
     def decided(self, call: ToolCall) -> ToolCall:
         """The call as the recorded verdict has it."""
@@ -94,17 +99,24 @@ class ToolHooks:
         name = verdict.tool or use["name"]
         return replace(call, use=use, tool=self._spec.tools.get(name) or self._lent.get(name), changed=True)
 
+    def cancels(self) -> list[Record]:
+        """Take the records of the cancels that hooks asked for after calls."""
+        taken, self._cancels = self._cancels, []
+        return taken
+
     async def after(
         self, record: ToolFinished, call: ToolCall, *, error: BaseException | None
     ) -> ToolFinished | ToolDecided | None:
         """Ask about a result. Returns the record in place of it, or None if it stays as it is; raises as `before`."""
-        if not self._hooks.asks("AfterToolCallEvent"):
+        if not self._hooks.asks(_AFTER):
             return None
         self._ownership.check()
         seconds = record.duration_ms / 1000 if call.tool is not None and call.cancelled is None else None
         tool = call.tool if call.cancelled is None else None
         ended = EndedCall(call.use, tool, record.result, error, call.cancelled, seconds)
-        verdict = await self._hooks.after_tool_call(self._moment(), ended)
+        moment = self._moment()
+        verdict = await self._hooks.after_tool_call(moment, ended)
+        self._cancels += cancel_records(_AFTER, moment.cancels.take(), self._moment().state)
         if verdict.retry and call.cancelled is None:
             return ToolDecided(
                 at=now_ms(),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.converse import ContentBlock, Message, Prompt, ToolUse
 from playhead.runtime.core.hook_effects import hook_of
 from playhead.runtime.core.hook_verdicts import BatchVerdict, CallVerdict, InvocationVerdict, ResultVerdict
@@ -39,11 +40,12 @@ class ReplayedHooks:
     def __init__(self, hooks: Hooks, playback: Playback, *, runs: Mapping[str, CallableTool]) -> None:
         self._hooks = hooks
         self._playback = playback
+        self._recorded = RecordedHooks(playback)
         self._runs = runs
 
     def asks(self, event: str) -> bool:
-        """Whether there is a hook of this event that decides something."""
-        return event != "MessageAddedEvent" and self._hooks.asks(event)
+        """Whether there is a hook of this event."""
+        return self._hooks.asks(event)
 
     async def in_turn(self, first: int) -> bool:
         """As `Hooks.in_turn`."""
@@ -91,7 +93,8 @@ class ReplayedHooks:
         return await self._hooks.after_tool_call(moment, replace(ended, tool=tool))
 
     async def message_added(self, moment: Moment, message: Message) -> None:
-        """Nothing: it was told when the run ran."""
+        """Cancel as recorded: it was told when the run ran."""
+        await self._recorded.message_added(moment, message)
 
 
 class RecordedHooks:
@@ -101,8 +104,8 @@ class RecordedHooks:
         self._playback = playback
 
     def asks(self, event: str) -> bool:
-        """Whether the event is one at which something can be decided."""
-        return event != "MessageAddedEvent"
+        """True: something can be decided at each of them."""
+        return True
 
     async def in_turn(self, first: int) -> bool:
         """As recorded: without hooks the owner settled what needs no body before it began the first one."""
@@ -111,7 +114,8 @@ class RecordedHooks:
 
     async def before_invocation(self, moment: Moment, messages: list[Message]) -> InvocationVerdict:
         """The recorded verdict."""
-        found = await self._decided("BeforeInvocationEvent")
+        ahead = await self._cancelled(moment, "BeforeInvocationEvent")
+        found = await self._decided("BeforeInvocationEvent", ahead=ahead)
         if found is None:
             return InvocationVerdict()
         if found.verdict == "cancel":
@@ -126,32 +130,33 @@ class RecordedHooks:
     async def before_model_call(self, moment: Moment) -> str | None:
         """The recorded verdict; a record that withdraws a call that broke off may be before it."""
         broke_off = moment.state.call_open is not None and moment.state.call_end is not None
-        found = await self._decided("BeforeModelCallEvent", ahead=int(broke_off))
+        ahead = await self._cancelled(moment, "BeforeModelCallEvent") + broke_off
+        found = await self._decided("BeforeModelCallEvent", ahead=ahead)
         return None if found is None else hook_message(found)
 
     async def after_model_call(
         self, moment: Moment, *, message: Message | None, stop_reason: str, error: Exception | None
     ) -> bool:
         """The recorded verdict."""
-        record = await self._next()
+        record = await self._next(await self._cancelled(moment, "AfterModelCallEvent"))
         return isinstance(record, ModelRetried) and hook_of(record) is not None
 
     async def before_tools(self, moment: Moment) -> BatchVerdict:
         """The recorded verdict."""
-        found = await self._decided("BeforeToolsEvent")
+        found = await self._decided("BeforeToolsEvent", ahead=await self._cancelled(moment, "BeforeToolsEvent"))
         if found is None:
             return BatchVerdict()
         return BatchVerdict(found.interrupts, found.value if found.verdict == "cancel" else None)
 
     async def after_tools(self, moment: Moment, message: Message) -> list[ContentBlock] | None:
         """The recorded verdict."""
-        found = await self._decided("AfterToolsEvent")
+        found = await self._decided("AfterToolsEvent", ahead=await self._cancelled(moment, "AfterToolsEvent"))
         return None if found is None else found.value["content"]
 
     async def before_tool_call(self, moment: Moment, *, call: str, use: ToolUse) -> CallVerdict:
         """The recorded verdict; a tool that only a hook has is one whose calls are played."""
         known = [one for one in moment.state.decided.values() if one.tool_use == use]
-        record = known[0] if known else await self._next()
+        record = known[0] if known else await self._next(await self._cancelled(moment, "BeforeToolCallEvent"))
         if isinstance(record, ToolInterrupted) and record.tool_use == use and hook_of(record) is not None:
             return CallVerdict(interrupts=record.interrupts)
         if not isinstance(record, ToolDecided) or record.tool_use != use:
@@ -163,13 +168,22 @@ class RecordedHooks:
 
     async def after_tool_call(self, moment: Moment, ended: EndedCall) -> ResultVerdict:
         """The recorded verdict."""
-        record = await self._next()
+        record = await self._next(await self._cancelled(moment, "AfterToolCallEvent"))
         if isinstance(record, ToolFinished) and record.returned is not None:
             return ResultVerdict(result=record.result)
         return ResultVerdict(retry=isinstance(record, ToolDecided) and record.verdict == "retry")
 
     async def message_added(self, moment: Moment, message: Message) -> None:
-        """Nothing."""
+        """Only the recorded cancel."""
+        await self._cancelled(moment, "MessageAddedEvent")
+
+    async def _cancelled(self, moment: Moment, event: str) -> int:
+        """Ask for the recorded cancel; how many records it has."""
+        record = await self._next()
+        if not isinstance(record, HookDecided) or (record.event, record.verdict) != (event, "cancel_run"):
+            return 0
+        moment.cancels.ask(Cancel.read(record.value))
+        return 1
 
     async def _next(self, ahead: int = 0) -> Record | None:
         """The record `ahead` records after the next one, without those of changes of the state."""

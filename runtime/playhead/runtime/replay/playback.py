@@ -18,6 +18,7 @@ from playhead.runtime.core.records import (
     ChildRecorded,
     ChildStarted,
     ContextReduced,
+    HookDecided,
     MessageAdded,
     ModelFailed,
     ModelRetried,
@@ -177,7 +178,7 @@ class Playback:
         """
         while True:
             ahead = 0
-            while (spot := await self.peek(ahead)) is not None and isinstance(spot.stored, StateChanged):
+            while (spot := await self.peek(ahead)) is not None and _before_result(spot.stored):
                 ahead += 1  # by a hook that was asked about the result which comes next
             record = spot.stored if spot is not None else None
             if spot is not None and (isinstance(record, _GOES_ON) or _ends_body(record)):
@@ -364,6 +365,11 @@ def _going_on(record: Record) -> ToolItem | None:
             return ChildHeard(record.upto, record.values)
         case _:
             return None
+
+
+def _before_result(record: object) -> bool:
+    """Whether a hook that was asked about a result left this record, which comes before that of the result."""
+    return isinstance(record, StateChanged) or (isinstance(record, HookDecided) and record.verdict == "cancel_run")
 
 
 def _ends_body(record: object) -> TypeIs[ToolFinished | ToolInterrupted | ToolDecided]:

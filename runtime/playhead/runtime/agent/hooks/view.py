@@ -6,6 +6,7 @@ import copy
 from functools import cached_property
 from typing import Any
 
+from playhead.runtime.core.cancels import cancel_of
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.loop.hooks import Moment
 
@@ -33,17 +34,31 @@ class AgentInRun:
             session_id=moment.state.session,
             cancel_signal=moment.cancel_signal,
             state=moment.store,
+            _cancels=moment.cancels,
         )
 
     @cached_property
     def messages(self) -> Messages:
         return copy.deepcopy(list(self._state.messages))
 
+    def cancel(self, *, message: str | None = None, after_current_tools: bool = False) -> None:
+        """Cancel the run, as Strands' `agent.cancel` in a hook: it is in the log before what the hook was asked about.
+
+        The model is not called again, and calls that have not begun are not made. At `BeforeToolCallEvent`, `AfterToolCallEvent`
+        and `AfterToolsEvent` all calls of the message run to their end first; at `AfterInvocationEvent` it has no effect.
+
+        Args:
+            message: The text of the run's last message.
+            after_current_tools: Whether the calls of the current message run to their end first. A run whose model
+                answers without a call ends as if there were no cancel.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+            RuntimeError: If the event is over.
+        """
+        self.__dict__["_cancels"].ask(cancel_of(message, after_current_tools))
+
     def __getattr__(self, name: str) -> Any:
-        if name == "cancel":  # that of the agent would cancel a call in this process, and none of a worker's runs
-            raise AttributeError(
-                "a hook cancels by its event, as event.cancel_tool or event.cancel, and a tool by stop_run"
-            )
         return getattr(self.__dict__["_agent"], name)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -152,6 +152,8 @@ class HookDecided(CheckedRecord):
     - `BeforeToolsEvent`: `cancel` with the text of all results; `interrupt`, with the questions in `interrupts`.
     - `AfterToolsEvent`: `end_turn` with the last message, which enters the history after the results.
     - `AfterInvocationEvent`: `resume` with the prompt with which the run goes on in place of its end.
+    - Any event but the last of these: `cancel_run` with the body of a `Cancel`, before the record of what the hook was asked
+      about.
     """
 
     type: str = "hook.decided"
