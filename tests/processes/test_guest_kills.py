@@ -81,7 +81,9 @@ async def begun(url: str, prefix: str, effects: Path) -> dict[str, str]:
             while not (effects.exists() and wanted <= {*effects.read_text().splitlines()}):  # noqa: ASYNC110
                 await anyio.sleep(0.02)
             await stored(runs["payer"], ToolFinished, 1)
-            await stored(runs["both"], StepFinished, 3)  # the two calls of one node, one of the other
+            await stored(
+                runs["both"], StepFinished, 4
+            )  # the version of Strands, two calls of one node, one of the other
     return {name: run.id for name, run in runs.items()}
 
 

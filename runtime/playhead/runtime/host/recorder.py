@@ -63,6 +63,7 @@ class Recorder:
         restated: The caller's values of the last response that had some and that the guest has come to; None for those of
             record 1.
         pause_result: What the result of a pause has besides its questions.
+        differs: What is known to differ from the execution that wrote the log; empty if nothing is.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Recorder:
         self.steers: deque[Any] = deque()
         self.restated: dict[str, Any] | None = None
         self.pause_result: dict[str, Any] = {"stop_reason": "interrupt", "message": {}, "state": {}}
+        self.differs: str = ""
         self._home: asyncio.AbstractEventLoop | None = None
         self._pipe = pipe
         self._ownership = ownership
@@ -227,7 +229,7 @@ class Recorder:
     def _diverged(self, did: str, logged: Record, seq: int) -> DivergedError:
         return DivergedError(
             f"run {self.run_id}: run again after a takeover, the agent {did}, but record {seq} of the log is "
-            f"{_shown(logged)}. {ADVICE}"
+            f"{_shown(logged)}. {self.differs or ADVICE}"
         )
 
     def check_end(self) -> None:

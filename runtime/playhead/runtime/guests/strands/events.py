@@ -18,6 +18,7 @@ from playhead.runtime.core.records import (
     now_ms,
 )
 from playhead.runtime.guests.strands.forms import wire
+from playhead.runtime.guests.strands.kept_state import KeptState
 from playhead.runtime.guests.strands.reductions import Reductions
 from playhead.runtime.host.keys import key_part
 from playhead.runtime.host.recorder import Recorder
@@ -37,20 +38,29 @@ class EventRecorder:
             where that one gives them.
     """
 
-    def __init__(self, recorder: Recorder, agent: Agent | None) -> None:
+    def __init__(self, recorder: Recorder, agent: Agent | None, state: KeptState | None = None) -> None:
         self.resumed: bool = False
         self.forced: dict[str, Any] | None = None
         self.delegated: bool = False
         self._recorder = recorder
         self._reductions = None if agent is None else Reductions(agent)
+        self._state = state
         self._marks: list[dict[str, Any]] = []
         self._added: list[Any] = []  # messages without an event: those of the prompt
         self._cycle = 0
+        self._steer: Any = None  # the last message of `steered`
         self._stop_reason: str | None = None
 
     def message_added(self, event: MessageAddedEvent) -> None:
         """A message is in the history."""
-        self._added.append(event.message)
+        if event.message is not self._steer:
+            self._added.append(event.message)
+
+    async def steered(self, message: Any) -> None:
+        """A prompt that was sent to the running run is in the history."""
+        self._steer = message
+        await self.flush()
+        await self._message(message, "steer")
 
     def model_called(self, event: AfterModelCallEvent) -> None:
         """A model call has ended."""
@@ -123,8 +133,10 @@ class EventRecorder:
             self._marks = []
         return begun
 
-    async def reduced(self) -> None:
-        """Record what the agent has left out of its history, once all messages are recorded."""
+    async def kept(self) -> None:
+        """Record what the session is to keep besides messages, once all of those are recorded."""
+        if self._state is not None and (changed := self._state.changed()) is not None:
+            await self._recorder.emit(changed, same=lambda _: True)
         for record in self._reductions.records() if self._reductions is not None else ():
             await self._recorder.emit(record, same=lambda logged, record=record: logged.removed == record.removed)
 
@@ -142,7 +154,7 @@ class EventRecorder:
             for event in held:
                 await self._emit(event)
 
-    async def _message(self, message: Any, origin: Literal["prompt", "model", "tools"]) -> None:
+    async def _message(self, message: Any, origin: Literal["prompt", "steer", "model", "tools"]) -> None:
         said = wire(message)
         reason = self._stop_reason if origin == "model" else None
         record = MessageAdded(at=now_ms(), message=said, origin=origin, stop_reason=reason)

@@ -23,6 +23,7 @@ from playhead.runtime.core.terms import TERM_OPTIONS
 from playhead.runtime.guests.strands.answers import responses_to, state_of
 from playhead.runtime.guests.strands.events import EventRecorder
 from playhead.runtime.guests.strands.hosted import HOSTED, HostedRun
+from playhead.runtime.guests.strands.kept_state import KeptState
 from playhead.runtime.guests.strands.many import agents_of, run_many
 from playhead.runtime.guests.strands.results import result_of
 from playhead.runtime.guests.strands.seams import put_seams
@@ -30,6 +31,7 @@ from playhead.runtime.guests.strands.terms import call_terms
 from playhead.runtime.host.guest import Guest, Visit
 from playhead.runtime.host.model_calls import ModelCalls
 from playhead.runtime.host.tool_calls import OnUnknownOutcome
+from playhead.runtime.host.versions import note_version
 
 __all__ = ["StrandsGuest"]
 
@@ -102,6 +104,7 @@ class StrandsGuest(Guest):
 
     async def drive(self, visit: Visit) -> Record:
         """Run an agent to its end."""
+        note_version(visit.recorder, "strands-agents")
         if not isinstance(self._source, Agent):
             made = self._made()
             if isinstance(made, Agent):
@@ -134,7 +137,8 @@ class StrandsGuest(Guest):
         recorder = visit.recorder
         put_seams(agent)
         agent.messages = cast("Any", in_context(cast("Any", [*agent.messages, *visit.said.messages])))
-        events = EventRecorder(recorder, agent)
+        state = KeptState(agent, visit.said.agent_state, kept=visit.submitted.session is not None)
+        events = EventRecorder(recorder, agent, state)
         run = HostedRun(recorder, agent, events, self._policies, self._rerun, ModelCalls(recorder))
         visit.cancel = agent.cancel
         token = HOSTED.set(run)
@@ -155,7 +159,7 @@ class StrandsGuest(Guest):
             if is_limit_reason(result.stop_reason) and not events.drop_begun():
                 given["begun"] = False
             await events.flush()
-            await events.reduced()
+            await events.kept()
             if result.stop_reason != "interrupt":
                 ended = RunCancelled if result.stop_reason == "cancelled" else RunCompleted
                 return ended(at=now_ms(), result=given)
@@ -172,7 +176,7 @@ async def _failed(error: Exception, events: EventRecorder) -> Record:
     else:
         events.forced = None
     await events.flush()
-    await events.reduced()
+    await events.kept()
     return record
 
 

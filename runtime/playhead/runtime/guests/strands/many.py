@@ -82,7 +82,7 @@ async def _invoked(many: MultiAgentBase, visit: Visit, prompt: Any) -> MultiAgen
             said = wire(event)
             node = str(event["node_id"]) if "node_id" in event else None
             record = EventEmitted(at=now_ms(), event=said, lane="" if node is None else f"node {node}")
-            part = "" if node is None else f"/{node.replace('/', '%2F')}"
+            part = "" if node is None else f"/{key_part(node)}"
             same: Callable[[Any], bool] = lambda logged, said=said: told_alike(logged.event, said)  # noqa: E731
             await visit.recorder.emit(record, same=same, part=part)
     return result

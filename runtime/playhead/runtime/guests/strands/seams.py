@@ -7,12 +7,15 @@ from typing import Any
 from weakref import WeakSet
 
 from strands import Agent, ModelRetryStrategy
-from strands.hooks import AfterModelCallEvent, MessageAddedEvent
+from strands.hooks import AfterInvocationEvent, AfterModelCallEvent, BeforeModelCallEvent, MessageAddedEvent
 from strands.middleware import ExecuteToolStage, InvokeModelContext, InvokeModelStage
 from strands.types.events import TypedEvent
 
 from playhead.runtime.guests.strands.hosted import HOSTED, replaying
+from playhead.runtime.guests.strands.mcp import tell_server
 from playhead.runtime.guests.strands.models import RecordedModel, ShownModel, bare_model
+from playhead.runtime.guests.strands.spans import quiet_spans
+from playhead.runtime.guests.strands.steering import steer_after, steer_before
 from playhead.runtime.guests.strands.tools import recorded_tool_call
 from playhead.runtime.host.current import in_scope
 from playhead.runtime.host.recorder import SCOPE
@@ -24,6 +27,7 @@ _HAVE: WeakSet[Agent] = WeakSet()
 
 def put_seams(agent: Agent) -> None:
     """Let an agent, and the agents among its tools, be recorded in the runs of a host. Elsewhere they work as before."""
+    quiet_spans()
     if agent in _HAVE:
         return
     _HAVE.add(agent)
@@ -36,8 +40,12 @@ def put_seams(agent: Agent) -> None:
     for tool in agent.tool_registry.registry.values():
         if isinstance(inner := getattr(tool, "agent", None), Agent):
             put_seams(inner)
+        if (client := getattr(tool, "mcp_client", None)) is not None:
+            tell_server(client)
     agent.hooks.add_callback(MessageAddedEvent, _message_added)
     agent.hooks.add_callback(AfterModelCallEvent, _model_called)
+    agent.hooks.add_callback(BeforeModelCallEvent, steer_before)
+    agent.hooks.add_callback(AfterInvocationEvent, steer_after)
     agent.add_middleware(InvokeModelStage, _recorded_model_call)
     agent.add_middleware(ExecuteToolStage, recorded_tool_call)
 

@@ -254,7 +254,11 @@ class _RecordedCall:
             await recorder.put_all([*again, record])
         else:
             told = f"{self._use['name']} gave {data!r:.300}, but record {self._progress[0].seq} of the log has another progress"
-            await recorder.fail(DivergedError(f"run {recorder.run_id}: run again after a takeover, {told}. {ADVICE}"))
+            await recorder.fail(
+                DivergedError(
+                    f"run {recorder.run_id}: run again after a takeover, {told}. {recorder.differs or ADVICE}"
+                )
+            )
 
     def _logged(self, data: Any) -> Entry | None:
         said = steady(data)

@@ -1,0 +1,295 @@
+"""What goes wrong when an agent of Strands is run again over its log, unless the host sees to it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+from typing import Any
+
+import anyio
+import pytest
+import strands
+from mcp import types
+from mcp.server import Server
+from mcp.shared.memory import create_client_server_memory_streams
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from strands.hooks import AfterInvocationEvent, BeforeToolCallEvent
+from strands.telemetry.tracer import get_tracer
+from strands.tools.mcp import MCPClient
+from strands.types.exceptions import ModelThrottledException
+
+from playhead.runtime.core.errors import FencedError
+from playhead.runtime.core.records import (
+    MessageAdded,
+    RunSubmitted,
+    StateChanged,
+    StepFinished,
+    ToolFinished,
+    ToolStarted,
+)
+from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.core.signals import Signal
+from playhead.runtime.guests.strands import StrandsGuest
+from tests.support.guest_owners import RUN, Owners
+from tests.support.strands_agents import MANY, Script, World, said
+
+__all__: list[str] = []
+
+pytestmark = pytest.mark.anyio
+
+TWO_TURNS = (
+    said("One.", calls=[("slow", "a", {"n": 1})]),
+    said("Two.", calls=[("slow", "b", {"n": 2})]),
+    said("Done."),
+)
+
+
+def guest(make: Callable[[], Any], **options: Any) -> StrandsGuest:
+    return StrandsGuest(make, name="agent", **options)
+
+
+async def played(made: StrandsGuest, log: Any = None, **options: Any) -> Owners:
+    """A run of it, to its end."""
+    run = Owners(made, list(log or []), **options)
+    await run.to_the_end()
+    return run
+
+
+def upto(run: Owners, kind: type[Any], number: int = 1) -> list[Any]:
+    """The log up to the record of that type with this number."""
+    places = [entry.seq for entry in run.log if isinstance(entry.record, kind)]
+    return run.log[: places[number - 1]]
+
+
+async def test_a_request_that_has_the_time_in_it_differs_and_its_answer_stands(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "playhead.runs")
+    clock = itertools.count()
+    made = guest(lambda: World().agent(*TWO_TURNS, system_prompt=f"It is {next(clock)} o'clock."))
+    whole = await played(made)
+    again = await played(made, upto(whole, ToolFinished, 2))
+    assert again.end.type == "run.completed"
+    assert len(again.of(StepFinished)) == len(whole.of(StepFinished)), "no model was asked again"
+    assert "the recorded answer stands" in caplog.text
+
+
+async def test_a_hook_that_decides_by_chance_diverges_at_the_exact_record() -> None:
+    refuses = itertools.count()
+
+    def decide(event: BeforeToolCallEvent) -> None:
+        if next(refuses) % 2:
+            event.cancel_tool = "bad luck"
+
+    made = guest(lambda: World().agent(TWO_TURNS[0], said("Done."), hooks=[decide]))
+    whole = await played(made)
+    again = await played(made, whole.log[:-1])
+    assert again.end.error_type == "DivergedError"
+    assert "the log is" in again.end.message
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_tool_that_registers_tools_registers_them_again_if_it_is_declared(declared: bool) -> None:
+    @strands.tool
+    def extra() -> str:
+        """A tool that is not there at first."""
+        return "extra work"
+
+    @strands.tool(context=True)
+    def load(tool_context: strands.ToolContext) -> str:
+        """Register a tool."""
+        tool_context.agent.tool_registry.register_tool(extra)
+        return "loaded"
+
+    calls = [said(calls=[(name, name, {})]) for name in ("load", "extra")]
+    made = guest(lambda: World().agent(*calls, said("Done."), tools=[load]), rerun={"load"} if declared else ())
+    whole = await played(made)
+    again = await played(made, upto(whole, ToolFinished))
+    (*_, result) = again.of(ToolFinished)
+    assert (result.result["content"] == [{"text": "extra work"}]) == declared, "docs/hosting.md tells to declare it"
+
+
+async def test_a_wait_before_a_retry_that_is_over_is_not_waited_again() -> None:
+    class Throttled(Script):
+        async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            self.world.asked += 1
+            if self.world.asked == 1:
+                raise ModelThrottledException("slow down")
+            async for chunk in super().stream(messages, *args, **kwargs):
+                yield chunk
+
+    def patient(seconds: float) -> StrandsGuest:
+        def make() -> strands.Agent:
+            waits: dict[str, Any] = {"initial_delay": seconds, "max_delay": seconds}
+            agent = world.agent(retry_strategy=strands.ModelRetryStrategy(max_attempts=2, **waits))
+            agent.model = Throttled(world, [said("Done.")])
+            return agent
+
+        return guest(make)
+
+    world = World()
+    whole = await played(patient(0.002))
+    world.asked = 1
+    with anyio.fail_after(15):
+        again = await played(patient(3600), whole.log[:-3])
+    assert again.end.type == "run.completed"
+
+
+async def test_ids_and_times_of_messages_are_those_of_the_log() -> None:
+    seen: list[list[Any]] = []
+
+    def look(event: AfterInvocationEvent) -> None:
+        seen.append([message.get("tracking_id") for message in event.agent.messages])
+
+    made = guest(lambda: World().agent(*TWO_TURNS, hooks=[look]))
+    whole = await played(made)
+    again = await played(made, upto(whole, MessageAdded, 4))
+    logged = [record.message["tracking_id"] for record in again.of(MessageAdded)]
+    assert seen[-1] == logged
+    assert logged[:4] == [record.message["tracking_id"] for record in whole.of(MessageAdded)][:4]
+
+
+async def test_a_lost_run_stops_a_tool_instead_of_giving_the_model_an_error() -> None:
+    def lose(event: BeforeToolCallEvent) -> None:
+        run.ownership.lose("another owner has it")
+
+    run = Owners(guest(lambda: World().agent(*TWO_TURNS, hooks=[lose])))
+    with pytest.raises(FencedError):
+        await run.own()
+    assert (run.of(ToolStarted), run.of(ToolFinished)) == ([], [])
+
+
+async def test_the_tools_of_a_result_are_counted_from_the_log() -> None:
+    made = guest(lambda: World().agent(*TWO_TURNS))
+    whole = await played(made)
+    again = await played(made, upto(whole, ToolFinished, 2))
+    assert again.end.result["metrics"]["tools"] == {"slow": {"calls": 2, "ok": 2, "errors": 0}}
+
+
+async def test_the_result_of_a_graph_is_told_once_at_its_end() -> None:
+    run = await played(guest(lambda: MANY["graph"](World())))
+    told = [event for event in run.events() if "result" in event]
+    assert told == run.events()[-1:]
+
+
+async def test_the_state_of_an_agent_is_kept_with_the_session() -> None:
+    made = guest(lambda: World().agent(said(calls=[("remember", "a", {"what": "x"})]), said("Done."), state={"own": 1}))
+    for stored, kept in (({"kept": ["w"]}, {"kept": ["w", "x"]}), (None, {"own": 1, "kept": ["x"]})):
+        for cut in (1, 12):
+            run = Owners(made, said=StoredMessages(agent_state=stored))
+            run.log.clear()
+            run.append(RunSubmitted(at=0, agent="agent", prompt="go", session="s"))
+            await run.own(upto=cut + 2)
+            await run.to_the_end()
+            (changed,) = run.of(StateChanged)
+            assert (changed.values, changed.begins) == (kept, True)
+            assert run.hosts[-1].state.agent_state == kept
+
+
+async def test_a_steer_reaches_the_model_with_the_results_and_after_its_answer() -> None:
+    asked: list[list[str]] = []
+
+    class Listening(Script):
+        async def stream(self, messages: Any, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            asked.append([block["text"] for one in messages for block in one["content"] if "text" in block])
+            if len(asked) == 3:  # in the answer that would be the last
+                run.control.deliver([*run.inbox(), Signal("late", "steer", "and then?")])
+                await anyio.sleep(0.01)
+            async for chunk in super().stream(messages, *args, **kwargs):
+                yield chunk
+
+    @strands.tool
+    async def steered() -> str:
+        """Be told something meanwhile."""
+        run.control.deliver([*run.inbox(), Signal("early", "steer", "hurry")])
+        await anyio.sleep(0.01)
+        return "done"
+
+    def make() -> strands.Agent:
+        agent = world.agent(tools=[steered])
+        agent.model = Listening(world, [said(calls=[("steered", "a", {})]), said("Almost."), said("Yes.")])
+        return agent
+
+    world = World()
+    run = Owners(guest(make))
+    asked.append([])
+    await run.to_the_end()
+    assert asked[1:] == [["go"], ["go", "hurry"], ["go", "hurry", "Almost.", "and then?"]]
+    origins = [(one.origin, one.message["content"][0].get("text")) for one in run.of(MessageAdded)]
+    assert ("steer", "hurry") in origins
+    for cut in range(5, len(run.log), 4):
+        again = Owners(guest(make), run.log[:cut])
+        received = {getattr(one.record, "signal_id", "") for one in again.log}
+        if not {"early", "late"} <= received:
+            continue
+        await again.to_the_end()
+        assert [one.message["content"] for one in again.of(MessageAdded)] == [
+            one.message["content"] for one in run.of(MessageAdded)
+        ], cut
+
+
+async def test_another_version_of_strands_is_told_in_a_warning_and_where_it_diverges(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = ["slow", "counting"]
+    made = guest(lambda: World().agent(said(calls=[(texts[-1], "a", {"n": 1})]), said("Done.")))
+    whole = await played(made)
+    installed = metadata.version("strands-agents")
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9")
+    again = await played(made, upto(whole, ToolFinished))
+    assert again.end.type == "run.completed"
+    assert f"began with strands-agents {installed}, and this worker has strands-agents 9.9" in caplog.text
+    other = guest(lambda: World().agent(said("Nothing to do.")))
+    log = [entry for entry in upto(whole, ToolFinished) if not hasattr(entry.record, "chunk")]
+    diverged = await played(other, log)
+    assert diverged.end.error_type == "DivergedError"
+    assert diverged.end.message.endswith(
+        f"began with strands-agents {installed}, and this worker has strands-agents 9.9"
+    )
+
+
+async def test_spans_are_not_made_again_while_the_log_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    monkeypatch.setattr(get_tracer(), "tracer", provider.get_tracer("test"))
+    made = guest(lambda: World().agent(*TWO_TURNS))
+    whole = await played(made)
+    names = [span.name for span in exported.get_finished_spans()]
+    assert names.count("chat") == 3
+    exported.clear()
+    await played(made, upto(whole, ToolFinished, 2))
+    names = [span.name for span in exported.get_finished_spans()]
+    assert (names.count("chat"), "execute_tool slow" in names) == (1, False)
+
+
+async def test_an_mcp_server_is_told_the_run_the_effect_key_and_the_attempt() -> None:
+    told: list[dict[str, Any]] = []
+
+    async def listed(context: Any, params: Any) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=[types.Tool(name="note", input_schema={"type": "object"})])
+
+    async def called(context: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+        told.append({key: value for key, value in dict(params.meta or {}).items() if key.startswith("playhead/")})
+        return types.CallToolResult(content=[types.TextContent(text="noted")])
+
+    server: Server[Any] = Server("teller", on_list_tools=listed, on_call_tool=called)
+
+    @asynccontextmanager
+    async def transport() -> AsyncGenerator[Any, None]:
+        async with create_client_server_memory_streams() as (client, served), anyio.create_task_group() as tasks:
+            tasks.start_soon(server.run, *served, server.create_initialization_options())
+            yield client
+            tasks.cancel_scope.cancel()
+
+    with MCPClient(transport) as client:
+        tools: Any = client.list_tools_sync()
+        made = guest(lambda: World().agent(said(calls=[("note", "a", {})]), said("Done."), tools=tools))
+        run = await played(made)
+        await played(made, upto(run, ToolStarted))
+    about = {"playhead/effect_key": f"{RUN}/a", "playhead/run_id": RUN}
+    assert told == [{**about, "playhead/attempt": attempt} for attempt in (1, 2)]
