@@ -45,6 +45,8 @@ async def watched(url: str, prefix: str, agent: str, text: str) -> list[Event]:
     [
         ("guest_agents.py", "clerk", "One and two", ["look", "pay /t1", "pay /t1"]),
         ("strands_agents_killed.py", "make_agent", "All done!", ["look", "pay /c/p", "pay /c/p"]),
+        ("pydantic_agents_killed.py", "make_agent", "All done!", ["look", "pay /t1", "pay /t1"]),
+        ("langgraph_agents_killed.py", "make_agent", "All done!", ["look", "pay /t1", "pay /t1"]),
     ],
 )
 def test_a_killed_guest_goes_on_in_another_process_and_nothing_finished_is_done_again(

@@ -64,46 +64,47 @@ def said(*pieces: str | tuple[str, str, str]) -> Sequence[str | tuple[str, str, 
 def _agent(*messages: Sequence[str | tuple[str, str, str]], **options: Any) -> Agent[Any, Any]:
     world = WORLD[-1]
     agent: Agent[Any, Any] = Agent(options.pop("model", None) or world.model(*messages), **options)
+    called = {piece[0] for message in messages for piece in message if not isinstance(piece, str)}
 
-    @agent.tool_plain
+    def tool(function: Callable[..., Any], **more: Any) -> None:
+        if function.__name__ in called:  # reading a function takes a while
+            agent.tool(**more)(function) if function.__name__ == "asks" else agent.tool_plain(**more)(function)
+
     async def slow(n: int) -> str:
         await asyncio.sleep(0.001 * (3 - n))
         world.effects["slow"] += 1
         return f"slow {n}"
 
-    @agent.tool_plain
     def picture() -> BinaryContent:
         world.effects["picture"] += 1
         return BinaryContent(b"\x89PNG\xff", media_type="image/png")
 
-    @agent.tool_plain
     def fussy(n: int) -> int:
         world.effects["fussy"] += 1
         if n < 2:
             raise ModelRetry("at least 2")
         return n
 
-    @agent.tool_plain(requires_approval=True)
     async def pay(euros: int) -> str:
         world.effects["pay"] += 1
         return f"paid {euros}"
 
-    @agent.tool
     async def asks(ctx: RunContext[Any], euros: int) -> str:
         if euros > 5 and not ctx.tool_call_approved:
             raise ApprovalRequired(metadata={"limit": 5})
         world.effects["asks"] += 1
         return f"spent {euros}"
 
-    @agent.tool_plain
     async def elsewhere() -> str:
         raise CallDeferred(metadata={"queue": "q"})
 
-    @agent.tool_plain
     async def agent_within() -> str:
         inner = Agent(world.model(said("in", "side")))
         return (await inner.run("go")).output
 
+    for function in (slow, picture, fussy, asks, elsewhere, agent_within):
+        tool(function)
+    tool(pay, requires_approval=True)
     return agent
 
 

@@ -58,7 +58,7 @@ def shown(run: Owners) -> tuple[list[str], list[str]]:
     for event in run.events():
         event.pop("message", None)
         told = json.dumps(steady(dict(event)), sort_keys=True, default=str)
-        (apart if event.get("type") == "updates" or "tool_interrupt_event" in event else rest).append(told)
+        (apart if "updates" in event or "tool_interrupt_event" in event else rest).append(told)
     return rest, sorted(apart)
 
 

@@ -36,6 +36,7 @@ class LangGraphGuest(MadeGuest):
         input: What makes the graph's input of the context and the prompt. None for the messages of the session and the prompt
             as `messages`.
         max_record_bytes: The size limit of one record.
+        own_loop: Give each run an event loop of its own: for a graph that blocks its loop.
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
@@ -55,10 +56,11 @@ class LangGraphGuest(MadeGuest):
         name: str | None = None,
         input: Callable[[GuestContext, Any], Any] | None = None,  # noqa: A002 - LangGraph's word
         max_record_bytes: int = MAX_RECORD_BYTES,
+        own_loop: bool = False,
     ) -> None:
         self._input = input or _messages
         put_seams()
-        super().__init__(source, name=name, max_record_bytes=max_record_bytes)
+        super().__init__(source, name=name, max_record_bytes=max_record_bytes, own_loop=own_loop)
 
     def check(self, agent: Pregel[Any]) -> None:
         """Refuse a graph that would restore a part of what the log restores, or whose input is not known.
@@ -83,7 +85,7 @@ class LangGraphGuest(MadeGuest):
 
     def lane_of(self, event: dict[str, Any]) -> str:
         """Nodes that run side by side end in any order."""
-        return str([event["ns"], *event["data"]]) if event["type"] == "updates" else digest(event)
+        return str([event["ns"], *event["updates"]]) if "updates" in event else digest(event)
 
     async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""
@@ -107,7 +109,7 @@ class LangGraphGuest(MadeGuest):
                     values = part["data"]
                 elif part["type"] == "custom" or (part["type"] == "updates" and "__interrupt__" not in part["data"]):
                     where = [one.partition(":")[0] for one in part["ns"]]  # without the ids of tasks
-                    yield {"type": part["type"], "ns": where, "data": plain(part["data"])}
+                    yield {part["type"]: plain(part["data"]), "ns": where}  # `data` is the text of the models
             state = await graph.aget_state(config)
             if not state.next:
                 break

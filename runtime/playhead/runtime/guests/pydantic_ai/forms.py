@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final
 
 from pydantic import Discriminator, Tag, TypeAdapter
 from pydantic_ai import ToolReturn
@@ -19,6 +19,7 @@ from pydantic_ai.tools import ToolApproved, ToolDenied
 
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.prompts import prompt_messages
+from playhead.runtime.guests.verdicts import verdict_of
 
 __all__ = [
     "CHUNK",
@@ -30,7 +31,7 @@ __all__ = [
     "message_of",
     "prompt_of",
     "usage_of",
-    "verdict_of",
+    "allowed",
 ]
 
 
@@ -48,9 +49,6 @@ RESULT: Final = TypeAdapter[Any](
 )
 """What a tool gives, with files and images as objects again; other objects become plain data."""
 
-_YES: Final = ("approve", "approved", "y", "yes")
-_NO: Final = ("", "deny", "denied", "n", "no")
-
 
 def dump(adapter: TypeAdapter[Any], value: Any) -> Any:
     """A value as plain data, which the adapter reads again."""
@@ -63,17 +61,16 @@ def usage_of(usage: Any) -> dict[str, int]:
     return {"inputTokens": taken, "outputTokens": given, "totalTokens": taken + given}
 
 
-def verdict_of(response: Any) -> bool | ToolApproved | ToolDenied:
-    """What a human's response to the question whether a tool may run means: True or "yes" let it, `{"input": …}` lets it with
-    other arguments, and anything else does not; a text that is not just "no" is what the model is told.
+def allowed(response: Any) -> bool | ToolApproved | ToolDenied:
+    """What a human's response to the question whether a tool may run means, as `verdict_of`; `{"input": …}` lets it run with
+    other arguments.
     """
-    if isinstance(response, dict) and "input" in response:
-        return ToolApproved(override_args=cast("dict[str, Any]", response)["input"])
-    if not isinstance(response, str):
-        return response is True
-    if response.strip().lower() in (*_YES, *_NO):
-        return response.strip().lower() in _YES
-    return ToolDenied(response)
+    match response:
+        case {"input": dict(given)}:
+            return ToolApproved(override_args=given)
+        case _:
+            verdict = verdict_of(response)
+            return ToolDenied(verdict.told) if verdict.told is not None else verdict.allowed
 
 
 def prompt_of(prompt: Any) -> list[Any] | str | None:

@@ -38,6 +38,7 @@ class PydanticAIGuest(MadeGuest):
         name: The name that clients use; None for the function's, or the agent's own.
         deps: What makes the `deps` of a run, from its context: `ctx.invocation_state` has the caller's values.
         max_record_bytes: The size limit of one record.
+        own_loop: Give each run an event loop of its own: for an agent that blocks its loop.
 
     Raises:
         TypeError: If `source` is neither, or the function returns something else.
@@ -55,9 +56,10 @@ class PydanticAIGuest(MadeGuest):
         name: str | None = None,
         deps: Callable[[GuestContext], Any] | None = None,
         max_record_bytes: int = MAX_RECORD_BYTES,
+        own_loop: bool = False,
     ) -> None:
         self._deps = deps
-        super().__init__(source, name=name, max_record_bytes=max_record_bytes)
+        super().__init__(source, name=name, max_record_bytes=max_record_bytes, own_loop=own_loop)
 
     def check(self, agent: AbstractAgent[Any, Any]) -> None:
         """Refuse an agent whose `deps` are not known.
@@ -126,7 +128,7 @@ class _Recorded(AbstractCapability[Any]):
 
         async with anyio.create_task_group() as tasks:
             for call in requests.approvals:
-                tasks.start_soon(ask, "approve", call, results.approvals, forms.verdict_of)
+                tasks.start_soon(ask, "approve", call, results.approvals, forms.allowed)
             for call in requests.calls:
                 tasks.start_soon(ask, "result of", call, results.calls, forms.RESULT.validate_python)
         return results
