@@ -17,7 +17,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, RetryPolicy, interrupt
 
-__all__ = ["GRAPHS", "WORLD", "Says", "World", "agent"]
+__all__ = ["GRAPHS", "WORLD", "Joke", "State", "Streams", "World", "agent", "joke", "slow"]
 
 
 class World:
@@ -190,6 +190,18 @@ class Joke(TypedDict):
 
     topic: str
     joke: str
+
+
+def joke() -> Any:
+    """A graph without messages."""
+
+    def tell(state: Joke) -> dict[str, Any]:
+        return {"joke": f"About {state['topic']}."}
+
+    graph = StateGraph(Joke)
+    graph.add_node("tell", tell)
+    graph.add_edge(START, "tell")
+    return graph.compile()
 
 
 def nodes_that_ask() -> Any:

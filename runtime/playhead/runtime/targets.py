@@ -19,6 +19,7 @@ from playhead.runtime.agent.factory import AgentFactory, AgentSource, is_factory
 from playhead.runtime.agent.serving import Served, served_of
 from playhead.runtime.core.errors import AgentFactoryError, BadTargetError, ModelConfigurationError, PlayheadError
 from playhead.runtime.guests.finding import framework_agent, makes_framework_agent
+from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.function import FunctionGuest, is_guest_function, takes_context
 from playhead.runtime.host.guest import Guest
 from playhead.runtime.tools.tool import Tool
@@ -118,7 +119,7 @@ def _agents_in(module: ModuleType) -> dict[str, Served]:
 def _found(module: ModuleType) -> dict[str, object]:
     """What of a module is served, by the names of its first attributes."""
     values = vars(module).items()
-    made = [value for _, value in values if isinstance(value, AgentFactory | FunctionGuest)]
+    made = [value for _, value in values if isinstance(value, AgentFactory | FunctionGuest | MadeGuest)]
     found: dict[int, tuple[str, object]] = {}
     for name, value in values:
         hidden = name.startswith("_") or any(one.makes_by(value) for one in made)

@@ -31,7 +31,7 @@ from playhead.runtime.host.context import GuestContext
 from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
-from tests.support.langgraph_agents import GRAPHS, Joke, Streams, World, slow
+from tests.support.langgraph_agents import GRAPHS, Streams, World, joke, slow
 
 __all__: list[str] = []
 
@@ -139,18 +139,6 @@ async def test_a_session_goes_on_in_langchain_s_own_messages() -> None:
     assert len(said) == 7
 
 
-def joke() -> Any:
-    """A graph without messages."""
-
-    def tell(state: Joke) -> dict[str, Any]:
-        return {"joke": f"About {state['topic']}."}
-
-    graph = StateGraph(Joke)
-    graph.add_node("tell", tell)
-    graph.add_edge(START, "tell")
-    return graph.compile()
-
-
 async def test_a_state_without_messages_is_made_by_input_and_is_the_structured_output() -> None:
     def of_prompt(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
         return {"topic": f"{prompt} and {ctx.invocation_state['user']}"}
@@ -190,7 +178,15 @@ FILE = """
 from __future__ import annotations
 from langgraph.graph.state import CompiledStateGraph
 from tests.support.langgraph_agents import agent
+from playhead.runtime.guests.langgraph import LangGraphGuest
+from tests.support.langgraph_agents import Joke, State, joke
 clerk = agent(["hi"])
+def a_node(state: Joke):
+    return {}
+def another(state: State) -> dict[str, str]:
+    return {}
+tells = joke()
+named = LangGraphGuest(tells, name="by-name", input=lambda ctx, prompt: {"topic": prompt})
 def make_graph() -> CompiledStateGraph:
     return agent(["hi"])
 def plain():
@@ -201,7 +197,7 @@ def plain():
 def test_graphs_and_annotated_functions_of_a_module_are_served(tmp_path: Path) -> None:
     file = tmp_path / "of_langgraph.py"
     file.write_text(FILE)
-    assert list(load_served([str(file)])) == ["clerk", "make_graph"]
+    assert list(load_served([str(file)])) == ["clerk", "by-name", "make_graph"]
     assert list(load_served([f"{file}:plain"])) == ["plain"]
 
 

@@ -211,7 +211,7 @@ def _accepts(hint: object) -> bool:
     """Whether a parameter with this annotation may be a `RunContext`."""
     if isinstance(hint, str):
         return _is(hint, RunContext)
-    return not isinstance(hint, type) or hint is Any or issubclass(RunContext, hint)
+    return not isinstance(hint, type) or hint is Any or hint in RunContext.__mro__  # `issubclass` refuses a TypedDict
 
 
 def _is(hint: object, kind: type) -> bool:

@@ -60,6 +60,10 @@ class MadeGuest(GeneratorGuest):
     def __hash__(self) -> int:
         return hash((self.name, id(self._source)))
 
+    def makes_by(self, source: object) -> bool:
+        """Whether it runs this agent, or calls this function."""
+        return self._source is source
+
     def check(self, agent: Any) -> None:
         """Refuse an agent with what a guest cannot have.
 

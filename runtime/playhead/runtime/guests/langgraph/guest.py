@@ -115,8 +115,7 @@ class LangGraphGuest(MadeGuest):
                 break
             given = await _resumed(ctx, state)
         said = _messages_of(values)
-        known = {one.id for one in before if not str(one.id).startswith(f"{ctx.run_id}-")}
-        ctx.items = plain(messages_to_dict([one for one in said if one.id not in known]))
+        ctx.items = plain(messages_to_dict(_new(said, [one for one in before if not _of_run(one, ctx)])))
         ctx.result = said[-1].text if said else plain(values)
 
 
@@ -145,6 +144,19 @@ def _messages(ctx: GuestContext, prompt: Any) -> dict[str, Any]:
         for index, message in enumerate(prompt_messages(prompt) or [])
     ]
     return {"messages": [*past, *prompts]}
+
+
+def _of_run(message: BaseMessage, ctx: GuestContext) -> bool:
+    """Whether it is a prompt of this run."""
+    return str(message.id).startswith(f"{ctx.run_id}-")
+
+
+def _new(said: list[BaseMessage], past: list[BaseMessage]) -> list[BaseMessage]:
+    """The messages that are not those of the session. Some have no id, so places count unless the graph took some out."""
+    if [one.id for one in said[: len(past)]] == [one.id for one in past]:
+        return said[len(past) :]
+    known = {one.id for one in past}
+    return [one for one in said if one.id is None or one.id not in known]
 
 
 def _messages_of(values: Any) -> list[BaseMessage]:
