@@ -7,7 +7,14 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, messages_from_dict, messages_to_dict
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ToolMessage,
+    messages_from_dict,
+    messages_to_dict,
+)
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
@@ -22,9 +29,9 @@ __all__ = [
     "generation_of",
     "input_of",
     "item_of",
-    "loaded",
+    "loaded_result",
     "message_of",
-    "stored",
+    "stored_result",
 ]
 
 SERDE: Final = JsonPlusSerializer(allowed_msgpack_modules=True)
@@ -42,6 +49,21 @@ def stored(value: Any) -> Any:
         return plain_strict(value)
     except NotPlainError:
         return {_OTHER: list(SERDE.dumps_typed(value))}
+
+
+def stored_result(value: Any, *, name: str, use_id: str) -> Any:
+    """What a tool gives, as plain data: that of the usual message is its text."""
+    if isinstance(value, ToolMessage) and isinstance(value.content, str):
+        usual = ToolMessage(value.content, name=name, tool_call_id=use_id, id=value.id)
+        return value.content if value == usual else stored(value)
+    return stored(value)
+
+
+def loaded_result(value: Any, *, name: str, use_id: str) -> Any:
+    """What the tool gave. One that is called by an id gives a message."""
+    if use_id and isinstance(value, str):
+        return ToolMessage(value, name=name, tool_call_id=use_id)
+    return loaded(value)
 
 
 def input_of(given: Any) -> dict[str, Any]:

@@ -216,18 +216,20 @@ async def _tool_call(
     has given its result there.
     """
 
-    async def does() -> Any:
-        return forms.stored(await do())
-
     place, use_id = _place(), str(options.get("tool_call_id") or "")
+    of_call: Any = {"name": tool.name, "use_id": use_id}
+
+    async def does() -> Any:
+        return forms.stored_result(await do(), **of_call)
+
     call = {"name": tool.name, "input": forms.input_of(tool_input), "toolUseId": use_id or f"{tool.name} in {place}"}
     done = GIVEN.get() if use_id else None
     if done is not None and (place, use_id) in done:
-        return forms.loaded(done[place, use_id])
+        return forms.loaded_result(done[place, use_id], **of_call)
     given = await ctx.tool(call, does, asks=lambda error: _asked(tool, error))
     if done is not None:
         done[place, use_id] = given
-    return forms.loaded(given)
+    return forms.loaded_result(given, **of_call)
 
 
 def _asked(tool: BaseTool, error: Exception) -> list[dict[str, Any]]:
