@@ -47,6 +47,7 @@ async def watched(url: str, prefix: str, agent: str, text: str) -> list[Event]:
         ("strands_agents_killed.py", "make_agent", "All done!", ["look", "pay /c/p", "pay /c/p"]),
         ("pydantic_agents_killed.py", "make_agent", "All done!", ["look", "pay /t1", "pay /t1"]),
         ("langgraph_agents_killed.py", "make_agent", "All done!", ["look", "pay /t1", "pay /t1"]),
+        ("openai_agents_killed.py", "make_agent", "All done!", ["look", "pay p", "pay p"]),
     ],
 )
 def test_a_killed_guest_goes_on_in_another_process_and_nothing_finished_is_done_again(

@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import agents
 import pytest
@@ -26,6 +26,8 @@ from tests.support.openai_agents import AGENTS, World, called, said
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 FILE = """
 from __future__ import annotations
@@ -259,3 +261,14 @@ async def test_a_guardrail_that_asks_a_model_is_recorded_apart_from_the_answer()
     run = owners("guarded")
     await run.to_the_end()
     assert "/within:run of Judge/model:1" in {one.key for one in run.of(StepFinished)}
+
+
+async def test_the_example_asks_whether_its_tool_may_run_and_books() -> None:
+    (guest,) = load_served([str(EXAMPLES / "openai_agents.py")]).values()
+    run = Owners(cast("OpenAIAgentsGuest", guest), prompt="I want seat 7A")
+    await run.own()
+    assert [one["name"] for one in run.end.interrupts] == ["approve update_seat"]
+    await run.to_the_end()
+    assert run.end.result["message"]["content"] == [{"text": "You have seat 7A on LH 400."}]
+    (booked,) = run.of(ToolFinished)
+    assert booked.result["content"] == [{"text": "Seat 7A is booked on LH 400."}]
