@@ -84,7 +84,7 @@ def run(page: Path, folder: Path, **settings: str) -> subprocess.CompletedProces
 
 
 LOGGED = {
-    "hosting-openai-agents.md": r"(OPENAI_API_KEY is not set, skipping trace export\n)*\Z",
+    "openai_agents.md": r"(OPENAI_API_KEY is not set, skipping trace export\n)*\Z",
     "client.md": r"run \S+ of unlucky failed in a call of its model: TimeoutError: the model is asleep\n\Z",
     "testing.md": r"run \S+: the tool 'price' raised\nTraceback [\s\S]*\nKeyError: 'Tea'\n\Z",
 }

@@ -162,7 +162,7 @@ def _side_by_side() -> Agent[Any]:
 def _handoffs() -> Agent[Any]:
     model = Script("Booking Clerk", [called("book", "b1", seat="7A")], [said("You have seat 7A.")], others=1)
     clerk = Agent[Any](name="Booking Clerk", model=model, tools=[book])
-    clerk.handoffs = [_agent("Nobody", [said("Never.")])]
+    clerk.handoffs = [_agent("Unused", [said("Never.")])]
     to_clerk = handoff(clerk, on_handoff=lambda context: context.context.update(flight="LH 1"))
     triage = _agent("Triage", [called("transfer_to_booking_clerk", "h1")], handoffs=[to_clerk])
     clerk.handoffs.append(triage)

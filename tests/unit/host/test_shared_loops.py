@@ -82,7 +82,7 @@ async def test_a_client_that_works_on_one_loop_serves_all_runs() -> None:
     assert [run.end.result["message"]["content"][0]["text"] for run in runs] == ["served"] * 3
 
 
-async def test_what_a_run_leaves_behind_ends_with_it() -> None:
+async def test_tasks_that_a_run_leaves_end_with_it() -> None:
     ended = threading.Event()
     left: list[Any] = []
 
