@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from langchain_core.caches import InMemoryCache
@@ -36,6 +38,8 @@ from tests.support.langgraph_agents import GRAPHS, Streams, World, joke, slow
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def owners(name: str, log: list[Entry] | None = None) -> Owners:
@@ -214,3 +218,24 @@ async def test_models_and_tools_outside_of_a_graph_s_run_work_as_before() -> Non
     assert {"said": ["a", "b"], "tool": "slow 3"} in owned.events()
     assert owned.of(ModelStarted) == owned.of(ToolFinished) == []
     assert (model.invoke("go").text, type(model)) == ("ab", Streams)
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("playhead.runtime.guests.langgraph")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "langgraph", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'playhead-runtime\[langgraph\]'"):
+        importlib.import_module("playhead.runtime.guests.langgraph")
+
+
+async def test_the_example_adds_and_goes_on_in_its_session() -> None:
+    (guest,) = load_served([str(EXAMPLES / "calculator_graph.py")]).values()
+    said: list[Any] = []
+    for prompt, wanted in (("Add 3 and 4.", "The sum is 7. "), ("Add 5 and 6.", "The sum is 11. ")):
+        run = Owners(cast("LangGraphGuest", guest), prompt=prompt, said=StoredMessages(messages=list(said)))
+        await run.to_the_end()
+        assert run.end.result["message"]["content"] == [{"text": wanted}]
+        assert [one.result["content"] for one in run.of(ToolFinished)] == [[{"json": 7 if not said else 11}]]
+        added = json.dumps([one.message for one in run.of(MessageAdded)])
+        said += json.loads(added.replace(RUN, "before"))
+    assert [len(one["metadata"]["custom"]["items"]) for one in said if "metadata" in one] == [4, 4]

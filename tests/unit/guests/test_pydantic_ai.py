@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic_ai import Agent, RunContext
@@ -25,6 +27,8 @@ from tests.support.pydantic_agents import AGENTS, World
 __all__: list[str] = []
 
 pytestmark = pytest.mark.anyio
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 OURS = frozenset({"slow", "picture", "fussy", "pay", "asks"})
 
@@ -177,3 +181,24 @@ async def test_an_agent_that_lacks_a_tool_of_its_log_is_told_the_record() -> Non
     await run.to_the_end()
     assert run.end.error_type == "DivergedError"
     assert "but record " in run.end.message
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("playhead.runtime.guests.pydantic_ai")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'playhead-runtime\[pydantic-ai\]'"):
+        importlib.import_module("playhead.runtime.guests.pydantic_ai")
+
+
+async def test_the_example_rolls_once_though_its_worker_dies_after_the_roll() -> None:
+    (guest,) = load_served([str(EXAMPLES / "dice_game.py")]).values()
+    whole = Owners(cast("PydanticAIGuest", guest), prompt="My guess is 4")
+    await whole.to_the_end()
+    (rolled,) = [one.result["content"][0]["text"] for one in whole.of(ToolFinished) if one.name == "roll_dice"]
+    said = [{"text": f"Anne, you rolled a {rolled}. "}]
+    assert whole.end.result["message"]["content"] == said
+    after = max(one.seq for one in whole.log if isinstance(one.record, ToolFinished))
+    again = Owners(cast("PydanticAIGuest", guest), whole.log[:after])
+    await again.to_the_end()
+    assert again.end.result["message"]["content"] == said
