@@ -146,3 +146,12 @@ def test_a_worker_whose_tries_are_answered_sends_three_a_lease(hold: Callable[..
     tries = hold("answered", over=leases_long(10)).log.tries
     assert [after - before for before, after in itertools.pairwise(tries)] == pytest.approx([T] * (len(tries) - 1))
     assert 29 <= len(tries) <= 30
+
+
+def test_tries_that_fail_for_one_reason_are_one_line_until_one_is_answered(
+    hold: Callable[..., Held], caplog: pytest.LogCaptureFixture
+) -> None:
+    run = hold("cut", "cut", "cut", "answered", over=leases_long(3))
+    said = [one for one in caplog.messages if one == "renew: the link was cut on the way back; trying again"]
+    assert len(run.log.tries) - len(run.log.answered) > 2 * len(said) > 2
+    assert len(said) <= len(run.log.answered) + 1

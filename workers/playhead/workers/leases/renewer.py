@@ -97,6 +97,7 @@ class Renewer:
         self._scope: anyio.CancelScope | None = None
         self._stopping = False
         self._told_stuck = False
+        self._told = ""  # why the last try failed, as the log has it
         self._failure: Exception | None = None
 
     async def run(self) -> None:
@@ -185,10 +186,14 @@ class Renewer:
         except WriteRefusedError as error:
             for lease in self._held():
                 lease.refused_at = max(lease.refused_at, sent)
-            logger.warning("renew: %s; trying again", reason_of(error))
+            self._tell_refused(reason_of(error))
         except Exception as error:  # any error: without renewals every run of this worker is lost
-            reason = reason_of(error) if str(error) else f"no reply within {self._third:.1f} s"
-            logger.warning("renew: %s; trying again", reason)
+            self._tell_refused(reason_of(error) if str(error) else f"no reply within {self._third:.1f} s")
+
+    def _tell_refused(self, reason: str) -> None:
+        """Log why a try failed; at DEBUG if the one before failed so, too, because a lease has several tries a second."""
+        logger.log(logging.DEBUG if reason == self._told else logging.WARNING, "renew: %s; trying again", reason)
+        self._told = reason
 
     @asynccontextmanager
     async def _connection_of(self, log: Log) -> AsyncGenerator[Log, None]:
@@ -214,7 +219,7 @@ class Renewer:
         if leases and all(renewal is None for renewal in renewals):
             raise PlayheadError("refused for every run, so the runs are hardly the cause")
         self.renewals += 1
-        self._renewed_at = max(self._renewed_at, sent)
+        self._renewed_at, self._told = max(self._renewed_at, sent), ""
         if self._visit is not None:
             await self._visit(Checkpoint.RENEWED, "")
         for lease, renewal in zip(leases, renewals, strict=True):
