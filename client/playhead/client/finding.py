@@ -62,7 +62,7 @@ def with_places(error: LogUnavailableError) -> LogUnavailableError:
         return error
     return LogUnavailableError(
         error.reason,
-        advice=f"{error.advice} It is the default, because no URL was given, PLAYHEAD_URL is not set, and no server of "
+        advice=f"{error.advice} That address is the default, because no URL was given, PLAYHEAD_URL is not set, and no server of "
         f"`playhead dev` runs on a .playhead/ in {Path.cwd()} or above it.",
     )
 

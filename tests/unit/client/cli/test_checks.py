@@ -235,3 +235,8 @@ def test_ages_and_ids_are_short() -> None:
     ]
     assert named(["1", "2"]) == "1, 2"
     assert named([*"1234567"]) == "1, 2, 3, 4, 5 and 2 more"
+
+
+def test_a_server_without_runs_is_told_as_such() -> None:
+    (found,) = of(fleet(), "runs")
+    assert (found.state, found.what) == ("ok", "there are no runs")

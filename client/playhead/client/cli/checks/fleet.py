@@ -124,6 +124,8 @@ def _runs(fleet: Fleet) -> Check:
     for run in fleet.open:
         states[run.state] += 1
     told = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items())) or "none of them open"
+    if not fleet.looked_at:
+        return Check(check="runs", state="ok", what="there are no runs")
     of_all = "" if fleet.all_seen else " (the newest; --all looks at all)"
     return Check(check="runs", state="ok", what=f"looked at {counted(fleet.looked_at, 'run')}{of_all}: {told}")
 
