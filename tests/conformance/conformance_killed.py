@@ -8,19 +8,20 @@ next worker claims it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, Final, NamedTuple, cast
 from uuid import uuid4
 
-from pydantic import BaseModel
+import anyio
 
+from playhead.runtime import Agent
+from playhead.runtime.agent.as_tool import AgentTool, agent_within, family
+from playhead.runtime.core.children import parent_option
 from playhead.runtime.core.codec import MAX_RECORD_BYTES, decode_record, encode_chunk, encode_record
 from playhead.runtime.core.context import in_context
 from playhead.runtime.core.errors import AgentPausedError, InterruptNotOpenError
-from playhead.runtime.core.events import Projection
 from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.failures import failure
 from playhead.runtime.core.ids import new_run_id, new_token
@@ -28,23 +29,17 @@ from playhead.runtime.core.interrupts import interrupt_responses
 from playhead.runtime.core.left_call import whole_answer
 from playhead.runtime.core.records import (
     TERMINAL_TYPES,
-    ContextReduced,
     Entry,
     MessageAdded,
-    ModelChunk,
     ModelFailed,
-    ModelStarted,
     Record,
     RunClaimed,
-    RunFailed,
     RunPaused,
     RunStateName,
     SignalReceived,
-    ToolProgressed,
-    ToolStarted,
     now_ms,
 )
-from playhead.runtime.core.segments import Encoded
+from playhead.runtime.core.segments import Encoded, Segment
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.core.state import open_chunks
 from playhead.runtime.core.submission import submission
@@ -54,9 +49,10 @@ from playhead.runtime.log.values import DEFAULT_LEASE_MS, Batch, Claim, NewRun, 
 from playhead.runtime.loop.control import Control
 from playhead.runtime.loop.loop import Loop
 from playhead.runtime.loop.spec import Flush
+from playhead.runtime.tools.children import ChildCall
 from tests.conformance.conformance_agents import PlayedModel, Request, build_agent
+from tests.conformance.conformance_reader import Reader
 from tests.conformance.conformance_recording import (
-    OURS,
     Recording,
     check_turns,
     due_actions,
@@ -66,13 +62,16 @@ from tests.conformance.conformance_recording import (
 )
 from tests.conformance.conformance_scenarios import Scenario, decode, encode
 
-__all__ = ["Kill", "Played", "Reader", "Seen", "Stage"]
+__all__ = ["Kill", "Played", "Stage"]
 
 _SESSION: Final = "conformance"
 
 
 class Kill(NamedTuple):
-    """Where the worker is killed: after record `seq` of the scenario's run number `run`, counted from 0."""
+    """Where the worker is killed: after record `seq` of the scenario's run number `run`, counted from 0 as they are submitted.
+
+    The call of an agent that is a tool has a run of its own.
+    """
 
     run: int
     seq: int
@@ -112,15 +111,15 @@ class Stage:
         self.requests: list[Request] = []
         self.agent = build_agent(scenario, note=self.requests.append)
 
-    @property
-    def model(self) -> PlayedModel:
-        """The agent's model."""
-        return cast("PlayedModel", self.agent.model)
+    def model_of(self, name: str) -> PlayedModel:
+        """The model of the agent that runs of this name are of."""
+        return cast("PlayedModel", cast("Agent", agent_within(self.agent, self.agent.name, name)).model)
 
     async def play(self, kill: Kill | None = None) -> Played:
         """Play all turns; with `kill`, the worker that stores that record is killed after it."""
         self.requests.clear()
-        self.model.made = 0
+        for agent in (self.agent, *family(self.agent).values()):
+            cast("PlayedModel", cast("Agent", agent).model).made = 0
         play = _Play(self, kill)
         for number, step in enumerate(self.scenario["turns"]):
             if not await play.turn(number, step):
@@ -130,81 +129,6 @@ class Stage:
         assert not again, f"a call that is made again asks the same as before: {again}"
         play.played.recording.requests += requests.values()
         return play.played
-
-
-class Seen(NamedTuple):
-    """An event that holds, the record that it was derived from, and the turn in which it came."""
-
-    turn: int
-    entry: Entry
-    event: dict[str, Any]
-
-
-class Reader:
-    """Reads one run as a client does, over its pauses, and withdraws what belongs to a call in which its worker was killed.
-
-    Attributes:
-        head: The number of the last record that it has read.
-        seen: The events that hold.
-        withdrawn: The texts of the other retractions, whose events stay, as Strands has them twice.
-        unfinished: The number of the `model.started` of the call in which the worker was killed, if there is one.
-        cut_off: The tool calls in which it was killed, each with the number of its `tool.started`: their progress comes
-            again from its beginning.
-    """
-
-    def __init__(self, run_id: str, output_class: type[BaseModel] | None) -> None:
-        self.head = 0
-        self.seen: list[Seen] = []
-        self.withdrawn: list[str] = []
-        self.unfinished: int | None = None
-        self.cut_off: dict[int, int] = {}
-        self._retractions: list[dict[str, Any]] = []
-        self._projection = Projection(run_id, output_class=output_class)
-
-    @property
-    def error(self) -> Exception | None:
-        """The exception with which the run failed."""
-        return self._projection.error
-
-    def read(self, entry: Entry, turn: int) -> Sequence[dict[str, Any]]:
-        """Read the next record; returns its events."""
-        record, self.head = entry.record, entry.seq
-        if isinstance(record, ToolStarted) and record.index in self.cut_off:
-            index, began = record.index, self.cut_off.pop(record.index)
-            self.seen = [one for one in self.seen if not (one.entry.seq > began and _is_progress(one.entry, index))]
-        events = list(self._projection.feed(entry))
-        for event in events:
-            if "retracted" in event:
-                self._retractions.append(event)
-                self._withdraw()
-        seen = [event for event in events if OURS.isdisjoint(event)]
-        self.seen += [Seen(turn, entry, event) for event in seen]
-        return seen
-
-    def killed(self, entries: Sequence[Entry]) -> None:
-        """The run's worker was killed after the last of these records."""
-        state = fold(entries)
-        started = {one.record.index: one.seq for one in entries if isinstance(one.record, ToolStarted)}
-        self.cut_off = {index: started[index] for index in state.started - state.results.keys()}
-        self.unfinished = _unfinished(entries)
-        self._withdraw()
-
-    def _withdraw(self) -> None:
-        """Withdraw what the retraction of the unfinished call names; the failure of a call may have withdrawn it before the kill."""
-        kept = [event for event in self._retractions if event["from_seq"] != self.unfinished]
-        for event in self._retractions:
-            if event not in kept:
-                self.seen = [one for one in self.seen if not _is_within(event, one.entry)]
-        self.withdrawn = [event["text"] for event in kept]
-
-
-def _is_within(retraction: dict[str, Any], entry: Entry) -> bool:
-    chunk = isinstance(entry.record, ModelChunk)
-    return chunk and retraction["from_seq"] <= entry.seq <= retraction["to_seq"]
-
-
-def _is_progress(entry: Entry, index: int) -> bool:
-    return isinstance(entry.record, ToolProgressed) and entry.record.index == index
 
 
 class _Play:
@@ -223,10 +147,8 @@ class _Play:
         self._step: dict[str, Any] = {}
         self._reader = Reader("", None)
         self._acted: set[str] = set()
-
-    @property
-    def _run(self) -> str:
-        return self._runs[-1]
+        self._run = ""  # of the turn
+        self._worker_scope = anyio.CancelScope()
 
     async def turn(self, number: int, step: dict[str, Any]) -> bool:
         """Play a turn. False if nothing can be compared after it."""
@@ -262,7 +184,7 @@ class _Play:
         terms = terms_of(terms_of_turn(self._step))
         name, limit = self._agent.name, MAX_RECORD_BYTES
         made = submission(name, prompt, session=_SESSION, invocation_state=state, options=terms.options, limit=limit)
-        run_id = new_run_id()
+        self._run = run_id = new_run_id()
         await self._log.submit(NewRun(run_id, name, made.record, _SESSION, data=made.data))
         self._runs.append(run_id)
         self._reader = Reader(run_id, terms.output_class)
@@ -281,28 +203,70 @@ class _Play:
     async def _own(self) -> bool:
         """Claim the run and run it. True if the worker was killed."""
         self._workers += 1
-        claimed = {self._agent.name: encode_record(RunClaimed(at=now_ms(), worker=self._worker))}
-        claim = await self._log.claim(claimed, worker=self._worker, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
+        claimed = {self._agent.name: encode_record(RunClaimed(at=now_ms(), worker=self.worker))}
+        claim = await self._log.claim(claimed, worker=self.worker, token=new_token(), lease_ms=DEFAULT_LEASE_MS)
         assert claim is not None, "the run is queued, and nothing else claims it"
         entries = await self._log.read(self._run, limit=claim.head)
         said = await self._log.stored_messages(_SESSION)
         state = fold(entries, history=[*self._agent.messages, *said.messages])
         for entry in entries[self._reader.head :]:
             await self._read(entry)
-        if self._is_killed(claim.head):
+        if self._is_killed(self._run, claim.head):
             return True
-        control = Control()
         loop = Loop(
             self._agent.spec,
             run_id=self._run,
             state=state,
             head=claim.head,
             epoch=claim.epoch,
-            control=control,
+            control=Control(),
             partial=open_chunks(state, entries),
             began_from=said.began_from,
+            children=_Children(self),
         )
-        return await self._follow(loop, claim)
+        with anyio.CancelScope() as self._worker_scope:
+            return await self._follow(loop, claim)
+        return True  # it was killed in a child
+
+    async def own_child(self, claim: Claim, agent: Agent) -> AsyncGenerator[None, None]:
+        """Run a child that is claimed; yields after each record that is stored."""
+        entries = await self._log.read(claim.run_id, limit=claim.head)
+        self._may_kill(claim.run_id, entries[-1])
+        await self._die_in_child(claim.run_id, claim.head)
+        name = str(dict(entries[0].record)["agent"])
+        state = fold(entries, history=agent.messages)
+        is_whole = whole_answer(open_chunks(state, entries)) is not None  # its message is added without asking
+        self._stage.model_of(name).made = await self._answered(name) + is_whole
+        loop = Loop(
+            agent.spec,
+            run_id=claim.run_id,
+            state=state,
+            head=claim.head,
+            epoch=claim.epoch,
+            control=Control(),
+            partial=open_chunks(state, entries),
+            children=_Children(self),
+        )
+        head = claim.head
+        async with aclosing(loop.records()) as items:
+            loop.control.deliver(await self._log.inbox(claim.run_id))
+            try:
+                async for item in items:
+                    if isinstance(item, Flush):
+                        continue
+                    record = await self._write(item, loop, claim, head, session=None)
+                    head += 1
+                    self._may_kill(claim.run_id, Entry(head, claim.epoch, record))
+                    await self._die_in_child(claim.run_id, head)
+                    yield
+            except Exception as error:  # what a worker would store
+                await self._write(failure(error), loop, claim, head, session=None)
+                yield
+
+    async def _die_in_child(self, run_id: str, head: int) -> None:
+        if self._is_killed(run_id, head):
+            self._worker_scope.cancel()
+            await anyio.sleep_forever()
 
     async def _follow(self, loop: Loop, claim: Claim) -> bool:
         head = claim.head
@@ -314,7 +278,7 @@ class _Play:
                         continue
                     await self._store(item, loop, claim, head)
                     head += 1
-                    if self._is_killed(head):
+                    if self._is_killed(self._run, head):
                         return True
                     loop.control.deliver(await self._log.inbox(self._run))
         except AssertionError:  # of this driver
@@ -324,6 +288,11 @@ class _Play:
         return False
 
     async def _store(self, item: Any, loop: Loop, claim: Claim, head: int) -> None:
+        record = await self._write(item, loop, claim, head, session=_SESSION)
+        self._paused = isinstance(record, RunPaused)
+        await self._read(Entry(head + 1, claim.epoch, record))
+
+    async def _write(self, item: Any, loop: Loop, claim: Claim, head: int, *, session: str | None) -> Record:
         data = (
             encode_chunk(item)
             if isinstance(item, list)
@@ -333,23 +302,21 @@ class _Play:
         )
         record: Record = decode_record(data)
         received = isinstance(record, SignalReceived)
-        batch = Batch(self._run, claim.token, head, [data], int(received and bool(await self._log.inbox(self._run))))
+        run_id = claim.run_id
+        batch = Batch(run_id, claim.token, head, [data], int(received and bool(await self._log.inbox(run_id))))
         if isinstance(record, RunPaused):
             result = await self._log.pause(batch, interrupts=[str(one["id"]) for one in record.interrupts])
-            self._paused = True
         elif record.type in TERMINAL_TYPES:
             ended = cast("RunStateName", record.type.removeprefix("run."))
-            result = await self._log.finish(RunEnd(batch, ended, _SESSION, loop.state.added))
+            result = await self._log.finish(RunEnd(batch, ended, session, loop.state.added if session else ()))
         else:
             (result,) = await self._log.append([batch])
         assert result.stored, result
-        await self._read(Entry(head + 1, claim.epoch, record))
+        return record
 
     async def _read(self, entry: Entry) -> None:
         """Let the consumer read a record, and do what it does at its events."""
-        record = entry.record
-        if entry.seq > 1 and record.type not in TERMINAL_TYPES and not isinstance(record, RunPaused):
-            self.played.kills.append(Kill(len(self._runs) - 1, entry.seq))
+        self._may_kill(self._run, entry)
         if "close_after" in self._acted:
             return
         events = self._reader.read(entry, self._turn)
@@ -360,26 +327,56 @@ class _Play:
             if "cancel_after" in due:
                 await self._log.signal(self._run, Signal(uuid4().hex, "cancel"))
 
+    def _may_kill(self, run_id: str, entry: Entry) -> None:
+        record = entry.record
+        if entry.seq > 1 and record.type not in TERMINAL_TYPES and not isinstance(record, RunPaused):
+            self.played.kills.append(Kill(self._runs.index(run_id), entry.seq))
+
     @property
     def _consumer_acts(self) -> bool:
         return any(name.endswith("_after") for name in self._step)
 
-    def _is_killed(self, head: int) -> bool:
-        return self._kill == Kill(len(self._runs) - 1, head) and self.played.kills[-1] == self._kill
+    def _is_killed(self, run_id: str, head: int) -> bool:
+        return self._kill == Kill(self._runs.index(run_id), head) and self.played.kills[-1] == self._kill
 
     async def _die(self) -> None:
         """The worker is gone: the log queues the run again, and the model goes on with the call that comes next."""
         entries = await self._log.read(self._run, limit=1000)
         self._reader.killed(entries)
+        for run_id in self._runs:
+            info = await self._log.info(run_id)
+            if run_id != self._run and info is not None and info.state == "running":
+                self._reader.killed_in_child(await self._log.read(run_id, limit=1000))
         asked_to_end = fold(entries).cancelled or any(one.kind == "cancel" for one in await self._log.inbox(self._run))
         was_asked = self._reader.unfinished not in (None, entries[-1].seq)  # the model is asked after its model.started
         if was_asked and not asked_to_end:
-            self._stage.model.made -= 1
-        await self._log.bury(self._worker, ended="it was killed")
+            self._stage.model_of(self._agent.name).made -= 1
+        await self._log.bury(self.worker, ended="it was killed")
+
+    async def _answered(self, agent: str) -> int:
+        """How many calls of the model have ended in the runs of an agent."""
+        ended = 0
+        for run_id in self._runs:
+            entries = await self._log.read(run_id, limit=1000)
+            if dict(entries[0].record)["agent"] == agent:
+                ends = [one for one in entries if isinstance(one.record, MessageAdded | ModelFailed)]
+                ended += sum(getattr(one.record, "origin", "model") == "model" for one in ends)
+        return ended
 
     @property
-    def _worker(self) -> str:
+    def log(self) -> MemoryLog:
+        """The log."""
+        return self._log
+
+    @property
+    def worker(self) -> str:
+        """The worker that is alive."""
         return f"worker-{self._workers}"
+
+    def submitted(self, run_id: str) -> None:
+        """A child is there."""
+        if run_id not in self._runs:
+            self._runs.append(run_id)
 
     def _note_turn(self) -> None:
         """Note what the reader holds of this turn."""
@@ -397,11 +394,40 @@ class _Play:
         return cast("Any", in_context([*preloaded, *encode(await self._log.messages(_SESSION))]))
 
 
-def _unfinished(entries: Sequence[Entry]) -> int | None:
-    """The number of the last `model.started`, if neither the message of its call nor its failure is in the log."""
-    ends = (MessageAdded, ModelFailed, RunFailed, ContextReduced)
-    after = list(takewhile(lambda entry: not isinstance(entry.record, ends), reversed(entries)))
-    started = [entry.seq for entry in after if isinstance(entry.record, ModelStarted)]
-    if not started or whole_answer(one.record.chunk for one in after[::-1] if isinstance(one.record, ModelChunk)):
-        return None
-    return started[0]
+class _Children:
+    """Runs the children of a run in its worker, as `workers.children` does."""
+
+    def __init__(self, play: _Play) -> None:
+        self._play = play
+
+    async def records(self, call: ChildCall) -> AsyncGenerator[Segment, None]:
+        """See `ChildRuns.records`."""
+        log, tool, after = self._play.log, cast("AgentTool", call.made_by), call.after
+        options = parent_option(call.parent, call.key)
+        made = submission(call.agent, call.prompt, invocation_state={}, options=options, limit=MAX_RECORD_BYTES)
+        await log.submit(NewRun(call.run_id, call.agent, made.record, data=made.data, parent=call.parent))
+        self._play.submitted(call.run_id)
+        while True:
+            for segment in await log.read_segments(call.run_id, after=after):
+                after = segment.last
+                yield segment
+            info = await log.info(call.run_id)
+            assert info is not None
+            if info.ended:
+                return
+            if info.state == "paused":
+                [last] = await log.read_back(call.run_id, before=info.head + 1, limit=1)
+                asked = [str(one["id"]) for one in cast("RunPaused", last.record).interrupts]
+                given = {key: call.responses[key] for key in asked if key in call.responses}
+                if not given:
+                    return
+                await log.signal(call.run_id, Signal(uuid4().hex, "respond", given))
+            claimed = {call.agent: encode_record(RunClaimed(at=now_ms(), worker=self._play.worker))}
+            place = {"worker": self._play.worker, "token": new_token(), "lease_ms": DEFAULT_LEASE_MS}
+            claim = await log.claim(claimed, run_id=call.run_id, **cast("Any", place))
+            assert claim is not None, "its parent waits for it, and nothing else claims it"
+            async with aclosing(self._play.own_child(claim, cast("Agent", tool.agent_of_call()))) as stored:
+                async for _ in stored:
+                    for segment in await log.read_segments(call.run_id, after=after):
+                        after = segment.last
+                        yield segment

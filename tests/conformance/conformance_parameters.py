@@ -6,17 +6,17 @@ from typing import Any, Final
 
 import pytest
 
-from tests.conformance.conformance_scenarios import asks_for_checkpoints, calls_agents, folders, missing_features
+from tests.conformance.conformance_scenarios import asks_for_checkpoints, folders, missing_features
 
-__all__ = ["every_scenario", "every_scenario_of_one_run"]
+__all__ = ["every_scenario"]
 
 
-def _parameters(*, children: bool) -> list[Any]:
+def _parameters() -> list[Any]:
     """One parameter set per scenario that is not refused; those that need what playhead lacks are expected to differ, and named."""
     found: list[Any] = []
     for folder in folders():
         for scenario in folder.scenarios():
-            if asks_for_checkpoints(scenario) or (calls_agents(scenario) and not children):
+            if asks_for_checkpoints(scenario):
                 continue
             missing = missing_features(scenario)
             reason = f"playhead has no {', no '.join(missing)}"
@@ -26,8 +26,5 @@ def _parameters(*, children: bool) -> list[Any]:
     return found
 
 
-every_scenario: Final = pytest.mark.parametrize(("folder", "scenario"), _parameters(children=True))
+every_scenario: Final = pytest.mark.parametrize(("folder", "scenario"), _parameters())
 """Runs a test with every scenario that is not refused."""
-
-every_scenario_of_one_run: Final = pytest.mark.parametrize(("folder", "scenario"), _parameters(children=False))
-"""The same without those in which an agent is a tool of another, whose call has a run and a worker of its own."""

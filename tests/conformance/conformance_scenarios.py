@@ -17,7 +17,6 @@ __all__ = [
     "Folder",
     "Scenario",
     "asks_for_checkpoints",
-    "calls_agents",
     "decode",
     "encode",
     "folders",
@@ -107,11 +106,6 @@ _NAMES: Final = {
 def asks_for_checkpoints(scenario: Scenario) -> bool:
     """Whether its agent is to make checkpoints: a decided difference, see `README.md`."""
     return bool(scenario.get("agent", {}).get("checkpointing"))
-
-
-def calls_agents(scenario: Scenario) -> bool:
-    """Whether an agent is a tool of its agent."""
-    return any(tool["behaviour"]["kind"] == "agent" for tool in scenario.get("tools", []))
 
 
 def missing_features(scenario: Scenario) -> list[str]:

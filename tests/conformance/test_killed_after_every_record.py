@@ -15,7 +15,7 @@ import pytest
 
 from tests.conformance.conformance_judge import differences
 from tests.conformance.conformance_killed import Kill, Played, Stage
-from tests.conformance.conformance_parameters import every_scenario_of_one_run
+from tests.conformance.conformance_parameters import every_scenario
 from tests.conformance.conformance_scenarios import Folder, Scenario
 from tests.support.sweeps import some
 
@@ -24,7 +24,7 @@ __all__: list[str] = []
 pytestmark = [pytest.mark.anyio, pytest.mark.exhaustive]
 
 
-@every_scenario_of_one_run
+@every_scenario
 async def test_a_worker_killed_after_any_record_changes_nothing_for_the_reader(
     folder: Folder, scenario: Scenario, tmp_path: Path
 ):

@@ -15,7 +15,7 @@ from playhead.runtime.core.records import Entry, ModelRetried, ModelStarted
 from testkit.processes import ForkServer, Process, fork_server
 from tests.conformance.conformance_agents import request_as_noted
 from tests.conformance.conformance_judge import differences
-from tests.conformance.conformance_killed import Reader
+from tests.conformance.conformance_reader import Reader
 from tests.conformance.conformance_recording import Recording, event_line, terms_of_turn
 from tests.conformance.conformance_scenarios import HERE, Folder, Scenario, encode
 from tests.support.fleet import Fleet

@@ -10,8 +10,13 @@ import pytest
 
 from playhead.runtime import AfterToolCallEvent, Agent, BeforeToolCallEvent, ToolContext, tool
 from playhead.runtime.agent.as_tool import AgentTool
+from playhead.runtime.core.children import Child, child_of
 from playhead.runtime.core.converse import Chunk
+from playhead.runtime.core.records import RunFailed, RunSubmitted
+from playhead.runtime.core.segments import Segment
 from playhead.runtime.models import ScriptedCall, ScriptedModel, text_call, tool_call
+from playhead.runtime.tools.children import ChildCall, ChildPlace
+from playhead.runtime.tools.tool import ChildHeard, Outcome
 
 __all__: list[str] = []
 
@@ -47,6 +52,31 @@ async def results(agent: Agent) -> list[Any]:
 def pay(context: ToolContext) -> str:
     """Pay, if a human agrees."""
     return f"paid: {context.interrupt('approve', 5)}"
+
+
+class Ended:
+    """The child of a call, which failed; another worker ran it."""
+
+    log = (RunSubmitted(at=0, agent="agent.inner"), RunFailed(at=0, error_type="OSError", message="kaput"))
+
+    async def records(self, call: ChildCall) -> AsyncGenerator[Segment, None]:
+        if call.after < len(self.log):
+            yield Segment(call.after + 1, 1, list(self.log[call.after :]))
+
+
+@pytest.mark.parametrize(("known", "heard"), [(0, 2), (1, 2), (2, None)])
+async def test_a_call_has_the_result_of_its_child_whatever_of_the_child_its_caller_had_recorded(
+    known: int, heard: int | None
+) -> None:
+    inner = quiet(name="inner").as_tool()
+    use: Any = {"toolUseId": "t1", "name": "inner", "input": {"input": "go"}}
+    run = child_of("0-p/t1", None, parent="0-p").run
+    place = ChildPlace(Ended(), "agent", None, Child(run, upto=known))
+    context = ToolContext(tool_use=use, run_id="0-p", children=place)
+    *told_of, outcome = [item async for item in inner.stream(use, context)]
+    assert [one.upto for one in told_of if isinstance(one, ChildHeard)] == ([] if heard is None else [heard])
+    assert isinstance(outcome, Outcome)
+    assert outcome.result["content"] == [{"text": "Agent error: kaput"}]
 
 
 class Endless(ScriptedModel):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from playhead.runtime.core.children import Child, child_of, child_question, child_result, own_answers, told
+from playhead.runtime.core.children import Child, child_of, child_question, child_result, own_answers, parts, told
 from playhead.runtime.core.codec import decode_record, encode_record
 from playhead.runtime.core.events import Projection
 from playhead.runtime.core.evolve import fold
@@ -18,6 +18,7 @@ from playhead.runtime.core.records import (
     Entry,
     MessageAdded,
     ModelChunk,
+    ModelRetried,
     ModelStarted,
     Record,
     RunCancelled,
@@ -111,6 +112,30 @@ def test_a_child_at_a_limit_has_its_last_start_in_the_parents_stream():
     limited = RunCompleted(at=0, result={"stop_reason": "limit_turns", "message": SAID, "metrics": {}, "state": {}})
     upto, values = told(Segment(1, 1, [limited]))
     assert nested(*PARENT, ChildRecorded(at=0, index=0, upto=upto, values=values)) == [{"start": True}]
+
+
+def test_a_child_that_answers_for_its_parent_takes_back_records_of_the_parent():
+    values: list[Any] = [CycleStarted(at=0, cycle=1), ModelStarted(at=0)]
+    values += [compact(0, chunk) for chunk in text_call("It is blue.")[:4]]
+    values += [
+        ModelRetried(at=0, supersedes=(5, 8)),
+        ModelStarted(at=0),
+        *[compact(0, one) for one in text_call("No.")],
+    ]
+    recorded = [
+        ChildRecorded(at=0, index=0, upto=upto, values=told_values)
+        for upto, told_values in map(told, parts(Segment(4, 1, values)))
+    ]
+    started = ChildStarted(at=0, index=0, tool_use=USE, run="0-c", agent="outer.inner", delegate=True)
+    log = entries(*PARENT[:-1], started, *recorded)
+    projection = Projection("0-p")
+    events = [event for entry in log for event in projection.feed(entry)]
+    (retraction,) = [event for event in events if "retracted" in event]
+    taken_back = range(retraction["from_seq"], retraction["to_seq"] + 1)
+    said = [(event.seq in taken_back, event["data"]) for event in events if "data" in event]
+    assert "".join(text for taken, text in said if taken) == retraction["text"] == "It is"
+    assert [text for taken, text in said if not taken] == ["No."]
+    assert {event.seq in taken_back for event in events if "start_event_loop" in event} == {False}
 
 
 def test_the_id_of_a_child_depends_on_its_key_alone_and_is_on_its_parents_shard():

@@ -9,11 +9,20 @@ from typing import Any, Final, Protocol, Self, cast
 from playhead.runtime.agent.callbacks import CallbackHandler
 from playhead.runtime.core.arguments import check_flag, check_text
 from playhead.runtime.core.checks import check_agent
-from playhead.runtime.core.children import child_agent, child_of, child_question, child_result, own_answers, told
+from playhead.runtime.core.children import (
+    child_agent,
+    child_of,
+    child_question,
+    child_result,
+    own_answers,
+    parts,
+    records_after,
+    told,
+)
 from playhead.runtime.core.converse import Messages, Prompt, ToolSpec, ToolUse
 from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.records import TERMINAL_TYPES, Record, RunPaused
-from playhead.runtime.core.segments import record_of
+from playhead.runtime.core.segments import Segment, record_of
 from playhead.runtime.core.stopping import DELEGATED, Stop
 from playhead.runtime.core.tool_results import error_result, invalid_name
 from playhead.runtime.loop.spec import AgentSpec
@@ -157,7 +166,8 @@ class AgentTool(Tool[..., Any]):
             made_by=self,
             prompt=_prompt(tool_use.get("input")),
             session=place.session,
-            after=child.upto,
+            # The last record that the log of the caller has may be the child's end, which is the result of the call.
+            after=max(0, child.upto - 1),
             responses=own_answers(call_id, context.responses),
         )
         context.stops_by(call.cancel)
@@ -165,9 +175,8 @@ class AgentTool(Tool[..., Any]):
         try:
             async with aclosing(place.runs.records(call)) as segments:
                 async for segment in segments:
-                    upto, values = told(segment)
-                    if values:
-                        yield ChildHeard(upto, values)
+                    for heard in self._heard(segment, after=child.upto):
+                        yield heard
                     end = record_of(segment.values[-1])
                     last = end if end.type in TERMINAL_TYPES or isinstance(end, RunPaused) else last
         except FencedError as error:
@@ -176,6 +185,13 @@ class AgentTool(Tool[..., Any]):
             yield Outcome(error_result(tool_use["toolUseId"], f"Agent error: {error}"), error)
             return
         yield self._end(tool_use, last, call=call_id, context=context)
+
+    def _heard(self, segment: Segment, *, after: int) -> Iterator[ChildHeard]:
+        fresh = records_after(segment, after)
+        for part in () if fresh is None else parts(fresh) if self.delegates else (fresh,):
+            upto, values = told(part)
+            if values:
+                yield ChildHeard(upto, values)
 
     def _end(
         self, tool_use: ToolUse, last: Record | None, *, call: str, context: ToolContext

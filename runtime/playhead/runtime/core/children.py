@@ -6,7 +6,7 @@ alone gives the whole stream; see `ChildRecorded`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -41,6 +41,7 @@ from playhead.runtime.core.tool_results import error_result
 __all__ = [
     "PARENT",
     "Child",
+    "records_after",
     "child_agent",
     "child_messages",
     "child_of",
@@ -50,6 +51,7 @@ __all__ = [
     "child_started",
     "own_answers",
     "parent_option",
+    "parts",
     "spent_child",
     "told",
 ]
@@ -151,6 +153,26 @@ def told(segment: Segment) -> tuple[int, list[Any]]:
             upto = seq
             values.append(stored if isinstance(stored, list) else dict(stored))
     return upto, values
+
+
+def records_after(segment: Segment, after: int) -> Segment | None:
+    """The records of a segment after this one; None if there are none."""
+    known = max(0, after + 1 - segment.first)
+    values = segment.values[known:]
+    return Segment(segment.first + known, segment.epoch, values) if values else None
+
+
+def parts(segment: Segment) -> Iterator[Segment]:
+    """Records of a child in parts, of which each begins with a model call or its retraction, but perhaps the first.
+
+    Readers of the parent see a child that answers for it in the parent's own records. They take back whole ones.
+    """
+    first = 0
+    for at, stored in enumerate(segment.values):
+        if at > first and isinstance(stored, ModelStarted | ModelRetried):
+            yield Segment(segment.first + first, segment.epoch, segment.values[first:at])
+            first = at
+    yield Segment(segment.first + first, segment.epoch, segment.values[first:])
 
 
 def child_messages(record: ChildRecorded) -> list[Message]:

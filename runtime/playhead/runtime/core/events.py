@@ -134,7 +134,7 @@ class Projection:
         self._after = parse_cursor(after)
         self.invocation_state: dict[str, Any] = {}
         self._message = MessageAssembler()
-        self._children: dict[int, tuple[ChildStarted, Projection]] = {}  # of the batch, by the index of the call
+        self._children: dict[int, _Child] = {}  # of the batch, by the index of the call
         self._quiet = False  # the chunks are those of a summary, which readers do not see
         self._refused = False  # the history of the last call was too long
         self._chunks = 0  # of this call, without the text deltas that `events` appends to the message directly
@@ -192,7 +192,7 @@ class Projection:
     def feed(self, entry: Entry) -> list[Event]:
         """The events of one record after the cursor: usually one or two, sometimes none."""
         seq, epoch, record = entry
-        events = self._chunk(record) if type(record) is ModelChunk else self._events(record)
+        events = self._chunk(record) if type(record) is ModelChunk else self._events(record, seq)
         if not events:
             return events
         run_id, at = self.run_id, record.at
@@ -208,7 +208,7 @@ class Projection:
             return events
         return events[seen + 1 :] if seq == after else []
 
-    def _events(self, record: Record) -> list[Event]:
+    def _events(self, record: Record, seq: int) -> list[Event]:
         if record.type in TERMINAL_TYPES:
             self.ended = True
         match record:
@@ -236,12 +236,14 @@ class Projection:
             case EventEmitted():
                 return [Event(record.event)]
             case ToolProgressed() | ToolInterrupted() | ChildStarted() | ChildRecorded():
-                return self._of_call(record)
+                return self._of_call(record, seq)
             case _:
                 return self._outcome(record)
         return []
 
-    def _of_call(self, record: ToolProgressed | ToolInterrupted | ChildStarted | ChildRecorded) -> list[Event]:
+    def _of_call(
+        self, record: ToolProgressed | ToolInterrupted | ChildStarted | ChildRecorded, seq: int
+    ) -> list[Event]:
         match record:
             case ToolProgressed() | ToolInterrupted() if record.nested:
                 return []  # what the call gives in which it was made is all that a reader sees
@@ -252,21 +254,20 @@ class Projection:
                 asked = [Interrupt(interrupt) for interrupt in record.interrupts]
                 return [Event(tool_interrupt_event={"tool_use": record.tool_use, "interrupts": asked})]
             case ChildStarted():
-                self._children[record.index] = record, Projection(record.run)
+                self._children[record.index] = _Child(record)
                 return []
             case ChildRecorded():
-                return self._of_child(record)
+                return self._of_child(record, seq)
 
-    def _of_child(self, record: ChildRecorded) -> list[Event]:
+    def _of_child(self, record: ChildRecorded, seq: int) -> list[Event]:
         """The events of a child, each in one of this run, but for its result, which is that of the call."""
         if record.index not in self._children:
             return []
-        child, projection = self._children[record.index]
-        stored = [stored_of(value, b"") for value in record.values]
-        events = [event for event in projection.events_at(1, 1, stored) if "result" not in event]
-        if child.delegate:
+        child = self._children[record.index]
+        events = child.events(record, seq)
+        if child.started.delegate:
             return events
-        use = child.tool_use
+        use = child.started.tool_use
         return [Event(type="tool_stream", tool_stream_event={"tool_use": use, "data": dict(event)}) for event in events]
 
     def _outcome(self, record: Record) -> list[Event]:
@@ -346,3 +347,33 @@ class Projection:
             return []
         first, last = record.supersedes
         return [Event(retracted=True, from_seq=first, to_seq=last, text=message.text)]
+
+
+class _Child:
+    """A child, as the log of its parent has it.
+
+    Args:
+        started: Its first record there.
+    """
+
+    __slots__ = ("_call", "_projection", "started")
+
+    def __init__(self, started: ChildStarted) -> None:
+        self.started = started
+        self._projection = Projection(started.run)
+        self._call = 0  # the parent's record with which its model call begins
+
+    def events(self, record: ChildRecorded, seq: int) -> list[Event]:
+        """The events of some of its records, which are record `seq` of the parent; without its result.
+
+        A retraction names records of the child, unless the child answers for its parent: then readers have the
+        parent's. A model call and its retraction begin a record of the parent there, see `children.parts`.
+        """
+        stored = [stored_of(value, b"") for value in record.values]
+        events = [event for event in self._projection.events_at(1, 1, stored) if "result" not in event]
+        for event in events if self.started.delegate else ():
+            if "retracted" in event:
+                event.update(from_seq=self._call, to_seq=max(self._call, seq - 1))
+        if any(isinstance(one, ModelStarted) and not one.continues for one in stored):
+            self._call = seq
+        return events
