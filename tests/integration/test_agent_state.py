@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
+from playhead.client import open_log
 from playhead.runtime import Agent, ToolContext, tool
 from playhead.runtime.core.converse import Messages
 from playhead.runtime.core.errors import RunFailedError
+from playhead.runtime.core.evolve import fold
 from playhead.runtime.core.records import RunClaimed, StateChanged, ToolFinished
 from playhead.runtime.models import ScriptedCall, ScriptedModel, tool_call
 
@@ -142,3 +145,29 @@ async def test_copies_of_a_session_and_forks_of_a_run_have_the_state(fleet: Flee
         assert await client.session("ada").state() == {"count": 2}
         await client.session("ada").delete()
         assert await client.session("ada").state() == {}
+
+
+async def test_a_run_keeps_its_state_in_a_file_and_in_another_deployment_and_a_fork_there_goes_on_with_it(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.jsonl"
+    async with fleet.worker(counting(state={"who": "ada"})), fleet.client() as client:
+        await client.invoke_async("agent", "Count.", session_id="ada")
+        run = await client.start("agent", "Count.", session_id="ada")
+        await run.result()
+        entries = [entry async for entry in run.records()]
+        await run.export(path)
+    assert fold(entries).agent_state == {"who": "ada", "count": 2}
+    counted = next(entry.seq for entry in entries if isinstance(entry.record, ToolFinished))
+    with open_log(path) as file:
+        assert [entry async for entry in file.run().records()] == entries
+    other = type(fleet)(fleet.url, f"{fleet.prefix}-other")
+    async with other.client() as client, other.worker(counting(state={"who": "bob"})):
+        (imported,) = await client.import_runs(path)
+        assert [entry async for entry in imported.records()] == entries
+        for at in (counted - 1, counted):  # the call that counts runs again, or has its result
+            fork = await imported.fork(at=at, accept_effects=True)
+            assert str(await fork.result()) == "Done.\n"
+            session = (await fork.info()).session
+            assert session is not None
+            assert await client.session(session).state() == {"who": "ada", "count": 2}
