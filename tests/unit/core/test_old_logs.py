@@ -3,13 +3,14 @@
 
 A file holds a run, with bytes in base64: its entries (id, and the record's bytes), the definitions that its claims name,
 the messages of its session (also later ones), what its model was asked in each call, the events that the entries gave
-(with their cursors), and the error raised at the end, or null. `tests/golden/record.py` writes them. Files are added,
+(with their cursors), and the error raised at the end, or null. `tests.golden.record` writes them. Files are added,
 never changed: what a user's Redis holds does not change either.
 """
 
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +18,7 @@ from playhead.runtime.core.decide import decide
 from playhead.runtime.core.definition import AgentDefinition
 from playhead.runtime.core.evolve import evolve, fold
 from playhead.runtime.core.made import made_agent
-from playhead.runtime.core.records import RECORD_TYPES, ModelStarted
+from playhead.runtime.core.records import RECORD_TYPES, CheckedRecord, ModelChunk, ModelStarted
 from playhead.runtime.core.requests import claimed_definition, request_of
 from playhead.runtime.core.state import initial
 from tests.support.old_runs import FILES, OldRun
@@ -75,3 +76,17 @@ def test_there_are_old_logs_with_every_type_of_record() -> None:
 
 def test_there_are_old_logs_of_every_kind_of_end() -> None:
     assert {OldRun(file).entries[-1].record.type for file in FILES} == {"run.completed", "run.failed", "run.cancelled"}
+
+
+def test_there_are_old_logs_with_every_field_of_every_record() -> None:
+    found: dict[str, set[str]] = {}
+    for entry in (
+        entry for file in FILES for entry in OldRun(file).entries if not isinstance(entry.record, ModelChunk)
+    ):
+        record = cast("CheckedRecord", entry.record)
+        known = found.setdefault(record.type, {"v", "type"})
+        known |= {name for name, field in type(record).model_fields.items() if getattr(record, name) != field.default}
+    fields = {
+        name: set(cast("Any", kind).model_fields) for name, kind in RECORD_TYPES.items() if kind is not ModelChunk
+    }
+    assert {name: fields[name] - known for name, known in found.items() if fields[name] - known} == {}
