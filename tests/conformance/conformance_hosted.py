@@ -222,7 +222,8 @@ class HostedPlay:
         if responses is not None:
             if unknown := [one for one in responses if one not in open_]:
                 raise InterruptNotOpenError("", unknown)
-            self.runs[-1].sent.append(Signal(f"answer {_pauses(self.runs[-1].log)}", "respond", responses))
+            state = decode(step.get("invocation_state", {}))
+            self.runs[-1].sent.append(Signal(f"answer {_pauses(self.runs[-1].log)}", "respond", responses, state))
             return
         terms, state = terms_of(terms_of_turn(step)), decode(step.get("invocation_state", {}))
         made = submission(
@@ -360,7 +361,8 @@ def _made(log: Sequence[Entry], name: str) -> int:
         keys = [one.record.key for one in log if isinstance(one.record, StepFinished)]
         return sum(names.get(key.rpartition("/")[0]) == name and "/model:" in key for key in keys)
     course = Course(log)
-    lanes = dict.fromkeys(one.record.lane for one in log if isinstance(one.record, ModelStarted))
-    calls = [course.call(lane) for lane in lanes]
-    cancelled = any(isinstance(one.record, SignalReceived) and one.record.kind == "cancel" for one in log)
-    return sum(call is not None and (call.whole or cancelled) for call in calls)
+    cancels = [one.seq for one in log if isinstance(one.record, SignalReceived) and one.record.kind == "cancel"]
+    until = min(cancels, default=len(log) + 1)
+    lanes = [one.record.lane for one in log if isinstance(one.record, ModelStarted) and one.seq < until]
+    calls = [course.call(lane) for lane in dict.fromkeys(lanes)]
+    return sum(call is not None and (call.whole or bool(cancels)) for call in calls)
