@@ -18,7 +18,7 @@ from strands.multiagent import GraphBuilder, Swarm
 from strands.multiagent.graph import Graph
 from strands.types.exceptions import ContextWindowOverflowException, ModelThrottledException
 
-__all__ = ["AGENTS", "MANY", "WORLD", "Script", "World", "graph", "said"]
+__all__ = ["AGENTS", "MANY", "WORLD", "Script", "World", "graph", "said", "slow"]
 
 
 def said(*parts: str, calls: Sequence[tuple[str, str, dict[str, Any]]] = ()) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from playhead.runtime.core.errors import FencedError
 from playhead.runtime.core.records import (
     MessageAdded,
     RunSubmitted,
+    SignalReceived,
     StateChanged,
     StepFinished,
     ToolFinished,
@@ -36,7 +37,7 @@ from playhead.runtime.core.session import StoredMessages
 from playhead.runtime.core.signals import Signal
 from playhead.runtime.guests.strands import StrandsGuest
 from tests.support.guest_owners import RUN, Owners
-from tests.support.strands_agents import MANY, Script, World, said
+from tests.support.strands_agents import MANY, Script, World, said, slow
 
 __all__: list[str] = []
 
@@ -231,6 +232,25 @@ async def test_a_steer_reaches_the_model_with_the_results_and_after_its_answer()
         assert [one.message["content"] for one in again.of(MessageAdded)] == [
             one.message["content"] for one in run.of(MessageAdded)
         ], cut
+
+
+async def test_a_cancel_after_the_current_tools_lets_them_end_and_has_the_last_word() -> None:
+    @strands.tool
+    async def cancelling() -> str:
+        """Be cancelled meanwhile."""
+        run.control.deliver([Signal("c", "cancel", {"message": "Bye.", "after_current_tools": True})])
+        await anyio.sleep(0.01)
+        return "done"
+
+    calls = [("cancelling", "a", {}), ("slow", "b", {"n": 1})]
+    made = guest(lambda: World().agent(said(calls=calls), said("Never said."), tools=[cancelling, slow]))
+    run = Owners(made)
+    await run.to_the_end()
+    cuts = range(len(upto(run, SignalReceived)), len(run.log))
+    for one in [run, *[await played(made, run.log[:cut]) for cut in cuts]]:
+        assert (one.end.type, one.end.result["stop_reason"]) == ("run.cancelled", "cancelled")
+        assert one.end.result["message"]["content"] == [{"text": "Bye."}]
+        assert [record.result["status"] for record in one.of(ToolFinished)] == ["success", "success"]
 
 
 async def test_another_version_of_strands_is_told_in_a_warning_and_where_it_diverges(

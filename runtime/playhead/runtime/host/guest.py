@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.checks import check_agent
 from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.core.errors import OverrideRefusedError
@@ -35,7 +36,7 @@ class Visit:
         self.recorder: Recorder = recorder
         self.submitted: RunSubmitted = first
         self.said: StoredMessages = opening.said
-        self.cancel: Callable[[], object] | None = None
+        self.cancel: Callable[[Cancel], object] | None = None
         self.error: Exception | None = None
 
 

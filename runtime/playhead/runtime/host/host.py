@@ -132,7 +132,7 @@ class Host:
         assert self._pipe is not None
         thread = self._thread
         recorder.at_home()
-        recorder.when_cancelled = lambda: (visit.cancel or thread.cancel_here)()
+        recorder.when_cancelled = lambda cancel: thread.cancel_here() if visit.cancel is None else visit.cancel(cancel)
         try:
             record = await self._guest.drive(visit)
             recorder.check_end()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
+from playhead.runtime.core.cancels import Cancel
 from playhead.runtime.core.codec import encode_record, limit_of
 from playhead.runtime.core.converse import Chunk
 from playhead.runtime.core.errors import DivergedError, FencedError
@@ -59,6 +60,7 @@ class Recorder:
         limit: The size limit of one record, in bytes.
         cancelled: Whether a cancel is in force.
         when_cancelled: Called when it comes into force; None until the guest has begun, and signals then wait.
+        ends_after_tools: Whether the guest ends by itself after the current tools, if a cancel asks for that.
         steers: The prompts that were sent to the running run, and that the guest has not taken.
         restated: The caller's values of the last response that had some and that the guest has come to; None for those of
             record 1.
@@ -82,7 +84,8 @@ class Recorder:
         self.retelling: Retelling = Retelling()
         self.limit: int = limit
         self.cancelled: bool = False
-        self.when_cancelled: Callable[[], object] | None = None
+        self.when_cancelled: Callable[[Cancel], object] | None = None
+        self.ends_after_tools: bool = False
         self.steers: deque[Any] = deque()
         self.restated: dict[str, Any] | None = None
         self.pause_result: dict[str, Any] = {"stop_reason": "interrupt", "message": {}, "state": {}}
@@ -402,9 +405,10 @@ class Recorder:
     def _apply(self, record: SignalReceived) -> None:
         match record.kind:
             case "cancel":
-                self.cancelled = True
+                cancel = Cancel.read(record.body)
+                self.cancelled |= not (cancel.after_current_tools and self.ends_after_tools)
                 if self.when_cancelled is not None:
-                    self.when_cancelled()
+                    self.when_cancelled(cancel)
             case "steer":
                 self.steers.append(record.body)
             case "respond":

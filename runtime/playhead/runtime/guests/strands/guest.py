@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any, Final, cast
 
 import anyio
@@ -140,7 +141,8 @@ class StrandsGuest(Guest):
         state = KeptState(agent, visit.said.agent_state, kept=visit.submitted.session is not None)
         events = EventRecorder(recorder, agent, state)
         run = HostedRun(recorder, agent, events, self._policies, self._rerun, ModelCalls(recorder))
-        visit.cancel = agent.cancel
+        visit.cancel = lambda cancel: agent.cancel(**asdict(cancel))
+        recorder.ends_after_tools = True
         token = HOSTED.set(run)
         try:
             return await self._invoke(agent, visit, events)

@@ -45,7 +45,7 @@ async def run_many(
         put_seams(agent)
     scopes = {id(agent): scope for scope, agent in places}
     run = HostedRun(recorder, None, EventRecorder(recorder, None), policies, rerun, ModelCalls(recorder), scopes)
-    visit.cancel = lambda: [agent.cancel() for _, agent in places]
+    visit.cancel = lambda cancel: [agent.cancel(message=cancel.message) for _, agent in places]
     token = HOSTED.set(run)
     try:
         return await _invoke(many, visit)
