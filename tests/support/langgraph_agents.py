@@ -7,6 +7,7 @@ import json
 import operator
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -15,7 +16,8 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.tools import InjectedToolCallId, ToolException, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Command, RetryPolicy, interrupt
+from langgraph.runtime import Runtime
+from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 __all__ = ["GRAPHS", "WORLD", "Joke", "State", "Streams", "World", "agent", "joke", "slow"]
 
@@ -185,6 +187,34 @@ def threads() -> Any:
     return graph.compile()
 
 
+@dataclass
+class User:
+    """The context of a graph."""
+
+    user: str
+
+
+def sends() -> Any:
+    """A node that runs for each of several tasks, and one that blocks its loop for a model's call."""
+
+    def plan(state: State) -> list[Send]:
+        return [Send("work", {"n": n}) for n in range(3)]
+
+    def work(state: dict[str, Any]) -> dict[str, Any]:
+        return {"notes": [Streams(said=[[f"{state['n']}", "!"]]).invoke("go").text]}
+
+    async def end(state: State, runtime: Runtime[User]) -> dict[str, Any]:
+        told = Says(said=[["told"]]).invoke("go").text
+        return {"messages": [AIMessage(f"{sorted(state['notes'])} {told} {runtime.context.user}")]}
+
+    graph: Any = StateGraph(State, context_schema=User)
+    graph.add_node("work", work)
+    graph.add_node("end", end)
+    graph.add_conditional_edges(START, plan, ["work"])
+    graph.add_edge("work", "end")
+    return graph.compile()
+
+
 class Joke(TypedDict):
     """A state without messages."""
 
@@ -239,6 +269,7 @@ GRAPHS: dict[str, Callable[[], Any]] = {
     "busy": lambda: agent(["at last"], busy=2),
     "failing": lambda: agent(["never"], busy=1_000_000),
     "threads": threads,
+    "sends": sends,
     "nodes_that_ask": nodes_that_ask,
 }
 """Each makes its graph for one owner of a run."""

@@ -19,7 +19,7 @@ from playhead.runtime.guests.langgraph import forms
 from playhead.runtime.guests.langgraph.seams import GIVEN, put_seams
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.host.context import GuestContext
-from playhead.runtime.host.forms import VARIES, digest
+from playhead.runtime.host.forms import VARIES, digest, steady
 
 __all__ = ["LangGraphGuest"]
 
@@ -84,8 +84,8 @@ class LangGraphGuest(MadeGuest):
             )
 
     def lane_of(self, event: dict[str, Any]) -> str:
-        """Nodes that run side by side end in any order."""
-        return str([event["ns"], *event["updates"]]) if "updates" in event else digest(event)
+        """Nodes that run side by side, and tasks of one node, end in any order: so each event has a lane of its own."""
+        return digest(steady(event, self.varies))
 
     async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""

@@ -23,6 +23,7 @@ from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.pydantic_ai import forms
 from playhead.runtime.host.context import GuestContext
+from playhead.runtime.host.forms import digest
 
 __all__ = ["PydanticAIGuest"]
 
@@ -72,8 +73,8 @@ class PydanticAIGuest(MadeGuest):
             raise ValueError(f"{self.name} needs deps ({needs}): serve PydanticAIGuest(…, deps=lambda ctx: …)")
 
     def lane_of(self, event: dict[str, Any]) -> str:
-        """Results of tools that end at once come in any order."""
-        return f"result of {event['part']['tool_call_id']}" if event["event_kind"] == "function_tool_result" else ""
+        """Tools that run side by side tell in any order, so their events have lanes of their own."""
+        return "" if event["event_kind"] in ("final_result", "part_end") else digest(event)
 
     async def run(self, agent: AbstractAgent[Any, Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the agent. Its events are the run's, without the chunks of its models, which are recorded as they pass."""
