@@ -34,6 +34,7 @@ from playhead.runtime.host.function import FunctionGuest
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
 from tests.support.langgraph_agents import GRAPHS, Streams, World, joke, slow
+from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -87,7 +88,7 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in range(1, len(whole.log)):
+    for cut in places_of_each_kind(whole.log):
         run, world = owners(name, whole.log[:cut]), World()
         world.refused = sum(isinstance(one, StepFinished) and one.error is not None for one in run.records)
         where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"

@@ -23,6 +23,7 @@ from playhead.runtime.host.context import GuestContext
 from playhead.runtime.targets import load_served
 from tests.support.guest_owners import RUN, Owners
 from tests.support.pydantic_agents import AGENTS, World
+from tests.support.sweeps import places_of_each_kind
 
 __all__: list[str] = []
 
@@ -78,7 +79,7 @@ async def test_cut_after_any_record_it_comes_to_the_same_end(name: str) -> None:
     whole, first = owners(name), World()
     await whole.to_the_end()
     wanted = shown(whole)
-    for cut in range(1, len(whole.log)):
+    for cut in places_of_each_kind(whole.log):
         run, world = owners(name, whole.log[:cut]), World()
         where = f"cut after record {cut}, {whole.log[cut - 1].record.type}"
         done, answered = finished(run), len([one for one in run.of(StepFinished) if one.key.startswith("/model")])
