@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any, cast
 
 import pytest
 from pydantic_ai import Agent, RunContext
-from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 
 from playhead.runtime.core.errors import BadTargetError
-from playhead.runtime.core.records import Entry, MessageAdded, ModelRetried, StepFinished, ToolFinished
+from playhead.runtime.core.records import Entry, MessageAdded, ModelRetried, SignalReceived, StepFinished, ToolFinished
 from playhead.runtime.core.session import StoredMessages
+from playhead.runtime.core.signals import Signal
 from playhead.runtime.guests.pydantic_ai import PydanticAIGuest
 from playhead.runtime.host.context import GuestContext
 from playhead.runtime.targets import load_served
@@ -203,3 +206,35 @@ async def test_the_example_rolls_once_though_its_worker_dies_after_the_roll() ->
     again = Owners(cast("PydanticAIGuest", guest), whole.log[:after])
     await again.to_the_end()
     assert again.end.result["message"]["content"] == said
+
+
+async def test_a_steer_reaches_the_model_with_its_next_request() -> None:
+    home, sent = asyncio.get_running_loop(), threading.Event()
+
+    async def tells(told: list[Any], info: AgentInfo) -> AsyncIterator[Any]:
+        if len(told) == 1:
+            yield {0: DeltaToolCall(name="look", json_args="{}", tool_call_id="t")}
+        else:
+            yield " | ".join(str(getattr(part, "content", "")) for one in told for part in one.parts)
+
+    def make() -> Agent:
+        agent = Agent(FunctionModel(stream_function=tells))
+
+        @agent.tool_plain
+        def look() -> str:
+            home.call_soon_threadsafe(lambda: run.control.deliver([Signal("s", "steer", "And now?")]))
+            home.call_soon_threadsafe(sent.set)
+            sent.wait(10)
+            return "seen"
+
+        return agent
+
+    run = Owners(PydanticAIGuest(make))
+    await run.to_the_end()
+    said = "go |  | seen | And now?"
+    assert run.end.result["message"]["content"] == [{"text": said}]
+    steered = next(one.seq for one in run.log if isinstance(one.record, SignalReceived))
+    for cut in range(steered, len(run.log)):
+        again = Owners(PydanticAIGuest(make), run.log[:cut])
+        await again.to_the_end()
+        assert again.end.result["message"]["content"] == [{"text": said}], cut

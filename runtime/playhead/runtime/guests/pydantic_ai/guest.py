@@ -23,7 +23,7 @@ from playhead.runtime.core.codec import MAX_RECORD_BYTES
 from playhead.runtime.guests.made import MadeGuest
 from playhead.runtime.guests.pydantic_ai import forms
 from playhead.runtime.host.context import GuestContext
-from playhead.runtime.host.forms import digest
+from playhead.runtime.host.forms import VARIES, digest, steady
 
 __all__ = ["PydanticAIGuest"]
 
@@ -49,6 +49,7 @@ class PydanticAIGuest(MadeGuest):
 
     kinds = (AbstractAgent,)
     told = "a pydantic_ai.Agent"
+    varies = VARIES | {"enqueue_id"}
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class PydanticAIGuest(MadeGuest):
 
     def lane_of(self, event: dict[str, Any]) -> str:
         """Tools that run side by side tell in any order, so their events have lanes of their own."""
-        return "" if event["event_kind"] in ("final_result", "part_end") else digest(event)
+        return "" if event["event_kind"] in ("final_result", "part_end") else digest(steady(event, self.varies))
 
     async def run(self, agent: AbstractAgent[Any, Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the agent. Its events are the run's, without the chunks of its models, which are recorded as they pass."""
@@ -112,6 +113,13 @@ class _Recorded(AbstractCapability[Any]):
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
         return _Toolset(toolset, self._ctx)
+
+    async def before_model_request(self, ctx: RunContext[Any], request_context: Any) -> Any:
+        """Tell the model what was sent to the running run."""
+        for steer in self._ctx.steers():
+            prompt: Any = forms.prompt_of(steer)
+            ctx.enqueue(*(prompt if isinstance(prompt, list) else [prompt]))
+        return request_context
 
     async def handle_deferred_tool_calls(
         self, ctx: RunContext[Any], *, requests: DeferredToolRequests
