@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -17,6 +18,7 @@ from langchain_core.messages import AIMessage
 from langgraph.cache.memory import InMemoryCache as InMemoryNodeCache
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import interrupt
 
 from playhead.runtime.core.records import (
     Entry,
@@ -156,6 +158,30 @@ async def test_a_state_without_messages_is_made_by_input_and_is_the_structured_o
     assert run.end.result["structured_output"] == {"topic": "cats and ada", "joke": "About cats and ada."}
     with pytest.raises(ValueError, match=r"joke has no `messages` in its state: serve LangGraphGuest\(…, input="):
         LangGraphGuest(joke)
+
+
+async def test_a_state_may_have_objects_that_only_this_process_has() -> None:
+    class Locked(MessagesState):
+        lock: Any
+
+    def makes(state: Locked) -> dict[str, Any]:
+        return {"lock": threading.Lock()}
+
+    def uses(state: Locked) -> dict[str, Any]:
+        with state["lock"]:
+            return {"messages": [AIMessage(str(interrupt("go on?")))]}
+
+    def make() -> Any:
+        graph = StateGraph(Locked)
+        graph.add_node("makes", makes)
+        graph.add_node("uses", uses)
+        graph.add_edge(START, "makes")
+        graph.add_edge("makes", "uses")
+        return graph.compile()
+
+    run = Owners(LangGraphGuest(make))
+    await run.to_the_end()
+    assert run.end.result["message"]["content"] == [{"text": "yes"}]
 
 
 async def test_a_breakpoint_of_the_graph_asks_whether_to_go_on() -> None:

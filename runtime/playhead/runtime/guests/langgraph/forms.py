@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any, Final, cast
 
 from langchain_core.messages import (
@@ -17,12 +18,13 @@ from langchain_core.messages import (
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from pydantic import BaseModel
 
 from playhead.runtime.core.converse import ContentBlock, Message
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
 __all__ = [
-    "SERDE",
+    "KeptObjects",
     "asked_of",
     "content_of",
     "end_of",
@@ -31,11 +33,50 @@ __all__ = [
     "item_of",
     "loaded_result",
     "message_of",
+    "shown",
     "stored_result",
 ]
 
-SERDE: Final = JsonPlusSerializer(allowed_msgpack_modules=True)
+
+class KeptObjects(JsonPlusSerializer):
+    """The form in which a checkpointer of one execution keeps a state: objects that have no form, such as locks, as they are."""
+
+    def __init__(self) -> None:
+        super().__init__(allowed_msgpack_modules=True)
+        self._kept: list[Any] = []
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        """Its form, or the number of the object."""
+        try:
+            return super().dumps_typed(obj)
+        except TypeError:
+            self._kept.append(obj)
+            return _KEPT, str(len(self._kept) - 1).encode()
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        """The value again."""
+        kind, told = data
+        return self._kept[int(told)] if kind == _KEPT else super().loads_typed(data)
+
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+_SERDE: Final = JsonPlusSerializer(allowed_msgpack_modules=True)
+_KEPT: Final = "kept"
 _MESSAGE, _OTHER = "langchain_message", "langgraph_value"
+
+
+def shown(value: Any) -> Any:
+    """What a node gives, as plain data for readers, the same each time: without addresses of objects and orders of sets."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
+    if isinstance(value, Mapping):
+        return {str(name): shown(item) for name, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [shown(item) for item in cast("list[Any]", value)]
+    if isinstance(value, Set):
+        return sorted((shown(item) for item in cast("Set[Any]", value)), key=str)
+    told = plain(value)
+    return _ADDRESS.sub("", told) if isinstance(told, str) and not isinstance(value, str) else told
 
 
 def stored(value: Any) -> Any:
@@ -48,7 +89,7 @@ def stored(value: Any) -> Any:
             return {_MESSAGE: plain_strict(messages_to_dict([value])[0])}
         return plain_strict(value)
     except NotPlainError:
-        return {_OTHER: list(SERDE.dumps_typed(value))}
+        return {_OTHER: list(_SERDE.dumps_typed(value))}
 
 
 def stored_result(value: Any, *, name: str, use_id: str) -> Any:
@@ -86,7 +127,7 @@ def loaded(value: Any) -> Any:
         case {"langchain_message": message}:
             return messages_from_dict([message])[0]
         case {"langgraph_value": [kind, data]}:
-            return SERDE.loads_typed((kind, data))
+            return _SERDE.loads_typed((kind, data))
         case [*items]:
             return [loaded(item) for item in items]
         case _:

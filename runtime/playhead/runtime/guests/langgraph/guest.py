@@ -90,7 +90,9 @@ class LangGraphGuest(MadeGuest):
     async def run(self, agent: Pregel[Any], ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any, None]:
         """Run the graph until it asks nothing any longer. Its updates and what its nodes write are the run's events."""
         GIVEN.set({})
-        graph: Any = agent.copy({"checkpointer": InMemorySaver(serde=forms.SERDE)})  # without one it could not ask
+        graph: Any = agent.copy(
+            {"checkpointer": InMemorySaver(serde=forms.KeptObjects())}
+        )  # without one it could not ask
         config: Any = {"configurable": {**ctx.invocation_state, "thread_id": ctx.run_id}}
         context = ctx.invocation_state if agent.context_schema else None
         given: Any = self._input(ctx, prompt)
@@ -109,14 +111,14 @@ class LangGraphGuest(MadeGuest):
                     values = part["data"]
                 elif part["type"] == "custom" or (part["type"] == "updates" and "__interrupt__" not in part["data"]):
                     where = [one.partition(":")[0] for one in part["ns"]]  # without the ids of tasks
-                    yield {part["type"]: plain(part["data"]), "ns": where}  # `data` is the text of the models
+                    yield {part["type"]: forms.shown(part["data"]), "ns": where}  # `data` is the text of the models
             state = await graph.aget_state(config)
             if not state.next:
                 break
             given = await _resumed(ctx, state)
         said = _messages_of(values)
         ctx.items = plain(messages_to_dict(_new(said, [one for one in before if not _of_run(one, ctx)])))
-        ctx.result = said[-1].text if said else plain(values)
+        ctx.result = said[-1].text if said else forms.shown(values)
 
 
 async def _resumed(ctx: GuestContext, state: Any) -> Command[Any] | None:
