@@ -11,7 +11,21 @@ from typing import Final
 
 import anyio
 
-from bench import export, fork, latency, lists, loop_alone, memory, paced, replay, saturated, states, tails, verify
+from bench import (
+    export,
+    fork,
+    hosting,
+    latency,
+    lists,
+    loop_alone,
+    memory,
+    paced,
+    replay,
+    saturated,
+    states,
+    tails,
+    verify,
+)
 from bench.figures import Figure
 from bench.report import print_json, print_table
 from bench.server import Bench, describe_machine, running_server
@@ -26,6 +40,7 @@ _MEASUREMENTS: Final[dict[str, ModuleType]] = {
     "saturated": saturated,
     "paced": paced,
     "loop": loop_alone,
+    "hosting": hosting,
     "tails": tails,
     "memory": memory,
     "replay": replay,

@@ -20,6 +20,7 @@ GROUPS = {
     "saturated",
     "paced",
     "loop",
+    "hosting",
     "tails",
     "memory",
     "replay",

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncGenerator, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import anyio
@@ -301,3 +302,23 @@ async def test_an_item_of_a_model_that_cannot_be_stored_fails_the_call() -> None
     await failed.own()
     assert failed.end.error_type == "EncodingError"
     assert "an item of the model:1 cannot be stored: ['bad'] is object" in failed.end.message
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_model_that_never_waits_lets_a_cancel_through(hidden: bool) -> None:
+    async def chunks() -> AsyncGenerator[str]:
+        while True:
+            yield "word"
+
+    async def run(ctx: GuestContext, prompt: Any) -> AsyncGenerator[Any]:
+        with ctx.within("side") if hidden else nullcontext():
+            async for _ in ctx.model("say", chunks):
+                pass
+        yield {}
+
+    endless = owners(run)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(endless.own)
+        await anyio.sleep(0.02)
+        endless.control.deliver([CANCEL])
+    assert endless.end.type == "run.cancelled"

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from playhead.runtime.core.errors import EncodingError
 from playhead.runtime.core.plain import NotPlainError, plain, plain_strict
 
-__all__ = ["VARIES", "closing", "digest", "steady", "stored_form"]
+__all__ = ["VARIES", "closing", "digest", "is_text_delta", "steady", "stored_form"]
 
 VARIES: Final = frozenset({"timestamp", "tracking_id"})
 """Keys whose values are made up each time: they need not be the same when the guest runs again."""
@@ -31,6 +31,23 @@ def stored_form(value: object, *, what: str) -> Any:
         raise EncodingError(
             f"{what} cannot be stored: {error}. Use text, numbers, bytes, lists and dicts with text keys"
         ) from error
+
+
+def is_text_delta(item: Any) -> bool:
+    """Whether an item is a text delta of the Converse API, `{"contentBlockDelta": {"delta": {"text": "…"}}}`, and plain data.
+
+    Most items of a stream are. It need not be copied to be stored.
+    """
+    if type(item) is not dict or len(item) != 1:
+        return False
+    block = item.get("contentBlockDelta")
+    if type(block) is not dict or len(block) != 1:
+        return False
+    delta = block.get("delta")
+    if type(delta) is not dict or len(delta) != 1:
+        return False
+    text = delta.get("text")
+    return type(text) is str and text.isascii()
 
 
 def digest(request: object) -> str:

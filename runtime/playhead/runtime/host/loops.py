@@ -22,6 +22,11 @@ TASKS: ContextVar[set[asyncio.Task[Any]] | None] = ContextVar("playhead_guest_ta
 """Where the tasks go that begin in the code of a run, until they end."""
 
 
+_LOOK_EVERY: Final = 8
+"""A loop on which something is ready looks this seldom whether something else has arrived: a look is a system call, and another
+thread may take the interpreter in it. A hundred guests that wake for one chunk each took a fifth more time without this."""
+
+
 class _IdleSelector(selectors.DefaultSelector):
     """Tells when its event loop has nothing to do until something arrives or a time has passed.
 
@@ -36,6 +41,7 @@ class _IdleSelector(selectors.DefaultSelector):
         super().__init__()
         self.due: deque[Callable[[], bool]] = deque()
         self.busy_since: float = math.inf
+        self._busy = 0  # how often it was asked since it last looked
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self.due and (timeout is None or timeout > 0):
@@ -46,8 +52,9 @@ class _IdleSelector(selectors.DefaultSelector):
                     timeout = 0
             if self.due:
                 timeout = 0
-        if timeout == 0:
-            return super().select(0)
+        if timeout is not None and timeout <= 0:
+            self._busy += 1
+            return super().select(0) if self._busy % _LOOK_EVERY == 0 else []
         self.busy_since = math.inf
         try:
             return super().select(timeout)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from playhead.runtime.core.foreign_chunks import as_chunk, of_chunk
 from playhead.runtime.core.records import ModelChunk, ModelRetried, ModelStarted, Record, StepFinished, now_ms
 from playhead.runtime.host.course import RecordedCall
-from playhead.runtime.host.forms import closing, digest, stored_form
+from playhead.runtime.host.forms import closing, digest, is_text_delta, stored_form
 from playhead.runtime.host.raised import recorded
 from playhead.runtime.host.recorder import SCOPE, Recorder
 from playhead.runtime.host.steps import value_of
 
 __all__ = ["ModelCalls"]
+
+_TURN_EVERY: Final = 64
+"""After so many items everything else on the guest's loop has its turn: a model that never waits would keep a cancel from it."""
 
 _Recording = Callable[[str, object, Callable[[], AsyncIterable[Any]]], AsyncGenerator[Any, None]]
 
@@ -132,18 +136,21 @@ class ModelCalls:
 
     async def _items(self, key: str, stream: Callable[[], AsyncIterable[Any]]) -> AsyncGenerator[Any, None]:
         """The items of a call that has begun, recorded as they pass, and its end."""
-        recorder = self._recorder
+        recorder, what, number = self._recorder, f"an item of the {key.lstrip('/')}", 0
         unseen: list[Any] = []  # came after a cancel: the guest throws it away, and no reader sees it
         try:
             async with closing(stream()) as items:
                 async for item in items:
-                    said = stored_form(item, what=f"an item of the {key.lstrip('/')}")
-                    await recorder.space()
+                    said = item if is_text_delta(item) else stored_form(item, what=what)
+                    if recorder.crowded:
+                        await recorder.space()
                     if recorder.cancelled:
                         unseen.append(said)
                     else:
                         recorder.put_chunk(as_chunk(said))
                     yield said
+                    if (number := number + 1) % _TURN_EVERY == 0:
+                        await asyncio.sleep(0)
         except GeneratorExit:  # the guest has heard enough
             recorder.put_step(StepFinished(at=now_ms(), key=key, value=unseen or None))
             raise
@@ -163,6 +170,8 @@ class ModelCalls:
                 async for item in sent:
                     items.append(stored_form(item, what=f"an item of the {key.lstrip('/')}"))
                     yield items[-1]
+                    if len(items) % _TURN_EVERY == 0:
+                        await asyncio.sleep(0)
         except GeneratorExit:
             self._recorder.put_step(StepFinished(at=now_ms(), key=key, value=items))
             raise

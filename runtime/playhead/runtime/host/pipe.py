@@ -7,9 +7,12 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
+
+from anyio.lowlevel import RunVar
 
 from playhead.runtime.core.segments import Encoded, Stored
 
@@ -41,10 +44,51 @@ class Raised:
 
 
 _PAUSE_S: Final = 0.001
-"""Within this time after a wake of the worker's loop the next one waits for `flush`: a wake is a system call in each thread,
-and took half of the time of a guest that sends chunks in a burst."""
+"""So long after a wake of the worker's loop no guest wakes it: it then looks by itself what has come. A wake is a system call
+in each thread, and took half of the time of a guest that sends chunks in a burst, and of a hundred that send some."""
 
 Item = Stored | Encoded | Store | HandOver | Raised
+
+
+class _Bell:
+    """Lets an event loop do something from other threads, all guests of it together."""
+
+    def __init__(self) -> None:
+        self._loop: Any = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._due: deque[Callable[[], object]] = deque()
+        self._awake = False
+
+    def ring(self, act: Callable[[], object]) -> None:
+        """Call `act` on the loop: at once, or when the pause after the last wake is over. In any thread."""
+        with self._lock:
+            self._due.append(act)
+            if self._awake:
+                return
+            self._awake = True
+        with suppress(RuntimeError):  # the worker's loop is closed: nothing is written any longer
+            self._loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        with self._lock:
+            due, self._due = self._due, deque()
+            self._awake = bool(due)
+        for act in due:
+            act()
+        if due:
+            self._loop.call_later(_PAUSE_S, self._answer)
+
+
+_bell: RunVar[_Bell] = RunVar("playhead_bell")
+
+
+def _bell_here() -> _Bell:
+    """That of the running event loop."""
+    bell = _bell.get(None)
+    if bell is None:
+        bell = _Bell()
+        _bell.set(bell)
+    return bell
 
 
 class Pipe:
@@ -53,7 +97,7 @@ class Pipe:
     def __init__(self) -> None:
         self._items: deque[Item] = deque()
         self._lock = threading.Lock()
-        self._loop: Any = asyncio.get_running_loop()
+        self._bell = _bell_here()
         self._arrived = asyncio.Event()
         self._told = False
         self._told_at = -math.inf
@@ -80,8 +124,7 @@ class Pipe:
                 return
             self._told = True
         self._told_at = time.monotonic()
-        with suppress(RuntimeError):  # the worker's loop is closed: nothing is written any longer
-            self._loop.call_soon_threadsafe(self._arrived.set)
+        self._bell.ring(self._arrived.set)
 
     def wake(self) -> None:
         """Let `take` return. On the pipe's event loop."""

@@ -164,6 +164,11 @@ class Recorder:
             self._pipe.put(item)
             self._note()
 
+    @property
+    def crowded(self) -> bool:
+        """Whether to wait for `space`."""
+        return self._pipe.full
+
     async def space(self) -> None:
         """Wait while too many records wait for the log."""
         while self._pipe.full and not self._over and not self._elsewhere():

@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakSet
 
 from strands import Agent, ModelRetryStrategy
+from strands.handlers import null_callback_handler
 from strands.hooks import AfterInvocationEvent, AfterModelCallEvent, BeforeModelCallEvent, MessageAddedEvent
 from strands.middleware import ExecuteToolStage, InvokeModelContext, InvokeModelStage
 from strands.types.events import TypedEvent
@@ -69,9 +70,14 @@ async def _recorded_model_call(
     shown = run is not None and context.agent is run.top and not SCOPE.get()
     model = (ShownModel if shown else RecordedModel)(bare_model(context.model))
     events = next_fn(context.replace(model=model))
+    scope = "" if run is None else run.scope_of(context.agent)
     try:
+        if scope == SCOPE.get():
+            async for event in events:
+                yield event
+            return
         while True:
-            with in_scope("" if run is None else run.scope_of(context.agent)):
+            with in_scope(scope):
                 event = await anext(events, None)
             if event is None:
                 return
@@ -91,6 +97,8 @@ def _wait_once(strategy: object) -> None:
 
 def _quiet(handler: Callable[..., Any]) -> Callable[..., Any]:
     """A callback handler that is not called for what it was called for before."""
+    if handler is null_callback_handler:
+        return handler
 
     def quiet(**event: Any) -> None:
         if not replaying():
